@@ -1,0 +1,53 @@
+import * as t from 'io-ts'
+
+/**
+ * A range of octets inside a larger buffer, so that headers are decoded in place and nothing is copied.
+ * Invariant: 0 <= off, off + len <= view.byteLength. Every codec of a wire format decodes from one of these.
+ */
+export interface Octets {
+  readonly view: DataView
+  /** First octet, counted from the start of `view`. */
+  readonly off: number
+  readonly len: number
+}
+
+/** All of `bytes`, without a copy. */
+export const octets = (bytes: Uint8Array): Octets => ({
+  view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+  off: 0,
+  len: bytes.byteLength
+})
+
+/** From `from` (relative to `o`) to its end, or `len` octets of it. The caller has checked the bounds. */
+export const sub = (o: Octets, from: number, len: number = o.len - from): Octets => ({
+  view: o.view,
+  off: o.off + from,
+  len
+})
+
+/** A copy that shares no memory with `o`. */
+export const copyOf = (o: Octets): Uint8Array => bytesOf(o).slice()
+
+/** The same octets as a Uint8Array, sharing memory. */
+export const bytesOf = (o: Octets): Uint8Array =>
+  new Uint8Array(o.view.buffer, o.view.byteOffset + o.off, o.len)
+
+/**
+ * The only way wire codecs are made: `decode` reports a failure as a reason in words, `encode` gives fresh octets.
+ * Law: decode(octets(encode(a))) = right(a). Total: decode never throws and never reads outside its input.
+ */
+export const wireCodec = <A>(
+  name: string,
+  is: t.Is<A>,
+  decode: (o: Octets) => A | string,
+  encode: (a: A) => Uint8Array
+): t.Type<A, Uint8Array, Octets> =>
+  new t.Type<A, Uint8Array, Octets>(
+    name,
+    is,
+    (o, context) => {
+      const a = decode(o)
+      return typeof a === 'string' ? t.failure(o, context, a) : t.success(a)
+    },
+    encode
+  )

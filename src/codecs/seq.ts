@@ -1,0 +1,15 @@
+/** A TCP sequence number, modulo 2^32 (RFC 9293 §3.4). Compare with `lt`/`le`; plain `<` on it is a bug. */
+export type SeqNum = number & { readonly SeqNum: unique symbol }
+
+export const seq = (n: number): SeqNum => (n >>> 0) as SeqNum
+export const add = (a: SeqNum, octets: number): SeqNum => ((a + octets) >>> 0) as SeqNum
+/** Signed octets from `b` to `a`, in [-2^31, 2^31): positive when `a` is later. */
+export const distance = (a: SeqNum, b: SeqNum): number => (a - b) | 0
+export const lt = (a: SeqNum, b: SeqNum): boolean => ((a - b) | 0) < 0
+export const le = (a: SeqNum, b: SeqNum): boolean => ((a - b) | 0) <= 0
+export const max = (a: SeqNum, b: SeqNum): SeqNum => (lt(a, b) ? b : a)
+/** `from` <= `a` < `from` + `octets` (RFC 9293 §3.4). */
+export const inWindow = (a: SeqNum, from: SeqNum, octets: number): boolean => {
+  const d = distance(a, from)
+  return d >= 0 && d < octets
+}

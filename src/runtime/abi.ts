@@ -1,0 +1,100 @@
+/** The two rings between JS and native: same table as native/addon/abi.h, where each word is explained. */
+export const ABI_WORDS = 16
+/** struct virtio_net_hdr without num_buffers (linux/virtio_net.h); stands in front of every frame, tap or not. */
+export const VNET_LEN = 10
+
+export const EF = {
+  TAP_WRITE: 1,
+  TCP_CONNECT: 2,
+  SEND: 3,
+  PEEK: 4,
+  DISCARD: 5,
+  REWIND: 6,
+  SHUTDOWN_WR: 7,
+  CLOSE: 8,
+  RESET: 9,
+  AWAIT_WRITABLE: 10,
+  KEEPALIVE: 11,
+  INFO: 12,
+  UDP_OPEN: 13,
+  UDP_SEND: 14,
+  PING_OPEN: 15,
+  PING_SEND: 16
+} as const
+
+export const EV = {
+  TAP_FRAME: 1,
+  TAP_GONE: 2,
+  TAP_DROPPED: 3,
+  CONNECTED: 4,
+  SENT: 5,
+  PEEKED: 6,
+  READY: 7,
+  ACKED: 8,
+  FAILED: 9,
+  DATAGRAM: 10,
+  ICMP_ERROR: 11,
+  INFO: 12,
+  CTL: 13
+} as const
+
+export const BIND_OUTBOUND = 1
+export const SEND_REPORT_ACK = 1
+export const IS_V6 = 1
+export const PEEK_EOF = 1
+export const PEEK_DRAINED = 2
+export const PEEK_TAP_FULL = 4
+export const READY_IN = 1
+export const READY_OUT = 2
+export const READY_RDHUP = 4
+export const READY_INFO = 8
+
+/** struct virtio_net_hdr: flags and gso types (virtio 1.2 §5.1.6) */
+export const VNET_NEEDS_CSUM = 1
+export const VNET_DATA_VALID = 2
+export const GSO_NONE = 0
+export const GSO_TCPV4 = 1
+export const GSO_TCPV6 = 4
+export const GSO_UDP_L4 = 5
+export const GSO_ECN = 0x80
+
+/**
+ * The addon. One `turn` a loop turn; everything else is set-up. Failures are thrown as Error with `.errno` (positive)
+ * and `.code` ('ENOENT') before the loop starts, and come as events once it runs.
+ */
+export interface Native {
+  /**
+   * Allocate rings and slab. `slab`: [0, txSize) belongs to JS (headers and frames that effects name), the rest to native
+   * (what it read). `clock`: Float64Array(1), ms on CLOCK_MONOTONIC, written at each return from turn().
+   */
+  open(o: { readonly txSize: number; readonly rxSize: number; readonly handles: number; readonly effects: number; readonly events: number }): {
+    readonly slab: ArrayBuffer
+    readonly effects: ArrayBuffer
+    readonly events: ArrayBuffer
+    readonly clock: ArrayBuffer
+  }
+  /**
+   * Carry out `effects` records, in order; then wait up to `timeoutMs` (fractions allowed, -1 = for ever; 0 is used anyway
+   * when results are waiting), read what is ready, return the number of event records.
+   */
+  turn(effects: number, timeoutMs: number): number
+  /** Use a tap; `vnet`: it was opened with IFF_VNET_HDR. Returns the TUN_F_* offloads obtained (0: none). */
+  setTap(fd: number, vnet: boolean): number
+  /** Names for SO_BINDTODEVICE of outbound sockets, '' = none. */
+  setOutbound(if4: string, if6: string): void
+  /** Every frame read from and written to the tap goes to this descriptor as a pcap record (from codecs/pcap.ts's header on). */
+  setPcap(fd: number): void
+  /** One rtnetlink request in this process's namespace; the datagrams of the answer up to NLMSG_DONE or the ACK. */
+  netlink(request: Uint8Array): Uint8Array[]
+  /** Send a message to the launcher on descriptor `fd` and wait for one answer. `fd`: passed descriptor or -1. */
+  ctlCall(fd: number, message: Uint8Array): { readonly data: Uint8Array; readonly fd: number }
+  ctlSend(fd: number, message: Uint8Array): void
+  /** Watch the launcher's descriptor: EV_CTL. */
+  setCtl(fd: number): void
+  /** ms on CLOCK_MONOTONIC */
+  now(): number
+  /** Standard streams to /dev/null, new working directory /. */
+  detach(): void
+  /** no_new_privs on every thread; drop all capabilities; if `uid` >= 0 change user and group first. */
+  dropPrivileges(uid: number, gid: number): void
+}
