@@ -1,0 +1,135 @@
+#!/usr/bin/env node
+// What `npm start`, `npm test` and the other scripts do: bring the clone up to date (install, native build, bundle),
+// then run the task. Plain Node without dependencies, because on a fresh clone there are none yet.
+import { spawnSync } from 'node:child_process'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const at = (...p) => join(root, ...p)
+const [task = 'build', ...args] = process.argv.slice(2)
+
+const run = (command, argv, options = {}) => {
+  const r = spawnSync(command, argv, { cwd: root, stdio: 'inherit', ...options })
+  if (r.error) {
+    console.error(`${command}: ${r.error.message}`)
+    process.exit(1)
+  }
+  return r.status ?? 128
+}
+const must = (command, argv, options) => {
+  const status = run(command, argv, options)
+  if (status !== 0) {
+    console.error(`failed with status ${status}: ${command} ${argv.join(' ')}`)
+    process.exit(status)
+  }
+}
+
+/** Newest modification time, ms, below the given paths; 0 for what does not exist. */
+const newest = (...paths) =>
+  Math.max(
+    0,
+    ...paths.filter(existsSync).map((p) => {
+      const s = statSync(p)
+      return s.isDirectory() ? newest(...readdirSync(p).map((f) => join(p, f))) : s.mtimeMs
+    })
+  )
+const oldest = (...paths) => Math.min(...paths.map((p) => (existsSync(p) ? statSync(p).mtimeMs : 0)))
+
+const install = () => {
+  const lock = at('node_modules', '.package-lock.json')
+  if (newest(at('package-lock.json')) <= newest(lock)) return
+  // Build output goes to stderr: stdout belongs to the program that is started in the end.
+  must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: ['ignore', 2, 2] })
+}
+
+const native = () => {
+  const made = [at('build/Release/passt.node'), at('build/Release/passt-launcher')]
+  if (newest(at('native/addon'), at('native/launcher'), at('binding.gyp')) <= oldest(...made)) return
+  // Headers of the running Node where the installation has them; otherwise node-gyp fetches them.
+  const nodedir = resolve(process.execPath, '../..')
+  const headers = existsSync(join(nodedir, 'include/node/node.h')) ? [`--nodedir=${nodedir}`] : []
+  for (const tool of ['g++', 'make', 'python3'])
+    if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).error) {
+      console.error(`${tool} is needed to build the native part; install it (Debian: apt-get install g++ make python3)`)
+      process.exit(1)
+    }
+  must(process.execPath, [at('node_modules/node-gyp/bin/node-gyp.js'), 'rebuild', '--loglevel=error', ...headers], {
+    stdio: ['ignore', 2, 2]
+  })
+}
+
+const bundle = () => {
+  const made = at('dist/engine.cjs')
+  if (newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json')) > oldest(made)) {
+    const argv = ['src/bin/engine.ts', '--bundle', '--minify', '--platform=node', '--format=cjs', '--target=node20']
+    must(at('node_modules/.bin/esbuild'), [...argv, '--log-level=warning', `--outfile=${made}.tmp`], {
+      stdio: ['ignore', 2, 2]
+    })
+    renameSync(`${made}.tmp`, made)
+  }
+}
+
+const programs = () => {
+  mkdirSync(at('bin'), { recursive: true })
+  const launcher = at('build/Release/passt-launcher')
+  for (const name of ['passt', 'pasta']) {
+    const to = at('bin', name)
+    if (oldest(to) >= newest(launcher)) continue
+    rmSync(`${to}.tmp`, { force: true })
+    copyFileSync(launcher, `${to}.tmp`)
+    renameSync(`${to}.tmp`, to) // a running program keeps its old file
+  }
+}
+
+const build = () => {
+  install()
+  native()
+  bundle()
+  programs()
+}
+
+const lint = () => {
+  must(at('node_modules/.bin/tsc'), ['-p', 'tsconfig.json'])
+  must(at('node_modules/.bin/biome'), ['check', '--error-on-warnings', '.'])
+}
+
+const testFiles = () =>
+  ['property-tests', 'test'].flatMap((dir) =>
+    readdirSync(at(dir))
+      .filter((f) => f.endsWith('.test.ts'))
+      .map((f) => join(dir, f))
+  )
+
+const tasks = {
+  build,
+  start: () => {
+    build()
+    process.exit(run(at('bin/pasta'), ['--config-net', ...args], { cwd: process.env.INIT_CWD ?? process.cwd() }))
+  },
+  lint: () => {
+    install()
+    lint()
+  },
+  test: () => {
+    build()
+    must(process.execPath, [at('scripts/tools.mjs')])
+    lint()
+    must('bash', [at('native/test/run')])
+    // One file at a time where the kernel is involved would be slow; two fit two cores.
+    const files = args.length > 0 ? args : testFiles()
+    process.exit(run(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=2', ...files]))
+  },
+  bench: () => {
+    build()
+    process.exit(run(process.execPath, ['--import', 'tsx', at('bench/run.ts'), ...args]))
+  }
+}
+
+const chosen = tasks[task]
+if (chosen === undefined) {
+  console.error(`unknown task ${task}; one of ${Object.keys(tasks).join(' ')}`)
+  process.exit(1)
+}
+chosen()
