@@ -109,6 +109,8 @@ export type ServiceEffect =
   | { readonly type: 'FrameToTap'; readonly frame: Uint8Array }
   | { readonly type: 'ArmServiceTimer'; readonly at: Instant }
   | { readonly type: 'Log'; readonly level: 'info' | 'debug'; readonly text: string }
+  /** A message that got no answer, and why: 'arp: ours', 'dhcp: other server', … */
+  | { readonly type: 'Count'; readonly what: string }
 
 type Inert<K extends Effect['type']> = (_: unknown, params: Omit<Extract<Effect, { type: K }>, 'type'>) => void
 const inert = (): void => {}
