@@ -1,0 +1,114 @@
+#include "util.h"
+
+#include <cerrno>
+#include <cstring>
+#include <ctime>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+static std::string program = "pasta";
+
+Fault fault(int err, const std::string &what)
+{
+	return { err ? err : EIO, what + ": " + strerror(err ? err : EIO) };
+}
+
+void Fd::reset(int fd)
+{
+	if (fd_ >= 0 && fd_ != fd)
+		close(fd_);
+	fd_ = fd;
+}
+
+void setProgram(const char *argv0)
+{
+	const char *slash = strrchr(argv0, '/');
+	program = slash ? slash + 1 : argv0;
+}
+
+void say(const std::string &text)
+{
+	(void)writeAll(STDERR_FILENO, program + ": " + text + "\n");
+}
+
+int writeAll(int fd, std::string_view data)
+{
+	while (!data.empty()) {
+		const ssize_t n = write(fd, data.data(), data.size());
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? errno : EIO;
+		data.remove_prefix(static_cast<size_t>(n));
+	}
+	return 0;
+}
+
+int writeFile(const char *path, std::string_view data)
+{
+	const Fd fd(open(path, O_WRONLY | O_CLOEXEC));
+	if (!fd)
+		return errno;
+	return write(fd.get(), data.data(), data.size()) == static_cast<ssize_t>(data.size()) ? 0 : errno;
+}
+
+int64_t monotonicMs()
+{
+	timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return int64_t(ts.tv_sec) * 1000 + ts.tv_nsec / 1000000;
+}
+
+int pidfdOpen(pid_t pid)
+{
+	return static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+}
+
+int pidfdSignal(int pidfd, int signal)
+{
+	return static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
+}
+
+uint32_t Reader::u32()
+{
+	if (!ok || end_ - p_ < 4) {
+		ok = false;
+		return 0;
+	}
+	const auto b = reinterpret_cast<const unsigned char *>(p_);
+	p_ += 4;
+	return uint32_t(b[0]) | uint32_t(b[1]) << 8 | uint32_t(b[2]) << 16 | uint32_t(b[3]) << 24;
+}
+
+std::string Reader::str()
+{
+	const uint32_t len = u32();
+	if (!ok || static_cast<size_t>(end_ - p_) < len || memchr(p_, 0, len)) {
+		ok = false;
+		return {};
+	}
+	std::string s(p_, len);
+	p_ += len;
+	return s;
+}
+
+std::string_view Reader::rest()
+{
+	const std::string_view s(p_, static_cast<size_t>(end_ - p_));
+	p_ = end_;
+	return s;
+}
+
+void putU32(std::string &out, uint32_t v)
+{
+	for (int shift = 0; shift < 32; shift += 8)
+		out.push_back(static_cast<char>(v >> shift));
+}

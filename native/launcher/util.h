@@ -1,0 +1,72 @@
+/* Small things that every part of the launcher uses. No exceptions anywhere: failures are a Fault. */
+#ifndef PASST_LAUNCHER_UTIL_H
+#define PASST_LAUNCHER_UTIL_H
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <sys/types.h>
+
+/** What went wrong, for people: `err` is an errno (0 = nothing went wrong), `text` says the step and the reason. */
+struct Fault {
+	int err = 0;
+	std::string text;
+	explicit operator bool() const { return err != 0; }
+};
+
+/** A Fault from errno: "<what>: <reason>" */
+Fault fault(int err, const std::string &what);
+
+/** A descriptor that is closed with its owner; -1 = none. */
+class Fd {
+public:
+	Fd() = default;
+	explicit Fd(int fd) : fd_(fd) {}
+	Fd(Fd &&o) noexcept : fd_(o.release()) {}
+	Fd &operator=(Fd &&o) noexcept { reset(o.release()); return *this; }
+	Fd(const Fd &) = delete;
+	Fd &operator=(const Fd &) = delete;
+	~Fd() { reset(); }
+	int get() const { return fd_; }
+	explicit operator bool() const { return fd_ >= 0; }
+	int release() { const int fd = fd_; fd_ = -1; return fd; }
+	void reset(int fd = -1);
+
+private:
+	int fd_ = -1;
+};
+
+/** "<program>: <text>" on standard error, in one write. Never blocks on more than that, never fails. */
+void say(const std::string &text);
+/** Name to print before messages: basename of argv[0]. */
+void setProgram(const char *argv0);
+
+/** Write all of `data`; returns 0 or errno. */
+int writeAll(int fd, std::string_view data);
+/** Open `path` for writing and write `data` in one call (procfs wants that); returns 0 or errno. */
+int writeFile(const char *path, std::string_view data);
+
+int64_t monotonicMs();
+/** pidfd_open(2) and pidfd_send_signal(2): not in every libc. Return -1 with errno. */
+int pidfdOpen(pid_t pid);
+int pidfdSignal(int pidfd, int signal);
+
+/** Reads a request's body; `ok` falls once and stays so when the octets do not suffice. */
+class Reader {
+public:
+	Reader(const char *p, size_t len) : p_(p), end_(p + len) {}
+	uint32_t u32();
+	/** Left out of the value: a string with NUL inside makes the request bad. */
+	std::string str();
+	std::string_view rest();
+	/** Everything was read, nothing was missing. */
+	bool done() const { return ok && p_ == end_; }
+	bool ok = true;
+
+private:
+	const char *p_, *end_;
+};
+
+void putU32(std::string &out, uint32_t v);
+
+#endif
