@@ -11,7 +11,7 @@ import {
 } from './icmp.js'
 import type { InAny } from './inany.js'
 import { IPV6_LEN, ipv6Header, writeIpv6 } from './ipv6.js'
-import { bytesOf, type Octets, sub, wireCodec } from './octets.js'
+import { bytesOf, type Octets, wireCodec } from './octets.js'
 import { UDP_LEN, writeUdp } from './udp.js'
 
 /** Types, RFC 4443 §2.1 and RFC 4861 §4. The header is `IcmpHeader`, decoded by `decodeIcmpAt`. */

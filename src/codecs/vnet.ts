@@ -32,7 +32,7 @@ export const GSO_TCPV6 = 4
 export const GSO_UDP_L4 = 5
 
 /** A frame that stands for itself, with all checksums in place. */
-export const VNET_PLAIN: VnetHeader = {
+export const NO_OFFLOAD: VnetHeader = {
   flags: 0,
   gsoType: 0,
   hdrLen: 0,
