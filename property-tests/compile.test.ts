@@ -226,6 +226,21 @@ describe('compiled = xstate', () => {
     const m = createMachine({ id: 'bare', context: { n: 1 }, on: { A: { actions: assign({ n: 2 }) } } })
     sameAsXstate(m as AnyStateMachine, fc.constant(undefined), event)
   })
+  test('contexts whose keys differ, or come later', () => {
+    const m = createMachine({
+      id: 'keys',
+      context: ({ input }: { input: unknown }) =>
+        (((input as { n: number }).n & 1) === 0 ? { a: 1 } : { b: 2, a: 1 }) as object,
+      on: {
+        A: {
+          actions: assign({ c: ({ context }: { context: object }) => Object.keys(context).length } as never)
+        },
+        B: { actions: assign((() => ({ a: 3 })) as never) },
+        C: { actions: assign((() => ({ toString: 1, z: undefined })) as never) }
+      }
+    })
+    sameAsXstate(m as AnyStateMachine, input, event)
+  })
   test('final at once', () => {
     const m = createMachine(
       { id: 'over', initial: 'z', exit: 'x', states: { z: { type: 'final' } } },

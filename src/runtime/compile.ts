@@ -1,5 +1,6 @@
 import { type AnyStateMachine, and, type ContextFrom, type EventFrom, type InputFrom, not, or } from 'xstate'
 import type { Effect } from '../effects/effect.js'
+import { type Copier, copier, type Fields } from './copier.js'
 
 // xstate's own step costs 13-16 µs (it builds an actor per call), a flow may need 150,000 of them a second. Here a machine
 // definition becomes, once, a table of leaf state x event type -> guarded candidates -> next leaf and one flat list of
@@ -14,7 +15,8 @@ export interface State<C> {
 /**
  * A machine definition as a table. `F`: what its effect actions are, as data.
  * Law: same value, context and effect sequence as xstate's `initialTransition` / `transition`, up to the first final
- * state of the top level; there an xstate actor stops, and `step` returns the state it was given.
+ * state of the top level; there an xstate actor stops, and `step` returns the state it was given. States not made by
+ * `start` and `step` must have contexts with the same keys.
  */
 export interface Compiled<C, E, I, F = Effect> {
   readonly id: string
@@ -123,7 +125,8 @@ export function compile<M extends AnyStateMachine, F = Effect>(
   for (const n of nodes) validate(m, n)
   const leaves = nodes.filter((n) => n.type !== 'compound')
   const indexOf = new Map(leaves.map((n, i) => [n, i]))
-  const { guardFn, actionFn } = interpreter(m)
+  const contexts = copier()
+  const { guardFn, actionFn } = interpreter(m, contexts)
 
   const actionsOf = (path: Path, t: Transition | null): Action[] => {
     const of = (list: readonly unknown[], n: Node) => list.map((a) => actionFn(a, nameOf(n)))
@@ -184,6 +187,7 @@ export function compile<M extends AnyStateMachine, F = Effect>(
     start: (input, out) => {
       const { context } = m.config
       const c = isFn(context) ? context({ input, spawn: noSpawn(m) }) : (context ?? {})
+      contexts.learn(c as Fields)
       const event = { type: 'xstate.init', input }
       return {
         node: startNode,
@@ -264,7 +268,7 @@ class Assign {
 }
 
 /** Guards and actions of one machine, as closures that allocate nothing but contexts and effects. */
-function interpreter(m: Machine) {
+function interpreter(m: Machine, contexts: Copier) {
   const ENQUEUED = '(enqueueActions)'
   // One argument object for all guards and actions, since they destructure it.
   const args = { context: undefined as unknown, event: undefined as unknown, spawn: noSpawn(m) }
@@ -325,14 +329,13 @@ function interpreter(m: Machine) {
     return refuse(m, where, `action '${of.type ?? type}'`)
   }
   const assigned = (of: unknown, c: unknown, e: Ev, params: unknown): unknown => {
-    if (isFn(of)) {
-      const update = of(argsOf(c, e), params)
-      return update === undefined || update === null ? c : { ...(c as object), ...(update as object) }
-    }
-    const next: Record<string, unknown> = { ...(c as object) }
-    for (const key of Object.keys(of as object)) {
-      const v = (of as Record<string, unknown>)[key]
-      next[key] = isFn(v) ? v(argsOf(c, e), params) : v
+    const update = isFn(of) ? of(argsOf(c, e), params) : of
+    if (update === undefined || update === null) return c
+    const next = contexts.copy(c as Fields)
+    for (const key in update as Fields) {
+      if (!(key in next)) contexts.loosen()
+      const v = (update as Fields)[key]
+      next[key] = update === of && isFn(v) ? v(argsOf(c, e), params) : v
     }
     return next
   }
