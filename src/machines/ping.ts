@@ -1,0 +1,174 @@
+import { assign, setup } from 'xstate'
+import { effectActions, type Instant, instant, type Payload } from '../effects/effect.js'
+import type { SockEvent } from '../effects/sock-event.js'
+import { EACCES, relayable, relayed, sendRefused, survivable } from './host-errors.js'
+
+// An echo flow: requests of one identifier from the guest to one address, through a ping socket of the host (icmp(7)).
+// The kernel picks the identifier on the host side (row 22), the guest's is put back into the replies. Sequence numbers
+// are the guest's all the way. No value of either is special: 0 is an identifier and a first sequence number like any
+// other (rows 7 and 45); repeated sequence numbers pass, since a duplicated reply is something ping reports.
+
+/** ms without a request, flows.md §5. */
+export const PING_TIMEOUT = 60_000
+
+export interface PingInput {
+  readonly now: Instant
+  readonly v6: boolean
+  /** Identifier that the guest uses, 0 to 65535. */
+  readonly id: number
+}
+
+export interface PingContext {
+  readonly v6: boolean
+  readonly id: number
+  /** When the socket was asked for. */
+  readonly openedAt: Instant
+  /** The timer is not moved for each request: it looks at this when it fires. */
+  readonly lastRequest: Instant
+}
+
+export type PingEvent =
+  /** `payload`: the echo request, from its ICMP type on; `ttl`: TTL or hop limit of the guest's packet. */
+  | {
+      readonly type: 'TAP_ECHO'
+      readonly payload: Payload
+      readonly ttl: number
+      readonly seq: number
+      readonly now: Instant
+    }
+  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
+  | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
+  | { readonly type: 'TURN_END'; readonly now: Instant }
+
+type Of<K extends PingEvent['type']> = {
+  readonly context: PingContext
+  readonly event: Extract<PingEvent, { readonly type: K }>
+}
+
+const outward = ({ event: e }: Of<'TAP_ECHO'>) => ({ payload: e.payload, ttl: e.ttl })
+const inward = ({ context: c, event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, id: c.id })
+const byEvent = <E>({ event }: { readonly event: E }): { readonly e: E } => ({ e: event })
+const byNow = ({ event }: { readonly event: { readonly now: Instant } }): { readonly now: Instant } => ({
+  now: event.now
+})
+const idleAt = ({ context: c }: { readonly context: PingContext }) =>
+  ({ timer: 'idle', at: instant(c.lastRequest + PING_TIMEOUT) }) as const
+
+export const pingMachine = setup({
+  types: { context: {} as PingContext, events: {} as PingEvent, input: {} as PingInput },
+  guards: {
+    /** RFC 791 §3.1: with zero in this field the datagram must be destroyed. */
+    ttlSpent: (_, p: { e: { ttl: number } }) => p.e.ttl === 0,
+    laterTurn: ({ context: c }, p: { now: Instant }) => p.now > c.openedAt,
+    silent: ({ context: c }, p: { now: Instant }) => p.now - c.lastRequest >= PING_TIMEOUT,
+    relayable: ({ context: c }, p: { e: Of<'SOCK_ICMP_ERROR'>['event'] }) => relayable(c.v6, p.e),
+    /** net.ipv4.ping_group_range leaves us out. */
+    notPermitted: (_, p: { e: { errno: number } }) => p.e.errno === EACCES,
+    sendRefused: (_, p: { e: { errno: number } }) => sendRefused(p.e.errno),
+    survivable: (_, p: { e: { errno: number } }) => survivable(p.e.errno)
+  },
+  actions: {
+    ...effectActions,
+    asked: assign((_, p: { now: Instant }) => ({ lastRequest: p.now }))
+  }
+}).createMachine({
+  id: 'ping',
+  description:
+    'Echo requests of one identifier from the guest to one address, and their replies and errors. It ends 60 s after the last request.',
+  context: ({ input: { now, v6, id } }) => ({ v6, id, openedAt: now, lastRequest: now }),
+  initial: 'open',
+  states: {
+    open: {
+      initial: 'opening',
+      entry: [
+        { type: 'PingOpen', params: {} },
+        { type: 'ArmTimer', params: idleAt }
+      ],
+      on: {
+        TAP_ECHO: [
+          {
+            guard: { type: 'ttlSpent', params: byEvent },
+            actions: { type: 'Count', params: { what: 'pingTtlSpent' } }
+          },
+          {
+            actions: [
+              { type: 'PingToSock', params: outward },
+              { type: 'asked', params: byNow }
+            ]
+          }
+        ],
+        SOCK_DATAGRAM: { target: '.ready', actions: { type: 'EchoReplyToTap', params: inward } },
+        SOCK_ICMP_ERROR: [
+          {
+            guard: { type: 'relayable', params: byEvent },
+            target: '.ready',
+            actions: { type: 'IcmpErrorToTap', params: relayed }
+          },
+          { actions: { type: 'Count', params: { what: 'pingErrorNotRelayed' } } }
+        ],
+        TIMER_IDLE: [
+          { guard: { type: 'silent', params: byNow }, target: 'closed' },
+          { actions: { type: 'ArmTimer', params: idleAt } }
+        ]
+      },
+      states: {
+        opening: {
+          on: {
+            TAP_ECHO: [
+              {
+                guard: { type: 'ttlSpent', params: byEvent },
+                actions: { type: 'Count', params: { what: 'pingTtlSpent' } }
+              },
+              {
+                guard: { type: 'laterTurn', params: byNow },
+                target: 'ready',
+                actions: [
+                  { type: 'PingToSock', params: outward },
+                  { type: 'asked', params: byNow }
+                ]
+              },
+              {
+                actions: [
+                  { type: 'PingToSock', params: outward },
+                  { type: 'asked', params: byNow }
+                ]
+              }
+            ],
+            SOCK_FAILED: [
+              {
+                guard: { type: 'notPermitted', params: byEvent },
+                target: '#ping.closed',
+                actions: { type: 'Count', params: { what: 'pingNotPermitted' } }
+              },
+              {
+                guard: { type: 'sendRefused', params: byEvent },
+                actions: { type: 'Count', params: { what: 'pingSendFailed' } }
+              },
+              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'pingOpenFailed' } } }
+            ]
+          }
+        },
+        ready: {
+          on: {
+            SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: inward } },
+            SOCK_FAILED: [
+              {
+                guard: { type: 'survivable', params: byEvent },
+                actions: { type: 'Count', params: { what: 'pingSendFailed' } }
+              },
+              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'pingSocketFailed' } } }
+            ]
+          }
+        }
+      }
+    },
+    closed: {
+      type: 'final',
+      entry: [
+        { type: 'CancelTimer', params: { timer: 'idle' } },
+        { type: 'CloseSock', params: {} }
+      ]
+    }
+  },
+  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'pingUnexpected' } } } }
+})

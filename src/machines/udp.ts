@@ -1,0 +1,282 @@
+import { assign, setup } from 'xstate'
+import { effectActions, type Instant, instant, type Payload } from '../effects/effect.js'
+import type { SockEvent } from '../effects/sock-event.js'
+import { relayable, relayed, sendRefused, survivable } from './host-errors.js'
+
+// A UDP flow from the guest to a host socket connected to the peer. UDP has no end, so a flow ends by silence. Opening a
+// socket reports failure only; results of one turn's effects are the first events of the next, so any other event with a
+// later `now` tells that it went well.
+
+/** ms; defaults of net.netfilter.nf_conntrack_udp_timeout and .._udp_timeout_stream, flows.md §4.2. */
+export interface UdpTimeouts {
+  readonly oneWay: number
+  readonly stream: number
+}
+export const UDP_TIMEOUTS: UdpTimeouts = { oneWay: 30_000, stream: 120_000 }
+
+export interface UdpInput {
+  readonly now: Instant
+  readonly v6: boolean
+  readonly timeouts: UdpTimeouts
+}
+
+export interface UdpContext {
+  readonly v6: boolean
+  readonly timeouts: UdpTimeouts
+  /** When the socket was asked for. */
+  readonly openedAt: Instant
+  /** Last datagram either way. The timer is not moved for each: it looks at this when it fires. */
+  readonly lastActivity: Instant
+  /** Datagrams, saturating at 2: more than one is all that is asked. */
+  readonly fromGuest: number
+  readonly fromPeer: number
+}
+
+export type UdpEvent =
+  /** `ttl`: TTL or hop limit of the guest's packet; `segment` octets per datagram, 0 = just one. Empty ones are valid. */
+  | {
+      readonly type: 'TAP_DATAGRAM'
+      readonly payload: Payload
+      readonly ttl: number
+      readonly segment: number
+      readonly now: Instant
+    }
+  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
+  | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
+  | { readonly type: 'TURN_END'; readonly now: Instant }
+
+type Of<K extends UdpEvent['type']> = {
+  readonly context: UdpContext
+  readonly event: Extract<UdpEvent, { readonly type: K }>
+}
+interface Heard {
+  readonly guest: number
+  readonly peer: number
+  readonly now: Instant
+}
+
+const datagrams = (p: Payload, segment: number): number =>
+  segment > 0 ? Math.max(1, Math.ceil(p.len / segment)) : 1
+const fromGuest = ({ event: e }: Of<'TAP_DATAGRAM'>): Heard => ({
+  guest: datagrams(e.payload, e.segment),
+  peer: 0,
+  now: e.now
+})
+const fromPeer = ({ event: e }: Of<'SOCK_DATAGRAM'>): Heard => ({
+  guest: 0,
+  peer: datagrams(e.payload, e.segment),
+  now: e.now
+})
+const outward = ({ event: e }: Of<'TAP_DATAGRAM'>) => ({ payload: e.payload, ttl: e.ttl, segment: e.segment })
+const inward = ({ event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, segment: e.segment })
+const byEvent = <E>({ event }: { readonly event: E }): { readonly e: E } => ({ e: event })
+const byNow = ({ event }: { readonly event: { readonly now: Instant } }): { readonly now: Instant } => ({
+  now: event.now
+})
+const idleAt =
+  (ms: 'oneWay' | 'stream') =>
+  ({ context: c }: { readonly context: UdpContext }) =>
+    ({ timer: 'idle', at: instant(c.lastActivity + c.timeouts[ms]) }) as const
+
+export const udpMachine = setup({
+  types: { context: {} as UdpContext, events: {} as UdpEvent, input: {} as UdpInput },
+  guards: {
+    /** RFC 791 §3.1: with zero in this field the datagram must be destroyed. */
+    ttlSpent: (_, p: { e: { ttl: number } }) => p.e.ttl === 0,
+    /** Both have sent, one of them more than one datagram. */
+    becomesStream: ({ context: c }, h: Heard) => {
+      const guest = c.fromGuest + h.guest
+      const peer = c.fromPeer + h.peer
+      return guest > 0 && peer > 0 && guest + peer > 2
+    },
+    laterTurn: ({ context: c }, p: { now: Instant }) => p.now > c.openedAt,
+    silentOneWay: ({ context: c }, p: { now: Instant }) => p.now - c.lastActivity >= c.timeouts.oneWay,
+    silentStream: ({ context: c }, p: { now: Instant }) => p.now - c.lastActivity >= c.timeouts.stream,
+    relayable: ({ context: c }, p: { e: Of<'SOCK_ICMP_ERROR'>['event'] }) => relayable(c.v6, p.e),
+    sendRefused: (_, p: { e: { errno: number } }) => sendRefused(p.e.errno),
+    survivable: (_, p: { e: { errno: number } }) => survivable(p.e.errno)
+  },
+  actions: {
+    ...effectActions,
+    heard: assign(({ context: c }, h: Heard) => ({
+      lastActivity: h.now,
+      fromGuest: Math.min(2, c.fromGuest + h.guest),
+      fromPeer: Math.min(2, c.fromPeer + h.peer)
+    }))
+  }
+}).createMachine({
+  id: 'udp',
+  description:
+    'A UDP flow from the guest to one peer. It ends after 30 s of silence, or 120 s once both sides have sent and one of them more than one datagram.',
+  context: ({ input: { now, v6, timeouts } }) => ({
+    v6,
+    timeouts,
+    openedAt: now,
+    lastActivity: now,
+    fromGuest: 0,
+    fromPeer: 0
+  }),
+  initial: 'open',
+  states: {
+    open: {
+      initial: 'opening',
+      entry: [
+        { type: 'UdpOpen', params: {} },
+        { type: 'ArmTimer', params: idleAt('oneWay') }
+      ],
+      on: {
+        TAP_DATAGRAM: [
+          {
+            guard: { type: 'ttlSpent', params: byEvent },
+            actions: { type: 'Count', params: { what: 'udpTtlSpent' } }
+          },
+          {
+            actions: [
+              { type: 'UdpToSock', params: outward },
+              { type: 'heard', params: fromGuest }
+            ]
+          }
+        ],
+        SOCK_DATAGRAM: {
+          actions: [
+            { type: 'UdpToTap', params: inward },
+            { type: 'heard', params: fromPeer }
+          ]
+        },
+        SOCK_ICMP_ERROR: [
+          {
+            guard: { type: 'relayable', params: byEvent },
+            actions: { type: 'IcmpErrorToTap', params: relayed }
+          },
+          { actions: { type: 'Count', params: { what: 'udpErrorNotRelayed' } } }
+        ],
+        SOCK_FAILED: [
+          {
+            guard: { type: 'survivable', params: byEvent },
+            actions: { type: 'Count', params: { what: 'udpSendFailed' } }
+          },
+          { target: 'closed', actions: { type: 'Count', params: { what: 'udpSocketFailed' } } }
+        ],
+        TIMER_IDLE: [
+          { guard: { type: 'silentOneWay', params: byNow }, target: 'closed' },
+          { actions: { type: 'ArmTimer', params: idleAt('oneWay') } }
+        ]
+      },
+      states: {
+        opening: {
+          on: {
+            TAP_DATAGRAM: [
+              {
+                guard: { type: 'ttlSpent', params: byEvent },
+                actions: { type: 'Count', params: { what: 'udpTtlSpent' } }
+              },
+              {
+                guard: { type: 'laterTurn', params: byNow },
+                target: 'oneWay',
+                actions: [
+                  { type: 'UdpToSock', params: outward },
+                  { type: 'heard', params: fromGuest }
+                ]
+              },
+              {
+                actions: [
+                  { type: 'UdpToSock', params: outward },
+                  { type: 'heard', params: fromGuest }
+                ]
+              }
+            ],
+            SOCK_DATAGRAM: [
+              {
+                guard: { type: 'becomesStream', params: fromPeer },
+                target: 'stream',
+                actions: [
+                  { type: 'UdpToTap', params: inward },
+                  { type: 'heard', params: fromPeer }
+                ]
+              },
+              {
+                target: 'oneWay',
+                actions: [
+                  { type: 'UdpToTap', params: inward },
+                  { type: 'heard', params: fromPeer }
+                ]
+              }
+            ],
+            SOCK_ICMP_ERROR: [
+              {
+                guard: { type: 'relayable', params: byEvent },
+                target: 'oneWay',
+                actions: { type: 'IcmpErrorToTap', params: relayed }
+              },
+              { actions: { type: 'Count', params: { what: 'udpErrorNotRelayed' } } }
+            ],
+            SOCK_FAILED: [
+              {
+                guard: { type: 'sendRefused', params: byEvent },
+                actions: { type: 'Count', params: { what: 'udpSendFailed' } }
+              },
+              { target: '#udp.closed', actions: { type: 'Count', params: { what: 'udpOpenFailed' } } }
+            ]
+          }
+        },
+        oneWay: {
+          on: {
+            TAP_DATAGRAM: [
+              {
+                guard: { type: 'ttlSpent', params: byEvent },
+                actions: { type: 'Count', params: { what: 'udpTtlSpent' } }
+              },
+              {
+                guard: { type: 'becomesStream', params: fromGuest },
+                target: 'stream',
+                actions: [
+                  { type: 'UdpToSock', params: outward },
+                  { type: 'heard', params: fromGuest }
+                ]
+              },
+              {
+                actions: [
+                  { type: 'UdpToSock', params: outward },
+                  { type: 'heard', params: fromGuest }
+                ]
+              }
+            ],
+            SOCK_DATAGRAM: [
+              {
+                guard: { type: 'becomesStream', params: fromPeer },
+                target: 'stream',
+                actions: [
+                  { type: 'UdpToTap', params: inward },
+                  { type: 'heard', params: fromPeer }
+                ]
+              },
+              {
+                actions: [
+                  { type: 'UdpToTap', params: inward },
+                  { type: 'heard', params: fromPeer }
+                ]
+              }
+            ]
+          }
+        },
+        stream: {
+          entry: { type: 'ArmTimer', params: idleAt('stream') },
+          on: {
+            TIMER_IDLE: [
+              { guard: { type: 'silentStream', params: byNow }, target: '#udp.closed' },
+              { actions: { type: 'ArmTimer', params: idleAt('stream') } }
+            ]
+          }
+        }
+      }
+    },
+    closed: {
+      type: 'final',
+      entry: [
+        { type: 'CancelTimer', params: { timer: 'idle' } },
+        { type: 'CloseSock', params: {} }
+      ]
+    }
+  },
+  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'udpUnexpected' } } } }
+})
