@@ -1,0 +1,76 @@
+#!/usr/bin/env node
+// The programs that the integration tests drive, and the Debian packages that hold them. Installs what is missing when it
+// may (root and apt-get); otherwise names what is missing and fails. A test is never skipped for want of a tool.
+import { spawnSync } from 'node:child_process'
+import { accessSync, constants, existsSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** program -> package */
+const tools = {
+  bash: 'bash',
+  busybox: 'busybox',
+  curl: 'curl',
+  dhclient: 'isc-dhcp-client',
+  dnsmasq: 'dnsmasq-base',
+  ethtool: 'ethtool',
+  'g++': 'g++',
+  ip: 'iproute2',
+  iperf3: 'iperf3',
+  mount: 'mount',
+  nc: 'netcat-openbsd',
+  nsenter: 'util-linux',
+  ping: 'iputils-ping',
+  ps: 'procps',
+  python3: 'python3',
+  setpriv: 'util-linux',
+  socat: 'socat',
+  ss: 'iproute2',
+  strace: 'strace',
+  sysctl: 'procps',
+  tcpdump: 'tcpdump',
+  traceroute: 'traceroute',
+  unshare: 'util-linux'
+}
+const path = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`.split(
+  ':'
+)
+const present = (name) =>
+  path.some((dir) => {
+    try {
+      accessSync(join(dir, name), constants.X_OK)
+      return dir !== ''
+    } catch {
+      return false
+    }
+  })
+/** Debian comes with busybox (no DHCP client) or with one of the builds that have udhcpc. */
+const hasUdhcpc = () =>
+  spawnSync('busybox', ['--list'], { encoding: 'utf8' }).stdout?.includes('udhcpc') ?? false
+const missing = () => {
+  const names = Object.keys(tools).filter((name) => !present(name))
+  if (!names.includes('busybox') && !hasUdhcpc()) names.push('udhcpc')
+  return names
+}
+
+const before = missing()
+if (before.length > 0) {
+  const packages = [...new Set(before.map((name) => tools[name] ?? name))]
+  const apt = '/usr/bin/apt-get'
+  if (process.getuid?.() === 0 && existsSync(apt)) {
+    console.error(`tools: installing ${packages.join(' ')}`)
+    const options = { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
+    spawnSync(apt, ['update', '-qq'], options)
+    spawnSync(apt, ['install', '-y', '-qq', '--no-install-recommends', ...packages], options)
+  }
+  const after = missing()
+  if (after.length > 0) {
+    console.error(`tools: missing ${after.join(' ')} (Debian: apt-get install ${packages.join(' ')})`)
+    process.exit(1)
+  }
+}
+if (process.getuid?.() !== 0) {
+  console.error(
+    'tools: the integration tests make network namespaces and a private /dev/net/tun: run them as root'
+  )
+  process.exit(1)
+}

@@ -1,0 +1,198 @@
+// Child processes with collected output and hard deadlines, and a look at the process table from outside.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+
+export interface Result {
+  readonly argv: ReadonlyArray<string>
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+  /** Wall time in milliseconds. */
+  readonly ms: number
+  /** The deadline passed and the process was killed. */
+  readonly timedOut: boolean
+}
+
+export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
+
+/**
+ * Polls until `probe` gives something that is not undefined or false; throws after `ms` milliseconds.
+ * Waiting for a condition, never for a time, keeps the tests independent of the machine's speed.
+ */
+export const until = async <A>(
+  what: string,
+  probe: () => A | undefined | false | Promise<A | undefined | false>,
+  ms = 10_000
+): Promise<A> => {
+  const end = Date.now() + ms
+  for (;;) {
+    const got = await probe()
+    if (got !== undefined && got !== false) return got
+    if (Date.now() > end) throw new Error(`still not so after ${ms} ms: ${what}`)
+    await sleep(20)
+  }
+}
+
+/** pid -> parent pid, of all processes visible here. */
+const parents = (): Map<number, number> => {
+  const map = new Map<number, number>()
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue
+    try {
+      const stat = readFileSync(`/proc/${name}/stat`, 'latin1')
+      map.set(Number(name), Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]))
+    } catch {
+      // ended meanwhile
+    }
+  }
+  return map
+}
+
+export const childrenOf = (pid: number): number[] =>
+  [...parents()].filter(([, p]) => p === pid).map(([c]) => c)
+
+/** `pid` and everything below it, parents first. */
+export const treeOf = (pid: number): number[] => {
+  const all = [...parents()]
+  const tree = [pid]
+  for (let i = 0; i < tree.length; i++) tree.push(...all.filter(([, p]) => p === tree[i]).map(([c]) => c))
+  return tree.filter((p) => p === pid || all.some(([c]) => c === p))
+}
+
+/** Field of /proc/PID/status (`VmRSS`, `NSpid`, `State` ...), undefined when the process is gone. */
+export const statusField = (pid: number, field: string): string | undefined => {
+  try {
+    return new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+  } catch {
+    return undefined
+  }
+}
+
+/** Running, that is, present and not a zombie waiting to be reaped. */
+export const alive = (pid: number): boolean => !/^[ZX]/.test(statusField(pid, 'State') ?? 'X')
+
+/** Resident memory of one process in KiB, 0 when it is gone. */
+export const rss = (pid: number): number => Number.parseInt(statusField(pid, 'VmRSS') ?? '0', 10)
+
+export const exeOf = (pid: number): string => {
+  try {
+    return readlinkSync(`/proc/${pid}/exe`)
+  } catch {
+    return ''
+  }
+}
+
+/** Arguments joined by blanks, empty when the process is gone. */
+export const cmdlineOf = (pid: number): string => {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replace(/\0/g, ' ').trim()
+  } catch {
+    return ''
+  }
+}
+
+export const kill = (pid: number, signal: NodeJS.Signals): void => {
+  try {
+    process.kill(pid, signal)
+  } catch {
+    // gone already
+  }
+}
+
+/** A started process; `wrapped` says that argv[0] is nsenter(1), whose only child is the process that we mean. */
+export class Proc {
+  stdout = ''
+  stderr = ''
+  private readonly child: ChildProcess
+  private readonly ended: Promise<Result>
+  private result: Result | undefined
+  private inner: number | undefined
+
+  constructor(
+    readonly argv: ReadonlyArray<string>,
+    private readonly wrapped: boolean,
+    options: { timeout?: number; input?: string | Uint8Array; env?: NodeJS.ProcessEnv }
+  ) {
+    const began = performance.now()
+    let timedOut = false
+    this.child = spawn(argv[0]!, argv.slice(1), {
+      stdio: [options.input === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
+      ...(options.env === undefined ? {} : { env: options.env })
+    })
+    this.child.stdout!.setEncoding('utf8').on('data', (s: string) => {
+      this.stdout += s
+    })
+    this.child.stderr!.setEncoding('utf8').on('data', (s: string) => {
+      this.stderr += s
+    })
+    if (options.input !== undefined) {
+      this.child.stdin!.on('error', () => {})
+      this.child.stdin!.end(options.input)
+    }
+    const limit = options.timeout ?? 20_000
+    let grace: NodeJS.Timeout | undefined
+    const timer = setTimeout(() => {
+      timedOut = true
+      for (const pid of treeOf(this.child.pid!).reverse()) kill(pid, 'SIGKILL')
+      // Somebody below who survived in another session may still hold the pipes.
+      grace = setTimeout(() => {
+        this.child.stdout!.destroy()
+        this.child.stderr!.destroy()
+      }, 1_000)
+    }, limit)
+    this.ended = new Promise((done, fail) => {
+      this.child.on('error', fail)
+      this.child.on('close', (code, signal) => {
+        clearTimeout(timer)
+        clearTimeout(grace)
+        const { stdout, stderr } = this
+        this.result = { argv, code, signal, stdout, stderr, ms: performance.now() - began, timedOut }
+        done(this.result)
+      })
+    })
+    this.ended.catch(() => {})
+  }
+
+  /** Pid, as seen from outside, of the process itself (not of nsenter). */
+  async pid(): Promise<number> {
+    if (!this.wrapped) return this.child.pid!
+    this.inner ??= await until(`process of ${this.argv.join(' ')}`, () => {
+      if (this.result !== undefined) throw new Error(`ended at once: ${this.stderr}${this.stdout}`)
+      return childrenOf(this.child.pid!)[0]
+    })
+    return this.inner
+  }
+
+  get running(): boolean {
+    return this.result === undefined
+  }
+
+  wait(): Promise<Result> {
+    return this.ended
+  }
+
+  async signal(name: NodeJS.Signals): Promise<void> {
+    if (this.running) kill(await this.pid(), name)
+  }
+
+  /** Waits until the output has a match. */
+  async sees(pattern: RegExp, where: 'stdout' | 'stderr' = 'stdout', ms = 10_000): Promise<RegExpExecArray> {
+    return until(
+      `${pattern} in ${where} of ${this.argv.slice(-6).join(' ')}`,
+      () => {
+        const match = pattern.exec(this[where])
+        if (match === null && !this.running)
+          throw new Error(`ended without ${pattern}\nstdout: ${this.stdout}\nstderr: ${this.stderr}`)
+        return match ?? undefined
+      },
+      ms
+    )
+  }
+
+  /** Kills the process and all below it, by id, and waits until it is gone. */
+  async stop(signal: NodeJS.Signals = 'SIGKILL'): Promise<Result> {
+    if (this.running) for (const pid of treeOf(this.child.pid!).slice(this.wrapped ? 1 : 0)) kill(pid, signal)
+    return this.ended
+  }
+}

@@ -1,0 +1,292 @@
+// A world of our own to test in: three network namespaces with real addresses, private mounts, a private pid namespace.
+//
+//   pasta's namespace <- tap -> "host" eth0 <- veth -> "world" (gateway, servers) <- veth -> "far" (one hop further)
+//
+// Nothing of the machine changes: /run, /tmp and /dev/net are private, and the end of the pid namespace ends all that
+// was ever started in it, however it was started.
+import assert from 'node:assert/strict'
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { alive, childrenOf, cmdlineOf, Proc, type Result, statusField, treeOf, until } from './proc.js'
+
+export const repo = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+
+/** Addresses used everywhere (RFC 5737, RFC 3849). */
+export const net = {
+  host4: '198.51.100.2',
+  host6: '2001:db8:9::2',
+  /** The host's default gateways: "world". The guest's pasta maps them to the host's loopback by default. */
+  gw4: '198.51.100.1',
+  gw6: '2001:db8:9::1',
+  /** "world" again, by addresses that nobody maps: where the servers are. */
+  world4: '198.51.100.3',
+  world6: '2001:db8:9::3',
+  /** Behind "world", with a path MTU of 1400. */
+  far4: '203.0.113.2',
+  far6: '2001:db8:fa::2',
+  farHop4: '198.51.100.1',
+  farHop6: '2001:db8:9::1'
+} as const
+
+export type Where = 'host' | 'world' | 'far'
+export interface RunOptions {
+  readonly in?: Where
+  /** Numeric uid and gid; default 1000, an ordinary user. 0 keeps root. */
+  readonly uid?: number
+  /** Milliseconds until everything below is killed; default 20 s. */
+  readonly timeout?: number
+  readonly input?: string | Uint8Array
+  readonly env?: Record<string, string>
+  /** Put the private /dev/net/tun back to 0600 for this command, as some machines have it. */
+  readonly tightTun?: boolean
+}
+export interface WorldOptions {
+  /** Lines of the private /etc/resolv.conf. */
+  readonly resolv?: string
+  /** Extra shell lines, run as root in the host namespace once everything is up. */
+  readonly hostSetup?: string
+}
+
+const setup = (dir: string, o: WorldOptions): string => `
+set -e
+quiet() { for f in all default; do
+  echo 0 > /proc/sys/net/ipv6/conf/$f/accept_dad; echo 0 > /proc/sys/net/ipv6/conf/$f/router_solicitations; done
+  echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6
+  echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range; ip link set lo up; }
+# Before /tmp is hidden: the clone may live there.
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/repo /mnt/w
+mount --bind '${repo}' /mnt/repo
+mount -o remount,bind,ro /mnt/repo
+mount --bind '${dir}' /mnt/w
+mount -t tmpfs -o mode=1777 tmpfs /tmp
+mount -t tmpfs -o mode=755 tmpfs /run
+mkdir -p /run/netns /run/lock /dev/net
+mount -t tmpfs -o mode=755 tmpfs /dev/net
+mknod -m 666 /dev/net/tun c 10 200
+touch /etc/resolv.conf
+mount --bind /mnt/w/resolv.conf /etc/resolv.conf
+hostname pastatest
+quiet
+unshare --net sleep infinity & world=$!
+unshare --net sleep infinity & far=$!
+own=$(readlink /proc/self/ns/net)
+for p in $world $far; do until [ "$(cat /proc/$p/comm) $(readlink /proc/$p/ns/net)" != "sleep $own" ] &&
+  [ "$(cat /proc/$p/comm)" = sleep ]; do sleep 0.01; done; done
+in_world() { nsenter -t $world -n -- bash -ec "$(declare -f quiet); $1"; }
+in_far() { nsenter -t $far -n -- bash -ec "$(declare -f quiet); $1"; }
+in_world 'quiet; echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+  echo 0 > /proc/sys/net/ipv4/icmp_ratelimit; echo 0 > /proc/sys/net/ipv6/icmp/ratelimit; echo 0 > /proc/sys/net/ipv4/icmp_ratemask'
+in_far quiet
+ip link add eth0 type veth peer name toworld netns $world
+nsenter -t $world -n ip link add tofar type veth peer name eth0 netns $far
+in_world 'ip addr add ${net.gw4}/24 dev toworld; ip -6 addr add ${net.gw6}/64 dev toworld nodad
+  ip addr add ${net.world4}/24 dev toworld; ip -6 addr add ${net.world6}/64 dev toworld nodad
+  ip link set toworld up; ip addr add 203.0.113.1/24 dev tofar; ip -6 addr add 2001:db8:fa::1/64 dev tofar nodad
+  ip link set tofar mtu 1400 up'
+in_far 'ip addr add ${net.far4}/24 dev eth0; ip -6 addr add ${net.far6}/64 dev eth0 nodad; ip link set eth0 mtu 1400 up
+  ip route add default via 203.0.113.1; ip -6 route add default via 2001:db8:fa::1'
+ip addr add ${net.host4}/24 dev eth0
+ip -6 addr add ${net.host6}/64 dev eth0 nodad
+ip link set eth0 up
+ip route add default via ${net.gw4} dev eth0
+ip -6 route add default via ${net.gw6} dev eth0
+until [ "$(cat /sys/class/net/eth0/operstate 2>/dev/null || ip -br link show eth0 | grep -o ' UP ' | tr -d ' ')" != down ] &&
+  ip -6 addr show dev eth0 scope link | grep -q fe80; do sleep 0.01; done
+${o.hostSetup ?? ''}
+echo "ready $world $far"
+# PID 1 of this namespace: reap whatever is orphaned, for ever.
+while :; do sleep infinity & wait -n || true; done
+`
+
+const path = [
+  dirname(process.execPath),
+  '/usr/local/sbin',
+  '/usr/local/bin',
+  '/usr/sbin',
+  '/usr/bin',
+  '/sbin',
+  '/bin'
+].join(':')
+const baseEnv = { PATH: path, HOME: '/tmp', LANG: 'C.UTF-8', SHELL: '/bin/sh', TERM: 'dumb' }
+
+/** Path, inside a world, of a helper in test/lib. */
+export const helper = (name: string): string => `/mnt/repo/test/lib/${name}`
+/** The program under test. PASTA chooses another one, for instance upstream's, to try the tests themselves. */
+export const pasta = process.env.PASTA ?? '/mnt/repo/bin/pasta'
+/** The program under test is upstream's: what only ours does is not asked of it. */
+export const isPeer = process.env.PASTA !== undefined && !process.env.PASTA.startsWith(repo)
+/** Upstream forwards ports by default; ours has no such options yet. */
+export const quietPorts: ReadonlyArray<string> = isPeer
+  ? ['-t', 'none', '-u', 'none', '-T', 'none', '-U', 'none']
+  : []
+
+export class World {
+  private constructor(
+    private readonly holder: Proc,
+    private readonly pids: Readonly<Record<Where, number>>,
+    /** A directory for files, by its path outside; inside it is /mnt/w. Everybody may write there. */
+    readonly dir: string
+  ) {}
+
+  static async open(o: WorldOptions = {}): Promise<World> {
+    assert.equal(process.getuid?.(), 0, 'network namespaces and a private /dev/net/tun need root')
+    const dir = mkdtempSync(join(tmpdir(), 'pasta-world-'))
+    chmodSync(dir, 0o777)
+    writeFileSync(join(dir, 'resolv.conf'), o.resolv ?? `nameserver ${net.world4}\nsearch example.net\n`)
+    const unshare = [
+      'unshare',
+      '--mount',
+      '--net',
+      '--pid',
+      '--ipc',
+      '--uts',
+      '--fork',
+      '--kill-child',
+      '--mount-proc'
+    ]
+    // The death signal: should this process be killed, everything goes with it.
+    const argv = ['setpriv', '--pdeathsig', 'KILL', ...unshare, 'bash', '-c', setup(dir, o)]
+    const holder = new Proc(argv, false, { timeout: 30 * 60_000, env: baseEnv })
+    try {
+      const [, world, far] = await holder.sees(/^ready (\d+) (\d+)$/m, 'stdout', 20_000)
+      const init = childrenOf(await holder.pid())[0]!
+      const outer = (inner: string) =>
+        childrenOf(init).find((pid) => statusField(pid, 'NSpid')?.split(/\s+/).at(-1) === inner)!
+      return new World(holder, { host: init, world: outer(world!), far: outer(far!) }, dir)
+    } catch (e) {
+      await holder.stop()
+      rmSync(dir, { recursive: true, force: true })
+      throw e
+    }
+  }
+
+  async close(): Promise<void> {
+    const init = this.pids.host
+    await this.holder.stop()
+    await until('the end of the pid namespace', () => !existsSync(`/proc/${init}`), 10_000)
+    rmSync(this.dir, { recursive: true, force: true })
+  }
+
+  /** argv that runs `command` in one of the namespaces. */
+  enter(command: ReadonlyArray<string>, o: RunOptions = {}): string[] {
+    const uid = o.uid ?? (o.in === undefined || o.in === 'host' ? 1000 : 0)
+    const user =
+      uid === 0 ? [] : ['setpriv', '--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups', '--']
+    const tun = o.tightTun
+      ? [
+          'unshare',
+          '--mount',
+          'sh',
+          '-ec',
+          'umount /dev/net; mount -t tmpfs none /dev/net; mknod -m 600 /dev/net/tun c 10 200; exec "$@"',
+          '-'
+        ]
+      : []
+    const target = `${this.pids[o.in ?? 'host']}`
+    return [
+      'nsenter',
+      '-t',
+      target,
+      '-m',
+      '-n',
+      '-p',
+      '-i',
+      '-u',
+      '--wdns=/mnt/w',
+      '--',
+      ...tun,
+      ...user,
+      ...command
+    ]
+  }
+
+  /** Starts a process; its end is the caller's or the world's. */
+  start(command: ReadonlyArray<string>, o: RunOptions = {}): Proc {
+    return new Proc(this.enter(command, o), true, {
+      timeout: o.timeout ?? 20_000,
+      env: { ...baseEnv, ...o.env },
+      ...(o.input === undefined ? {} : { input: o.input })
+    })
+  }
+
+  run(command: ReadonlyArray<string>, o: RunOptions = {}): Promise<Result> {
+    return this.start(command, o).wait()
+  }
+
+  /** Runs shell lines as root and gives their output; throws on any failure. */
+  async sh(script: string, o: RunOptions = {}): Promise<string> {
+    return ok(await this.run(['sh', '-ec', script], { uid: 0, ...o })).stdout
+  }
+
+  /** pasta with `options`, running `command` in its namespace as an ordinary user. */
+  pasta(options: ReadonlyArray<string>, command: ReadonlyArray<string>, o: RunOptions = {}): Promise<Result> {
+    return this.run([pasta, ...quietPorts, ...options, '--', ...command], o)
+  }
+
+  /** pasta --config-net running shell lines; the output, or a throw on any failure. */
+  async inside(script: string, options: ReadonlyArray<string> = [], o: RunOptions = {}): Promise<string> {
+    return ok(await this.pasta(['--config-net', ...options], ['sh', '-ec', script], o)).stdout
+  }
+
+  startPasta(options: ReadonlyArray<string>, command: ReadonlyArray<string>, o: RunOptions = {}): Proc {
+    return this.start([pasta, ...quietPorts, ...options, '--', ...command], o)
+  }
+
+  /** The same, in words: `pid-outside args`. */
+  processes(): string[] {
+    return this.pidsInside().map((pid) => `${pid} ${cmdlineOf(pid)}`)
+  }
+
+  /**
+   * Pids, as seen from outside, of everything that runs in this world's pid namespace (and in namespaces below it),
+   * whoever its parent is by now; without the world's own processes and those waiting to be reaped.
+   */
+  pidsInside(): number[] {
+    const own = new Set([this.pids.host, this.pids.world, this.pids.far])
+    const depth = statusField(this.pids.host, 'NSpid')!.split(/\s+/).length
+    const space = readlinkSync(`/proc/${this.pids.host}/ns/pid`)
+    const inside = (pid: number): boolean => {
+      const ids = statusField(pid, 'NSpid')?.split(/\s+/) ?? []
+      if (ids.length < depth) return false
+      try {
+        if (ids.length === depth) return readlinkSync(`/proc/${pid}/ns/pid`) === space
+        return treeOf(this.pids.host).includes(pid)
+      } catch {
+        return false
+      }
+    }
+    return readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+      .filter((pid) => !own.has(pid) && alive(pid) && inside(pid) && !/^sleep infinity$/.test(cmdlineOf(pid)))
+  }
+
+  /** The pid outside of the process that has pid `inner` in this world. */
+  outerPid(inner: number): number {
+    const found = this.pidsInside().find((pid) => statusField(pid, 'NSpid')?.split(/\s+/)[1] === `${inner}`)
+    if (found === undefined) throw new Error(`no process ${inner} in the world`)
+    return found
+  }
+}
+
+/** Asserts status 0, showing everything there is otherwise. */
+export const ok = (r: Result): Result => {
+  assert.equal(r.code, 0, describe(r))
+  return r
+}
+export const describe = (r: Result): string =>
+  `${r.argv.map((a) => (a.length > 300 ? `${a.slice(0, 300)}…` : a)).join(' ')}\nstatus ${r.code ?? r.signal}${r.timedOut ? ' (deadline passed)' : ''}\nstdout: ${r.stdout.slice(-4000)}\nstderr: ${r.stderr.slice(-4000)}`
+
+export const withWorld = async <A>(use: (w: World) => Promise<A>, o: WorldOptions = {}): Promise<A> => {
+  const w = await World.open(o)
+  try {
+    return await use(w)
+  } finally {
+    await w.close()
+  }
+}
+
+export const programName = basename(pasta)
