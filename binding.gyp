@@ -10,6 +10,7 @@
         'native/launcher/main.cc',
         'native/launcher/namespace.cc',
         'native/launcher/netlink.cc',
+        'native/launcher/requests.cc',
         'native/launcher/spawn.cc',
         'native/launcher/tap.cc',
         'native/launcher/util.cc'

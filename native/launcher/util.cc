@@ -2,11 +2,16 @@
 
 #include <cerrno>
 #include <cstring>
+#include <cstdlib>
 #include <ctime>
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
 #endif
@@ -60,6 +65,37 @@ int writeFile(const char *path, std::string_view data)
 	return write(fd.get(), data.data(), data.size()) == static_cast<ssize_t>(data.size()) ? 0 : errno;
 }
 
+static void closeRange(unsigned first, unsigned last)
+{
+	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+		return;
+	// before Linux 5.9
+	DIR *dir = opendir("/proc/self/fd");
+	if (!dir) {
+		for (unsigned fd = first; fd <= last && fd < 65536; fd++)
+			close(static_cast<int>(fd));
+		return;
+	}
+	while (const dirent *e = readdir(dir)) {
+		const unsigned long fd = strtoul(e->d_name, nullptr, 10);
+		if (e->d_name[0] != '.' && fd >= first && fd <= last && static_cast<int>(fd) != dirfd(dir))
+			close(static_cast<int>(fd));
+	}
+	closedir(dir);
+}
+
+void closeAllBut(std::initializer_list<int> keep)
+{
+	unsigned from = 3;
+	for (const int fd : keep) {
+		if (fd < 3)
+			continue;
+		closeRange(from, static_cast<unsigned>(fd) - 1);
+		from = static_cast<unsigned>(fd) + 1;
+	}
+	closeRange(from, ~0U);
+}
+
 int64_t monotonicMs()
 {
 	timespec ts;
@@ -111,4 +147,12 @@ void putU32(std::string &out, uint32_t v)
 {
 	for (int shift = 0; shift < 32; shift += 8)
 		out.push_back(static_cast<char>(v >> shift));
+}
+
+void restoreSignals(const Launch &launch)
+{
+	// SIGCHLD is the only disposition that we changed (main.cc)
+	if (launch.ignores(SIGCHLD))
+		signal(SIGCHLD, SIG_IGN);
+	sigprocmask(SIG_SETMASK, &launch.mask, nullptr);
 }

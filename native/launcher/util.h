@@ -2,7 +2,9 @@
 #ifndef PASST_LAUNCHER_UTIL_H
 #define PASST_LAUNCHER_UTIL_H
 
+#include <csignal>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -46,6 +48,9 @@ int writeAll(int fd, std::string_view data);
 /** Open `path` for writing and write `data` in one call (procfs wants that); returns 0 or errno. */
 int writeFile(const char *path, std::string_view data);
 
+/** Close every descriptor above 2 that is not in `keep` (ascending order). */
+void closeAllBut(std::initializer_list<int> keep);
+
 int64_t monotonicMs();
 /** pidfd_open(2) and pidfd_send_signal(2): not in every libc. Return -1 with errno. */
 int pidfdOpen(pid_t pid);
@@ -68,5 +73,18 @@ private:
 };
 
 void putU32(std::string &out, uint32_t v);
+
+/** How we were started: what the engine and the command get back before they are executed. */
+struct Launch {
+	int argc;
+	char **argv;
+	sigset_t mask;
+	/* signals that were ignored (nohup, background job of a plain shell) */
+	sigset_t ignored;
+	bool ignores(int signal) const { return sigismember(&ignored, signal) == 1; }
+};
+
+/** Signal mask and dispositions as at our own start; for a child about to execute something. */
+void restoreSignals(const Launch &launch);
 
 #endif

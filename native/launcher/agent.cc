@@ -1,0 +1,218 @@
+#include "agent.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What the engine gets to end in good order: it may have files to flush once it serves, nothing before */
+static constexpr int GRACE_MS = 1000, GRACE_START_MS = 200;
+/* How often a namespace is looked up that nothing else reports on */
+static constexpr int WATCH_MS = 1000;
+
+Agent::Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals)
+	: launch_(launch), ctl_(std::move(ctl)), signals_(std::move(signals)), engineFd_(pidfdOpen(engine)), engine_(engine)
+{
+	for (int fd = 0; fd <= 2 && terminal_ < 0; fd++)
+		if (tcgetpgrp(fd) == getpgrp())
+			terminal_ = fd;
+}
+
+void Agent::run()
+{
+	while (!end_)
+		step();
+	finish();
+}
+
+int Agent::timeout() const
+{
+	int64_t at = command_.recheckAt();
+	if (watchAt_ >= 0 && (at < 0 || watchAt_ < at))
+		at = watchAt_;
+	return at < 0 ? -1 : static_cast<int>(std::max<int64_t>(0, at - monotonicMs()));
+}
+
+void Agent::step()
+{
+	if (ready_ && watch_.byTimer() && watchAt_ < 0)
+		watchAt_ = monotonicMs() + WATCH_MS;
+	enum { SIGNALS, CONTROL, ENGINE, WATCH, COUNT };
+	pollfd p[COUNT] = {
+		{ signals_.get(), POLLIN, 0 },
+		{ ctl_.get(), POLLIN, 0 },
+		{ engineFd_.get(), POLLIN, 0 }, // a negative descriptor is passed over
+		{ ready_ ? watch_.fd() : -1, POLLIN, 0 },
+	};
+	if (poll(p, COUNT, timeout()) < 0 && errno != EINTR) {
+		say(fault(errno, "poll").text);
+		end_ = End{ 1, 0 };
+		return;
+	}
+	if (p[SIGNALS].revents)
+		onSignals();
+	const int64_t now = monotonicMs();
+	command_.recheck(now);
+	const bool due = watchAt_ >= 0 && now >= watchAt_;
+	if (due)
+		watchAt_ = now + WATCH_MS;
+	if (!end_ && (p[WATCH].revents || due) && watch_.gone())
+		end_ = End{ 0, 0 };
+	// The socket first: what the engine asked for before its end was asked for
+	if (!end_ && p[CONTROL].revents)
+		onControl();
+	else if (!end_ && (p[ENGINE].revents || engineStatus_))
+		engineGone();
+}
+
+void Agent::onSignals()
+{
+	signalfd_siginfo info;
+	while (!end_ && read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGCHLD)
+			reap();
+		else
+			onSignal(static_cast<int>(info.ssi_signo), info.ssi_code == SI_KERNEL);
+	}
+}
+
+void Agent::onSignal(int signal, bool fromKernel)
+{
+	switch (signal) {
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+		return suspend(signal);
+	case SIGUSR1:
+	case SIGUSR2:
+		return command_.deliver(signal, fromKernel);
+	case SIGTERM:
+	case SIGQUIT:
+	case SIGINT:
+	case SIGHUP:
+		if (command_.running())
+			return command_.deliver(signal, fromKernel);
+		if (launch_.ignores(signal))
+			return;
+		end_ = ready_ && (signal == SIGTERM || signal == SIGQUIT) ? End{ 0, 0 } : End{ 0, signal };
+		return;
+	default: // SIGPIPE: write() says it
+		return;
+	}
+}
+
+void Agent::reap()
+{
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+		if (pid == engine_ && engineIsChild_)
+			engineStatus_ = status;
+		else if (pid == command_.pid())
+			command_.ended(status);
+	}
+	if (command_ && !command_.alive())
+		end_ = End{ command_.exitStatus(), 0 };
+}
+
+/** Stop as a process does that knows nothing of job control; the engine, in a session of its own, goes on. */
+void Agent::suspend(int signal)
+{
+	command_.suspend(signal);
+	sigset_t only, before;
+	sigemptyset(&only);
+	sigaddset(&only, signal);
+	raise(signal);
+	sigprocmask(SIG_UNBLOCK, &only, &before); // stopped in here, until SIGCONT
+	sigprocmask(SIG_SETMASK, &before, nullptr);
+	command_.resume();
+}
+
+/** The engine has ended, or has closed the control socket, which is as good. */
+void Agent::engineGone()
+{
+	const int status = stopEngine(GRACE_MS);
+	const bool exited = WIFEXITED(status);
+	const int code = exited ? WEXITSTATUS(status) : 1;
+	if (!ready_ || !command_) {
+		// It says itself what is wrong, or did what was asked of it (--help)
+		if (!exited)
+			say(std::string("The engine was ended by a signal: ") + strsignal(WTERMSIG(status)));
+		end_ = End{ code, 0 };
+		return;
+	}
+	say(std::string("The engine ended unexpectedly") +
+	    (exited ? "" : std::string(": ") + strsignal(WTERMSIG(status))) + "; ending the command");
+	end_ = End{ code ? code : 1, 0 };
+}
+
+/** Let the engine end, by force after `graceMs`. Returns its wait status; 0 where that is not to be had. */
+int Agent::stopEngine(int graceMs)
+{
+	if (ctl_)
+		shutdown(ctl_.get(), SHUT_RDWR);
+	ctl_.reset();
+	const int64_t deadline = monotonicMs() + graceMs;
+	bool killed = false;
+	while (!engineStatus_) {
+		if (engineIsChild_) {
+			int status;
+			const pid_t pid = waitpid(engine_, &status, WNOHANG);
+			if (pid == engine_ || (pid < 0 && errno == ECHILD)) {
+				engineStatus_ = pid < 0 ? 0 : status;
+				break;
+			}
+		}
+		const int64_t left = deadline - monotonicMs();
+		if (left <= 0 && !killed) {
+			killed = true;
+			if (engineIsChild_ || !engineFd_)
+				kill(engine_, SIGKILL);
+			else
+				pidfdSignal(engineFd_.get(), SIGKILL);
+		}
+		if (!engineFd_) { // before Linux 5.3
+			if (!engineIsChild_ && kill(engine_, 0) < 0)
+				break;
+			poll(nullptr, 0, 5);
+			continue;
+		}
+		pollfd p = { engineFd_.get(), POLLIN, 0 };
+		if (poll(&p, 1, static_cast<int>(killed ? GRACE_MS : left)) > 0 && !engineIsChild_)
+			break;
+		if (killed && !engineIsChild_)
+			break;
+	}
+	engineFd_.reset();
+	return engineStatus_.value_or(0);
+}
+
+/** A shell with job control that was process 1 could not give the terminal back to us: it has no name for our group. */
+void Agent::restoreTerminal() const
+{
+	if (!command_ || terminal_ < 0)
+		return;
+	const pid_t group = tcgetpgrp(terminal_);
+	if (group > 0 && group != getpgrp() && kill(-group, 0) < 0 && errno == ESRCH)
+		tcsetpgrp(terminal_, getpgrp()); // SIGTTOU is blocked
+}
+
+void Agent::finish()
+{
+	command_.destroy();
+	stopEngine(ready_ ? GRACE_MS : GRACE_START_MS);
+	restoreTerminal();
+	if (end_->signal) {
+		signal(end_->signal, SIG_DFL);
+		raise(end_->signal);
+		sigset_t only;
+		sigemptyset(&only);
+		sigaddset(&only, end_->signal);
+		sigprocmask(SIG_UNBLOCK, &only, nullptr);
+		_exit(128 + end_->signal);
+	}
+	_exit(end_->status);
+}

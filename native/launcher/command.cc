@@ -1,0 +1,167 @@
+#include "command.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Time that a process gets to unblock a signal before we look whether it took it */
+static constexpr int64_t RECHECK_MS = 100;
+
+Command::Command(pid_t pid, bool isInit, Fd gate) : pid_(pid), isInit_(isInit), gate_(std::move(gate))
+{
+	// Opened now, so that hidepid= and a later change of user do not matter
+	char path[64];
+	snprintf(path, sizeof(path), "/proc/%d/status", static_cast<int>(pid));
+	status_.reset(::open(path, O_RDONLY | O_CLOEXEC));
+}
+
+void Command::open()
+{
+	(void)writeAll(gate_.get(), std::string_view("", 1));
+	gate_.reset();
+}
+
+Fault Command::guard()
+{
+	int line[2];
+	const Fd target(pidfdOpen(pid_));
+	if (!target || pipe2(line, O_CLOEXEC) < 0)
+		return fault(errno, "Cannot guard the command");
+	const Fd end(line[0]);
+	lifeline_.reset(line[1]);
+	guard_ = fork();
+	if (guard_ < 0)
+		return fault(errno, "Cannot guard the command");
+	if (guard_ > 0)
+		return {};
+	// No signal of a terminal may end it, and nobody shall wait for its copies of standard streams
+	setsid();
+	sigset_t all;
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, nullptr);
+	for (int fd = 0; fd <= 2; fd++)
+		close(fd);
+	closeAllBut({ std::min(target.get(), end.get()), std::max(target.get(), end.get()) });
+	(void)!chdir("/");
+	char none;
+	while (read(end.get(), &none, 1) < 0 && errno == EINTR)
+		;
+	pidfdSignal(target.get(), SIGKILL);
+	_exit(0);
+}
+
+void Command::kill(int signal) const
+{
+	// Not reaped yet (alive()), so the process id is still its own
+	::kill(pid_, signal);
+}
+
+/**
+ * takes(signal) - what the command does with a signal, by its signal masks in /proc/PID/status (proc_pid_status(5))
+ * For process 1 of a PID namespace the kernel drops what would be BY_DEFAULT (pid_namespaces(7)); a blocked one is queued.
+ */
+Command::Takes Command::takes(int signal) const
+{
+	char text[4096];
+	const ssize_t n = status_ ? pread(status_.get(), text, sizeof(text) - 1, 0) : -1;
+	if (n <= 0)
+		return Takes::BY_DEFAULT;
+	text[n] = 0;
+	const auto has = [&](const char *field) {
+		const char *at = strstr(text, field);
+		return at && (strtoull(at + strlen(field), nullptr, 16) >> (signal - 1) & 1);
+	};
+	if (has("\nSigCgt:"))
+		return Takes::BY_HANDLER;
+	if (has("\nSigIgn:"))
+		return Takes::IGNORES;
+	return has("\nSigBlk:") ? Takes::BLOCKED : Takes::BY_DEFAULT;
+}
+
+bool Command::hasIt(bool fromKernel) const
+{
+	return fromKernel && getpgid(pid_) == getpgrp();
+}
+
+void Command::deliver(int signal, bool fromKernel)
+{
+	if (!running())
+		return;
+	const Takes how = takes(signal);
+	const bool optional = signal == SIGUSR1 || signal == SIGUSR2; // ours have no meaning: never end anything by default
+	if (how == Takes::IGNORES || (optional && how == Takes::BY_DEFAULT))
+		return;
+	if (isInit_ && how == Takes::BY_DEFAULT) {
+		forced_ = signal;
+		return kill(SIGKILL);
+	}
+	if (!hasIt(fromKernel))
+		kill(signal);
+	if (isInit_ && !optional && how == Takes::BLOCKED) {
+		recheckSignal_ = signal;
+		recheckAt_ = monotonicMs() + RECHECK_MS;
+	}
+}
+
+void Command::recheck(int64_t now)
+{
+	if (recheckAt_ < 0 || now < recheckAt_)
+		return;
+	recheckAt_ = -1;
+	if (!running() || takes(recheckSignal_) != Takes::BY_DEFAULT)
+		return;
+	forced_ = recheckSignal_;
+	kill(SIGKILL);
+}
+
+void Command::suspend(int signal)
+{
+	// Others of its process group have the terminal's signal; process 1 has not, unless it wants it
+	if (running() && isInit_ && takes(signal) == Takes::BY_DEFAULT)
+		kill(SIGSTOP);
+}
+
+void Command::resume()
+{
+	if (running())
+		kill(SIGCONT);
+}
+
+void Command::ended(int waitStatus)
+{
+	ended_ = true;
+	waitStatus_ = waitStatus;
+}
+
+int Command::exitStatus() const
+{
+	if (WIFEXITED(waitStatus_))
+		return WEXITSTATUS(waitStatus_);
+	const int signal = WTERMSIG(waitStatus_);
+	return 128 + (signal == SIGKILL && forced_ ? forced_ : signal);
+}
+
+static int reapOne(pid_t pid)
+{
+	int status = 0;
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status;
+}
+
+void Command::destroy()
+{
+	if (alive()) {
+		kill(SIGKILL);
+		ended(reapOne(pid_));
+	}
+	if (guard_ > 0) {
+		lifeline_.reset();
+		reapOne(guard_);
+		guard_ = 0;
+	}
+}

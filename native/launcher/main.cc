@@ -1,0 +1,141 @@
+/* bin/passt and bin/pasta: a single-threaded program that starts the engine (Node) and then serves as its agent.
+ *
+ * Namespaces can only be entered by a single-threaded process, which Node never is; and the engine, which reads packets from
+ * the guest, shall hold no rights in any namespace. So this process enters them and hands over what is made there.
+ */
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <string>
+#include <sys/auxv.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <vector>
+
+#include "agent.h"
+#include "protocol.h"
+
+#ifndef NODE_PATH
+#define NODE_PATH "node"
+#endif
+
+/* Options for Node itself, before the engine's file */
+static constexpr const char *ENGINE_OPTIONS[] = { nullptr };
+
+/* Signals that we read from a descriptor instead of being interrupted */
+static constexpr int SIGNALS[] = { SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGCHLD, SIGPIPE,
+				   SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU };
+
+/** Standard streams that are closed would get other files' numbers. Returns false if that cannot be helped. */
+static bool openStandardStreams()
+{
+	int fd;
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= 2);
+	if (fd > 2)
+		close(fd);
+	return fcntl(0, F_GETFD) >= 0 && fcntl(1, F_GETFD) >= 0 && fcntl(2, F_GETFD) >= 0;
+}
+
+/** The engine's file, found from our own, wherever the installation is; "" when we cannot know. */
+static std::string enginePath()
+{
+	char exe[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	if (n <= 0) { // no /proc
+		const auto name = reinterpret_cast<const char *>(getauxval(AT_EXECFN));
+		n = name && realpath(name, exe) ? static_cast<ssize_t>(strlen(exe)) : 0;
+	}
+	const std::string path(exe, static_cast<size_t>(n));
+	const size_t slash = path.rfind('/');
+	return slash == std::string::npos ? "" : path.substr(0, slash) + "/../dist/engine.cjs";
+}
+
+/** What is meant for the user's own Node programs must not change the engine; the command gets it all. */
+static void cleanEnvironment()
+{
+	std::vector<std::string> names;
+	for (char **e = environ; *e; e++)
+		if (strncmp(*e, "NODE_", 5) == 0)
+			names.emplace_back(*e, strcspn(*e, "="));
+	for (const std::string &name : names)
+		unsetenv(name.c_str());
+}
+
+/** In the child: become Node with the engine, our arguments behind. */
+[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, Fd ctl)
+{
+	setsid(); // the terminal's signals are for the command and for us
+	const Fd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	if (null)
+		dup2(null.get(), STDIN_FILENO);
+	if (ctl.get() == CTL_FD)
+		fcntl(CTL_FD, F_SETFD, 0);
+	else
+		dup2(ctl.get(), CTL_FD);
+
+	const char *chosen = getauxval(AT_SECURE) ? nullptr : getenv("PASST_NODE");
+	const std::string node = chosen && *chosen ? chosen : NODE_PATH;
+	std::vector<char *> argv = { const_cast<char *>("node") };
+	for (const char *const *o = ENGINE_OPTIONS; *o; o++)
+		argv.push_back(const_cast<char *>(*o));
+	argv.push_back(const_cast<char *>(engine.c_str()));
+	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc + 1);
+	cleanEnvironment();
+	restoreSignals(launch);
+	execvp(node.c_str(), argv.data());
+	int err = errno;
+	if (err == ENOENT && !(chosen && *chosen) && !getauxval(AT_SECURE)) {
+		execvp("node", argv.data());
+		err = errno;
+	}
+	say(fault(err, "Cannot run Node.js (" + node + ")").text + " (PASST_NODE names another one)");
+	_exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 1 || !openStandardStreams())
+		return 1;
+	setProgram(argv[0]);
+	closeAllBut({});
+
+	Launch launch = { argc, argv, {}, {} };
+	sigset_t ours;
+	sigemptyset(&ours);
+	sigemptyset(&launch.ignored);
+	for (const int signal : SIGNALS) {
+		struct sigaction old;
+		sigaddset(&ours, signal);
+		if (sigaction(signal, nullptr, &old) == 0 && old.sa_handler == SIG_IGN)
+			sigaddset(&launch.ignored, signal);
+	}
+	signal(SIGCHLD, SIG_DFL); // ignored, it would hide exit statuses
+	sigprocmask(SIG_BLOCK, &ours, &launch.mask);
+
+	const std::string engine = enginePath();
+	if (engine.empty() || access(engine.c_str(), R_OK) < 0) {
+		say(fault(engine.empty() ? ENOENT : errno, "Cannot read the engine (" + engine + ")").text);
+		return 1;
+	}
+	int pair[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		say(fault(errno, "Cannot create a socket").text);
+		return 1;
+	}
+	Fd ctl(pair[0]), theirs(pair[1]);
+	Fd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
+	const pid_t pid = signals ? fork() : -1;
+	if (pid < 0) {
+		say(fault(errno, "Cannot start the engine").text);
+		return 1;
+	}
+	if (pid == 0)
+		becomeEngine(launch, engine, std::move(theirs));
+	theirs.reset();
+	Agent(launch, std::move(ctl), pid, std::move(signals)).run();
+}
