@@ -69,7 +69,8 @@ export interface IaTa {
 }
 export type Dhcp6Option =
   /** §21.2, §21.3; a DUID of 1-130 octets (§11.1). */
-  | { readonly tag: 'ClientId' | 'ServerId'; readonly duid: Uint8Array }
+  | { readonly tag: 'ClientId'; readonly duid: Uint8Array }
+  | { readonly tag: 'ServerId'; readonly duid: Uint8Array }
   | Ia
   | IaTa
   | StatusCode

@@ -2,14 +2,14 @@ import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
 import { isNameList, type NameList, PaddedNameList } from './dns-name.js'
 import { isMac, type Mac, readMac, writeMac } from './ethernet.js'
+import {
+  NDP_NEIGHBOUR_ADVERTISEMENT,
+  NDP_NEIGHBOUR_SOLICITATION,
+  NDP_ROUTER_ADVERTISEMENT,
+  NDP_ROUTER_SOLICITATION
+} from './icmpv6.js'
 import { type InAny, isInAny, readV6, writeV6 } from './inany.js'
 import { copyOf, type Octets, sub, octets as whole, wireCodec } from './octets.js'
-
-/** ICMPv6 types, RFC 4861 §4.1-4.4 */
-export const ND_ROUTER_SOLICIT = 133
-export const ND_ROUTER_ADVERT = 134
-export const ND_NEIGHBOR_SOLICIT = 135
-export const ND_NEIGHBOR_ADVERT = 136
 
 /** Option lifetimes in s; 0xffffffff is infinity. */
 export type NdpOption =
@@ -49,9 +49,9 @@ export type NdpMessage =
       readonly retrans: number
       readonly options: ReadonlyArray<NdpOption>
     }
-  | { readonly tag: 'NeighborSolicit'; readonly target: InAny; readonly options: ReadonlyArray<NdpOption> }
+  | { readonly tag: 'NeighbourSolicit'; readonly target: InAny; readonly options: ReadonlyArray<NdpOption> }
   | {
-      readonly tag: 'NeighborAdvert'
+      readonly tag: 'NeighbourAdvert'
       readonly router: boolean
       readonly solicited: boolean
       readonly override: boolean
@@ -68,10 +68,10 @@ const OPT_DNSSL = 31
 
 /** Octets in front of the options, by ICMPv6 type. */
 const FIXED_LEN: { readonly [type: number]: number } = {
-  [ND_ROUTER_SOLICIT]: 8,
-  [ND_ROUTER_ADVERT]: 16,
-  [ND_NEIGHBOR_SOLICIT]: 24,
-  [ND_NEIGHBOR_ADVERT]: 24
+  [NDP_ROUTER_SOLICITATION]: 8,
+  [NDP_ROUTER_ADVERTISEMENT]: 16,
+  [NDP_NEIGHBOUR_SOLICITATION]: 24,
+  [NDP_NEIGHBOUR_ADVERTISEMENT]: 24
 }
 
 // --- decoding
@@ -132,8 +132,8 @@ const decode = (o: Octets): NdpMessage | string => {
   if (o.len < fixed) return `need ${fixed} octets, have ${o.len}`
   const options = optionsAt(sub(o, fixed))
   if (typeof options === 'string') return options
-  if (type === ND_ROUTER_SOLICIT) return { tag: 'RouterSolicit', options }
-  if (type === ND_ROUTER_ADVERT) {
+  if (type === NDP_ROUTER_SOLICITATION) return { tag: 'RouterSolicit', options }
+  if (type === NDP_ROUTER_ADVERTISEMENT) {
     const flags = view.getUint8(off + 5)
     return {
       tag: 'RouterAdvert',
@@ -147,10 +147,10 @@ const decode = (o: Octets): NdpMessage | string => {
     }
   }
   const target = readV6(view, off + 8)
-  if (type === ND_NEIGHBOR_SOLICIT) return { tag: 'NeighborSolicit', target, options }
+  if (type === NDP_NEIGHBOUR_SOLICITATION) return { tag: 'NeighbourSolicit', target, options }
   const flags = view.getUint8(off + 4)
   return {
-    tag: 'NeighborAdvert',
+    tag: 'NeighbourAdvert',
     router: (flags & 0x80) !== 0,
     solicited: (flags & 0x40) !== 0,
     override: (flags & 0x20) !== 0,
@@ -223,9 +223,9 @@ export const encodeNdpOption = (o: NdpOption): Uint8Array => {
 const fixedPart = (m: NdpMessage): DataView => {
   switch (m.tag) {
     case 'RouterSolicit':
-      return fresh(ND_ROUTER_SOLICIT, 8)
+      return fresh(NDP_ROUTER_SOLICITATION, 8)
     case 'RouterAdvert': {
-      const view = fresh(ND_ROUTER_ADVERT, 16)
+      const view = fresh(NDP_ROUTER_ADVERTISEMENT, 16)
       view.setUint8(4, m.hopLimit)
       view.setUint8(5, (m.managed ? 0x80 : 0) | (m.otherConfig ? 0x40 : 0))
       view.setUint16(6, m.lifetime)
@@ -233,13 +233,13 @@ const fixedPart = (m: NdpMessage): DataView => {
       view.setUint32(12, m.retrans)
       return view
     }
-    case 'NeighborSolicit': {
-      const view = fresh(ND_NEIGHBOR_SOLICIT, 24)
+    case 'NeighbourSolicit': {
+      const view = fresh(NDP_NEIGHBOUR_SOLICITATION, 24)
       writeV6(view, 8, m.target)
       return view
     }
-    case 'NeighborAdvert': {
-      const view = fresh(ND_NEIGHBOR_ADVERT, 24)
+    case 'NeighbourAdvert': {
+      const view = fresh(NDP_NEIGHBOUR_ADVERTISEMENT, 24)
       view.setUint8(4, (m.router ? 0x80 : 0) | (m.solicited ? 0x40 : 0) | (m.override ? 0x20 : 0))
       writeV6(view, 8, m.target)
       return view
@@ -305,8 +305,8 @@ const is = (u: unknown): u is NdpMessage => {
         isUint(m.reachable, U32) &&
         isUint(m.retrans, U32)
       )
-    case 'NeighborSolicit':
-    case 'NeighborAdvert':
+    case 'NeighbourSolicit':
+    case 'NeighbourAdvert':
       return isTarget(m)
     default:
       return false
