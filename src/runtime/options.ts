@@ -237,7 +237,8 @@ const CONFLICTS: ReadonlyArray<Rule> = [
       ),
     'no listening address or interface allowed for ports of the namespace'
   ],
-  [(o) => !o.pidns && attaches(o), '--no-pidns is for commands only']
+  [(o) => !o.pidns && attaches(o), '--no-pidns is for commands only'],
+  [(o) => o.userns !== null && !attaches(o), '--userns needs a PID or --netns']
 ]
 
 // --- evaluation

@@ -1,0 +1,341 @@
+import * as E from 'fp-ts/lib/Either.js'
+import type { Mac } from '../codecs/ethernet.js'
+import { fromV4, type InAny, isLinkLocal, isLoopback, isV4, sameAddr, v4Word } from '../codecs/inany.js'
+import type { PortSpec } from '../codecs/port-spec.js'
+import type { ResolvConf } from '../codecs/resolv-conf.js'
+import type { HostConfig, HostFamily } from './host.js'
+import { infoLines } from './info.js'
+import { MAX_DNS } from './option-table.js'
+import type { RunAs } from './option-values.js'
+import type { Mode, Options } from './options.js'
+
+/** Everything about one IP version. Addresses that end in null do not exist: no map, no rule. */
+export interface FamilyPlan {
+  /** Template interface on the host: where addresses come from, and the scope of link-local destinations. */
+  readonly index: number | null
+  readonly ifname: string | null
+  /** Nothing usable on the host: link-local addresses instead (passt(1), Local mode). */
+  readonly local: boolean
+  /** To be the guest's. null: IPv6 in local mode, the guest's own link-local address counts then. */
+  readonly assigned: InAny | null
+  readonly prefixLen: number
+  readonly gateway: InAny | null
+  /** Whom the guest sees in place of host addresses that it could not answer to; also sender of our own messages (IPv4). */
+  readonly own: InAny | null
+  /** IPv6: source of our NDP and DHCPv6. */
+  readonly linkLocal: InAny | null
+  /** Name servers to tell the guest, if `announceDns`. */
+  readonly dns: ReadonlyArray<InAny>
+  /** The DNS rule exists when both are there: guest's queries to `dnsForward` go to `dnsHost`. */
+  readonly dnsForward: InAny | null
+  readonly dnsHost: InAny | null
+  readonly mapHostLoopback: InAny | null
+  readonly mapGuestAddr: InAny | null
+  /** Source of outbound sockets, null: the kernel's choice. */
+  readonly outbound: InAny | null
+  /** Interface of outbound sockets, null: the kernel's choice. */
+  readonly outboundIf: string | null
+  /** With `configNet`: all of the template's, or the one `assigned`, or just the default route. */
+  readonly copyAddresses: boolean
+  readonly copyRoutes: boolean
+}
+
+export type NamespacePlan =
+  | {
+      readonly kind: 'spawn'
+      /** Where the command begins in argv; null: the user's shell. */
+      readonly argvIndex: number | null
+      readonly newUserns: boolean
+      readonly newPidns: boolean
+    }
+  | {
+      readonly kind: 'join'
+      readonly netns: string
+      /** null: none is joined. */
+      readonly userns: string | null
+      readonly pid: number | null
+      readonly quitWithNamespace: boolean
+    }
+
+export interface Plan {
+  readonly mode: Mode
+  readonly namespace: NamespacePlan
+  readonly foreground: boolean
+  readonly quiet: boolean
+  readonly debug: boolean
+  readonly trace: boolean
+  /** s */
+  readonly stats: number
+  readonly logFile: string | null
+  /** Octets. */
+  readonly logSize: number
+  readonly pidFile: string | null
+  readonly pcap: string | null
+  readonly runAs: RunAs | null
+  readonly chrootFallback: boolean
+  /** Octets; 0: not to be assigned. */
+  readonly mtu: number
+  readonly ownMac: Mac
+  /** null: the kernel's choice. */
+  readonly nsMac: Mac | null
+  readonly tapName: string
+  readonly configNet: boolean
+  /** null: that IP version is off. */
+  readonly v4: FamilyPlan | null
+  readonly v6: FamilyPlan | null
+  /** -6: an IPv6 that cannot be configured is an error. */
+  readonly v6Only: boolean
+  readonly tcp: boolean
+  readonly udp: boolean
+  readonly icmp: boolean
+  readonly dhcp: boolean
+  readonly dhcpv6: boolean
+  readonly ndp: boolean
+  readonly ra: boolean
+  readonly announceDns: boolean
+  readonly announceSearch: boolean
+  readonly search: ReadonlyArray<string>
+  /** DHCP option 12, and the name of a new UTS namespace. */
+  readonly hostname: string | null
+  readonly fqdn: string | null
+  /** For stderr before anything else, at level warning. */
+  readonly warnings: ReadonlyArray<string>
+  /** What was decided, at level info. */
+  readonly info: ReadonlyArray<string>
+}
+
+export const DEFAULT_MAC: Mac = 0x9a559a559a55
+/** Largest MTU rounded down to a multiple of 4. */
+export const DEFAULT_MTU = 65520
+export const LOCAL_ADDRESS4 = fromV4(0xa9fe0201) // 169.254.2.1
+export const LOCAL_GATEWAY4 = fromV4(0xa9fe0202) // 169.254.2.2
+const LOCAL_PREFIX4 = 16
+export const LOCAL_GATEWAY6: InAny = [0xfe800000, 0, 0, 1]
+const PREFIX6 = 64
+
+// --- what does not work yet
+
+const isPlainAuto = (s: PortSpec): boolean =>
+  s.kind === 'ports' &&
+  s.auto &&
+  s.items.length === 0 &&
+  s.excluded.length === 0 &&
+  s.bind === null &&
+  s.ifname === null
+
+/** A reason not to start: features of later releases of ours, whose absence would be noticed. */
+const unsupported = (o: Options): string | null => {
+  const ports = Object.values(o.ports).flat()
+  if (o.printCapabilities) return '--print-capabilities is not supported yet'
+  if (o.mode === 'passt') return 'passt mode is not supported yet'
+  if (ports.some((s) => s.kind !== 'none' && !isPlainAuto(s))) return 'port forwarding is not supported yet'
+  if (o.spliceOnly) return '--splice-only is not supported yet'
+  if (o.fd !== null) return '--fd is not supported yet'
+  return o.confPath === null ? null : '--conf-path is not supported yet'
+}
+
+// --- addresses
+
+/** Prefix length by the address's class, for lack of anything better (passt(1), --netmask). */
+export const classPrefix = (a: InAny): number => {
+  const top = v4Word(a) >>> 28
+  return top < 8 ? 8 : top < 12 ? 16 : top < 14 ? 24 : 32
+}
+
+const prefix4 = (o: Options, host: HostFamily, assigned: InAny): number => {
+  const given = o.netmask ?? o.address.v4?.prefixLen ?? null
+  if (given !== null) return given
+  if (host.address !== null && host.prefixLen !== null && sameAddr(host.address, assigned))
+    return host.prefixLen
+  return o.address.v4 === null ? LOCAL_PREFIX4 : classPrefix(assigned)
+}
+
+type Addressing = Pick<FamilyPlan, 'local' | 'assigned' | 'prefixLen' | 'gateway' | 'own' | 'linkLocal'>
+
+const addressing4 = (o: Options, host: HostFamily): Addressing => {
+  const known = o.address.v4?.address ?? host.address
+  const local = host.index === null || known === null
+  const assigned = known ?? LOCAL_ADDRESS4
+  const gateway = o.gateway.v4 ?? host.gateway ?? (local ? LOCAL_GATEWAY4 : null)
+  return { local, assigned, prefixLen: prefix4(o, host, assigned), gateway, own: gateway, linkLocal: null }
+}
+
+/** A host interface without link-local address was brought up a moment ago: what it has is kept, the rest is local mode. */
+const addressing6 = (o: Options, host: HostFamily): Addressing => {
+  const assigned = o.address.v6?.address ?? host.address
+  const local = host.index === null || assigned === null || host.linkLocal === null
+  const gateway = o.gateway.v6 ?? host.gateway ?? (local ? LOCAL_GATEWAY6 : null)
+  const fromGateway = gateway !== null && isLinkLocal(gateway) ? gateway : null
+  const linkLocal = fromGateway ?? (local ? null : host.linkLocal) ?? LOCAL_GATEWAY6
+  return { local, assigned, prefixLen: PREFIX6, gateway, own: gateway ?? linkLocal, linkLocal }
+}
+
+// --- name servers
+
+const lacksServers = (o: Options, f: 'v4' | 'v6'): boolean =>
+  (o.families === 'both' || o.families === f) && o.dns[f].length === 0
+
+/** Whether /etc/resolv.conf matters to these options. */
+export const needsResolvConf = (o: Options): boolean =>
+  (!o.noDns && (['v4', 'v6'] as const).some((f) => lacksServers(o, f))) ||
+  o.dnsForward.v4 !== null ||
+  o.dnsForward.v6 !== null ||
+  o.search === null
+
+export interface Resolvers {
+  readonly dns: ReadonlyArray<InAny>
+  readonly dnsForward: InAny | null
+  readonly dnsHost: InAny | null
+}
+
+/**
+ * Name servers of one IP version. `servers`: from /etc/resolv.conf, in order; `given`: with -D, passed on untouched.
+ * A server that the guest cannot reach as it is (loopback, or shadowed by the loopback map) is replaced by the
+ * forwarded address; if there is none, the loopback map becomes it, so that gateway:53 is a resolver. dnsHost is the
+ * host's first server unless said otherwise.
+ */
+export const resolvers = (
+  servers: ReadonlyArray<InAny>,
+  given: ReadonlyArray<InAny>,
+  map: InAny | null,
+  forward: InAny | null,
+  host: InAny | null
+): Resolvers => {
+  const dnsHost = host ?? servers[0] ?? null
+  if (given.length > 0) return { dns: given, dnsForward: forward, dnsHost: forward === null ? null : dnsHost }
+  const hidden = (a: InAny): boolean => isLoopback(a) || (map !== null && sameAddr(a, map))
+  const dnsForward = forward ?? (servers.some(hidden) ? map : null)
+  const dns = servers.flatMap((a) => (hidden(a) ? (dnsForward === null ? [] : [dnsForward]) : [a]))
+  return {
+    dns: dns.filter((a, i) => dns.findIndex((b) => sameAddr(a, b)) === i).slice(0, MAX_DNS),
+    dnsForward,
+    dnsHost
+  }
+}
+
+const familyPlan = (
+  o: Options,
+  host: HostFamily | null,
+  conf: ResolvConf,
+  family: 'v4' | 'v6'
+): FamilyPlan | null => {
+  if (host === null) return null
+  const a = family === 'v4' ? addressing4(o, host) : addressing6(o, host)
+  const map = o.mapHostLoopback[family] ?? (o.mapGw ? a.gateway : null)
+  const servers = o.noDns ? [] : family === 'v4' ? conf.servers4 : conf.servers6
+  return {
+    index: host.index,
+    ifname: host.ifname,
+    ...a,
+    ...resolvers(servers, o.dns[family], map, o.dnsForward[family], o.dnsHost[family]),
+    mapHostLoopback: map,
+    mapGuestAddr: o.mapGuestAddr[family],
+    outbound: o.outbound[family],
+    outboundIf: o.outboundIf[family],
+    copyAddresses: !a.local && o.copyAddrs && o.address[family] === null,
+    copyRoutes: !a.local && o.copyRoutes && o.gateway[family] === null
+  }
+}
+
+// --- the rest
+
+const namespaceOf = (o: Options): NamespacePlan => {
+  const { target } = o
+  const join = { kind: 'join', quitWithNamespace: o.netnsQuit } as const
+  switch (target.kind) {
+    case 'shell':
+    case 'command':
+      return {
+        kind: 'spawn',
+        argvIndex: target.kind === 'shell' ? null : o.positionalsAt,
+        newUserns: !o.netnsOnly,
+        newPidns: o.pidns
+      }
+    case 'pid': {
+      const ns = `/proc/${target.pid}/ns`
+      return { ...join, netns: `${ns}/net`, userns: o.userns ?? `${ns}/user`, pid: target.pid }
+    }
+    case 'netns':
+      return { ...join, netns: target.path, userns: o.userns, pid: null }
+  }
+}
+
+/** 0 is no MTU but the wish for none. */
+const mtuWarnings = (mtu: number, v4: boolean, v6: boolean): ReadonlyArray<string> => [
+  ...(v4 && mtu > 0 && mtu < 68 ? [`MTU ${mtu} is too small for IPv4 (minimum 68)`] : []),
+  ...(v6 && mtu > 0 && mtu < 1280 ? [`MTU ${mtu} is too small for IPv6 (minimum 1280)`] : [])
+]
+
+const dnsWarnings = (o: Options, conf: ResolvConf | null, v4: FamilyPlan | null, v6: FamilyPlan | null) => {
+  if (o.noDns || !needsResolvConf(o)) return []
+  if (conf === null) return ['cannot read /etc/resolv.conf']
+  return (v4?.dns.length ?? 0) + (v6?.dns.length ?? 0) === 0
+    ? ['no usable name server in /etc/resolv.conf']
+    : []
+}
+
+/** What the guest is told of `-H`, `--fqdn` and so on is not checked against anything else here. */
+const build = (o: Options, host: HostConfig, conf: ResolvConf | null): Plan => {
+  const known = conf ?? { servers4: [], servers6: [], search: [] }
+  const v4 = familyPlan(o, host.v4, known, 'v4')
+  const v6 = familyPlan(o, host.v6, known, 'v6')
+  const nameOf = (f: FamilyPlan | null): string | null => (f === null || f.local ? null : f.ifname)
+  const ndp = o.ndp && v6 !== null
+  const plan: Plan = {
+    mode: o.mode,
+    namespace: namespaceOf(o),
+    foreground: o.foreground,
+    quiet: o.quiet,
+    debug: o.debug,
+    trace: o.trace,
+    stats: o.stats,
+    logFile: o.logFile,
+    logSize: o.logSize,
+    pidFile: o.pidFile,
+    pcap: o.pcap,
+    runAs: o.runAs,
+    chrootFallback: o.chrootFallback,
+    mtu: o.mtu ?? DEFAULT_MTU,
+    ownMac: o.mac ?? DEFAULT_MAC,
+    nsMac: o.nsMac,
+    tapName: o.nsIfname ?? nameOf(v4) ?? nameOf(v6) ?? 'tap0',
+    configNet: o.configNet,
+    v4,
+    v6,
+    v6Only: o.families === 'v6',
+    tcp: o.tcp,
+    udp: o.udp,
+    icmp: o.icmp,
+    // without a gateway we have no address to serve from (passt(1), --no-dhcp)
+    dhcp: o.dhcp && v4 !== null && v4.gateway !== null,
+    dhcpv6: o.dhcpv6 && v6 !== null && v6.assigned !== null,
+    ndp,
+    // a configured namespace is not to get a second address by SLAAC
+    ra: o.ra && ndp && !o.configNet,
+    announceDns: o.dhcpDns,
+    announceSearch: o.dhcpSearch,
+    search: o.search ?? known.search,
+    hostname: o.hostname,
+    fqdn: o.fqdn,
+    warnings: [
+      ...o.warnings,
+      ...(o.mtu === null ? [] : mtuWarnings(o.mtu, v4 !== null, v6 !== null)),
+      ...dnsWarnings(o, conf, v4, v6)
+    ],
+    info: []
+  }
+  return { ...plan, info: [...host.notices, ...infoLines(plan)] }
+}
+
+/**
+ * Options, what the host offers and its resolver configuration (null: not read or not readable), put together.
+ * Left: one line, status 1: something asked for that is not there yet.
+ * Invariant: addresses in `v4` are IPv4, in `v6` IPv6; `dhcp` implies v4.gateway, `dhcpv6` implies v6.assigned.
+ */
+export const plan = (o: Options, host: HostConfig, conf: ResolvConf | null): E.Either<string, Plan> => {
+  const reason = unsupported(o)
+  return reason === null ? E.right(build(o, host, conf)) : E.left(reason)
+}
+
+/** Of the two, the plan that is for this address. */
+export const planFor = (p: Plan, a: InAny): FamilyPlan | null => (isV4(a) ? p.v4 : p.v6)
