@@ -19,6 +19,34 @@
       'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
       'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
       'include_dirs!': [ '<(node_root_dir)/include/node' ]
+    },
+    {
+      # The addon that the engine loads: build/Release/passt.node (native/addon/engine.h)
+      'target_name': 'passt',
+      'sources': [
+        'native/addon/addon.cc',
+        'native/addon/checksum.cc',
+        'native/addon/ctl.cc',
+        'native/addon/errqueue.cc',
+        'native/addon/frame.cc',
+        'native/addon/isolate.cc',
+        'native/addon/netlink.cc',
+        'native/addon/pcap.cc',
+        'native/addon/peek.cc',
+        'native/addon/pending.cc',
+        'native/addon/rings.cc',
+        'native/addon/send.cc',
+        'native/addon/sock.cc',
+        'native/addon/table.cc',
+        'native/addon/tap.cc',
+        'native/addon/tcp.cc',
+        'native/addon/turn.cc',
+        'native/addon/udp.cc'
+      ],
+      'defines': [ 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NAPI_VERSION=8', '_GNU_SOURCE' ],
+      'include_dirs': [ 'node_modules/node-addon-api' ],
+      'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20', '-fno-exceptions' ],
+      'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O3', '-fno-exceptions', '-fno-rtti' ]
     }
   ]
 }

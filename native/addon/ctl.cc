@@ -1,0 +1,76 @@
+#include "ctl.h"
+
+#include <cerrno>
+#include <cstring>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace passt {
+
+enum : size_t { MESSAGE_MAX = 1 << 20, PASSED_MAX = 8 };
+
+/** The descriptor may be nonblocking, since epoll watches it: wait here. */
+static void wait_for(int fd, short events)
+{
+	pollfd p = {fd, events, 0};
+	poll(&p, 1, -1);
+}
+
+int ctl_send(int fd, const uint8_t *message, size_t len)
+{
+	while (send(fd, message, len, MSG_NOSIGNAL) < 0) {
+		if (errno == EAGAIN)
+			wait_for(fd, POLLOUT);
+		else if (errno != EINTR)
+			return errno;
+	}
+	return 0;
+}
+
+int ctl_receive(int fd, Bytes &message, int *passed)
+{
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * PASSED_MAX)];
+	msghdr m = {};
+	ssize_t n;
+
+	*passed = -1;
+	/* The length first: a buffer of a megabyte for each short answer would be a waste */
+	for (;;) {
+		n = recv(fd, nullptr, 0, MSG_PEEK | MSG_TRUNC);
+		if (n >= 0)
+			break;
+		if (errno == EAGAIN)
+			wait_for(fd, POLLIN);
+		else if (errno != EINTR)
+			return errno;
+	}
+	if (!n)
+		return ECONNRESET;
+	message.resize((size_t)n < MESSAGE_MAX ? (size_t)n : (size_t)MESSAGE_MAX);
+	iovec iov = {message.data(), message.size()};
+	m.msg_iov = &iov, m.msg_iovlen = 1;
+	m.msg_control = control, m.msg_controllen = sizeof(control);
+	do
+		n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno;
+	message.resize((size_t)n);
+	for (cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+			int got;
+			memcpy(&got, CMSG_DATA(c) + at, sizeof(got));
+			if (*passed < 0)
+				*passed = got;
+			else
+				close(got);
+		}
+	}
+	return m.msg_flags & MSG_TRUNC ? EMSGSIZE : 0;
+}
+
+} // namespace passt

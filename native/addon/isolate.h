@@ -1,0 +1,21 @@
+/* Giving up what the engine does not need once it is ready. */
+#ifndef PASST_ISOLATE_H
+#define PASST_ISOLATE_H
+
+#include <sys/types.h>
+
+namespace passt {
+
+/** Standard streams to /dev/null, working directory /. 0 or errno. */
+int detach();
+
+/**
+ * On every thread of the process: user and group changed (uid >= 0; supplementary groups dropped where that is allowed),
+ * no capability left in any set, bounding set included where allowed, no_new_privs.
+ * Return: 0 or errno. On failure some threads may have lost more than others: the caller must exit.
+ */
+int drop_privileges(long uid, long gid);
+
+} // namespace passt
+
+#endif

@@ -1,0 +1,59 @@
+#include "rings.h"
+
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
+
+namespace passt {
+
+enum : uint32_t { RX_MIN = 1 << 20, SLAB_MAX = 1u << 30, RECORDS_MAX = 1 << 20, HANDLES_MAX = 1 << 24, EVENTS_MIN = 16 };
+
+static void *lazily(size_t n)
+{
+	void *const p = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p == MAP_FAILED ? nullptr : p;
+}
+
+int Rings::open(const Sizes &s)
+{
+	if (s.rx < RX_MIN || s.rx > SLAB_MAX || s.tx > SLAB_MAX || s.events < EVENTS_MIN || s.events > RECORDS_MAX ||
+	    !s.effects || s.effects > RECORDS_MAX || !s.handles || s.handles > HANDLES_MAX)
+		return EINVAL;
+	size = s;
+	slab = static_cast<uint8_t *>(lazily((size_t)s.tx + s.rx));
+	effects = static_cast<Record *>(lazily(sizeof(Record) * s.effects));
+	events = static_cast<Record *>(lazily(sizeof(Record) * s.events));
+	clock = static_cast<double *>(lazily(sizeof(double)));
+	rx_reset();
+	return slab && effects && events && clock ? 0 : ENOMEM;
+}
+
+uint32_t *Rings::post(uint32_t kind, uint32_t handle)
+{
+	uint32_t *const e = events[posted++];
+
+	memset(e, 0, sizeof(Record));
+	e[0] = kind, e[1] = handle;
+	return e;
+}
+
+void Rings::rx_take(uint32_t n)
+{
+	const uint32_t left = rx_left();
+
+	n = (n + 63) & ~63u;
+	rx_at += n < left ? n : left;
+}
+
+uint32_t *Results::add(uint32_t kind, uint32_t handle, uint32_t generation)
+{
+	waiting.emplace_back();
+	Waiting &w = waiting.back();
+
+	memset(w.words, 0, sizeof(w.words));
+	w.words[0] = kind, w.words[1] = handle;
+	w.generation = generation;
+	return w.words;
+}
+
+} // namespace passt

@@ -1,0 +1,156 @@
+#include "sock.h"
+#include "abi.h"
+#include "compat.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <linux/tcp.h>
+#include <unistd.h>
+
+namespace passt {
+
+Target::Target(const uint32_t *e)
+{
+	memcpy(dst, e + 2, sizeof(dst));
+	memcpy(src, e + 9, sizeof(src));
+	port = (uint16_t)e[6];
+	scope = e[7];
+	mss = e[8];
+	src_port = (uint16_t)e[8];
+	bind_device = e[13] & BIND_OUTBOUND;
+}
+
+socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6)
+{
+	memset(&ss, 0, sizeof(ss));
+	if (!v6) {
+		auto *const in = reinterpret_cast<sockaddr_in *>(&ss);
+		in->sin_family = AF_INET;
+		in->sin_port = htons(port);
+		in->sin_addr.s_addr = htonl(addr[3]);
+		return sizeof(*in);
+	}
+	auto *const in6 = reinterpret_cast<sockaddr_in6 *>(&ss);
+	in6->sin6_family = AF_INET6;
+	in6->sin6_port = htons(port);
+	uint32_t net[4];
+	for (int i = 0; i < 4; i++)
+		net[i] = htonl(addr[i]);
+	memcpy(&in6->sin6_addr, net, sizeof(net));
+	if (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) || IN6_IS_ADDR_MC_LINKLOCAL(&in6->sin6_addr))
+		in6->sin6_scope_id = scope;
+	return sizeof(*in6);
+}
+
+void from_sockaddr(const sockaddr_storage &ss, uint32_t *addr, uint16_t *port)
+{
+	memset(addr, 0, 16);
+	if (ss.ss_family == AF_INET) {
+		const auto *const in = reinterpret_cast<const sockaddr_in *>(&ss);
+		addr[2] = 0xffff;
+		addr[3] = ntohl(in->sin_addr.s_addr);
+		if (port)
+			*port = ntohs(in->sin_port);
+	} else if (ss.ss_family == AF_INET6) {
+		const auto *const in6 = reinterpret_cast<const sockaddr_in6 *>(&ss);
+		memcpy(addr, &in6->sin6_addr, 16);
+		for (int i = 0; i < 4; i++)
+			addr[i] = ntohl(addr[i]);
+		if (port)
+			*port = ntohs(in6->sin6_port);
+	}
+}
+
+bool set_int(int fd, int level, int option, int value)
+{
+	return !setsockopt(fd, level, option, &value, sizeof(value));
+}
+
+/** Options that only one kind of socket has. All but the error queue may be missing from a kernel. */
+static bool set_options(int fd, Kind kind, bool v6, const Target &t)
+{
+	if (kind == Kind::Tcp) {
+		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* regression 50 */
+		/* Urgent octets stay in the stream (facts 2.16: peeking goes wrong otherwise) */
+		if (!set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1))
+			return false;
+		if (t.mss)
+			set_int(fd, IPPROTO_TCP, TCP_MAXSEG, (int)std::min<uint32_t>(t.mss, 65535));
+		set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+		return true;
+	}
+	if (kind == Kind::Udp) {
+		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+		set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+	}
+	set_int(fd, SOL_SOCKET, SO_BROADCAST, 1); /* facts 8.1, row L */
+	return v6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1) : set_int(fd, IPPROTO_IP, IP_RECVERR, 1);
+}
+
+int open_socket(Kind kind, const Target &t, const Outbound &out)
+{
+	const bool v6 = t.v6();
+	const int type = (kind == Kind::Tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
+	const int protocol = kind != Kind::Ping ? 0 : v6 ? (int)IPPROTO_ICMPV6 : (int)IPPROTO_ICMP;
+	const std::string &device = v6 ? out.if6 : out.if4;
+	const bool any = !(t.src[0] | t.src[1] | t.src[2] | t.src[3]);
+	const uint16_t port = kind == Kind::Udp ? t.src_port : (uint16_t)0;
+
+	if (!any && Target::is_v4(t.src) == v6)
+		return -EAFNOSUPPORT;
+	const int fd = socket(v6 ? AF_INET6 : AF_INET, type, protocol);
+	if (fd < 0)
+		return -errno;
+	if (v6 && kind != Kind::Ping)
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+	bool ok = set_options(fd, kind, v6, t);
+	if (ok && t.bind_device && !device.empty())
+		ok = !setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.c_str(), (socklen_t)device.size() + 1);
+	/* Ping sockets are bound to identifier 0: the kernel chooses (regression 22) */
+	if (ok && (!any || port || kind == Kind::Ping)) {
+		sockaddr_storage ss;
+		const socklen_t len = to_sockaddr(ss, t.src, port, t.scope, v6);
+		ok = !bind(fd, reinterpret_cast<sockaddr *>(&ss), len);
+	}
+	if (ok)
+		return fd;
+	const int e = errno;
+	close(fd);
+	return -e;
+}
+
+int take_error(int fd)
+{
+	int e = 0;
+	socklen_t len = sizeof(e);
+
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) ? errno : e;
+}
+
+int read_info(int fd, uint32_t *e)
+{
+	/* linux/sock_diag.h, SK_MEMINFO_* */
+	enum { SNDBUF = 3, WMEM_QUEUED = 5, VARS = 9 };
+	uint32_t mem[VARS] = {};
+	tcp_info info = {};
+	socklen_t len = sizeof(info), mem_len = sizeof(mem);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return 0;
+	/* Which fields there are tells the length, not the kernel's version: the rest stays 0 */
+	e[4] = info.tcpi_snd_wnd;
+	e[5] = info.tcpi_snd_wscale;
+	e[6] = info.tcpi_snd_mss;
+	e[7] = info.tcpi_rtt;
+	e[8] = len >= offsetof(tcp_info, tcpi_min_rtt) + sizeof(info.tcpi_min_rtt) ? info.tcpi_min_rtt : UINT32_MAX;
+	e[9] = (uint32_t)info.tcpi_bytes_acked;
+	if (!getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &mem_len)) {
+		e[10] = mem[SNDBUF] > mem[WMEM_QUEUED] ? mem[SNDBUF] - mem[WMEM_QUEUED] : 0;
+		e[11] = mem[SNDBUF];
+	}
+	return info.tcpi_state;
+}
+
+} // namespace passt

@@ -1,0 +1,96 @@
+/* Host sockets: one per handle, its descriptor, options and what native remembers of it. */
+#ifndef PASST_SOCK_H
+#define PASST_SOCK_H
+
+#include "pending.h"
+
+#include <netinet/in.h>
+#include <string>
+#include <sys/socket.h>
+
+namespace passt {
+
+enum class Kind : uint8_t { None, Tcp, Udp, Ping };
+/* Failed: out of the epoll set, kept until it is closed, nothing more is sent or read */
+enum class Phase : uint8_t { Connecting, Open, Failed };
+
+/** All zero = free, so that a table of them need not be touched. The descriptor counts only if kind says so: 0 is legal
+ * (regression 1). */
+struct Sock {
+	Kind kind;
+	Phase phase;
+	bool v6;
+	/** EF_AWAIT_WRITABLE stands */
+	bool await;
+	/** shutdown(SHUT_WR) once nothing is pending; done */
+	bool shut_due, shut;
+	/** the kernel keeps our peek offset */
+	bool peek_off_kept;
+	bool rdhup;
+	/** TX_ACK: option set; wanted for the octets that go next */
+	bool ts_on, report;
+	/** in the list of those with sends gathered in this execution */
+	bool touched;
+	/** UDP: datagrams that slipped in before connect() may still be queued (regression 66) */
+	bool verify;
+	int fd;
+	uint32_t generation;
+	int error;
+
+	uint32_t peek_off;
+	/** octets the kernel took since connect(); how many of them when TX_ACK was set */
+	uint32_t taken, ts_base;
+	Pending *pending;
+
+	/** This execution: gathered sends (index + 1 into the gather list), results. */
+	uint32_t first, last, gathered;
+	uint32_t sent, dropped;
+	int sent_errno;
+
+	int ttl;
+	/** UDP_SEGMENT sizes from here on were refused; 0 = none yet */
+	uint32_t no_segment_from;
+	uint32_t peer[4];
+	uint16_t peer_port;
+	bool multicast;
+};
+
+/** What an opening effect says (EF_TCP_CONNECT and its relatives). */
+struct Target {
+	uint32_t dst[4], src[4];
+	uint16_t port, src_port;
+	uint32_t scope, mss;
+	bool bind_device;
+
+	explicit Target(const uint32_t *effect);
+	bool v6() const { return !is_v4(dst); }
+	static bool is_v4(const uint32_t *a) { return !a[0] && !a[1] && a[2] == 0xffff; }
+};
+
+/** v4-mapped or IPv6 words in host order to and from a socket address. Return: its length. */
+socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6);
+void from_sockaddr(const sockaddr_storage &ss, uint32_t *addr, uint16_t *port = nullptr);
+
+/** Interfaces for outbound sockets, '' = none. */
+struct Outbound {
+	std::string if4, if6;
+};
+
+/**
+ * socket(), every option of its kind, SO_BINDTODEVICE and bind(). Not connected, not yet in any epoll set.
+ * Return: descriptor, or -errno with nothing left open. A device or address that was asked for and is refused is a
+ * failure: traffic must not leave by another way.
+ */
+int open_socket(Kind kind, const Target &t, const Outbound &out);
+
+/** TCP_INFO and SO_MEMINFO as words 4-11 of an event. Return: the socket's TCP state, or 0. */
+int read_info(int fd, uint32_t *event);
+
+/** The pending error, taken from the socket. */
+int take_error(int fd);
+
+bool set_int(int fd, int level, int option, int value);
+
+} // namespace passt
+
+#endif

@@ -1,0 +1,190 @@
+#include "tap.h"
+#include "checksum.h"
+#include "compat.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+namespace passt {
+
+static_assert(sizeof(Vnet) == VNET_LEN, "struct virtio_net_hdr without num_buffers");
+
+int Tap::use(int descriptor, bool with_vnet)
+{
+	const int flags = fcntl(descriptor, F_GETFL);
+	if (flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK))
+		return errno;
+
+	offloads = 0;
+	if (with_vnet) {
+		int len = VNET_LEN;
+		/* Not a tap but a socket that carries the same frames (tests): no offloads then. */
+		const bool tun = !ioctl(descriptor, TUNSETVNETHDRSZ, &len);
+		if (!tun && errno != ENOTTY && errno != EINVAL && errno != EOPNOTSUPP)
+			return errno;
+		/* USO: Linux 6.2. Refused as a whole, so try less each time. */
+		static const uint32_t tries[] = {
+			OFF_CSUM | OFF_TSO4 | OFF_TSO6 | OFF_USO4 | OFF_USO6, OFF_CSUM | OFF_TSO4 | OFF_TSO6, OFF_CSUM};
+		for (const uint32_t t : tries) {
+			if (tun && !ioctl(descriptor, TUNSETOFFLOAD, (unsigned long)t)) {
+				offloads = t;
+				break;
+			}
+		}
+		if (tun && !offloads)
+			ioctl(descriptor, TUNSETOFFLOAD, 0ul);
+	}
+	fd = descriptor, vnet = with_vnet, gone = 0, dropped = 0, drop_errno = 0;
+	return 0;
+}
+
+int Tap::failed(int error)
+{
+	switch (error) {
+	case EAGAIN:   /* regressions 13, 18, 35: the frame is lost, the tap is not */
+	case ENOBUFS:
+	case ENOSPC:
+	case ENOMEM:
+	case EIO:
+	case EINVAL:   /* this frame only */
+	case EMSGSIZE:
+		dropped++;
+		drop_errno = error;
+		break;
+	default:
+		gone = error;
+	}
+	return error;
+}
+
+int Tap::write_frame(const Vnet &v, const uint8_t *frame, size_t len)
+{
+	static const uint8_t zeros[ETH_MIN] = {};
+	Vnet head = v;
+	iovec iov[3];
+	int parts = 0;
+	size_t want = len;
+
+	if (vnet)
+		iov[parts++] = {&head, sizeof(head)}, want += sizeof(head);
+	iov[parts++] = {const_cast<uint8_t *>(frame), len};
+	if (len < ETH_MIN) /* regression 78 */
+		iov[parts++] = {const_cast<uint8_t *>(zeros), ETH_MIN - len}, want += ETH_MIN - len;
+	ssize_t n;
+	do
+		n = writev(fd, iov, parts);
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)want)
+		return failed(n < 0 ? errno : EMSGSIZE);
+	pcap.record(frame, len);
+	return 0;
+}
+
+int Tap::emit(void *self, uint8_t *frame, size_t len)
+{
+	return static_cast<Tap *>(self)->write_frame(Vnet{}, frame, len);
+}
+
+/** Does the kernel do what `v` leaves undone? */
+bool Tap::does(const Vnet &v, const uint8_t *frame) const
+{
+	uint32_t need = v.flags & VNET_NEEDS_CSUM ? (uint32_t)OFF_CSUM : 0;
+
+	switch (v.gso_type & (uint8_t)~GSO_ECN) {
+	case GSO_NONE:
+		break;
+	case GSO_TCPV4:
+		need |= OFF_TSO4;
+		break;
+	case GSO_TCPV6:
+		need |= OFF_TSO6;
+		break;
+	case GSO_UDP_L4:
+		need |= get16(frame + 12) == 0x86dd ? OFF_USO6 : OFF_USO4;
+		break;
+	default:
+		return false;
+	}
+	return vnet && (offloads & need) == need;
+}
+
+int Tap::write(uint8_t *vnet_frame, size_t len, size_t *payload)
+{
+	uint8_t *const frame = vnet_frame + VNET_LEN;
+	size_t sent = 0;
+	Vnet v;
+
+	if (payload)
+		*payload = 0;
+	if (fd < 0 || gone)
+		return ENODEV;
+	if (len < VNET_LEN + ETH_LEN || len > VNET_LEN + FRAME_MAX)
+		return failed(EINVAL);
+	len -= VNET_LEN;
+	memcpy(&v, vnet_frame, sizeof(v));
+
+	int e = 0;
+	if (does(v, frame)) {
+		e = write_frame(v, frame, len);
+	} else if (v.gso_type & (uint8_t)~GSO_ECN) {
+		e = segment(frame, len, v, emit, this, &sent);
+		if (payload)
+			*payload = sent;
+		return e < 0 ? failed(EINVAL) : e;
+	} else {
+		if (v.flags & VNET_NEEDS_CSUM && !complete_checksum(frame, len, v.csum_start, v.csum_offset))
+			return failed(EINVAL);
+		e = write_frame(Vnet{}, frame, len);
+	}
+	if (!e && payload)
+		*payload = SIZE_MAX;
+	return e;
+}
+
+void Tap::read(Rings &r, uint32_t frames, uint32_t rx_limit)
+{
+	const uint32_t head = vnet ? (uint32_t)VNET_LEN : 0;
+
+	while (frames-- && fd >= 0 && !gone && r.room() && r.rx_left() >= FRAME_ROOM && r.rx_used() < rx_limit) {
+		uint8_t *const at = r.slab + r.rx_next();
+		ssize_t n;
+		do
+			n = ::read(fd, at, FRAME_ROOM);
+		while (n < 0 && errno == EINTR);
+		if (n < 0) {
+			if (errno != EAGAIN)
+				gone = errno == EIO ? 0 : errno;
+			return;
+		}
+		if (!n) {
+			gone = EPIPE;
+			return;
+		}
+		if (n < (ssize_t)(head + ETH_LEN) || n > (ssize_t)(head + FRAME_MAX)) {
+			dropped++;
+			drop_errno = EMSGSIZE;
+			continue;
+		}
+		Vnet v = {};
+		memcpy(&v, at, head);
+		const uint8_t *const frame = at + head;
+		const uint32_t len = (uint32_t)n - head;
+		uint32_t *const e = r.post(EV_TAP_FRAME, 0);
+		e[2] = r.rx_next() + head;
+		e[3] = len;
+		e[4] = v.flags | (uint32_t)v.gso_type << 8;
+		e[5] = v.gso_size;
+		e[6] = v.csum_start | (uint32_t)v.csum_offset << 16;
+		if (!(v.flags & VNET_NEEDS_CSUM))
+			e[7] = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
+		r.rx_take((uint32_t)n);
+		pcap.record(frame, len);
+	}
+}
+
+} // namespace passt

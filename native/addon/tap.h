@@ -1,0 +1,49 @@
+/* The tap: reading frames into the slab, writing them with or without its offloads. */
+#ifndef PASST_TAP_H
+#define PASST_TAP_H
+
+#include "frame.h"
+#include "pcap.h"
+#include "rings.h"
+
+namespace passt {
+
+/** Octets a read needs in front of it: the longest frame, and what tells a truncated one (regression 42). */
+enum : uint32_t { FRAME_ROOM = VNET_LEN + FRAME_MAX + 1 };
+
+class Tap {
+public:
+	int fd = -1;
+	bool vnet = false;
+	/** TUN_F_*: what the kernel takes from us and may give to us. */
+	uint32_t offloads = 0;
+	/** Frames lost since the last report, and why the latest was. */
+	uint32_t dropped = 0;
+	int drop_errno = 0;
+	/** Other than 0: of no further use. */
+	int gone = 0;
+	Pcap pcap;
+
+	/** Make it nonblocking, negotiate header length and offloads. 0 or errno. */
+	int use(int descriptor, bool with_vnet);
+
+	/**
+	 * One frame behind its virtio-net header; `len` includes it. Where the tap lacks an offload it is done here, in
+	 * place. `*payload`: octets of L4 payload that went out of a segmented frame, all or none of any other.
+	 * Return: 0; errno of a frame that was dropped; `gone` is set where nothing will ever be taken again.
+	 */
+	int write(uint8_t *vnet_frame, size_t len, size_t *payload = nullptr);
+
+	/** Read at most `frames` frames as EV_TAP_FRAME, while ring and slab (up to `rx_limit` octets) have room. */
+	void read(Rings &r, uint32_t frames, uint32_t rx_limit);
+
+private:
+	static int emit(void *self, uint8_t *frame, size_t len);
+	int write_frame(const Vnet &v, const uint8_t *frame, size_t len);
+	int failed(int error);
+	bool does(const Vnet &v, const uint8_t *frame) const;
+};
+
+} // namespace passt
+
+#endif
