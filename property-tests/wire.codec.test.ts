@@ -198,6 +198,8 @@ describe('TCP options', () => {
     assert.deepEqual(read(SYN, [...scale, 8, 40, 0, 0]), [null, 7])
     assert.deepEqual(read(SYN, [2, 3, 5, ...scale]), [null, 7])
     assert.deepEqual(read(SYN, [1, 1, 1, 2]), [null, null])
+    assert.deepEqual(read(SYN, [1, 1, 2, 4]), [null, null])
+    assert.deepEqual(read(SYN, [1, 1, 3, 3]), [null, null])
     assert.deepEqual(read(SYN, [0, ...mss]), [null, null])
   })
   test('any octets as options: no throw, nothing outside is read', () => {

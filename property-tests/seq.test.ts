@@ -1,0 +1,31 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { add, distance, inWindow, le, lt, max, seq } from '../src/codecs/seq.js'
+import { arbSeq } from './arbitraries.js'
+
+const arbStep = fc.integer({ min: -0x7fffffff, max: 0x7fffffff })
+
+describe('sequence numbers modulo 2^32 (RFC 9293 §3.4)', () => {
+  test('distance undoes add, across the wrap too', () => {
+    fc.assert(
+      fc.property(arbSeq, arbStep, (a, n) => {
+        const b = add(a, n)
+        assert.ok(Number.isInteger(b) && b >= 0 && b <= 0xffffffff)
+        assert.equal(distance(b, a), n)
+        assert.equal(add(b, -n), a)
+        assert.equal(lt(a, b), n > 0)
+        assert.equal(le(a, b), n >= 0)
+        assert.equal(max(a, b), n > 0 ? b : a)
+      })
+    )
+  })
+  test('a window of any size below 2^31 holds its own octets only', () => {
+    fc.assert(
+      fc.property(arbSeq, fc.nat(0x7fffffff), arbStep, (from, octets, n) => {
+        assert.equal(inWindow(add(from, n), from, octets), n >= 0 && n < octets)
+      })
+    )
+  })
+  test('2^32 is 0', () => assert.equal(add(seq(0xffffffff), 1), 0))
+})
