@@ -1,0 +1,364 @@
+"""What the tests do inside pasta's namespace: client.py COMMAND ARGS... prints one JSON object.
+
+An error that the test may expect is a result ("error": its name), any other one a traceback and status 1.
+"""
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import random
+import select
+import socket
+import struct
+import sys
+import termios
+import threading
+import time
+
+TIMEOUT = 30
+
+
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def connect(address, port, rcvbuf=0, timeout=TIMEOUT):
+    s = socket.socket(family(address), socket.SOCK_STREAM)
+    if rcvbuf:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
+    s.settimeout(timeout)
+    s.connect((address, int(port)))
+    return s
+
+
+def read_all(s, pause=0.0, chunk=1 << 16):
+    parts = []
+    while True:
+        data = s.recv(chunk)
+        if not data:
+            return b"".join(parts)
+        parts.append(data)
+        if pause:
+            time.sleep(pause)
+
+
+def finish(s):
+    """Closes once everything, FIN included, is acknowledged: when this process ends, so may the whole network."""
+    s.shutdown(socket.SHUT_WR)
+    end = time.monotonic() + TIMEOUT
+    while struct.unpack("i", fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)))[0] > 0:
+        if time.monotonic() > end:
+            raise TimeoutError(errno.ETIMEDOUT, "not acknowledged")
+        time.sleep(0.005)
+    s.close()
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def name(e):
+    if isinstance(e, socket.timeout):
+        return "timeout"
+    return errno.errorcode.get(e.errno, str(e))
+
+
+def tcp_send(address, port, count, pause="0"):
+    """Sends, finishes, reads the answer over the half-closed connection."""
+    data = random.Random(1).randbytes(int(count))
+    s = connect(address, port)
+    began = time.monotonic()
+    if float(pause):
+        for i in range(0, len(data), 4096):
+            s.sendall(data[i : i + 4096])
+            time.sleep(float(pause))
+    else:
+        s.sendall(data)
+    s.shutdown(socket.SHUT_WR)
+    reply = read_all(s).decode(errors="replace")
+    return {"reply": reply, "expect": "%d %s\n" % (len(data), sha(data)), "ms": (time.monotonic() - began) * 1000}
+
+
+def tcp_get(address, port, count, rcvbuf="0", pause="0", tail="0"):
+    """Asks for octets, reads them to FIN, then sends `tail` octets over the half-closed connection."""
+    s = connect(address, port, int(rcvbuf))
+    s.sendall(b"%d 7\n" % int(count))
+    data = read_all(s, float(pause), 16384 if float(pause) else 1 << 16)
+    rest = random.Random(2).randbytes(int(tail))
+    s.sendall(rest)
+    finish(s)
+    expect = random.Random(7).randbytes(int(count))
+    return {"octets": len(data), "same": data == expect, "tail_sha": sha(rest)}
+
+
+def tcp_after_fin(address, port, count):
+    s = connect(address, port)
+    early = read_all(s)
+    data = random.Random(3).randbytes(int(count))
+    s.sendall(data)
+    finish(s)
+    return {"early": len(early), "sha": sha(data)}
+
+
+def tcp_read(address, port, send=""):
+    """What comes until the end, and how it ends."""
+    s = connect(address, port)
+    if send:
+        s.sendall(send.encode() + b"\n")
+    got = b""
+    try:
+        while True:
+            data = s.recv(1 << 16)
+            if not data:
+                return {"data": got.decode(), "end": "eof"}
+            got += data
+    except OSError as e:
+        return {"data": got.decode(), "end": name(e)}
+
+
+def tcp_oob(address, port):
+    """Reads with urgent data in line, as the stream was."""
+    s = connect(address, port)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    return {"data": read_all(s).decode()}
+
+
+def tcp_send_oob(address, port):
+    s = connect(address, port)
+    s.sendall(b"before-")
+    s.send(b"!", socket.MSG_OOB)
+    s.sendall(b"-after")
+    s.shutdown(socket.SHUT_WR)
+    return {"reply": read_all(s).decode(), "expect": "%d %s\n" % (14, sha(b"before-!-after"))}
+
+
+def tcp_abort(address, port):
+    s = connect(address, port)
+    hello = s.recv(5)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+    time.sleep(0.3)  # the reset has no answer to wait for
+    return {"hello": hello.decode()}
+
+
+def tcp_connect(address, port, timeout="10"):
+    began = time.monotonic()
+    try:
+        connect(address, port, 0, float(timeout)).close()
+        error = None
+    except OSError as e:
+        error = name(e)
+    return {"error": error, "ms": (time.monotonic() - began) * 1000}
+
+
+def tcp_parallel(address, port, count):
+    """COUNT connections at a time, each with a payload of its own."""
+    results = []
+    gate = threading.Barrier(int(count))
+
+    def one(i):
+        data = random.Random(i).randbytes(100 + 37 * i)
+        try:
+            gate.wait(TIMEOUT)
+            s = connect(address, port)
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            results.append("ok" if read_all(s) == data + b"bye" else "differs")
+            s.close()
+        except OSError as e:
+            results.append(name(e))
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(int(count))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return {r: results.count(r) for r in set(results)}
+
+
+def tcp_idle(address, port, seconds):
+    """Says nothing for a while in the middle of a connection."""
+    s = connect(address, port)
+    s.sendall(b"one")
+    first = s.recv(3)
+    time.sleep(float(seconds))
+    s.sendall(b"two")
+    return {"first": first.decode(), "second": s.recv(3).decode()}
+
+
+def udp_socket(address, sport="0"):
+    s = socket.socket(family(address), socket.SOCK_DGRAM)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    s.settimeout(5)
+    if int(sport):
+        s.bind(("", int(sport)))
+    return s
+
+
+def udp_echo(address, port, *sizes):
+    """Each size there and back; up to three tries, UDP may lose. Gives the sizes that failed."""
+    s = udp_socket(address)
+    s.settimeout(2)
+    failed = {}
+    for size in map(int, sizes):
+        data = random.Random(size).randbytes(size)
+        why = "timeout"
+        for _ in range(3):
+            try:
+                s.sendto(data, (address, int(port)))
+                got = s.recv(1 << 16)
+                why = None if got == data else "differs: %d octets" % len(got)
+            except OSError as e:
+                why = name(e)
+            if why is None:
+                break
+        if why is not None:
+            failed[size] = why
+    return {"failed": failed}
+
+
+def udp_report(address, port, size="10", ttl="0", sport="0"):
+    s = udp_socket(address, sport)
+    if int(ttl):
+        if s.family == socket.AF_INET:
+            s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, int(ttl))
+        else:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, int(ttl))
+    data = bytes(int(size))
+    s.sendto(data, (address, int(port)))
+    reply, peer = s.recvfrom(1 << 16)
+    return {**json.loads(reply), "local": s.getsockname()[1], "replier": peer[0], "sent_sha": sha(data)}
+
+
+def udp_sized(address, port, size):
+    """A datagram of that size from the other side."""
+    s = udp_socket(address)
+    s.sendto(size.encode(), (address, int(port)))
+    got = s.recv(1 << 17)
+    return {"len": len(got), "same": got == bytes(i & 255 for i in range(int(size)))}
+
+
+def udp_error(address, port, size="10", discover="0"):
+    """The error that comes back for a datagram, and the path MTU known afterwards."""
+    s = udp_socket(address)
+    v6 = s.family == socket.AF_INET6
+    if int(discover):
+        s.setsockopt(*((socket.IPPROTO_IPV6, 23) if v6 else (socket.IPPROTO_IP, 10)), 2)  # MTU_DISCOVER = DO
+    s.connect((address, int(port)))
+    began = time.monotonic()
+    error = None
+    try:
+        s.send(bytes(int(size)))
+        s.recv(1)
+    except OSError as e:
+        error = name(e)
+    ms = (time.monotonic() - began) * 1000
+    mtu = s.getsockopt(*((socket.IPPROTO_IPV6, 24) if v6 else (socket.IPPROTO_IP, 14)))
+    return {"error": error, "ms": ms, "mtu": mtu}
+
+
+def udp_many(address, port, count):
+    """COUNT sockets, one exchange each."""
+    ok = 0
+    socks = [udp_socket(address) for _ in range(int(count))]
+    for i, s in enumerate(socks):
+        s.sendto(b"%d" % i, (address, int(port)))
+    for i, s in enumerate(socks):
+        try:
+            ok += s.recv(64) == b"%d" % i
+        except OSError:
+            pass
+    return {"ok": ok}
+
+
+def checksum(data):
+    if len(data) & 1:
+        data += b"\0"
+    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def icmp_echo(address, ident, sequence, size, ttl="64"):
+    """One echo request by a raw socket: whatever comes back for it, with our own identifier checked."""
+    v6 = family(address) == socket.AF_INET6
+    s = socket.socket(family(address), socket.SOCK_RAW, socket.IPPROTO_ICMPV6 if v6 else socket.IPPROTO_ICMP)
+    if v6:
+        s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, int(ttl))
+    else:
+        s.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, int(ttl))
+    payload = random.Random(5).randbytes(int(size))
+    kind, reply, errors = (128, 129, (1, 2, 3)) if v6 else (8, 0, (3, 11))
+    head = struct.pack("!BBHHH", kind, 0, 0, int(ident), int(sequence))
+    if not v6:
+        head = struct.pack("!BBHHH", kind, 0, checksum(head + payload), int(ident), int(sequence))
+    s.sendto(head + payload, (address, 0))
+    end = time.monotonic() + 3
+    seen = []
+    while time.monotonic() < end:
+        if not select.select([s], [], [], max(0, end - time.monotonic()))[0]:
+            break
+        data, peer = s.recvfrom(1 << 16)
+        if not v6:
+            data = data[(data[0] & 15) * 4 :]
+        t, code, _, i, q = struct.unpack("!BBHHH", data[:8])
+        if t == reply:
+            if (i, q) == (int(ident), int(sequence)):
+                good = checksum(data) == 0 if not v6 else True
+                return {"type": t, "from": peer[0], "same": data[8:] == payload, "checksum": good}
+            seen.append([t, i, q])
+        elif t in errors:
+            quoted = data[8 + 40 :] if v6 else data[8 + (data[8] & 15) * 4 :]
+            if struct.unpack("!BxHHH", quoted[:8])[2:] == (int(ident), int(sequence)):
+                return {"type": t, "code": code, "from": peer[0]}
+    return {"type": None, "seen": seen}
+
+
+def dns(server, port, query, transport="udp"):
+    """A or AAAA records; the query id and the server's address must match."""
+    ident = random.SystemRandom().randrange(65536)
+    kind, host = query.split("/")
+    qname = b"".join(bytes([len(p)]) + p.encode() for p in host.split(".")) + b"\0"
+    message = struct.pack("!6H", ident, 0x0100, 1, 0, 0, 0) + qname + struct.pack("!2H", {"A": 1, "AAAA": 28}[kind], 1)
+    if transport == "tcp":
+        s = connect(server, port)
+        s.sendall(struct.pack("!H", len(message)) + message)
+        size = struct.unpack("!H", s.recv(2, socket.MSG_WAITALL))[0]
+        reply = s.recv(size, socket.MSG_WAITALL)
+        replier = s.getpeername()[0]
+    else:
+        s = udp_socket(server)
+        s.sendto(message, (server, int(port)))
+        reply, peer = s.recvfrom(4096)
+        replier = peer[0]
+    got, flags, _, answers = struct.unpack("!4H", reply[:8])
+    found = []
+    at = 12 + len(qname) + 4
+    for _ in range(answers):
+        at += 2 if reply[at] & 0xC0 else len(qname)
+        rtype, _, _, size = struct.unpack("!HHIH", reply[at : at + 10])
+        data = reply[at + 10 : at + 10 + size]
+        at += 10 + size
+        if rtype in (1, 28):
+            found.append(socket.inet_ntop(socket.AF_INET if rtype == 1 else socket.AF_INET6, data))
+    return {"id": got == ident, "rcode": flags & 15, "answers": found, "replier": replier}
+
+
+def main():
+    os.environ["PYTHONHASHSEED"] = "0"
+    commands = {
+        k.replace("_", "-"): f
+        for k, f in globals().items()
+        if callable(f) and k.startswith(("tcp_", "udp_", "icmp_", "dns"))
+    }
+    try:
+        result = commands[sys.argv[1]](*sys.argv[2:])
+    except OSError as e:
+        result = {"error": name(e)}
+    print(json.dumps(result))
+
+
+main()
