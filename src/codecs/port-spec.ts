@@ -94,7 +94,7 @@ const item = (text: string): E.Either<string, PortItem> => {
 const bindOf = (text: string): { readonly bind: string | null; readonly list: string } => {
   const slash = text.indexOf('/')
   const before = text.slice(0, Math.max(slash, 0))
-  const isItem = E.isLeft(address(before.split('%')[0] ?? '')) && /^[0-9-]+:/.test(before)
+  const isItem = E.isLeft(address(before.split('%')[0] ?? '')) && /,|^([0-9-]+|all):/.test(before)
   return slash < 0 || isItem ? { bind: null, list: text } : { bind: before, list: text.slice(slash + 1) }
 }
 

@@ -1,0 +1,239 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
+import { isV4, showAddr } from '../src/codecs/inany.js'
+import {
+  type Attribute,
+  encodeMessage,
+  NetlinkDatagram,
+  type NetlinkMessage,
+  NLM_F_ACK_TLVS,
+  NLM_F_CAPPED,
+  NLM_F_DUMP_INTR,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  outcomeOf
+} from '../src/codecs/netlink.js'
+import { octets } from '../src/codecs/octets.js'
+import {
+  Address,
+  AF_INET,
+  AF_INET6,
+  Link,
+  type NextHop,
+  Route,
+  RTM_GETROUTE,
+  RTM_NEWROUTE
+} from '../src/codecs/rtnetlink.js'
+import { dump, readTables } from '../src/runtime/host.js'
+import {
+  arbBytes,
+  arbHostile,
+  arbInAny4,
+  arbInAny6,
+  arbMac,
+  arbU8,
+  arbU16,
+  arbU32,
+  assertRoundTrip,
+  assertTotal,
+  plain
+} from './arbitraries.js'
+
+const hex = (s: string): Uint8Array => Uint8Array.from(Buffer.from(s.replaceAll(/\s/g, ''), 'hex'))
+
+// --- arbitraries
+
+const arbMessage: fc.Arbitrary<NetlinkMessage> = plain({
+  type: arbU16,
+  flags: arbU16,
+  seq: arbU32,
+  pid: arbU32,
+  payload: arbBytes(60)
+})
+/** Of types that none of the codecs has a name for. */
+const arbOther: fc.Arbitrary<ReadonlyArray<Attribute>> = fc.array(
+  plain<Attribute>({ type: fc.integer({ min: 40, max: 0x3fff }), data: arbBytes(12) }),
+  { maxLength: 3 }
+)
+const arbIndex = fc.integer({ min: 0, max: 0x7fffffff })
+const arbLink: fc.Arbitrary<Link> = plain({
+  index: arbIndex,
+  hardware: arbU16,
+  flags: arbU32,
+  change: arbU32,
+  name: fc.option(fc.stringMatching(/^[a-z0-9.]{1,15}$/)),
+  mtu: fc.option(arbU32),
+  mac: fc.option(arbMac),
+  other: arbOther
+})
+const arbFamily = fc.constantFrom(AF_INET, AF_INET6)
+const addrIn = (family: number) => (family === AF_INET ? arbInAny4 : arbInAny6)
+const arbAddress: fc.Arbitrary<Address> = arbFamily.chain((family) =>
+  plain<Address>({
+    family: fc.constant(family),
+    prefixLen: arbU8,
+    flags: arbU32,
+    scope: arbU8,
+    index: arbU32,
+    address: fc.option(addrIn(family)),
+    local: fc.option(addrIn(family)),
+    other: arbOther
+  })
+)
+const arbVia = fc.option(fc.oneof(arbInAny4, arbInAny6))
+const arbHop = (family: number): fc.Arbitrary<NextHop> =>
+  plain({
+    flags: arbU8,
+    weight: fc.integer({ min: 1, max: 256 }),
+    index: arbIndex,
+    gateway: fc.option(addrIn(family)),
+    via: arbVia,
+    other: arbOther
+  })
+const arbRoute: fc.Arbitrary<Route> = arbFamily.chain((family) =>
+  plain<Route>({
+    family: fc.constant(family),
+    dstLen: arbU8,
+    srcLen: arbU8,
+    tos: arbU8,
+    table: arbU32,
+    protocol: arbU8,
+    scope: arbU8,
+    type: arbU8,
+    flags: arbU32,
+    dst: fc.option(addrIn(family)),
+    oif: fc.option(arbU32),
+    gateway: fc.option(addrIn(family)),
+    via: arbVia,
+    priority: fc.option(arbU32),
+    prefSrc: fc.option(addrIn(family)),
+    nextHopId: fc.option(arbU32),
+    expires: fc.option(arbU32),
+    cacheInfo: fc.option(arbBytes(32)),
+    multipath: fc.option(fc.array(arbHop(family), { maxLength: 3 })),
+    other: arbOther
+  })
+)
+
+// --- laws
+
+describe('decode(encode(a)) = a', () => {
+  test('datagram', () =>
+    fc.assert(
+      fc.property(fc.array(arbMessage, { maxLength: 4 }), (ms) => assertRoundTrip(NetlinkDatagram, ms))
+    ))
+  test('link', () => fc.assert(fc.property(arbLink, (l) => assertRoundTrip(Link, l))))
+  test('address', () => fc.assert(fc.property(arbAddress, (a) => assertRoundTrip(Address, a))))
+  test('route', () => fc.assert(fc.property(arbRoute, (r) => assertRoundTrip(Route, r))))
+})
+
+describe('arbitrary and mutated octets: Left or a value, nothing read outside', () => {
+  test('datagram', () =>
+    fc.assert(
+      fc.property(arbHostile(fc.array(arbMessage, { maxLength: 4 }).map(NetlinkDatagram.encode)), (b) => {
+        assertTotal(NetlinkDatagram, b)
+        const r = NetlinkDatagram.decode(octets(b))
+        if (E.isRight(r)) for (const m of r.right) outcomeOf(m)
+      })
+    ))
+  test('outcome', () =>
+    fc.assert(
+      fc.property(fc.constantFrom(NLMSG_ERROR, NLMSG_DONE), arbU16, arbBytes(80), (type, flags, payload) => {
+        const o = outcomeOf({ type, flags, seq: 0, pid: 0, payload })
+        assert.ok(o !== null && o.errno >= 0)
+      })
+    ))
+  test('link', () =>
+    fc.assert(fc.property(arbHostile(arbLink.map(Link.encode)), (b) => assertTotal(Link, b))))
+  test('address', () =>
+    fc.assert(fc.property(arbHostile(arbAddress.map(Address.encode)), (b) => assertTotal(Address, b))))
+  test('route', () =>
+    fc.assert(fc.property(arbHostile(arbRoute.map(Route.encode)), (b) => assertTotal(Route, b))))
+})
+
+// --- octets from a kernel
+
+test('a default route as Linux sends it', () => {
+  // ip route: default via 198.51.100.1 dev (index 2) proto static metric 100
+  const r = Route.decode(
+    octets(
+      hex(`02 00 00 00 fe 04 00 01 00000000
+           0800 0f00 fe000000  0800 0600 64000000  0800 0500 c6336401  0800 0400 02000000`)
+    )
+  )
+  assert.ok(E.isRight(r))
+  const { table, dstLen, gateway, oif, priority, other } = r.right
+  assert.deepEqual(
+    { table, dstLen, gateway: gateway && showAddr(gateway), oif, priority, other },
+    { table: 254, dstLen: 0, gateway: '198.51.100.1', oif: 2, priority: 100, other: [] }
+  )
+})
+
+test('the explanation in an extended acknowledgement', () => {
+  const text = hex('1a000100 4e6578 74686f702068617320696e76616c696400 0000 00'.replaceAll(' ', ''))
+  const payload = Uint8Array.from([
+    ...hex('9bffffff'),
+    ...hex('1c000000 1800 0506 01000000 00000000'),
+    ...text
+  ])
+  const o = outcomeOf({ type: NLMSG_ERROR, flags: NLM_F_CAPPED | NLM_F_ACK_TLVS, seq: 1, pid: 0, payload })
+  assert.deepEqual(o, { errno: 101, message: 'Nexthop has invalid' })
+})
+
+// --- dumps
+
+const done = encodeMessage({ type: NLMSG_DONE, flags: 2, seq: 1, pid: 0, payload: new Uint8Array(4) })
+const errorOf = (errno: number): Uint8Array => {
+  const payload = new Uint8Array(20)
+  new DataView(payload.buffer).setInt32(0, -errno, true)
+  return encodeMessage({ type: NLMSG_ERROR, flags: 0, seq: 1, pid: 0, payload })
+}
+const routes = (request: (b: Uint8Array) => Uint8Array[]) =>
+  dump(request, RTM_GETROUTE, RTM_NEWROUTE, AF_INET, Route)
+
+test('row 87: an interrupted dump is read again, and taken as it is if it never ends well', () =>
+  fc.assert(
+    fc.property(
+      fc.array(arbRoute, { maxLength: 3 }),
+      fc.integer({ min: 0, max: 20 }),
+      (rs, interruptions) => {
+        let left = interruptions
+        let calls = 0
+        const r = routes(() => {
+          calls++
+          const flags = left-- > 0 ? NLM_F_DUMP_INTR : 0
+          return [
+            ...rs.map((x) =>
+              encodeMessage({ type: RTM_NEWROUTE, flags, seq: 1, pid: 0, payload: Route.encode(x) })
+            ),
+            done
+          ]
+        })
+        assert.deepEqual(r, E.right(rs))
+        if (rs.length > 0) assert.equal(calls, Math.min(interruptions + 1, 8))
+      }
+    )
+  ))
+
+test('row 80: without IPv6 in the kernel its tables are empty', () => {
+  const tables = readTables((b) => [b[16] === AF_INET6 ? errorOf(97) : done])
+  assert.deepEqual(tables, E.right({ links: [], addresses: [], routes4: [], routes6: [] }))
+})
+
+test('whatever the transport does: a reason or a value', () =>
+  fc.assert(
+    fc.property(
+      fc.array(arbHostile(fc.array(arbMessage).map(NetlinkDatagram.encode))),
+      fc.boolean(),
+      (answer, broken) => {
+        const r = readTables(() => {
+          if (broken) throw Object.assign(new Error('EPERM'), { errno: 1 })
+          return answer
+        })
+        if (broken) assert.deepEqual(r, E.left('cannot list interfaces: EPERM'))
+        if (E.isRight(r)) assert.ok(r.right.routes4.every((x) => x.dst === null || isV4(x.dst)))
+      }
+    )
+  ))
