@@ -1,0 +1,68 @@
+import type { Effect } from '../effects/effect.js'
+import { EF } from './abi.js'
+import type { Flow, PingEvent, TcpEvent, UdpEvent } from './flow.js'
+import { interpret } from './interpret.js'
+import { count } from './log.js'
+import { nextEffect } from './rings.js'
+import { machines, type World } from './world.js'
+
+const isFinal = (f: Flow): boolean => {
+  switch (f.kind) {
+    case 'tcp':
+      return machines.tcp.isFinal(f.state)
+    case 'udp':
+      return machines.udp.isFinal(f.state)
+    case 'ping':
+      return machines.ping.isFinal(f.state)
+  }
+}
+
+/** Step the flow's own machine; the kinds differ in type only. */
+const step = (f: Flow, e: TcpEvent | UdpEvent | PingEvent, out: Effect[]): void => {
+  switch (f.kind) {
+    case 'tcp':
+      f.state = machines.tcp.step(f.state, e as TcpEvent, out)
+      return
+    case 'udp':
+      f.state = machines.udp.step(f.state, e as UdpEvent, out)
+      return
+    case 'ping':
+      f.state = machines.ping.step(f.state, e as PingEvent, out)
+  }
+}
+
+/** Carry a step's effects to the ring; a flow in a final state stops matching look-ups at once. */
+const settle = (w: World, f: Flow, done: boolean): void => {
+  for (const e of w.effects) interpret(w.out, f, e)
+  w.effects.length = 0
+  if (done) endFlow(w, f)
+  else if (!f.touched) {
+    f.touched = true
+    w.touched.push(f)
+  }
+}
+
+/** (flow, event) -> flow', effects in the ring. */
+export const deliver = (w: World, f: Flow, e: TcpEvent | UdpEvent | PingEvent): void => {
+  step(f, e, w.effects)
+  settle(w, f, isFinal(f))
+}
+
+/** Enter a flow whose machine was just started: its first effects are in `w.effects`. */
+export const begin = (w: World, f: Flow): void => {
+  w.flows[f.index] = f
+  settle(w, f, isFinal(f))
+}
+
+const endFlow = (w: World, f: Flow): void => {
+  if (w.flows[f.index] !== f) return
+  w.table.close(f.index)
+  w.wheel.cancelAll(f.index)
+  w.flows[f.index] = undefined
+  if (f.sockOpen) {
+    // A machine ends with its socket closed; if one forgets, nothing may leak.
+    f.sockOpen = false
+    count(w.counters, 'flow-ended-with-open-socket')
+    nextEffect(w.rings, EF.CLOSE, f.index)
+  }
+}

@@ -1,0 +1,198 @@
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
+import { decodeFrame, type Frame } from '../codecs/frame.js'
+import { ICMP_ECHO_REQUEST } from '../codecs/icmp.js'
+import { ICMP6_ECHO_REQUEST } from '../codecs/icmpv6.js'
+import { type InAny, isLinkLocal, isUnspecified } from '../codecs/inany.js'
+import type { Octets } from '../codecs/octets.js'
+import { ACK, RST, SYN } from '../codecs/tcp.js'
+import type { Instant } from '../effects/effect.js'
+import { outward } from '../machines/nat.js'
+import { resetFor } from '../machines/tcp-reset.js'
+import { GSO_UDP_L4, VNET_NEEDS_CSUM } from './abi.js'
+import { begin, deliver } from './deliver.js'
+import type { Flow, FlowAddresses } from './flow.js'
+import { segmentToTap } from './interpret.js'
+import { count } from './log.js'
+import { serve } from './serve.js'
+import { traceFrame } from './trace.js'
+import { initialSequence, machines, type World } from './world.js'
+
+type IpFrame = Exclude<Frame, { kind: 'arp' }>
+
+/** What is on the way from a guest to the host: the last source of each kind is where answers go. */
+const learn = (w: World, f: Frame): void => {
+  if (f.kind === 'arp') return
+  const src = f.ip.src
+  // Row 12: an unspecified source is no address of the guest.
+  if (isUnspecified(src)) return
+  if (!f.ip.v6) w.seen4 = src
+  else if (isLinkLocal(src)) w.seenLinkLocal = src
+  else w.seen6 = src
+}
+
+/** Addresses of a new flow, or null where the guest asks for something that nobody can give. */
+const addresses = (
+  w: World,
+  f: IpFrame,
+  proto: number,
+  srcPort: number,
+  dstPort: number
+): FlowAddresses | null => {
+  const to = outward(w.cfg.nat, proto, f.ip.dst, dstPort)
+  if (to === null || isUnspecified(f.ip.src)) return null
+  return {
+    v6: f.ip.v6,
+    guestMac: f.eth.src,
+    ourMac: w.cfg.guest.macOf(f.ip.dst),
+    guestAddr: f.ip.src,
+    guestPort: srcPort,
+    ourAddr: f.ip.dst,
+    ourPort: dstPort,
+    hostAddr: to.dst,
+    hostPort: to.dstPort
+  }
+}
+
+/** Put a flow into the table; -1 when it is full or the addresses will not do. Both are counted. */
+const insert = (
+  w: World,
+  f: IpFrame,
+  proto: number,
+  srcPort: number,
+  dstPort: number
+): (FlowAddresses & { index: number }) | null => {
+  const a = addresses(w, f, proto, srcPort, dstPort)
+  if (a === null) {
+    count(w.counters, 'drop-unroutable')
+    return null
+  }
+  const index = w.table.insert(proto, f.ip.src, srcPort, f.ip.dst, dstPort)
+  if (index < 0) {
+    count(w.counters, 'drop-flow-table-full')
+    return null
+  }
+  return { ...a, index }
+}
+
+const find = (
+  w: World,
+  proto: number,
+  src: InAny,
+  srcPort: number,
+  dst: InAny,
+  dstPort: number
+): Flow | undefined => {
+  const i = w.table.find(proto, src, srcPort, dst, dstPort)
+  return i < 0 ? undefined : w.flows[i]
+}
+
+const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, now: Instant): void => {
+  const seg = f.l4
+  const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
+  if (known !== undefined) {
+    deliver(w, known, { type: 'TAP_SEGMENT', seg, now })
+    return
+  }
+  if ((seg.flags & (SYN | ACK | RST)) !== SYN) {
+    const reset = resetFor(seg)
+    const a = reset === null ? null : addresses(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
+    if (reset === null || a === null) return count(w.counters, 'drop-tcp-no-flow')
+    segmentToTap(w.out, a, {
+      ...reset,
+      srcPort: seg.dstPort,
+      dstPort: seg.srcPort,
+      wnd: 0,
+      urgent: 0,
+      mss: null,
+      windowScale: null
+    })
+    return
+  }
+  const a = insert(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
+  if (a === null) return
+  const input = {
+    from: 'guest',
+    now,
+    iss: initialSequence(w, a, now),
+    syn: seg,
+    mss: a.v6 ? w.cfg.mss6 : w.cfg.mss4
+  } as const
+  begin(w, {
+    ...a,
+    kind: 'tcp',
+    touched: false,
+    sockOpen: false,
+    state: machines.tcp.start(input, w.effects)
+  })
+}
+
+const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, now: Instant): void => {
+  const { srcPort, dstPort, payload } = f.l4
+  let flow = find(w, PROTO_UDP, f.ip.src, srcPort, f.ip.dst, dstPort)
+  if (flow === undefined) {
+    const a = insert(w, f, PROTO_UDP, srcPort, dstPort)
+    if (a === null) return
+    const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
+    flow = { ...a, kind: 'udp', touched: false, sockOpen: false, state }
+    begin(w, flow)
+  }
+  deliver(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now })
+}
+
+const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: Instant): void => {
+  const id = f.l4.id
+  const proto = f.ip.v6 ? PROTO_ICMPV6 : PROTO_ICMP
+  let flow = find(w, proto, f.ip.src, id, f.ip.dst, id)
+  if (flow === undefined) {
+    const a = insert(w, f, proto, id, id)
+    if (a === null) return
+    const state = machines.ping.start({ now, id, v6: a.v6 }, w.effects)
+    flow = { ...a, kind: 'ping', touched: false, sockOpen: false, state }
+    begin(w, flow)
+  }
+  deliver(w, flow, {
+    type: 'TAP_ECHO',
+    payload: { off: f.ip.off, len: f.ip.len },
+    ttl: f.ip.ttl,
+    seq: f.l4.seq,
+    now
+  })
+}
+
+/** A frame of an enabled family to its flow or service; what nobody wants is counted by name. */
+const route = (w: World, f: Frame, gsoSize: number, now: Instant): void => {
+  if (f.kind === 'arp' || serve(w, f, now)) return
+  switch (f.kind) {
+    case 'tcp':
+      return w.cfg.tcp ? onTcp(w, f, now) : count(w.counters, 'drop-tcp-disabled')
+    case 'udp':
+      return w.cfg.udp ? onUdp(w, f, gsoSize, now) : count(w.counters, 'drop-udp-disabled')
+    case 'icmp':
+      if (!w.cfg.icmp) return count(w.counters, 'drop-icmp-disabled')
+      return f.l4.type === ICMP_ECHO_REQUEST ? onEcho(w, f, now) : count(w.counters, 'drop-icmp-type')
+    case 'icmpv6':
+      if (!w.cfg.icmp) return count(w.counters, 'drop-icmp-disabled')
+      return f.l4.type === ICMP6_ECHO_REQUEST ? onEcho(w, f, now) : count(w.counters, 'drop-icmpv6-type')
+    case 'other':
+      return count(w.counters, 'drop-ip-protocol')
+  }
+}
+
+/** An EV_TAP_FRAME record: decode in place, learn, route. Early drops are counted by their reason. */
+export const onTapFrame = (w: World, at: number, now: Instant): void => {
+  const ev = w.rings.ev
+  const where: Octets = { view: w.rings.view, off: ev[at + 2], len: ev[at + 3] }
+  const gsoSize = ev[at + 4] >> 8 === GSO_UDP_L4 ? ev[at + 5] : 0
+  const frame = decodeFrame(where, {
+    needsCsum: (ev[at + 4] & VNET_NEEDS_CSUM) !== 0,
+    sum16: ev[at + 7],
+    gsoSize: ev[at + 5]
+  })
+  if (typeof frame === 'string') return count(w.counters, `drop-${frame}`)
+  if (w.log.enabled('trace')) traceFrame(w.log, frame)
+  if (frame.kind !== 'arp' && !(frame.ip.v6 ? w.cfg.v6 : w.cfg.v4))
+    return count(w.counters, 'drop-family-disabled')
+  learn(w, frame)
+  if (frame.kind === 'arp') serve(w, frame, now)
+  else route(w, frame, gsoSize, now)
+}

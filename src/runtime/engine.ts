@@ -1,0 +1,262 @@
+import { openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import * as E from 'fp-ts/lib/Either.js'
+import { PCAP_ETHERNET, PcapHeader } from '../codecs/pcap.js'
+import { EMPTY_RESOLV_CONF, ResolvConf } from '../codecs/resolv-conf.js'
+import { duidLlt, type GuestConfig } from '../machines/guest-config.js'
+import { UDP_TIMEOUTS } from '../machines/udp.js'
+import type { Native } from './abi.js'
+import { configNet } from './config-net.js'
+import { MAX_FLOWS } from './flow-table.js'
+import type { HashKey } from './half-sip-hash.js'
+import { deriveHost, type HostTables, readTables } from './host.js'
+import { identity } from './identity.js'
+import {
+  CTL_FD,
+  type Launcher,
+  type LauncherFailure,
+  launcher,
+  netlinkIn,
+  type TapDevice
+} from './launcher.js'
+import { type Counters, type Level, type Log, logTo, showCounters } from './log.js'
+import { loop } from './loop.js'
+import { type Options, parseOptions } from './options.js'
+import { type FamilyPlan, needsResolvConf, type Plan, plan } from './plan.js'
+import { openRings } from './rings.js'
+import { runSteps } from './run-steps.js'
+import { createWorld, type World, type WorldConfig } from './world.js'
+
+/** The end, with one line on stderr. */
+class Fatal extends Error {}
+const orFatal = <A>(r: E.Either<string | LauncherFailure, A>): A => {
+  if (E.isRight(r)) return r.right
+  throw new Fatal(typeof r.left === 'string' ? r.left : r.left.text)
+}
+
+/** The addon lies beside the bundle: <root>/dist/engine.cjs, <root>/build/Release/passt.node. */
+const loadNative = (): Native => {
+  const module: { exports: unknown } = { exports: {} }
+  process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
+  return module.exports as Native
+}
+
+const readOr = <A>(path: string, otherwise: A): string | A => {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return otherwise
+  }
+}
+
+/** What to run with; --help, --version and errors end here. */
+const options = (argv0: string, args: ReadonlyArray<string>): Options => {
+  const answer = parseOptions(argv0, args)
+  if (E.isLeft(answer)) {
+    const { message, usage } = answer.left
+    throw new Fatal(usage === null ? message : `${message}\n${usage}`)
+  }
+  if (answer.right.tag === 'Run') return answer.right.options
+  writeSync(1, answer.right.text)
+  process.exit(0)
+}
+
+const random = (octets: number): Uint8Array => {
+  const b = new Uint8Array(octets)
+  readSync(openSync('/dev/urandom', 'r'), b)
+  return b
+}
+const hashKey = (b: Uint8Array, at: number): HashKey => {
+  const v = new DataView(b.buffer)
+  return [v.getUint32(at), v.getUint32(at + 4)]
+}
+
+const familyAddresses = (f: FamilyPlan | null) => ({
+  assigned: f?.assigned ?? null,
+  own: f?.own ?? null,
+  loopback: f?.mapHostLoopback ?? null,
+  guest: f?.mapGuestAddr ?? null,
+  forward: f?.dnsForward ?? null,
+  host: f?.dnsHost ?? null
+})
+
+const guestConfig = (p: Plan): GuestConfig => ({
+  ownMac: p.ownMac,
+  v4:
+    p.v4 === null || p.v4.assigned === null
+      ? null
+      : {
+          assigned: p.v4.assigned,
+          prefixLen: p.v4.prefixLen,
+          gateway: p.v4.gateway,
+          own: p.v4.own ?? p.v4.assigned
+        },
+  v6:
+    p.v6 === null || p.v6.linkLocal === null
+      ? null
+      : { assigned: p.v6.assigned, ownLinkLocal: p.v6.linkLocal },
+  mtu: p.mtu,
+  dns4: p.v4?.dns ?? [],
+  dns6: p.v6?.dns ?? [],
+  search: p.search,
+  announceDns: p.announceDns,
+  announceSearch: p.announceSearch,
+  hostname: p.hostname,
+  fqdn: p.fqdn,
+  noDhcp: !p.dhcp,
+  noDhcpv6: !p.dhcpv6,
+  noNdp: !p.ndp,
+  noRa: !p.ra,
+  serverDuid: duidLlt(p.ownMac, Date.now() / 1000),
+  macOf: () => p.ownMac
+})
+
+/** Ethernet's own MTU, for a guest that was told none. */
+const MTU_UNTOLD = 1500
+const worldConfig = (p: Plan, secret: Uint8Array): WorldConfig => {
+  const v4 = familyAddresses(p.v4)
+  const v6 = familyAddresses(p.v6)
+  const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
+  return {
+    guest: guestConfig(p),
+    nat: {
+      assigned4: v4.assigned,
+      assigned6: v6.assigned,
+      own4: v4.own,
+      own6: v6.own,
+      mapHostLoopback4: v4.loopback,
+      mapHostLoopback6: v6.loopback,
+      mapGuestAddr4: v4.guest,
+      mapGuestAddr6: v6.guest,
+      dnsForward4: v4.forward,
+      dnsForward6: v6.forward,
+      dnsHost4: v4.host,
+      dnsHost6: v6.host
+    },
+    outbound4: p.v4?.outbound ?? null,
+    outbound6: p.v6?.outbound ?? null,
+    scope6: p.v6?.index ?? 0,
+    tcp: p.tcp,
+    udp: p.udp,
+    icmp: p.icmp,
+    v4: p.v4 !== null,
+    v6: p.v6 !== null,
+    mss4: Math.max(mtu - 40, 88),
+    mss6: Math.max(mtu - 60, 88),
+    hashKey: hashKey(secret, 0),
+    issKey: hashKey(secret, 8),
+    udpTimeouts: UDP_TIMEOUTS
+  }
+}
+
+/** Make or join the namespace; the command, if any, waits in it. */
+const enterNamespace = (l: Launcher, p: Plan, log: Log): void => {
+  const ns = p.namespace
+  if (ns.kind === 'join') {
+    orFatal(
+      l.join({
+        pid: ns.pid ?? 0,
+        noQuit: !ns.quitWithNamespace,
+        userns: ns.userns ?? '',
+        netns: ns.netns
+      })
+    )
+    return
+  }
+  const spawned = orFatal(
+    l.spawn({
+      netnsOnly: !ns.newUserns,
+      noPidns: !ns.newPidns,
+      // the launcher counts from the program's own name on
+      argvIndex: ns.argvIndex === null ? 0 : ns.argvIndex + 1,
+      hostname: p.hostname ?? ''
+    })
+  )
+  for (const w of spawned.warnings) log.at('warning', w)
+}
+
+interface Prepared {
+  readonly native: Native
+  readonly launcher: Launcher
+  readonly plan: Plan
+  readonly world: World
+}
+
+const levelOf = (o: Options): Level => (o.trace ? 'trace' : o.debug ? 'debug' : o.quiet ? 'warning' : 'info')
+
+const configure = (l: Launcher, p: Plan, tap: TapDevice, tables: HostTables, log: Log): Plan => {
+  const required = p.v6Only ? (['v6'] as const) : ([] as const)
+  const done = orFatal(runSteps(netlinkIn(l), configNet(p, tap.index, tables), tap.index, required))
+  for (const w of done.warnings) log.at('warning', w)
+  return {
+    ...p,
+    v4: done.missing.includes('v4') ? null : p.v4,
+    v6: done.missing.includes('v6') ? null : p.v6
+  }
+}
+
+const prepare = (argv0: string, args: ReadonlyArray<string>): Prepared => {
+  const o = options(argv0, args)
+  const native = loadNative()
+  const log = logTo(2, levelOf(o), native.now(), () => native.now())
+  const tables = orFatal(readTables((request) => native.netlink(request)))
+  const host = orFatal(deriveHost(tables, o))
+  const text = needsResolvConf(o) ? readOr('/etc/resolv.conf', null) : null
+  const conf = text === null ? null : E.getOrElse(() => EMPTY_RESOLV_CONF)(ResolvConf.decode(text))
+  const wanted = orFatal(plan(o, host, conf))
+  for (const w of wanted.warnings) log.at('warning', w)
+  for (const line of wanted.info) log.at('info', line)
+
+  const l = launcher(native)
+  orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  const secret = random(16)
+  const pcap = wanted.pcap === null ? -1 : openPcap(wanted.pcap, log)
+  enterNamespace(l, wanted, log)
+  const tap = orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
+  const p = configure(l, wanted, tap, tables, log)
+
+  const counters: Counters = new Map()
+  const rings = openRings(native, MAX_FLOWS)
+  const offloads = native.setTap(tap.fd, tap.vnet)
+  log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
+  native.setOutbound(p.v4?.outboundIf ?? '', p.v6?.outboundIf ?? '')
+  if (pcap >= 0) native.setPcap(pcap)
+  native.setCtl(CTL_FD)
+  const world = createWorld(worldConfig(p, secret), rings, log, counters)
+  return { native, launcher: l, plan: p, world }
+}
+
+/** A capture that cannot be written is reported, and does not stop the rest (config-and-services §1.5). */
+const openPcap = (path: string, log: Log): number => {
+  try {
+    const fd = openSync(path, 'w', 0o600)
+    writeSync(fd, PcapHeader.encode(PCAP_ETHERNET))
+    return fd
+  } catch (e) {
+    log.at('error', `cannot write the capture ${path}: ${e instanceof Error ? e.message : String(e)}`)
+    return -1
+  }
+}
+
+const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared): never => {
+  const { uid, gid } = orFatal(identity(p.runAs))
+  native.dropPrivileges(uid, gid)
+  orFatal(l.ready())
+  if (!p.foreground) native.detach()
+  const ended = loop(world)
+  if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
+  if (ended.why === 'tap-gone') throw new Fatal(`tap device failed: errno ${ended.errno}`)
+  process.exit(0)
+}
+
+/** The engine's whole life. Started by the launcher, which hands on the exit status. */
+export const main = (argv0: string, args: ReadonlyArray<string>): void => {
+  try {
+    serveUntilEnd(prepare(argv0, args))
+  } catch (e) {
+    if (!(e instanceof Fatal)) throw e
+    // Messages of the option parser carry the program's name already
+    writeSync(2, `${e.message}\n`)
+    process.exit(1)
+  }
+}

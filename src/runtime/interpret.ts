@@ -1,0 +1,261 @@
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sealL4, sealPartial } from '../codecs/checksum.js'
+import { ETH_LEN, ETH_MIN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../codecs/ethernet.js'
+import type { InAny } from '../codecs/inany.js'
+import { IPV4_LEN, ipv4Header, writeIpv4 } from '../codecs/ipv4.js'
+import { IPV6_LEN, ipv6Header, writeIpv6 } from '../codecs/ipv6.js'
+import { ACK, TCP_LEN, type TcpHeader, tcpLength, writeTcp } from '../codecs/tcp.js'
+import { UDP_LEN, writeUdp } from '../codecs/udp.js'
+import { NO_OFFLOAD, VNET_NEEDS_CSUM, writeVnet } from '../codecs/vnet.js'
+import type { Effect, Instant, Payload, TimerName } from '../effects/effect.js'
+import { BIND_OUTBOUND, EF, GSO_NONE, GSO_UDP_L4, IS_V6, SEND_REPORT_ACK, VNET_LEN } from './abi.js'
+import type { Flow, FlowAddresses } from './flow.js'
+import { buildIcmpError } from './icmp-error.js'
+import { type Counters, count } from './log.js'
+import { nextEffect, type Rings, txRoom } from './rings.js'
+
+/** What the interpreter needs besides the rings. */
+export interface Out {
+  readonly rings: Rings
+  readonly counters: Counters
+  readonly outbound4: InAny | null
+  readonly outbound6: InAny | null
+  /** Scope for link-local destinations: index of the template interface. */
+  readonly scope6: number
+  readonly armTimer: (flow: number, timer: TimerName, at: Instant) => void
+  readonly cancelTimer: (flow: number, timer: TimerName) => void
+  /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */
+  readonly hostPortFor: (flow: Flow) => number
+  /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
+  readonly offenderSeenByGuest: (flow: Flow, addr: InAny) => InAny | null
+}
+
+const UNSPECIFIED: InAny = [0, 0, 0, 0]
+
+/** A record for `flow`; when the ring is full the effect is lost and counted, as a full device queue would. */
+const record = (o: Out, kind: number, flow: number): number => {
+  const at = nextEffect(o.rings, kind, flow)
+  if (at < 0) count(o.counters, 'effect-ring-full')
+  return at
+}
+
+const put = (o: Out, kind: number, flow: number, w2: number, w3: number, w4 = 0, w5 = 0): void => {
+  const at = record(o, kind, flow)
+  if (at < 0) return
+  const fx = o.rings.fx
+  fx[at + 2] = w2
+  fx[at + 3] = w3
+  fx[at + 4] = w4
+  fx[at + 5] = w5
+}
+
+const open = (o: Out, kind: number, f: FlowAddresses & { readonly index: number }, word8: number): void => {
+  const at = record(o, kind, f.index)
+  if (at < 0) return
+  const fx = o.rings.fx
+  const src = (f.v6 ? o.outbound6 : o.outbound4) ?? UNSPECIFIED
+  fx.set(f.hostAddr, at + 2)
+  fx[at + 6] = f.hostPort
+  fx[at + 7] = o.scope6
+  fx[at + 8] = word8
+  fx.set(src, at + 9)
+  fx[at + 13] = BIND_OUTBOUND
+}
+
+/** Octets in front of the L4 header, without virtio-net. */
+const l4Start = (v6: boolean): number => ETH_LEN + (v6 ? IPV6_LEN : IPV4_LEN)
+
+/** Ethernet and IP headers of a packet from our side of `f` to the guest, at `at`. Returns where L4 begins. */
+const writeHeaders = (
+  view: DataView,
+  at: number,
+  f: FlowAddresses,
+  proto: number,
+  l4Len: number,
+  src: InAny = f.ourAddr
+): number => {
+  writeEthernet(view, at, { dst: f.guestMac, src: f.ourMac, type: f.v6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4 })
+  const ip = at + ETH_LEN
+  return f.v6
+    ? ip + writeIpv6(view, ip, ipv6Header(src, f.guestAddr, proto), l4Len)
+    : ip + writeIpv4(view, ip, ipv4Header(src, f.guestAddr, proto), l4Len)
+}
+
+/** A frame whose L4 checksum is left to the tap (or to native where the tap does not do it). */
+const writePartialVnet = (
+  view: DataView,
+  at: number,
+  v6: boolean,
+  field: number,
+  gso: number,
+  size: number,
+  l4Header: number
+): void => {
+  writeVnet(view, at, {
+    flags: VNET_NEEDS_CSUM,
+    gsoType: gso,
+    hdrLen: gso === GSO_NONE ? 0 : l4Start(v6) + l4Header,
+    gsoSize: size,
+    csumStart: l4Start(v6),
+    csumOffset: field
+  })
+}
+
+/** Zeros up to the shortest Ethernet frame. Returns the frame's length. */
+const pad = (r: Rings, frame: number, len: number): number => {
+  if (len >= ETH_MIN) return len
+  r.slab.fill(0, frame + len, frame + ETH_MIN)
+  return ETH_MIN
+}
+
+/** A TCP segment without payload to the guest; also for segments that belong to no flow (RST). */
+export const segmentToTap = (o: Out, f: FlowAddresses, h: TcpHeader): void => {
+  const r = o.rings
+  const at = txRoom(r, VNET_LEN + l4Start(true) + 60)
+  if (at < 0) return count(o.counters, 'tx-area-full')
+  const frame = at + VNET_LEN
+  const len = tcpLength(h)
+  writePartialVnet(r.view, at, f.v6, 16, GSO_NONE, 0, 0)
+  const l4 = writeHeaders(r.view, frame, f, PROTO_TCP, len)
+  writeTcp(r.view, l4, h)
+  sealPartial(r.view, l4, len, PROTO_TCP, f.ourAddr, f.guestAddr)
+  put(o, EF.TAP_WRITE, 0, at, VNET_LEN + pad(r, frame, l4 + len - frame))
+}
+
+/** The header in front of each segment that native makes of peeked data; it fills in lengths, SEQ and checksums. */
+const peekToTap = (o: Out, f: Flow, e: Extract<Effect, { type: 'PeekToTap' }>): void => {
+  const r = o.rings
+  const at = txRoom(r, VNET_LEN + l4Start(true) + TCP_LEN)
+  if (at < 0) return count(o.counters, 'tx-area-full')
+  const frame = at + VNET_LEN
+  writeVnet(r.view, at, NO_OFFLOAD)
+  const l4 = writeHeaders(r.view, frame, f, PROTO_TCP, 0)
+  writeTcp(r.view, l4, {
+    srcPort: f.ourPort,
+    dstPort: f.guestPort,
+    seq: e.seq,
+    ack: e.ack,
+    flags: ACK,
+    wnd: e.wnd,
+    urgent: 0,
+    mss: null,
+    windowScale: null
+  })
+  const rec = record(o, EF.PEEK, f.index)
+  if (rec < 0) return
+  r.fx[rec + 2] = at
+  r.fx[rec + 3] = l4 + TCP_LEN - frame
+  r.fx[rec + 4] = e.octets
+  r.fx[rec + 5] = e.mss
+  r.fx[rec + 6] = f.v6 ? IS_V6 : 0
+}
+
+/** Datagram to the guest, its headers written in front of the payload where native read it (128 octets of headroom). */
+const udpToTap = (o: Out, f: FlowAddresses, p: Payload, segment: number): void => {
+  const r = o.rings
+  const headers = l4Start(f.v6) + UDP_LEN
+  let payload = p.off
+  if (headers + p.len < ETH_MIN) {
+    // Padding goes behind the payload, where the next datagram may lie: tiny ones move.
+    const at = txRoom(r, 128 + ETH_MIN)
+    if (at < 0) return count(o.counters, 'tx-area-full')
+    payload = at + 128
+    r.slab.copyWithin(payload, p.off, p.off + p.len)
+  }
+  const frame = payload - headers
+  const gso = segment > 0 && segment < p.len
+  writePartialVnet(r.view, frame - VNET_LEN, f.v6, 6, gso ? GSO_UDP_L4 : GSO_NONE, gso ? segment : 0, UDP_LEN)
+  const l4 = writeHeaders(r.view, frame, f, PROTO_UDP, UDP_LEN + p.len)
+  writeUdp(r.view, l4, { srcPort: f.ourPort, dstPort: f.guestPort }, p.len)
+  sealPartial(r.view, l4, UDP_LEN + p.len, PROTO_UDP, f.ourAddr, f.guestAddr)
+  put(o, EF.TAP_WRITE, 0, frame - VNET_LEN, VNET_LEN + pad(r, frame, headers + p.len))
+}
+
+/** A whole frame, checksums done, from outside the slab. */
+export const frameToTap = (o: Out, bytes: Uint8Array): void => {
+  const r = o.rings
+  const at = txRoom(r, VNET_LEN + Math.max(bytes.length, ETH_MIN))
+  if (at < 0) return count(o.counters, 'tx-area-full')
+  writeVnet(r.view, at, NO_OFFLOAD)
+  r.slab.set(bytes, at + VNET_LEN)
+  put(o, EF.TAP_WRITE, 0, at, VNET_LEN + pad(r, at + VNET_LEN, bytes.length))
+}
+
+/** An ICMP or ICMPv6 message from our side of `f`. */
+const icmpToTap = (o: Out, f: FlowAddresses, message: Uint8Array, src: InAny): void => {
+  const proto = f.v6 ? PROTO_ICMPV6 : PROTO_ICMP
+  const frame = new Uint8Array(l4Start(f.v6) + message.length)
+  const view = new DataView(frame.buffer)
+  const l4 = writeHeaders(view, 0, f, proto, message.length, src)
+  frame.set(message, l4)
+  sealL4(view, l4, message.length, proto, src, f.guestAddr)
+  frameToTap(o, frame)
+}
+
+const echoReplyToTap = (o: Out, f: Flow, p: Payload, id: number): void => {
+  const message = o.rings.slab.slice(p.off, p.off + p.len)
+  if (message.length < 8) return count(o.counters, 'echo-reply-short')
+  new DataView(message.buffer).setUint16(4, id)
+  icmpToTap(o, f, message, f.ourAddr)
+}
+
+const icmpErrorToTap = (o: Out, f: Flow, e: Extract<Effect, { type: 'IcmpErrorToTap' }>): void => {
+  const src = o.offenderSeenByGuest(f, e.offender)
+  if (src === null) return count(o.counters, 'icmp-error-untranslatable')
+  const quoted = o.rings.slab.subarray(e.quoted.off, e.quoted.off + e.quoted.len)
+  icmpToTap(o, f, buildIcmpError(f, e, quoted, src), src)
+}
+
+/** Write one effect of `f` into the ring. */
+export const interpret = (o: Out, f: Flow, e: Effect): void => {
+  switch (e.type) {
+    case 'SendToSock':
+      return put(o, EF.SEND, f.index, e.payload.off, e.payload.len, e.reportAck ? SEND_REPORT_ACK : 0)
+    case 'PeekToTap':
+      return peekToTap(o, f, e)
+    case 'SegmentToTap':
+      return segmentToTap(o, f, { ...e, srcPort: f.ourPort, dstPort: f.guestPort, urgent: 0 })
+    case 'DiscardFromSock':
+      return put(o, EF.DISCARD, f.index, e.octets, 0)
+    case 'RewindPeek':
+      return put(o, EF.REWIND, f.index, e.octets, 0)
+    case 'UdpToSock':
+      return put(o, EF.UDP_SEND, f.index, e.payload.off, e.payload.len, e.ttl, e.segment)
+    case 'UdpToTap':
+      return udpToTap(o, f, e.payload, e.segment)
+    case 'ArmTimer':
+      return o.armTimer(f.index, e.timer, e.at)
+    case 'CancelTimer':
+      return o.cancelTimer(f.index, e.timer)
+    case 'TcpConnect':
+      f.sockOpen = true
+      return open(o, EF.TCP_CONNECT, f, e.mss)
+    case 'UdpOpen':
+      f.sockOpen = true
+      return open(o, EF.UDP_OPEN, f, o.hostPortFor(f))
+    case 'PingOpen':
+      f.sockOpen = true
+      return open(o, EF.PING_OPEN, f, 0)
+    case 'PingToSock':
+      return put(o, EF.PING_SEND, f.index, e.payload.off, e.payload.len, e.ttl)
+    case 'EchoReplyToTap':
+      return echoReplyToTap(o, f, e.payload, e.id)
+    case 'IcmpErrorToTap':
+      return icmpErrorToTap(o, f, e)
+    case 'ShutdownWr':
+      return put(o, EF.SHUTDOWN_WR, f.index, 0, 0)
+    case 'AwaitWritable':
+      return put(o, EF.AWAIT_WRITABLE, f.index, 0, 0)
+    case 'KeepAlive':
+      return put(o, EF.KEEPALIVE, f.index, 0, 0)
+    case 'QueryInfo':
+      return put(o, EF.INFO, f.index, 0, 0)
+    case 'CloseSock':
+      f.sockOpen = false
+      return put(o, EF.CLOSE, f.index, 0, 0)
+    case 'ResetSock':
+      f.sockOpen = false
+      return put(o, EF.RESET, f.index, 0, 0)
+    case 'Count':
+      return count(o.counters, e.what)
+  }
+}

@@ -1,0 +1,90 @@
+import { type Instant, instant, type TimerName } from '../effects/effect.js'
+import { ABI_WORDS, EV } from './abi.js'
+import { deliver } from './deliver.js'
+import { onTapFrame } from './demux.js'
+import { sockEvent } from './events.js'
+import type { TcpEvent } from './flow.js'
+import { count } from './log.js'
+import { turn } from './rings.js'
+import { linkReady, serviceTimer } from './serve.js'
+import { TIMERS, type World } from './world.js'
+
+/** Timers handled in one turn; the rest are due at once in the next, so that traffic goes on beside them. */
+const TIMERS_PER_TURN = 256
+
+const timerEvent: Readonly<Record<TimerName, 'TIMER_RTO' | 'TIMER_ACK' | 'TIMER_KEEPALIVE' | 'TIMER_IDLE'>> =
+  {
+    rto: 'TIMER_RTO',
+    ack: 'TIMER_ACK',
+    keepalive: 'TIMER_KEEPALIVE',
+    idle: 'TIMER_IDLE'
+  }
+
+/** Why the loop ended. */
+export type Ended =
+  /** The launcher closed its end or asked us to stop. */
+  { readonly why: 'stop' } | { readonly why: 'tap-gone'; readonly errno: number }
+
+const onEvent = (w: World, i: number, now: Instant): Ended | null => {
+  const ev = w.rings.ev
+  const at = i * ABI_WORDS
+  switch (ev[at]) {
+    case EV.TAP_FRAME:
+      if (!w.linkReady) linkReady(w, now)
+      onTapFrame(w, at, now)
+      return null
+    case EV.TAP_DROPPED:
+      count(w.counters, `tap-refused-${ev[at + 3]}`, ev[at + 2])
+      return null
+    case EV.TAP_GONE:
+      return { why: 'tap-gone', errno: ev[at + 2] }
+    case EV.CTL:
+      // The launcher never speaks unasked: whatever comes means the end.
+      return { why: 'stop' }
+    default: {
+      const flow = w.flows[ev[at + 1]]
+      const event = flow === undefined ? null : sockEvent(ev, i, now)
+      if (flow === undefined || event === null) count(w.counters, 'event-without-flow')
+      else deliver(w, flow, event as TcpEvent)
+      return null
+    }
+  }
+}
+
+/** Each flow that had an event this turn gets its TURN_END: coalesced ACKs, peeks and discards. */
+const endTurn = (w: World, now: Instant): void => {
+  for (let i = 0; i < w.touched.length; i++) {
+    const f = w.touched[i]
+    if (f.kind === 'tcp' && w.flows[f.index] === f) deliver(w, f, { type: 'TURN_END', now })
+    f.touched = false
+  }
+  w.touched.length = 0
+}
+
+/** ms until something is due; -1: nothing is. */
+const timeout = (w: World, now: Instant): number => {
+  const flows = w.wheel.next(now)
+  if (w.raAt === null) return flows
+  const service = Math.max(0, w.raAt - now)
+  return flows < 0 ? service : Math.min(flows, service)
+}
+
+/** Turn after turn until the end. Never returns to libuv in between: every wait is native's. */
+export const loop = (w: World): Ended => {
+  let now = instant(w.rings.native.now())
+  const fire = (flow: number, timer: number): void => {
+    const f = w.flows[flow]
+    if (f !== undefined) deliver(w, f, { type: timerEvent[TIMERS[timer]], now } as TcpEvent)
+  }
+  for (;;) {
+    const n = turn(w.rings, timeout(w, now))
+    now = instant(w.rings.clock[0])
+    let ended: Ended | null = null
+    for (let i = 0; i < n; i++) ended = onEvent(w, i, now) ?? ended
+    if (ended !== null) return ended
+    w.wheel.expire(now, fire, TIMERS_PER_TURN)
+    endTurn(w, now)
+    w.table.sweep()
+    serviceTimer(w, now)
+  }
+}

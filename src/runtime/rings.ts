@@ -1,0 +1,81 @@
+import type { SockInfo } from '../effects/sock-event.js'
+import { ABI_WORDS, type Native } from './abi.js'
+
+/** Octets of the slab that JS writes: header templates and small frames of one turn. */
+const TX_SIZE = 4 << 20
+/** Octets of the slab that native reads into; only what is touched becomes resident. */
+const RX_SIZE = 8 << 20
+// No turn can fill it: events x effects each (at most 8), TURN_ENDs and a bounded batch of timers stay below.
+export const MAX_EFFECTS = 16384
+const MAX_EVENTS = 512
+
+/** Both rings and the slab, as JS sees them. `effects` counts the records written since the last turn. */
+export interface Rings {
+  readonly native: Native
+  readonly slab: Uint8Array
+  readonly view: DataView
+  readonly fx: Int32Array
+  readonly ev: Int32Array
+  readonly clock: Float64Array
+  effects: number
+  /** Next free octet of the JS part of the slab. */
+  tx: number
+}
+
+export const openRings = (native: Native, handles: number): Rings => {
+  const m = native.open({
+    txSize: TX_SIZE,
+    rxSize: RX_SIZE,
+    handles,
+    effects: MAX_EFFECTS,
+    events: MAX_EVENTS
+  })
+  return {
+    native,
+    slab: new Uint8Array(m.slab),
+    view: new DataView(m.slab),
+    fx: new Int32Array(m.effects),
+    ev: new Int32Array(m.events),
+    clock: new Float64Array(m.clock),
+    effects: 0,
+    tx: 0
+  }
+}
+
+/** Index of the first word of the next effect record, kind and handle filled in, the rest zero. -1: the ring is full. */
+export const nextEffect = (r: Rings, kind: number, handle: number): number => {
+  if (r.effects >= MAX_EFFECTS) return -1
+  const at = r.effects++ * ABI_WORDS
+  r.fx.fill(0, at, at + ABI_WORDS)
+  r.fx[at] = kind
+  r.fx[at + 1] = handle
+  return at
+}
+
+/** Room for `octets` in the JS part of the slab, or -1. */
+export const txRoom = (r: Rings, octets: number): number => {
+  if (r.tx + octets > TX_SIZE) return -1
+  const at = r.tx
+  r.tx += (octets + 7) & ~7
+  return at
+}
+
+/** Hand the effects over, wait up to `timeoutMs`, and count the events that came. */
+export const turn = (r: Rings, timeoutMs: number): number => {
+  const n = r.native.turn(r.effects, timeoutMs)
+  r.effects = 0
+  r.tx = 0
+  return n
+}
+
+/** Words 4-11 of an event record (native/addon/abi.h, "info"). */
+export const infoAt = (ev: Int32Array, at: number): SockInfo => ({
+  sndWnd: ev[at + 4] >>> 0,
+  peerWindowScale: ev[at + 5],
+  sndMss: ev[at + 6],
+  rtt: ev[at + 7] >>> 0,
+  minRtt: ev[at + 8] >>> 0,
+  bytesAcked: ev[at + 9] >>> 0,
+  sndFree: ev[at + 10],
+  sndBuf: ev[at + 11]
+})

@@ -1,0 +1,119 @@
+import { PROTO_UDP } from '../codecs/checksum.js'
+import type { InAny } from '../codecs/inany.js'
+import { type SeqNum, seq } from '../codecs/seq.js'
+import type { Effect, Instant, ServiceEffect, TimerName } from '../effects/effect.js'
+import type { GuestConfig } from '../machines/guest-config.js'
+import { type NatConfig, reverseSource } from '../machines/nat.js'
+import { ndpMachine, type RouterAdvertContext } from '../machines/ndp.js'
+import { pingMachine } from '../machines/ping.js'
+import { tcpMachine } from '../machines/tcp.js'
+import { udpMachine } from '../machines/udp.js'
+import { compile, type State } from './compile.js'
+import type { Flow, FlowAddresses } from './flow.js'
+import { createFlowTable, type FlowTable, MAX_FLOWS } from './flow-table.js'
+import { type HashKey, halfSipHash24 } from './half-sip-hash.js'
+import type { Out } from './interpret.js'
+import type { Counters, Log } from './log.js'
+import type { Rings } from './rings.js'
+import { createTimerWheel, type TimerWheel } from './timer-wheel.js'
+
+/** Compiled once, at start: an unsupported feature in a chart fails here and by name. */
+export const machines = {
+  tcp: compile(tcpMachine),
+  udp: compile(udpMachine),
+  ping: compile(pingMachine),
+  ndp: compile<typeof ndpMachine, ServiceEffect>(ndpMachine)
+}
+
+/** Everything that the loop needs to know and never changes. */
+export interface WorldConfig {
+  readonly guest: GuestConfig
+  readonly nat: NatConfig
+  readonly outbound4: InAny | null
+  readonly outbound6: InAny | null
+  readonly scope6: number
+  readonly tcp: boolean
+  readonly udp: boolean
+  readonly icmp: boolean
+  readonly v4: boolean
+  readonly v6: boolean
+  /** MSS that we may offer the guest. */
+  readonly mss4: number
+  readonly mss6: number
+  /** Random: keys of the flow hash, and of initial sequence numbers (RFC 6528). */
+  readonly hashKey: HashKey
+  readonly issKey: HashKey
+  readonly udpTimeouts: { readonly oneWay: number; readonly stream: number }
+}
+
+/** The engine's only mutable state, all of it. */
+export interface World {
+  readonly cfg: WorldConfig
+  readonly rings: Rings
+  readonly out: Out
+  readonly log: Log
+  readonly counters: Counters
+  readonly table: FlowTable
+  readonly flows: (Flow | undefined)[]
+  readonly wheel: TimerWheel
+  /** Flows that got an event in this turn: their TURN_END is due. */
+  readonly touched: Flow[]
+  /** Scratch for the effects of one step. */
+  readonly effects: Effect[]
+  seen4: InAny | null
+  seen6: InAny | null
+  seenLinkLocal: InAny | null
+  /** Router advertisements; their deadline, or null. */
+  ra: State<RouterAdvertContext>
+  raAt: Instant | null
+  linkReady: boolean
+}
+
+export const TIMERS: readonly TimerName[] = ['rto', 'ack', 'keepalive', 'idle']
+const timerIndex: Readonly<Record<TimerName, number>> = { rto: 0, ack: 1, keepalive: 2, idle: 3 }
+
+export const createWorld = (cfg: WorldConfig, rings: Rings, log: Log, counters: Counters): World => {
+  const table = createFlowTable(cfg.hashKey)
+  const wheel = createTimerWheel(MAX_FLOWS)
+  const out: Out = {
+    rings,
+    counters,
+    outbound4: cfg.outbound4,
+    outbound6: cfg.outbound6,
+    scope6: cfg.scope6,
+    armTimer: (flow, timer, at) => wheel.arm(flow, timerIndex[timer], at),
+    cancelTimer: (flow, timer) => wheel.cancel(flow, timerIndex[timer]),
+    // Two guest-side addresses may stand for one host address: then only one flow can keep the guest's port.
+    hostPortFor: (f) =>
+      table.claim(f.index, PROTO_UDP, f.hostAddr, f.hostPort, f.guestPort) ? f.guestPort : 0,
+    offenderSeenByGuest: (f, addr) => reverseSource(cfg.nat, f, addr, f.v6 ? world.seen6 : world.seen4)
+  }
+  const world: World = {
+    cfg,
+    rings,
+    out,
+    log,
+    counters,
+    table,
+    flows: [],
+    wheel,
+    touched: [],
+    effects: [],
+    seen4: cfg.nat.assigned4,
+    seen6: cfg.nat.assigned6,
+    seenLinkLocal: null,
+    ra: machines.ndp.start({ config: cfg.guest }, []),
+    raAt: null,
+    linkReady: false
+  }
+  return world
+}
+
+const issWords = new Uint32Array(10)
+/** RFC 6528: a keyed hash of the addresses, plus a clock of 4 µs. */
+export const initialSequence = (w: World, f: FlowAddresses, now: Instant): SeqNum => {
+  issWords.set(f.guestAddr, 0)
+  issWords.set(f.ourAddr, 4)
+  issWords[8] = (f.guestPort << 16) | f.ourPort
+  return seq(halfSipHash24(w.cfg.issKey, issWords, 9) + Math.floor(now * 250))
+}
