@@ -83,6 +83,18 @@ export const exeOf = (pid: number): string => {
   }
 }
 
+/** User and system time of processes, in clock ticks (1/100 s on Linux). */
+export const busyTicks = (pids: ReadonlyArray<number>): number =>
+  pids.reduce((sum, pid) => {
+    try {
+      const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+      const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+      return sum + Number(fields[11]) + Number(fields[12])
+    } catch {
+      return sum
+    }
+  }, 0)
+
 /** Arguments joined by blanks, empty when the process is gone. */
 export const cmdlineOf = (pid: number): string => {
   try {
