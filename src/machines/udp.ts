@@ -90,8 +90,9 @@ export const udpMachine = setup({
       return guest > 0 && peer > 0 && guest + peer > 2
     },
     laterTurn: ({ context: c }, p: { now: Instant }) => p.now > c.openedAt,
-    silentOneWay: ({ context: c }, p: { now: Instant }) => p.now - c.lastActivity >= c.timeouts.oneWay,
-    silentStream: ({ context: c }, p: { now: Instant }) => p.now - c.lastActivity >= c.timeouts.stream,
+    // The very sum that idleAt() armed: a difference could be short of the timeout by a rounding, and fire for ever.
+    silentOneWay: ({ context: c }, p: { now: Instant }) => p.now >= c.lastActivity + c.timeouts.oneWay,
+    silentStream: ({ context: c }, p: { now: Instant }) => p.now >= c.lastActivity + c.timeouts.stream,
     relayable: ({ context: c }, p: { e: Of<'SOCK_ICMP_ERROR'>['event'] }) => relayable(c.v6, p.e),
     sendRefused: (_, p: { e: { errno: number } }) => sendRefused(p.e.errno),
     survivable: (_, p: { e: { errno: number } }) => survivable(p.e.errno)
