@@ -1,0 +1,360 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
+import { type InAny, isLoopback, isV4, sameAddr, showAddr } from '../src/codecs/inany.js'
+import { ResolvConf } from '../src/codecs/resolv-conf.js'
+import { deriveHost, type HostTables } from '../src/runtime/host.js'
+import { needsResolvConf, type Plan, plan, resolvers } from '../src/runtime/plan.js'
+import { arbInAny, arbInAny4, arbInAny6 } from './arbitraries.js'
+import { BED, derived, hop, link, on, options, route, tables } from './tables.js'
+
+const conf = (text: string): ResolvConf => {
+  const r = ResolvConf.decode(text)
+  assert.ok(E.isRight(r))
+  return r.right
+}
+const CONF = conf('nameserver 198.51.100.53\nnameserver 2001:db8:9::53\nsearch a.example\n')
+const planned = (argv: string, t: HostTables = BED, c: ResolvConf | null = CONF): Plan => {
+  const o = options(...argv.split(' ').filter((w) => w !== ''))
+  const r = plan(o, derived(t, o), c)
+  assert.ok(E.isRight(r), E.isLeft(r) ? r.left : '')
+  return r.right
+}
+const show = (a: InAny | null | undefined): string => (a === null || a === undefined ? '-' : showAddr(a))
+
+describe('what the host suggests', () => {
+  const v4 = (t: HostTables, argv = '') => {
+    const f = derived(t, options(...argv.split(' ').filter((w) => w !== ''))).v4
+    return `${f?.ifname} ${show(f?.address)}/${f?.prefixLen} via ${show(f?.gateway)}`
+  }
+  const two = [link(2, 'eth0'), link(3, 'eth1')]
+  const both = [on(2, '192.0.2.2/24'), on(3, '198.51.100.2/24')]
+  test('the first default route counts, whatever stands in front of it', () =>
+    assert.equal(
+      v4(
+        tables(two, both, [
+          route('10.0.0.0/8', 2, null),
+          route('default', 3, '198.51.100.1'),
+          route('default', 2, '192.0.2.1')
+        ])
+      ),
+      'eth1 198.51.100.2/24 via 198.51.100.1'
+    ))
+  test('without one, the first interface with any route', () =>
+    assert.equal(
+      v4(tables(two, both, [route('169.254.0.0/16', 2, null), route('10.0.0.0/8', 3, '198.51.100.9')])),
+      'eth1 198.51.100.2/24 via -'
+    ))
+  test('loopback, other tables and other types of route do not count', () =>
+    assert.equal(
+      v4(
+        tables(two, both, [
+          route('10.0.0.0/8', 1, null),
+          route('default', 2, '192.0.2.1', { table: 100 }),
+          route('default', 2, '192.0.2.1', { type: 7 }),
+          route('10.0.0.0/8', 3, null)
+        ])
+      ),
+      'eth1 198.51.100.2/24 via -'
+    ))
+  test('-i, then --outbound-if4, which need not exist', () => {
+    const t = tables(two, both, [route('default', 3, '198.51.100.1')])
+    assert.equal(v4(t, '-i eth0'), 'eth0 192.0.2.2/24 via -')
+    assert.equal(v4(t, '--outbound-if4 eth0'), 'eth0 192.0.2.2/24 via -')
+    assert.equal(v4(t, '--outbound-if4 nope'), 'eth1 198.51.100.2/24 via 198.51.100.1')
+    assert.deepEqual(deriveHost(t, options('-i', 'nope')), E.left("no interface 'nope'"))
+    assert.ok(E.isLeft(deriveHost(tables(two, both, []), options('--outbound-if4', 'nope', '-4'))))
+  })
+  test('longest prefix, first of equals, none that is deprecated', () =>
+    assert.equal(
+      v4(
+        tables(
+          two,
+          [on(2, '192.0.2.2/24'), on(2, '192.0.2.3/25'), on(2, '192.0.2.4/25'), on(2, '192.0.2.5/32', 0x20)],
+          [route('default', 2, '192.0.2.1')]
+        )
+      ),
+      'eth0 192.0.2.3/25 via 192.0.2.1'
+    ))
+  test('multipath: first nexthop chooses the interface, the highest weight there the gateway', () => {
+    const hops = [
+      hop(2, '192.0.2.7', 1),
+      hop(3, '198.51.100.7', 9),
+      hop(2, '192.0.2.8', 3),
+      hop(2, '192.0.2.9', 3)
+    ]
+    const t = tables(two, both, [route('default', null, null, { multipath: hops })])
+    assert.equal(v4(t), 'eth0 192.0.2.2/24 via 192.0.2.8')
+  })
+  test('several candidates are worth a notice', () => {
+    const t = tables(two, both, [route('default', 2, '192.0.2.1'), route('default', 3, '198.51.100.1')])
+    assert.match(derived(t, options('-4')).notices.join(), /eth0, eth1.*taking eth0/)
+  })
+})
+
+describe('addresses of the guest', () => {
+  const of = (p: Plan): string[] =>
+    [p.v4, p.v6].map(
+      (f) =>
+        `${show(f?.assigned)}/${f?.prefixLen} via ${show(f?.gateway)} ll ${show(f?.linkLocal)}${f?.local ? ' local' : ''}`
+    )
+  const NOWHERE = tables([], [], [])
+  const rows: ReadonlyArray<[string, HostTables, string, string]> = [
+    ['', BED, '198.51.100.2/24 via 198.51.100.1 ll -', '2001:db8:9::2/64 via 2001:db8:9::1 ll fe80::1234'],
+    [
+      '-a 10.5.5.5',
+      BED,
+      '10.5.5.5/8 via 198.51.100.1 ll -',
+      '2001:db8:9::2/64 via 2001:db8:9::1 ll fe80::1234'
+    ],
+    [
+      '-a 172.16.5.5',
+      BED,
+      '172.16.5.5/16 via 198.51.100.1 ll -',
+      '2001:db8:9::2/64 via 2001:db8:9::1 ll fe80::1234'
+    ],
+    [
+      '-a 198.51.100.2',
+      BED,
+      '198.51.100.2/24 via 198.51.100.1 ll -',
+      '2001:db8:9::2/64 via 2001:db8:9::1 ll fe80::1234'
+    ],
+    [
+      '-a 10.0.2.100 -n 24 -g 10.0.2.2',
+      BED,
+      '10.0.2.100/24 via 10.0.2.2 ll -',
+      '2001:db8:9::2/64 via 2001:db8:9::1 ll fe80::1234'
+    ],
+    [
+      '-g fe80::1 -a 2001:db8::7/48',
+      BED,
+      '198.51.100.2/24 via 198.51.100.1 ll -',
+      '2001:db8::7/64 via fe80::1 ll fe80::1'
+    ],
+    ['', NOWHERE, '169.254.2.1/16 via 169.254.2.2 ll - local', '-/64 via fe80::1 ll fe80::1 local'],
+    [
+      '-a 192.0.2.7 -g 192.0.2.1',
+      NOWHERE,
+      '192.0.2.7/24 via 192.0.2.1 ll - local',
+      '-/64 via fe80::1 ll fe80::1 local'
+    ]
+  ]
+  for (const [argv, t, v4, v6] of rows)
+    test(`${argv || 'no options'}${t === BED ? '' : ', host without network'}`, () =>
+      assert.deepEqual(of(planned(argv, t)), [v4, v6]))
+  test('global IPv6 without link-local address: local mode that keeps what there is', () => {
+    const t = tables([link(2, 'eth0')], [on(2, '2001:db8::2/64')], [route('default', 2, '2001:db8::1')])
+    assert.equal(of(planned('', t))[1], '2001:db8::2/64 via 2001:db8::1 ll fe80::1 local')
+  })
+  test('-4 and -6 leave the other one out', () => {
+    assert.equal(planned('-4').v6, null)
+    assert.equal(planned('-6').v4, null)
+  })
+})
+
+describe('switches and what implies them', () => {
+  const NO_GATEWAY = tables([link(2, 'eth0')], [on(2, '192.0.2.2/24')], [route('10.0.0.0/8', 2, null)])
+  const on_ = (p: Plan): string => (['dhcp', 'dhcpv6', 'ndp', 'ra'] as const).filter((k) => p[k]).join(' ')
+  test('as a table', () => {
+    assert.equal(on_(planned('')), 'dhcp dhcpv6 ndp ra')
+    assert.equal(on_(planned('--config-net')), 'dhcp dhcpv6 ndp')
+    assert.equal(on_(planned('--no-icmp')), 'dhcp dhcpv6')
+    assert.equal(on_(planned('--no-ndp')), 'dhcp dhcpv6')
+    assert.equal(on_(planned('-4')), 'dhcp')
+    assert.equal(on_(planned('-6')), 'dhcpv6 ndp ra')
+    assert.equal(on_(planned('', tables([], [], []))), 'dhcp ndp ra')
+    assert.equal(on_(planned('-4', NO_GATEWAY)), '')
+  })
+  test('host loopback: the gateway, unless it is unknown or told otherwise', () => {
+    const maps = (argv: string, t = BED): string[] =>
+      [planned(argv, t).v4, planned(argv, t).v6].map((f) => show(f?.mapHostLoopback))
+    assert.deepEqual(maps(''), ['198.51.100.1', '2001:db8:9::1'])
+    assert.deepEqual(maps('-g 198.51.100.7'), ['198.51.100.7', '2001:db8:9::1'])
+    assert.deepEqual(maps('--no-map-gw'), ['-', '-'])
+    assert.deepEqual(maps('--map-host-loopback 192.0.2.7'), ['192.0.2.7', '2001:db8:9::1'])
+    assert.deepEqual(maps('--no-map-gw --map-host-loopback 192.0.2.7'), ['192.0.2.7', '-'])
+    assert.deepEqual(maps('-4', NO_GATEWAY), ['-', '-'])
+    assert.deepEqual(maps('', tables([], [], [])), ['169.254.2.2', 'fe80::1'])
+  })
+  test('name of the interface, MTU, MAC', () => {
+    assert.equal(planned('').tapName, 'eth0')
+    assert.equal(planned('-I x0').tapName, 'x0')
+    assert.equal(planned('', tables([], [], [])).tapName, 'tap0')
+    assert.deepEqual([planned('').mtu, planned('-m 0').mtu, planned('').ownMac], [65520, 0, 0x9a559a559a55])
+    assert.match(planned('-m 1279').warnings.join(), /IPv6/)
+    assert.deepEqual(planned('-4 -m 1279').warnings, [])
+  })
+  test('namespaces', () => {
+    assert.deepEqual(planned('-4 true').namespace, {
+      kind: 'spawn',
+      argvIndex: 1,
+      newUserns: true,
+      newPidns: true
+    })
+    assert.deepEqual(planned('--netns-only').namespace, {
+      kind: 'spawn',
+      argvIndex: null,
+      newUserns: false,
+      newPidns: true
+    })
+    assert.deepEqual(planned('--netns-only 7').namespace, {
+      kind: 'join',
+      netns: '/proc/7/ns/net',
+      userns: '/proc/7/ns/user',
+      pid: 7,
+      quitWithNamespace: true
+    })
+    assert.deepEqual(planned('--netns x --no-netns-quit').namespace, {
+      kind: 'join',
+      netns: '/run/netns/x',
+      userns: null,
+      pid: null,
+      quitWithNamespace: false
+    })
+  })
+})
+
+describe('what is not there yet is refused', () => {
+  for (const argv of [
+    '-t 22',
+    '-U 53',
+    '--splice-only',
+    '-F 3',
+    '-c /x',
+    '-t auto,~22',
+    '--vhost-user',
+    '--print-capabilities'
+  ])
+    test(argv, () => {
+      const o = options(...argv.split(' '))
+      const r = plan(o, derived(BED, o), CONF)
+      assert.ok(E.isLeft(r))
+      assert.match(r.left, /^[^\n]* is not supported yet$/)
+    })
+  test('none and auto pass', () => assert.ok(planned('-t none -u auto -T auto -U none')))
+})
+
+describe('name servers', () => {
+  const dns = (text: string, argv = '', t = BED): string => {
+    const { v4 } = planned(
+      `-4 ${argv}`,
+      t,
+      conf(
+        text
+          .split(' ')
+          .map((a) => `nameserver ${a}\n`)
+          .join('')
+      )
+    )
+    return `${v4?.dns.map(showAddr).join(' ')} | ${show(v4?.dnsForward)} -> ${show(v4?.dnsHost)}`
+  }
+  const rows: ReadonlyArray<[string, string, string]> = [
+    ['192.0.2.53 192.0.2.54', '', '192.0.2.53 192.0.2.54 | - -> 192.0.2.53'],
+    ['127.0.0.53', '', '198.51.100.1 | 198.51.100.1 -> 127.0.0.53'],
+    ['198.51.100.1', '', '198.51.100.1 | 198.51.100.1 -> 198.51.100.1'],
+    ['192.0.2.53 127.0.0.1 127.0.0.2', '', '192.0.2.53 198.51.100.1 | 198.51.100.1 -> 192.0.2.53'],
+    ['127.0.0.53', '--no-map-gw', ' | - -> 127.0.0.53'],
+    ['127.0.0.53', '--dns-forward 192.0.2.9', '192.0.2.9 | 192.0.2.9 -> 127.0.0.53'],
+    ['192.0.2.53', '--dns-forward 192.0.2.9', '192.0.2.53 | 192.0.2.9 -> 192.0.2.53'],
+    ['127.0.0.53', '-D none', ' | - -> -'],
+    ['127.0.0.53', '-D 127.0.0.1', '127.0.0.1 | - -> -'],
+    ['192.0.2.53', '-D 192.0.2.7 --dns-forward 192.0.2.9', '192.0.2.7 | 192.0.2.9 -> 192.0.2.53'],
+    ['192.0.2.53', '--dns-forward 192.0.2.9 --dns-host 192.0.2.8', '192.0.2.53 | 192.0.2.9 -> 192.0.2.8']
+  ]
+  for (const [text, argv, want] of rows) test(`${text} ${argv}`, () => assert.equal(dns(text, argv), want))
+  test('the file is read only when it matters', () => {
+    const needs = (argv: string): boolean =>
+      needsResolvConf(options(...argv.split(' ').filter((w) => w !== '')))
+    assert.deepEqual(
+      ['', '-D none -S none', '-D none', '-4 -D 192.0.2.1 -S x', '-D 192.0.2.1 -S x'].map(needs),
+      [true, false, true, false, true]
+    )
+  })
+  test('no file: a warning, and a plan', () => {
+    assert.match(planned('', BED, null).warnings.join(), /resolv.conf/)
+    assert.deepEqual(planned('-D none -S none', BED, null).warnings, [])
+  })
+  const arbFamily: fc.Arbitrary<fc.Arbitrary<InAny>> = fc.constantFrom(arbInAny4, arbInAny6)
+  test('no server given from the file is loopback, nor shadowed by the loopback map without being the forwarded one', () =>
+    fc.assert(
+      fc.property(
+        arbFamily.chain((a) => fc.tuple(fc.array(a, { maxLength: 3 }), fc.option(a), fc.option(a))),
+        ([servers, map, given]) => {
+          const forward = given !== null && isLoopback(given) ? null : given
+          const host = map !== null && isLoopback(map) ? null : map
+          const r = resolvers(servers, [], host, forward, null)
+          for (const d of r.dns) {
+            assert.ok(!isLoopback(d))
+            if (host !== null && sameAddr(d, host)) assert.ok(r.dnsForward !== null)
+          }
+          assert.equal(r.dnsHost, servers[0] ?? null)
+        }
+      )
+    ))
+})
+
+test('the summary has what the manual shows', () =>
+  assert.deepEqual(planned('--netns x').info, [
+    'Outbound interface: eth0, namespace interface: eth0',
+    'ARP:',
+    '    address: 9a:55:9a:55:9a:55',
+    'NAT to host loopback:',
+    '    from: 198.51.100.1',
+    '    from: 2001:db8:9::1',
+    'DHCP:',
+    '    assign: 198.51.100.2',
+    '    mask: 255.255.255.0',
+    '    router: 198.51.100.1',
+    'NDP/DHCPv6:',
+    '    assign: 2001:db8:9::2',
+    '    router: 2001:db8:9::1',
+    '    our link-local: fe80::1234',
+    'DNS:',
+    '    198.51.100.53',
+    '    2001:db8:9::53',
+    'search:',
+    '    a.example'
+  ]))
+
+// --- any host
+
+const arbIndex = fc.integer({ min: 1, max: 4 })
+const arbOn = fc
+  .tuple(arbIndex, arbInAny, fc.integer({ min: 0, max: 128 }), fc.constantFrom(0, 0x20, 0x80))
+  .map(([i, a, len, flags]) => on(i, `${showAddr(a)}/${isV4(a) ? len % 33 : len}`, flags))
+const arbRoute = fc
+  .tuple(arbInAny, fc.boolean(), fc.option(arbIndex), fc.array(arbIndex, { maxLength: 3 }))
+  .map(([gw, isDefault, oif, hops]) =>
+    route(isDefault ? 'default' : `${showAddr(gw)}/${isV4(gw) ? 24 : 64}`, oif, showAddr(gw), {
+      multipath: oif !== null || hops.length === 0 ? null : hops.map((i, n) => hop(i, showAddr(gw), n + 1))
+    })
+  )
+const arbTables = fc
+  .tuple(fc.array(arbOn, { maxLength: 6 }), fc.array(arbRoute, { maxLength: 6 }))
+  .map(([as, rs]) => tables([link(2, 'a'), link(3, 'b'), link(4, 'c')], as, rs))
+
+test('any host: families are not mixed, and what is promised with DHCP and DHCPv6 is there', () =>
+  fc.assert(
+    fc.property(arbTables, fc.constantFrom('', '-i b', '--config-net', '--no-map-gw'), (t, argv) => {
+      const p = planned(argv, t)
+      for (const [f, v4] of [
+        [p.v4, true],
+        [p.v6, false]
+      ] as const)
+        for (const a of [
+          f?.assigned,
+          f?.gateway,
+          f?.own,
+          f?.linkLocal,
+          f?.mapHostLoopback,
+          f?.dnsForward,
+          ...(f?.dns ?? [])
+        ])
+          if (a !== null && a !== undefined) assert.equal(isV4(a), v4)
+      if (p.dhcp) assert.ok(p.v4 !== null && p.v4.own !== null && p.v4.assigned !== null)
+      if (p.dhcpv6) assert.ok(p.v6 !== null && p.v6.assigned !== null && p.v6.linkLocal !== null)
+      assert.ok(p.v6 === null || p.v6.linkLocal !== null)
+      assert.ok(p.tapName.length > 0)
+    })
+  ))
