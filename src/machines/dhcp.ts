@@ -41,6 +41,8 @@ import {
   BROADCAST4,
   fromV4,
   type InAny,
+  isLoopback,
+  isUnicast,
   isUnspecified,
   sameAddr,
   UNSPECIFIED4,
@@ -199,10 +201,10 @@ export const fitting = (options: ReadonlyArray<DhcpOption>): ReadonlyArray<DhcpO
 
 // --- the reply
 
-/** RFC 2131 §4.1: to ciaddr if there is one, else as the broadcast flag says; a DHCPNAK is always broadcast. */
+/** RFC 2131 §4.1: to ciaddr if that is one, else as the broadcast flag says; a DHCPNAK is always broadcast. */
 const destination = (v4: GuestV4, m: DhcpMessage, reply: Reply): InAny => {
   if (reply === 'nak') return BROADCAST4
-  if (!isUnspecified(m.ciaddr)) return m.ciaddr
+  if (isUnicast(m.ciaddr) && !isLoopback(m.ciaddr)) return m.ciaddr
   if (reply === 'inform ack' || (m.flags & FLAG_BROADCAST) !== 0) return BROADCAST4
   return v4.assigned
 }

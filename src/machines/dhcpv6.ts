@@ -29,7 +29,7 @@ import {
 } from '../codecs/dhcpv6.js'
 import { DnsName, nameFromText, searchNames } from '../codecs/dns-name.js'
 import type { Mac } from '../codecs/ethernet.js'
-import { type InAny, isMulticast, sameAddr } from '../codecs/inany.js'
+import { type InAny, isMulticast, isUnspecified, sameAddr } from '../codecs/inany.js'
 import type { Octets } from '../codecs/octets.js'
 import type { ServiceEffect } from '../effects/effect.js'
 import { dns6Of, type GuestConfig, searchOf, servesDhcpv6 } from './guest-config.js'
@@ -239,6 +239,7 @@ export const answerDhcpv6 =
   (payload: Octets, from: Dhcp6Source, srcMac: Mac): ReadonlyArray<ServiceEffect> => {
     if (!servesDhcpv6(c) || c.v6 === null || c.v6.assigned === null) return [count('dhcpv6: off')]
     if (!isMulticast(from.dst)) return [count('dhcpv6: unicast')] // we never send the Server Unicast option, §18.4
+    if (isUnspecified(from.src)) return [count('dhcpv6: no source')]
     const decoded = Dhcp6Message.decode(payload)
     if (E.isLeft(decoded)) return [count('dhcpv6: malformed')]
     const m = decoded.right
