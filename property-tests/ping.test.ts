@@ -132,7 +132,7 @@ describe('echo', () => {
     const f = open()
     f.at(echo(0))
     assert.deepEqual(f.at(failed(13)), [
-      { type: 'Count', what: 'pingNotPermitted' },
+      { type: 'Count', what: 'ping-not-permitted' },
       { type: 'CancelTimer', timer: 'idle' },
       { type: 'CloseSock' }
     ])

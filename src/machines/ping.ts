@@ -89,7 +89,7 @@ export const pingMachine = setup({
         TAP_ECHO: [
           {
             guard: { type: 'ttlSpent', params: byEvent },
-            actions: { type: 'Count', params: { what: 'pingTtlSpent' } }
+            actions: { type: 'Count', params: { what: 'ping-ttl-spent' } }
           },
           {
             actions: [
@@ -105,7 +105,7 @@ export const pingMachine = setup({
             target: '.ready',
             actions: { type: 'IcmpErrorToTap', params: relayed }
           },
-          { actions: { type: 'Count', params: { what: 'pingErrorNotRelayed' } } }
+          { actions: { type: 'Count', params: { what: 'ping-error-not-relayed' } } }
         ],
         TIMER_IDLE: [
           { guard: { type: 'silent', params: byNow }, target: 'closed' },
@@ -118,7 +118,7 @@ export const pingMachine = setup({
             TAP_ECHO: [
               {
                 guard: { type: 'ttlSpent', params: byEvent },
-                actions: { type: 'Count', params: { what: 'pingTtlSpent' } }
+                actions: { type: 'Count', params: { what: 'ping-ttl-spent' } }
               },
               {
                 guard: { type: 'laterTurn', params: byNow },
@@ -139,13 +139,13 @@ export const pingMachine = setup({
               {
                 guard: { type: 'notPermitted', params: byEvent },
                 target: '#ping.closed',
-                actions: { type: 'Count', params: { what: 'pingNotPermitted' } }
+                actions: { type: 'Count', params: { what: 'ping-not-permitted' } }
               },
               {
                 guard: { type: 'sendRefused', params: byEvent },
-                actions: { type: 'Count', params: { what: 'pingSendFailed' } }
+                actions: { type: 'Count', params: { what: 'ping-send-failed' } }
               },
-              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'pingOpenFailed' } } }
+              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'ping-open-failed' } } }
             ]
           }
         },
@@ -155,9 +155,9 @@ export const pingMachine = setup({
             SOCK_FAILED: [
               {
                 guard: { type: 'survivable', params: byEvent },
-                actions: { type: 'Count', params: { what: 'pingSendFailed' } }
+                actions: { type: 'Count', params: { what: 'ping-send-failed' } }
               },
-              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'pingSocketFailed' } } }
+              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'ping-socket-failed' } } }
             ]
           }
         }
@@ -171,5 +171,5 @@ export const pingMachine = setup({
       ]
     }
   },
-  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'pingUnexpected' } } } }
+  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'ping-unexpected' } } } }
 })

@@ -129,7 +129,7 @@ export const udpMachine = setup({
         TAP_DATAGRAM: [
           {
             guard: { type: 'ttlSpent', params: byEvent },
-            actions: { type: 'Count', params: { what: 'udpTtlSpent' } }
+            actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
           },
           {
             actions: [
@@ -149,14 +149,14 @@ export const udpMachine = setup({
             guard: { type: 'relayable', params: byEvent },
             actions: { type: 'IcmpErrorToTap', params: relayed }
           },
-          { actions: { type: 'Count', params: { what: 'udpErrorNotRelayed' } } }
+          { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
         ],
         SOCK_FAILED: [
           {
             guard: { type: 'survivable', params: byEvent },
-            actions: { type: 'Count', params: { what: 'udpSendFailed' } }
+            actions: { type: 'Count', params: { what: 'udp-send-failed' } }
           },
-          { target: 'closed', actions: { type: 'Count', params: { what: 'udpSocketFailed' } } }
+          { target: 'closed', actions: { type: 'Count', params: { what: 'udp-socket-failed' } } }
         ],
         TIMER_IDLE: [
           { guard: { type: 'silentOneWay', params: byNow }, target: 'closed' },
@@ -169,7 +169,7 @@ export const udpMachine = setup({
             TAP_DATAGRAM: [
               {
                 guard: { type: 'ttlSpent', params: byEvent },
-                actions: { type: 'Count', params: { what: 'udpTtlSpent' } }
+                actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
               },
               {
                 guard: { type: 'laterTurn', params: byNow },
@@ -209,14 +209,14 @@ export const udpMachine = setup({
                 target: 'oneWay',
                 actions: { type: 'IcmpErrorToTap', params: relayed }
               },
-              { actions: { type: 'Count', params: { what: 'udpErrorNotRelayed' } } }
+              { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
             ],
             SOCK_FAILED: [
               {
                 guard: { type: 'sendRefused', params: byEvent },
-                actions: { type: 'Count', params: { what: 'udpSendFailed' } }
+                actions: { type: 'Count', params: { what: 'udp-send-failed' } }
               },
-              { target: '#udp.closed', actions: { type: 'Count', params: { what: 'udpOpenFailed' } } }
+              { target: '#udp.closed', actions: { type: 'Count', params: { what: 'udp-open-failed' } } }
             ]
           }
         },
@@ -225,7 +225,7 @@ export const udpMachine = setup({
             TAP_DATAGRAM: [
               {
                 guard: { type: 'ttlSpent', params: byEvent },
-                actions: { type: 'Count', params: { what: 'udpTtlSpent' } }
+                actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
               },
               {
                 guard: { type: 'becomesStream', params: fromGuest },
@@ -279,5 +279,5 @@ export const udpMachine = setup({
       ]
     }
   },
-  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'udpUnexpected' } } } }
+  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'udp-unexpected' } } } }
 })

@@ -315,7 +315,8 @@ function interpreter(m: Machine, contexts: Copier) {
   const implOf = (type: string, f: Fn, where: string): Impl => {
     if (!('resolve' in f)) {
       return (c, _, params, out) => {
-        out.push({ type, ...(params as object | undefined) })
+        const whole = isObject(params) && params.type === type
+        out.push(whole ? params : { type, ...(params as object | undefined) })
         return c
       }
     }
@@ -331,13 +332,17 @@ function interpreter(m: Machine, contexts: Copier) {
   const assigned = (of: unknown, c: unknown, e: Ev, params: unknown): unknown => {
     const update = isFn(of) ? of(argsOf(c, e), params) : of
     if (update === undefined || update === null) return c
-    const next = contexts.copy(c as Fields)
+    const old = c as Fields
+    let next: Fields | null = null
     for (const key in update as Fields) {
-      if (!(key in next)) contexts.loosen()
       const v = (update as Fields)[key]
-      next[key] = update === of && isFn(v) ? v(argsOf(c, e), params) : v
+      const value = update === of && isFn(v) ? v(argsOf(c, e), params) : v
+      if (!(key in old)) contexts.loosen()
+      else if (next === null && Object.is(value, old[key])) continue
+      next ??= contexts.copy(old)
+      next[key] = value
     }
-    return next
+    return next ?? c
   }
 
   // The queue is used as a stack: what is enqueued may be an enqueueActions itself.
