@@ -156,7 +156,7 @@ Listener::Listener(bool v6, int rcvbuf)
 	if (rcvbuf)
 		CHECK(!setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf)));
 	port = bound_port(fd, v6);
-	CHECK(!listen(fd, 16));
+	CHECK(!listen(fd, 64));
 }
 
 Listener::~Listener()
