@@ -58,10 +58,16 @@ export function sameAsXstate<M extends AnyStateMachine>(
   machine: M,
   arbInput: fc.Arbitrary<InputFrom<M>>,
   arbEvent: fc.Arbitrary<EventFrom<M>>,
-  options: { readonly numRuns?: number; readonly maxLength?: number } = {}
+  options: {
+    readonly numRuns?: number
+    readonly maxLength?: number
+    /** Events that come before the random ones. */
+    readonly prefix?: fc.Arbitrary<EventFrom<M>[]>
+  } = {}
 ): void {
-  const { numRuns = 200, maxLength = 40 } = options
-  const events = fc.array(arbEvent, { maxLength, size: 'max' })
+  const { numRuns = 200, maxLength = 40, prefix = fc.constant([]) } = options
+  const random = fc.array(arbEvent, { maxLength, size: 'max' })
+  const events = fc.tuple(prefix, random).map(([first, then]) => [...first, ...then])
   const found = fc.check(
     fc.property(arbInput, events, (input, list) => run(machine, input, list) === null),
     { numRuns }

@@ -1,0 +1,102 @@
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { add, seq } from '../src/codecs/seq.js'
+import { ACK, FIN, PSH, RST, SYN } from '../src/codecs/tcp.js'
+import { instant } from '../src/effects/effect.js'
+import type { SockInfo } from '../src/effects/sock-event.js'
+import { type TcpEvent, type TcpInput, tcpMachine } from '../src/machines/tcp.js'
+import { sameAsXstate } from './same-as-xstate.js'
+
+// Few sequence numbers, near those of the connection, so that many segments are acceptable and every state is reached.
+const IRS = seq(0xffff_fffe)
+const ISS = seq(1000)
+const now = fc.nat(20_000).map((n) => instant(n / 4))
+const step = fc.constantFrom(0, 1, 2, 11, 21, 101, 1461)
+const segment = fc.record({
+  srcPort: fc.constant(4444),
+  dstPort: fc.constant(80),
+  seq: step.map((n) => add(IRS, n)),
+  ack: step.map((n) => add(ISS, n)),
+  flags: fc.oneof(
+    { weight: 6, arbitrary: fc.constantFrom(ACK, ACK | PSH, ACK | FIN) },
+    fc.constantFrom(RST, RST | ACK, SYN, SYN | ACK, FIN, 0)
+  ),
+  wnd: fc.constantFrom(0, 1, 500, 65535),
+  urgent: fc.constant(0),
+  mss: fc.option(fc.constantFrom(536, 1460)),
+  windowScale: fc.option(fc.constantFrom(0, 7, 14)),
+  payload: fc.record({ off: fc.constant(54), len: fc.constantFrom(0, 0, 1, 10, 1460) })
+})
+const info: fc.Arbitrary<SockInfo> = fc.record({
+  sndWnd: fc.constantFrom(0, 65535),
+  peerWindowScale: fc.constantFrom(0, 7),
+  sndMss: fc.constant(1460),
+  rtt: fc.constantFrom(20, 5000),
+  minRtt: fc.constantFrom(20, 0xffffffff),
+  bytesAcked: fc.constantFrom(0, 1, 11, 1461),
+  sndFree: fc.constantFrom(0, 40_000),
+  sndBuf: fc.constant(87_040)
+})
+const errno = fc.constantFrom(0, 0, 0, 11, 32, 104, 111)
+const octets = fc.constantFrom(0, 1, 10, 100, 1460)
+const event: fc.Arbitrary<TcpEvent> = fc.oneof(
+  { weight: 5, arbitrary: fc.record({ type: fc.constant('TAP_SEGMENT' as const), seg: segment, now }) },
+  { weight: 3, arbitrary: fc.record({ type: fc.constant('TURN_END' as const), now }) },
+  fc.record({ type: fc.constant('SOCK_CONNECTED' as const), info, now }),
+  fc.record({
+    type: fc.constant('SOCK_SENT' as const),
+    taken: octets,
+    pending: fc.constantFrom(0, 10),
+    dropped: fc.constantFrom(0, 0, 10),
+    errno,
+    info,
+    now
+  }),
+  fc.record({
+    type: fc.constant('SOCK_PEEKED' as const),
+    octets,
+    eof: fc.boolean(),
+    drained: fc.boolean(),
+    tapFull: fc.boolean(),
+    errno,
+    now
+  }),
+  fc.record({
+    type: fc.constant('SOCK_READY' as const),
+    readable: fc.boolean(),
+    writable: fc.boolean(),
+    rdhup: fc.boolean(),
+    info: fc.option(info),
+    now
+  }),
+  fc.record({ type: fc.constant('SOCK_INFO' as const), info, now }),
+  fc.record({ type: fc.constant('SOCK_ACKED' as const), octet: octets, now }),
+  fc.record({
+    type: fc.constantFrom(
+      'TIMER_RTO' as const,
+      'TIMER_ACK' as const,
+      'TIMER_KEEPALIVE' as const,
+      'TIMER_IDLE' as const
+    ),
+    now
+  }),
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, now }) }
+)
+const input: fc.Arbitrary<TcpInput> = segment.map((s) => ({
+  from: 'guest',
+  syn: { ...s, seq: IRS, ack: seq(0), flags: SYN },
+  iss: ISS,
+  mss: 1460,
+  now: instant(0)
+}))
+/** A connected flow first, mostly: the interesting states lie behind the handshake. */
+const handshake: fc.Arbitrary<TcpEvent[]> = fc.tuple(segment, info).map(([s, i]) => [
+  { type: 'SOCK_CONNECTED', info: i, now: instant(1) },
+  { type: 'TURN_END', now: instant(1) },
+  { type: 'TAP_SEGMENT', seg: { ...s, seq: add(IRS, 1), ack: add(ISS, 1), flags: ACK }, now: instant(2) },
+  { type: 'TURN_END', now: instant(2) }
+])
+
+test('compiled tcp = xstate tcp', () => sameAsXstate(tcpMachine, input, event, { numRuns: 100 }))
+test('compiled tcp = xstate tcp, behind the handshake', () =>
+  sameAsXstate(tcpMachine, input, event, { numRuns: 150, maxLength: 50, prefix: handshake }))
