@@ -34,16 +34,16 @@ const takeGroup = (
 }
 
 /** `steps` cut into runs: neighbours that can wait for one another together, the others alone. */
-const groupsOf = (steps: ReadonlyArray<Step>): ReadonlyArray<ReadonlyArray<Step>> =>
-  steps.reduce<ReadonlyArray<ReadonlyArray<Step>>>((groups, s) => {
+const groupsOf = (steps: ReadonlyArray<Step>): ReadonlyArray<ReadonlyArray<Step>> => {
+  const groups: Step[][] = []
+  for (const s of steps) {
     const last = groups[groups.length - 1]
-    const joins =
-      last !== undefined &&
-      s.retry.length > 0 &&
-      (last[0]?.retry.length ?? 0) > 0 &&
-      last[0]?.family === s.family
-    return joins ? [...groups.slice(0, -1), [...last, s]] : [...groups, [s]]
-  }, [])
+    const waits = s.retry.length > 0 && (last?.[0]?.retry.length ?? 0) > 0
+    if (last !== undefined && waits && last[0]?.family === s.family) last.push(s)
+    else groups.push([s])
+  }
+  return groups
+}
 
 /**
  * Carry the steps out. A route whose gateway stays out of reach is left out with a warning; so is an IP version that
