@@ -150,6 +150,7 @@ export const acknowledge = (d: Draft, now: number, carried: boolean, out: Effect
     const all = max(d.rcvAcked, add(d.rcvTaken, d.rcvFin))
     if (d.rcvAcked !== all || updateDue(d, targetEdge(d))) pureAck(d, out, all)
     const wnd = windowField(d, all, d.rcvEdge)
+    acked(d, all, edgeOf(d, all, wnd))
     const dup: Effect = {
       type: 'SegmentToTap',
       seq: bareSeq(d),

@@ -51,7 +51,7 @@ export const TAP_RETRY = 1
 export const KEEPALIVE = 30_000
 export const INACTIVITY = 7_200_000
 /** How long a FIN that comes again is acknowledged. Not 2 MSL: nothing survives on a local link. */
-export const TIME_WAIT = 1000
+export const TIME_WAIT = 2000
 /** µs: below, what the peer acknowledges and what its kernel took is the same to a guest. */
 export const LOW_RTT = 1000
 /** Octets. */
