@@ -1,0 +1,250 @@
+import { strict as assert } from 'node:assert'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { initialTransition, transition } from 'xstate'
+import { add, type SeqNum, seq } from '../src/codecs/seq.js'
+import { ACK, FIN, PSH, RST, SYN, type TcpSegment, URG } from '../src/codecs/tcp.js'
+import { type Effect, effectActions, instant } from '../src/effects/effect.js'
+import { type TcpEvent, tcpMachine } from '../src/machines/tcp.js'
+import type { TcpInput } from '../src/machines/tcp-tcb.js'
+import { checkTcb, compiled, type TcpState } from './tcp-arbitraries.js'
+
+// The machine against an arbitrary world: events in any order, numbers near those that matter and anywhere.
+
+const ISS = 0xffff_ff00
+const IRS = 0x7fff_ff00
+const near = (base: number): fc.Arbitrary<SeqNum> =>
+  fc.oneof(
+    fc.integer({ min: -2, max: 4000 }).map((n) => add(seq(base), n)),
+    fc.constantFrom(0, 1, 2, 101).map((n) => add(seq(base), n)),
+    fc.integer({ min: 0, max: 0xffff_ffff }).map(seq)
+  )
+const octets = fc.oneof(fc.constantFrom(0, 1, 100, 1460), fc.integer({ min: 0, max: 65_535 }))
+const segment: fc.Arbitrary<TcpSegment> = fc.record({
+  srcPort: fc.constant(1),
+  dstPort: fc.constant(2),
+  seq: near(IRS),
+  ack: near(ISS),
+  flags: fc.oneof(
+    { weight: 3, arbitrary: fc.constant(ACK) },
+    fc.constantFrom(ACK | PSH, ACK | FIN, ACK | URG, RST, RST | ACK, SYN, SYN | ACK, FIN, 0, 0xff)
+  ),
+  wnd: fc.oneof(fc.constantFrom(0, 1, 500), fc.integer({ min: 0, max: 65_535 })),
+  urgent: fc.constant(0),
+  mss: fc.constant(null),
+  windowScale: fc.constant(null),
+  payload: octets.map((len) => ({ off: 0, len }))
+})
+const info = fc.record({
+  sndWnd: octets,
+  peerWindowScale: fc.constant(7),
+  sndMss: fc.constant(1448),
+  rtt: fc.integer({ min: 0, max: 1e6 }),
+  minRtt: fc.constantFrom(10, 50_000, 0xffff_ffff),
+  bytesAcked: fc.oneof(octets, fc.integer({ min: 0, max: 0xffff_ffff })),
+  sndFree: fc.oneof(octets, fc.integer({ min: 0, max: 0xffff_ffff })),
+  sndBuf: fc.constantFrom(0, 1, 46_080, 4_000_000, 0x7fff_ffff)
+})
+const errno = fc.oneof({ weight: 9, arbitrary: fc.constant(0) }, fc.constantFrom(11, 32, 104))
+const at = fc.constant(instant(0))
+const yes = fc.boolean()
+/** `now` is filled in: it only goes forward. */
+const event: fc.Arbitrary<TcpEvent> = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ type: fc.constant('TAP_SEGMENT' as const), seg: segment, now: at }) },
+  { weight: 4, arbitrary: fc.record({ type: fc.constant('TURN_END' as const), now: at }) },
+  { weight: 2, arbitrary: fc.record({ type: fc.constant('SOCK_CONNECTED' as const), info, now: at }) },
+  fc.record({
+    type: fc.constant('SOCK_SENT' as const),
+    taken: octets,
+    pending: octets,
+    dropped: fc.oneof(fc.constant(0), octets),
+    errno,
+    info,
+    now: at
+  }),
+  fc.record({
+    type: fc.constant('SOCK_PEEKED' as const),
+    octets,
+    eof: yes,
+    drained: yes,
+    tapFull: yes,
+    errno,
+    now: at
+  }),
+  fc.record({
+    type: fc.constant('SOCK_READY' as const),
+    readable: yes,
+    writable: yes,
+    rdhup: yes,
+    info: fc.option(info),
+    now: at
+  }),
+  fc.record({ type: fc.constant('SOCK_INFO' as const), info, now: at }),
+  fc.record({
+    type: fc.constant('SOCK_ACKED' as const),
+    octet: fc.integer({ min: 0, max: 0xffff_ffff }),
+    now: at
+  }),
+  fc.record({
+    type: fc.constantFrom(
+      'TIMER_RTO' as const,
+      'TIMER_ACK' as const,
+      'TIMER_KEEPALIVE' as const,
+      'TIMER_IDLE' as const
+    ),
+    now: at
+  })
+)
+const input: fc.Arbitrary<TcpInput> = fc
+  .record({
+    mss: fc.constantFrom(null, 0, 1460, 65_535),
+    scale: fc.constantFrom(null, 0, 7, 14),
+    our: octets
+  })
+  .map(({ mss, scale, our }) => ({
+    from: 'guest',
+    iss: seq(ISS),
+    mss: our,
+    now: instant(1000),
+    syn: {
+      srcPort: 1,
+      dstPort: 2,
+      seq: seq(IRS),
+      ack: seq(0),
+      flags: SYN,
+      wnd: 64_240,
+      urgent: 0,
+      mss,
+      windowScale: scale,
+      payload: { off: 0, len: 0 }
+    }
+  }))
+const schedule = fc.array(fc.tuple(event, fc.constantFrom(0, 0.05, 1, 300, 40_000)), {
+  maxLength: 60,
+  size: 'max'
+})
+const timed = (list: readonly (readonly [TcpEvent, number])[]): TcpEvent[] => {
+  let now = 1000
+  return list.map(([e, ms]) => {
+    now += ms
+    return { ...e, now: instant(now) }
+  })
+}
+/** So that most schedules get past the handshake. */
+const opening: fc.Arbitrary<readonly TcpEvent[]> = fc.constantFrom([], [connected(), handshakeAck()])
+function connected(): TcpEvent {
+  const i = { sndWnd: 60_000, peerWindowScale: 7, sndMss: 1448, rtt: 50, minRtt: 50, bytesAcked: 1 }
+  return { type: 'SOCK_CONNECTED', info: { ...i, sndFree: 46_080, sndBuf: 46_080 }, now: instant(1000) }
+}
+function handshakeAck(): TcpEvent {
+  const header = {
+    srcPort: 1,
+    dstPort: 2,
+    seq: seq(IRS + 1),
+    ack: seq(ISS + 1),
+    flags: ACK,
+    wnd: 502,
+    urgent: 0
+  }
+  const seg = { ...header, mss: null, windowScale: null, payload: { off: 0, len: 0 } }
+  return { type: 'TAP_SEGMENT', seg, now: instant(1000) }
+}
+
+const checkEffects = (s: TcpState, out: readonly Effect[]): void => {
+  for (const e of out) {
+    for (const [k, v] of Object.entries(e))
+      assert(typeof v !== 'number' || Number.isFinite(v), `${e.type}.${k} ${v}`)
+    if (e.type === 'SendToSock') assert(e.payload.len > 0 && e.payload.len <= 65_535)
+    if (e.type === 'PeekToTap') assert(e.octets > 0 && e.octets <= 1 << 20)
+    if (e.type === 'DiscardFromSock') assert(e.octets > 0)
+    if (e.type === 'RewindPeek') assert(e.octets >= 0)
+    if (e.type === 'PeekToTap' || e.type === 'SegmentToTap') assert(e.wnd >= 0 && e.wnd <= 65_535)
+  }
+  checkTcb(s.context.tcb)
+}
+
+describe('the TCP machine and arbitrary events', () => {
+  test('never throws, and its numbers never contradict each other', () => {
+    fc.assert(
+      fc.property(input, opening, schedule, (i, first, list) => {
+        let out: Effect[] = []
+        let s = compiled.start(i, out)
+        for (const e of [...first, ...timed(list)]) {
+          out = []
+          s = compiled.step(s, e, out)
+          checkEffects(s, out)
+        }
+      }),
+      { numRuns: 1500 }
+    )
+  })
+
+  test("compiled step = xstate's transition()", () => {
+    fc.assert(
+      fc.property(input, opening, schedule, (i, first, list) => {
+        const effects = (
+          actions: readonly { readonly type: string; readonly params?: unknown }[]
+        ): Effect[] =>
+          actions
+            .filter((a) => a.type in effectActions)
+            .map((a) => ({ ...(a.params as object), type: a.type }) as Effect)
+        const out: Effect[] = []
+        let s = compiled.start(i, out)
+        let [x, actions] = initialTransition(tcpMachine, i)
+        assert.deepEqual(out, effects(actions))
+        for (const e of [...first, ...timed(list)]) {
+          if (x.status !== 'active') break
+          out.length = 0
+          s = compiled.step(s, e, out)
+          ;[x, actions] = transition(tcpMachine, x, e)
+          assert.deepEqual(s.context, x.context)
+          assert.deepEqual(
+            out.map((o) => ({ ...o })),
+            effects(actions)
+          )
+          assert.equal(compiled.value(s), name(x.value))
+        }
+      }),
+      { numRuns: 100 }
+    )
+  })
+
+  test('a spurious timer changes nothing but what is armed', () => {
+    fc.assert(
+      fc.property(
+        input,
+        opening,
+        schedule,
+        fc.constantFrom('TIMER_RTO' as const, 'TIMER_ACK' as const, 'TIMER_IDLE' as const),
+        (i, first, list, type) => {
+          let s = compiled.start(i, [])
+          const all = [...first, ...timed(list)]
+          for (const e of all) s = compiled.step(s, e, [])
+          const { tcb } = s.context
+          const now = all.at(-1)?.now ?? instant(1000)
+          if (compiled.value(s) === 'timeWait' || (tcb.rtoAt > 0 && tcb.rtoAt <= now)) return
+          if ([tcb.ackAt, tcb.pollAt, tcb.tapAt].some((a) => a > 0 && a <= now)) return
+          if (now - Math.max(tcb.tapAliveAt, tcb.sockAliveAt) >= 7_200_000) return
+          const out: Effect[] = []
+          const after = compiled.step(s, { type, now }, out)
+          assert.equal(after.node, s.node)
+          const { rtoArmed: _, ackArmed: __, ...rest } = after.context.tcb
+          const { rtoArmed: ___, ackArmed: ____, ...was } = tcb
+          assert.deepEqual(rest, was)
+          assert(
+            out.every((e) => e.type === 'ArmTimer' || e.type === 'Count'),
+            JSON.stringify(out)
+          )
+        }
+      ),
+      { numRuns: 500 }
+    )
+  })
+})
+
+const name = (v: unknown): string =>
+  typeof v === 'string'
+    ? v
+    : Object.entries(v as object)
+        .map(([k, x]) => `${k}.${name(x)}`)
+        .join()
