@@ -32,26 +32,28 @@ const step = (f: Flow, e: TcpEvent | UdpEvent | PingEvent, out: Effect[]): void 
 }
 
 /** Carry a step's effects to the ring; a flow in a final state stops matching look-ups at once. */
-const settle = (w: World, f: Flow, done: boolean): void => {
+const settle = (w: World, f: Flow, done: boolean, touch: boolean): void => {
   for (const e of w.effects) interpret(w.out, f, e)
   w.effects.length = 0
   if (done) endFlow(w, f)
-  else if (!f.touched) {
+  else if (touch && !f.touched) {
     f.touched = true
     w.touched.push(f)
   }
 }
 
-/** (flow, event) -> flow', effects in the ring. */
-export const deliver = (w: World, f: Flow, e: TcpEvent | UdpEvent | PingEvent): void => {
+/** (flow, event) -> flow', effects in the ring. `touch`: its TURN_END is due, if it is none itself. */
+export const deliver = (w: World, f: Flow, e: TcpEvent | UdpEvent | PingEvent, touch = true): void => {
+  w.stepping = f
   step(f, e, w.effects)
-  settle(w, f, isFinal(f))
+  w.stepping = null
+  settle(w, f, isFinal(f), touch)
 }
 
 /** Enter a flow whose machine was just started: its first effects are in `w.effects`. */
 export const begin = (w: World, f: Flow): void => {
   w.flows[f.index] = f
-  settle(w, f, isFinal(f))
+  settle(w, f, isFinal(f), true)
 }
 
 const endFlow = (w: World, f: Flow): void => {
@@ -65,4 +67,20 @@ const endFlow = (w: World, f: Flow): void => {
     count(w.counters, 'flow-ended-with-open-socket')
     nextEffect(w.rings, EF.CLOSE, f.index)
   }
+}
+
+/**
+ * An exception while an event was handled is a bug of ours, and a guest may have found it: the flow it happened in is
+ * reset, everything else goes on.
+ */
+export const survive = (w: World, e: unknown): void => {
+  count(w.counters, 'internal-error')
+  w.log.at('error', `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`)
+  const f = w.stepping
+  w.stepping = null
+  w.effects.length = 0
+  if (f === null || w.flows[f.index] !== f) return
+  if (f.sockOpen) nextEffect(w.rings, EF.RESET, f.index)
+  f.sockOpen = false
+  endFlow(w, f)
 }

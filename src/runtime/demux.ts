@@ -91,7 +91,8 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, now: Instant): void
   const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
     deliver(w, known, { type: 'TAP_SEGMENT', seg, now })
-    return
+    // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; row 16).
+    if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
   if ((seg.flags & (SYN | ACK | RST)) !== SYN) {
     const reset = resetFor(seg)

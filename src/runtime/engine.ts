@@ -256,7 +256,7 @@ export const main = (argv0: string, args: ReadonlyArray<string>): void => {
   } catch (e) {
     if (!(e instanceof Fatal)) throw e
     // Messages of the option parser carry the program's name already
-    writeSync(2, `${e.message}\n`)
+    writeSync(2, `${argv0.replace(/^.*\//, '')}: ${e.message}\n`)
     process.exit(1)
   }
 }

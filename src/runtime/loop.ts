@@ -1,6 +1,6 @@
 import { type Instant, instant, type TimerName } from '../effects/effect.js'
 import { ABI_WORDS, EV } from './abi.js'
-import { deliver } from './deliver.js'
+import { deliver, survive } from './deliver.js'
 import { onTapFrame } from './demux.js'
 import { sockEvent } from './events.js'
 import type { TcpEvent } from './flow.js'
@@ -53,12 +53,10 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
 
 /** Each flow that had an event this turn gets its TURN_END: coalesced ACKs, peeks and discards. */
 const endTurn = (w: World, now: Instant): void => {
-  for (let i = 0; i < w.touched.length; i++) {
-    const f = w.touched[i]
-    if (f.kind === 'tcp' && w.flows[f.index] === f) deliver(w, f, { type: 'TURN_END', now })
+  for (let f = w.touched.pop(); f !== undefined; f = w.touched.pop()) {
     f.touched = false
+    if (f.kind === 'tcp' && w.flows[f.index] === f) deliver(w, f, { type: 'TURN_END', now }, false)
   }
-  w.touched.length = 0
 }
 
 /** ms until something is due; -1: nothing is. */
@@ -80,10 +78,19 @@ export const loop = (w: World): Ended => {
     const n = turn(w.rings, timeout(w, now))
     now = instant(w.rings.clock[0])
     let ended: Ended | null = null
-    for (let i = 0; i < n; i++) ended = onEvent(w, i, now) ?? ended
+    for (let i = 0; i < n; i++)
+      try {
+        ended = onEvent(w, i, now) ?? ended
+      } catch (e) {
+        survive(w, e)
+      }
     if (ended !== null) return ended
-    w.wheel.expire(now, fire, TIMERS_PER_TURN)
-    endTurn(w, now)
+    try {
+      w.wheel.expire(now, fire, TIMERS_PER_TURN)
+      endTurn(w, now)
+    } catch (e) {
+      survive(w, e)
+    }
     w.table.sweep()
     serviceTimer(w, now)
   }

@@ -58,6 +58,8 @@ export interface World {
   readonly wheel: TimerWheel
   /** Flows that got an event in this turn: their TURN_END is due. */
   readonly touched: Flow[]
+  /** The flow whose machine is running, for whoever cleans up behind an exception. */
+  stepping: Flow | null
   /** Scratch for the effects of one step. */
   readonly effects: Effect[]
   seen4: InAny | null
@@ -98,6 +100,7 @@ export const createWorld = (cfg: WorldConfig, rings: Rings, log: Log, counters: 
     flows: [],
     wheel,
     touched: [],
+    stepping: null,
     effects: [],
     seen4: cfg.nat.assigned4,
     seen6: cfg.nat.assigned6,
