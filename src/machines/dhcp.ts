@@ -39,7 +39,6 @@ import { DnsName, nameFromText, nameToText, SearchList, searchNames } from '../c
 import { type Mac, showMac } from '../codecs/ethernet.js'
 import {
   BROADCAST4,
-  fromV4,
   type InAny,
   isLoopback,
   isUnicast,
@@ -100,7 +99,8 @@ const disposition = (v4: GuestV4, m: DhcpMessage): Disposition => {
 
 // --- options
 
-const ascii = (s: string): Uint8Array => Uint8Array.from(s, (c) => c.charCodeAt(0) & 0x7f)
+const ascii = (s: string): Uint8Array => Uint8Array.from(s, (c) => c.charCodeAt(0))
+const isHostname = (s: string | null): s is string => s !== null && /^[\x21-\x7e]{1,255}$/.test(s)
 
 /** gw/32 on the link, then the default route through it (RFC 3442): for a router outside the guest's subnet. */
 const viaRouter = (gw: InAny): DhcpOption => {
@@ -138,7 +138,7 @@ const configuration = (c: GuestConfig, v4: GuestV4, m: DhcpMessage): ReadonlyArr
     u32Option(OPT_MASK, maskWord(v4.prefixLen)),
     ...(v4.gateway === null ? [] : [addrsOption(OPT_ROUTER, [v4.gateway])]),
     ...(dns.length === 0 ? [] : [addrsOption(OPT_DNS, dns)]),
-    ...(c.hostname === null || c.hostname === '' ? [] : [octetsOption(OPT_HOSTNAME, ascii(c.hostname))]),
+    ...(isHostname(c.hostname) ? [octetsOption(OPT_HOSTNAME, ascii(c.hostname))] : []),
     ...(c.mtu === 0 ? [] : [u16Option(OPT_MTU, c.mtu)]),
     ...(c.fqdn === null ? [] : fqdnOption(c.fqdn, octetOption(m, OPT_FQDN))),
     ...(names.length === 0 ? [] : [octetsOption(OPT_SEARCH, SearchList.encode(names))]),
@@ -219,7 +219,7 @@ const replyTo = (c: GuestConfig, v4: GuestV4, m: DhcpMessage, reply: Reply): Dhc
   flags: m.flags,
   ciaddr: reply === 'nak' ? UNSPECIFIED4 : m.ciaddr,
   yiaddr: reply === 'nak' || reply === 'inform ack' ? UNSPECIFIED4 : v4.assigned,
-  siaddr: fromV4(0),
+  siaddr: UNSPECIFIED4,
   giaddr: m.giaddr,
   chaddr: m.chaddr,
   sname: new Uint8Array(64),

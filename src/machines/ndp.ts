@@ -47,9 +47,9 @@ const serviceActions: { readonly [K in ServiceEffect['type']]: Inert<K> } = {
   Count: inert
 }
 
-/** Uniform in [200, 600) s from now. */
+/** Uniform in [200, 600) s from now, whole ms: without rounding down, the largest `random` would give 600 s. */
 export const nextAdvert = ({ now, random }: Chance): Instant =>
-  instant(now + MIN_INTERVAL + random * (MAX_INTERVAL - MIN_INTERVAL))
+  instant(now + MIN_INTERVAL + Math.floor(random * (MAX_INTERVAL - MIN_INTERVAL)))
 
 const byInterval = ({ event }: { event: Chance }): { at: Instant } => ({ at: nextAdvert(event) })
 const byNow = ({ event }: { event: Chance }): { now: Instant } => ({ now: event.now })
