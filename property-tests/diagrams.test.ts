@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { describe, test } from 'node:test'
+import { type AnyStateMachine, createMachine, not } from 'xstate'
+import { page, pages, stale } from '../scripts/diagrams.js'
+
+describe('docs/machines', () => {
+  test("is what the definitions say (else: 'npx tsx scripts/diagrams.ts')", () =>
+    assert.deepEqual(stale(), []))
+  test('every state of a machine is in its diagram', () => {
+    for (const { path, text } of pages()) {
+      assert.equal(readFileSync(path, 'utf8'), text)
+      assert.match(text, /```mermaid\nstateDiagram-v2\n {2}\[\*\] --> /)
+    }
+  })
+  test('composite states, arrows across them, guards, every state, the end', () => {
+    const m = createMachine({
+      id: 'toy',
+      description: 'A toy.',
+      initial: 'a',
+      on: { STOP: '.z' },
+      states: {
+        a: {
+          initial: 'b',
+          states: {
+            b: { on: { GO: { target: 'c', guard: not('no') }, OUT: '#toy.z' } },
+            c: { entry: { type: 'Count', params: { what: 'x' } } }
+          }
+        },
+        z: { type: 'final' }
+      }
+    })
+    const text = page(m as AnyStateMachine)
+    const drawn = text.slice(text.indexOf('```mermaid'), text.lastIndexOf('```'))
+    assert.equal(
+      drawn,
+      [
+        '```mermaid',
+        'stateDiagram-v2',
+        '  [*] --> a',
+        '  state "a" as a',
+        '  state a {',
+        '    [*] --> a_b',
+        '    state "b" as a_b',
+        '    state "c" as a_c',
+        '    a_b --> a_c : GO [not(no)]',
+        '  }',
+        '  state "z" as z',
+        '  a_b --> z : OUT',
+        '  z --> [*]',
+        '  state "any state" as anywhere',
+        '  anywhere --> z : STOP',
+        ''
+      ].join('\n')
+    )
+    assert.match(text, /^A toy\.$/m)
+    assert.match(text, /On entry: `Count\(x\)`/)
+  })
+})

@@ -1,0 +1,185 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { AnyStateMachine } from 'xstate'
+import { ndpMachine } from '../src/machines/ndp.js'
+import { pingMachine } from '../src/machines/ping.js'
+import { tcpMachine } from '../src/machines/tcp.js'
+import { udpMachine } from '../src/machines/udp.js'
+
+// docs/machines/*.md from the definitions that run. `tsx scripts/diagrams.ts` writes them, `--check` only compares:
+// status 1 and the names of files that are out of date. property-tests/diagrams.test.ts does the same in the tests.
+
+const MACHINES: readonly AnyStateMachine[] = [tcpMachine, udpMachine, pingMachine, ndpMachine]
+const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
+
+// What is read of xstate's nodes; targets are resolved there.
+interface Node {
+  readonly key: string
+  readonly path: readonly string[]
+  readonly type: string
+  readonly description?: string
+  readonly parent?: Node
+  readonly states: Readonly<Record<string, Node>>
+  readonly transitions: ReadonlyMap<string, readonly Transition[]>
+  readonly initial: { readonly target: readonly Node[] }
+  readonly entry: readonly unknown[]
+  readonly exit: readonly unknown[]
+}
+interface Transition {
+  readonly target?: readonly Node[]
+  readonly reenter: boolean
+  readonly guard?: unknown
+  readonly actions: readonly unknown[]
+}
+interface Edge {
+  readonly from: Node
+  readonly to: Node
+  readonly label: string
+}
+
+const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
+const all = (n: Node): readonly Node[] => [n, ...Object.values(n.states).flatMap(all)]
+const id = (n: Node): string => (n.parent === undefined ? 'anywhere' : n.path.join('_'))
+const ancestors = (n: Node): readonly Node[] =>
+  n.parent === undefined ? [] : [n.parent, ...ancestors(n.parent)]
+
+/** Texts among the parameters, which tell uses of one guard or action apart; those that need a real event stay out. */
+const texts = (params: unknown): string => {
+  let given = params
+  if (typeof params === 'function')
+    try {
+      given = (params as (a: unknown) => unknown)({ context: {}, event: {} })
+    } catch {
+      return ''
+    }
+  if (!isObject(given)) return ''
+  const strings = Object.entries(given).flatMap(([k, v]) =>
+    k !== 'type' && typeof v === 'string' ? [v] : []
+  )
+  return strings.length === 0 ? '' : `(${strings.join(', ')})`
+}
+const named = (a: unknown): string => {
+  if (typeof a === 'string') return a
+  if (isObject(a)) return `${String(a.type)}${texts(a.params)}`
+  const of = (a as { readonly guards?: readonly unknown[] }).guards
+  const name = (a as { readonly name?: string }).name || 'inline'
+  return of === undefined ? name : `${name}(${of.map(named).join(', ')})`
+}
+const when = (t: Transition): string => (t.guard === undefined ? '' : named(t.guard))
+
+/** Arrows of the diagram: transitions that go somewhere, one arrow for all from one state to another. */
+const edges = (nodes: readonly Node[]): readonly Edge[] => {
+  const merged = new Map<string, Edge>()
+  for (const from of nodes)
+    for (const [event, list] of from.transitions)
+      for (const t of list) {
+        const to = t.target?.[0]
+        if (to === undefined) continue
+        const guard = when(t)
+        const one = `${event === '*' ? 'any other' : event}${guard === '' ? '' : ` [${guard}]`}`
+        const key = `${id(from)} ${id(to)}`
+        const label = merged.get(key)?.label
+        if (label?.split('<br/>').includes(one)) continue
+        merged.set(key, { from, to, label: label === undefined ? one : `${label}<br/>${one}` })
+      }
+  return [...merged.values()]
+}
+
+const arrow = (e: Edge): string => `${id(e.from)} --> ${id(e.to)} : ${e.label}`
+/** Both ends in this composite state, and not both in one inside it. */
+const belongs = (e: Edge, n: Node): boolean =>
+  ancestors(e.from).includes(n) &&
+  ancestors(e.to).includes(n) &&
+  !Object.values(n.states).some((c) => belongs(e, c))
+
+const block = (n: Node, list: readonly Edge[], indent: string): readonly string[] => [
+  ...(n.type === 'compound' ? [`${indent}[*] --> ${id(n.initial.target[0])}`] : []),
+  ...Object.values(n.states).flatMap((c) => [
+    `${indent}state "${c.key}" as ${id(c)}`,
+    ...(c.type === 'compound'
+      ? [`${indent}state ${id(c)} {`, ...block(c, list, `${indent}  `), `${indent}}`]
+      : [])
+  ]),
+  ...list.filter((e) => belongs(e, n)).map((e) => indent + arrow(e)),
+  ...Object.values(n.states).flatMap((c) => (c.type === 'final' ? [`${indent}${id(c)} --> [*]`] : []))
+]
+
+const diagram = (root: Node): string => {
+  const list = edges(all(root))
+  const fromRoot = list.filter((e) => e.from === root)
+  return [
+    'stateDiagram-v2',
+    ...block(root, list, '  '),
+    ...(fromRoot.length === 0
+      ? []
+      : ['  state "any state" as anywhere', ...fromRoot.map((e) => `  ${arrow(e)}`)])
+  ].join('\n')
+}
+
+const code = (names: readonly unknown[]): string => names.map((a) => `\`${named(a)}\``).join(' ')
+const row = (cells: readonly string[]): string =>
+  `| ${cells.map((c) => c.replaceAll('|', '\\|')).join(' | ')} |`
+const reaction = (event: string, t: Transition): string =>
+  row([
+    event === '*' ? 'any other' : `\`${event}\``,
+    t.guard === undefined ? '' : `\`${when(t)}\``,
+    t.actions.length === 0 && t.target === undefined ? 'ignored' : code(t.actions),
+    t.target?.[0] === undefined ? '' : `${t.target[0].path.join('.')}${t.reenter ? ' (again)' : ''}`
+  ])
+const section = (n: Node): readonly string[] => {
+  const rows = [...n.transitions].flatMap(([event, list]) => list.map((t) => reaction(event, t)))
+  if (rows.length + n.entry.length + n.exit.length === 0) return []
+  const kind = n.type === 'final' ? ' (the end)' : ''
+  return [
+    '',
+    `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
+    ...(n.parent === undefined || n.description === undefined ? [] : ['', n.description]),
+    ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
+    ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
+    ...(rows.length === 0 ? [] : ['', row(['event', 'if', 'actions', 'next']), '|---|---|---|---|', ...rows])
+  ]
+}
+
+/** The whole page of a machine: caption, diagram, what each state does with each event. */
+export const page = (machine: AnyStateMachine): string => {
+  const root = machine.root as unknown as Node
+  return `${[
+    `# ${machine.id}`,
+    '',
+    ...(root.description === undefined ? [] : [root.description, '']),
+    `Made from src/machines/${machine.id}.ts by scripts/diagrams.ts; do not edit.`,
+    '',
+    '```mermaid',
+    diagram(root),
+    '```',
+    '',
+    'The first line whose condition holds counts. An event that a state does not list goes to the state around it.',
+    ...all(root).flatMap(section)
+  ].join('\n')}\n`
+}
+
+/** Path and content of every page. */
+export const pages = (): readonly { readonly path: string; readonly text: string }[] =>
+  MACHINES.map((m) => ({ path: join(ROOT, 'docs', 'machines', `${m.id}.md`), text: page(m) }))
+
+/** Files that are missing or differ from their machine. */
+export const stale = (): readonly string[] =>
+  pages().flatMap(({ path, text }) => {
+    try {
+      return readFileSync(path, 'utf8') === text ? [] : [path]
+    } catch {
+      return [path]
+    }
+  })
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
+  if (process.argv.includes('--check')) {
+    const old = stale()
+    for (const path of old) console.error(`${path} is out of date: run 'npx tsx scripts/diagrams.ts'`)
+    process.exitCode = old.length === 0 ? 0 : 1
+  } else {
+    mkdirSync(join(ROOT, 'docs', 'machines'), { recursive: true })
+    for (const { path, text } of pages()) writeFileSync(path, text)
+  }
+}
