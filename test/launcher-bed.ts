@@ -22,7 +22,7 @@ const here = dirname(fileURLToPath(import.meta.url))
 /** The launcher as built, or another build of it (sanitizers). */
 const built = process.env.PASST_TEST_LAUNCHER ?? join(here, '../build/Release/passt-launcher')
 export const fakeEngine = join(here, 'launcher/fake-engine.py')
-export const ptyRunner = join(here, 'launcher/pty.py')
+export const ptyRunner = join(here, 'launcher/on-terminal.py')
 
 /** Who starts the launcher. `user`: nobody, with a /dev/net/tun that everybody may open, as on most systems. */
 export type Who = 'root' | 'user'
@@ -91,6 +91,14 @@ export const stateOf = (pid: number): string => {
     return ''
   }
 }
+/** Name of what a process executes, '' when there is no such process. */
+export const commOf = (pid: number): string => {
+  try {
+    return readFileSync(`/proc/${pid}/comm`, 'utf8').trimEnd()
+  } catch {
+    return ''
+  }
+}
 export const alive = (pid: number): boolean => !['', 'Z', 'X'].includes(stateOf(pid))
 
 let runs = 0
@@ -151,6 +159,7 @@ export const bed = () => {
     const child = spawn(file, argv, {
       env: {
         ...process.env,
+        PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', // ours may lead through /root
         PASST_NODE: o.node ?? join(dir, 'fake-engine'),
         PASST_TEST_RUN: mark,
         FAKE_STEPS: JSON.stringify(encoded),

@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
 import {
   bed,
+  commOf,
   everyone,
+  type Run,
   ready,
   runCommand,
   type Step,
@@ -81,7 +83,7 @@ describe('starting the engine', () => {
   })
   test('descriptors that we inherit are closed, for the command as well', async () => {
     const r = b.start(runCommand(), {
-      before: ['sh', '-c', 'exec 5</etc/passwd 77</etc/passwd; exec "$@"', 'sh'],
+      before: ['bash', '-c', 'exec 5</etc/passwd 77</etc/passwd; exec "$@"', 'sh'],
       args: ['sh', '-c', 'ls /proc/$$/fd']
     })
     assert.deepEqual((await r.engine()).fds.slice(0, 4), [0, 1, 2, 3])
@@ -202,6 +204,8 @@ for (const who of everyone)
     })
   })
 
+const sleepers = (r: Run): ReadonlyArray<number> => r.processes().filter((p) => commOf(p) === 'sleep')
+
 describe('SIGKILL of any one process leaves nothing behind', () => {
   for (const who of everyone)
     for (const noPidns of [false, true]) {
@@ -213,32 +217,27 @@ describe('SIGKILL of any one process leaves nothing behind', () => {
           up = true
         })
         await until('the command', () => up)
+        await until('its child', () => sleepers(r).length === 1)
         return r
       }
       const title = `${who}${noPidns ? ', no PID namespace' : ''}`
+      // In the host's PID namespace a grandchild is not ours to know, and stays
+      const othersEnd = async (r: Run, spared: ReadonlyArray<number>) => {
+        await until('the others', () => r.processes().every((p) => spared.includes(p)), 3000)
+        for (const p of spared) process.kill(p, 'SIGKILL')
+      }
       test(`launcher (${title})`, async () => {
         const r = await started()
-        const children = noPidns
-          ? r.processes().filter((p) => readFileSync(`/proc/${p}/comm`, 'utf8') === 'sleep\n')
-          : []
+        const spared = noPidns ? sleepers(r) : []
         process.kill(r.pid, 'SIGKILL')
-        const left = (p: number) => !children.includes(p)
-        await until('the others', () => r.processes().filter(left).length === 0, 3000)
-        for (const p of children) process.kill(p, 'SIGKILL') // a grandchild in the host's PID namespace is not ours to know
+        await othersEnd(r, spared)
         assert.equal((await r.ended).signal, 'SIGKILL')
       })
       test(`engine (${title})`, async () => {
         const r = await started()
-        const children = noPidns
-          ? r.processes().filter((p) => readFileSync(`/proc/${p}/comm`, 'utf8') === 'sleep\n')
-          : []
+        const spared = noPidns ? sleepers(r) : []
         process.kill((await r.engine()).pid, 'SIGKILL')
-        await until(
-          'the launcher',
-          () => r.processes().filter((p) => !children.includes(p)).length === 0,
-          3000
-        )
-        for (const p of children) process.kill(p, 'SIGKILL')
+        await othersEnd(r, spared)
         const e = await r.ended
         assert.equal(e.status, 1)
         assert.match(e.stderr, /^pasta: The engine ended unexpectedly: Killed; ending the command\n$/)
@@ -261,7 +260,7 @@ describe('SIGKILL of any one process leaves nothing behind', () => {
       args: ['setpriv', '--reuid=65534', '--clear-groups', 'sleep', '100']
     })
     const command = await r.command()
-    await until('sleep', () => readFileSync(`/proc/${command}/comm`, 'utf8') === 'sleep\n')
+    await until('sleep', () => commOf(command) === 'sleep')
     process.kill(r.pid, 'SIGKILL')
     await r.ended
   })

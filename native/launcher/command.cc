@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,6 +63,28 @@ void Command::kill(int signal) const
 }
 
 /**
+ * awaits(pid, signal) - is it in sigwait(3) for this signal? Then it had it blocked, which its SigBlk does not show for the
+ * time of the call. Inits for containers do just that. Of the first thread, whose mask decides whether process 1 is ignored.
+ */
+static bool awaits(pid_t pid, int signal)
+{
+	char path[64], text[256];
+	snprintf(path, sizeof(path), "/proc/%d/syscall", static_cast<int>(pid));
+	const Fd fd(open(path, O_RDONLY | O_CLOEXEC));
+	const ssize_t n = fd ? read(fd.get(), text, sizeof(text) - 1) : -1;
+	if (n <= 0)
+		return false;
+	text[n] = 0;
+	char *end;
+	if (strtol(text, &end, 10) != SYS_rt_sigtimedwait || end == text)
+		return false;
+	uint64_t set = 0;
+	const iovec ours = { &set, sizeof(set) };
+	const iovec theirs = { reinterpret_cast<void *>(strtoull(end, nullptr, 16)), sizeof(set) };
+	return process_vm_readv(pid, &ours, 1, &theirs, 1, 0) == sizeof(set) && (set >> (signal - 1) & 1);
+}
+
+/**
  * takes(signal) - what the command does with a signal, by its signal masks in /proc/PID/status (proc_pid_status(5))
  * For process 1 of a PID namespace the kernel drops what would be BY_DEFAULT (pid_namespaces(7)); a blocked one is queued.
  */
@@ -79,7 +103,7 @@ Command::Takes Command::takes(int signal) const
 		return Takes::BY_HANDLER;
 	if (has("\nSigIgn:"))
 		return Takes::IGNORES;
-	return has("\nSigBlk:") ? Takes::BLOCKED : Takes::BY_DEFAULT;
+	return has("\nSigBlk:") || awaits(pid_, signal) ? Takes::BLOCKED : Takes::BY_DEFAULT;
 }
 
 bool Command::hasIt(bool fromKernel) const

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""pty.py STEPS CMD…: run CMD on a terminal of its own, as a shell with job control would; STEPS is JSON.
+"""on-terminal.py STEPS CMD…: run CMD on a terminal of its own, as a shell with job control would; STEPS is JSON.
 
 ["expect", text]: wait for it in the output; ["send", text]; ["state", letters]: wait until the job's process is in one of
 these states; ["continue"]: as fg does. Prints the job's exit status (or -signal) and its output.
