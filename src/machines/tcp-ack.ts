@@ -133,7 +133,22 @@ const updateDue = (t: Tcb, edge: SeqNum): boolean => {
 }
 
 /**
- * The ACKs of a turn. `carried`: a segment of this turn brings ACK and window anyway (or will have, when the peek's
+ * One ACK for each segment that came ahead of a gap, naming the octet that is missing: all that the kernel took, once the
+ * outcome of what was handed over is known. In front of the turn's data, whose window may be newer.
+ */
+export const duplicates = (d: Draft, out: Effect[]): void => {
+  if (d.dupsOwed === 0 || d.sending) return
+  const all = max(d.rcvAcked, add(d.rcvTaken, d.rcvFin))
+  if (d.rcvAcked !== all || updateDue(d, targetEdge(d))) pureAck(d, out, all)
+  const wnd = windowField(d, all, d.rcvEdge)
+  acked(d, all, edgeOf(d, all, wnd))
+  const seq = bareSeq(d)
+  const dup: Effect = { type: 'SegmentToTap', seq, ack: all, flags: ACK, wnd, mss: null, windowScale: null }
+  for (; d.dupsOwed > 0; d.dupsOwed--) out.push(dup)
+}
+
+/**
+ * The other ACKs of a turn. `carried`: a segment of this turn brings ACK and window anyway (or will have, when the peek's
  * result says so; if not, the next turn sends them).
  */
 export const acknowledge = (d: Draft, now: number, carried: boolean, out: Effect[]): void => {
@@ -144,24 +159,6 @@ export const acknowledge = (d: Draft, now: number, carried: boolean, out: Effect
   if (!carried) {
     if (d.ackNow || (owed > 0 && !mayWait) || updateDue(d, targetEdge(d))) pureAck(d, out)
     else if (owed > 0 && d.ackAt === 0) d.ackAt = now + ACK_DELAY
-  }
-  // Duplicates name the octet that is missing: all that the kernel took, once this turn's outcome is known.
-  if (d.dupsOwed > 0 && !d.sending) {
-    const all = max(d.rcvAcked, add(d.rcvTaken, d.rcvFin))
-    if (d.rcvAcked !== all || updateDue(d, targetEdge(d))) pureAck(d, out, all)
-    const wnd = windowField(d, all, d.rcvEdge)
-    acked(d, all, edgeOf(d, all, wnd))
-    const dup: Effect = {
-      type: 'SegmentToTap',
-      seq: bareSeq(d),
-      ack: all,
-      flags: ACK,
-      wnd,
-      mss: null,
-      windowScale: null
-    }
-    for (let i = 0; i < d.dupsOwed; i++) out.push(dup)
-    d.dupsOwed = 0
   }
 }
 

@@ -5,6 +5,7 @@ import {
   ackNumber,
   acknowledge,
   acksTaken,
+  duplicates,
   edgeOf,
   peerLimited,
   segment,
@@ -128,6 +129,7 @@ const armAck = (d: Draft, out: Effect[]): void => {
 /** TURN_END */
 export const flush = (d: Draft, { now }: { readonly now: number }, out: Effect[]): void => {
   discard(d, out)
+  duplicates(d, out)
   const carried = peek(d, out) || sendFin(d, now, out)
   acknowledge(d, now, carried, out)
   watchSock(d, now, out)
