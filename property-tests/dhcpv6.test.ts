@@ -243,6 +243,13 @@ describe('DHCPv6 answers (config-and-services §3.5, RFC 8415)', () => {
       assert.deepEqual([m.msgType, topStatus(m), iaStatus(m)], [7, 0, [3]])
     }
   })
+  test('a hundred IAs: as many as one packet of 1280 octets takes, the lease among them', () => {
+    const many = Array.from({ length: 100 }, (_, i) => iaNa(i))
+    const { m } = ask(SOLICIT, [CLIENT_ID, ...many])
+    assert.ok(Dhcp6Message.encode(m).length <= 1232)
+    assert.deepEqual(m.options.slice(0, 2), [OURS, lease(0)])
+    assert.ok(tags(m).includes('ClientId') && ias(m).length > 10)
+  })
   test('RFC 4704 §6: O where the client set S', () => {
     const { m } = ask(SOLICIT, [CLIENT_ID, { tag: 'ClientFqdn', flags: 1, name: hex('02766d') }], {
       fqdn: 'vm.lab'
