@@ -347,12 +347,84 @@ def dns(server, port, query, transport="udp"):
     return {"id": got == ident, "rcode": flags & 15, "answers": found, "replier": replier}
 
 
+def ndp_ra(interface, wait="3"):
+    """Sends a router solicitation; the advertisement that comes, taken apart (RFC 4861 4.2, 4.6)."""
+    s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+    s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+    index = socket.if_nametoindex(interface)
+    s.sendto(struct.pack("!BBHI", 133, 0, 0, 0), ("ff02::2", 0, 0, index))
+    end = time.monotonic() + float(wait)
+    while time.monotonic() < end:
+        if not select.select([s], [], [], max(0, end - time.monotonic()))[0]:
+            break
+        data, ancillary, _, peer = s.recvmsg(2048, 64)
+        if data[0] != 134:
+            continue
+        ra = {
+            "hops": struct.unpack("i", ancillary[0][2][:4])[0],
+            "from": peer[0].split("%")[0],
+            "managed": bool(data[5] & 0x80),
+            "lifetime": struct.unpack("!H", data[6:8])[0],
+            "options": [],
+        }
+        at = 16
+        while at < len(data):
+            kind, units = data[at], data[at + 1]
+            body = data[at : at + 8 * units]
+            ra["options"].append([kind, units])
+            if units == 0:
+                break
+            if kind == 3:
+                ra["prefix"] = [socket.inet_ntop(socket.AF_INET6, body[16:32]), body[2], body[3]]
+            elif kind == 1:
+                ra["mac"] = body[2:8].hex(":")
+            elif kind == 5:
+                ra["mtu"] = struct.unpack("!I", body[4:8])[0]
+            elif kind == 25:
+                ra["rdnss"] = [socket.inet_ntop(socket.AF_INET6, body[i : i + 16]) for i in range(8, len(body), 16)]
+            elif kind == 31:
+                names, name, i = [], [], 8
+                while i < len(body):
+                    size = body[i]
+                    if size == 0:
+                        if name:
+                            names.append(".".join(name))
+                        name, i = [], i + 1
+                    else:
+                        name.append(body[i + 1 : i + 1 + size].decode())
+                        i += 1 + size
+                ra["dnssl"] = names
+            at += 8 * units
+        ra["whole"] = at == len(data)
+        return ra
+    return {"from": None}
+
+
+def arp_who(interface, target, sender=None):
+    """The MAC address that answers for an IPv4 address; sender 0.0.0.0 makes it a probe (RFC 5227)."""
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+    s.bind((interface, 0x0806))
+    mac = s.getsockname()[4]
+    frame = b"\xff" * 6 + mac + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1)
+    frame += mac + socket.inet_aton(sender or "198.51.100.2") + bytes(6) + socket.inet_aton(target)
+    s.send(frame)
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        if not select.select([s], [], [], max(0, end - time.monotonic()))[0]:
+            break
+        reply = s.recv(2048)
+        if reply[20:22] == b"\0\2" and reply[28:32] == socket.inet_aton(target):
+            return {"mac": reply[22:28].hex(":"), "to": reply[0:6].hex(":"), "len": len(reply)}
+    return {"mac": None}
+
+
 def main():
     os.environ["PYTHONHASHSEED"] = "0"
     commands = {
         k.replace("_", "-"): f
         for k, f in globals().items()
-        if callable(f) and k.startswith(("tcp_", "udp_", "icmp_", "dns"))
+        if callable(f) and k.startswith(("tcp_", "udp_", "icmp_", "dns", "ndp_", "arp_"))
     }
     try:
         result = commands[sys.argv[1]](*sys.argv[2:])
