@@ -37,4 +37,25 @@ describe('TCP between a simulated guest and a simulated host socket', () => {
       runs
     )
   })
+  test('over a sound link nobody times out, however slow the readers', () => {
+    const calmLink = scenario(false).map((s) => ({
+      ...s,
+      fates: [],
+      spurious: [],
+      guest: { ...s.guest, squeezes: [], rcvBuf: Math.max(4000, s.guest.rcvBuf) },
+      host: { ...s.host, connectMs: 0.1, rtt: Math.min(5, s.host.rtt), tailMax: 1 << 20 }
+    }))
+    holds(
+      calmLink,
+      (s) => {
+        const w = run(s)
+        assert(w.complete, outcome(w))
+        assert.equal(w.guest.timeouts, 0, `the guest timed out: ${outcome(w)}`)
+        const data = w.sent.filter((f) => f.len > 0)
+        const resent = data.filter((f, i) => i > 0 && f.pos !== data[i - 1].pos + data[i - 1].len)
+        assert.equal(resent.length, 0, `sent twice: ${outcome(w)}`)
+      },
+      runs
+    )
+  })
 })

@@ -325,7 +325,10 @@ export class Guest {
     })
   }
   private armed = -1
+  /** Retransmission time-outs and window probes. */
+  timeouts = 0
   private timeout(): void {
+    this.timeouts++
     this.tries++
     if (this.tries > 15) {
       this.send(this.nxt, 0, RST)
