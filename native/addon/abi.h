@@ -11,7 +11,7 @@
 enum : uint32_t { ABI_WORDS = 16, VNET_LEN = 10 };
 
 enum Effect : uint32_t {
-	/* off len: a frame behind its virtio-net header (10 octets, off points to it) */
+	/* off len: a frame behind its virtio-net header (10 octets, off points to it, len counts it) */
 	EF_TAP_WRITE = 1,
 	/* 2-5 dst addr, 6 dst port, 7 scope id, 8 mss (0: leave), 9-12 src addr (0: any), 13 flags (BIND_OUTBOUND) */
 	EF_TCP_CONNECT = 2,

@@ -41,18 +41,24 @@ constexpr int SPARE = 36;
 
 std::atomic<int> pending_threads, failed_with;
 
-/** Async-signal-safe: system calls only. */
+/** What each thread is to do; async-signal-safe, system calls only. */
+void (*step)();
+
+/** Needs CAP_SETPCAP, so before the user id goes. EPERM is harmless: no_new_privs keeps the set out of reach. */
+void drop_bounding_set()
+{
+	for (unsigned long cap = 0; cap < 64; cap++) {
+		if (syscall(SYS_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0))
+			break;
+	}
+}
+
 void drop_here()
 {
 	__user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
 	__user_cap_data_struct none[2] = {};
 	int e = 0;
 
-	for (unsigned long cap = 0; cap < 64; cap++) {
-		/* EPERM without CAP_SETPCAP: harmless, no_new_privs keeps them out of reach */
-		if (syscall(SYS_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0) && errno == EINVAL)
-			break;
-	}
 	syscall(SYS_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 	if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || syscall(SYS_capset, &head, none))
 		e = errno;
@@ -63,7 +69,7 @@ void drop_here()
 void on_signal(int)
 {
 	const int saved = errno;
-	drop_here();
+	step();
 	pending_threads--;
 	errno = saved;
 }
@@ -89,8 +95,8 @@ bool is_gone(long pid, long tid)
 	return syscall(SYS_tgkill, pid, tid, 0) && errno == ESRCH;
 }
 
-/** drop_here() on all other threads; those born meanwhile inherit from one that has dropped, or are seen next time. */
-int drop_on_others()
+/** step() on all other threads; those born meanwhile inherit from one that has done it, or are seen next time. */
+int on_others()
 {
 	const long pid = getpid(), self = syscall(SYS_gettid);
 	long done[4096];
@@ -117,12 +123,12 @@ int drop_on_others()
 			if (syscall(SYS_tgkill, pid, tid, BORROWED))
 				continue; /* ended meanwhile */
 			more = true;
-			for (int ms = 0; pending_threads > 0 && !is_gone(pid, tid); ms++) {
-				if (ms > 5000) {
+			for (int i = 0; pending_threads > 0 && !is_gone(pid, tid); i++) {
+				if (i > 50000) {
 					closedir(d);
 					return ETIMEDOUT;
 				}
-				const timespec t = {0, 1000000};
+				const timespec t = {0, 50000};
 				nanosleep(&t, nullptr);
 			}
 		}
@@ -131,10 +137,36 @@ int drop_on_others()
 	return 0;
 }
 
+/** `what` on every thread, this one first: threads that it starts inherit. */
+int everywhere(void (*what)())
+{
+	/* Let glibc fill in the kernel's form (restorer) for a signal it does not mind, then use that for the other */
+	struct sigaction ours = {}, spare = {};
+	KernelAction form = {}, before = {};
+	int e = 0;
+
+	step = what;
+	ours.sa_handler = on_signal;
+	ours.sa_flags = SA_RESTART;
+	if (sigaction(SPARE, &ours, &spare))
+		return errno;
+	if (kernel_sigaction(SPARE, nullptr, &form) || kernel_sigaction(BORROWED, &form, &before))
+		e = errno;
+	sigaction(SPARE, &spare, nullptr);
+	if (e)
+		return e;
+	what();
+	e = on_others();
+	kernel_sigaction(BORROWED, &before, nullptr);
+	return e;
+}
+
 } // namespace
 
 int drop_privileges(long uid, long gid)
 {
+	if (const int e = everywhere(drop_bounding_set))
+		return e;
 	if (uid >= 0) {
 		/* glibc carries these to every thread. setgroups() may be denied in a user namespace. */
 		if (setgroups(0, nullptr) && errno != EPERM)
@@ -143,24 +175,8 @@ int drop_privileges(long uid, long gid)
 		    setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid))
 			return errno;
 	}
-
-	/* Let glibc fill in the kernel's form (restorer) for a signal it does not mind, then use that for the other */
-	struct sigaction ours = {}, spare = {};
-	KernelAction form = {}, before = {};
-	ours.sa_handler = on_signal;
-	ours.sa_flags = SA_RESTART;
-	if (sigaction(SPARE, &ours, &spare))
-		return errno;
-	int e = 0;
 	failed_with = 0;
-	if (kernel_sigaction(SPARE, nullptr, &form) || kernel_sigaction(BORROWED, &form, &before))
-		e = errno;
-	sigaction(SPARE, &spare, nullptr);
-	if (e)
-		return e;
-	drop_here(); /* first: threads that this one starts inherit */
-	e = drop_on_others();
-	kernel_sigaction(BORROWED, &before, nullptr);
+	const int e = everywhere(drop_here);
 	return e ? e : failed_with.load();
 }
 
