@@ -37,8 +37,9 @@ const base = setup({
     Send: inert,
     Arm: inert,
     Bare: () => {},
-    add: assign(({ context, event }) => ({ n: context.n + event.k })),
-    plus: assign({ n: ({ context }, p: P) => context.n + p.k, log: () => ['plus'] }),
+    // `k` is missing from xstate's own first event; NaN would turn every guard off for good.
+    add: assign(({ context, event }) => ({ n: (context.n + (event.k ?? 1)) % 16 })),
+    plus: assign({ n: ({ context }, p: P) => (context.n + p.k) % 16, log: () => ['plus'] }),
     nothing: assign(() => ({})),
     tellEnter: note('enter'),
     tellExit: note('exit')
@@ -172,7 +173,7 @@ const queued = withInner
         if (check('even')) enqueue('add')
         enqueue('inner')
         if (check({ type: 'above', params: { k: 2 } })) enqueue({ type: 'plus', params: { k: p?.k ?? 100 } })
-        enqueue({ type: 'Arm', params: { k: context.n + event.k } })
+        enqueue({ type: 'Arm', params: { k: context.n + (event.k ?? 1) } })
         enqueue({ type: 'Send', params: byContext })
         enqueue('inner')
         enqueue.assign(({ context: c }: { context: Context }) => ({ log: [`${c.n}`] }))
