@@ -30,7 +30,7 @@ export const everyone: ReadonlyArray<Who> = ['root', 'user']
 
 export type Step =
   | readonly ['serve' | 'close' | 'detach']
-  | readonly ['exit' | 'kill' | 'sleep', number]
+  | readonly ['exit' | 'kill' | 'sleep' | 'become', number]
   | readonly ['print', string]
   | readonly ['call' | 'try' | 'flood', LauncherRequest | Uint8Array]
 

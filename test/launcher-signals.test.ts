@@ -145,7 +145,7 @@ describe('stopping', () => {
 
 describe('on a terminal', () => {
   const onTerminal = (
-    steps: ReadonlyArray<ReadonlyArray<string>>,
+    steps: ReadonlyArray<ReadonlyArray<string | number>>,
     args: ReadonlyArray<string>,
     o: { noPidns?: boolean; argvIndex?: number; env?: Record<string, string> } = {}
   ) => {
@@ -167,6 +167,8 @@ describe('on a terminal', () => {
     })
     return JSON.parse(run.stdout) as { status: number | string; restored: boolean; output: string }
   }
+  /** Programs are deaf for a moment after their prompt. */
+  const idle = ['idle', 0.3]
   const ctrlC = ['send', '\u0003']
   test('^C ends a command that does not catch it', () => {
     for (const noPidns of [false, true])
@@ -214,6 +216,7 @@ describe('on a terminal', () => {
       ['expect', 'prompt> '],
       ['send', 'echo run""ning; sleep 100\n'],
       ['expect', 'running'],
+      idle,
       ctrlC,
       ['expect', 'prompt> '],
       ['send', 'exit 6\n']

@@ -12,7 +12,6 @@ import {
   runCommand,
   type Step,
   setup,
-  sleep,
   spawnCommand,
   until
 } from './launcher-bed.js'
@@ -264,16 +263,31 @@ describe('SIGKILL of any one process leaves nothing behind', () => {
     process.kill(r.pid, 'SIGKILL')
     await r.ended
   })
-  test('its guard', async () => {
+  test('the guards that root needs: their end ends nothing', async () => {
     const r = b.start(runCommand({ netnsOnly: true }), { args: ['sleep', '1'] })
     const command = await r.command()
     const engine = (await r.engine()).pid
     await r.replies(3)
-    const guard = r.processes().filter((p) => ![r.pid, command, engine].includes(p))
-    assert.equal(guard.length, 1)
-    process.kill(guard[0], 'SIGKILL')
-    await sleep(50)
+    const guards = r.processes().filter((p) => ![r.pid, command, engine].includes(p))
+    assert.equal(guards.length, 2)
+    for (const guard of guards) process.kill(guard, 'SIGKILL')
     assert.equal((await r.ended).status, 0)
+  })
+  // Its user is not ours any more, and we have no capability outside the user namespace
+  test('an engine that changed its user and hangs, at the end of the command', async () => {
+    const r = await b.start([setup(true), spawnCommand(1), ['become', 65534], ready, ['sleep', 100]], {
+      args: ['true']
+    })
+    const e = await r.ended
+    assert.equal(e.status, 0)
+    assert.ok(e.ms < 2500, `${e.ms} ms`)
+  })
+  test('an engine that changed its user and hangs, at SIGKILL of the launcher', async () => {
+    const steps: Step[] = [setup(true), spawnCommand(1), ['become', 65534], ready, ['sleep', 100]]
+    const r = b.start(steps, { args: ['sleep', '100'] })
+    await r.replies(3)
+    process.kill(r.pid, 'SIGKILL')
+    await r.ended
   })
 })
 

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """on-terminal.py STEPS CMD…: run CMD on a terminal of its own, as a shell with job control would; STEPS is JSON.
 
-["expect", text]: wait for it in the output; ["send", text]; ["state", letters]: wait until the job's process is in one of
+["expect", text]: wait for it in the output; ["send", text]; ["idle", seconds]; ["state", letters]: wait until the job's process is in one of
 these states; ["continue"]: as fg does. Prints the job's exit status (or -signal) and its output.
 """
 import json, os, pty, select, signal, sys, termios, time
@@ -62,6 +62,9 @@ for verb, *args in steps:
         at = output.index(args[0].encode(), at) + len(args[0])
     elif verb == 'send':
         os.write(master, args[0].encode())
+    elif verb == 'idle':
+        # what programs do between prompt and wait for input is not to be seen
+        time.sleep(args[0])
     elif verb == 'state':
         until(lambda: state() in args[0], args[0])
     elif verb == 'continue':

@@ -117,7 +117,8 @@ export const helper = (name: string): string => `/mnt/repo/test/lib/${name}`
 /** The program under test. PASTA chooses another one, for instance upstream's, to try the tests themselves. */
 export const pasta = process.env.PASTA ?? '/mnt/repo/bin/pasta'
 /** The program under test is upstream's: what only ours does is not asked of it. */
-export const isPeer = process.env.PASTA !== undefined && !process.env.PASTA.startsWith(repo)
+export const isPeer =
+  process.env.PASTA !== undefined && !existsSync(join(dirname(pasta), '../dist/engine.cjs'))
 /** Upstream forwards ports by default; ours has no such options yet. */
 export const quietPorts: ReadonlyArray<string> = isPeer
   ? ['-t', 'none', '-u', 'none', '-T', 'none', '-U', 'none']
@@ -277,8 +278,19 @@ export const ok = (r: Result): Result => {
   assert.equal(r.code, 0, describe(r))
   return r
 }
-export const describe = (r: Result): string =>
-  `${r.argv.map((a) => (a.length > 300 ? `${a.slice(0, 300)}…` : a)).join(' ')}\nstatus ${r.code ?? r.signal}${r.timedOut ? ' (deadline passed)' : ''}\nstdout: ${r.stdout.slice(-4000)}\nstderr: ${r.stderr.slice(-4000)}`
+/** Command, status and output, for a failure's message; long lines cut. */
+export const describe = (r: Result): string => {
+  const cut = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most)}…` : text)
+  const lines = (text: string): string =>
+    text
+      .slice(-20_000)
+      .split('\n')
+      .slice(-60)
+      .map((line) => cut(line, 300))
+      .join('\n')
+  const status = `status ${r.code ?? r.signal}${r.timedOut ? ' (deadline passed)' : ''}`
+  return `${r.argv.map((a) => cut(a, 300)).join(' ')}\n${status}\nstdout: ${lines(r.stdout)}\nstderr: ${lines(r.stderr)}`
+}
 
 export const withWorld = async <A>(use: (w: World) => Promise<A>, o: WorldOptions = {}): Promise<A> => {
   const w = await World.open(o)
