@@ -7,6 +7,7 @@
       'sources': [
         'native/launcher/agent.cc',
         'native/launcher/command.cc',
+        'native/launcher/guard.cc',
         'native/launcher/main.cc',
         'native/launcher/namespace.cc',
         'native/launcher/netlink.cc',

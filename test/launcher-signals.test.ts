@@ -89,6 +89,16 @@ describe('process 1 that blocks a signal', () => {
     process.kill(r.pid, 'SIGTERM')
     assert.equal((await r.ended).status, 8)
   })
+  test('gets SIGUSR1 as well', async () => {
+    const r = await started(
+      python(
+        'signal.pthread_sigmask(signal.SIG_BLOCK, [10]); time.sleep(0.3); signal.sigwait([10]); sys.exit(8)'
+      )
+    )
+    await sleep(50)
+    process.kill(r.pid, 'SIGUSR1')
+    assert.equal((await r.ended).status, 8)
+  })
   test('for a moment only, and would die by it, dies', async () => {
     const r = await started(
       python('time.sleep(0.05); signal.pthread_sigmask(signal.SIG_UNBLOCK, [15]); time.sleep(100)')
@@ -193,7 +203,14 @@ describe('on a terminal', () => {
   })
   test('a Python prompt survives ^C', () => {
     const r = onTerminal(
-      [['expect', '>>> '], ctrlC, ['expect', 'KeyboardInterrupt'], ['expect', '>>> '], ['send', 'exit(5)\n']],
+      [
+        ['expect', '>>> '],
+        idle,
+        ctrlC,
+        ['expect', 'KeyboardInterrupt'],
+        ['expect', '>>> '],
+        ['send', 'exit(5)\n']
+      ],
       ['/usr/bin/python3', '-q']
     )
     assert.equal(r.status, 5, r.output)

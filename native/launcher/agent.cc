@@ -9,8 +9,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What the engine gets to end in good order: it may have files to flush once it serves, nothing before */
-static constexpr int GRACE_MS = 1000, GRACE_START_MS = 200;
+/* What the engine gets to end in good order before it serves: it has nothing to flush. Otherwise GRACE_MS */
+static constexpr int GRACE_START_MS = 200;
 /* How often a namespace is looked up that nothing else reports on */
 static constexpr int WATCH_MS = 1000;
 
@@ -155,9 +155,10 @@ int Agent::stopEngine(int graceMs)
 	if (ctl_)
 		shutdown(ctl_.get(), SHUT_RDWR);
 	ctl_.reset();
-	const int64_t deadline = monotonicMs() + graceMs;
+	guard_.letGo();
+	const int64_t deadline = monotonicMs() + graceMs, last = deadline + GRACE_MS;
 	bool killed = false;
-	while (!engineStatus_) {
+	while (!engineStatus_ && monotonicMs() < last) {
 		if (engineIsChild_) {
 			int status;
 			const pid_t pid = waitpid(engine_, &status, WNOHANG);
@@ -183,10 +184,10 @@ int Agent::stopEngine(int graceMs)
 		pollfd p = { engineFd_.get(), POLLIN, 0 };
 		if (poll(&p, 1, static_cast<int>(killed ? GRACE_MS : left)) > 0 && !engineIsChild_)
 			break;
-		if (killed && !engineIsChild_)
-			break;
 	}
 	engineFd_.reset();
+	if (engineIsChild_)
+		guard_.reap();
 	return engineStatus_.value_or(0);
 }
 

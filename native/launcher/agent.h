@@ -7,6 +7,9 @@
 #include "command.h"
 #include "namespace.h"
 
+/* What the engine gets to end in good order: it may have files to flush. By force after that */
+constexpr int GRACE_MS = 1000;
+
 class Agent {
 public:
 	/** `ctl`: our end of the control socket; `engine`: our child; `signals`: signalfd for all blocked signals. */
@@ -33,6 +36,7 @@ private:
 	/* requests.cc: what the engine asks for */
 	void onControl();
 	void serve(Reader request);
+	Fault guardEngine();
 	Fault setup(Reader &r);
 	Fault spawn(Reader &r, std::string &body);
 	Fault join(Reader &r);
@@ -51,6 +55,7 @@ private:
 	bool engineIsChild_ = true;
 	/* from waitpid(), once it ended */
 	std::optional<int> engineStatus_;
+	Guard guard_;
 	Command command_;
 	Watch watch_;
 	int64_t watchAt_ = -1;

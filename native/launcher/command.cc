@@ -1,6 +1,5 @@
 #include "command.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -25,35 +24,6 @@ void Command::open()
 {
 	(void)writeAll(gate_.get(), std::string_view("", 1));
 	gate_.reset();
-}
-
-Fault Command::guard()
-{
-	int line[2];
-	const Fd target(pidfdOpen(pid_));
-	if (!target || pipe2(line, O_CLOEXEC) < 0)
-		return fault(errno, "Cannot guard the command");
-	const Fd end(line[0]);
-	lifeline_.reset(line[1]);
-	guard_ = fork();
-	if (guard_ < 0)
-		return fault(errno, "Cannot guard the command");
-	if (guard_ > 0)
-		return {};
-	// No signal of a terminal may end it, and nobody shall wait for its copies of standard streams
-	setsid();
-	sigset_t all;
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, nullptr);
-	for (int fd = 0; fd <= 2; fd++)
-		close(fd);
-	closeAllBut({ std::min(target.get(), end.get()), std::max(target.get(), end.get()) });
-	(void)!chdir("/");
-	char none;
-	while (read(end.get(), &none, 1) < 0 && errno == EINTR)
-		;
-	pidfdSignal(target.get(), SIGKILL);
-	_exit(0);
 }
 
 void Command::kill(int signal) const
@@ -111,21 +81,35 @@ bool Command::hasIt(bool fromKernel) const
 	return fromKernel && getpgid(pid_) == getpgrp();
 }
 
+/** These mean nothing to us, so that they shall end nothing by default; only who asks for them gets them. */
+static bool isOptional(int signal)
+{
+	return signal == SIGUSR1 || signal == SIGUSR2;
+}
+
 void Command::deliver(int signal, bool fromKernel)
 {
 	if (!running())
 		return;
 	const Takes how = takes(signal);
-	const bool optional = signal == SIGUSR1 || signal == SIGUSR2; // ours have no meaning: never end anything by default
-	if (how == Takes::IGNORES || (optional && how == Takes::BY_DEFAULT))
+	if (how == Takes::IGNORES)
 		return;
+	if (isOptional(signal)) {
+		if (how == Takes::BY_HANDLER)
+			kill(signal);
+		else if (how == Takes::BLOCKED && recheckAt_ < 0) { // for good, or around a fork() as shells do?
+			recheckSignal_ = signal;
+			recheckAt_ = monotonicMs() + RECHECK_MS;
+		}
+		return;
+	}
 	if (isInit_ && how == Takes::BY_DEFAULT) {
 		forced_ = signal;
 		return kill(SIGKILL);
 	}
 	if (!hasIt(fromKernel))
 		kill(signal);
-	if (isInit_ && !optional && how == Takes::BLOCKED) {
+	if (isInit_ && how == Takes::BLOCKED) {
 		recheckSignal_ = signal;
 		recheckAt_ = monotonicMs() + RECHECK_MS;
 	}
@@ -136,7 +120,15 @@ void Command::recheck(int64_t now)
 	if (recheckAt_ < 0 || now < recheckAt_)
 		return;
 	recheckAt_ = -1;
-	if (!running() || takes(recheckSignal_) != Takes::BY_DEFAULT)
+	if (!running())
+		return;
+	const Takes how = takes(recheckSignal_);
+	if (isOptional(recheckSignal_)) {
+		if (how == Takes::BY_HANDLER || how == Takes::BLOCKED)
+			kill(recheckSignal_);
+		return;
+	}
+	if (how != Takes::BY_DEFAULT)
 		return;
 	forced_ = recheckSignal_;
 	kill(SIGKILL);
@@ -183,9 +175,5 @@ void Command::destroy()
 		kill(SIGKILL);
 		ended(reapOne(pid_));
 	}
-	if (guard_ > 0) {
-		lifeline_.reset();
-		reapOne(guard_);
-		guard_ = 0;
-	}
+	guard_.reap();
 }

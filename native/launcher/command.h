@@ -2,7 +2,7 @@
 #ifndef PASST_LAUNCHER_COMMAND_H
 #define PASST_LAUNCHER_COMMAND_H
 
-#include "util.h"
+#include "guard.h"
 
 class Command {
 public:
@@ -17,9 +17,9 @@ public:
 	void open();
 	/**
 	 * Kill it when we die, even where the kernel forgets to: PR_SET_PDEATHSIG is lost when a process changes its user
-	 * (su, setpriv). Costs a small process, which ends with us.
+	 * (su, setpriv).
 	 */
-	Fault guard();
+	Fault guard() { return guard_.start(pid_, 0); }
 
 	/** A signal came to us: hand it on, so that the command does with it what it would do without us. */
 	void deliver(int signal, bool fromKernel);
@@ -47,8 +47,8 @@ private:
 
 	pid_t pid_ = 0;
 	bool isInit_ = false, ended_ = false;
-	Fd gate_, status_, lifeline_;
-	pid_t guard_ = 0;
+	Fd gate_, status_;
+	Guard guard_;
 	int waitStatus_ = 0;
 	/* signal that we replaced by SIGKILL, 0 = none */
 	int forced_ = 0;

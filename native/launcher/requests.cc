@@ -68,6 +68,15 @@ Fault Agent::setup(Reader &r)
 	return {};
 }
 
+/**
+ * Started by root, the engine changes its user, and we, once in another user namespace, have no right over it any more: a
+ * process that stays behind ends it for us.
+ */
+Fault Agent::guardEngine()
+{
+	return geteuid() == 0 ? guard_.start(engine_, GRACE_MS) : Fault{};
+}
+
 Fault Agent::spawn(Reader &r, std::string &body)
 {
 	const uint32_t flags = r.u32(), argvIndex = r.u32();
@@ -78,6 +87,8 @@ Fault Agent::spawn(Reader &r, std::string &body)
 		return OUT_OF_ORDER;
 	enterTried_ = true;
 	foreground_ = true;
+	if (Fault f = guardEngine())
+		return f;
 	std::string warnings;
 	if (Fault f = spawnCommand(launch_, order, command_, warnings))
 		return f;
@@ -99,6 +110,8 @@ Fault Agent::join(Reader &r)
 	if (!setUp_ || enterTried_)
 		return OUT_OF_ORDER;
 	enterTried_ = true;
+	if (Fault f = guardEngine())
+		return f;
 	if (Fault f = joinNamespaces(order, watch_))
 		return f;
 	inNamespace_ = true;
