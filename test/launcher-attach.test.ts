@@ -71,12 +71,14 @@ for (const who of everyone)
   describe(`process, as ${who}`, () => {
     test('joined; its end is ours, status 0', async () => {
       const pid = await target(who)
-      const r = await attached([join_({ pid })], { who })
+      const r = await attached([join_({ pid, netns: `/proc/${pid}/ns/net` })], { who })
       assert.equal(netnsOf(r.pid), netnsOf(pid))
       assert.notEqual(netnsOf((await r.engine()).pid), netnsOf(pid))
+      const killed = Date.now()
       process.kill(pid, 'SIGKILL')
       const e = await r.ended
       assert.deepEqual([e.status, e.stderr], [0, ''])
+      assert.ok(Date.now() - killed < 500) // by its pidfd, not by looking once a second
     })
     test('--no-netns-quit stays', async () => {
       const pid = await target(who)

@@ -116,7 +116,7 @@ Fault joinNamespaces(const JoinOrder &order, Watch &watch)
 	}
 	// Before joining: afterwards the directory may be out of our reach
 	if (!order.noQuit) {
-		if (order.pid > 0 && order.netns.empty())
+		if (order.pid > 0)
 			watch = std::move(ofProcess);
 		else if (Fault f = watch.path(netPath))
 			return f;

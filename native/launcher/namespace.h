@@ -5,7 +5,7 @@
 #include "util.h"
 
 struct JoinOrder {
-	/* 0 = none; otherwise it fills in what is empty below */
+	/* 0 = none; otherwise it fills in what is empty below, and its end is the namespace's end */
 	uint32_t pid;
 	bool noQuit;
 	std::string userns, netns;
