@@ -11,7 +11,7 @@ import { BIND_OUTBOUND, EF, GSO_NONE, GSO_UDP_L4, IS_V6, SEND_REPORT_ACK, VNET_L
 import type { Flow, FlowAddresses } from './flow.js'
 import { buildIcmpError } from './icmp-error.js'
 import { type Counters, count } from './log.js'
-import { nextEffect, type Rings, txRoom } from './rings.js'
+import { nextEffect, putAddr, type Rings, txRoom } from './rings.js'
 
 /** What the interpreter needs besides the rings. */
 export interface Out {
@@ -53,11 +53,11 @@ const open = (o: Out, kind: number, f: FlowAddresses & { readonly index: number 
   if (at < 0) return
   const fx = o.rings.fx
   const src = (f.v6 ? o.outbound6 : o.outbound4) ?? UNSPECIFIED
-  fx.set(f.hostAddr, at + 2)
+  putAddr(o.rings, at + 2, f.hostAddr)
   fx[at + 6] = f.hostPort
   fx[at + 7] = o.scope6
   fx[at + 8] = word8
-  fx.set(src, at + 9)
+  putAddr(o.rings, at + 9, src)
   fx[at + 13] = BIND_OUTBOUND
 }
 

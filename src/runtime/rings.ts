@@ -1,3 +1,4 @@
+import type { InAny } from '../codecs/inany.js'
 import type { SockInfo } from '../effects/sock-event.js'
 import { ABI_WORDS, type Native } from './abi.js'
 
@@ -46,10 +47,21 @@ export const openRings = (native: Native, handles: number): Rings => {
 export const nextEffect = (r: Rings, kind: number, handle: number): number => {
   if (r.effects >= MAX_EFFECTS) return -1
   const at = r.effects++ * ABI_WORDS
-  r.fx.fill(0, at, at + ABI_WORDS)
-  r.fx[at] = kind
-  r.fx[at + 1] = handle
+  const fx = r.fx
+  fx[at] = kind
+  fx[at + 1] = handle
+  // a loop of stores: TypedArray.fill() costs more to call than 14 words to clear
+  for (let i = at + 2; i < at + ABI_WORDS; i++) fx[i] = 0
   return at
+}
+
+/** An address at word `at` of the effect ring. */
+export const putAddr = (r: Rings, at: number, a: InAny): void => {
+  const fx = r.fx
+  fx[at] = a[0]
+  fx[at + 1] = a[1]
+  fx[at + 2] = a[2]
+  fx[at + 3] = a[3]
 }
 
 /** Room for `octets` in the JS part of the slab, or -1. */
