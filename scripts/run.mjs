@@ -41,7 +41,9 @@ const install = () => {
   const lock = at('node_modules', '.package-lock.json')
   if (newest(at('package-lock.json')) <= newest(lock)) return
   // Build output goes to stderr: stdout belongs to the program that is started in the end.
-  must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: ['ignore', 2, 2] })
+  must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
+    stdio: ['ignore', 2, 2]
+  })
 }
 
 const native = () => {
@@ -52,18 +54,31 @@ const native = () => {
   const headers = existsSync(join(nodedir, 'include/node/node.h')) ? [`--nodedir=${nodedir}`] : []
   for (const tool of ['g++', 'make', 'python3'])
     if (spawnSync(tool, ['--version'], { stdio: 'ignore' }).error) {
-      console.error(`${tool} is needed to build the native part; install it (Debian: apt-get install g++ make python3)`)
+      console.error(
+        `${tool} is needed to build the native part; install it (Debian: apt-get install g++ make python3)`
+      )
       process.exit(1)
     }
-  must(process.execPath, [at('node_modules/node-gyp/bin/node-gyp.js'), 'rebuild', '--loglevel=error', ...headers], {
-    stdio: ['ignore', 2, 2]
-  })
+  must(
+    process.execPath,
+    [at('node_modules/node-gyp/bin/node-gyp.js'), 'rebuild', '--loglevel=error', ...headers],
+    {
+      stdio: ['ignore', 2, 2]
+    }
+  )
 }
 
 const bundle = () => {
   const made = at('dist/engine.cjs')
   if (newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json')) > oldest(made)) {
-    const argv = ['src/bin/engine.ts', '--bundle', '--minify', '--platform=node', '--format=cjs', '--target=node20']
+    const argv = [
+      'src/bin/engine.ts',
+      '--bundle',
+      '--minify',
+      '--platform=node',
+      '--format=cjs',
+      '--target=node20'
+    ]
     must(at('node_modules/.bin/esbuild'), [...argv, '--log-level=warning', `--outfile=${made}.tmp`], {
       stdio: ['ignore', 2, 2]
     })
@@ -106,7 +121,9 @@ const tasks = {
   build,
   start: () => {
     build()
-    process.exit(run(at('bin/pasta'), ['--config-net', ...args], { cwd: process.env.INIT_CWD ?? process.cwd() }))
+    process.exit(
+      run(at('bin/pasta'), ['--config-net', ...args], { cwd: process.env.INIT_CWD ?? process.cwd() })
+    )
   },
   lint: () => {
     install()
