@@ -303,9 +303,11 @@ export class Guest {
     }
     this.arm()
   }
+  /** The first segment again: what was sent of it, and no more. */
   private resend(): void {
-    const n = Math.min(distance(max(this.una, add(this.iss, 1 + this.written)), this.una), this.s.tso)
-    const fin = this.closed && add(this.una, n) === this.finSeq
+    const finSent = lt(this.finSeq, this.top)
+    const n = Math.min(distance(finSent ? this.finSeq : this.top, this.una), this.s.tso)
+    const fin = finSent && add(this.una, n) === this.finSeq
     this.send(this.una, n, ACK | (fin ? FIN : 0))
   }
   private arm(): void {

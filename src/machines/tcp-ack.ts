@@ -31,9 +31,11 @@ export const ackNumber = (t: Tcb): SeqNum =>
 const peerEdge = (t: Tcb): SeqNum => add(t.rcvConfirmed, Math.min(2 * t.peerWnd, WINDOW_MAX))
 export const peerLimited = (t: Tcb): boolean => t.knowsPeerWnd && lt(peerEdge(t), t.bufEdge)
 
-/** Octets less than which are not worth a window (RFC 9293 §3.8.6.2.2); any, if nothing is queued (row 74). */
-const worthwhile = (t: Tcb): number =>
-  t.rcvConfirmed === t.rcvNxt ? 1 : Math.max(1, Math.min(t.mss, t.sndBuf >> 1))
+/**
+ * Octets less than which are not worth a window (RFC 9293 §3.8.6.2.2). A quarter of the buffer, not the RFC's half: the
+ * kernel calls a socket writable at a third, and who waits for that must find enough then.
+ */
+export const worthwhile = (t: Tcb): number => Math.max(1, Math.min(t.mss, t.sndBuf >> 2))
 
 /**
  * Right edge that the socket allows, at least the one we gave: never pulled back (RFC 9293 §3.8.6.2.1). That is no loss:
@@ -42,7 +44,9 @@ const worthwhile = (t: Tcb): number =>
 export const targetEdge = (t: Tcb): SeqNum => {
   const edge = peerLimited(t) ? peerEdge(t) : t.bufEdge
   const room = distance(edge, t.rcvNxt)
-  return room < worthwhile(t) ? t.rcvEdge : max(t.rcvEdge, add(t.rcvNxt, Math.min(room, WINDOW_MAX)))
+  // Less will do if nothing is queued that could make it more (row 74).
+  const least = t.rcvConfirmed === t.rcvNxt ? 1 : worthwhile(t)
+  return room < least ? t.rcvEdge : max(t.rcvEdge, add(t.rcvNxt, Math.min(room, WINDOW_MAX)))
 }
 
 /**

@@ -7,11 +7,11 @@ import {
   acksTaken,
   duplicates,
   edgeOf,
-  peerLimited,
   segment,
   targetEdge,
   unconfirmed,
-  windowField
+  windowField,
+  worthwhile
 } from './tcp-ack.js'
 import { type Draft, PEEK_MAX, type Tcb } from './tcp-tcb.js'
 
@@ -87,23 +87,22 @@ export const armRto = (d: Draft, now: number, out: Effect[]): void => {
   }
 }
 
-const closedWindow = (t: Tcb): boolean =>
-  t.rcvFin === 0 &&
-  t.finAt === null &&
-  distance(t.rcvEdge, t.rcvNxt) < Math.min(t.mss, Math.max(1, t.sndBuf >> 2))
+/** The guest may send less than is worth a segment, and would send more. */
+const shutWindow = (t: Tcb): boolean =>
+  t.rcvFin === 0 && t.finAt === null && distance(t.rcvEdge, t.rcvNxt) < worthwhile(t)
 
-/** How we will learn that the socket takes more, or that the peer acknowledged more. */
+/** How we will learn that the socket takes more, or that the peer acknowledged more. A shut window always has a waker. */
 const watchSock = (d: Draft, now: number, out: Effect[]): void => {
-  const shut = closedWindow(d)
-  const full = distance(d.bufEdge, d.rcvNxt) < Math.min(2 * d.mss, d.sndBuf >> 2)
-  // Kernel full: it says when not. What native keeps, it reports by itself (rows 72 to 76).
-  if (shut && full && !d.awaiting && !d.awaitedInVain && !d.sending && d.rcvTaken === d.rcvNxt) {
+  // What native keeps or was just given it reports by itself, as it gets rid of it (rows 72 to 76).
+  const shut = shutWindow(d) && !d.sending && d.rcvTaken === d.rcvNxt
+  const full = distance(d.bufEdge, d.rcvNxt) < worthwhile(d)
+  if (shut && full && !d.awaiting && !d.awaitedInVain) {
     d.awaiting = true
     out.push({ type: 'AwaitWritable' })
   }
   // Nothing announces that the peer opens its window; nor is the report of its ACKs sure to come: ask, ever more seldom.
   const unsure = unconfirmed(d) > 0 && !acksTaken(d)
-  const lookAgain = (shut && (peerLimited(d) || d.awaitedInVain)) || unsure
+  const lookAgain = (shut && !d.awaiting) || unsure
   if (!lookAgain) {
     d.pollAt = 0
     d.polls = 0

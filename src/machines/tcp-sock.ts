@@ -1,7 +1,7 @@
 import { add, distance, le, lt, max } from '../codecs/seq.js'
 import type { Effect } from '../effects/effect.js'
 import type { SockInfo } from '../effects/sock-event.js'
-import { acked, peerLimited, synAck } from './tcp-ack.js'
+import { acked, peerLimited, synAck, worthwhile } from './tcp-ack.js'
 import { time } from './tcp-output.js'
 import { ACK_DELAY, type Draft, type EventOf, RTO_INITIAL, TAP_RETRY, type Tcb } from './tcp-tcb.js'
 import { armSynRto } from './tcp-timers.js'
@@ -90,7 +90,7 @@ export const ready = (d: Draft, e: EventOf<'SOCK_READY'>): void => {
   if (e.info !== null) takeInfo(d, e.info)
   if (e.writable && d.awaiting) {
     d.awaiting = false
-    d.awaitedInVain = distance(d.bufEdge, d.rcvNxt) < Math.min(2 * d.mss, d.sndBuf >> 2)
+    d.awaitedInVain = distance(d.bufEdge, d.rcvNxt) < worthwhile(d)
   }
 }
 
