@@ -112,7 +112,10 @@ export type ServiceEffect =
   /** A message that got no answer, and why: 'arp: ours', 'dhcp: other server', … */
   | { readonly type: 'Count'; readonly what: string }
 
-type Inert<K extends Effect['type']> = (_: unknown, params: Omit<Extract<Effect, { type: K }>, 'type'>) => void
+type Inert<K extends Effect['type']> = (
+  _: unknown,
+  params: Omit<Extract<Effect, { type: K }>, 'type'>
+) => void
 const inert = (): void => {}
 
 /** For `setup({ actions })`: every effect is an action that does nothing; the runtime interprets it. */

@@ -52,14 +52,26 @@ export type SockEvent =
       readonly errno: number
       readonly now: Instant
     }
-  | { readonly type: 'SOCK_READY'; readonly readable: boolean; readonly writable: boolean; readonly rdhup: boolean; readonly info: SockInfo | null; readonly now: Instant }
+  | {
+      readonly type: 'SOCK_READY'
+      readonly readable: boolean
+      readonly writable: boolean
+      readonly rdhup: boolean
+      readonly info: SockInfo | null
+      readonly now: Instant
+    }
   | { readonly type: 'SOCK_INFO'; readonly info: SockInfo; readonly now: Instant }
   /** The peer's kernel acknowledged everything up to and including this octet, counted from 0 mod 2^32 (ee_data). */
   | { readonly type: 'SOCK_ACKED'; readonly octet: number; readonly now: Instant }
   /** A system call or the connection failed; the socket is of no further use (close it). */
   | { readonly type: 'SOCK_FAILED'; readonly errno: number; readonly now: Instant }
   /** UDP: `segment` octets per datagram, 0 = just one. Ping: the ICMP message. */
-  | { readonly type: 'SOCK_DATAGRAM'; readonly payload: Payload; readonly segment: number; readonly now: Instant }
+  | {
+      readonly type: 'SOCK_DATAGRAM'
+      readonly payload: Payload
+      readonly segment: number
+      readonly now: Instant
+    }
   /** From the error queue of a UDP or ping socket (struct sock_extended_err, ip(7)). */
   | {
       readonly type: 'SOCK_ICMP_ERROR'
