@@ -35,7 +35,7 @@ export const until = async <A>(
 }
 
 /** pid -> parent pid, of all processes visible here. */
-const parents = (): Map<number, number> => {
+export const parents = (): Map<number, number> => {
   const map = new Map<number, number>()
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue

@@ -9,7 +9,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { alive, childrenOf, cmdlineOf, Proc, type Result, statusField, treeOf, until } from './proc.js'
+import { alive, childrenOf, cmdlineOf, Proc, parents, type Result, statusField, until } from './proc.js'
 
 export const repo = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 
@@ -247,17 +247,20 @@ export class World {
    */
   pidsInside(): number[] {
     const own = new Set([this.pids.host, this.pids.world, this.pids.far])
-    const depth = statusField(this.pids.host, 'NSpid')!.split(/\s+/).length
     const space = readlinkSync(`/proc/${this.pids.host}/ns/pid`)
-    const inside = (pid: number): boolean => {
-      const ids = statusField(pid, 'NSpid')?.split(/\s+/) ?? []
-      if (ids.length < depth) return false
+    const direct = (pid: number): boolean => {
       try {
-        if (ids.length === depth) return readlinkSync(`/proc/${pid}/ns/pid`) === space
-        return treeOf(this.pids.host).includes(pid)
+        return readlinkSync(`/proc/${pid}/ns/pid`) === space
       } catch {
         return false
       }
+    }
+    // A process of a namespace below has its parent in ours, if not in that namespace.
+    const up = parents()
+    const inside = (pid: number): boolean => {
+      for (let p: number | undefined = pid; p !== undefined && p > 1; p = up.get(p))
+        if (direct(p)) return true
+      return false
     }
     return readdirSync('/proc')
       .filter((name) => /^\d+$/.test(name))
