@@ -1,6 +1,7 @@
 // Starting, joining, ending: statuses, signals, background, and nothing left behind.
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
@@ -118,11 +119,12 @@ describe('signals', () => {
   for (const signal of ['SIGTERM', 'SIGQUIT', 'SIGINT', 'SIGHUP'] as const)
     test(`${signal} to pasta ends everything`, oursOnly, async () => {
       const before = await traces()
-      const proc = bed.w.startPasta(['--config-net'], ['sh', '-c', 'echo up; sleep 1000; echo woken'])
-      await proc.sees(/up/)
+      const proc = bed.w.startPasta(['--config-net'], ['sleep', '1000'])
+      // The command gets the signal, so wait until it is there.
+      await until('the command', () => bed.w.pidsInside().some((pid) => cmdlineOf(pid) === 'sleep 1000'))
       kill(await proc.pid(), signal)
       const r = await proc.wait()
-      assert.equal(r.timedOut, false, show(r))
+      assert.equal(r.code, 128 + constants.signals[signal], show(r))
       await nothingLeft(before)
     })
   test('SIGPIPE and SIGUSR1 do nothing', async () => {
