@@ -415,6 +415,27 @@ describe('established, to the guest', () => {
     assert.equal(again.seq, ISS + 1)
     assert.equal(again.octets, Math.min(100 << 7, f.tcb.cwnd))
   })
+  test('a window that opens ends the probing: its deadline and its licence for one octet', () => {
+    const f = established()
+    f.tap(1, 1, { wnd: 0 })
+    f.readable()
+    const probeAt = f.tcb.rtoAt
+    assert.ok(probeAt > 0)
+    f.tap(1, 1, { wnd: 500 })
+    f.now += 1
+    f.peeked(100)
+    assert.ok(f.tcb.rtoAt > probeAt, 'the data gets a time-out of its own')
+    assert.equal(f.tcb.probe, false)
+  })
+  test('an ACK that was to ride on data goes by itself if there is none', () => {
+    const f = established()
+    f.tap(1, 1, { len: 100 })
+    const info = { ...INFO }
+    const sent = { type: 'SOCK_SENT' as const, taken: 100, pending: 0, dropped: 0, errno: 0, info }
+    const ready = { type: 'SOCK_READY' as const, readable: true, writable: false, rdhup: false, info: null }
+    assert.deepEqual(types(f.turn(sent, ready)), ['PeekToTap'])
+    assert.deepEqual(segs(f.peeked(0)), [{ seq: 1, ack: 101, flags: ACK }])
+  })
   test('row 18: the tap is full: on from where it stopped, a little later', () => {
     const f = established()
     f.readable()
