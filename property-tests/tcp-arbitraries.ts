@@ -17,7 +17,11 @@ export type TcpState = State<TcpContext>
 export const holds = (a: fc.Arbitrary<Scenario>, body: (s: Scenario) => void, numRuns: number): void => {
   const { FC_SEED: seed, FC_PATH: path } = process.env
   const replay = seed === undefined ? {} : { seed: Number(seed), path: path ?? '' }
-  const r = fc.check(fc.property(a, body), { numRuns, interruptAfterTimeLimit: Number(process.env.FC_MS ?? 8000), ...replay })
+  const r = fc.check(fc.property(a, body), {
+    numRuns,
+    interruptAfterTimeLimit: Number(process.env.FC_MS ?? 8000),
+    ...replay
+  })
   if (!r.failed || r.counterexample === null) return
   const why = r.errorInstance instanceof Error ? r.errorInstance.message : String(r.errorInstance)
   const [s] = r.counterexample
