@@ -13,7 +13,8 @@ enum : uint32_t { ABI_WORDS = 16, VNET_LEN = 10 };
 enum Effect : uint32_t {
 	/* off len: a frame behind its virtio-net header (10 octets, off points to it, len counts it) */
 	EF_TAP_WRITE = 1,
-	/* 2-5 dst addr, 6 dst port, 7 scope id, 8 mss (0: leave), 9-12 src addr (0: any), 13 flags (BIND_OUTBOUND) */
+	/* 2-5 dst addr, 6 dst port, 7 scope id, 8 mss (0: leave), 9-12 src addr (0: any), 13 flags (BIND_OUTBOUND,
+	 * IN_NAMESPACE) */
 	EF_TCP_CONNECT = 2,
 	/* off len flags(SEND_REPORT_ACK) */
 	EF_SEND = 3,
@@ -30,7 +31,9 @@ enum Effect : uint32_t {
 	EF_AWAIT_WRITABLE = 10,
 	EF_KEEPALIVE = 11,
 	EF_INFO = 12,
-	/* as EF_TCP_CONNECT, but word 8 = source port, 0 = any */
+	/* as EF_TCP_CONNECT, but word 8 = source port, 0 = any; 14 = 1 + id of the UDP listener whose flow this is (0: none):
+	 * its device and FREEBIND are taken over, and datagrams of strangers that slipped in between bind() and connect()
+	 * come as its EV_LISTEN_DATAGRAM */
 	EF_UDP_OPEN = 13,
 	/* off len ttl(0: leave) segment(0: one datagram) */
 	EF_UDP_SEND = 14,
@@ -38,6 +41,25 @@ enum Effect : uint32_t {
 	EF_PING_OPEN = 15,
 	/* off len ttl(0: leave) */
 	EF_PING_SEND = 16,
+	/* 2 slot (of EV_ACCEPTED): the connection becomes the handle's; EV_CONNECTED follows as after EF_TCP_CONNECT */
+	EF_ADOPT = 17,
+	/* word 1 unused, 2 slot: reset. So are all slots that the effects of the turn behind EV_ACCEPTED do not name */
+	EF_REJECT = 18,
+	/* word 1 = listener: closed */
+	EF_UNLISTEN = 19,
+	/* as EF_TCP_CONNECT, but word 8 = slot: side 0. A socket made here or, with IN_NAMESPACE, there connects: side 1 */
+	EF_SPLICE = 20,
+	/* 2 side: shutdown(SHUT_WR) there, once all that was read from the other side is written */
+	EF_SPLICE_SHUT = 21,
+	/* Close both sides; EF_CLOSE does the same */
+	EF_SPLICE_CLOSE = 22,
+	/* Reset both sides; EF_RESET does the same */
+	EF_SPLICE_RESET = 23,
+	/* EV_SPLICE_MOVED is the answer */
+	EF_SPLICE_QUERY = 24,
+	/* 2 the other UDP handle: from here on what one of them receives the other one sends, without EV_DATAGRAM, until
+	 * either is closed */
+	EF_UDP_JOIN = 25,
 };
 
 enum Event : uint32_t {
@@ -69,13 +91,55 @@ enum Event : uint32_t {
 	EV_INFO = 12,
 	/* 2 off 3 len: a message from the launcher; len 0: it is gone */
 	EV_CTL = 13,
+	/* word 1 = listener, 2 slot, 3 peer port | local port << 16, 4-7 peer addr, 8-11 local addr, 12 peer's scope id.
+	 * Answer in this turn: EF_ADOPT, EF_REJECT, EF_SPLICE */
+	EV_ACCEPTED = 14,
+	/* word 1 = listener, 13 errno: descriptors or memory ran out and all accepting pauses for ACCEPT_PAUSE ms (EMFILE,
+	 * ENFILE, ENOBUFS, ENOMEM), or the listener is of no further use (any other) */
+	EV_LISTEN_TROUBLE = 15,
+	/* word 1 = listener, 2 off 3 len 4 segment (as EV_DATAGRAM), 5 peer port, 6-9 peer addr, 10-13 the destination it was
+	 * sent to (multicast and broadcast as well; 0: unknown), 14 interface index it came in by (0: unknown; a link-local
+	 * peer's scope), 15 IPv4: our address on that interface */
+	EV_LISTEN_DATAGRAM = 16,
+	/* word 1 = listener, 2 off 3 len (quoted payload) 4 ee_errno 5 ee_type | ee_code << 8, 6 ee_info, 7 dst port,
+	 * 8-11 offender, 12-15 destination of the quoted datagram */
+	EV_LISTEN_ICMP_ERROR = 17,
+	/* side 1 is connected */
+	EV_SPLICE_CONNECTED = 18,
+	/* 2 side: its stream has ended, and all of it is written to the other side. moved */
+	EV_SPLICE_EOF = 19,
+	/* 2 side, 13 errno: broken; what it sent before is written as far as the other side took it. moved. No more comes */
+	EV_SPLICE_FAILED = 20,
+	/* moved */
+	EV_SPLICE_MOVED = 21,
+	/* word 1 = the joined handle that received, 2 datagrams, 3 lost since the last report; at most one a second for each */
+	EV_UDP_MOVED = 22,
 };
+
+/* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
+
+/* A flow's handle is its index. Where a flow has a second socket of its own (UDP between host and namespace), that one's
+ * handle is index + SIDE_1: the table of handles is then opened with 2 * SIDE_1. A spliced pair has one handle only. */
+enum : uint32_t { SIDE_1 = 0x20000 };
+
+/* Native.listen(): records of LISTEN_WORDS words. 0 listener id, 1 protocol (6, 17), 2-5 addr, 6 port, 7 flags,
+ * 8 interface: index into the names + 1, 0 = none */
+enum : uint32_t { LISTEN_WORDS = 9, LISTEN_V6ONLY = 1, LISTEN_FREEBIND = 2, ACCEPT_PAUSE = 100 };
+
+/* Pools of sockets made inside the namespace, as Native.addNsSockets() counts them */
+enum : uint32_t { NS_TCP4 = 0, NS_TCP6 = 1, NS_UDP4 = 2, NS_UDP6 = 3 };
+
+/* Words between native and the launcher, little-endian (native/launcher/protocol.h). Native asks: RQ_SOCKETS, family,
+ * type, count. The launcher sends: CTL_SOCKETS, family, type, count, with so many descriptors; 0 = it could make none */
+enum : uint32_t { RQ_SOCKETS = 8, CTL_SOCKETS = 0x534b, CTL_PASSED_MAX = 64 };
+
 
 /* info: 4 snd_wnd, 5 peer window scale, 6 snd_mss, 7 rtt µs, 8 min_rtt µs, 9 bytes_acked (low 32 bits), 10 sndbuf free,
  * 11 sndbuf */
 
 enum : uint32_t {
-	BIND_OUTBOUND = 1,
+	/* flags of opening effects */
+	BIND_OUTBOUND = 1, IN_NAMESPACE = 2,
 	SEND_REPORT_ACK = 1,
 	IS_V6 = 1,
 	PEEK_EOF = 1, PEEK_DRAINED = 2, PEEK_TAP_FULL = 4,

@@ -19,7 +19,16 @@ export const EF = {
   UDP_OPEN: 13,
   UDP_SEND: 14,
   PING_OPEN: 15,
-  PING_SEND: 16
+  PING_SEND: 16,
+  ADOPT: 17,
+  REJECT: 18,
+  UNLISTEN: 19,
+  SPLICE: 20,
+  SPLICE_SHUT: 21,
+  SPLICE_CLOSE: 22,
+  SPLICE_RESET: 23,
+  SPLICE_QUERY: 24,
+  UDP_JOIN: 25
 } as const
 
 export const EV = {
@@ -35,10 +44,21 @@ export const EV = {
   DATAGRAM: 10,
   ICMP_ERROR: 11,
   INFO: 12,
-  CTL: 13
+  CTL: 13,
+  ACCEPTED: 14,
+  LISTEN_TROUBLE: 15,
+  LISTEN_DATAGRAM: 16,
+  LISTEN_ICMP_ERROR: 17,
+  SPLICE_CONNECTED: 18,
+  SPLICE_EOF: 19,
+  SPLICE_FAILED: 20,
+  SPLICE_MOVED: 21,
+  UDP_MOVED: 22
 } as const
 
 export const BIND_OUTBOUND = 1
+/** Opening effects: the socket comes from the pool of those made inside the namespace. */
+export const IN_NAMESPACE = 2
 export const SEND_REPORT_ACK = 1
 export const IS_V6 = 1
 export const PEEK_EOF = 1
@@ -48,6 +68,23 @@ export const READY_IN = 1
 export const READY_OUT = 2
 export const READY_RDHUP = 4
 export const READY_INFO = 8
+
+/**
+ * Handle of a flow's second socket = index + SIDE_1 (UDP between host and namespace; open the table with 2 * SIDE_1
+ * handles). A spliced pair has its index only.
+ */
+export const SIDE_1 = 0x20000
+
+/** Records of Native.listen(). */
+export const LISTEN_WORDS = 9
+export const LISTEN_V6ONLY = 1
+export const LISTEN_FREEBIND = 2
+
+/** Pools of Native.addNsSockets(). */
+export const NS_TCP4 = 0
+export const NS_TCP6 = 1
+export const NS_UDP4 = 2
+export const NS_UDP6 = 3
 
 /** struct virtio_net_hdr: flags and gso types (virtio 1.2 §5.1.6) */
 export const VNET_NEEDS_CSUM = 1
@@ -67,7 +104,13 @@ export interface Native {
    * Allocate rings and slab. `slab`: [0, txSize) belongs to JS (headers and frames that effects name), the rest to native
    * (what it read). `clock`: Float64Array(1), ms on CLOCK_MONOTONIC, written at each return from turn().
    */
-  open(o: { readonly txSize: number; readonly rxSize: number; readonly handles: number; readonly effects: number; readonly events: number }): {
+  open(o: {
+    readonly txSize: number
+    readonly rxSize: number
+    readonly handles: number
+    readonly effects: number
+    readonly events: number
+  }): {
     readonly slab: ArrayBuffer
     readonly effects: ArrayBuffer
     readonly events: ArrayBuffer
@@ -89,8 +132,24 @@ export interface Native {
   /** Send a message to the launcher on descriptor `fd` and wait for one answer. `fd`: passed descriptor or -1. */
   ctlCall(fd: number, message: Uint8Array): { readonly data: Uint8Array; readonly fd: number }
   ctlSend(fd: number, message: Uint8Array): void
-  /** Watch the launcher's descriptor: EV_CTL. */
+  /**
+   * Watch the launcher's descriptor: EV_CTL. Sockets from the namespace (abi.h, CTL_SOCKETS) go to their pools without
+   * one, and are asked for as pools run low.
+   */
   setCtl(fd: number): void
+  /**
+   * Open listeners: `batch` holds records of LISTEN_WORDS words (0 listener id, 1 protocol: 6 or 17, 2-5 address, 6 port,
+   * 7 LISTEN_* flags, 8 interface: index into `ifnames` + 1, 0 = none). `::` without LISTEN_V6ONLY hears IPv4 too, and is
+   * 0.0.0.0 where there is no IPv6. Ids are small integers of the caller's choice; one in use is EEXIST.
+   * Returns an errno for each record, 0 = listening. Between turns at any time.
+   */
+  listen(batch: Int32Array, ifnames: ReadonlyArray<string>): Int32Array
+  /** Listen on a bound socket (TCP: listening already) that was made elsewhere. `fd` is the addon's from here on. */
+  adoptListener(id: number, fd: number, proto: number): void
+  /** As EF.UNLISTEN. False: there was none. */
+  closeListener(id: number): boolean
+  /** Sockets made inside the namespace, for IN_NAMESPACE. `kind`: NS_*. They are the addon's from here on. */
+  addNsSockets(kind: number, fds: Int32Array): void
   /** ms on CLOCK_MONOTONIC */
   now(): number
   /** Standard streams to /dev/null, new working directory /. */
