@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { exeOf, rss, until } from '../test/lib/proc.js'
+import { exeOf, rss, sleep, until } from '../test/lib/proc.js'
 import { describe, net, ok, type World } from '../test/lib/world.js'
 
 /** One of the two programs compared. */
@@ -186,26 +186,30 @@ const memory: Row = {
     { name: 'after the run', unit: 'MB', better: 'lower', goal: { of: 'ours', bound: 100 } }
   ],
   sample: async (w, c, quick) => {
-    const port = freshPort()
-    const server = w.start(['iperf3', '-s', '-p', `${port}`, '-B', net.world4, '--forceflush'], {
-      in: 'world',
-      timeout: 120_000
-    })
-    const go = join(w.dir, `go-${port}`)
+    // One server for each load, which it ends with: none is busy with the one before.
+    const ports = [freshPort(), freshPort(), freshPort()]
+    const servers = ports.map((port) =>
+      w.start(['iperf3', '-s', '-1', '-p', `${port}`, '-B', net.world4, '--forceflush'], {
+        in: 'world',
+        timeout: 180_000
+      })
+    )
+    const go = join(w.dir, `go-${ports[0]}`)
     try {
-      await server.sees(/listening/)
+      for (const server of servers) await server.sees(/listening/)
       const before = new Set(w.pidsInside())
       const seconds = quick ? 1 : 4
-      const iperf3 = `iperf3 -c ${net.world4} -p ${port} -t ${seconds} --connect-timeout 5000`
+      const iperf3 = (n: number) =>
+        `iperf3 -c ${net.world4} -p ${ports[n]} -t ${seconds} --connect-timeout 5000`
       const load = [
-        `${iperf3} -C cubic -P 4`,
-        `${iperf3} -C cubic -P 4 -R`,
-        `${iperf3} -u -b 0 -l 1372`,
+        `${iperf3(0)} -C cubic -P 4`,
+        `${iperf3(1)} -C cubic -P 4 -R`,
+        `${iperf3(2)} -u -b 0 -l 1372`,
         `/mnt/w/rr tcp-crr ${net.world4} ${rrPort} ${quick ? 200 : 2000}`
       ].map((line) => `${line} > /dev/null`)
       const script = [
         'echo idle',
-        `until [ -e /mnt/w/go-${port} ]; do sleep 0.05; done`,
+        `until [ -e /mnt/w/go-${ports[0]} ]; do sleep 0.05; done`,
         ...load,
         'echo done',
         'sleep 60'
@@ -213,6 +217,7 @@ const memory: Row = {
       const argv = [c.bin, ...c.options, '--config-net', '--', 'sh', '-ec', script.join('\n')]
       const proc = w.start(argv, { timeout: 150_000 })
       await proc.sees(/idle/)
+      await sleep(500)
       const idle = residentMb(w, before)
       writeFileSync(go, '')
       await proc.sees(/done/, 'stdout', 120_000)
@@ -222,7 +227,7 @@ const memory: Row = {
       assert.ok(idle > 0 && after > 0, 'no process of the program found')
       return [idle, after]
     } finally {
-      await server.stop()
+      for (const server of servers) await server.stop()
     }
   }
 }

@@ -8,7 +8,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { net, ok, repo, type World, withWorld } from '../test/lib/world.js'
+import { isOurs, net, ok, repo, type World, withWorld } from '../test/lib/world.js'
 import { markdown, median, type Outcome, type Run, ratio, svg, table } from './report.js'
 import { type Contender, type Row, rows, rrPort } from './rows.js'
 
@@ -93,7 +93,7 @@ const main = async (w: World, peer: string): Promise<void> => {
   const ours: Contender = {
     name: 'ours',
     bin: override ?? '/mnt/repo/bin/pasta',
-    options: override === undefined ? [] : ports
+    options: override === undefined || isOurs(override) ? [] : ports
   }
   const upstream: Contender = {
     name: 'upstream',
@@ -124,9 +124,14 @@ const main = async (w: World, peer: string): Promise<void> => {
           samples[c.name].push(await row.sample(w, c, args.quick))
         } catch (e) {
           samples[c.name].push(row.metrics.map(() => Number.NaN))
-          failures.push(
-            `${row.id}, round ${round + 1}, ${c.name}: ${(e as Error).message.split('\n').slice(0, 6).join(' / ').slice(0, 600)}`
-          )
+          const lines = (e as Error).message
+            .trim()
+            .split('\n')
+            .filter((line) => line.trim() !== '')
+          const text = [...lines.slice(1, 2), ...lines.slice(2).slice(-8)]
+            .map((line) => line.trim().slice(0, 200))
+            .join(' / ')
+          failures.push(`${row.id}, round ${round + 1}, ${c.name}: ${text}`)
           console.error(`bench: ${failures.at(-1)}`)
         }
     row.metrics.forEach((metric, i) => {

@@ -116,6 +116,8 @@ const baseEnv = { PATH: path, HOME: '/tmp', LANG: 'C.UTF-8', SHELL: '/bin/sh', T
 export const helper = (name: string): string => `/mnt/repo/test/lib/${name}`
 /** The program under test. PASTA chooses another one, for instance upstream's, to try the tests themselves. */
 export const pasta = process.env.PASTA ?? '/mnt/repo/bin/pasta'
+/** Ours stands beside its bundle, wherever it is. */
+export const isOurs = (program: string): boolean => existsSync(join(dirname(program), '../dist/engine.cjs'))
 /** The program under test is upstream's: what only ours does is not asked of it. */
 export const isPeer =
   process.env.PASTA !== undefined && !existsSync(join(dirname(pasta), '../dist/engine.cjs'))
