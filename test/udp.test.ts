@@ -16,7 +16,7 @@ describe('datagrams', () => {
       })
     })
     // MTU 65520: up to 65492 octets fit one IPv4 frame and 65472 one IPv6 frame. What is larger the guest's kernel
-    // sends as fragments, which are dropped and counted (DESIGN; RFC 791 3.2 leaves reassembly to the destination).
+    // sends as fragments, which are dropped and counted.
     test(`IPv${f.v}: large ones, up to what fits the MTU of 65520`, async () => {
       const most = f.v === 4 ? 65492 : 65472
       assert.deepEqual(
