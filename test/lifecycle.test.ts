@@ -144,7 +144,7 @@ describe('SIGKILL of any one process', () => {
     const before = await traces()
     const start = async () => {
       const proc = bed.w.startPasta(['--config-net'], ['sh', '-c', 'echo up; sleep 1000; echo woken'])
-      await proc.sees(/up/)
+      await until('the command', () => bed.w.pidsInside().some((pid) => cmdlineOf(pid) === 'sleep 1000'))
       return { proc, pids: bed.w.pidsInside().filter((pid) => !before.processes.has(pid)) }
     }
     const first = await start()
