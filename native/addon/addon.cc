@@ -123,6 +123,80 @@ Value SetCtl(const CallbackInfo &info)
 	return e ? fail(info.Env(), "setCtl", e) : info.Env().Undefined();
 }
 
+/** nullptr: not an Int32Array, exception pending. */
+const int32_t *words_at(const CallbackInfo &info, size_t i, size_t &n)
+{
+	if (!info[i].IsTypedArray() || info[i].As<Napi::TypedArray>().TypedArrayType() != napi_int32_array) {
+		fail(info.Env(), "Int32Array expected", EINVAL);
+		return nullptr;
+	}
+	const auto a = info[i].As<Napi::Int32Array>();
+	static const int32_t none = 0;
+	n = a.ElementLength();
+	return n ? a.Data() : &none;
+}
+
+passt::Kind kind_of(uint32_t proto)
+{
+	return proto == IPPROTO_TCP ? passt::Kind::Tcp : proto == IPPROTO_UDP ? passt::Kind::Udp : passt::Kind::None;
+}
+
+int listen_record(const uint32_t *w, const std::vector<std::string> &names)
+{
+	const passt::Kind kind = kind_of(w[1]);
+	passt::ListenAt at = {{w[2], w[3], w[4], w[5]}, (uint16_t)w[6], (w[7] & LISTEN_V6ONLY) != 0,
+			      (w[7] & LISTEN_FREEBIND) != 0, nullptr};
+	if (kind == passt::Kind::None || w[6] > 65535 || w[8] > names.size())
+		return EINVAL;
+	if (w[8])
+		at.device = names[w[8] - 1].c_str();
+	return engine->listen(w[0], kind, at);
+}
+
+Value Listen(const CallbackInfo &info)
+{
+	const Napi::Env env = info.Env();
+	size_t n = 0;
+	const int32_t *const w = words_at(info, 0, n);
+	if (!w)
+		return env.Undefined();
+	if (!engine || !info[1].IsArray() || n % LISTEN_WORDS)
+		return fail(env, "listen", EINVAL);
+	const auto list = info[1].As<Napi::Array>();
+	std::vector<std::string> names;
+	for (uint32_t i = 0; i < list.Length(); i++)
+		names.push_back(list.Get(i).ToString().Utf8Value());
+	const std::vector<uint32_t> records(w, w + n);
+	Napi::Int32Array out = Napi::Int32Array::New(env, n / LISTEN_WORDS);
+	for (size_t i = 0; i < n / LISTEN_WORDS; i++)
+		out[i] = listen_record(&records[i * LISTEN_WORDS], names);
+	return out;
+}
+
+Value AdoptListener(const CallbackInfo &info)
+{
+	const passt::Kind kind = kind_of((uint32_t)int_at(info, 2));
+	const int e = engine && kind != passt::Kind::None
+			  ? engine->adopt_listener((uint32_t)int_at(info, 0), int_at(info, 1), kind)
+			  : EINVAL;
+	return e ? fail(info.Env(), "adoptListener", e) : info.Env().Undefined();
+}
+
+Value CloseListener(const CallbackInfo &info)
+{
+	return Napi::Boolean::New(info.Env(), engine && engine->close_listener((uint32_t)int_at(info, 0)));
+}
+
+Value AddNsSockets(const CallbackInfo &info)
+{
+	size_t n = 0;
+	const int32_t *const fds = words_at(info, 1, n);
+	if (!fds)
+		return info.Env().Undefined();
+	const int e = engine ? engine->add_ns_sockets((uint32_t)int_at(info, 0), fds, n) : EINVAL;
+	return e ? fail(info.Env(), "addNsSockets", e) : info.Env().Undefined();
+}
+
 Napi::Uint8Array copy_of(Napi::Env env, const passt::Bytes &b)
 {
 	Napi::Uint8Array a = Napi::Uint8Array::New(env, b.size());
@@ -163,18 +237,22 @@ Value CtlCall(const CallbackInfo &info)
 	size_t len;
 	if (!bytes_at(info, 1, data, len))
 		return env.Undefined();
+	const int fd = int_at(info, 0);
 	passt::Bytes answer;
-	int passed = -1, e = passt::ctl_send(int_at(info, 0), data, len);
-	if (!e)
-		e = passt::ctl_receive(int_at(info, 0), answer, &passed);
-	if (e) {
-		if (passed >= 0)
-			close(passed);
+	std::vector<int> passed;
+	int e = passt::ctl_send(fd, data, len);
+	do { /* a batch of sockets may stand in front of the answer */
+		passed.clear();
+		if (!e)
+			e = passt::ctl_receive(fd, answer, passed);
+	} while (!e && engine && engine->watched_ctl() == fd && engine->take_sockets(answer.data(), answer.size(), passed));
+	for (size_t i = e ? 0 : 1; i < passed.size(); i++)
+		close(passed[i]);
+	if (e)
 		return fail(env, "ctlCall", e);
-	}
 	Napi::Object out = Napi::Object::New(env);
 	out.Set("data", copy_of(env, answer));
-	out.Set("fd", Napi::Number::New(env, passed));
+	out.Set("fd", Napi::Number::New(env, passed.empty() ? -1 : passed[0]));
 	return out;
 }
 
@@ -209,6 +287,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("netlink", Netlink);
 	add("ctlSend", CtlSend);
 	add("ctlCall", CtlCall);
+	add("listen", Listen);
+	add("adoptListener", AdoptListener);
+	add("closeListener", CloseListener);
+	add("addNsSockets", AddNsSockets);
 	add("now", Now);
 	add("detach", Detach);
 	add("dropPrivileges", DropPrivileges);

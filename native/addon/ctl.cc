@@ -1,4 +1,5 @@
 #include "ctl.h"
+#include "abi.h"
 
 #include <cerrno>
 #include <cstring>
@@ -9,7 +10,7 @@
 
 namespace passt {
 
-enum : size_t { MESSAGE_MAX = 1 << 20, PASSED_MAX = 8 };
+enum : size_t { MESSAGE_MAX = 1 << 20 };
 
 /** The descriptor may be nonblocking, since epoll watches it: wait here. */
 static void wait_for(int fd, short events)
@@ -29,13 +30,43 @@ int ctl_send(int fd, const uint8_t *message, size_t len)
 	return 0;
 }
 
-int ctl_receive(int fd, Bytes &message, int *passed)
+ssize_t ctl_read(int fd, uint8_t *to, size_t len, std::vector<int> &passed)
 {
-	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * PASSED_MAX)];
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * CTL_PASSED_MAX)];
+	iovec iov = {to, len};
 	msghdr m = {};
 	ssize_t n;
 
-	*passed = -1;
+	m.msg_iov = &iov, m.msg_iovlen = 1;
+	m.msg_control = control, m.msg_controllen = sizeof(control);
+	do
+		n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return n;
+	for (cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
+			int got;
+			memcpy(&got, CMSG_DATA(c) + at, sizeof(got));
+			passed.push_back(got);
+		}
+	}
+	if (m.msg_flags & MSG_TRUNC) {
+		for (const int got : passed)
+			close(got);
+		passed.clear();
+		errno = EMSGSIZE;
+		return -1;
+	}
+	return n;
+}
+
+int ctl_receive(int fd, Bytes &message, std::vector<int> &passed)
+{
+	ssize_t n;
+
 	/* The length first: a buffer of a megabyte for each short answer would be a waste */
 	for (;;) {
 		n = recv(fd, nullptr, 0, MSG_PEEK | MSG_TRUNC);
@@ -49,28 +80,11 @@ int ctl_receive(int fd, Bytes &message, int *passed)
 	if (!n)
 		return ECONNRESET;
 	message.resize((size_t)n < MESSAGE_MAX ? (size_t)n : (size_t)MESSAGE_MAX);
-	iovec iov = {message.data(), message.size()};
-	m.msg_iov = &iov, m.msg_iovlen = 1;
-	m.msg_control = control, m.msg_controllen = sizeof(control);
-	do
-		n = recvmsg(fd, &m, MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
+	n = ctl_read(fd, message.data(), message.size(), passed);
 	if (n < 0)
 		return errno;
 	message.resize((size_t)n);
-	for (cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= c->cmsg_len; at += sizeof(int)) {
-			int got;
-			memcpy(&got, CMSG_DATA(c) + at, sizeof(got));
-			if (*passed < 0)
-				*passed = got;
-			else
-				close(got);
-		}
-	}
-	return m.msg_flags & MSG_TRUNC ? EMSGSIZE : 0;
+	return n ? 0 : ECONNRESET;
 }
 
 } // namespace passt

@@ -1,8 +1,10 @@
-/* Messages to and from the launcher: SOCK_SEQPACKET, at most one descriptor with each. */
+/* Messages to and from the launcher: SOCK_SEQPACKET. A reply has at most one descriptor, a batch of sockets 64. */
 #ifndef PASST_CTL_H
 #define PASST_CTL_H
 
 #include "netlink.h"
+
+#include <sys/types.h>
 
 namespace passt {
 
@@ -10,10 +12,13 @@ namespace passt {
 int ctl_send(int fd, const uint8_t *message, size_t len);
 
 /**
- * Wait for one message of at most 1 MiB. `*passed`: its descriptor (close-on-exec), or -1; any more are closed.
- * Return: 0, ECONNRESET at the end of the other side, EMSGSIZE for a longer one, or errno.
+ * Read one message into `to`; MSG_DONTWAIT. Its descriptors (close-on-exec, at most CTL_PASSED_MAX) go to `passed`.
+ * Return: its octets, 0 at the end of the other side, or -1 with errno; EMSGSIZE for one that is longer.
  */
-int ctl_receive(int fd, Bytes &message, int *passed);
+ssize_t ctl_read(int fd, uint8_t *to, size_t len, std::vector<int> &passed);
+
+/** Wait for one message of at most 1 MiB. Return: 0, ECONNRESET at the end of the other side, EMSGSIZE, or errno. */
+int ctl_receive(int fd, Bytes &message, std::vector<int> &passed);
 
 } // namespace passt
 

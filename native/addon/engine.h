@@ -1,14 +1,20 @@
 /* The engine: everything one loop turn does. Plain C++; addon.cc puts it before JS, native/test/ before the sanitizers.
  *
  * A turn: the effects in order (turn.cc), sends gathered per socket and written at the end (send.cc); their results;
- * epoll; then readiness: TCP (tcp.cc), datagrams (udp.cc), error queues (errqueue.cc), the tap (tap.cc), the launcher.
+ * epoll; then readiness: TCP (tcp.cc), datagrams (udp_recv.cc), error queues (errqueue.cc), the tap (tap.cc), listeners
+ * (listen.cc), the launcher and the sockets it sends (nspool.cc). Spliced connections (splice.cc) and joined datagrams are
+ * moved within the call: it returns to JS only with an event, or when the time is over.
  * JS is trusted but may err: a record that names memory or handles that are not there does nothing but EV_FAILED.
  */
 #ifndef PASST_ENGINE_H
 #define PASST_ENGINE_H
 
+#include "listen.h"
+#include "nspool.h"
+#include "pipes.h"
 #include "rings.h"
 #include "sock.h"
+#include "splice.h"
 #include "tap.h"
 
 #include <vector>
@@ -19,6 +25,16 @@ enum : size_t { PENDING_MAX = 8u << 20, PENDING_MAX_ALL = 256u << 20 };
 /* In front of datagrams, for the headers that JS writes there */
 enum : uint32_t { HEADROOM = 128 };
 enum : uint32_t { TAP_FRAMES = 128, DATAGRAMS = 64, CTL_MAX = 1 << 20 };
+
+/** What epoll's word says beside handle and generation: bits 24-31 of the low half, above any handle. */
+enum : uint32_t { TAG_SIDE_1 = 1u << 24, TAG_LISTENER = 2u << 24, TAGS = 0xff000000 };
+
+/** One message for sendmmsg(): one datagram, or several of `segment` octets (the last may be shorter). */
+struct Message {
+	struct iovec *iov;
+	size_t count;
+	uint32_t segment;
+};
 
 class Engine {
 public:
@@ -35,6 +51,14 @@ public:
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);
 	int watched_ctl() const { return ctl; }
+	/** As in src/runtime/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
+	int listen(uint32_t id, Kind kind, const ListenAt &at);
+	int adopt_listener(uint32_t id, int fd, Kind kind);
+	bool close_listener(uint32_t id);
+	/** Takes over all descriptors in any case. */
+	int add_ns_sockets(uint32_t kind, const int *fds, size_t n);
+	/** A message from the launcher: is it sockets for the pools? */
+	bool take_sockets(const uint8_t *message, size_t len, const std::vector<int> &passed);
 
 	Rings rings;
 	Tap tap;
@@ -43,6 +67,7 @@ public:
 	/** Tests lower these and switch off what an older kernel lacks. */
 	size_t pending_max = PENDING_MAX;
 	bool peek_off_works = true, udp_segment_works = true;
+	Pipes pipes;
 
 	static double now_ms();
 
@@ -51,6 +76,8 @@ private:
 	void execute(uint32_t n);
 	void execute_one(const uint32_t *e);
 	void wait(double timeout_ms);
+	int poll(double timeout_ms);
+	double due(double deadline) const;
 	void ready(uint64_t what, uint32_t events);
 	void tap_ready(uint32_t events);
 	void tap_report();
@@ -66,8 +93,50 @@ private:
 	void fail(Sock &s, int error);
 	void unregister(const Sock &s);
 	void close_sock(Sock &s, bool reset);
-	Sock *open_sock(const uint32_t *e, Kind kind);
-	int connect_sock(Sock &s, const Target &t);
+	/** The handle's socket anew: Connecting, no descriptor yet. nullptr: no such handle. */
+	Sock *fresh(uint32_t handle, Kind kind);
+	/** Opening has come to nothing: EV_FAILED, the handle is free. */
+	void abandon(Sock &s, int error);
+	int register_sock(const Sock &s);
+	void open_sock(const uint32_t *e, Kind kind);
+	void socket_came(Sock &s, const uint32_t *e, int fd);
+	void inherit(Target &t, uint32_t id);
+
+	/* listen.cc */
+	ListenSock *listener(uint32_t id);
+	int watch_listener(uint32_t id, bool on, int op);
+	int add_listener(uint32_t id, const ListenSock &l);
+	void listener_ready(uint32_t id, uint32_t events);
+	void pause_accepting(uint32_t id, int error);
+	void resume_accepting();
+	void adopt(const uint32_t *e);
+	void reject(uint32_t slot);
+
+	/* nspool.cc */
+	int ns_take(const Sock &s, const uint32_t *effect);
+	void ns_serve(uint32_t kind);
+	void ns_ask(uint32_t kind);
+	void ns_ask_again();
+
+	/* splice.cc */
+	void splice_event(uint32_t kind, Sock &s, uint32_t side, int error);
+	void splice_open(const uint32_t *e);
+	int splice_watch(const Sock &s, uint32_t side);
+	void splice_connect(Sock &s, Target t, int fd);
+	void splice_connected(Sock &s);
+	void splice_queue(Sock &s);
+	void splice_ready(Sock &s, uint32_t which, uint32_t events);
+	bool splice_push(Splice &x, uint32_t way);
+	bool splice_copy(Splice &x, uint32_t way);
+	bool splice_pull(Splice &x, uint32_t way);
+	bool splice_end(SpliceSide &from, int error);
+	bool splice_move(Splice &x, uint32_t way);
+	void splice_run(Sock &s);
+	void splice_run_all();
+	void splice_shut(Sock &s, uint32_t side);
+	void splice_drop(Splice &x);
+	void splice_fail(Sock &s, uint32_t side, int error);
+	void splice_free(Sock &s, bool reset);
 
 	/* tcp.cc */
 	void tcp_ready(Sock &s, uint32_t events);
@@ -100,13 +169,32 @@ private:
 	/* udp.cc */
 	void flush_datagrams(Sock &s);
 	size_t send_datagrams(Sock &s, size_t from, size_t to);
+	size_t send_messages(Sock &s, const Message *messages, size_t n);
+	bool may_segment(const Sock &s, uint32_t size) const;
 	void set_ttl(Sock &s, uint32_t ttl);
+	void keep_datagram(Sock &s, const void *from, uint32_t len, uint32_t segment);
+	void send_kept(Sock &s);
+
+	/* udp_recv.cc */
 	void datagrams_ready(Sock &s, uint32_t events);
-	void read_datagrams(Sock &s);
+	void read_datagrams(Sock &s, Sock *to);
+	void hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
+	void listen_datagrams_ready(uint32_t id, uint32_t events);
+	void join(uint32_t a, uint32_t b);
+	Sock *joined(const Sock &s);
+	void move_datagrams(Sock &s, Sock &to);
+	void forward(Sock &s, Sock &to, const Message *messages, size_t n);
+	void report_moved();
 
 	/* errqueue.cc */
 	bool read_acks(Sock &s);
 	size_t read_icmp_errors(Sock &s);
+	bool read_listener_errors(uint32_t id);
+
+	/** A handle that something is to be done about, unless its generation has changed. */
+	struct Moving {
+		uint32_t handle, generation;
+	};
 
 	Sock *socks = nullptr;
 	Results results;
@@ -116,6 +204,19 @@ private:
 	int ctl = -1;
 	bool ctl_registered = false, tap_registered = false, tap_gone_said = false;
 	uint32_t generations = 0;
+
+	std::vector<ListenSock> listeners;
+	Slots slots;
+	/** Listeners that ran into a lack of something, and when (clock) to try again. */
+	std::vector<uint32_t> paused;
+	double accept_resume_at = 0;
+	NsPool ns[NS_KINDS];
+	/** Spliced connections that can go on; octets of all so far. */
+	std::vector<Moving> moving;
+	uint64_t moved_all = 0;
+	/** Joined sockets that EV_UDP_MOVED is due for, and when (clock). */
+	std::vector<Moving> moved;
+	double moved_at = 0;
 };
 
 } // namespace passt

@@ -18,6 +18,8 @@ namespace {
 struct Extended {
 	sock_extended_err err;
 	sockaddr_storage offender;
+	/** where the packet that caused it was to go */
+	sockaddr_storage destination;
 };
 
 /** The extended error among all control messages of `h` (regression 64: others may stand before it). */
@@ -28,7 +30,7 @@ bool extended(msghdr &h, Extended &out)
 		const bool v6 = c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_RECVERR;
 		if ((!v4 && !v6) || c->cmsg_len < CMSG_LEN(sizeof(out.err)))
 			continue;
-		memset(&out, 0, sizeof(out));
+		memset(&out.offender, 0, sizeof(out.offender));
 		memcpy(&out.err, CMSG_DATA(c), sizeof(out.err));
 		const size_t len = std::min(c->cmsg_len - CMSG_LEN(sizeof(out.err)), sizeof(out.offender));
 		memcpy(&out.offender, CMSG_DATA(c) + sizeof(out.err), len);
@@ -46,6 +48,8 @@ ssize_t next_error(int fd, iovec *iov, bool &found, Extended &out)
 
 	h.msg_iov = iov, h.msg_iovlen = iov ? 1 : 0;
 	h.msg_control = control, h.msg_controllen = sizeof(control);
+	memset(&out.destination, 0, sizeof(out.destination));
+	h.msg_name = &out.destination, h.msg_namelen = sizeof(out.destination);
 	do
 		n = recvmsg(fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
@@ -98,6 +102,36 @@ size_t Engine::read_icmp_errors(Sock &s)
 		rings.rx_take(HEADROOM + (uint32_t)n + 64);
 	}
 	return seen;
+}
+
+/** Errors about datagrams that a listener's flow sent before it was closed. False: no room, next turn. */
+bool Engine::read_listener_errors(uint32_t id)
+{
+	const int fd = listeners[id].fd;
+
+	for (size_t seen = 0; seen < 16; seen++) {
+		if (!rings.room() || rings.rx_left() < HEADROOM + 65536)
+			return false;
+		const uint32_t off = rings.rx_next() + HEADROOM;
+		iovec iov = {rings.slab + off, 65535};
+		bool found;
+		Extended x;
+		const ssize_t n = next_error(fd, &iov, found, x);
+		if (n < 0)
+			break;
+		if (!found || (x.err.ee_origin != SO_EE_ORIGIN_ICMP && x.err.ee_origin != SO_EE_ORIGIN_ICMP6))
+			continue;
+		uint32_t *const e = rings.post(EV_LISTEN_ICMP_ERROR, id);
+		uint16_t port = 0;
+		e[2] = off, e[3] = (uint32_t)n;
+		e[4] = x.err.ee_errno, e[5] = x.err.ee_type | (uint32_t)x.err.ee_code << 8, e[6] = x.err.ee_info;
+		from_sockaddr(x.offender, e + 8);
+		from_sockaddr(x.destination, e + 12, &port);
+		e[7] = port;
+		rings.rx_take(HEADROOM + (uint32_t)n + 64);
+	}
+	take_error(fd); /* and the copy that the next call would fail with */
+	return true;
 }
 
 } // namespace passt

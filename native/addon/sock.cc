@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <fcntl.h>
 #include <linux/tcp.h>
 #include <unistd.h>
 
@@ -19,7 +20,8 @@ Target::Target(const uint32_t *e)
 	scope = e[7];
 	mss = e[8];
 	src_port = (uint16_t)e[8];
-	bind_device = e[13] & BIND_OUTBOUND;
+	in_namespace = e[13] & IN_NAMESPACE;
+	bind_device = e[13] & BIND_OUTBOUND && !in_namespace;
 }
 
 socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6)
@@ -89,36 +91,45 @@ static bool set_options(int fd, Kind kind, bool v6, const Target &t)
 	return v6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1) : set_int(fd, IPPROTO_IP, IP_RECVERR, 1);
 }
 
-int open_socket(Kind kind, const Target &t, const Outbound &out)
+int make_socket(Kind kind, bool v6)
 {
-	const bool v6 = t.v6();
 	const int type = (kind == Kind::Tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC;
 	const int protocol = kind != Kind::Ping ? 0 : v6 ? (int)IPPROTO_ICMPV6 : (int)IPPROTO_ICMP;
-	const std::string &device = v6 ? out.if6 : out.if4;
+	const int fd = socket(v6 ? AF_INET6 : AF_INET, type, protocol);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
+{
+	const bool v6 = t.v6();
+	const std::string &device = !t.device.empty() ? t.device : v6 ? out.if6 : out.if4;
 	const bool any = !(t.src[0] | t.src[1] | t.src[2] | t.src[3]);
 	const uint16_t port = kind == Kind::Udp ? t.src_port : (uint16_t)0;
 
 	if (!any && Target::is_v4(t.src) == v6)
-		return -EAFNOSUPPORT;
-	const int fd = socket(v6 ? AF_INET6 : AF_INET, type, protocol);
-	if (fd < 0)
-		return -errno;
+		return EAFNOSUPPORT;
 	if (v6 && kind != Kind::Ping)
 		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-	bool ok = set_options(fd, kind, v6, t);
-	if (ok && t.bind_device && !device.empty())
-		ok = !setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.c_str(), (socklen_t)device.size() + 1);
+	if (!set_options(fd, kind, v6, t))
+		return errno;
+	if (t.freebind && !set_int(fd, IPPROTO_IP, IP_FREEBIND, 1))
+		return errno;
+	if ((t.bind_device || !t.device.empty()) && !device.empty() &&
+	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.c_str(), (socklen_t)device.size() + 1))
+		return errno;
 	/* Ping sockets are bound to identifier 0: the kernel chooses (regression 22) */
-	if (ok && (!any || port || kind == Kind::Ping)) {
-		sockaddr_storage ss;
-		const socklen_t len = to_sockaddr(ss, t.src, port, t.scope, v6);
-		ok = !bind(fd, reinterpret_cast<sockaddr *>(&ss), len);
-	}
-	if (ok)
-		return fd;
-	const int e = errno;
-	close(fd);
-	return -e;
+	if (any && !port && kind != Kind::Ping)
+		return 0;
+	sockaddr_storage ss;
+	const socklen_t len = to_sockaddr(ss, t.src, port, t.scope, v6);
+	return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+}
+
+int set_nonblocking(int fd)
+{
+	const int flags = fcntl(fd, F_GETFL);
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ? errno : 0;
 }
 
 int take_error(int fd)

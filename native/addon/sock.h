@@ -10,8 +10,11 @@
 
 namespace passt {
 
-enum class Kind : uint8_t { None, Tcp, Udp, Ping };
-/* Failed: out of the epoll set, kept until it is closed, nothing more is sent or read */
+struct Splice;
+
+enum class Kind : uint8_t { None, Tcp, Udp, Ping, Splice };
+/* Connecting: also while it waits for a socket from the namespace, `fd` -1. Failed: out of the epoll set, kept until it is
+ * closed, nothing more is sent or read */
 enum class Phase : uint8_t { Connecting, Open, Failed };
 
 /** All zero = free, so that a table of them need not be touched. The descriptor counts only if kind says so: 0 is legal
@@ -53,6 +56,15 @@ struct Sock {
 	uint32_t peer[4];
 	uint16_t peer_port;
 	bool multicast;
+
+	/** UDP: 1 + listener whose flow this is; 1 + handle it is joined with, and that one's generation. */
+	uint32_t listener;
+	uint32_t partner, partner_generation;
+	/** Joined: datagrams received and lost since the last EV_UDP_MOVED; in the list of those to be told of. */
+	uint32_t moved, lost;
+	bool moved_listed;
+	/** Kind::Splice; `fd` is -1 then. */
+	Splice *splice;
 };
 
 /** What an opening effect says (EF_TCP_CONNECT and its relatives). */
@@ -60,7 +72,10 @@ struct Target {
 	uint32_t dst[4], src[4];
 	uint16_t port, src_port;
 	uint32_t scope, mss;
-	bool bind_device;
+	bool bind_device, in_namespace;
+	/** Taken over from a listener. */
+	std::string device;
+	bool freebind = false;
 
 	explicit Target(const uint32_t *effect);
 	bool v6() const { return !is_v4(dst); }
@@ -76,12 +91,14 @@ struct Outbound {
 	std::string if4, if6;
 };
 
+/** socket(). Return: descriptor, or -errno. */
+int make_socket(Kind kind, bool v6);
+
 /**
- * socket(), every option of its kind, SO_BINDTODEVICE and bind(). Not connected, not yet in any epoll set.
- * Return: descriptor, or -errno with nothing left open. A device or address that was asked for and is refused is a
- * failure: traffic must not leave by another way.
+ * Every option of its kind, SO_BINDTODEVICE and bind(). Return: 0, or errno. A device or address that was asked for and
+ * is refused is a failure: traffic must not leave by another way.
  */
-int open_socket(Kind kind, const Target &t, const Outbound &out);
+int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out);
 
 /** TCP_INFO and SO_MEMINFO as words 4-11 of an event. Return: the socket's TCP state, or 0. */
 int read_info(int fd, uint32_t *event);
@@ -89,6 +106,7 @@ int read_info(int fd, uint32_t *event);
 /** The pending error, taken from the socket. */
 int take_error(int fd);
 
+int set_nonblocking(int fd);
 bool set_int(int fd, int level, int option, int value);
 
 } // namespace passt

@@ -47,32 +47,28 @@ void Engine::fail(Sock &s, int error)
 
 void Engine::close_sock(Sock &s, bool reset)
 {
-	if (s.phase != Phase::Failed)
-		unregister(s);
-	if (reset && s.kind == Kind::Tcp) { /* regression 82 */
-		const linger hard = {1, 0};
-		setsockopt(s.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	if (s.kind == Kind::Splice) {
+		splice_free(s, reset);
+	} else if (s.fd >= 0) {
+		if (s.phase != Phase::Failed)
+			unregister(s);
+		if (reset && s.kind == Kind::Tcp)
+			close_hard(s.fd);
+		else
+			close(s.fd);
 	}
-	close(s.fd);
 	drop_pending(s);
 	delete s.pending;
 	s = Sock{};
 	s.generation = ++generations;
 }
 
-int Engine::connect_sock(Sock &s, const Target &t)
+int Engine::register_sock(const Sock &s)
 {
 	epoll_event ev = {};
 	ev.events = s.kind == Kind::Tcp ? EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET : EPOLLIN;
 	ev.data.u64 = handle_of(s) | (uint64_t)s.generation << 32;
-	if (epoll_ctl(epoll, EPOLL_CTL_ADD, s.fd, &ev)) /* before connect(): regression 77 */
-		return errno;
-
-	sockaddr_storage ss;
-	const socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, s.v6);
-	if (!connect(s.fd, reinterpret_cast<sockaddr *>(&ss), len))
-		return 0;
-	return errno;
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, s.fd, &ev) ? errno : 0;
 }
 
 static bool is_multicast(const Target &t)
@@ -80,45 +76,103 @@ static bool is_multicast(const Target &t)
 	return t.v6() ? t.dst[0] >> 24 == 0xff : t.dst[3] >> 28 == 0xe;
 }
 
-Sock *Engine::open_sock(const uint32_t *e, Kind kind)
+Sock *Engine::fresh(uint32_t handle, Kind kind)
 {
-	if (e[1] >= rings.size.handles)
+	if (handle >= rings.size.handles)
 		return nullptr;
-	Sock &s = socks[e[1]];
-	const Target t(e);
+	Sock &s = socks[handle];
 
 	/* Still open: whoever used the handle before has forgotten to close it */
 	if (s.kind != Kind::None)
 		close_sock(s, true);
 	s = Sock{};
 	s.generation = ++generations;
-
-	const int fd = open_socket(kind, t, outbound);
-	if (fd < 0) {
-		event(EV_FAILED, s)[13] = (uint32_t)-fd;
-		return nullptr;
-	}
-	s.fd = fd, s.kind = kind, s.v6 = t.v6();
-	s.verify = kind == Kind::Udp;
-	s.multicast = is_multicast(t);
-	memcpy(s.peer, t.dst, sizeof(s.peer));
-	s.peer_port = kind == Kind::Udp ? t.port : (uint16_t)0;
-
-	const int error = connect_sock(s, t);
-	if (kind == Kind::Tcp && error == EINPROGRESS) {
-		s.phase = Phase::Connecting;
-	} else if (error) {
-		unregister(s);
-		close(fd);
-		s.kind = Kind::None;
-		event(EV_FAILED, s)[13] = (uint32_t)error;
-		return nullptr;
-	} else {
-		s.phase = Phase::Open;
-		if (kind == Kind::Tcp)
-			connected(s);
-	}
+	s.kind = kind;
+	s.phase = Phase::Connecting;
+	s.fd = -1;
 	return &s;
+}
+
+void Engine::abandon(Sock &s, int error)
+{
+	if (s.kind == Kind::Splice)
+		return splice_fail(s, 1, error);
+	if (s.fd >= 0) {
+		unregister(s); /* regressions 28, 70 */
+		close(s.fd);
+	}
+	drop_pending(s);
+	delete s.pending;
+	s.pending = nullptr;
+	s.kind = Kind::None;
+	s.fd = -1;
+	event(EV_FAILED, s)[13] = (uint32_t)error;
+}
+
+void Engine::open_sock(const uint32_t *e, Kind kind)
+{
+	Sock *const s = fresh(e[1], kind);
+	if (!s)
+		return;
+	const Target t(e);
+
+	s->v6 = t.v6();
+	s->verify = kind == Kind::Udp;
+	s->listener = kind == Kind::Udp ? e[14] : 0;
+	s->multicast = is_multicast(t);
+	memcpy(s->peer, t.dst, sizeof(s->peer));
+	s->peer_port = kind == Kind::Udp ? t.port : (uint16_t)0;
+
+	if (t.in_namespace && kind == Kind::Ping)
+		return abandon(*s, EOPNOTSUPP);
+	const int fd = t.in_namespace ? ns_take(*s, e) : make_socket(kind, s->v6);
+	if (fd >= 0)
+		socket_came(*s, e, fd);
+	else if (!t.in_namespace || fd != -EAGAIN)
+		abandon(*s, -fd);
+}
+
+/** The second half of opening: `fd` is new, from here or from the namespace. */
+void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
+{
+	Target t(e);
+
+	if (s.kind == Kind::Splice)
+		return splice_connect(s, t, fd);
+	s.fd = fd;
+	if (s.listener)
+		inherit(t, s.listener - 1);
+	int error = prepare_socket(fd, s.kind, t, outbound);
+	if (!error)
+		error = register_sock(s); /* before connect(): regression 77 */
+	if (!error) {
+		sockaddr_storage ss;
+		const socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, s.v6);
+		error = connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+	}
+	if (s.kind == Kind::Tcp && error == EINPROGRESS)
+		return;
+	if (error)
+		return abandon(s, error);
+	s.phase = Phase::Open;
+	if (s.kind == Kind::Tcp)
+		connected(s);
+	else
+		send_kept(s);
+}
+
+/** What the listener of a flow was told to use, the flow's socket shall use as well. */
+void Engine::inherit(Target &t, uint32_t id)
+{
+	const ListenSock *const l = listener(id);
+	char device[64];
+	socklen_t len = sizeof(device);
+
+	if (!l)
+		return;
+	t.freebind = l->freebind;
+	if (l->device && !getsockopt(l->fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len)
+		t.device.assign(device, strnlen(device, len));
 }
 
 } // namespace passt

@@ -1,6 +1,8 @@
 /* One loop turn: effects, results, epoll, readiness. */
+#include "ctl.h"
 #include "engine.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
@@ -27,6 +29,12 @@ Engine::~Engine()
 	for (uint32_t i = 0; socks && i < rings.size.handles; i++) {
 		if (socks[i].kind != Kind::None)
 			close_sock(socks[i], false);
+	}
+	for (uint32_t id = 0; id < listeners.size(); id++)
+		close_listener(id);
+	for (NsPool &p : ns) {
+		for (const int fd : p.fds)
+			close(fd);
 	}
 	if (socks)
 		munmap(socks, sizeof(Sock) * rings.size.handles);
@@ -98,6 +106,7 @@ void Engine::execute(uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		execute_one(rings.effects[i]);
 	flush_all();
+	slots.clear();
 }
 
 void Engine::execute_one(const uint32_t *e)
@@ -123,11 +132,37 @@ void Engine::execute_one(const uint32_t *e)
 		return;
 	case EF_CLOSE:
 	case EF_RESET:
+	case EF_SPLICE_CLOSE:
+	case EF_SPLICE_RESET:
 		if ((s = sock(handle))) {
-			if (e[0] == EF_CLOSE && s->phase == Phase::Open)
+			const bool reset = e[0] == EF_RESET || e[0] == EF_SPLICE_RESET;
+			if (!reset && s->phase == Phase::Open)
 				flush(*s);
-			close_sock(*s, e[0] == EF_RESET);
+			close_sock(*s, reset);
 		}
+		return;
+	case EF_ADOPT:
+		adopt(e);
+		return;
+	case EF_REJECT:
+		reject(e[2]);
+		return;
+	case EF_UNLISTEN:
+		close_listener(handle);
+		return;
+	case EF_SPLICE:
+		splice_open(e);
+		return;
+	case EF_SPLICE_SHUT:
+		if ((s = sock(handle, Kind::Splice)))
+			splice_shut(*s, e[2]);
+		return;
+	case EF_SPLICE_QUERY:
+		if ((s = sock(handle, Kind::Splice)))
+			splice_event(EV_SPLICE_MOVED, *s, 0, 0);
+		return;
+	case EF_UDP_JOIN:
+		join(handle, e[2]);
 		return;
 	case EF_UDP_SEND:
 		if ((s = sock(handle, Kind::Udp)))
@@ -197,17 +232,45 @@ static int epoll_wait_ms(int epoll, epoll_event *ev, int max, double ms)
 	return epoll_wait(epoll, ev, max, ms < 0 ? -1 : ms > 0 && ms < 2e9 ? (int)std::ceil(ms) : 0);
 }
 
-void Engine::wait(double timeout_ms)
+/** The earlier of `deadline` (infinity: none) and what this side has to do on its own. */
+double Engine::due(double deadline) const
+{
+	if (!paused.empty())
+		deadline = std::min(deadline, accept_resume_at);
+	if (!moved.empty())
+		deadline = std::min(deadline, moved_at);
+	return deadline;
+}
+
+/** epoll once, and what is ready. Return: records of epoll, negative = interrupted. */
+int Engine::poll(double timeout_ms)
 {
 	epoll_event ev[EPOLL_BATCH];
-	if (!(timeout_ms >= 0)) /* NaN as well */
-		timeout_ms = -1;
-	/* EINTR: back to JS, which may have a signal to look at */
 	const int n = epoll_wait_ms(epoll, ev, EPOLL_BATCH, timeout_ms > 1e12 ? -1 : timeout_ms);
 
 	*rings.clock = now_ms();
 	for (int i = 0; i < n; i++)
 		ready(ev[i].data.u64, ev[i].events);
+	return n;
+}
+
+/** Until there is something to tell, or `timeout_ms` are over; what needs no word of JS's is carried on within. */
+void Engine::wait(double timeout_ms)
+{
+	/* NaN as well */
+	const double deadline = timeout_ms >= 0 ? now_ms() + timeout_ms : INFINITY;
+
+	ns_ask_again();
+	for (bool first = true;; first = false) {
+		const double left = moving.empty() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
+		/* EINTR: back to JS, which may have a signal to look at */
+		const int n = poll(timeout_ms && left > 0 ? left : 0);
+		splice_run_all();
+		resume_accepting();
+		report_moved();
+		if (n < 0 || rings.posted || !results.empty() || tap.dropped || tap.gone || *rings.clock >= deadline)
+			return;
+	}
 }
 
 void Engine::ready(uint64_t what, uint32_t events)
@@ -216,11 +279,16 @@ void Engine::ready(uint64_t what, uint32_t events)
 		return tap_ready(events);
 	if (what == ID_CTL)
 		return ctl_ready();
-	Sock *const s = sock((uint32_t)what);
+	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
+	if (tag == TAG_LISTENER)
+		return listener_ready(handle, events);
+	Sock *const s = sock(handle);
 	/* Closed, or closed and used again, since the kernel queued this */
 	if (!s || s->generation != (uint32_t)(what >> 32))
 		return;
-	if (s->kind == Kind::Tcp)
+	if (s->kind == Kind::Splice)
+		splice_ready(*s, tag == TAG_SIDE_1, events);
+	else if (s->kind == Kind::Tcp)
 		tcp_ready(*s, events);
 	else
 		datagrams_ready(*s, events);
@@ -267,10 +335,12 @@ void Engine::ctl_ready()
 		return;
 	}
 	const uint32_t at = rings.rx_next();
-	const uint32_t len = (uint32_t)n < rings.rx_left() ? (uint32_t)n : rings.rx_left();
-	n = recv(ctl, rings.slab + at, len, MSG_DONTWAIT);
-	if (n <= 0)
+	std::vector<int> passed;
+	n = ctl_read(ctl, rings.slab + at, std::min((size_t)n, (size_t)rings.rx_left()), passed);
+	if (n <= 0 || take_sockets(rings.slab + at, (size_t)n, passed))
 		return;
+	for (const int fd : passed)
+		close(fd);
 	uint32_t *const e = rings.post(EV_CTL, 0);
 	e[2] = at, e[3] = (uint32_t)n;
 	rings.rx_take((uint32_t)n);

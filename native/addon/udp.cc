@@ -1,4 +1,4 @@
-/* Datagrams: UDP and ping sockets, batched, with segmentation and coalescing by the kernel where it does that. */
+/* Datagrams out: UDP and ping sockets, batched, with segmentation by the kernel where it does that. */
 #include "abi.h"
 #include "compat.h"
 #include "engine.h"
@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <sys/epoll.h>
 #include <sys/uio.h>
 
 namespace passt {
@@ -15,10 +14,8 @@ enum : size_t {
 	BATCH = 64,       /* messages in one sendmmsg() */
 	SEGMENTS = 64,    /* UDP_MAX_SEGMENTS of the kernels that have least */
 	PAYLOAD_MAX = 65507,
-	RX_BATCH = 8,     /* messages in one recvmmsg(): each takes 64 KiB of the slab while it waits */
+	KEPT_MAX = 1 << 18, /* octets of datagrams that wait for a socket from the namespace */
 };
-/* One datagram's place in the slab while it is read: headroom, the longest there is, a sign of truncation. */
-enum : uint32_t { RX_STRIDE = (HEADROOM + 65535 + 1 + 63) & ~63u };
 
 void Engine::set_ttl(Sock &s, uint32_t ttl)
 {
@@ -32,12 +29,6 @@ void Engine::set_ttl(Sock &s, uint32_t ttl)
 }
 
 namespace {
-
-/** One message for sendmmsg(): one datagram, or several of `segment` octets (the last may be shorter). */
-struct Message {
-	size_t first, count;
-	uint32_t segment;
-};
 
 /** Did the route go away for good? Anything else loses the datagram and no more. */
 bool fatal(int e)
@@ -53,77 +44,56 @@ bool no_segmentation(int e)
 
 } // namespace
 
-/** Datagrams [from, to) of the flattened list, as few messages as possible. Return: index of the first not dealt with. */
-size_t Engine::send_datagrams(Sock &s, size_t from, size_t to)
+bool Engine::may_segment(const Sock &s, uint32_t size) const
 {
-	static std::vector<iovec> iov;
-	static std::vector<uint32_t> list;
+	return s.kind == Kind::Udp && udp_segment_works && size && (!s.no_segment_from || size < s.no_segment_from);
+}
+
+/** One by one what the kernel would not cut. */
+static void send_cut(const Sock &s, const Message &m)
+{
+	for (size_t k = 0; k < m.count; k++) {
+		const auto *p = static_cast<const uint8_t *>(m.iov[k].iov_base);
+		size_t left = m.iov[k].iov_len;
+		do {
+			const size_t part = m.count > 1 ? left : std::min<size_t>(left, m.segment);
+			if (send(s.fd, p, part, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+				send(s.fd, p, part, MSG_NOSIGNAL | MSG_DONTWAIT); /* as in send_messages() */
+			p += part, left -= part;
+		} while (left);
+	}
+}
+
+/** At most BATCH of them. Return: how many were lost. */
+size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
+{
 	static mmsghdr mm[BATCH];
 	alignas(cmsghdr) static char control[BATCH][CMSG_SPACE(sizeof(uint16_t))];
-	static Message messages[BATCH];
-	size_t n = 0, at = from;
+	size_t lost = 0;
 
-	iov.clear();
-	list.clear();
-	for (uint32_t i = s.first; i; i = gathered[i - 1].next)
-		list.push_back(i - 1);
-	iov.reserve(list.size());
-	for (const uint32_t i : list)
-		iov.push_back({rings.slab + gathered[i].off, gathered[i].len});
-
-	const auto may = [&](uint32_t size) {
-		return s.kind == Kind::Udp && udp_segment_works && size && (!s.no_segment_from || size < s.no_segment_from);
-	};
-	for (; at < to && n < BATCH; n++) {
-		const Gathered &g = gathered[list[at]];
-		Message &m = messages[n];
-		m = {at++, 1, 0};
-		if (g.segment && g.segment < g.len) {
-			m.segment = g.segment;
-		} else if (may(g.len)) {
-			size_t total = g.len;
-			while (at < to && m.count < SEGMENTS && iov[at].iov_len && iov[at].iov_len <= g.len &&
-			       iov[at - 1].iov_len == g.len && !gathered[list[at]].segment &&
-			       total + iov[at].iov_len <= PAYLOAD_MAX)
-				total += iov[at++].iov_len, m.count++;
-			if (m.count > 1)
-				m.segment = g.len;
-		}
-		msghdr &h = mm[n].msg_hdr;
+	for (size_t i = 0; i < n; i++) {
+		const Message &m = messages[i];
+		msghdr &h = mm[i].msg_hdr;
 		h = {};
-		h.msg_iov = &iov[m.first], h.msg_iovlen = m.count;
-		if (m.segment) {
-			const auto size = (uint16_t)std::min<uint32_t>(m.segment, UINT16_MAX);
-			memset(control[n], 0, sizeof(control[n]));
-			h.msg_control = control[n], h.msg_controllen = sizeof(control[n]);
-			cmsghdr *const c = CMSG_FIRSTHDR(&h);
-			c->cmsg_level = IPPROTO_UDP, c->cmsg_type = UDP_SEGMENT, c->cmsg_len = CMSG_LEN(sizeof(size));
-			memcpy(CMSG_DATA(c), &size, sizeof(size));
-		}
+		h.msg_iov = m.iov, h.msg_iovlen = m.count;
+		if (!m.segment)
+			continue;
+		const auto size = (uint16_t)std::min<uint32_t>(m.segment, UINT16_MAX);
+		memset(control[i], 0, sizeof(control[i]));
+		h.msg_control = control[i], h.msg_controllen = sizeof(control[i]);
+		cmsghdr *const c = CMSG_FIRSTHDR(&h);
+		c->cmsg_level = IPPROTO_UDP, c->cmsg_type = UDP_SEGMENT, c->cmsg_len = CMSG_LEN(sizeof(size));
+		memcpy(CMSG_DATA(c), &size, sizeof(size));
 	}
-
-	/** One by one what the kernel would not cut. */
-	const auto cut = [&](const Message &m) {
-		for (size_t k = m.first; k < m.first + m.count; k++) {
-			const auto *p = static_cast<const uint8_t *>(iov[k].iov_base);
-			size_t left = iov[k].iov_len;
-			do {
-				const size_t part = m.count > 1 ? left : std::min<size_t>(left, m.segment);
-				if (send(s.fd, p, part, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-					send(s.fd, p, part, MSG_NOSIGNAL | MSG_DONTWAIT); /* as below */
-				p += part, left -= part;
-			} while (left);
-		}
-	};
 
 	bool again = false;
 	for (size_t i = 0; i < n && s.phase == Phase::Open;) {
-		if (messages[i].segment && !may(messages[i].segment)) {
-			cut(messages[i++]);
+		if (messages[i].segment && !may_segment(s, messages[i].segment)) {
+			send_cut(s, messages[i++]);
 			continue;
 		}
 		size_t until = i + 1;
-		while (until < n && (!messages[until].segment || may(messages[until].segment)))
+		while (until < n && (!messages[until].segment || may_segment(s, messages[until].segment)))
 			until++;
 		const int done = sendmmsg(s.fd, mm + i, (unsigned)(until - i), MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (done > 0) {
@@ -147,8 +117,45 @@ size_t Engine::send_datagrams(Sock &s, size_t from, size_t to)
 		again = false;
 		if (fatal(e))
 			fail(s, e);
-		i++;
+		lost++, i++;
 	}
+	return lost;
+}
+
+/** Datagrams [from, to) of the flattened list, as few messages as possible. Return: index of the first not dealt with. */
+size_t Engine::send_datagrams(Sock &s, size_t from, size_t to)
+{
+	static std::vector<iovec> iov;
+	static std::vector<uint32_t> list;
+	static Message messages[BATCH];
+	size_t n = 0, at = from;
+
+	iov.clear();
+	list.clear();
+	for (uint32_t i = s.first; i; i = gathered[i - 1].next)
+		list.push_back(i - 1);
+	iov.reserve(list.size());
+	for (const uint32_t i : list)
+		iov.push_back({rings.slab + gathered[i].off, gathered[i].len});
+
+	for (; at < to && n < BATCH; n++) {
+		const Gathered &g = gathered[list[at]];
+		Message &m = messages[n];
+		const size_t first = at++;
+		m = {&iov[first], 1, 0};
+		if (g.segment && g.segment < g.len) {
+			m.segment = g.segment;
+		} else if (may_segment(s, g.len)) {
+			size_t total = g.len;
+			while (at < to && m.count < SEGMENTS && iov[at].iov_len && iov[at].iov_len <= g.len &&
+			       iov[at - 1].iov_len == g.len && !gathered[list[at]].segment &&
+			       total + iov[at].iov_len <= PAYLOAD_MAX)
+				total += iov[at++].iov_len, m.count++;
+			if (m.count > 1)
+				m.segment = g.len;
+		}
+	}
+	send_messages(s, messages, n);
 	return at;
 }
 
@@ -157,6 +164,11 @@ void Engine::flush_datagrams(Sock &s)
 	const size_t n = s.gathered;
 	size_t from = 0, at = 0;
 
+	if (s.phase == Phase::Connecting) {
+		for (uint32_t i = s.first; i; i = gathered[i - 1].next)
+			keep_datagram(s, rings.slab + gathered[i - 1].off, gathered[i - 1].len, gathered[i - 1].segment);
+		return;
+	}
 	for (uint32_t i = s.first; i; i = gathered[i - 1].next, at++) {
 		const uint32_t ttl = gathered[i - 1].ttl;
 		if (!ttl || (int)ttl == s.ttl)
@@ -169,87 +181,37 @@ void Engine::flush_datagrams(Sock &s)
 		from = send_datagrams(s, from, n);
 }
 
-void Engine::datagrams_ready(Sock &s, uint32_t events)
+/** For a socket that is still to come from the namespace. Beyond KEPT_MAX datagrams are lost, as any may be. */
+void Engine::keep_datagram(Sock &s, const void *from, uint32_t len, uint32_t segment)
 {
-	if (s.phase != Phase::Open)
+	const uint32_t head[2] = {len, segment};
+	const size_t need = sizeof(head) + len;
+
+	if (!s.pending)
+		s.pending = new Pending;
+	if (s.pending->size() + need > KEPT_MAX || pending_all + need > PENDING_MAX_ALL)
 		return;
-	if (events & EPOLLERR) { /* regression 38: drain the queue, then SO_ERROR, else give up */
-		if (!rings.room() || rings.rx_left() < RX_STRIDE)
-			return; /* next turn: level-triggered */
-		const size_t n = read_icmp_errors(s);
-		if (!take_error(s.fd) && !n)
-			return fail(s, EIO);
-	}
-	if (events & EPOLLIN)
-		read_datagrams(s);
+	if (!s.pending->append(head, sizeof(head)))
+		return;
+	pending_all += sizeof(head);
+	if (s.pending->append(from, len))
+		pending_all += len;
+	else
+		drop_pending(s); /* a head alone is worse than nothing */
 }
 
-/** GRO segment size from the control messages, 0 = none. */
-static uint32_t gro_size(msghdr &h)
+void Engine::send_kept(Sock &s)
 {
-	for (cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
-		if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO && c->cmsg_len >= CMSG_LEN(sizeof(int))) {
-			int size;
-			memcpy(&size, CMSG_DATA(c), sizeof(size));
-			return size > 0 ? (uint32_t)size : 0;
-		}
-	}
-	return 0;
-}
-
-void Engine::read_datagrams(Sock &s)
-{
-	mmsghdr mm[RX_BATCH];
-	iovec iov[RX_BATCH];
-	sockaddr_storage from[RX_BATCH];
-	alignas(cmsghdr) char control[RX_BATCH][64];
-
-	for (uint32_t total = 0; total < DATAGRAMS;) {
-		const uint32_t base = rings.rx_next();
-		const uint32_t want = std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE});
-		if (!want)
-			return; /* next turn */
-		for (uint32_t i = 0; i < want; i++) {
-			iov[i] = {rings.slab + base + i * RX_STRIDE + HEADROOM, 65535};
-			msghdr &h = mm[i].msg_hdr;
-			h = {};
-			h.msg_iov = &iov[i], h.msg_iovlen = 1;
-			h.msg_name = &from[i], h.msg_namelen = sizeof(from[i]);
-			h.msg_control = control[i], h.msg_controllen = sizeof(control[i]);
-		}
-		int n;
-		do
-			n = recvmmsg(s.fd, mm, want, MSG_DONTWAIT, nullptr);
-		while (n < 0 && errno == EINTR);
-		if (n <= 0)
-			break; /* nothing, or an error that the error queue explains */
-
-		uint32_t used = 0;
-		for (uint32_t i = 0; i < (uint32_t)n; i++) {
-			const uint32_t off = base + i * RX_STRIDE + HEADROOM, len = mm[i].msg_len;
-			if (s.verify || s.kind == Kind::Ping) {
-				/* regression 66; and ping sockets hear any host that has the identifier right */
-				uint32_t addr[4] = {};
-				uint16_t port = 0;
-				from_sockaddr(from[i], addr, &port);
-				if (memcmp(addr, s.peer, sizeof(addr)) || (s.kind == Kind::Udp && port != s.peer_port))
-					continue;
-			}
-			if (mm[i].msg_hdr.msg_flags & MSG_TRUNC)
-				continue;
-			const uint32_t segment = gro_size(mm[i].msg_hdr);
-			uint32_t *const e = rings.post(EV_DATAGRAM, handle_of(s));
-			e[2] = off, e[3] = len;
-			e[4] = segment < len ? segment : 0;
-			used = i * RX_STRIDE + HEADROOM + len;
-		}
-		/* Small frames are padded behind (regression 78): leave that room as well */
-		rings.rx_take(used ? used + 64 : 0);
-		total += (uint32_t)n;
-		if ((uint32_t)n < want) {
-			s.verify = false;
-			return;
-		}
+	while (s.pending && s.pending->size() && s.phase == Phase::Open) {
+		uint32_t head[2];
+		memcpy(head, s.pending->data(), sizeof(head));
+		iovec iov = {const_cast<uint8_t *>(s.pending->data()) + sizeof(head), head[0]};
+		const Message m = {&iov, 1, head[1] < head[0] ? head[1] : 0};
+		send_messages(s, &m, 1);
+		if (s.phase != Phase::Open)
+			return; /* failed: nothing is pending any more */
+		s.pending->consume(sizeof(head) + head[0]);
+		pending_all -= sizeof(head) + head[0];
 	}
 }
 

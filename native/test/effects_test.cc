@@ -157,7 +157,8 @@ TEST(timeouts_have_fractions)
 TEST(launcher_messages)
 {
 	Rig r;
-	int s[2], passed;
+	int s[2];
+	std::vector<int> passed;
 	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s));
 	CHECK(!r.engine.set_ctl(s[0]));
 	const Octets big = noise(100000);
@@ -183,16 +184,17 @@ TEST(launcher_messages)
 	});
 	Bytes answer;
 	const uint8_t ask[] = {1, 2, 3};
-	CHECK(!ctl_send(s[0], ask, 3) && !ctl_receive(s[0], answer, &passed));
+	CHECK(!ctl_send(s[0], ask, 3) && !ctl_receive(s[0], answer, passed));
 	other.join();
-	CHECK(answer == big && passed >= 0 && fcntl(passed, F_GETFD) == FD_CLOEXEC);
-	close(passed);
-	CHECK(fcntl(passed + 1, F_GETFD) < 0 && r.turn(5).empty());
+	CHECK(answer == big && passed.size() == 2 && fcntl(passed[1], F_GETFD) == FD_CLOEXEC);
+	for (const int fd : passed)
+		close(fd);
+	CHECK(r.turn(5).empty());
 
 	close(s[1]);
 	e = r.await(EV_CTL);
 	CHECK(!e[3] && r.turn(20).empty());
-	CHECK(ctl_receive(s[0], answer, &passed) == ECONNRESET && ctl_send(s[0], ask, 3) == EPIPE);
+	CHECK(ctl_receive(s[0], answer, passed) == ECONNRESET && ctl_send(s[0], ask, 3) == EPIPE);
 	close(s[0]);
 }
 

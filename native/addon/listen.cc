@@ -1,0 +1,281 @@
+#include "listen.h"
+#include "compat.h"
+#include "engine.h"
+
+#include <cerrno>
+#include <cstring>
+#include <linux/tcp.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace passt {
+
+enum : int { BACKLOG = 128 };
+
+int set_listener_options(int fd, Kind kind, bool v6)
+{
+	if (kind == Kind::Tcp) { /* the connections inherit both (regression 50; facts 8.1, rows E and F) */
+		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+		return set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1) ? 0 : errno;
+	}
+	set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
+	if (v6) /* a dual-stack socket hears errors about IPv4 only with both */
+		set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1);
+	set_int(fd, IPPROTO_IP, IP_RECVERR, 1);
+	/* With IPV6_RECVPKTINFO IPv4 destinations come v4-mapped */
+	return (v6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set_int(fd, IPPROTO_IP, IP_PKTINFO, 1)) ? 0 : errno;
+}
+
+static int open_family(Kind kind, const ListenAt &at, bool v6)
+{
+	const int fd = make_socket(kind, v6);
+	if (fd < 0)
+		return fd;
+	const auto bound = [&] {
+		sockaddr_storage ss;
+		const socklen_t len = to_sockaddr(ss, at.addr, at.port, 0, v6);
+		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+		if (v6)
+			set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.v6only);
+		if (at.device &&
+		    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, at.device, (socklen_t)strlen(at.device) + 1))
+			return errno;
+		if (at.freebind && !set_int(fd, IPPROTO_IP, IP_FREEBIND, 1))
+			return errno;
+		if (const int e = set_listener_options(fd, kind, v6))
+			return e;
+		return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) || (kind == Kind::Tcp && listen(fd, BACKLOG))
+			       ? errno
+			       : 0;
+	};
+	if (const int e = bound()) {
+		close(fd);
+		return -e;
+	}
+	return fd;
+}
+
+int open_listener(Kind kind, const ListenAt &at)
+{
+	const bool v6 = !Target::is_v4(at.addr);
+	const int fd = open_family(kind, at, v6);
+
+	/* No IPv6 here: the dual-stack wildcard means IPv4 alone (regressions 88, 90) */
+	if ((fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL) || !v6 || at.v6only ||
+	    (at.addr[0] | at.addr[1] | at.addr[2] | at.addr[3]))
+		return fd;
+	ListenAt v4 = at;
+	v4.addr[2] = 0xffff;
+	return open_family(kind, v4, false);
+}
+
+void close_hard(int fd)
+{
+	const linger hard = {1, 0};
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+}
+
+uint32_t Slots::put(int fd, bool v6)
+{
+	slot[used] = {fd, v6};
+	return first + used++;
+}
+
+int Slots::take(uint32_t number, bool &v6)
+{
+	if (number - first >= used)
+		return -1;
+	auto &s = slot[number - first];
+	const int fd = s.fd;
+	v6 = s.v6;
+	s.fd = -1;
+	return fd;
+}
+
+void Slots::clear()
+{
+	for (uint32_t i = 0; i < used; i++) {
+		if (slot[i].fd >= 0)
+			close_hard(slot[i].fd);
+	}
+	first += used;
+	used = 0;
+}
+
+ListenSock *Engine::listener(uint32_t id)
+{
+	return id < listeners.size() && listeners[id].kind != Kind::None ? &listeners[id] : nullptr;
+}
+
+int Engine::watch_listener(uint32_t id, bool on, int op)
+{
+	epoll_event ev = {};
+	ev.events = on ? (uint32_t)EPOLLIN : 0u;
+	ev.data.u64 = id | (uint32_t)TAG_LISTENER;
+	return epoll_ctl(epoll, op, listeners[id].fd, &ev) ? errno : 0;
+}
+
+int Engine::add_listener(uint32_t id, const ListenSock &l)
+{
+	if (id >= LISTENERS_MAX)
+		return EINVAL;
+	if (listener(id))
+		return EEXIST;
+	if (id >= listeners.size())
+		listeners.resize(id + 1, ListenSock{});
+	listeners[id] = l;
+	const int e = watch_listener(id, true, EPOLL_CTL_ADD);
+	if (e)
+		listeners[id] = ListenSock{};
+	return e;
+}
+
+int Engine::listen(uint32_t id, Kind kind, const ListenAt &at)
+{
+	if (id >= LISTENERS_MAX || epoll < 0)
+		return EINVAL;
+	if (listener(id))
+		return EEXIST;
+	const int fd = open_listener(kind, at);
+	if (fd < 0)
+		return -fd;
+	const int e = add_listener(id, {fd, kind, at.device != nullptr, at.freebind, false});
+	if (e)
+		close(fd);
+	return e;
+}
+
+int Engine::adopt_listener(uint32_t id, int fd, Kind kind)
+{
+	int domain = 0, type = 0;
+	socklen_t n = sizeof(domain), m = sizeof(type);
+	char device[64];
+	socklen_t len = sizeof(device);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &m))
+		return errno;
+	if ((domain != AF_INET && domain != AF_INET6) || type != (kind == Kind::Tcp ? SOCK_STREAM : SOCK_DGRAM))
+		return EPROTOTYPE;
+	if (const int e = set_listener_options(fd, kind, domain == AF_INET6))
+		return e;
+	if (const int e = set_nonblocking(fd))
+		return e;
+	const bool bound = !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len;
+	return add_listener(id, {fd, kind, bound, false, false});
+}
+
+bool Engine::close_listener(uint32_t id)
+{
+	ListenSock *const l = listener(id);
+	if (!l)
+		return false;
+	/* Another process may hold the socket as well: closing alone would leave it in the set (regression 70) */
+	epoll_ctl(epoll, EPOLL_CTL_DEL, l->fd, nullptr);
+	close(l->fd);
+	*l = ListenSock{};
+	return true;
+}
+
+/** Errors of accept() by which nothing is wrong with the listener: accept(2), "Error handling". */
+static bool only_this_one(int e)
+{
+	return e == EINTR || e == ECONNABORTED || e == EPROTO || e == EPERM || e == ENETDOWN || e == ENOPROTOOPT ||
+	       e == EHOSTDOWN || e == ENONET || e == EHOSTUNREACH || e == EOPNOTSUPP || e == ENETUNREACH;
+}
+
+void Engine::listener_ready(uint32_t id, uint32_t events)
+{
+	ListenSock *const l = listener(id);
+	if (!l)
+		return;
+	if (l->kind == Kind::Udp)
+		return listen_datagrams_ready(id, events);
+	for (uint32_t i = 0; i < ACCEPT_BURST && !slots.full() && rings.room(); i++) {
+		sockaddr_storage peer = {}, local = {};
+		socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
+		const int fd = accept4(l->fd, reinterpret_cast<sockaddr *>(&peer), &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0) {
+			if (errno == EAGAIN)
+				return;
+			if (only_this_one(errno))
+				continue;
+			return pause_accepting(id, errno);
+		}
+		if (getsockname(fd, reinterpret_cast<sockaddr *>(&local), &local_len)) {
+			close_hard(fd);
+			continue;
+		}
+		uint32_t *const e = rings.post(EV_ACCEPTED, id);
+		uint16_t peer_port = 0, local_port = 0;
+		from_sockaddr(peer, e + 4, &peer_port);
+		from_sockaddr(local, e + 8, &local_port);
+		/* From a dual-stack listener IPv4 comes mapped, and so does the socket stay: AF_INET6 */
+		e[2] = slots.put(fd, peer.ss_family == AF_INET6);
+		e[3] = peer_port | (uint32_t)local_port << 16;
+		e[12] = peer.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6 &>(peer).sin6_scope_id : 0;
+	}
+}
+
+/** Out of descriptors, memory: let the backlog wait instead of looping around a listener that stays readable. */
+void Engine::pause_accepting(uint32_t id, int error)
+{
+	const bool passing = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+	const bool said = passing && !paused.empty();
+
+	if (passing) {
+		watch_listener(id, false, EPOLL_CTL_MOD);
+		listeners[id].paused = true;
+		paused.push_back(id);
+		if (!said)
+			accept_resume_at = *rings.clock + ACCEPT_PAUSE;
+	} else { /* a hang-up cannot be masked, so out of the set */
+		epoll_ctl(epoll, EPOLL_CTL_DEL, listeners[id].fd, nullptr);
+	}
+	if (!said)
+		results.add(EV_LISTEN_TROUBLE, id, 0)[13] = (uint32_t)error;
+}
+
+void Engine::resume_accepting()
+{
+	if (paused.empty() || *rings.clock < accept_resume_at)
+		return;
+	for (const uint32_t id : paused) {
+		ListenSock *const l = listener(id);
+		if (!l || !l->paused)
+			continue;
+		l->paused = false;
+		watch_listener(id, true, EPOLL_CTL_MOD);
+	}
+	paused.clear();
+}
+
+/** What an accepted connection becomes: the handle's TCP socket. */
+void Engine::adopt(const uint32_t *e)
+{
+	bool v6 = false;
+	const int fd = slots.take(e[2], v6);
+	Sock *const s = fresh(e[1], Kind::Tcp);
+
+	if (!s || fd < 0) {
+		if (fd >= 0)
+			close_hard(fd);
+		if (s)
+			abandon(*s, EBADF);
+		return;
+	}
+	s->fd = fd, s->v6 = v6;
+	if (const int error = register_sock(*s))
+		return abandon(*s, error);
+	connected(*s);
+}
+
+void Engine::reject(uint32_t slot)
+{
+	bool v6;
+	const int fd = slots.take(slot, v6);
+	if (fd >= 0)
+		close_hard(fd);
+}
+
+} // namespace passt

@@ -1,0 +1,394 @@
+#include "splice.h"
+#include "engine.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+namespace passt {
+
+enum : size_t {
+	/* Up to here a read is copied: two calls, no pipe, and what is short of it tells that nothing more is there */
+	COPY_MAX = 65536,
+	/* Splices that bring less than this for long are better copied */
+	BULK_MIN = 32768,
+	/* One pair's share before the others have theirs, and all pairs' before the rest of the turn */
+	SHARE = 1 << 20,
+	/* Copied and not yet written, of all pairs: beyond that reads are small */
+	REST_ALL = 64 << 20, COPY_SMALL = 4096,
+	SHARE_ALL = 8 << 20,
+};
+
+static bool passing(int e)
+{
+	return e == EAGAIN || e == EWOULDBLOCK;
+}
+
+void Engine::splice_event(uint32_t kind, Sock &s, uint32_t side, int error)
+{
+	uint32_t *const e = event(kind, s);
+	const Splice &x = *s.splice;
+
+	e[2] = side;
+	e[13] = (uint32_t)error;
+	for (uint32_t i = 0; i < 2; i++) {
+		e[4 + 2 * i] = (uint32_t)x.way[i].moved;
+		e[5 + 2 * i] = (uint32_t)(x.way[i].moved >> 32);
+	}
+}
+
+/** EF_SPLICE: the accepted socket is side 0, side 1 is still to be made. */
+void Engine::splice_open(const uint32_t *e)
+{
+	bool v6 = false;
+	const int accepted = slots.take(e[8], v6);
+	Sock *const s = fresh(e[1], Kind::Splice);
+
+	if (!s) {
+		if (accepted >= 0)
+			close_hard(accepted);
+		return;
+	}
+	const Target t(e);
+	s->v6 = t.v6();
+	s->splice = new Splice;
+	s->splice->side[0].fd = accepted;
+	s->splice->side[1].fd = -1;
+	if (accepted < 0)
+		return splice_fail(*s, 0, EBADF);
+	set_int(accepted, IPPROTO_TCP, TCP_QUICKACK, 1);
+	if (const int error = splice_watch(*s, 0))
+		return splice_fail(*s, 0, error);
+	const int fd = t.in_namespace ? ns_take(*s, e) : make_socket(Kind::Tcp, s->v6);
+	if (fd >= 0)
+		splice_connect(*s, t, fd);
+	else if (!t.in_namespace || fd != -EAGAIN)
+		splice_fail(*s, 1, -fd);
+}
+
+int Engine::splice_watch(const Sock &s, uint32_t side)
+{
+	epoll_event ev = {};
+	ev.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+	ev.data.u64 = (handle_of(s) | (side ? (uint32_t)TAG_SIDE_1 : 0u)) | (uint64_t)s.generation << 32;
+	return epoll_ctl(epoll, EPOLL_CTL_ADD, s.splice->side[side].fd, &ev) ? errno : 0;
+}
+
+void Engine::splice_connect(Sock &s, Target t, int fd)
+{
+	s.splice->side[1].fd = fd;
+	t.mss = 0; /* that word is the slot */
+	int error = prepare_socket(fd, Kind::Tcp, t, outbound);
+	if (!error) {
+		set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
+		error = splice_watch(s, 1); /* before connect(): regression 77 */
+	}
+	if (!error) {
+		sockaddr_storage ss;
+		const socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, s.v6);
+		error = connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+	}
+	if (error && error != EINPROGRESS)
+		return splice_fail(s, 1, error);
+	if (!error)
+		splice_connected(s);
+}
+
+void Engine::splice_connected(Sock &s)
+{
+	s.phase = Phase::Open;
+	s.splice->side[0].writable = s.splice->side[1].writable = true;
+	splice_event(EV_SPLICE_CONNECTED, s, 1, 0);
+	splice_queue(s);
+}
+
+void Engine::splice_queue(Sock &s)
+{
+	if (s.splice->queued)
+		return;
+	s.splice->queued = true;
+	moving.push_back({handle_of(s), s.generation});
+}
+
+void Engine::splice_ready(Sock &s, uint32_t which, uint32_t events)
+{
+	Splice &x = *s.splice;
+	SpliceSide &k = x.side[which];
+
+	if (s.phase == Phase::Failed)
+		return;
+	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		k.readable = true;
+	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		k.writable = true;
+	if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+		k.hup = true;
+	if (events & EPOLLPRI)
+		k.urgent = true;
+
+	if (s.phase == Phase::Connecting) {
+		if (events & (EPOLLHUP | EPOLLERR)) {
+			const int e = take_error(k.fd);
+			return splice_fail(s, which, e ? e : ECONNRESET);
+		}
+		if (which == 1 && events & EPOLLOUT)
+			splice_connected(s);
+		return;
+	}
+	/* Behind the end of its stream nobody reads from it, and nobody else would notice its reset */
+	if (k.eof && events & (EPOLLHUP | EPOLLERR) && !k.broken) {
+		k.broken = take_error(k.fd);
+		k.read_over = k.read_over || k.broken;
+	}
+	splice_queue(s);
+}
+
+/** Write what way `i` holds. False: it cannot go on now. */
+bool Engine::splice_push(Splice &x, uint32_t i)
+{
+	SpliceWay &w = x.way[i];
+	SpliceSide &to = x.side[!i];
+	ssize_t n;
+
+	do { /* regression 63: just this call again */
+		if (w.rest.size())
+			n = send(to.fd, w.rest.data(), w.rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+		else
+			n = ::splice(w.pipe.read, nullptr, to.fd, nullptr, w.inside, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	} while (n < 0 && errno == EINTR);
+	if (n > 0) {
+		w.moved += (size_t)n;
+		if (w.rest.size()) {
+			w.rest.consume((size_t)n);
+			pending_all -= (size_t)n;
+		} else {
+			w.inside -= (uint32_t)n;
+		}
+		return true;
+	}
+	to.writable = false;
+	if (!n || !passing(errno)) {
+		to.broken = to.broken ? to.broken : n ? errno : EPIPE;
+		to.write_failed = to.readable = true;
+	}
+	return false;
+}
+
+/** Read from side `i` by copying, and write at once. False: it cannot go on now. */
+bool Engine::splice_copy(Splice &x, uint32_t i)
+{
+	alignas(4096) static uint8_t copied[COPY_MAX];
+	SpliceWay &w = x.way[i];
+	SpliceSide &from = x.side[i], &to = x.side[!i];
+	const size_t most = pending_all < REST_ALL ? (size_t)COPY_MAX : (size_t)COPY_SMALL;
+	ssize_t n, m;
+
+	do
+		n = recv(from.fd, copied, most, MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return splice_end(from, n ? errno : 0);
+	const bool full = (size_t)n == most;
+	w.bulk = full && most == COPY_MAX;
+	/* All there was; what comes now has an edge of its own. Urgent data cuts reads short, an end stands behind them. */
+	if (!full && !from.hup && !from.urgent)
+		from.readable = false;
+	do
+		m = send(to.fd, copied, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (m < 0 && errno == EINTR);
+	if (m < 0) {
+		to.writable = false;
+		if (!passing(errno)) {
+			to.broken = to.broken ? to.broken : errno;
+			to.write_failed = to.readable = true;
+			return false;
+		}
+		m = 0;
+	}
+	w.moved += (size_t)m;
+	if (m == n)
+		return true;
+	if (!w.rest.append(copied + m, (size_t)(n - m))) {
+		to.broken = ENOMEM;
+		to.write_failed = true;
+		return false;
+	}
+	pending_all += (size_t)(n - m);
+	return true;
+}
+
+/** A read brought nothing: `error`, or 0 = end of stream. Always false. */
+bool Engine::splice_end(SpliceSide &from, int error)
+{
+	if (passing(error)) {
+		from.readable = false;
+		return false;
+	}
+	from.read_over = true;
+	if (!error && !from.broken)
+		from.eof = true;
+	else if (!from.broken)
+		from.broken = error;
+	return false;
+}
+
+/** Read from side `i` into a pipe. False: it cannot go on now. */
+bool Engine::splice_pull(Splice &x, uint32_t i)
+{
+	SpliceWay &w = x.way[i];
+	SpliceSide &from = x.side[i];
+	ssize_t n;
+
+	if (w.bulk && !w.pipe)
+		w.pipe = pipes.get();
+	if (!w.bulk || !w.pipe)
+		return splice_copy(x, i);
+	/* The pipe is empty: EAGAIN is about the socket (regressions 31, 39, 89) */
+	do
+		n = ::splice(from.fd, nullptr, w.pipe.write, nullptr, w.pipe.size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return splice_end(from, n ? errno : 0);
+	w.inside = (uint32_t)n;
+	w.bulk = (size_t)n >= BULK_MIN;
+	return true;
+}
+
+/** Way `i` until nothing goes on or its share is used up. True: there is more to do. */
+bool Engine::splice_move(Splice &x, uint32_t i)
+{
+	SpliceWay &w = x.way[i];
+	SpliceSide &from = x.side[i], &to = x.side[!i];
+	const uint64_t limit = w.moved + SHARE;
+	bool more = true;
+
+	while (more && w.moved < limit) {
+		if (to.broken) {
+			more = false;
+		} else if (!w.empty()) {
+			more = to.writable && splice_push(x, i);
+		} else {
+			/* Nothing is read that cannot be written: it stays where the sender's window counts it */
+			more = from.readable && !from.read_over && to.writable && !to.shut && splice_pull(x, i);
+		}
+	}
+	if (w.pipe && (!more || to.broken) && (w.empty() || to.broken)) {
+		pipes.put(w.pipe, w.inside);
+		w.inside = 0;
+	}
+	return more;
+}
+
+/** Both ways, then what is to be said. */
+void Engine::splice_run(Sock &s)
+{
+	Splice &x = *s.splice;
+	bool more = false;
+
+	for (uint32_t i = 0; i < 2; i++)
+		more = splice_move(x, i) || more;
+	/* A side whose write failed is read to its end: what it said before it broke counts (regression 86) */
+	for (uint32_t i = 0; i < 2; i++) {
+		if (x.side[i].write_failed && x.side[i].readable && !x.side[i].read_over)
+			more = splice_move(x, i) || more;
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		SpliceSide &k = x.side[i], &o = x.side[!i];
+		const bool drained = k.read_over && x.way[i].empty();
+		/* The other side takes nothing now, but has something to say to a side that is gone: it shall know */
+		const bool stuck = !o.writable && (k.write_failed || (o.readable && !o.read_over));
+		if (k.broken && (drained || stuck || o.broken))
+			return splice_fail(s, i, k.broken);
+		if (k.eof && !k.eof_said && x.way[i].empty() && !o.broken) {
+			k.eof_said = true;
+			splice_event(EV_SPLICE_EOF, s, i, 0);
+		}
+		if (o.shut_due && x.way[i].empty())
+			splice_shut(s, !i);
+	}
+	if (more)
+		splice_queue(s);
+}
+
+/** Every pair with work to do, once; it comes again behind the others. */
+void Engine::splice_run_all()
+{
+	const size_t n = moving.size();
+	const uint64_t before = moved_all;
+	size_t done = 0;
+
+	while (done < n && moved_all - before < SHARE_ALL) {
+		const Moving m = moving[done++];
+		if (generation(m.handle) != m.generation)
+			continue;
+		Sock &s = socks[m.handle];
+		Splice &x = *s.splice;
+		x.queued = false;
+		const uint64_t was = x.way[0].moved + x.way[1].moved;
+		if (s.phase == Phase::Open)
+			splice_run(s);
+		moved_all += x.way[0].moved + x.way[1].moved - was;
+	}
+	moving.erase(moving.begin(), moving.begin() + (std::ptrdiff_t)done);
+}
+
+void Engine::splice_shut(Sock &s, uint32_t side)
+{
+	if (side > 1 || s.phase != Phase::Open)
+		return;
+	SpliceSide &k = s.splice->side[side];
+	k.shut_due = false;
+	if (k.shut)
+		return;
+	if (!s.splice->way[!side].empty()) {
+		k.shut_due = true;
+		return;
+	}
+	k.shut = true;
+	shutdown(k.fd, SHUT_WR);
+}
+
+void Engine::splice_drop(Splice &x)
+{
+	for (SpliceWay &w : x.way) {
+		pipes.put(w.pipe, w.inside);
+		w.inside = 0;
+		pending_all -= w.rest.size();
+		w.rest.consume(w.rest.size());
+	}
+}
+
+void Engine::splice_fail(Sock &s, uint32_t side, int error)
+{
+	if (s.phase == Phase::Failed)
+		return;
+	for (const SpliceSide &k : s.splice->side) {
+		if (k.fd >= 0)
+			epoll_ctl(epoll, EPOLL_CTL_DEL, k.fd, nullptr);
+	}
+	splice_drop(*s.splice);
+	s.phase = Phase::Failed;
+	s.error = error;
+	splice_event(EV_SPLICE_FAILED, s, side, error);
+}
+
+void Engine::splice_free(Sock &s, bool reset)
+{
+	for (const SpliceSide &k : s.splice->side) {
+		if (k.fd < 0)
+			continue;
+		if (s.phase != Phase::Failed) /* regression 70 */
+			epoll_ctl(epoll, EPOLL_CTL_DEL, k.fd, nullptr);
+		if (reset)
+			close_hard(k.fd);
+		else
+			close(k.fd);
+	}
+	splice_drop(*s.splice);
+	delete s.splice;
+}
+
+} // namespace passt

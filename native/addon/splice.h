@@ -1,0 +1,54 @@
+/* A TCP connection that is moved from socket to socket without JS: splice.cc. */
+#ifndef PASST_SPLICE_H
+#define PASST_SPLICE_H
+
+#include "pending.h"
+#include "pipes.h"
+
+namespace passt {
+
+/**
+ * Both sockets are watched edge-triggered and once for all; what the kernel said is remembered here until a call says
+ * EAGAIN. So no change of interest is ever needed, and nothing can be missed or reported for ever (facts 3.6).
+ */
+struct SpliceSide {
+	int fd;
+	/** A read may find something: data, end, error. A write may be taken. */
+	bool readable, writable;
+	/** RDHUP, HUP or ERR came: a short read does not mean that nothing follows. Urgent data: likewise. */
+	bool hup, urgent;
+	/** Its stream has ended; EV_SPLICE_EOF is out. */
+	bool eof, eof_said;
+	/** shutdown(SHUT_WR) asked for; done */
+	bool shut_due, shut;
+	/** Nothing can be read from it any more; a write to it failed. */
+	bool read_over, write_failed;
+	/** errno that broke it */
+	int broken;
+};
+
+/** From one side to the other. Nothing more is read before `inside` and `rest` are written: counters decide, not calls. */
+struct SpliceWay {
+	Pipe pipe;
+	/** octets in the pipe */
+	uint32_t inside = 0;
+	/** the latest reads were large: no trial with the copying path first */
+	bool bulk = false;
+	/** copied octets that the destination did not take yet */
+	Pending rest;
+	uint64_t moved = 0;
+
+	bool empty() const { return !inside && !rest.size(); }
+};
+
+struct Splice {
+	SpliceSide side[2] = {};
+	/** way[i] reads from side[i] */
+	SpliceWay way[2];
+	/** in the engine's list of those with work to do */
+	bool queued = false;
+};
+
+} // namespace passt
+
+#endif

@@ -1,0 +1,291 @@
+/* Datagrams in: from the sockets of flows, from listeners, and from one joined socket to the other. */
+#include "abi.h"
+#include "compat.h"
+#include "engine.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <sys/epoll.h>
+#include <sys/uio.h>
+
+namespace passt {
+
+enum : uint32_t {
+	/* Messages in one recvmmsg(): each takes 64 KiB of the slab while it waits */
+	RX_BATCH = 8,
+	/* One datagram's place in the slab while it is read: headroom, the longest there is, a sign of truncation */
+	RX_STRIDE = (HEADROOM + 65535 + 1 + 63) & ~63u,
+	/* Joined sockets: messages in one recvmmsg(), batches before others have their turn */
+	JOINED_BATCH = 32, JOINED_ROUNDS = 4,
+	/* ms between two EV_UDP_MOVED of one handle */
+	MOVED_EVERY = 1000,
+};
+
+namespace {
+
+template <uint32_t N> struct Received {
+	mmsghdr mm[N];
+	iovec iov[N];
+	sockaddr_storage from[N];
+	alignas(cmsghdr) char control[N][CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(in6_pktinfo)) + CMSG_SPACE(sizeof(in_pktinfo))];
+
+	/** recvmmsg() into `base` and every `stride` octets behind it. Return: messages, 0 where there are none. */
+	uint32_t read(int fd, uint8_t *base, uint32_t stride, uint32_t want)
+	{
+		for (uint32_t i = 0; i < want; i++) {
+			iov[i] = {base + (size_t)i * stride, 65535};
+			msghdr &h = mm[i].msg_hdr;
+			h = {};
+			h.msg_iov = &iov[i], h.msg_iovlen = 1;
+			h.msg_name = &from[i], h.msg_namelen = sizeof(from[i]);
+			h.msg_control = control[i], h.msg_controllen = sizeof(control[i]);
+		}
+		int n;
+		do
+			n = recvmmsg(fd, mm, want, MSG_DONTWAIT, nullptr);
+		while (n < 0 && errno == EINTR);
+		return n > 0 ? (uint32_t)n : 0; /* an error the error queue explains */
+	}
+	bool truncated(uint32_t i) const { return mm[i].msg_hdr.msg_flags & MSG_TRUNC; }
+};
+
+/** What came with a datagram. */
+struct Ancillary {
+	/** GRO: octets of each, 0 = just one */
+	uint32_t segment = 0;
+	/** IP_PKTINFO, IPV6_PKTINFO: as sent to; by which interface; our address there (IPv4) */
+	uint32_t dst[4] = {}, ifindex = 0, own = 0;
+
+	explicit Ancillary(msghdr &h)
+	{
+		for (cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
+			const auto is = [&](int level, int type, size_t n) {
+				return c->cmsg_level == level && c->cmsg_type == type && c->cmsg_len >= CMSG_LEN(n);
+			};
+			if (is(IPPROTO_UDP, UDP_GRO, sizeof(int))) {
+				int size;
+				memcpy(&size, CMSG_DATA(c), sizeof(size));
+				segment = size > 0 ? (uint32_t)size : 0;
+			} else if (is(IPPROTO_IP, IP_PKTINFO, sizeof(in_pktinfo))) {
+				in_pktinfo p;
+				memcpy(&p, CMSG_DATA(c), sizeof(p));
+				dst[2] = 0xffff, dst[3] = ntohl(p.ipi_addr.s_addr);
+				own = ntohl(p.ipi_spec_dst.s_addr);
+				ifindex = (uint32_t)p.ipi_ifindex;
+			} else if (is(IPPROTO_IPV6, IPV6_PKTINFO, sizeof(in6_pktinfo))) {
+				in6_pktinfo p;
+				memcpy(&p, CMSG_DATA(c), sizeof(p));
+				memcpy(dst, &p.ipi6_addr, sizeof(dst));
+				for (uint32_t &w : dst)
+					w = ntohl(w);
+				ifindex = (uint32_t)p.ipi6_ifindex;
+			}
+		}
+	}
+};
+
+} // namespace
+
+void Engine::datagrams_ready(Sock &s, uint32_t events)
+{
+	if (s.phase != Phase::Open)
+		return;
+	if (events & EPOLLERR) { /* regression 38: drain the queue, then SO_ERROR, else give up */
+		if (!rings.room() || rings.rx_left() < RX_STRIDE)
+			return; /* next turn: level-triggered */
+		const size_t n = read_icmp_errors(s);
+		if (!take_error(s.fd) && !n)
+			return fail(s, EIO);
+	}
+	if (!(events & EPOLLIN))
+		return;
+	Sock *const to = joined(s);
+	if (to && !s.verify)
+		move_datagrams(s, *to);
+	else
+		read_datagrams(s, to);
+}
+
+/** Is it from the peer? Regression 66; and ping sockets hear any host that has the identifier right. */
+static bool from_peer(const Sock &s, const sockaddr_storage &from)
+{
+	uint32_t addr[4] = {};
+	uint16_t port = 0;
+
+	from_sockaddr(from, addr, &port);
+	return !memcmp(addr, s.peer, sizeof(addr)) && (s.kind == Kind::Ping || port == s.peer_port);
+}
+
+/** A stranger's datagram that came before connect() is the listener's. */
+void Engine::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
+{
+	uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, s.listener - 1);
+	sockaddr_storage local = {};
+	socklen_t n = sizeof(local);
+	uint16_t port = 0;
+
+	e[2] = off, e[3] = len, e[4] = segment;
+	from_sockaddr(from, e + 6, &port);
+	e[5] = port;
+	if (!getsockname(s.fd, reinterpret_cast<sockaddr *>(&local), &n))
+		from_sockaddr(local, e + 10);
+	if (from.ss_family == AF_INET6)
+		e[14] = reinterpret_cast<const sockaddr_in6 &>(from).sin6_scope_id;
+	e[15] = from.ss_family == AF_INET ? e[13] : 0;
+}
+
+/** Into the slab, or, behind a look at where it comes from, to the socket that `s` is joined with. */
+void Engine::read_datagrams(Sock &s, Sock *to)
+{
+	Received<RX_BATCH> r;
+
+	for (uint32_t total = 0; total < DATAGRAMS;) {
+		const uint32_t base = rings.rx_next() + HEADROOM;
+		const uint32_t want = std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE});
+		if (!want)
+			return; /* next turn */
+		const uint32_t n = r.read(s.fd, rings.slab + base, RX_STRIDE, want);
+		uint32_t used = 0;
+		for (uint32_t i = 0; i < n; i++) {
+			const uint32_t off = base + i * RX_STRIDE, len = r.mm[i].msg_len;
+			const bool stranger = (s.verify || s.kind == Kind::Ping) && !from_peer(s, r.from[i]);
+			if (r.truncated(i) || (stranger && !s.listener))
+				continue;
+			const Ancillary a(r.mm[i].msg_hdr);
+			const uint32_t segment = a.segment < len ? a.segment : 0;
+			if (stranger) {
+				hand_up(s, r.from[i], off, len, segment);
+			} else if (to) {
+				r.iov[i].iov_len = len;
+				const Message m = {&r.iov[i], 1, segment};
+				forward(s, *to, &m, 1);
+				continue;
+			} else {
+				uint32_t *const e = rings.post(EV_DATAGRAM, handle_of(s));
+				e[2] = off, e[3] = len, e[4] = segment;
+			}
+			used = i * RX_STRIDE + HEADROOM + len;
+		}
+		/* Small frames are padded behind (regression 78): leave that room as well */
+		rings.rx_take(used ? used + 64 : 0);
+		total += n;
+		if (n < want) {
+			s.verify = false;
+			return;
+		}
+	}
+}
+
+void Engine::listen_datagrams_ready(uint32_t id, uint32_t events)
+{
+	Received<RX_BATCH> r;
+	const int fd = listeners[id].fd;
+
+	/* Errors on a listener raise EPOLLERR, which no read clears (regression 38) */
+	if (events & EPOLLERR && !read_listener_errors(id))
+		return;
+	for (uint32_t total = 0; total < DATAGRAMS;) {
+		const uint32_t base = rings.rx_next() + HEADROOM;
+		const uint32_t want = std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE});
+		if (!want)
+			return; /* next turn */
+		const uint32_t n = r.read(fd, rings.slab + base, RX_STRIDE, want);
+		uint32_t used = 0;
+		for (uint32_t i = 0; i < n; i++) {
+			const uint32_t len = r.mm[i].msg_len;
+			if (r.truncated(i))
+				continue;
+			const Ancillary a(r.mm[i].msg_hdr);
+			uint16_t port = 0;
+			uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, id);
+			e[2] = base + i * RX_STRIDE, e[3] = len;
+			e[4] = a.segment < len ? a.segment : 0;
+			from_sockaddr(r.from[i], e + 6, &port);
+			e[5] = port;
+			memcpy(e + 10, a.dst, sizeof(a.dst));
+			e[14] = a.ifindex, e[15] = a.own;
+			used = i * RX_STRIDE + HEADROOM + len;
+		}
+		rings.rx_take(used ? used + 64 : 0);
+		total += n;
+		if (n < want)
+			return;
+	}
+}
+
+void Engine::join(uint32_t a, uint32_t b)
+{
+	Sock *const s = sock(a, Kind::Udp), *const t = sock(b, Kind::Udp);
+
+	if (!s || !t || s == t)
+		return;
+	s->partner = b + 1, s->partner_generation = t->generation;
+	t->partner = a + 1, t->partner_generation = s->generation;
+}
+
+/** The socket that sends what `s` receives, or nullptr. It may still wait for its socket. */
+Sock *Engine::joined(const Sock &s)
+{
+	Sock *const t = s.partner ? sock(s.partner - 1, Kind::Udp) : nullptr;
+	return t && t->generation == s.partner_generation ? t : nullptr;
+}
+
+void Engine::move_datagrams(Sock &s, Sock &to)
+{
+	static Received<JOINED_BATCH> r;
+	static uint8_t *const room = new uint8_t[JOINED_BATCH * 65536ul];
+	Message messages[JOINED_BATCH];
+
+	for (uint32_t round = 0; round < JOINED_ROUNDS; round++) {
+		const uint32_t n = r.read(s.fd, room, 65536, JOINED_BATCH);
+		size_t k = 0;
+		for (uint32_t i = 0; i < n; i++) {
+			const uint32_t len = r.mm[i].msg_len;
+			if (r.truncated(i))
+				continue;
+			const Ancillary a(r.mm[i].msg_hdr);
+			r.iov[i].iov_len = len;
+			messages[k++] = {&r.iov[i], 1, a.segment < len ? a.segment : 0};
+		}
+		forward(s, to, messages, k);
+		if (n < JOINED_BATCH)
+			return;
+	}
+}
+
+void Engine::forward(Sock &s, Sock &to, const Message *messages, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const auto len = (uint32_t)messages[i].iov->iov_len;
+		const uint32_t each = messages[i].segment;
+		s.moved += each ? (len + each - 1) / each : 1;
+		if (to.phase == Phase::Connecting)
+			keep_datagram(to, messages[i].iov->iov_base, len, each);
+	}
+	if (to.phase == Phase::Open)
+		s.lost += (uint32_t)send_messages(to, messages, n);
+	if (n && !s.moved_listed) {
+		s.moved_listed = true;
+		moved.push_back({handle_of(s), s.generation});
+	}
+}
+
+void Engine::report_moved()
+{
+	if (moved.empty() || *rings.clock < moved_at)
+		return;
+	for (const Moving &m : moved) {
+		if (generation(m.handle) != m.generation)
+			continue;
+		Sock &s = socks[m.handle];
+		uint32_t *const e = event(EV_UDP_MOVED, s);
+		e[2] = s.moved, e[3] = s.lost;
+		s.moved = s.lost = 0;
+		s.moved_listed = false;
+	}
+	moved.clear();
+	moved_at = *rings.clock + MOVED_EVERY;
+}
+
+} // namespace passt
