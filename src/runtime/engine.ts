@@ -25,6 +25,7 @@ import { type Options, parseOptions } from './options.js'
 import { type FamilyPlan, needsResolvConf, type Plan, plan } from './plan.js'
 import { openRings } from './rings.js'
 import { runSteps } from './run-steps.js'
+import { warmUp } from './warm-up.js'
 import { createWorld, type World, type WorldConfig } from './world.js'
 
 /** The end, with one line on stderr. */
@@ -243,7 +244,7 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared): never
   native.dropPrivileges(uid, gid)
   orFatal(l.ready())
   if (!p.foreground) native.detach()
-  const ended = loop(world)
+  const ended = loop(world, warmUp(world.cfg, native))
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(`tap device failed: errno ${ended.errno}`)
   process.exit(0)

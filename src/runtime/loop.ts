@@ -59,6 +59,17 @@ const endTurn = (w: World, now: Instant): void => {
   }
 }
 
+const expireTimers = (w: World, now: Instant): void => {
+  w.wheel.expire(
+    now,
+    (flow, timer) => {
+      const f = w.flows[flow]
+      if (f !== undefined) deliver(w, f, { type: timerEvent[TIMERS[timer]], now } as TcpEvent)
+    },
+    TIMERS_PER_TURN
+  )
+}
+
 /** ms until something is due; -1: nothing is. */
 const timeout = (w: World, now: Instant): number => {
   const flows = w.wheel.next(now)
@@ -67,31 +78,44 @@ const timeout = (w: World, now: Instant): number => {
   return flows < 0 ? service : Math.min(flows, service)
 }
 
-/** Turn after turn until the end. Never returns to libuv in between: every wait is native's. */
-export const loop = (w: World): Ended => {
-  let now = instant(w.rings.native.now())
-  const fire = (flow: number, timer: number): void => {
-    const f = w.flows[flow]
-    if (f !== undefined) deliver(w, f, { type: timerEvent[TIMERS[timer]], now } as TcpEvent)
-  }
-  for (;;) {
-    const n = turn(w.rings, timeout(w, now))
-    now = instant(w.rings.clock[0])
-    let ended: Ended | null = null
-    for (let i = 0; i < n; i++)
-      try {
-        ended = onEvent(w, i, now) ?? ended
-      } catch (e) {
-        survive(w, e)
-      }
-    if (ended !== null) return ended
+/** Everything that one turn's `n` event records lead to: flows stepped, effects in the ring. */
+export const handleTurn = (w: World, n: number, now: Instant): Ended | null => {
+  let ended: Ended | null = null
+  for (let i = 0; i < n; i++)
     try {
-      w.wheel.expire(now, fire, TIMERS_PER_TURN)
-      endTurn(w, now)
+      ended = onEvent(w, i, now) ?? ended
     } catch (e) {
       survive(w, e)
     }
-    w.table.sweep()
+  try {
+    expireTimers(w, now)
+    endTurn(w, now)
+  } catch (e) {
+    survive(w, e)
+  }
+  w.table.sweep()
+  return ended
+}
+
+/** ms. Idle work begins after this long without an event, and looks up this often. */
+const QUIET = 1
+
+/** Turn after turn until the end. Never returns to libuv in between: every wait is native's. `idle`: see warm-up.ts. */
+export const loop = (w: World, idle: Iterator<void>): Ended => {
+  const native = w.rings.native
+  let now = instant(native.now())
+  let resting = false
+  let quiet = false
+  for (;;) {
+    const due = timeout(w, now)
+    const wait = resting ? due : quiet ? 0 : due < 0 ? QUIET : Math.min(due, QUIET)
+    const n = turn(w.rings, wait)
+    now = instant(w.rings.clock[0])
+    const ended = handleTurn(w, n, now)
+    if (ended !== null) return ended
     serviceTimer(w, now)
+    quiet = n === 0
+    if (resting || !quiet) continue
+    for (const until = now + QUIET; !resting && native.now() < until; ) resting = idle.next().done === true
   }
 }

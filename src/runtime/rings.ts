@@ -23,25 +23,23 @@ export interface Rings {
   tx: number
 }
 
-export const openRings = (native: Native, handles: number): Rings => {
-  const m = native.open({
-    txSize: TX_SIZE,
-    rxSize: RX_SIZE,
-    handles,
-    effects: MAX_EFFECTS,
-    events: MAX_EVENTS
-  })
-  return {
+export const openRings = (native: Native, handles: number): Rings =>
+  ringsOver(
     native,
-    slab: new Uint8Array(m.slab),
-    view: new DataView(m.slab),
-    fx: new Int32Array(m.effects),
-    ev: new Int32Array(m.events),
-    clock: new Float64Array(m.clock),
-    effects: 0,
-    tx: 0
-  }
-}
+    native.open({ txSize: TX_SIZE, rxSize: RX_SIZE, handles, effects: MAX_EFFECTS, events: MAX_EVENTS })
+  )
+
+/** Rings in memory that is there already. */
+export const ringsOver = (native: Native, m: ReturnType<Native['open']>): Rings => ({
+  native,
+  slab: new Uint8Array(m.slab),
+  view: new DataView(m.slab),
+  fx: new Int32Array(m.effects),
+  ev: new Int32Array(m.events),
+  clock: new Float64Array(m.clock),
+  effects: 0,
+  tx: 0
+})
 
 /** Index of the first word of the next effect record, kind and handle filled in, the rest zero. -1: the ring is full. */
 export const nextEffect = (r: Rings, kind: number, handle: number): number => {

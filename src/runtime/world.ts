@@ -74,9 +74,15 @@ export interface World {
 export const TIMERS: readonly TimerName[] = ['rto', 'ack', 'keepalive', 'idle']
 const timerIndex: Readonly<Record<TimerName, number>> = { rto: 0, ack: 1, keepalive: 2, idle: 3 }
 
-export const createWorld = (cfg: WorldConfig, rings: Rings, log: Log, counters: Counters): World => {
-  const table = createFlowTable(cfg.hashKey)
-  const wheel = createTimerWheel(MAX_FLOWS)
+export const createWorld = (
+  cfg: WorldConfig,
+  rings: Rings,
+  log: Log,
+  counters: Counters,
+  maxFlows: number = MAX_FLOWS
+): World => {
+  const table = createFlowTable(cfg.hashKey, maxFlows)
+  const wheel = createTimerWheel(maxFlows)
   const out: Out = {
     rings,
     counters,
