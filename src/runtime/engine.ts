@@ -255,9 +255,12 @@ export const main = (argv0: string, args: ReadonlyArray<string>): void => {
   try {
     serveUntilEnd(prepare(argv0, args))
   } catch (e) {
-    if (!(e instanceof Fatal)) throw e
+    const text =
+      e instanceof Fatal
+        ? e.message
+        : `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
     // Messages of the option parser carry the program's name already
-    writeSync(2, `${argv0.replace(/^.*\//, '')}: ${e.message}\n`)
+    writeSync(2, `${argv0.replace(/^.*\//, '')}: ${text}\n`)
     process.exit(1)
   }
 }

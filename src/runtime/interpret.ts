@@ -25,6 +25,8 @@ export interface Out {
   readonly cancelTimer: (flow: number, timer: TimerName) => void
   /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */
   readonly hostPortFor: (flow: Flow) => number
+  /** Something is counted that never was before: perhaps the user should know. */
+  readonly firstTime: (what: string) => void
   /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
   readonly offenderSeenByGuest: (flow: Flow, addr: InAny) => InAny | null
 }
@@ -256,6 +258,7 @@ export const interpret = (o: Out, f: Flow, e: Effect): void => {
       f.sockOpen = false
       return put(o, EF.RESET, f.index, 0, 0)
     case 'Count':
+      if (!o.counters.has(e.what)) o.firstTime(e.what)
       return count(o.counters, e.what)
   }
 }

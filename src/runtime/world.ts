@@ -74,6 +74,12 @@ export interface World {
 export const TIMERS: readonly TimerName[] = ['rto', 'ack', 'keepalive', 'idle']
 const timerIndex: Readonly<Record<TimerName, number>> = { rto: 0, ack: 1, keepalive: 2, idle: 3 }
 
+/** Said once, the first time it is counted. */
+const ADVICE: Readonly<Record<string, string>> = {
+  'ping-not-permitted':
+    'cannot open a ping socket: net.ipv4.ping_group_range does not include our group (icmp(7)); echo requests are dropped'
+}
+
 export const createWorld = (
   cfg: WorldConfig,
   rings: Rings,
@@ -94,6 +100,10 @@ export const createWorld = (
     // Two guest-side addresses may stand for one host address: then only one flow can keep the guest's port.
     hostPortFor: (f) =>
       table.claim(f.index, PROTO_UDP, f.hostAddr, f.hostPort, f.guestPort) ? f.guestPort : 0,
+    firstTime: (what) => {
+      const text = ADVICE[what]
+      if (text !== undefined) log.at('warning', text)
+    },
     offenderSeenByGuest: (f, addr) => reverseSource(cfg.nat, f, addr, f.v6 ? world.seen6 : world.seen4)
   }
   const world: World = {
