@@ -46,7 +46,10 @@ const nameOf = (r: Rule, ports: string): string => {
 }
 
 /** Failures of one rule, ports ascending, in runs of the same error, so that `all` does not give 65535 lines. */
-const linesOf = (r: Rule, failures: ReadonlyArray<BindFailure>): ReadonlyArray<string> => {
+export const failureLines = (
+  r: Rule,
+  failures: ReadonlyArray<Omit<BindFailure, 'rule'>>
+): ReadonlyArray<string> => {
   const runs: { first: number; last: number; readonly errno: number }[] = []
   for (const f of [...failures].sort((a, b) => a.port - b.port)) {
     const run = runs[runs.length - 1]
@@ -88,7 +91,7 @@ export const bindVerdict = (
 ): E.Either<string, ReadonlyArray<string>> => {
   const failed = new Set(failures.map((f) => `${f.rule} ${f.port}`))
   const fatal = failures.find((f) => !rules[f.rule]!.weak && !servedByOther(rules, f, failed))
-  if (fatal !== undefined) return E.left(linesOf(rules[fatal.rule]!, [fatal])[0]!)
+  if (fatal !== undefined) return E.left(failureLines(rules[fatal.rule]!, [fatal])[0]!)
   const warnings: string[] = []
   for (const [index, r] of rules.entries()) {
     const own = failures.filter((f) => f.rule === index)
@@ -97,8 +100,8 @@ export const bindVerdict = (
     const wanted = whole.reduce((n, o) => n + o.last - o.first + 1, 0)
     const missing = failures.filter((f) => sameSpec(rules[f.rule]!, r)).length
     if (r.weak && !r.scan && missing >= wanted)
-      return E.left(`none of the ports works: ${linesOf(r, own)[0]!}`)
-    warnings.push(...linesOf(r, own))
+      return E.left(`none of the ports works: ${failureLines(r, own)[0]!}`)
+    warnings.push(...failureLines(r, own))
   }
   return E.right(warnings)
 }
