@@ -259,7 +259,6 @@ export const main = (argv0: string, args: ReadonlyArray<string>): void => {
       e instanceof Fatal
         ? e.message
         : `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
-    // Messages of the option parser carry the program's name already
     writeSync(2, `${argv0.replace(/^.*\//, '')}: ${text}\n`)
     process.exit(1)
   }
