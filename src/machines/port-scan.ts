@@ -248,7 +248,7 @@ export const portScanMachine = setup({
     forget: assign(({ context }, p: Failed) => forget(context, p))
   }
 }).createMachine({
-  id: 'portScan',
+  id: 'port-scan',
   context: ({ input }) => initial(input),
   initial: 'reading',
   on: {
