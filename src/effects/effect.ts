@@ -69,6 +69,23 @@ export type Effect =
       readonly mss: number | null
       readonly windowScale: number | null
     }
+  /** The connection that a listener accepted becomes the flow's socket. -> SOCK_CONNECTED */
+  | { readonly type: 'SockAdopt' }
+  // --- a pair of sockets, one on each side of the namespace's border; native moves the octets between them (splice(2))
+  /** Side 0 is the accepted connection; connect side 1. -> SPLICE_CONNECTED | SPLICE_FAILED */
+  | { readonly type: 'SpliceConnect' }
+  /** shutdown(SHUT_WR) on that side, once all that was read from the other one is written. */
+  | { readonly type: 'SpliceShut'; readonly side: 0 | 1 }
+  | { readonly type: 'SpliceClose' }
+  /** RST to both peers. */
+  | { readonly type: 'SpliceReset' }
+  /** One of a UDP pair: side 0 towards the initiator, bound to the address it sent to; side 1 towards the target. -> SOCK_FAILED */
+  | { readonly type: 'UdpOpenSide'; readonly side: 0 | 1 }
+  /** From here on native moves datagrams between the two. -> UDP_MOVED */
+  | { readonly type: 'UdpJoin' }
+  /** A datagram that came before they were joined. */
+  | { readonly type: 'UdpToSide'; readonly side: 0 | 1; readonly payload: Payload; readonly segment: number }
+  | { readonly type: 'UdpCloseBoth' }
   // --- host socket, UDP
   /** Open the flow's socket: bind, connect(), error queue on. -> SOCK_FAILED if refused */
   | { readonly type: 'UdpOpen' }
@@ -130,6 +147,15 @@ export const effectActions: { readonly [K in Effect['type']]: Inert<K> } = {
   KeepAlive: inert,
   QueryInfo: inert,
   SegmentToTap: inert,
+  SockAdopt: inert,
+  SpliceConnect: inert,
+  SpliceShut: inert,
+  SpliceClose: inert,
+  SpliceReset: inert,
+  UdpOpenSide: inert,
+  UdpJoin: inert,
+  UdpToSide: inert,
+  UdpCloseBoth: inert,
   UdpOpen: inert,
   UdpToSock: inert,
   UdpToTap: inert,

@@ -83,3 +83,30 @@ export type SockEvent =
       readonly quoted: Payload
       readonly now: Instant
     }
+
+/** What happens to a spliced pair. `moved`: octets so far from side 0 to side 1 and back. Source: native/addon/abi.h. */
+export type SpliceEvent =
+  | { readonly type: 'SPLICE_CONNECTED'; readonly now: Instant }
+  /** The stream from `side` has ended, and all of it is written to the other side. */
+  | {
+      readonly type: 'SPLICE_EOF'
+      readonly side: 0 | 1
+      readonly moved: readonly [number, number]
+      readonly now: Instant
+    }
+  /** That side is broken. Nothing more comes. */
+  | {
+      readonly type: 'SPLICE_FAILED'
+      readonly side: 0 | 1
+      readonly errno: number
+      readonly moved: readonly [number, number]
+      readonly now: Instant
+    }
+
+/** Of a joined UDP pair: datagrams that `side` received since the last report; at most once a second. */
+export interface UdpMoved {
+  readonly type: 'UDP_MOVED'
+  readonly side: 0 | 1
+  readonly datagrams: number
+  readonly now: Instant
+}
