@@ -246,13 +246,18 @@ Value CtlCall(const CallbackInfo &info)
 		if (!e)
 			e = passt::ctl_receive(fd, answer, passed);
 	} while (!e && engine && engine->watched_ctl() == fd && engine->take_sockets(answer.data(), answer.size(), passed));
-	for (size_t i = e ? 0 : 1; i < passed.size(); i++)
-		close(passed[i]);
-	if (e)
+	if (e) {
+		for (const int one : passed)
+			close(one);
 		return fail(env, "ctlCall", e);
+	}
 	Napi::Object out = Napi::Object::New(env);
+	Napi::Array fds = Napi::Array::New(env, passed.size());
+	for (size_t i = 0; i < passed.size(); i++)
+		fds.Set((uint32_t)i, Napi::Number::New(env, passed[i]));
 	out.Set("data", copy_of(env, answer));
 	out.Set("fd", Napi::Number::New(env, passed.empty() ? -1 : passed[0]));
+	out.Set("fds", fds);
 	return out;
 }
 

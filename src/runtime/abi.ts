@@ -129,8 +129,11 @@ export interface Native {
   setPcap(fd: number): void
   /** One rtnetlink request in this process's namespace; the datagrams of the answer up to NLMSG_DONE or the ACK. */
   netlink(request: Uint8Array): Uint8Array[]
-  /** Send a message to the launcher on descriptor `fd` and wait for one answer. `fd`: passed descriptor or -1. */
-  ctlCall(fd: number, message: Uint8Array): { readonly data: Uint8Array; readonly fd: number }
+  /** Send a message to the launcher on descriptor `fd` and wait for one answer. `fds`: descriptors that came with it. */
+  ctlCall(
+    fd: number,
+    message: Uint8Array
+  ): { readonly data: Uint8Array; readonly fd: number; readonly fds: ReadonlyArray<number> }
   ctlSend(fd: number, message: Uint8Array): void
   /**
    * Watch the launcher's descriptor: EV_CTL. Sockets from the namespace (abi.h, CTL_SOCKETS) go to their pools without
