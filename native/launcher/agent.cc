@@ -31,9 +31,10 @@ void Agent::run()
 
 int Agent::timeout() const
 {
-	int64_t at = command_.recheckAt();
-	if (watchAt_ >= 0 && (at < 0 || watchAt_ < at))
-		at = watchAt_;
+	int64_t at = -1;
+	for (const int64_t due : { command_.recheckAt(), watchAt_, stalledAt_ })
+		if (due >= 0 && (at < 0 || due < at))
+			at = due;
 	return at < 0 ? -1 : static_cast<int>(std::max<int64_t>(0, at - monotonicMs()));
 }
 
@@ -44,7 +45,7 @@ void Agent::step()
 	enum { SIGNALS, CONTROL, ENGINE, WATCH, COUNT };
 	pollfd p[COUNT] = {
 		{ signals_.get(), POLLIN, 0 },
-		{ ctl_.get(), POLLIN, 0 },
+		{ ctl_.get(), static_cast<short>(unsent_ ? POLLOUT : POLLIN), 0 },
 		{ engineFd_.get(), POLLIN, 0 }, // a negative descriptor is passed over
 		{ ready_ ? watch_.fd() : -1, POLLIN, 0 },
 	};
@@ -63,7 +64,9 @@ void Agent::step()
 	if (!end_ && (p[WATCH].revents || due) && watch_.gone())
 		end_ = End{ 0, 0 };
 	// The socket first: what the engine asked for before its end was asked for
-	if (!end_ && p[CONTROL].revents)
+	if (!end_ && unsent_ && (p[CONTROL].revents || now >= stalledAt_))
+		flush();
+	else if (!end_ && p[CONTROL].revents)
 		onControl();
 	else if (!end_ && (p[ENGINE].revents || engineStatus_))
 		engineGone();

@@ -3,12 +3,15 @@
 #define PASST_LAUNCHER_AGENT_H
 
 #include <optional>
+#include <vector>
 
 #include "command.h"
 #include "namespace.h"
 
 /* What the engine gets to end in good order: it may have files to flush. By force after that */
 constexpr int GRACE_MS = 1000;
+/* How long replies may wait for the engine to fetch earlier ones. It fetches them before it does anything else */
+constexpr int STALLED_MS = 5000;
 
 class Agent {
 public:
@@ -20,6 +23,15 @@ public:
 private:
 	/* How we end: with a status, or by a signal's default action */
 	struct End { int status; int signal; };
+	/* What a request leads to, besides a Fault */
+	struct Answer {
+		uint32_t flags = 0;
+		std::string body;
+		/* handed over, and closed here: the engine's end shall be theirs */
+		std::vector<Fd> passed;
+	};
+	/* `without`: to be sent instead when the kernel does not take the descriptors */
+	struct Message { std::string data, without; std::vector<Fd> passed; };
 
 	/* agent.cc: life */
 	int timeout() const;
@@ -36,17 +48,25 @@ private:
 	/* requests.cc: what the engine asks for */
 	void onControl();
 	void serve(Reader request);
+	Fault answer(uint32_t kind, Reader &r, Answer &a);
 	Fault guardEngine();
 	Fault setup(Reader &r);
-	Fault spawn(Reader &r, std::string &body);
+	Fault spawn(Reader &r, Answer &a);
 	Fault join(Reader &r);
-	Fault tap(Reader &r, std::string &body, Fd &passed);
-	Fault netlink(Reader &r, std::string &body, uint32_t &flags);
-	Fault next(std::string &body, uint32_t &flags);
+	Fault tap(Reader &r, Answer &a);
+	Fault netlink(Reader &r, Answer &a);
+	Fault next(Answer &a);
+	Fault listen(Reader &r, Answer &a);
+	Fault procNet(Answer &a);
+	void sockets(Reader &r);
 	Fault ready();
 	Fault writePidFile(pid_t pid);
 	Fault goBackground();
-	void reply(uint32_t kind, const Fault &f, uint32_t flags, const std::string &body, int passed);
+
+	/* replies.cc */
+	void reply(uint32_t kind, const Fault &f, Answer &&a);
+	void post(Message &&m);
+	void flush();
 
 	const Launch &launch_;
 	Fd ctl_, signals_, engineFd_, pidFile_, netlink_;
@@ -65,6 +85,9 @@ private:
 	/* netlink answer that the engine fetches in parts */
 	std::string answer_;
 	size_t answerAt_ = 0;
+	/* a reply that the engine's side had no room for; no request is read before it is sent, or the engine given up */
+	std::optional<Message> unsent_;
+	int64_t stalledAt_ = -1;
 	std::optional<End> end_;
 };
 

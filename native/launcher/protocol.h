@@ -1,10 +1,12 @@
 /* Control protocol between the engine (Node, descriptor 3) and the launcher: src/codecs/launcher.ts is the same table.
  *
  * SOCK_SEQPACKET, one message per packet, little-endian. The engine asks, the launcher answers each request with exactly
- * one reply and never speaks unasked; the end of either is the other's end of file.
+ * one reply, in order, and never speaks unasked; the end of either is the other's end of file. Requests may be sent ahead
+ * of replies; while the engine's side is full of those the launcher takes no more requests, and for STALLED_MS at most.
  *
  * request: u32 kind, body                      str: u32 octets, that many octets without NUL
  * reply:   u32 kind, u32 errno, u32 flags, body; with errno: the body is a message for people, the reason included
+ * Descriptors come with their reply as SCM_RIGHTS, in the order of the body.
  */
 #ifndef PASST_LAUNCHER_PROTOCOL_H
 #define PASST_LAUNCHER_PROTOCOL_H
@@ -32,9 +34,24 @@ enum Request : uint32_t {
 	/* nothing. Reply: as RQ_NETLINK */
 	RQ_NEXT = 6,
 	/* nothing. Pid file is written, the command starts, the launcher's caller gets its prompt back. Reply: nothing.
-	 * From here on only RQ_NETLINK and RQ_NEXT are served */
+	 * From here on only RQ_NETLINK, RQ_NEXT and what follows below are served */
 	RQ_READY = 7,
+	/* u32 family (2 = AF_INET, 10 = AF_INET6), u32 type (1 = SOCK_STREAM, 2 = SOCK_DGRAM), u32 count (1..SOCKETS_MAX).
+	 * Sockets made in the namespace: non-blocking, close-on-exec, nothing else set. The reply has a form of its own,
+	 * also for what is malformed or out of order: u32 SOCKETS, u32 family, u32 type (as asked for), u32 number of
+	 * descriptors, u32 errno. With an errno there are fewer than asked for, or none */
+	RQ_SOCKETS = 8,
+	/* u32 count (1..LISTEN_MAX), for each: u32 protocol (6 = TCP, 17 = UDP), u32 flags (LISTEN_V6ONLY), u32 port (1..65535),
+	 * 16 octets address (v4-mapped: a socket of IPv4), str device ('' = any). Listeners in the namespace; TCP ones listen.
+	 * Reply: for each u32 errno, u32 number of descriptors: 1, with LISTEN_SPLIT 1 or 2, 0 where there is an errno */
+	RQ_LISTEN = 9,
+	/* nothing. Reply: u32 which (PROCNET_*: in this order), with the descriptors: /proc/net/{tcp,tcp6,udp,udp6} of the
+	 * namespace, to be read from offset 0 again and again. Files that do not exist are left out */
+	RQ_PROCNET = 10,
 };
+
+/* First word of the reply to RQ_SOCKETS. Fixed: native/addon/abi.h knows it as well */
+enum : uint32_t { SOCKETS = 0x534b };
 
 enum : uint32_t {
 	SETUP_FOREGROUND = 1,
@@ -42,9 +59,15 @@ enum : uint32_t {
 	JOIN_NO_QUIT = 1,
 	TAP_VNET = 1,
 	REPLY_MORE = 1,
+	LISTEN_V6ONLY = 1,
+	/* In the reply: the kernel refused devices, so what should be the wildcard address on lo is 127.0.0.1 and ::1 */
+	LISTEN_SPLIT = 1,
+	PROCNET_TCP = 1, PROCNET_TCP6 = 2, PROCNET_UDP = 4, PROCNET_UDP6 = 8,
 };
 
 /* Longest request and longest reply, in octets */
 enum : size_t { CTL_MAX = 65536, REPLY_HEAD = 12, NETLINK_PART = 32768 };
+/* Most descriptors of a message, most sockets of a request, most listeners: each may be two sockets */
+enum : uint32_t { PASSED_MAX = 64, SOCKETS_MAX = PASSED_MAX, LISTEN_MAX = PASSED_MAX / 2 };
 
 #endif

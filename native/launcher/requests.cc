@@ -3,12 +3,13 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "netlink.h"
 #include "protocol.h"
+#include "sockets.h"
 #include "spawn.h"
 #include "tap.h"
 
@@ -24,30 +25,42 @@ void Agent::onControl()
 	if (n <= 0)
 		return engineGone();
 	if (static_cast<size_t>(n) > sizeof(buffer))
-		return reply(0, MALFORMED, 0, "", -1);
+		return reply(0, MALFORMED, {});
 	serve(Reader(buffer, static_cast<size_t>(n)));
 }
 
 void Agent::serve(Reader r)
 {
 	const uint32_t kind = r.u32();
-	Fault f;
-	uint32_t flags = 0;
-	std::string body;
-	Fd passed;
-	if (ready_ && kind != RQ_NETLINK && kind != RQ_NEXT)
-		f = OUT_OF_ORDER; // it has read the guest's packets: it may be somebody else by now
-	else switch (kind) {
-	case RQ_SETUP: f = setup(r); break;
-	case RQ_SPAWN: f = spawn(r, body); break;
-	case RQ_JOIN: f = join(r); break;
-	case RQ_TAP: f = tap(r, body, passed); break;
-	case RQ_NETLINK: f = netlink(r, body, flags); break;
-	case RQ_NEXT: f = r.done() ? next(body, flags) : MALFORMED; break;
-	case RQ_READY: f = r.done() ? ready() : MALFORMED; break;
-	default: f = MALFORMED;
+	if (kind == RQ_SOCKETS)
+		return sockets(r);
+	Answer a;
+	const Fault f = answer(kind, r, a);
+	reply(kind, f, std::move(a));
+}
+
+/** After Ready the engine reads the guest's packets, and may be somebody else by now: no more than serving takes. */
+static bool isForServing(uint32_t kind)
+{
+	return kind == RQ_NETLINK || kind == RQ_NEXT || kind == RQ_LISTEN || kind == RQ_PROCNET;
+}
+
+Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
+{
+	if (ready_ && !isForServing(kind))
+		return OUT_OF_ORDER;
+	switch (kind) {
+	case RQ_SETUP: return setup(r);
+	case RQ_SPAWN: return spawn(r, a);
+	case RQ_JOIN: return join(r);
+	case RQ_TAP: return tap(r, a);
+	case RQ_NETLINK: return netlink(r, a);
+	case RQ_NEXT: return r.done() ? next(a) : MALFORMED;
+	case RQ_READY: return r.done() ? ready() : MALFORMED;
+	case RQ_LISTEN: return listen(r, a);
+	case RQ_PROCNET: return r.done() ? procNet(a) : MALFORMED;
+	default: return MALFORMED;
 	}
-	reply(kind, f, flags, body, passed.get());
 }
 
 Fault Agent::setup(Reader &r)
@@ -77,7 +90,7 @@ Fault Agent::guardEngine()
 	return geteuid() == 0 ? guard_.start(engine_, GRACE_MS) : Fault{};
 }
 
-Fault Agent::spawn(Reader &r, std::string &body)
+Fault Agent::spawn(Reader &r, Answer &a)
 {
 	const uint32_t flags = r.u32(), argvIndex = r.u32();
 	const SpawnOrder order = { (flags & SPAWN_NETNS_ONLY) != 0, (flags & SPAWN_NO_PIDNS) != 0, argvIndex, r.str() };
@@ -93,8 +106,8 @@ Fault Agent::spawn(Reader &r, std::string &body)
 	if (Fault f = spawnCommand(launch_, order, command_, warnings))
 		return f;
 	inNamespace_ = true;
-	putU32(body, static_cast<uint32_t>(command_.pid()));
-	body += warnings.substr(0, CTL_MAX / 2);
+	putU32(a.body, static_cast<uint32_t>(command_.pid()));
+	a.body += warnings.substr(0, CTL_MAX / 2);
 	return {};
 }
 
@@ -118,7 +131,7 @@ Fault Agent::join(Reader &r)
 	return {};
 }
 
-Fault Agent::tap(Reader &r, std::string &body, Fd &passed)
+Fault Agent::tap(Reader &r, Answer &a)
 {
 	const uint32_t flags = r.u32();
 	const std::string name = r.str();
@@ -129,16 +142,16 @@ Fault Agent::tap(Reader &r, std::string &body, Fd &passed)
 	Tap tap;
 	if (Fault f = openTap(name, flags & TAP_VNET, tap))
 		return f;
-	putU32(body, tap.index);
-	putU32(body, tap.vnet ? uint32_t(TAP_VNET) : 0);
-	body.append(reinterpret_cast<const char *>(tap.mac), sizeof(tap.mac));
-	body.append(2, '\0');
-	body += tap.name;
-	passed = std::move(tap.fd); // ours is closed once it is sent: the engine's end shall be the tap's end
+	putU32(a.body, tap.index);
+	putU32(a.body, tap.vnet ? uint32_t(TAP_VNET) : 0);
+	a.body.append(reinterpret_cast<const char *>(tap.mac), sizeof(tap.mac));
+	a.body.append(2, '\0');
+	a.body += tap.name;
+	a.passed.push_back(std::move(tap.fd));
 	return {};
 }
 
-Fault Agent::netlink(Reader &r, std::string &body, uint32_t &flags)
+Fault Agent::netlink(Reader &r, Answer &a)
 {
 	const std::string_view request = r.rest();
 	if (!r.ok)
@@ -150,20 +163,80 @@ Fault Agent::netlink(Reader &r, std::string &body, uint32_t &flags)
 		answer_.clear();
 		return f;
 	}
-	return next(body, flags);
+	return next(a);
 }
 
-Fault Agent::next(std::string &body, uint32_t &flags)
+Fault Agent::next(Answer &a)
 {
-	body = answer_.substr(answerAt_, NETLINK_PART);
-	answerAt_ += body.size();
+	a.body = answer_.substr(answerAt_, NETLINK_PART);
+	answerAt_ += a.body.size();
 	if (answerAt_ < answer_.size()) {
-		flags |= REPLY_MORE;
+		a.flags |= REPLY_MORE;
 		return {};
 	}
 	answerAt_ = 0;
 	answer_ = std::string();
 	return {};
+}
+
+Fault Agent::listen(Reader &r, Answer &a)
+{
+	const uint32_t count = r.u32();
+	if (!r.ok || count < 1 || count > LISTEN_MAX)
+		return MALFORMED;
+	std::vector<ListenOrder> orders(count);
+	for (ListenOrder &o : orders) {
+		o.proto = r.u32();
+		o.v6only = r.u32() & LISTEN_V6ONLY;
+		const uint32_t port = r.u32();
+		o.port = static_cast<uint16_t>(port);
+		r.octets(o.addr, sizeof(o.addr));
+		o.device = r.str();
+		if (!r.ok || (o.proto != IPPROTO_TCP && o.proto != IPPROTO_UDP) || port < 1 || port > 0xffff)
+			return MALFORMED;
+	}
+	if (!r.done())
+		return MALFORMED;
+	if (!inNamespace_)
+		return OUT_OF_ORDER;
+	bool split = false;
+	for (const ListenOrder &o : orders) {
+		const size_t before = a.passed.size();
+		putU32(a.body, static_cast<uint32_t>(makeListener(o, a.passed, split)));
+		putU32(a.body, static_cast<uint32_t>(a.passed.size() - before));
+	}
+	a.flags = split ? uint32_t(LISTEN_SPLIT) : 0;
+	return {};
+}
+
+Fault Agent::procNet(Answer &a)
+{
+	if (!inNamespace_)
+		return OUT_OF_ORDER;
+	uint32_t which;
+	if (Fault f = openProcNet(a.passed, which)) {
+		a.passed.clear();
+		return f;
+	}
+	putU32(a.body, which);
+	return {};
+}
+
+void Agent::sockets(Reader &r)
+{
+	const uint32_t family = r.u32(), type = r.u32(), count = r.u32();
+	const bool known = (family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM);
+	const auto head = [&](size_t passed, int err) {
+		std::string s;
+		for (const uint32_t word : { uint32_t(SOCKETS), family, type, uint32_t(passed), uint32_t(err) })
+			putU32(s, word);
+		return s;
+	};
+	std::vector<Fd> made;
+	int err = EBADMSG;
+	if (r.done() && known && count >= 1 && count <= SOCKETS_MAX)
+		err = inNamespace_ ? makeSockets(static_cast<int>(family), static_cast<int>(type), count, made) : EPROTO;
+	post({ head(made.size(), err), head(0, ETOOMANYREFS), std::move(made) });
 }
 
 Fault Agent::writePidFile(pid_t pid)
@@ -225,30 +298,4 @@ Fault Agent::goBackground()
 		_exit(1);
 	await(background); // the other has written the pid file and ended; or it kills us
 	return {};
-}
-
-void Agent::reply(uint32_t kind, const Fault &f, uint32_t flags, const std::string &body, int passed)
-{
-	std::string head;
-	putU32(head, kind);
-	putU32(head, static_cast<uint32_t>(f.err));
-	putU32(head, flags);
-	const std::string &rest = f ? f.text : body;
-	iovec iov[2] = { { head.data(), head.size() }, { const_cast<char *>(rest.data()), rest.size() } };
-	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-	msghdr msg = {};
-	msg.msg_iov = iov;
-	msg.msg_iovlen = 2;
-	if (passed >= 0) {
-		msg.msg_control = control;
-		msg.msg_controllen = sizeof(control);
-		cmsghdr *c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(c), &passed, sizeof(int));
-	}
-	// An engine that does not fetch its replies is out of its mind, and we must stay able to end it
-	if (sendmsg(ctl_.get(), &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-		engineGone();
 }

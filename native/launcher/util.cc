@@ -136,6 +136,16 @@ std::string Reader::str()
 	return s;
 }
 
+void Reader::octets(void *out, size_t len)
+{
+	if (!ok || static_cast<size_t>(end_ - p_) < len) {
+		ok = false;
+		return;
+	}
+	memcpy(out, p_, len);
+	p_ += len;
+}
+
 std::string_view Reader::rest()
 {
 	const std::string_view s(p_, static_cast<size_t>(end_ - p_));

@@ -64,6 +64,8 @@ public:
 	/** Left out of the value: a string with NUL inside makes the request bad. */
 	std::string str();
 	std::string_view rest();
+	/** The next `len` octets into `out`. */
+	void octets(void *out, size_t len);
 	/** Everything was read, nothing was missing. */
 	bool done() const { return ok && p_ == end_; }
 	bool ok = true;

@@ -1,8 +1,31 @@
 import type * as t from 'io-ts'
+import { fields, join, str, text, u32, utf8, wordAt } from './launcher-fields.js'
+import {
+  decodeListeners,
+  decodeOutcomes,
+  encodeListener,
+  type ListenOrder,
+  type ListenOutcome,
+  PROCNET_FILES,
+  type ProcNetFile,
+  SOCKETS_MAX,
+  type SocketKind,
+  socketKind,
+  socketWords
+} from './launcher-sockets.js'
 import { bytesOf, copyOf, type Octets, sub, wireCodec } from './octets.js'
 
+export {
+  LISTEN_MAX,
+  type ListenOrder,
+  type ListenOutcome,
+  type ProcNetFile,
+  SOCKETS_MAX,
+  type SocketKind
+} from './launcher-sockets.js'
+
 // The control protocol between engine and launcher; native/launcher/protocol.h is the same table. Little-endian, one
-// message per packet: the engine asks, and each request gets exactly one reply.
+// message per packet: the engine asks, and each request gets exactly one reply, in order.
 
 /** Longest message either way, and longest part of a netlink answer in one reply; octets. */
 export const CTL_MAX = 65536
@@ -34,8 +57,14 @@ export type LauncherRequest =
   | { readonly type: 'Netlink'; readonly bytes: Uint8Array }
   /** The next part of a netlink answer. */
   | { readonly type: 'Next' }
-  /** The engine serves: pid file, background, command. Only Netlink and Next after this. */
+  /** The engine serves: pid file, background, command. After this only Netlink, Next, and what follows. */
   | { readonly type: 'Ready' }
+  /** 1 to SOCKETS_MAX sockets made inside the namespace: non-blocking, nothing else set. */
+  | ({ readonly type: 'Sockets'; readonly count: number } & SocketKind)
+  /** 1 to LISTEN_MAX of them. */
+  | { readonly type: 'Listen'; readonly listeners: ReadonlyArray<ListenOrder> }
+  /** The namespace's /proc/net/{tcp,tcp6,udp,udp6}. */
+  | { readonly type: 'ProcNet' }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -52,61 +81,47 @@ export type LauncherReply =
     }
   /** Answer to Netlink and Next; `more`: ask again with Next. */
   | { readonly type: 'Netlink'; readonly more: boolean; readonly bytes: Uint8Array }
+  /** `count` descriptors come with it: fewer than asked for if `errno` is not 0. Never Failed instead. */
+  | ({ readonly type: 'Sockets'; readonly count: number; readonly errno: number } & SocketKind)
+  /**
+   * In the order of the request, as are the descriptors. `split`: devices are refused to the launcher, so what was to be
+   * the wildcard address on lo is 127.0.0.1 and ::1.
+   */
+  | {
+      readonly type: 'Listening'
+      readonly split: boolean
+      readonly outcomes: ReadonlyArray<ListenOutcome>
+    }
+  /** Those that exist; the descriptors are in the order of PROCNET_FILES. */
+  | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
   /** Setup, Join, Ready. */
   | { readonly type: 'Done'; readonly kind: number }
 
-export const RQ = { SETUP: 1, SPAWN: 2, JOIN: 3, TAP: 4, NETLINK: 5, NEXT: 6, READY: 7 } as const
+export const RQ = {
+  SETUP: 1,
+  SPAWN: 2,
+  JOIN: 3,
+  TAP: 4,
+  NETLINK: 5,
+  NEXT: 6,
+  READY: 7,
+  SOCKETS: 8,
+  LISTEN: 9,
+  PROCNET: 10
+} as const
+/** First word of the reply to Sockets, which has a form of its own. */
+export const SOCKETS = 0x534b
 const SETUP_FOREGROUND = 1
 const SPAWN_NETNS_ONLY = 1
 const SPAWN_NO_PIDNS = 2
 const JOIN_NO_QUIT = 1
 const TAP_VNET = 1
 const REPLY_MORE = 1
+const LISTEN_SPLIT = 1
 const REPLY_HEAD = 12
+const SOCKETS_LEN = 20
 const TAP_HEAD = 16
 const MAC_LEN = 6
-
-const utf8 = new TextEncoder()
-const text = new TextDecoder()
-
-const u32 = (...words: ReadonlyArray<number>): Uint8Array => {
-  const b = new Uint8Array(words.length * 4)
-  const v = new DataView(b.buffer)
-  for (const [i, w] of words.entries()) v.setUint32(i * 4, w, true)
-  return b
-}
-const str = (s: string): ReadonlyArray<Uint8Array> => {
-  const b = utf8.encode(s)
-  return [u32(b.length), b]
-}
-const join = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const b = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    b.set(p, at)
-    at += p.length
-  }
-  return b
-}
-
-/** Words and strings one after the other; `null` as soon as octets are missing, are left over, or hold NUL. */
-const fields = (o: Octets, words: number, strings: number): { w: number[]; s: string[] } | null => {
-  const w: number[] = []
-  const s: string[] = []
-  if (o.len < words * 4) return null
-  for (let i = 0; i < words; i++) w.push(o.view.getUint32(o.off + i * 4, true))
-  let at = words * 4
-  for (let i = 0; i < strings; i++) {
-    if (o.len - at < 4) return null
-    const n = o.view.getUint32(o.off + at, true)
-    if (o.len - at - 4 < n) return null
-    const b = bytesOf(sub(o, at + 4, n))
-    if (b.includes(0)) return null
-    s.push(text.decode(b))
-    at += 4 + n
-  }
-  return at === o.len ? { w, s } : null
-}
 
 const requestKinds: ReadonlySet<string> = new Set([
   'Setup',
@@ -115,9 +130,21 @@ const requestKinds: ReadonlySet<string> = new Set([
   'Tap',
   'Netlink',
   'Next',
-  'Ready'
+  'Ready',
+  'Sockets',
+  'Listen',
+  'ProcNet'
 ])
-const replyKinds: ReadonlySet<string> = new Set(['Failed', 'Spawned', 'Tap', 'Netlink', 'Done'])
+const replyKinds: ReadonlySet<string> = new Set([
+  'Failed',
+  'Spawned',
+  'Tap',
+  'Netlink',
+  'Sockets',
+  'Listening',
+  'ProcNet',
+  'Done'
+])
 const hasType =
   (types: ReadonlySet<string>) =>
   (u: unknown): boolean =>
@@ -141,6 +168,12 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return u32(RQ.NEXT)
     case 'Ready':
       return u32(RQ.READY)
+    case 'Sockets':
+      return u32(RQ.SOCKETS, ...socketWords(r), r.count)
+    case 'Listen':
+      return join(u32(RQ.LISTEN, r.listeners.length), ...r.listeners.map(encodeListener))
+    case 'ProcNet':
+      return u32(RQ.PROCNET)
   }
 }
 
@@ -175,6 +208,17 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.NETLINK) return { type: 'Netlink', bytes: copyOf(body) }
   if (kind === RQ.NEXT) return body.len === 0 ? { type: 'Next' } : bad
   if (kind === RQ.READY) return body.len === 0 ? { type: 'Ready' } : bad
+  if (kind === RQ.PROCNET) return body.len === 0 ? { type: 'ProcNet' } : bad
+  if (kind === RQ.SOCKETS) {
+    const f = fields(body, 3, 0)
+    const what = f === null ? null : socketKind(f.w[0], f.w[1])
+    if (f === null || what === null || f.w[2] < 1 || f.w[2] > SOCKETS_MAX) return bad
+    return { type: 'Sockets', ...what, count: f.w[2] }
+  }
+  if (kind === RQ.LISTEN) {
+    const listeners = decodeListeners(body)
+    return listeners === null ? bad : { type: 'Listen', listeners }
+  }
   return `unknown request ${kind}`
 }
 
@@ -193,14 +237,37 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       )
     case 'Netlink':
       return join(u32(RQ.NETLINK, 0, r.more ? REPLY_MORE : 0), r.bytes)
+    case 'Sockets':
+      return u32(SOCKETS, ...socketWords(r), r.count, r.errno)
+    case 'Listening': {
+      const words = r.outcomes.flatMap((o) => [o.errno, o.sockets])
+      return u32(RQ.LISTEN, 0, r.split ? LISTEN_SPLIT : 0, ...words)
+    }
+    case 'ProcNet':
+      return u32(
+        RQ.PROCNET,
+        0,
+        0,
+        r.files.reduce((mask, f) => mask | (1 << PROCNET_FILES.indexOf(f)), 0)
+      )
     case 'Done':
       return u32(r.kind, 0, 0)
   }
 }
 
+const decodeSockets = (o: Octets): LauncherReply | string => {
+  const f = fields(o, SOCKETS_LEN / 4, 0)
+  if (f === null) return `reply to Sockets: need ${SOCKETS_LEN} octets, have ${o.len}`
+  const [, family, type, count, errno] = f.w
+  const what = socketKind(family, type)
+  if (what === null) return `reply to Sockets of family ${family}, type ${type}`
+  return { type: 'Sockets', ...what, count, errno }
+}
+
 const decodeReply = (o: Octets): LauncherReply | string => {
   if (o.len < REPLY_HEAD) return `need ${REPLY_HEAD} octets, have ${o.len}`
   const kind = o.view.getUint32(o.off, true)
+  if (kind === SOCKETS) return decodeSockets(o)
   const errno = o.view.getUint32(o.off + 4, true)
   const flags = o.view.getUint32(o.off + 8, true)
   const body = sub(o, REPLY_HEAD)
@@ -225,6 +292,17 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     case RQ.NETLINK:
     case RQ.NEXT:
       return { type: 'Netlink', more: (flags & REPLY_MORE) !== 0, bytes: copyOf(body) }
+    case RQ.LISTEN: {
+      const outcomes = decodeOutcomes(body)
+      if (outcomes === null) return `reply to Listen with ${body.len} octets`
+      return { type: 'Listening', split: (flags & LISTEN_SPLIT) !== 0, outcomes }
+    }
+    case RQ.PROCNET: {
+      const mask = wordAt(body, 0)
+      if (mask === null || body.len !== 4 || mask >>> PROCNET_FILES.length !== 0)
+        return 'malformed reply to ProcNet'
+      return { type: 'ProcNet', files: PROCNET_FILES.filter((_, i) => (mask >>> i) & 1) }
+    }
     case RQ.SETUP:
     case RQ.JOIN:
     case RQ.READY:
@@ -236,7 +314,7 @@ const decodeReply = (o: Octets): LauncherReply | string => {
 
 /**
  * Shape: u32 kind, body as in protocol.h; strings u32 length + octets.
- * Left: unknown kind; octets missing or left over; NUL in a string.
+ * Left: unknown kind; octets missing or left over; NUL in a string; a count, port, family or protocol out of range.
  * Law: decode(encode(r)) = right(r) for strings of whole code points without NUL.   Source: native/launcher/protocol.h
  */
 export const LauncherRequest: t.Type<LauncherRequest, Uint8Array, Octets> = wireCodec(
@@ -247,7 +325,8 @@ export const LauncherRequest: t.Type<LauncherRequest, Uint8Array, Octets> = wire
 )
 
 /**
- * Shape: u32 kind, u32 errno, u32 flags, body. With an errno the body is text whatever the kind.
+ * Shape: u32 kind, u32 errno, u32 flags, body. With an errno the body is text whatever the kind. Sockets is five words of
+ * its own. Descriptors that come with it are counted in the reply: the caller compares.
  * Left: unknown kind, body too short, or one where there is none.
  * Law: as LauncherRequest; warnings hold no newline and are not empty. Netlink stands for the kinds NETLINK and NEXT.
  */

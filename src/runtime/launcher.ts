@@ -1,7 +1,15 @@
+import { closeSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
-import { LauncherReply, type LauncherRequest, LauncherRequest as Request } from '../codecs/launcher.js'
+import {
+  LauncherReply,
+  type LauncherRequest,
+  LISTEN_MAX,
+  type ListenOrder,
+  type ProcNetFile,
+  LauncherRequest as Request
+} from '../codecs/launcher.js'
+import { join } from '../codecs/launcher-fields.js'
 import { octets } from '../codecs/octets.js'
-import type { Native } from './abi.js'
 import type { NetlinkRequest } from './host.js'
 
 /** Descriptor of the control socket: native/launcher/protocol.h, CTL_FD. */
@@ -26,7 +34,25 @@ export interface TapDevice {
   readonly mac: Uint8Array
 }
 
-/** The launcher as seen from the engine. All calls wait for the reply: for start-up, before the loop runs. */
+/** What became of one ListenOrder: 0 and its sockets (one, or two if split), or an errno and none. */
+export interface Listened {
+  readonly errno: number
+  /** Bound; TCP: listening. Non-blocking, close-on-exec, the caller's to close. */
+  readonly fds: ReadonlyArray<number>
+}
+
+/**
+ * Native.ctlCall. `fds`: all descriptors of the reply; one that only knows `fd`, the first, has closed the others.
+ * When the loop runs already, batches of sockets that come before the reply go to their pools.
+ */
+export interface Channel {
+  readonly ctlCall: (
+    fd: number,
+    message: Uint8Array
+  ) => { readonly data: Uint8Array; readonly fd: number; readonly fds?: ArrayLike<number> }
+}
+
+/** The launcher as seen from the engine. All calls wait for the reply: some 50 µs, for listen() 10 µs more a socket. */
 export interface Launcher {
   /** First call. `pidFile`: '' = none; it is created (empty) now and written at ready(). */
   readonly setup: (o: Order<'Setup'>) => Result<void>
@@ -42,63 +68,153 @@ export interface Launcher {
   readonly netlink: (request: Uint8Array) => Result<Uint8Array>
   /** The engine serves, so the command may start and the caller go on. In background: call Native.detach() after it. */
   readonly ready: () => Result<void>
+  /**
+   * 1 to SOCKETS_MAX sockets made inside the namespace, to fill a pool (Native.addNsSockets). Only before Native.setCtl():
+   * from there on native asks by itself, and takes the reply. Right: at least one; non-blocking, close-on-exec.
+   */
+  readonly sockets: (o: Order<'Sockets'>) => Result<ReadonlyArray<number>>
+  /**
+   * Listeners inside the namespace, any number, before and after ready(). Right: an outcome for each, in order. `split`:
+   * see LauncherReply. Left: nothing is left open.
+   */
+  readonly listen: (
+    listeners: ReadonlyArray<ListenOrder>
+  ) => Result<{ readonly split: boolean; readonly listened: ReadonlyArray<Listened> }>
+  /**
+   * The namespace's /proc/net files, for readSync at position 0 as often as wanted; those that do not exist are missing.
+   * They stay the namespace's, and readable, when privileges are dropped. The engine's own are openSync('/proc/self/net/tcp').
+   */
+  readonly procNet: () => Result<ReadonlyMap<ProcNetFile, number>>
 }
 
 const failure = (e: unknown): LauncherFailure => ({
   errno: typeof e === 'object' && e !== null && 'errno' in e ? Math.abs(Number(e.errno)) : 0,
   text: `No answer from the launcher: ${e instanceof Error ? e.message : String(e)}`
 })
+/** How many descriptors come with a reply. */
+const descriptorsOf = (r: LauncherReply): number => {
+  switch (r.type) {
+    case 'Tap':
+      return 1
+    case 'Sockets':
+      return r.count
+    case 'Listening':
+      return r.outcomes.reduce((n, o) => n + o.sockets, 0)
+    case 'ProcNet':
+      return r.files.length
+    default:
+      return 0
+  }
+}
+type Expected<K extends LauncherReply['type']> = {
+  readonly reply: Extract<LauncherReply, { type: K }>
+  readonly fds: ReadonlyArray<number>
+}
+type Answer = { readonly reply: LauncherReply; readonly fds: ReadonlyArray<number> }
 const unexpected = (what: string): LauncherFailure => ({ errno: 0, text: `Launcher: ${what}` })
 
-export const launcher = (native: Pick<Native, 'ctlCall'>, fd: number = CTL_FD): Launcher => {
-  const call = (request: LauncherRequest): Result<{ reply: LauncherReply; fd: number }> => {
+/** A reply that says success, and to which so many descriptors belong. */
+const understood = (data: Uint8Array, descriptors: number): Result<LauncherReply> => {
+  const decoded = LauncherReply.decode(octets(data))
+  if (E.isLeft(decoded)) return E.left(unexpected(decoded.left[0]?.message ?? 'malformed reply'))
+  const reply = decoded.right
+  if (reply.type === 'Failed') return E.left({ errno: reply.errno, text: reply.text })
+  const n = descriptorsOf(reply)
+  return n === descriptors
+    ? E.right(reply)
+    : E.left(unexpected(`${n} descriptors announced, ${descriptors} came`))
+}
+
+/** `close`: of a descriptor that nobody wants. */
+export const launcher = (
+  native: Channel,
+  fd: number = CTL_FD,
+  close: (fd: number) => void = closeSync
+): Launcher => {
+  const closeAll = (fds: ReadonlyArray<number>): void => {
+    for (const one of fds) close(one)
+  }
+  const call = (request: LauncherRequest): Result<Answer> => {
     const raw = E.tryCatch(() => native.ctlCall(fd, Request.encode(request)), failure)
     if (E.isLeft(raw)) return raw
-    const reply = LauncherReply.decode(octets(raw.right.data))
-    if (E.isLeft(reply)) return E.left(unexpected(reply.left[0]?.message ?? 'malformed reply'))
-    if (reply.right.type === 'Failed') return E.left({ errno: reply.right.errno, text: reply.right.text })
-    return E.right({ reply: reply.right, fd: raw.right.fd })
+    const { data, fd: first, fds: all } = raw.right
+    const fds = all === undefined ? (first < 0 ? [] : [first]) : Array.from(all)
+    const reply = understood(data, fds.length)
+    if (E.isLeft(reply)) closeAll(fds)
+    return E.map((r: LauncherReply): Answer => ({ reply: r, fds }))(reply)
   }
+  /** The reply if it is of the right type; otherwise its descriptors are closed. */
+  const expect = <K extends LauncherReply['type']>(type: K, request: LauncherRequest): Result<Expected<K>> =>
+    E.chain((answer: Answer): Result<Expected<K>> => {
+      if (answer.reply.type === type) return E.right(answer as Expected<K>)
+      closeAll(answer.fds)
+      return E.left(unexpected(`${answer.reply.type} for ${request.type}`))
+    })(call(request))
   const done = (request: LauncherRequest): Result<void> =>
-    E.chain(
-      ({ reply }: { reply: LauncherReply }): Result<void> =>
-        reply.type === 'Done' ? E.right(undefined) : E.left(unexpected(`${reply.type} for ${request.type}`))
-    )(call(request))
+    E.map((): void => undefined)(expect('Done', request))
 
   return {
     setup: (o) => done({ type: 'Setup', ...o }),
     join: (o) => done({ type: 'Join', ...o }),
     ready: () => done({ type: 'Ready' }),
     spawn: (o) =>
-      E.chain(({ reply }: { reply: LauncherReply }) =>
-        reply.type === 'Spawned'
-          ? E.right({ pid: reply.pid, warnings: reply.warnings })
-          : E.left(unexpected(`${reply.type} for Spawn`))
-      )(call({ type: 'Spawn', ...o })),
+      E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(
+        expect('Spawned', { type: 'Spawn', ...o })
+      ),
     tap: (o) =>
-      E.chain(({ reply, fd }: { reply: LauncherReply; fd: number }): Result<TapDevice> => {
-        if (reply.type !== 'Tap') return E.left(unexpected(`${reply.type} for Tap`))
-        if (fd < 0) return E.left(unexpected('a tap without descriptor'))
-        return E.right({ fd, index: reply.index, name: reply.name, vnet: reply.vnet, mac: reply.mac })
-      })(call({ type: 'Tap', ...o })),
+      E.map(({ reply: r, fds }: Expected<'Tap'>) => ({
+        fd: fds[0],
+        index: r.index,
+        name: r.name,
+        vnet: r.vnet,
+        mac: r.mac
+      }))(expect('Tap', { type: 'Tap', ...o })),
     netlink: (bytes) => {
       const parts: Uint8Array[] = []
       for (let request: LauncherRequest = { type: 'Netlink', bytes }; ; request = { type: 'Next' }) {
-        const answer = call(request)
+        const answer = expect('Netlink', request)
         if (E.isLeft(answer)) return answer
-        const { reply } = answer.right
-        if (reply.type !== 'Netlink') return E.left(unexpected(`${reply.type} for Netlink`))
-        parts.push(reply.bytes)
-        if (!reply.more) break
+        parts.push(answer.right.reply.bytes)
+        if (!answer.right.reply.more) break
       }
-      const whole = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-      let at = 0
-      for (const p of parts) {
-        whole.set(p, at)
-        at += p.length
+      return E.right(join(...parts))
+    },
+    sockets: (o) =>
+      E.chain(
+        ({ reply, fds }: Expected<'Sockets'>): Result<ReadonlyArray<number>> =>
+          fds.length > 0
+            ? E.right(fds)
+            : E.left({
+                errno: reply.errno,
+                text: `The launcher can make no sockets: errno ${reply.errno}`
+              })
+      )(expect('Sockets', { type: 'Sockets', ...o })),
+    listen: (listeners) => {
+      const listened: Listened[] = []
+      let split = false
+      for (let at = 0; at < listeners.length; at += LISTEN_MAX) {
+        const batch = listeners.slice(at, at + LISTEN_MAX)
+        const answer = expect('Listening', { type: 'Listen', listeners: batch })
+        if (E.isRight(answer) && answer.right.reply.outcomes.length === batch.length) {
+          split ||= answer.right.reply.split
+          let next = 0
+          for (const { errno, sockets } of answer.right.reply.outcomes) {
+            listened.push({ errno, fds: answer.right.fds.slice(next, next + sockets) })
+            next += sockets
+          }
+          continue
+        }
+        if (E.isRight(answer)) closeAll(answer.right.fds)
+        closeAll(listened.flatMap((l) => l.fds))
+        return E.isLeft(answer) ? answer : E.left(unexpected('a Listen answered in part'))
       }
-      return E.right(whole)
-    }
+      return E.right({ split, listened })
+    },
+    procNet: () =>
+      E.map(
+        ({ reply, fds }: Expected<'ProcNet'>): ReadonlyMap<ProcNetFile, number> =>
+          new Map(reply.files.map((f, i) => [f, fds[i]]))
+      )(expect('ProcNet', { type: 'ProcNet' }))
   }
 }
 
