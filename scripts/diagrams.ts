@@ -5,12 +5,21 @@ import type { AnyStateMachine } from 'xstate'
 import { ndpMachine } from '../src/machines/ndp.js'
 import { pingMachine } from '../src/machines/ping.js'
 import { tcpMachine } from '../src/machines/tcp.js'
+import { tcpSpliceMachine } from '../src/machines/tcp-splice.js'
 import { udpMachine } from '../src/machines/udp.js'
+import { udpSpliceMachine } from '../src/machines/udp-splice.js'
 
 // docs/machines/*.md from the definitions that run. `tsx scripts/diagrams.ts` writes them, `--check` only compares:
 // status 1 and the names of files that are out of date. property-tests/diagrams.test.ts does the same in the tests.
 
-const MACHINES: readonly AnyStateMachine[] = [tcpMachine, udpMachine, pingMachine, ndpMachine]
+const MACHINES: readonly AnyStateMachine[] = [
+  tcpMachine,
+  udpMachine,
+  tcpSpliceMachine,
+  udpSpliceMachine,
+  pingMachine,
+  ndpMachine
+]
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
 
 // What is read of xstate's nodes; targets are resolved there.

@@ -55,7 +55,8 @@ interface Heard {
   readonly now: Instant
 }
 
-const datagrams = (p: Payload, segment: number): number =>
+/** How many came as one payload, `segment` octets each (0 = just one). */
+export const datagrams = (p: Payload, segment: number): number =>
   segment > 0 ? Math.max(1, Math.ceil(p.len / segment)) : 1
 const fromGuest = ({ event: e }: Of<'TAP_DATAGRAM'>): Heard => ({
   guest: datagrams(e.payload, e.segment),
