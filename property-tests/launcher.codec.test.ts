@@ -3,7 +3,18 @@ import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { CTL_MAX, LauncherReply, LauncherRequest, NETLINK_PART, RQ } from '../src/codecs/launcher.js'
+import {
+  CTL_MAX,
+  LauncherReply,
+  LauncherRequest,
+  LISTEN_MAX,
+  type ListenOrder,
+  NETLINK_PART,
+  RQ,
+  SOCKETS,
+  SOCKETS_MAX
+} from '../src/codecs/launcher.js'
+import { PROCNET_FILES } from '../src/codecs/launcher-sockets.js'
 import { octets } from '../src/codecs/octets.js'
 import { CTL_FD, launcher, netlinkIn } from '../src/runtime/launcher.js'
 
@@ -16,6 +27,14 @@ const type = <T extends string>(t: T) => fc.constant(t)
 const record = <T extends object>(model: { [K in keyof T]: fc.Arbitrary<T[K]> }) =>
   fc.record<T>(model, { noNullPrototype: true })
 
+const proto = fc.constantFrom('tcp' as const, 'udp' as const)
+const listener: fc.Arbitrary<ListenOrder> = record({
+  proto,
+  v6only: fc.boolean(),
+  port: fc.integer({ min: 1, max: 65535 }),
+  addr: fc.tuple(u32, u32, u32, u32),
+  device: word
+})
 const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('Setup'), foreground: fc.boolean(), pidFile: word }),
   record({
@@ -29,7 +48,13 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('Tap'), vnet: fc.boolean(), ifname: word }),
   record({ type: type('Netlink'), bytes }),
   record({ type: type('Next') }),
-  record({ type: type('Ready') })
+  record({ type: type('Ready') }),
+  record({ type: type('Sockets'), v6: fc.boolean(), proto, count: fc.integer({ min: 1, max: SOCKETS_MAX }) }),
+  record({
+    type: type('Listen'),
+    listeners: fc.array(listener, { minLength: 1, maxLength: LISTEN_MAX, size: 'max' })
+  }),
+  record({ type: type('ProcNet') })
 )
 const line = word.map((s) => s.replaceAll('\n', '')).filter((s) => s !== '')
 const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
@@ -37,8 +62,7 @@ const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
     type: type('Failed'),
     kind: u32,
     errno: fc.integer({ min: 1, max: 4095 }),
-    // A byte order mark in front is not text
-    text: word.filter((s) => !s.startsWith('\ufeff'))
+    text: word
   }),
   record({ type: type('Spawned'), pid: u32, warnings: fc.array(line, { maxLength: 3 }) }),
   record({
@@ -49,6 +73,13 @@ const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
     name: fc.stringMatching(/^[a-z0-9]{1,15}$/)
   }),
   record({ type: type('Netlink'), more: fc.boolean(), bytes }),
+  record({ type: type('Sockets'), v6: fc.boolean(), proto, count: u32, errno: u32 }),
+  record({
+    type: type('Listening'),
+    split: fc.boolean(),
+    outcomes: fc.array(record({ errno: u32, sockets: u32 }), { minLength: 1, maxLength: LISTEN_MAX })
+  }),
+  record({ type: type('ProcNet'), files: fc.subarray([...PROCNET_FILES]) }),
   record({ type: type('Done'), kind: fc.constantFrom(RQ.SETUP, RQ.JOIN, RQ.READY) })
 )
 
@@ -66,7 +97,8 @@ describe('launcher codecs', () => {
     )
   })
   test('any octets decode to a value or a Left; a request that decodes encodes again', () => {
-    const start = fc.integer({ min: 0, max: 9 }).map((k) => Uint8Array.of(k, 0, 0, 0))
+    const kind = fc.oneof(fc.integer({ min: 0, max: 11 }), fc.constant(SOCKETS))
+    const start = kind.map((k) => Uint8Array.of(k & 0xff, k >>> 8, 0, 0))
     const some = fc.tuple(start, bytes).map(([a, b]) => Uint8Array.of(...a, ...b))
     fc.assert(
       fc.property(fc.oneof(bytes, some), (b) => {
@@ -92,21 +124,35 @@ describe('launcher codecs', () => {
     for (const [name, value] of Object.entries(RQ)) assert.match(header, new RegExp(`RQ_${name} = ${value},`))
     assert.match(header, new RegExp(`CTL_FD = ${CTL_FD} `))
     assert.match(header, new RegExp(`CTL_MAX = ${CTL_MAX},.*NETLINK_PART = ${NETLINK_PART} `))
+    assert.match(header, new RegExp(`SOCKETS = 0x${SOCKETS.toString(16)} `))
+    assert.match(header, new RegExp(`PASSED_MAX = ${SOCKETS_MAX}, SOCKETS_MAX = PASSED_MAX,`))
+    assert.match(header, /LISTEN_MAX = PASSED_MAX \/ 2 /)
+    assert.equal(LISTEN_MAX, SOCKETS_MAX / 2)
+    for (const [i, f] of PROCNET_FILES.entries())
+      assert.match(header, new RegExp(`PROCNET_${f.toUpperCase()} = ${1 << i}\\b`))
   })
 })
 
 describe('launcher client', () => {
-  const answering = (replies: ReadonlyArray<LauncherReply | Uint8Array>, fd = -1) => {
+  const answering = (
+    replies: ReadonlyArray<LauncherReply | Uint8Array>,
+    fd = -1,
+    passed: ReadonlyArray<ReadonlyArray<number>> = []
+  ) => {
     const asked: LauncherRequest[] = []
+    const closed: number[] = []
     const left = [...replies]
+    const fds = [...passed]
     const ctlCall = (_: number, message: Uint8Array) => {
       const decoded = LauncherRequest.decode(octets(message))
       if (E.isRight(decoded)) asked.push(decoded.right)
       const next = left.shift()
       if (next === undefined) throw Object.assign(new Error('EPIPE'), { errno: 32 })
-      return { data: next instanceof Uint8Array ? next : LauncherReply.encode(next), fd }
+      const data = next instanceof Uint8Array ? next : LauncherReply.encode(next)
+      const some = fds.shift()
+      return some === undefined ? { data, fd } : { data, fd: some[0] ?? -1, fds: Int32Array.from(some) }
     }
-    return { asked, client: launcher({ ctlCall }) }
+    return { asked, closed, client: launcher({ ctlCall }, CTL_FD, (one) => closed.push(one)) }
   }
   test('netlink: the parts of an answer in order', () => {
     fc.assert(
@@ -143,5 +189,95 @@ describe('launcher client', () => {
       E.right({ fd: 9, index: 2, name: 'tap0', vnet: true, mac: reply.mac })
     )
     assert.throws(() => netlinkIn(answering([failed]).client)(new Uint8Array(16)), { errno: 16 })
+  })
+  // A launcher that gives each socket the next number: what a client hands out and closes is what was made
+  test('listen: any number in batches; each has its own sockets, a Left leaves none open', () => {
+    const made = fc.array(fc.constantFrom(0, 1, 2), { minLength: 1, maxLength: 3 * LISTEN_MAX, size: 'max' })
+    fc.assert(
+      fc.property(made, fc.option(fc.nat(2), { nil: -1 }), (counts, failsAt) => {
+        const replies: LauncherReply[] = []
+        const passed: number[][] = []
+        let next = 100
+        for (let at = 0; at < counts.length; at += LISTEN_MAX) {
+          const batch = counts.slice(at, at + LISTEN_MAX)
+          const fails = replies.length === failsAt
+          replies.push(
+            fails
+              ? { type: 'Failed', kind: RQ.LISTEN, errno: 71, text: 'no' }
+              : {
+                  type: 'Listening',
+                  split: batch.includes(2),
+                  outcomes: batch.map((sockets) => ({ errno: sockets === 0 ? 98 : 0, sockets }))
+                }
+          )
+          passed.push(fails ? [] : batch.flatMap((n) => Array.from({ length: n }, () => next++)))
+        }
+        const { client, closed, asked } = answering(replies, -1, passed)
+        const orders = counts.map(
+          (_, i): ListenOrder => ({
+            proto: 'tcp',
+            v6only: false,
+            port: i + 1,
+            addr: [0, 0, 0, 0],
+            device: 'lo'
+          })
+        )
+        const answer = client.listen(orders)
+        if (E.isLeft(answer)) {
+          assert.ok(failsAt >= 0 && failsAt < replies.length)
+          assert.deepEqual(closed, passed.slice(0, failsAt).flat())
+          return
+        }
+        assert.deepEqual(
+          asked.flatMap((a) => (a.type === 'Listen' ? a.listeners : [])),
+          orders
+        )
+        const { listened, split } = answer.right
+        assert.deepEqual(
+          listened.map((l) => l.fds.length),
+          counts
+        )
+        assert.deepEqual(
+          listened.flatMap((l) => l.fds),
+          passed.flat()
+        )
+        assert.equal(split, counts.includes(2))
+        assert.deepEqual(closed, [])
+      })
+    )
+  })
+  test('descriptors that are not as announced are closed', () => {
+    const files = ['tcp', 'udp'] as const
+    const procNet = { type: 'ProcNet', files } as const
+    assert.deepEqual(
+      answering([procNet], -1, [[5, 6]]).client.procNet(),
+      E.right(
+        new Map([
+          ['tcp', 5],
+          ['udp', 6]
+        ])
+      )
+    )
+    const some = { type: 'Sockets', v6: true, proto: 'udp', count: 2, errno: 24 } as const
+    const order = { v6: true, proto: 'udp', count: 9 } as const
+    assert.deepEqual(answering([some], -1, [[7, 8]]).client.sockets(order), E.right([7, 8]))
+    for (const [reply, fds] of [
+      [procNet, [5]],
+      [procNet, [5, 6, 7]],
+      [some, [5]],
+      [{ type: 'Failed', kind: RQ.PROCNET, errno: 2, text: 'no' }, [5]],
+      [{ type: 'Done', kind: RQ.READY }, [5]],
+      [{ type: 'Tap', index: 2, vnet: true, mac: new Uint8Array(6), name: 'tap0' }, [5]],
+      [Uint8Array.of(1), [5, 6]]
+    ] as const) {
+      const { client, closed } = answering([reply], -1, [fds])
+      assert.ok(E.isLeft(client.procNet()))
+      assert.deepEqual(closed, fds)
+    }
+    const none = { ...some, count: 0 }
+    assert.deepEqual(
+      E.mapLeft((f: { errno: number }) => f.errno)(answering([none], -1, [[]]).client.sockets(order)),
+      E.left(24)
+    )
   })
 })

@@ -3,6 +3,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
+import { UNSPECIFIED6 } from '../src/codecs/inany.js'
 import type { LauncherReply, LauncherRequest } from '../src/codecs/launcher.js'
 import {
   alive,
@@ -55,6 +56,13 @@ const ip = (...args: ReadonlyArray<string>): void => {
   const r = spawnSync('ip', args, { encoding: 'utf8' })
   assert.equal(r.status, 0, `ip ${args.join(' ')}: ${r.stderr}`)
 }
+const LISTENER = { proto: 'tcp', v6only: false, port: 80, addr: UNSPECIFIED6, device: 'lo' } as const
+/** Cookies of the network namespaces (SO_NETNS_COOKIE) of the sockets and of our own, first line of tcp6. */
+const LOOK = `
+cookie = lambda s: int.from_bytes(s.getsockopt(socket.SOL_SOCKET, 71, 8), 'little')
+lines = os.pread(kept[1], 65536, 0).decode().split(chr(10))
+note(seen=[[cookie(socket.socket(fileno=f)) for f in kept[4:]], cookie(socket.socket()), lines[1]])
+`
 let names = 0
 /** A name as `ip netns` makes it, for the time of `use`. */
 const named = async (use: (name: string, path: string) => Promise<void>): Promise<void> => {
@@ -79,6 +87,36 @@ for (const who of everyone)
       const e = await r.ended
       assert.deepEqual([e.status, e.stderr], [0, ''])
       assert.ok(Date.now() - killed < 500) // by its pidfd, not by looking once a second
+    })
+    test('sockets, listeners and /proc/net are of its namespace', async () => {
+      const pid = await target(who)
+      const ask: Step[] = [
+        ['call', { type: 'ProcNet' }],
+        ['call', { type: 'Listen', listeners: [LISTENER] }],
+        ['call', { type: 'Sockets', v6: true, proto: 'tcp', count: 1 }],
+        ['python', LOOK]
+      ]
+      const r = await attached([join_({ pid }), ...ask.slice(0, 3)], { who })
+      assert.deepEqual(
+        (await r.replies(6)).map((x) => x.fds.length),
+        [0, 0, 4, 1, 1, 0]
+      )
+      process.kill(pid, 'SIGKILL')
+      await r.ended
+      // In background, asked for by another process than joined
+      const again = b.start(
+        [setup(false), join_({ pid: await target(who) }), ready, ['detach'], ...ask, ['serve']],
+        {
+          who
+        }
+      )
+      assert.equal((await again.ended).status, 0)
+      const seen = (await again.noted('seen'))[0]
+      const [cookies, own, listening] = seen as [number[], number, string]
+      assert.equal(new Set(cookies).size, 1)
+      assert.notEqual(cookies[0], own)
+      assert.match(listening, /^ *0: 0{32}:0050 0{32}:0000 0A /)
+      for (const p of again.processes()) process.kill(p, 'SIGKILL')
     })
     test('--no-netns-quit stays', async () => {
       const pid = await target(who)

@@ -31,12 +31,14 @@ export const everyone: ReadonlyArray<Who> = ['root', 'user']
 export type Step =
   | readonly ['serve' | 'close' | 'detach']
   | readonly ['exit' | 'kill' | 'sleep' | 'become', number]
-  | readonly ['print', string]
+  | readonly ['print' | 'python', string]
   | readonly ['call' | 'try' | 'flood', LauncherRequest | Uint8Array]
 
 export interface Replied {
   readonly reply: LauncherReply
+  /** The first descriptor, -1 = none. */
   readonly fd: number
+  readonly fds: ReadonlyArray<number>
 }
 export interface EngineNote {
   readonly pid: number
@@ -62,6 +64,10 @@ export interface Run {
   readonly engine: () => Promise<EngineNote>
   /** At least `n` replies; waits for them. */
   readonly replies: (n: number) => Promise<ReadonlyArray<Replied>>
+  /** The same, not decoded. */
+  readonly rawReplies: (n: number) => Promise<ReadonlyArray<Uint8Array>>
+  /** What python steps noted as `what`; waits for at least one. */
+  readonly noted: (what: string) => Promise<ReadonlyArray<unknown>>
   /** Process id of the command, from the reply to Spawn. */
   readonly command: () => Promise<number>
   /** Processes of this run that exist, by the mark in their environment. */
@@ -190,21 +196,24 @@ export const bed = () => {
         return []
       }
     }
-    const replies = async (n: number): Promise<ReadonlyArray<Replied>> => {
-      await until(`${n} replies; stderr: ${stderr}`, () => notes().length > n)
-      return notes()
-        .slice(1)
-        .map((r) => {
-          const decoded = LauncherReply.decode(octets(Buffer.from(String(r.reply), 'hex')))
-          if (E.isLeft(decoded)) throw new Error(decoded.left[0]?.message)
-          return { reply: decoded.right, fd: Number(r.fd) }
-        })
+    const answers = async (n: number): Promise<ReadonlyArray<Record<string, unknown>>> => {
+      const these = () => notes().filter((l) => 'reply' in l)
+      await until(`${n} replies; stderr: ${stderr}`, () => these().length >= n)
+      return these()
     }
+    const bytesIn = (note: Record<string, unknown>): Uint8Array => Buffer.from(String(note.reply), 'hex')
+    const replies = async (n: number): Promise<ReadonlyArray<Replied>> =>
+      (await answers(n)).map((r) => {
+        const decoded = LauncherReply.decode(octets(bytesIn(r)))
+        if (E.isLeft(decoded)) throw new Error(decoded.left[0]?.message)
+        return { reply: decoded.right, fd: Number(r.fd), fds: r.fds as ReadonlyArray<number> }
+      })
     return {
       child,
       pid: child.pid ?? -1,
       ended,
       replies,
+      rawReplies: async (n) => (await answers(n)).map(bytesIn),
       engine: async () => {
         await until('the engine', () => notes().length > 0)
         return notes()[0] as unknown as EngineNote
@@ -214,6 +223,11 @@ export const bed = () => {
           const { reply } = (await replies(n))[n - 1]
           if (reply.type === 'Spawned') return reply.pid
         }
+      },
+      noted: async (what) => {
+        const these = () => notes().filter((l) => what in l)
+        await until(`note of ${what}; stderr: ${stderr}`, () => these().length > 0)
+        return these().map((l) => l[what])
       },
       processes: () => marked(mark)
     }
