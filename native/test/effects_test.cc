@@ -2,7 +2,7 @@
 #include "../addon/ctl.h"
 #include "../addon/isolate.h"
 #include "../addon/netlink.h"
-#include "harness.h"
+#include "forward.h"
 
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -45,8 +45,8 @@ TEST(ranges_outside_the_slab_are_refused)
 TEST(handles_outside_the_table_are_ignored)
 {
 	Rig r;
-	for (uint32_t kind = 0; kind < 20; kind++) {
-		for (const uint32_t h : {64u, 65u, 1u << 24, UINT32_MAX})
+	for (uint32_t kind = 0; kind < 40; kind++) {
+		for (const uint32_t h : {64u, 65u, 1u << 20, 1u << 24, UINT32_MAX})
 			r.effect({kind == EF_TAP_WRITE ? 99 : kind, h, 0, 0, 0xffff, 0x7f000001, 9});
 	}
 	CHECK(r.turn(5).empty());
@@ -77,13 +77,36 @@ TEST(wrong_header_templates_are_refused)
 	}
 }
 
+/** The first `n` of both, as the launcher would send them; both are closed here. */
+static void send_sockets(int ctl, const uint32_t *request, const int *fds, uint32_t n)
+{
+	uint32_t m[4] = {CTL_SOCKETS, request[1], request[2], n};
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * 2)] = {};
+	iovec iov = {m, sizeof(m)};
+	msghdr h = {};
+	h.msg_iov = &iov, h.msg_iovlen = 1;
+	if (n) {
+		h.msg_control = control, h.msg_controllen = CMSG_SPACE(sizeof(int) * n);
+		cmsghdr *const c = CMSG_FIRSTHDR(&h);
+		c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof(int) * n);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
+	}
+	CHECK(sendmsg(ctl, &h, 0) == sizeof(m));
+	close(fds[0]), close(fds[1]);
+}
+
 TEST(random_effects)
 {
 	Rig r(true, OFF_CSUM, {1 << 16, 1 << 20, 8, 256, 64});
 	Listener l;
 	Datagrams d;
 	std::vector<int> peers;
+	std::vector<Client> clients;
 	const uint32_t total = (1 << 16) + (1 << 20);
+	int ctl[2];
+	uint32_t slot = 0;
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ctl) && !r.engine.set_ctl(ctl[0]));
+	const uint16_t tcp = listen_at(r, 1, Kind::Tcp), udp = listen_at(r, 2, Kind::Udp);
 
 	r.engine.pending_max = 1 << 20;
 	for (int round = 0; round < 1500; round++) {
@@ -91,12 +114,17 @@ TEST(random_effects)
 		if (!chance(4))
 			r.put(noise(200), 128 * chance(100));
 		for (uint32_t n = chance(40); n; n--) {
-			const uint32_t kind = chance(18), h = chance(10);
-			if (kind == EF_TCP_CONNECT || kind == EF_UDP_OPEN || kind == EF_PING_OPEN) {
+			const uint32_t kind = chance(28), h = chance(10);
+			if (kind == EF_TCP_CONNECT || kind == EF_UDP_OPEN || kind == EF_PING_OPEN || kind == EF_SPLICE) {
 				/* loopback only; all the rest may be anything */
 				const uint16_t port = kind == EF_UDP_OPEN ? d.port : l.port;
-				r.effect({kind, h, 0, 0, 0xffff, 0x7f000001, port, chance(9), chance(3) ? 0 : chance(70000), 0, 0,
-					  chance(9) ? 0 : 0xffffu, 0, chance(4)});
+				const uint32_t word8 = kind == EF_SPLICE ? slot - chance(3) : chance(3) ? 0 : chance(70000);
+				r.effect({kind, h, 0, 0, 0xffff, 0x7f000001, port, chance(9), word8, 0, 0,
+					  chance(9) ? 0 : 0xffffu, 0, chance(4), chance(5)});
+			} else if (kind == EF_UNLISTEN) {
+				r.effect({kind, chance(40) ? chance(UINT32_MAX) : 1 + chance(2)});
+			} else if (kind >= EF_ADOPT && chance(4)) {
+				r.effect({kind, h, chance(2) ? slot - chance(3) : chance(10)});
 			} else {
 				const uint32_t off = chance(5) ? chance(1 << 16) : chance(UINT32_MAX);
 				const uint32_t len = chance(5) ? chance(3000) : chance(2) ? chance(total) : chance(UINT32_MAX);
@@ -105,8 +133,34 @@ TEST(random_effects)
 					  chance(2), chance(9)});
 			}
 		}
-		r.turn(chance(2));
+		for (const Ev &e : r.turn(chance(2))) {
+			if (e[0] == EV_ACCEPTED)
+				slot = e[2];
+		}
 		r.seen.clear();
+		/* listeners that were closed come back */
+		ListenAt at = {{0, 0, 0xffff, INADDR_LOOPBACK}, tcp, false, false, nullptr};
+		r.engine.listen(1, Kind::Tcp, at);
+		at.port = udp;
+		r.engine.listen(2, Kind::Udp, at);
+		if (chance(2))
+			clients.emplace_back(tcp);
+		if (clients.size() > 20 || (!clients.empty() && !chance(5)))
+			clients.erase(clients.begin() + chance((uint32_t)clients.size()));
+		for (Client &c : clients) {
+			char b[70000] = {};
+			if (chance(2))
+				::send(c.fd, b, chance(3) ? chance(5000) : sizeof(b), MSG_DONTWAIT | MSG_NOSIGNAL);
+			if (chance(2) && recv(c.fd, b, sizeof(b), MSG_DONTWAIT) < 0)
+				errno = 0;
+		}
+		d.send_to(udp, noise(chance(100)));
+		for (uint32_t q[4]; recv(ctl[1], q, 16, MSG_DONTWAIT) == 16 && chance(2);) {
+			int fds[2];
+			for (int &fd : fds)
+				fd = socket((int)q[1], (int)q[2] | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+			send_sockets(ctl[1], q, fds, chance(3));
+		}
 		if (wait_for(l.fd, 1, 0))
 			peers.push_back(l.accept());
 		for (size_t i = 0; i < peers.size(); i++) {
@@ -131,7 +185,8 @@ TEST(random_effects)
 	for (uint32_t h = 0; h < 8; h++)
 		r.effect({EF_CLOSE, h});
 	r.turn();
-	CHECK(!r.engine.pending_all);
+	CHECK(!r.engine.pending_all && !r.engine.pipes.in_use);
+	close(ctl[0]), close(ctl[1]);
 }
 
 TEST(impossible_sizes_are_refused)

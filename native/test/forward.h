@@ -25,6 +25,12 @@ struct Client {
 	explicit Client(uint16_t to, bool v6 = false);
 	Client(Client &&o) : fd(o.fd), port(o.port) { o.fd = -1; }
 	Client(const Client &) = delete;
+	Client &operator=(Client &&o)
+	{
+		close_it();
+		fd = o.fd, port = o.port, o.fd = -1;
+		return *this;
+	}
 	~Client();
 	void send(const std::string &s);
 	/** Does reading say ECONNRESET within a second? */
