@@ -1,5 +1,5 @@
-import { add, distance, le, lt, max, type SeqNum } from '../codecs/seq.js'
-import { ACK, RST, SYN } from '../codecs/tcp.js'
+import { add, distance, le, lt, max, type SeqNum, seq } from '../codecs/seq.js'
+import { ACK, RST } from '../codecs/tcp.js'
 import type { Effect } from '../effects/effect.js'
 import { ACK_DELAY, CHALLENGES, type Draft, LOW_RTT, PING_PONG, type Tcb, WINDOW_MAX } from './tcp-tcb.js'
 
@@ -97,32 +97,16 @@ export const mayChallenge = (d: Draft, now: number): boolean => {
   return d.challenges <= CHALLENGES
 }
 
-/** SYN,ACK: its window is not scaled (RFC 7323 §2.2; row O). Sent again it is identical (rows B, C). */
-export const synAck = (d: Draft, out: Effect[]): void => {
-  const room = distance(targetEdge(d), d.rcvNxt)
-  const wnd = d.sndMax === d.iss ? Math.min(65535, room) : Math.min(65535, distance(d.rcvEdge, d.rcvNxt))
-  d.rcvEdge = max(d.rcvEdge, add(d.rcvNxt, wnd))
-  d.sndNxt = add(d.iss, 1)
-  d.sndMax = d.sndNxt
-  out.push({
-    type: 'SegmentToTap',
-    seq: d.iss,
-    ack: d.rcvNxt,
-    flags: SYN | ACK,
-    wnd,
-    mss: d.offerMss,
-    windowScale: d.scaled ? d.rcvScale : null
-  })
-}
-
-/** Tell the guest that it is over. SEQ is the highest one sent: what the guest expects, or in its window. */
+/**
+ * Tell the guest that it is over. SEQ is the highest one sent: what the guest expects, or in its window. Before its SYN has
+ * come there is nothing to acknowledge, and Linux in SYN-RECEIVED ignores a RST with a wrong ACK.
+ */
 export const resetToTap = (d: Draft, out: Effect[]): void => {
-  const ack = add(d.rcvTaken, d.rcvFin)
   out.push({
     type: 'SegmentToTap',
     seq: d.sndMax,
-    ack,
-    flags: RST | ACK,
+    ack: d.heardSyn ? add(d.rcvTaken, d.rcvFin) : seq(0),
+    flags: d.heardSyn ? RST | ACK : RST,
     wnd: 0,
     mss: null,
     windowScale: null

@@ -70,7 +70,8 @@ const measure = (d: Draft, r: number): void => {
   d.rto = Math.min(RTO_MAX, Math.max(RTO_MIN, d.srtt + 4 * d.rttvar))
 }
 
-const progress = (d: Draft, s: TcpSegment, now: number): void => {
+/** SND.UNA moves to SEG.ACK. */
+export const progress = (d: Draft, s: TcpSegment, now: number): void => {
   const octets = distance(s.ack, d.sndUna)
   d.sndUna = s.ack
   if (lt(d.sndNxt, s.ack)) {
@@ -132,7 +133,8 @@ const takeAck = (d: Draft, s: TcpSegment, now: number, accepted: boolean): void 
   }
 }
 
-const takePayload = (d: Draft, s: TcpSegment, now: number, out: Effect[]): void => {
+/** Payload and FIN as far as they are in order and in the window. */
+export const takePayload = (d: Draft, s: TcpSegment, now: number, out: Effect[]): void => {
   const old = Math.max(0, -distance(s.seq, d.rcvNxt))
   const fresh = s.payload.len - old
   const n =

@@ -1,10 +1,9 @@
 import { add, distance, le, lt, max } from '../codecs/seq.js'
 import type { Effect } from '../effects/effect.js'
 import type { SockInfo } from '../effects/sock-event.js'
-import { acked, peerLimited, synAck, worthwhile } from './tcp-ack.js'
+import { acked, peerLimited, worthwhile } from './tcp-ack.js'
 import { time } from './tcp-output.js'
-import { ACK_DELAY, type Draft, type EventOf, RTO_INITIAL, TAP_RETRY, type Tcb } from './tcp-tcb.js'
-import { armSynRto } from './tcp-timers.js'
+import { ACK_DELAY, type Draft, type EventOf, TAP_RETRY, type Tcb } from './tcp-tcb.js'
 
 // What the host socket tells, and what it does to the numbers.
 
@@ -26,21 +25,18 @@ const takeInfo = (d: Draft, i: SockInfo): void => {
   d.peerWnd = i.sndWnd
   d.minRtt = i.minRtt
   d.peerRtt = i.rtt / 1000
-  // tcpi_bytes_acked counts our SYN as one (flows.md §2.9).
-  if (d.knowsAcked) confirm(d, add(d.irs, i.bytesAcked))
+  // tcpi_bytes_acked counts the SYN as one where we connected, not where we accepted (native/platform/tcp_bytes_acked.cc).
+  if (d.knowsAcked) confirm(d, add(d.irs, i.bytesAcked + (d.fromHost ? 1 : 0)))
   d.bufEdge = add(d.rcvTaken, i.sndFree)
 }
 
-/** SOCK_CONNECTED: the peer accepted, so we do. */
-export const connected = (d: Draft, { info, now }: EventOf<'SOCK_CONNECTED'>, out: Effect[]): void => {
+/** SOCK_CONNECTED: what can be known of the socket. */
+export const sockKnown = (d: Draft, { info, now }: EventOf<'SOCK_CONNECTED'>): void => {
   d.sockAliveAt = now
   d.knowsPeerWnd = info.sndWnd > 0 // no peer opens with 0: a kernel before 5.4
-  d.knowsAcked = info.bytesAcked > 0
+  // 0 means nothing where it should be 0: but what is younger is there.
+  d.knowsAcked = d.fromHost ? d.knowsPeerWnd : info.bytesAcked > 0
   takeInfo(d, info)
-  synAck(d, out)
-  time(d, now)
-  d.rtoAt = now + RTO_INITIAL
-  armSynRto(d, out)
 }
 
 /** SOCK_SENT: how much of what we handed over the kernel took; `dropped` is as if it never came. */

@@ -4,18 +4,25 @@ import type { TcpSegment } from '../codecs/tcp.js'
 import type { Effect, Instant } from '../effects/effect.js'
 import type { SockEvent } from '../effects/sock-event.js'
 
-/** What the machine starts from. Another member will be a connection that a host peer opened (issue 3). */
-export interface GuestOpened {
+interface Opened {
+  /** Our initial sequence number (RFC 6528), chosen by the runtime: a machine has no secret. */
+  readonly iss: SeqNum
+  /** Largest segment that we can take from the guest, and send to it: MTU - 40, IPv6 MTU - 60. */
+  readonly mss: number
+  readonly v6?: boolean
+  readonly now: Instant
+}
+/** What the machine starts from: the guest's SYN, to be answered when the peer has accepted. */
+export interface GuestOpened extends Opened {
   readonly from: 'guest'
   /** The guest's SYN, valid for a new flow: SYN set, ACK and RST not. */
   readonly syn: TcpSegment
-  /** Our initial sequence number (RFC 6528), chosen by the runtime: a machine has no secret. */
-  readonly iss: SeqNum
-  /** Largest segment that we can take from the guest: MTU - 40, IPv6 MTU - 60. */
-  readonly mss: number
-  readonly now: Instant
 }
-export type TcpInput = GuestOpened
+/** Or a connection that a host peer opened: a listener has accepted it, the guest is still to be asked. */
+export interface HostOpened extends Opened {
+  readonly from: 'host'
+}
+export type TcpInput = GuestOpened | HostOpened
 
 type On<K extends string> = { readonly type: K; readonly now: Instant }
 export type SegmentEvent = On<'TAP_SEGMENT'> & { readonly seg: TcpSegment }
@@ -41,7 +48,7 @@ export const RTO_MAX = 120_000 // RFC 6298 (2.5)
 export const MAX_RETRIES = 7
 /** No reset before this, however short the RTO: R2 of RFC 1122 §4.2.3.5. */
 export const GIVE_UP_AFTER = 100_000
-/** SYN,ACK: this many at the initial RTO, then doubling; MAX_RETRIES in all (flows.md §2.11). */
+/** SYN and SYN,ACK: this many at the initial RTO, then doubling; MAX_RETRIES in all (flows.md §2.11). */
 export const SYN_LINEAR = 4
 /** Longest wait for data to carry an ACK. RFC 1122 §4.2.3.2 allows 500. */
 export const ACK_DELAY = 4
@@ -58,14 +65,21 @@ export const LOW_RTT = 1000
 export const PEEK_MAX = 1 << 20
 export const WINDOW_MAX = 16 << 20
 export const UNLIMITED = 1 << 30
-/** RFC 9293 §3.7.1 */
+/** Without the option (RFC 9293 §3.7.1, MUST-15). */
 export const DEFAULT_MSS = 536
-/** Linux' TCP_MIN_MSS: a guest that asks for less wants to hurt. */
-export const MIN_MSS = 88
-/** TCP_MAXSEG takes no more; 0 then, which leaves it alone. */
+export const DEFAULT_MSS6 = 1220
+/**
+ * What a guest announces is respected down to here. RFC 9293 knows no limit, but a frame for each octet would be an attack
+ * on ourselves: we do as Linux (net.ipv4.tcp_min_snd_mss, ip-sysctl; CVE-2019-11479).
+ */
+export const MIN_SND_MSS = 48
+/** TCP_MAXSEG takes no less (TCP_MIN_MSS) and no more; 0 instead of more, which leaves it alone. */
+export const MIN_MAXSEG = 88
 export const MAX_MAXSEG = 32767
-/** Ours, offered if the guest offers one (RFC 7323 §2.2): the largest field value stands for 16 MiB. */
+/** Ours: offered in a SYN, in a SYN,ACK if the guest offered one (RFC 7323 §2.2). The largest field stands for 16 MiB. */
 export const WINDOW_SCALE = 8
+/** Window of our SYN, when nothing is known of the socket yet: 10 segments (RFC 6928). Native keeps that much at least. */
+export const SYN_WINDOW = 14_600
 /** Challenge ACKs a second and flow (RFC 5961 §7). */
 export const CHALLENGES = 10
 
@@ -77,6 +91,10 @@ export const CHALLENGES = 10
  *     RCV   rcvAcked <= rcvTaken + rcvFin <= rcvNxt <= rcvEdge
  */
 export interface Tcb {
+  /** The host peer opened it. */
+  readonly fromHost: boolean
+  /** The guest's SYN has come. Until then the RCV numbers count from 0 and are moved when its ISN is known. */
+  readonly heardSyn: boolean
   /** MSS that we announce. */
   readonly offerMss: number
   /** Octets in one segment to the guest. */
@@ -196,24 +214,46 @@ export type Draft = { -readonly [K in keyof Tcb]: Tcb[K] }
 
 const clamp = (n: number, low: number, high: number): number => Math.min(high, Math.max(low, n))
 
-/** Total: any SYN gives a sane block. The window of a SYN is never scaled (RFC 7323 §2.2). */
-export const initialTcb = (i: TcpInput): Tcb => {
-  const irs = i.syn.seq
-  const rcv = add(irs, 1)
-  const scaled = i.syn.windowScale !== null
+/** What the guest's SYN or SYN,ACK settles. The window in one is never scaled (RFC 7323 §2.2). */
+type Offer = Pick<TcpSegment, 'seq' | 'wnd' | 'mss' | 'windowScale'>
+export const settled = (s: Offer, offerMss: number, defaultMss: number) => {
+  const scaled = s.windowScale !== null
   return {
-    offerMss: clamp(i.mss, MIN_MSS, 65535),
-    mss: clamp(i.syn.mss ?? DEFAULT_MSS, MIN_MSS, clamp(i.mss, MIN_MSS, 65535)),
-    sndScale: Math.min(i.syn.windowScale ?? 0, 14),
+    heardSyn: true,
+    mss: clamp(s.mss ?? defaultMss, MIN_SND_MSS, offerMss),
+    sndScale: Math.min(s.windowScale ?? 0, 14),
     rcvScale: scaled ? WINDOW_SCALE : 0,
     scaled,
+    sndWnd: s.wnd,
+    maxSndWnd: s.wnd,
+    sndWl1: s.seq,
+    irs: s.seq
+  }
+}
+const NOT_YET: Offer = { seq: seq(0), wnd: 0, mss: null, windowScale: null }
+
+/** Total: any SYN gives a sane block. */
+export const initialTcb = (i: TcpInput): Tcb => {
+  const fromHost = i.from === 'host'
+  const offerMss = clamp(i.mss, MIN_SND_MSS, 65535)
+  const defaultMss = Math.min(offerMss, i.v6 === true ? DEFAULT_MSS6 : DEFAULT_MSS)
+  const offer = settled(fromHost ? NOT_YET : i.syn, offerMss, defaultMss)
+  const rcv = add(offer.irs, 1)
+  return {
+    fromHost,
+    heardSyn: !fromHost,
+    offerMss,
+    mss: offer.mss,
+    sndScale: offer.sndScale,
+    rcvScale: offer.rcvScale,
+    scaled: offer.scaled,
     iss: i.iss,
     sndUna: i.iss,
     sndNxt: i.iss,
     sndMax: i.iss,
-    sndWnd: i.syn.wnd,
-    maxSndWnd: i.syn.wnd,
-    sndWl1: irs,
+    sndWnd: offer.sndWnd,
+    maxSndWnd: offer.maxSndWnd,
+    sndWl1: offer.irs,
     sndWl2: i.iss,
     dupAcks: 0,
     recover: i.iss,
@@ -238,12 +278,12 @@ export const initialTcb = (i: TcpInput): Tcb => {
     timedAt: 0,
     rtoAt: 0,
     rtoArmed: 0,
-    irs,
+    irs: offer.irs,
     rcvNxt: rcv,
     rcvTaken: rcv,
     rcvConfirmed: rcv,
     rcvAcked: rcv,
-    rcvEdge: rcv,
+    rcvEdge: fromHost ? add(rcv, SYN_WINDOW) : rcv,
     rcvFin: 0,
     finAt: null,
     sending: false,
@@ -275,10 +315,12 @@ export const initialTcb = (i: TcpInput): Tcb => {
 }
 
 /** MSS for TCP_MAXSEG, so that the peer sees the guest's; 0 leaves the option alone. */
-export const connectMss = (t: Tcb): number => (t.mss > MAX_MAXSEG ? 0 : t.mss)
+export const connectMss = (t: Tcb): number => (t.mss > MAX_MAXSEG ? 0 : Math.max(MIN_MAXSEG, t.mss))
 
 // Node 20 spreads an object at 20 ns a key; a literal that names the keys copies all of them in about 60 ns.
 export const draftOf = (t: Tcb): Draft => ({
+  fromHost: t.fromHost,
+  heardSyn: t.heardSyn,
   offerMss: t.offerMss,
   mss: t.mss,
   sndScale: t.sndScale,

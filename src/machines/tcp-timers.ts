@@ -1,7 +1,7 @@
 import { add } from '../codecs/seq.js'
 import { ACK } from '../codecs/tcp.js'
 import { type Effect, instant } from '../effects/effect.js'
-import { ackNumber, edgeOf, synAck, targetEdge, windowField } from './tcp-ack.js'
+import { ackNumber, edgeOf, targetEdge, windowField } from './tcp-ack.js'
 import { goBack } from './tcp-segment.js'
 import {
   type Draft,
@@ -9,10 +9,7 @@ import {
   INACTIVITY,
   KEEPALIVE,
   MAX_RETRIES,
-  RTO_AFTER_SYN_LOSS,
-  RTO_INITIAL,
   RTO_MAX,
-  SYN_LINEAR,
   type Tcb,
   TIME_WAIT
 } from './tcp-tcb.js'
@@ -23,7 +20,6 @@ type Now = { readonly now: number }
 
 /** The retransmission time-out has really passed. */
 export const rtoDue = (t: Tcb, now: number): boolean => t.rtoAt > 0 && now >= t.rtoAt
-export const synRetriesSpent = (t: Tcb, now: number): boolean => rtoDue(t, now) && t.fails >= MAX_RETRIES
 /** Retries and time are both spent (RFC 1122 §4.2.3.5: R2 is at least 100 s). */
 export const retriesSpent = (t: Tcb, now: number): boolean =>
   rtoDue(t, now) && t.fails >= MAX_RETRIES && t.stuckAt > 0 && now - t.stuckAt >= GIVE_UP_AFTER
@@ -45,23 +41,6 @@ export const rtoFired = (d: Draft, { now }: Now): void => {
   if (d.rto * 2 ** d.backoff < RTO_MAX) d.backoff++
   d.rtoAt = now + Math.min(RTO_MAX, d.rto * 2 ** d.backoff)
   d.tapAt = 0
-}
-
-/** Identical SYN,ACK again: at 1 s for the first ones, then doubling. */
-export const synRtoFired = (d: Draft, e: Now, out: Effect[]): void => {
-  d.rtoArmed = 0
-  if (rtoDue(d, e.now)) {
-    synAck(d, out)
-    d.fails++
-    d.timedAt = 0
-    d.rto = RTO_AFTER_SYN_LOSS
-    d.rtoAt = e.now + RTO_INITIAL * 2 ** Math.max(0, d.fails - SYN_LINEAR)
-  }
-  armSynRto(d, out)
-}
-export const armSynRto = (d: Draft, out: Effect[]): void => {
-  d.rtoArmed = d.rtoAt
-  if (d.rtoAt > 0) out.push({ type: 'ArmTimer', timer: 'rto', at: instant(d.rtoAt) })
 }
 
 /** Data that should have carried the ACK did not come; or time to ask the socket; or to try the tap again. */
