@@ -136,7 +136,6 @@ describe('launcher codecs', () => {
 describe('launcher client', () => {
   const answering = (
     replies: ReadonlyArray<LauncherReply | Uint8Array>,
-    fd = -1,
     passed: ReadonlyArray<ReadonlyArray<number>> = []
   ) => {
     const asked: LauncherRequest[] = []
@@ -149,8 +148,8 @@ describe('launcher client', () => {
       const next = left.shift()
       if (next === undefined) throw Object.assign(new Error('EPIPE'), { errno: 32 })
       const data = next instanceof Uint8Array ? next : LauncherReply.encode(next)
-      const some = fds.shift()
-      return some === undefined ? { data, fd } : { data, fd: some[0] ?? -1, fds: Int32Array.from(some) }
+      const some = fds.shift() ?? []
+      return { data, fd: some[0] ?? -1, fds: some }
     }
     return { asked, closed, client: launcher({ ctlCall }, CTL_FD, (one) => closed.push(one)) }
   }
@@ -185,7 +184,7 @@ describe('launcher client', () => {
     const reply = { type: 'Tap', index: 2, vnet: true, mac: new Uint8Array(6), name: 'tap0' } as const
     assert.ok(E.isLeft(answering([reply]).client.tap(tap)))
     assert.deepEqual(
-      answering([reply], 9).client.tap(tap),
+      answering([reply], [[9]]).client.tap(tap),
       E.right({ fd: 9, index: 2, name: 'tap0', vnet: true, mac: reply.mac })
     )
     assert.throws(() => netlinkIn(answering([failed]).client)(new Uint8Array(16)), { errno: 16 })
@@ -212,7 +211,7 @@ describe('launcher client', () => {
           )
           passed.push(fails ? [] : batch.flatMap((n) => Array.from({ length: n }, () => next++)))
         }
-        const { client, closed, asked } = answering(replies, -1, passed)
+        const { client, closed, asked } = answering(replies, passed)
         const orders = counts.map(
           (_, i): ListenOrder => ({
             proto: 'tcp',
@@ -246,11 +245,38 @@ describe('launcher client', () => {
       })
     )
   })
+  test('listen: past our limit of descriptors the rest is EMFILE, and no more is asked for', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom(1, 2), { minLength: LISTEN_MAX, maxLength: LISTEN_MAX }),
+        fc.nat(),
+        (counts, n) => {
+          const total = counts.reduce((a, b) => a + b, 0)
+          const came = Array.from({ length: n % total }, (_, i) => 100 + i)
+          const reply: LauncherReply = {
+            type: 'Listening',
+            split: true,
+            outcomes: counts.map((sockets) => ({ errno: 0, sockets }))
+          }
+          const { client, closed, asked } = answering([reply], [came])
+          const order = { proto: 'udp', v6only: false, port: 1, addr: [0, 0, 0, 0], device: 'lo' } as const
+          const answer = client.listen(Array.from({ length: LISTEN_MAX + 5 }, () => order))
+          assert.ok(E.isRight(answer))
+          assert.equal(asked.length, 1)
+          const { listened } = answer.right
+          assert.equal(listened.length, LISTEN_MAX + 5)
+          const good = listened.findIndex((l) => l.errno === 24)
+          assert.ok(listened.every((l, i) => (l.errno === 24 && l.fds.length === 0) === i >= good))
+          assert.deepEqual([...listened.flatMap((l) => l.fds), ...closed], came)
+        }
+      )
+    )
+  })
   test('descriptors that are not as announced are closed', () => {
     const files = ['tcp', 'udp'] as const
     const procNet = { type: 'ProcNet', files } as const
     assert.deepEqual(
-      answering([procNet], -1, [[5, 6]]).client.procNet(),
+      answering([procNet], [[5, 6]]).client.procNet(),
       E.right(
         new Map([
           ['tcp', 5],
@@ -260,7 +286,7 @@ describe('launcher client', () => {
     )
     const some = { type: 'Sockets', v6: true, proto: 'udp', count: 2, errno: 24 } as const
     const order = { v6: true, proto: 'udp', count: 9 } as const
-    assert.deepEqual(answering([some], -1, [[7, 8]]).client.sockets(order), E.right([7, 8]))
+    assert.deepEqual(answering([some], [[7, 8]]).client.sockets(order), E.right([7, 8]))
     for (const [reply, fds] of [
       [procNet, [5]],
       [procNet, [5, 6, 7]],
@@ -270,13 +296,13 @@ describe('launcher client', () => {
       [{ type: 'Tap', index: 2, vnet: true, mac: new Uint8Array(6), name: 'tap0' }, [5]],
       [Uint8Array.of(1), [5, 6]]
     ] as const) {
-      const { client, closed } = answering([reply], -1, [fds])
+      const { client, closed } = answering([reply], [fds])
       assert.ok(E.isLeft(client.procNet()))
       assert.deepEqual(closed, fds)
     }
     const none = { ...some, count: 0 }
     assert.deepEqual(
-      E.mapLeft((f: { errno: number }) => f.errno)(answering([none], -1, [[]]).client.sockets(order)),
+      E.mapLeft((f: { errno: number }) => f.errno)(answering([none], [[]]).client.sockets(order)),
       E.left(24)
     )
   })

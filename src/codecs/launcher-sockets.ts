@@ -1,5 +1,5 @@
 import { type InAny, readV6, writeV6 } from './inany.js'
-import { join, str, textAt, u32, wordAt } from './launcher-fields.js'
+import { textAt, utf8, wordAt } from './launcher-fields.js'
 import type { Octets } from './octets.js'
 
 // Parts of the launcher's messages that concern sockets made inside the namespace (native/launcher/protocol.h).
@@ -36,7 +36,9 @@ export const PROCNET_FILES = ['tcp', 'tcp6', 'udp', 'udp6'] as const
 export type ProcNetFile = (typeof PROCNET_FILES)[number]
 
 const LISTEN_V6ONLY = 1
-const ADDR_LEN = 16
+/** Offsets in a listener, octets. */
+const ADDR = 12
+const DEVICE = 28
 /** Linux's numbers: socket(2), and those of IANA for protocols. */
 const FAMILY = { v4: 2, v6: 10 } as const
 const SOCK_TYPE = { tcp: 1, udp: 2 } as const
@@ -53,11 +55,24 @@ export const socketKind = (family: number, type: number): SocketKind | null =>
     ? { v6: family === FAMILY.v6, proto: type === SOCK_TYPE.tcp ? 'tcp' : 'udp' }
     : null
 
-/** u32 protocol, u32 flags, u32 port, 16 octets address in network order, str device. */
-export const encodeListener = (l: ListenOrder): Uint8Array => {
-  const addr = new Uint8Array(ADDR_LEN)
-  writeV6(new DataView(addr.buffer), 0, l.addr)
-  return join(u32(PROTO[l.proto], l.v6only ? LISTEN_V6ONLY : 0, l.port), addr, ...str(l.device))
+/** u32 count; for each u32 protocol, u32 flags, u32 port, 16 octets address in network order, str device. */
+export const encodeListeners = (listeners: ReadonlyArray<ListenOrder>): Uint8Array => {
+  // In place: with all ports forwarded there are some ten thousand
+  const devices = listeners.map((l) => utf8.encode(l.device))
+  const b = new Uint8Array(devices.reduce((n, d) => n + DEVICE + 4 + d.length, 4))
+  const v = new DataView(b.buffer)
+  v.setUint32(0, listeners.length, true)
+  let at = 4
+  for (const [i, l] of listeners.entries()) {
+    v.setUint32(at, PROTO[l.proto], true)
+    v.setUint32(at + 4, l.v6only ? LISTEN_V6ONLY : 0, true)
+    v.setUint32(at + 8, l.port, true)
+    writeV6(v, at + ADDR, l.addr)
+    v.setUint32(at + DEVICE, devices[i].length, true)
+    b.set(devices[i], at + DEVICE + 4)
+    at += DEVICE + 4 + devices[i].length
+  }
+  return b
 }
 /** u32 count (1..LISTEN_MAX), that many listeners, nothing more; else `null`. */
 export const decodeListeners = (o: Octets): ReadonlyArray<ListenOrder> | null => {
@@ -66,7 +81,7 @@ export const decodeListeners = (o: Octets): ReadonlyArray<ListenOrder> | null =>
   const listeners: ListenOrder[] = []
   let at = 4
   for (let i = 0; i < count; i++) {
-    const device = textAt(o, at + 12 + ADDR_LEN)
+    const device = textAt(o, at + DEVICE)
     if (device === null) return null
     const [proto, flags, port] = [0, 4, 8].map((off) => o.view.getUint32(o.off + at + off, true))
     if ((proto !== PROTO.tcp && proto !== PROTO.udp) || port < 1 || port > 0xffff) return null
@@ -74,7 +89,7 @@ export const decodeListeners = (o: Octets): ReadonlyArray<ListenOrder> | null =>
       proto: proto === PROTO.tcp ? 'tcp' : 'udp',
       v6only: (flags & LISTEN_V6ONLY) !== 0,
       port,
-      addr: readV6(o.view, o.off + at + 12),
+      addr: readV6(o.view, o.off + at + ADDR),
       device: device.text
     })
     at = device.end

@@ -3,7 +3,7 @@ import { fields, join, str, text, u32, utf8, wordAt } from './launcher-fields.js
 import {
   decodeListeners,
   decodeOutcomes,
-  encodeListener,
+  encodeListeners,
   type ListenOrder,
   type ListenOutcome,
   PROCNET_FILES,
@@ -171,7 +171,7 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
     case 'Sockets':
       return u32(RQ.SOCKETS, ...socketWords(r), r.count)
     case 'Listen':
-      return join(u32(RQ.LISTEN, r.listeners.length), ...r.listeners.map(encodeListener))
+      return join(u32(RQ.LISTEN), encodeListeners(r.listeners))
     case 'ProcNet':
       return u32(RQ.PROCNET)
   }

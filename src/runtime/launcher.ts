@@ -10,6 +10,7 @@ import {
 } from '../codecs/launcher.js'
 import { join } from '../codecs/launcher-fields.js'
 import { octets } from '../codecs/octets.js'
+import type { Native } from './abi.js'
 import type { NetlinkRequest } from './host.js'
 
 /** Descriptor of the control socket: native/launcher/protocol.h, CTL_FD. */
@@ -41,17 +42,6 @@ export interface Listened {
   readonly fds: ReadonlyArray<number>
 }
 
-/**
- * Native.ctlCall. `fds`: all descriptors of the reply; one that only knows `fd`, the first, has closed the others.
- * When the loop runs already, batches of sockets that come before the reply go to their pools.
- */
-export interface Channel {
-  readonly ctlCall: (
-    fd: number,
-    message: Uint8Array
-  ) => { readonly data: Uint8Array; readonly fd: number; readonly fds?: ArrayLike<number> }
-}
-
 /** The launcher as seen from the engine. All calls wait for the reply: some 50 µs, for listen() 10 µs more a socket. */
 export interface Launcher {
   /** First call. `pidFile`: '' = none; it is created (empty) now and written at ready(). */
@@ -74,8 +64,8 @@ export interface Launcher {
    */
   readonly sockets: (o: Order<'Sockets'>) => Result<ReadonlyArray<number>>
   /**
-   * Listeners inside the namespace, any number, before and after ready(). Right: an outcome for each, in order. `split`:
-   * see LauncherReply. Left: nothing is left open.
+   * Listeners inside the namespace, any number, before and after ready(). Right: an outcome for each, in order; EMFILE for
+   * all from where our own limit is reached. `split`: see LauncherReply. Left: nothing is left open.
    */
   readonly listen: (
     listeners: ReadonlyArray<ListenOrder>
@@ -91,6 +81,9 @@ const failure = (e: unknown): LauncherFailure => ({
   errno: typeof e === 'object' && e !== null && 'errno' in e ? Math.abs(Number(e.errno)) : 0,
   text: `No answer from the launcher: ${e instanceof Error ? e.message : String(e)}`
 })
+/** errno(3) */
+const EMFILE = 24
+const OUT_OF_DESCRIPTORS: Listened = { errno: EMFILE, fds: [] }
 /** How many descriptors come with a reply. */
 const descriptorsOf = (r: LauncherReply): number => {
   switch (r.type) {
@@ -120,14 +113,15 @@ const understood = (data: Uint8Array, descriptors: number): Result<LauncherReply
   const reply = decoded.right
   if (reply.type === 'Failed') return E.left({ errno: reply.errno, text: reply.text })
   const n = descriptorsOf(reply)
-  return n === descriptors
-    ? E.right(reply)
-    : E.left(unexpected(`${n} descriptors announced, ${descriptors} came`))
+  // The kernel drops what goes past our limit, from the end on (unix(7)); listen() makes do with that
+  if (n === descriptors || (n > descriptors && reply.type === 'Listening')) return E.right(reply)
+  const came = `${n} descriptors announced, ${descriptors} came`
+  return E.left(n > descriptors ? { errno: EMFILE, text: `Too many open files: ${came}` } : unexpected(came))
 }
 
 /** `close`: of a descriptor that nobody wants. */
 export const launcher = (
-  native: Channel,
+  native: Pick<Native, 'ctlCall'>,
   fd: number = CTL_FD,
   close: (fd: number) => void = closeSync
 ): Launcher => {
@@ -137,8 +131,7 @@ export const launcher = (
   const call = (request: LauncherRequest): Result<Answer> => {
     const raw = E.tryCatch(() => native.ctlCall(fd, Request.encode(request)), failure)
     if (E.isLeft(raw)) return raw
-    const { data, fd: first, fds: all } = raw.right
-    const fds = all === undefined ? (first < 0 ? [] : [first]) : Array.from(all)
+    const { data, fds } = raw.right
     const reply = understood(data, fds.length)
     if (E.isLeft(reply)) closeAll(fds)
     return E.map((r: LauncherReply): Answer => ({ reply: r, fds }))(reply)
@@ -192,23 +185,27 @@ export const launcher = (
     listen: (listeners) => {
       const listened: Listened[] = []
       let split = false
-      for (let at = 0; at < listeners.length; at += LISTEN_MAX) {
+      let full = false
+      for (let at = 0; at < listeners.length && !full; at += LISTEN_MAX) {
         const batch = listeners.slice(at, at + LISTEN_MAX)
         const answer = expect('Listening', { type: 'Listen', listeners: batch })
-        if (E.isRight(answer) && answer.right.reply.outcomes.length === batch.length) {
-          split ||= answer.right.reply.split
-          let next = 0
-          for (const { errno, sockets } of answer.right.reply.outcomes) {
-            listened.push({ errno, fds: answer.right.fds.slice(next, next + sockets) })
-            next += sockets
-          }
-          continue
+        if (E.isLeft(answer) || answer.right.reply.outcomes.length !== batch.length) {
+          closeAll([...(E.isRight(answer) ? answer.right.fds : []), ...listened.flatMap((l) => l.fds)])
+          return E.isLeft(answer) ? answer : E.left(unexpected('a Listen answered in part'))
         }
-        if (E.isRight(answer)) closeAll(answer.right.fds)
-        closeAll(listened.flatMap((l) => l.fds))
-        return E.isLeft(answer) ? answer : E.left(unexpected('a Listen answered in part'))
+        const { reply, fds } = answer.right
+        split ||= reply.split
+        full = descriptorsOf(reply) > fds.length
+        let next = 0
+        for (const { errno, sockets } of reply.outcomes) {
+          const own = fds.slice(next, next + sockets)
+          next += sockets
+          if (own.length < sockets) closeAll(own)
+          listened.push(own.length < sockets ? OUT_OF_DESCRIPTORS : { errno, fds: own })
+        }
       }
-      return E.right({ split, listened })
+      const rest = listeners.slice(listened.length).map(() => OUT_OF_DESCRIPTORS)
+      return E.right({ split, listened: [...listened, ...rest] })
     },
     procNet: () =>
       E.map(
