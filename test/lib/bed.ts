@@ -20,11 +20,11 @@ export const families = [
 ] as const
 
 /** Registers set-up and end with node:test; the bed is there once a test runs. */
-export const useBed = (options: WorldOptions = {}, prepare?: (w: World) => void): Bed => {
+export const useBed = (options: WorldOptions = {}, prepare?: (w: World) => void | Promise<void>): Bed => {
   const bed = {} as { -readonly [K in keyof Bed]: Bed[K] }
   before(async () => {
     bed.w = await World.open(options)
-    prepare?.(bed.w)
+    await prepare?.(bed.w)
     const serve = (where: 'host' | 'world' | 'far', addresses: string[]): Proc =>
       bed.w.start(['python3', helper('peer.py'), ...addresses], { in: where, uid: 0, timeout: 900_000 })
     bed.peer = serve('world', [net.world4, net.world6])

@@ -152,6 +152,46 @@ def tcp_connect(address, port, timeout="10"):
     return {"error": error, "ms": (time.monotonic() - began) * 1000}
 
 
+def tcp_echo(address, port, count):
+    """Sends and reads at the same time; a word more comes over the half-closed connection."""
+    data = random.Random(4).randbytes(int(count))
+    s = connect(address, port)
+    sender = threading.Thread(target=lambda: (s.sendall(data), s.shutdown(socket.SHUT_WR)))
+    sender.start()
+    got = read_all(s)
+    sender.join()
+    return {"same": got[: len(data)] == data, "word": got[len(data) :].decode()}
+
+
+def tcp_refused(address, port):
+    """The error, whether it comes with the connection or after it, and when."""
+    began = time.monotonic()
+    try:
+        s = connect(address, port)
+        error = "eof" if s.recv(1) == b"" else "data"
+    except OSError as e:
+        error = name(e)
+    return {"error": error, "ms": (time.monotonic() - began) * 1000}
+
+
+def tcp_hold(address, port, how, seconds="20"):
+    """Prints "holding" and keeps the connection for a while: "idle", "half" closed, or "full", with as much sent as goes."""
+    s = connect(address, port)
+    sent = 0
+    if how == "half":
+        s.shutdown(socket.SHUT_WR)
+    if how == "full":
+        s.settimeout(0.3)
+        try:
+            while True:
+                sent += s.send(bytes(1 << 16))
+        except (socket.timeout, ConnectionError):
+            pass
+    print("holding", flush=True)
+    time.sleep(float(seconds))
+    return {"sent": sent}
+
+
 def tcp_parallel(address, port, count):
     """COUNT connections at a time, each with a payload of its own."""
     results = []
@@ -275,6 +315,35 @@ def udp_many(address, port, count):
         except OSError:
             pass
     return {"ok": ok}
+
+
+def udp_shout(address, port, count):
+    """Sends without waiting for anything."""
+    s = udp_socket(address)
+    for i in range(int(count)):
+        s.sendto(b"%d" % i, (address, int(port)))
+        time.sleep(0.002)
+    return {}
+
+
+def udp_burst(address, port, count, connected="0"):
+    """COUNT datagrams without a pause from a socket that the other side has not heard of; the answers, in what order."""
+    first = udp_socket(address)
+    first.sendto(b"first", (address, int(port)))
+    first.recv(64)
+    s = udp_socket(address)
+    if int(connected):
+        s.connect((address, int(port)))
+    for i in range(int(count)):
+        s.sendto(b"%d" % i, (address, int(port)))
+    got = []
+    s.settimeout(2)
+    try:
+        while len(got) < int(count):
+            got.append(int(s.recv(64)))
+    except OSError:
+        pass
+    return {"came": len(got), "different": len(set(got)), "ordered": got == sorted(got)}
 
 
 def checksum(data):

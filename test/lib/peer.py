@@ -123,6 +123,16 @@ def who(conn):
     conn.sendall(json.dumps({"from": peer[0], "port": peer[1], "to": conn.getsockname()[0]}).encode() + b"\n")
 
 
+def never_read(conn):
+    time.sleep(20)
+
+
+def quiet_after_eof(conn):
+    """Neither closes nor says anything once the other side has finished."""
+    digest_until_eof(conn)
+    time.sleep(20)
+
+
 TCP = {
     7001: (echo, 0),
     7002: (sink, 0),
@@ -136,6 +146,8 @@ TCP = {
     7010: (urgent, 0),
     7011: (fin_first, 0),
     7012: (who, 0),
+    7013: (never_read, 0),
+    7014: (quiet_after_eof, 0),
 }
 
 

@@ -121,10 +121,11 @@ export const isOurs = (program: string): boolean => existsSync(join(dirname(prog
 /** The program under test is upstream's: what only ours does is not asked of it. */
 export const isPeer =
   process.env.PASTA !== undefined && !existsSync(join(dirname(pasta), '../dist/engine.cjs'))
-/** Upstream forwards ports by default; ours has no such options yet. */
-export const quietPorts: ReadonlyArray<string> = isPeer
-  ? ['-t', 'none', '-u', 'none', '-T', 'none', '-U', 'none']
-  : []
+/** No forwarding: the default is `auto`, in which each test would see the servers of the others. */
+export const quietPorts: ReadonlyArray<string> = ['-t', 'none', '-u', 'none', '-T', 'none', '-U', 'none']
+/** The same for those port options only that `options` does not have. */
+export const quietBeside = (options: ReadonlyArray<string>): ReadonlyArray<string> =>
+  ['-t', '-u', '-T', '-U'].filter((name) => !options.includes(name)).flatMap((name) => [name, 'none'])
 
 export class World {
   private constructor(
@@ -226,7 +227,7 @@ export class World {
 
   /** pasta with `options`, running `command` in its namespace as an ordinary user. */
   pasta(options: ReadonlyArray<string>, command: ReadonlyArray<string>, o: RunOptions = {}): Promise<Result> {
-    return this.run([pasta, ...quietPorts, ...options, '--', ...command], o)
+    return this.run([pasta, ...quietBeside(options), ...options, '--', ...command], o)
   }
 
   /** pasta --config-net running shell lines; the output, or a throw on any failure. */
@@ -235,7 +236,7 @@ export class World {
   }
 
   startPasta(options: ReadonlyArray<string>, command: ReadonlyArray<string>, o: RunOptions = {}): Proc {
-    return this.start([pasta, ...quietPorts, ...options, '--', ...command], o)
+    return this.start([pasta, ...quietBeside(options), ...options, '--', ...command], o)
   }
 
   /** The same, in words: `pid-outside args`. */
