@@ -1,6 +1,15 @@
 import type { Effect } from '../effects/effect.js'
-import { EF } from './abi.js'
-import type { Flow, PingEvent, TcpEvent, UdpEvent } from './flow.js'
+import { EF, SIDE_1 } from './abi.js'
+import type {
+  Flow,
+  FlowEvent,
+  PingEvent,
+  TcpEvent,
+  TcpSpliceEvent,
+  UdpEvent,
+  UdpSpliceEvent
+} from './flow.js'
+import { stopAwaiting } from './group-replies.js'
 import { interpret } from './interpret.js'
 import { count } from './log.js'
 import { nextEffect } from './rings.js'
@@ -14,11 +23,15 @@ const isFinal = (f: Flow): boolean => {
       return machines.udp.isFinal(f.state)
     case 'ping':
       return machines.ping.isFinal(f.state)
+    case 'tcp-splice':
+      return machines.tcpSplice.isFinal(f.state)
+    case 'udp-splice':
+      return machines.udpSplice.isFinal(f.state)
   }
 }
 
 /** Step the flow's own machine; the kinds differ in type only. */
-const step = (f: Flow, e: TcpEvent | UdpEvent | PingEvent, out: Effect[]): void => {
+const step = (f: Flow, e: FlowEvent, out: Effect[]): void => {
   switch (f.kind) {
     case 'tcp':
       f.state = machines.tcp.step(f.state, e as TcpEvent, out)
@@ -28,6 +41,12 @@ const step = (f: Flow, e: TcpEvent | UdpEvent | PingEvent, out: Effect[]): void 
       return
     case 'ping':
       f.state = machines.ping.step(f.state, e as PingEvent, out)
+      return
+    case 'tcp-splice':
+      f.state = machines.tcpSplice.step(f.state, e as TcpSpliceEvent, out)
+      return
+    case 'udp-splice':
+      f.state = machines.udpSplice.step(f.state, e as UdpSpliceEvent, out)
   }
 }
 
@@ -43,7 +62,7 @@ const settle = (w: World, f: Flow, done: boolean, touch: boolean): void => {
 }
 
 /** (flow, event) -> flow', effects in the ring. `touch`: its TURN_END is due, if it is none itself. */
-export const deliver = (w: World, f: Flow, e: TcpEvent | UdpEvent | PingEvent, touch = true): void => {
+export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => {
   w.stepping = f
   step(f, e, w.effects)
   w.stepping = null
@@ -56,16 +75,22 @@ export const begin = (w: World, f: Flow): void => {
   settle(w, f, isFinal(f), true)
 }
 
+const closeSockets = (w: World, f: Flow, how: number): void => {
+  nextEffect(w.rings, how, f.index)
+  if (f.kind === 'udp-splice') nextEffect(w.rings, how, f.index + SIDE_1)
+}
+
 const endFlow = (w: World, f: Flow): void => {
   if (w.flows[f.index] !== f) return
   w.table.close(f.index)
   w.wheel.cancelAll(f.index)
+  if (f.kind === 'udp') stopAwaiting(w, f.index)
   w.flows[f.index] = undefined
   if (f.sockOpen) {
     // A machine ends with its socket closed; if one forgets, nothing may leak.
     f.sockOpen = false
     count(w.counters, 'flow-ended-with-open-socket')
-    nextEffect(w.rings, EF.CLOSE, f.index)
+    closeSockets(w, f, EF.CLOSE)
   }
 }
 
@@ -80,7 +105,7 @@ export const survive = (w: World, e: unknown): void => {
   w.stepping = null
   w.effects.length = 0
   if (f === null || w.flows[f.index] !== f) return
-  if (f.sockOpen) nextEffect(w.rings, EF.RESET, f.index)
+  if (f.sockOpen) closeSockets(w, f, EF.RESET)
   f.sockOpen = false
   endFlow(w, f)
 }

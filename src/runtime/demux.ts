@@ -11,6 +11,7 @@ import { resetFor } from '../machines/tcp-reset.js'
 import { GSO_UDP_L4, VNET_NEEDS_CSUM } from './abi.js'
 import { begin, deliver } from './deliver.js'
 import type { Flow, FlowAddresses } from './flow.js'
+import { awaitAnswers } from './group-replies.js'
 import { segmentToTap } from './interpret.js'
 import { count } from './log.js'
 import { serve } from './serve.js'
@@ -21,6 +22,7 @@ type IpFrame = Exclude<Frame, { kind: 'arp' }>
 
 /** What is on the way from a guest to the host: the last source of each kind is where answers go. */
 const learn = (w: World, f: Frame): void => {
+  w.guestMac = f.eth.src
   if (f.kind === 'arp') return
   const src = f.ip.src
   // Row 12: an unspecified source is no address of the guest.
@@ -49,7 +51,8 @@ const addresses = (
     ourAddr: f.ip.dst,
     ourPort: dstPort,
     hostAddr: to.dst,
-    hostPort: to.dstPort
+    hostPort: to.dstPort,
+    arrival: null
   }
 }
 
@@ -136,6 +139,7 @@ const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, no
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
     flow = { ...a, kind: 'udp', touched: false, sockOpen: false, state }
     begin(w, flow)
+    awaitAnswers(w, flow)
   }
   deliver(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now })
 }

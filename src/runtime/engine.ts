@@ -1,13 +1,19 @@
 import { openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
+import { readMac, ZERO_MAC } from '../codecs/ethernet.js'
+import { PROCNET_FILES, type ProcNetFile } from '../codecs/launcher-sockets.js'
 import { PCAP_ETHERNET, PcapHeader } from '../codecs/pcap.js'
+import type { PortRange } from '../codecs/port-spec.js'
 import { EMPTY_RESOLV_CONF, ResolvConf } from '../codecs/resolv-conf.js'
+import { instant } from '../effects/effect.js'
+import { type BindFailure, bindVerdict } from '../machines/bind-verdict.js'
+import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../machines/forward-rules.js'
 import { duidLlt, type GuestConfig } from '../machines/guest-config.js'
+import { scans } from '../machines/port-scan.js'
 import { UDP_TIMEOUTS } from '../machines/udp.js'
-import type { Native } from './abi.js'
+import { type Native, SIDE_1 } from './abi.js'
 import { configNet } from './config-net.js'
-import { MAX_FLOWS } from './flow-table.js'
 import type { HashKey } from './half-sip-hash.js'
 import { deriveHost, type HostTables, readTables } from './host.js'
 import { identity } from './identity.js'
@@ -19,6 +25,7 @@ import {
   netlinkIn,
   type TapDevice
 } from './launcher.js'
+import { type ListenPlace, listenPlace, openAll, type ProcNet, scanning } from './listeners.js'
 import { type Counters, type Level, type Log, logTo, showCounters } from './log.js'
 import { loop } from './loop.js'
 import { type Options, parseOptions } from './options.js'
@@ -114,12 +121,20 @@ const guestConfig = (p: Plan): GuestConfig => ({
 
 /** Ethernet's own MTU, for a guest that was told none. */
 const MTU_UNTOLD = 1500
-const worldConfig = (p: Plan, secret: Uint8Array): WorldConfig => {
+const worldConfig = (p: Plan, tap: TapDevice | null, secret: Uint8Array): WorldConfig => {
   const v4 = familyAddresses(p.v4)
   const v6 = familyAddresses(p.v6)
   const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
   return {
     guest: guestConfig(p),
+    guestMac: tap === null ? ZERO_MAC : readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0),
+    forward: {
+      mode: p.mode,
+      splice: p.splice,
+      spliceOnly: p.spliceOnly,
+      hostLoToNsLo: p.hostLoToNsLo,
+      tapIndex: tap?.index ?? 0
+    },
     nat: {
       assigned4: v4.assigned,
       assigned6: v6.assigned,
@@ -185,15 +200,61 @@ interface Prepared {
 
 const levelOf = (o: Options): Level => (o.trace ? 'trace' : o.debug ? 'debug' : o.quiet ? 'warning' : 'info')
 
-const configure = (l: Launcher, p: Plan, tap: TapDevice, tables: HostTables, log: Log): Plan => {
+const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
   const required = p.v6Only ? (['v6'] as const) : ([] as const)
-  const done = orFatal(runSteps(netlinkIn(l), configNet(p, tap.index, tables), tap.index, required))
+  // without a tap there is only lo to bring up
+  const index = tap?.index ?? 0
+  const steps = configNet(tap === null ? { ...p, configNet: false, nsMac: null } : p, index, tables)
+  const done = orFatal(runSteps(netlinkIn(l), steps, index, required))
   for (const w of done.warnings) log.at('warning', w)
   return {
     ...p,
     v4: done.missing.includes('v4') ? null : p.v4,
     v6: done.missing.includes('v6') ? null : p.v6
   }
+}
+
+/** net.ipv4.ip_local_port_range of the namespace that we start in (ip(7)). */
+const ephemeralPorts = (): PortRange => {
+  const [first, last] = readOr('/proc/sys/net/ipv4/ip_local_port_range', '').trim().split(/\s+/).map(Number)
+  return first > 0 && last >= first ? { first, last } : DEFAULT_EPHEMERAL
+}
+
+/** The rules that the port options stand for. */
+const forwarding = (p: Plan, log: Log): ReadonlyArray<Rule> => {
+  const { mode, tcp, udp } = p
+  const env = {
+    mode,
+    tcp,
+    udp,
+    ephemeral: ephemeralPorts(),
+    v4: p.v4 !== null,
+    v6: p.v6 !== null,
+    bindToDevice: true
+  }
+  const { rules, warnings } = orFatal(forwardRules(env, p.ports))
+  for (const w of warnings) log.at('warning', w)
+  return rules
+}
+
+/** What was named must work, of the rest what can be had (machines/bind-verdict.ts). */
+const openStrict = (place: ListenPlace, log: Log): ReadonlyArray<BindFailure> => {
+  const failures = openAll(place)
+  const warnings = orFatal(bindVerdict(place.rules, failures))
+  for (const w of warnings) log.at('warning', w)
+  return failures
+}
+
+/** This side's own /proc/net files, while they can still be opened. */
+const ownProcNet = (): ProcNet => {
+  const files = new Map<ProcNetFile, number>()
+  for (const name of PROCNET_FILES)
+    try {
+      files.set(name, openSync(`/proc/self/net/${name}`, 'r'))
+    } catch {
+      // no IPv6
+    }
+  return files
 }
 
 const prepare = (argv0: string, args: ReadonlyArray<string>): Prepared => {
@@ -213,17 +274,25 @@ const prepare = (argv0: string, args: ReadonlyArray<string>): Prepared => {
   const secret = random(16)
   const pcap = wanted.pcap === null ? -1 : openPcap(wanted.pcap, log)
   enterNamespace(l, wanted, log)
-  const tap = orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
+  const tap = wanted.spliceOnly ? null : orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
   const p = configure(l, wanted, tap, tables, log)
 
   const counters: Counters = new Map()
-  const rings = openRings(native, MAX_FLOWS)
-  const offloads = native.setTap(tap.fd, tap.vnet)
-  log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
+  const rings = openRings(native, 2 * SIDE_1)
+  if (tap !== null) {
+    const offloads = native.setTap(tap.fd, tap.vnet)
+    log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
+  }
   native.setOutbound(p.v4?.outboundIf ?? '', p.v6?.outboundIf ?? '')
   if (pcap >= 0) native.setPcap(pcap)
+  const place = listenPlace(native, l, forwarding(p, log), p.freebind)
+  const failures = openStrict(place, log)
+  const hostFiles = ownProcNet()
+  const nsFiles = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   native.setCtl(CTL_FD)
-  const world = createWorld(worldConfig(p, secret), rings, log, counters)
+  const world = createWorld(worldConfig(p, tap, secret), rings, log, counters, place)
+  if (scans(place.rules))
+    world.scanning = scanning(place, failures, hostFiles, nsFiles, log, instant(native.now()))
   return { native, launcher: l, plan: p, world }
 }
 

@@ -1,6 +1,6 @@
 import type { InAny } from '../codecs/inany.js'
 import type { Instant } from '../effects/effect.js'
-import type { SockEvent } from '../effects/sock-event.js'
+import type { SockEvent, SpliceEvent, UdpMoved } from '../effects/sock-event.js'
 import {
   ABI_WORDS,
   EV,
@@ -10,7 +10,8 @@ import {
   READY_IN,
   READY_INFO,
   READY_OUT,
-  READY_RDHUP
+  READY_RDHUP,
+  SIDE_1
 } from './abi.js'
 import { infoAt } from './rings.js'
 
@@ -21,8 +22,19 @@ const addrAt = (ev: Int32Array, at: number): InAny => [
   ev[at + 3] >>> 0
 ]
 
+const U32 = 0x100000000
+/** Octets from side 0 to side 1, and back: two words each, low one first. */
+const movedAt = (ev: Int32Array, at: number): readonly [number, number] => [
+  (ev[at + 4] >>> 0) + (ev[at + 5] >>> 0) * U32,
+  (ev[at + 6] >>> 0) + (ev[at + 7] >>> 0) * U32
+]
+
 /** The event record at index `i` as an event of the flow it names, or null if it is not about a flow's socket. */
-export const sockEvent = (ev: Int32Array, i: number, now: Instant): SockEvent | null => {
+export const sockEvent = (
+  ev: Int32Array,
+  i: number,
+  now: Instant
+): SockEvent | SpliceEvent | UdpMoved | null => {
   const at = i * ABI_WORDS
   switch (ev[at]) {
     case EV.SENT:
@@ -84,6 +96,20 @@ export const sockEvent = (ev: Int32Array, i: number, now: Instant): SockEvent | 
         offender: addrAt(ev, at + 8),
         now
       }
+    case EV.SPLICE_CONNECTED:
+      return { type: 'SPLICE_CONNECTED', now }
+    case EV.SPLICE_EOF:
+      return { type: 'SPLICE_EOF', side: ev[at + 2] === 0 ? 0 : 1, moved: movedAt(ev, at), now }
+    case EV.SPLICE_FAILED:
+      return {
+        type: 'SPLICE_FAILED',
+        side: ev[at + 2] === 0 ? 0 : 1,
+        errno: ev[at + 13],
+        moved: movedAt(ev, at),
+        now
+      }
+    case EV.UDP_MOVED:
+      return { type: 'UDP_MOVED', side: ev[at + 1] >= SIDE_1 ? 1 : 0, datagrams: ev[at + 2], now }
     default:
       return null
   }

@@ -21,6 +21,8 @@ export interface FlowTable {
    * stand for one host address (nat.ts), and a guest may have several addresses.
    */
   claim(index: number, proto: number, hostAddr: InAny, hostPort: number, ourPort: number): boolean
+  /** The flow that has claimed this host side, or -1. */
+  claimed(proto: number, hostAddr: InAny, hostPort: number, ourPort: number): number
   /** Never found again from here on (row 16); both sides are free to be taken. Closing twice is nothing. */
   close(index: number): void
   /**
@@ -142,6 +144,15 @@ export const createFlowTable = (secret: HashKey, capacity: number = MAX_FLOWS): 
     k[8] = dst[2]
     k[9] = dst[3]
   }
+  const hostKey = (proto: number, addr: InAny, hostPort: number, ourPort: number): void => {
+    const k = host.scratch
+    k[0] = proto
+    k[1] = (hostPort << 16) | ourPort
+    k[2] = addr[0]
+    k[3] = addr[1]
+    k[4] = addr[2]
+    k[5] = addr[3]
+  }
   const release = (index: number): void => {
     states[index] = FREE
     free[freed++] = index
@@ -169,16 +180,14 @@ export const createFlowTable = (secret: HashKey, capacity: number = MAX_FLOWS): 
     },
     claim: (index, proto, addr, hostPort, ourPort) => {
       if (states[index] !== OPEN) return false
-      const k = host.scratch
-      k[0] = proto
-      k[1] = (hostPort << 16) | ourPort
-      k[2] = addr[0]
-      k[3] = addr[1]
-      k[4] = addr[2]
-      k[5] = addr[3]
+      hostKey(proto, addr, hostPort, ourPort)
       if (!host.add(index)) return false
       states[index] = CLAIMED
       return true
+    },
+    claimed: (proto, addr, hostPort, ourPort) => {
+      hostKey(proto, addr, hostPort, ourPort)
+      return host.find()
     },
     close: (index) => {
       const was = states[index]

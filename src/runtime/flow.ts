@@ -2,7 +2,9 @@ import type { Mac } from '../codecs/ethernet.js'
 import type { InAny } from '../codecs/inany.js'
 import type { PingContext, PingEvent } from '../machines/ping.js'
 import type { TcpContext, TcpEvent } from '../machines/tcp.js'
+import type { TcpSpliceContext, TcpSpliceEvent } from '../machines/tcp-splice.js'
 import type { UdpContext, UdpEvent } from '../machines/udp.js'
+import type { UdpSpliceContext, UdpSpliceEvent } from '../machines/udp-splice.js'
 import type { State } from './compile.js'
 
 /** Where a flow's packets come from and go to; fixed for its life. Addresses as each side sees them. */
@@ -19,28 +21,74 @@ export interface FlowAddresses {
   /** The same peer as the host knows it (src/machines/nat.ts). */
   readonly hostAddr: InAny
   readonly hostPort: number
+  /** Of a flow that a host peer began: where it came to. null: the guest began it. */
+  readonly arrival: Arrival | null
+}
+
+/** Where something came in by a listener. */
+export interface Arrival {
+  readonly listener: number
+  /** Our address and port that the peer sent to. */
+  readonly addr: InAny
+  readonly port: number
+  /** IPv6 scope of a link-local peer, else 0. */
+  readonly scope: number
+  /** Accepted connection (native/addon/abi.h, EV_ACCEPTED), -1 for datagrams. */
+  readonly slot: number
+}
+
+/** A socket to open and connect. */
+export interface Endpoint {
+  /** Made in the namespace, else on the host. */
+  readonly inNamespace: boolean
+  readonly dst: InAny
+  readonly dstPort: number
+  readonly scope: number
+  /** null: the kernel's choice. */
+  readonly src: InAny | null
+  /** 0: the kernel's choice. */
+  readonly srcPort: number
+}
+/** A pair of sockets that needs no tap: side 0 towards who began, side 1 towards the target. */
+export interface PairAddresses {
+  readonly arrival: Arrival
+  readonly side0: Endpoint
+  readonly side1: Endpoint
 }
 
 /**
  * One flow. `index` is its place in the flow table and its native handle. Only `state` and the two flags change: the
  * state by the machine, `touched` while its TURN_END of this turn is due, `sockOpen` so that no descriptor is left behind.
  */
-interface FlowBase extends FlowAddresses {
+interface FlowBase {
   readonly index: number
   touched: boolean
   sockOpen: boolean
 }
-export interface TcpFlow extends FlowBase {
+export interface TcpFlow extends FlowBase, FlowAddresses {
   readonly kind: 'tcp'
   state: State<TcpContext>
 }
-export interface UdpFlow extends FlowBase {
+export interface UdpFlow extends FlowBase, FlowAddresses {
   readonly kind: 'udp'
   state: State<UdpContext>
 }
-export interface PingFlow extends FlowBase {
+export interface PingFlow extends FlowBase, FlowAddresses {
   readonly kind: 'ping'
   state: State<PingContext>
 }
-export type Flow = TcpFlow | UdpFlow | PingFlow
-export type { PingEvent, TcpEvent, UdpEvent }
+export interface TcpSpliceFlow extends FlowBase, PairAddresses {
+  readonly kind: 'tcp-splice'
+  state: State<TcpSpliceContext>
+}
+export interface UdpSpliceFlow extends FlowBase, PairAddresses {
+  readonly kind: 'udp-splice'
+  state: State<UdpSpliceContext>
+}
+/** Through the tap. */
+export type TapFlow = TcpFlow | UdpFlow | PingFlow
+/** Past it. */
+export type PairFlow = TcpSpliceFlow | UdpSpliceFlow
+export type Flow = TapFlow | PairFlow
+export type FlowEvent = TcpEvent | UdpEvent | PingEvent | TcpSpliceEvent | UdpSpliceEvent
+export type { PingEvent, TcpEvent, TcpSpliceEvent, UdpEvent, UdpSpliceEvent }

@@ -14,7 +14,7 @@ import { IPV6_LEN, ipv6Header, writeIpv6 } from '../codecs/ipv6.js'
 import type { Octets } from '../codecs/octets.js'
 import { octets } from '../codecs/octets.js'
 import type { Effect } from '../effects/effect.js'
-import type { Flow, FlowAddresses } from './flow.js'
+import type { FlowAddresses, TapFlow } from './flow.js'
 
 type ErrorToTap = Extract<Effect, { type: 'IcmpErrorToTap' }>
 
@@ -55,5 +55,5 @@ const pingError = (f: FlowAddresses, e: ErrorToTap, quoted: Uint8Array): Uint8Ar
  * The ICMP or ICMPv6 message that tells the guest of an error about a packet of `f`; outer checksum left to the caller,
  * who knows the source address. `quoted`: what the kernel's error queue had of it (UDP: data, ping: ICMP message).
  */
-export const buildIcmpError = (f: Flow, e: ErrorToTap, quoted: Uint8Array, src: InAny): Uint8Array =>
+export const buildIcmpError = (f: TapFlow, e: ErrorToTap, quoted: Uint8Array, src: InAny): Uint8Array =>
   f.kind === 'ping' ? pingError(f, e, quoted) : udpError(f, e, quoted, src)

@@ -7,8 +7,18 @@ import { ACK, TCP_LEN, type TcpHeader, tcpLength, writeTcp } from '../codecs/tcp
 import { UDP_LEN, writeUdp } from '../codecs/udp.js'
 import { NO_OFFLOAD, VNET_NEEDS_CSUM, writeVnet } from '../codecs/vnet.js'
 import type { Effect, Instant, Payload, TimerName } from '../effects/effect.js'
-import { BIND_OUTBOUND, EF, GSO_NONE, GSO_UDP_L4, IS_V6, SEND_REPORT_ACK, VNET_LEN } from './abi.js'
-import type { Flow, FlowAddresses } from './flow.js'
+import {
+  BIND_OUTBOUND,
+  EF,
+  GSO_NONE,
+  GSO_UDP_L4,
+  IN_NAMESPACE,
+  IS_V6,
+  SEND_REPORT_ACK,
+  SIDE_1,
+  VNET_LEN
+} from './abi.js'
+import type { Endpoint, Flow, FlowAddresses, PairFlow, TapFlow } from './flow.js'
 import { buildIcmpError } from './icmp-error.js'
 import { type Counters, count } from './log.js'
 import { nextEffect, putAddr, type Rings, txRoom } from './rings.js'
@@ -24,11 +34,11 @@ export interface Out {
   readonly armTimer: (flow: number, timer: TimerName, at: Instant) => void
   readonly cancelTimer: (flow: number, timer: TimerName) => void
   /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */
-  readonly hostPortFor: (flow: Flow) => number
+  readonly hostPortFor: (flow: TapFlow) => number
   /** Something is counted that never was before: perhaps the user should know. */
   readonly firstTime: (what: string) => void
   /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
-  readonly offenderSeenByGuest: (flow: Flow, addr: InAny) => InAny | null
+  readonly offenderSeenByGuest: (flow: TapFlow, addr: InAny) => InAny | null
 }
 
 const UNSPECIFIED: InAny = [0, 0, 0, 0]
@@ -50,17 +60,41 @@ const put = (o: Out, kind: number, flow: number, w2: number, w3: number, w4 = 0,
   fx[at + 5] = w5
 }
 
-const open = (o: Out, kind: number, f: FlowAddresses & { readonly index: number }, word8: number): void => {
+/** Words 2-13 of an opening effect (native/addon/abi.h). */
+const putEndpoint = (o: Out, at: number, e: Endpoint, word8: number, flags: number): void => {
+  const fx = o.rings.fx
+  putAddr(o.rings, at + 2, e.dst)
+  fx[at + 6] = e.dstPort
+  fx[at + 7] = e.scope
+  fx[at + 8] = word8
+  putAddr(o.rings, at + 9, e.src ?? UNSPECIFIED)
+  fx[at + 13] = flags | (e.inNamespace ? IN_NAMESPACE : 0)
+}
+
+/** A socket of the host for what the guest began. */
+const open = (o: Out, kind: number, f: TapFlow, word8: number): void => {
   const at = record(o, kind, f.index)
   if (at < 0) return
-  const fx = o.rings.fx
-  const src = (f.v6 ? o.outbound6 : o.outbound4) ?? UNSPECIFIED
-  putAddr(o.rings, at + 2, f.hostAddr)
-  fx[at + 6] = f.hostPort
-  fx[at + 7] = o.scope6
-  fx[at + 8] = word8
-  putAddr(o.rings, at + 9, src)
-  fx[at + 13] = BIND_OUTBOUND
+  const src = f.v6 ? o.outbound6 : o.outbound4
+  const e = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: o.scope6, src, srcPort: 0 }
+  putEndpoint(o, at, e, word8, BIND_OUTBOUND)
+}
+
+/** A UDP socket of the host that answers from the address a host peer sent to (row 65). */
+const openArrived = (o: Out, f: TapFlow): void => {
+  const a = f.arrival
+  const at = record(o, EF.UDP_OPEN, f.index)
+  if (at < 0 || a === null) return
+  const e = {
+    inNamespace: false,
+    dst: f.hostAddr,
+    dstPort: f.hostPort,
+    scope: a.scope,
+    src: a.addr,
+    srcPort: a.port
+  }
+  putEndpoint(o, at, e, a.port, 0)
+  o.rings.fx[at + 14] = 1 + a.listener
 }
 
 /** Octets in front of the L4 header, without virtio-net. */
@@ -124,7 +158,7 @@ export const segmentToTap = (o: Out, f: FlowAddresses, h: TcpHeader): void => {
 }
 
 /** The header in front of each segment that native makes of peeked data; it fills in lengths, SEQ and checksums. */
-const peekToTap = (o: Out, f: Flow, e: Extract<Effect, { type: 'PeekToTap' }>): void => {
+const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>): void => {
   const r = o.rings
   const at = txRoom(r, VNET_LEN + l4Start(true) + TCP_LEN)
   if (at < 0) return count(o.counters, 'tx-area-full')
@@ -193,14 +227,14 @@ const icmpToTap = (o: Out, f: FlowAddresses, message: Uint8Array, src: InAny): v
   frameToTap(o, frame)
 }
 
-const echoReplyToTap = (o: Out, f: Flow, p: Payload, id: number): void => {
+const echoReplyToTap = (o: Out, f: TapFlow, p: Payload, id: number): void => {
   const message = o.rings.slab.slice(p.off, p.off + p.len)
   if (message.length < 8) return count(o.counters, 'echo-reply-short')
   new DataView(message.buffer).setUint16(4, id)
   icmpToTap(o, f, message, f.ourAddr)
 }
 
-const icmpErrorToTap = (o: Out, f: Flow, e: Extract<Effect, { type: 'IcmpErrorToTap' }>): void => {
+const icmpErrorToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'IcmpErrorToTap' }>): void => {
   const src = o.offenderSeenByGuest(f, e.offender)
   if (src === null) return count(o.counters, 'icmp-error-untranslatable')
   const quoted = o.rings.slab.subarray(e.quoted.off, e.quoted.off + e.quoted.len)
@@ -209,6 +243,72 @@ const icmpErrorToTap = (o: Out, f: Flow, e: Extract<Effect, { type: 'IcmpErrorTo
 
 /** Write one effect of `f` into the ring. */
 export const interpret = (o: Out, f: Flow, e: Effect): void => {
+  if (f.kind === 'tcp-splice' || f.kind === 'udp-splice') interpretPair(o, f, e)
+  else interpretTap(o, f, e)
+}
+
+/** Effects of every kind of flow. False: it is none of these. */
+const interpretCommon = (o: Out, f: Flow, e: Effect): boolean => {
+  switch (e.type) {
+    case 'ArmTimer':
+      o.armTimer(f.index, e.timer, e.at)
+      return true
+    case 'CancelTimer':
+      o.cancelTimer(f.index, e.timer)
+      return true
+    case 'Count':
+      if (!o.counters.has(e.what)) o.firstTime(e.what)
+      count(o.counters, e.what)
+      return true
+    default:
+      return false
+  }
+}
+
+const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
+  const e = side === 0 ? f.side0 : f.side1
+  const at = record(o, EF.UDP_OPEN, f.index + side * SIDE_1)
+  if (at < 0) return
+  putEndpoint(o, at, e, e.srcPort, 0)
+  // what slips in between bind() and connect() is a new flow's (row 66)
+  if (side === 0) o.rings.fx[at + 14] = 1 + f.arrival.listener
+}
+
+const splice = (o: Out, f: PairFlow): void => {
+  const at = record(o, EF.SPLICE, f.index)
+  if (at >= 0) putEndpoint(o, at, f.side1, f.arrival.slot, 0)
+}
+
+const interpretPair = (o: Out, f: PairFlow, e: Effect): void => {
+  switch (e.type) {
+    case 'SpliceConnect':
+      f.sockOpen = true
+      return splice(o, f)
+    case 'SpliceShut':
+      return put(o, EF.SPLICE_SHUT, f.index, e.side, 0)
+    case 'SpliceClose':
+      f.sockOpen = false
+      return put(o, EF.SPLICE_CLOSE, f.index, 0, 0)
+    case 'SpliceReset':
+      f.sockOpen = false
+      return put(o, EF.SPLICE_RESET, f.index, 0, 0)
+    case 'UdpOpenSide':
+      f.sockOpen = true
+      return openSide(o, f, e.side)
+    case 'UdpJoin':
+      return put(o, EF.UDP_JOIN, f.index, f.index + SIDE_1, 0)
+    case 'UdpToSide':
+      return put(o, EF.UDP_SEND, f.index + e.side * SIDE_1, e.payload.off, e.payload.len, 0, e.segment)
+    case 'UdpCloseBoth':
+      f.sockOpen = false
+      put(o, EF.CLOSE, f.index, 0, 0)
+      return put(o, EF.CLOSE, f.index + SIDE_1, 0, 0)
+    default:
+      if (!interpretCommon(o, f, e)) count(o.counters, `effect-misplaced-${e.type}`)
+  }
+}
+
+const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
   switch (e.type) {
     case 'SendToSock':
       return put(o, EF.SEND, f.index, e.payload.off, e.payload.len, e.reportAck ? SEND_REPORT_ACK : 0)
@@ -224,16 +324,15 @@ export const interpret = (o: Out, f: Flow, e: Effect): void => {
       return put(o, EF.UDP_SEND, f.index, e.payload.off, e.payload.len, e.ttl, e.segment)
     case 'UdpToTap':
       return udpToTap(o, f, e.payload, e.segment)
-    case 'ArmTimer':
-      return o.armTimer(f.index, e.timer, e.at)
-    case 'CancelTimer':
-      return o.cancelTimer(f.index, e.timer)
+    case 'SockAdopt':
+      f.sockOpen = true
+      return put(o, EF.ADOPT, f.index, f.arrival?.slot ?? -1, 0)
     case 'TcpConnect':
       f.sockOpen = true
       return open(o, EF.TCP_CONNECT, f, e.mss)
     case 'UdpOpen':
       f.sockOpen = true
-      return open(o, EF.UDP_OPEN, f, o.hostPortFor(f))
+      return f.arrival === null ? open(o, EF.UDP_OPEN, f, o.hostPortFor(f)) : openArrived(o, f)
     case 'PingOpen':
       f.sockOpen = true
       return open(o, EF.PING_OPEN, f, 0)
@@ -257,8 +356,7 @@ export const interpret = (o: Out, f: Flow, e: Effect): void => {
     case 'ResetSock':
       f.sockOpen = false
       return put(o, EF.RESET, f.index, 0, 0)
-    case 'Count':
-      if (!o.counters.has(e.what)) o.firstTime(e.what)
-      return count(o.counters, e.what)
+    default:
+      if (!interpretCommon(o, f, e)) count(o.counters, `effect-misplaced-${e.type}`)
   }
 }

@@ -1,9 +1,11 @@
 import { type Instant, instant, type TimerName } from '../effects/effect.js'
-import { ABI_WORDS, EV } from './abi.js'
+import { ABI_WORDS, EV, SIDE_1 } from './abi.js'
 import { deliver, survive } from './deliver.js'
 import { onTapFrame } from './demux.js'
 import { sockEvent } from './events.js'
-import type { TcpEvent } from './flow.js'
+import type { FlowEvent } from './flow.js'
+import { onAccepted, onListenDatagram, onListenTrouble } from './forward.js'
+import { scanTimer } from './listeners.js'
 import { count } from './log.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
@@ -41,11 +43,24 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
     case EV.CTL:
       // The launcher never speaks unasked: whatever comes means the end.
       return { why: 'stop' }
+    case EV.ACCEPTED:
+      onAccepted(w, at, now)
+      return null
+    case EV.LISTEN_DATAGRAM:
+      onListenDatagram(w, at, now)
+      return null
+    case EV.LISTEN_ICMP_ERROR:
+      // About a datagram that a flow's own socket did not send: nobody waits for it (flows.md §4.4)
+      count(w.counters, 'listen-icmp-error')
+      return null
+    case EV.LISTEN_TROUBLE:
+      onListenTrouble(w, at)
+      return null
     default: {
-      const flow = w.flows[ev[at + 1]]
+      const flow = w.flows[ev[at + 1] % SIDE_1]
       const event = flow === undefined ? null : sockEvent(ev, i, now)
       if (flow === undefined || event === null) count(w.counters, 'event-without-flow')
-      else deliver(w, flow, event as TcpEvent)
+      else deliver(w, flow, event)
       return null
     }
   }
@@ -64,7 +79,7 @@ const expireTimers = (w: World, now: Instant): void => {
     now,
     (flow, timer) => {
       const f = w.flows[flow]
-      if (f !== undefined) deliver(w, f, { type: timerEvent[TIMERS[timer]], now } as TcpEvent)
+      if (f !== undefined) deliver(w, f, { type: timerEvent[TIMERS[timer]], now } as FlowEvent)
     },
     TIMERS_PER_TURN
   )
@@ -73,8 +88,12 @@ const expireTimers = (w: World, now: Instant): void => {
 /** ms until something is due; -1: nothing is. */
 const timeout = (w: World, now: Instant): number => {
   const flows = w.wheel.next(now)
-  if (w.raAt === null) return flows
-  const service = Math.max(0, w.raAt - now)
+  const others = Math.min(
+    w.raAt ?? Number.POSITIVE_INFINITY,
+    w.scanning?.scanner.at ?? Number.POSITIVE_INFINITY
+  )
+  if (others === Number.POSITIVE_INFINITY) return flows
+  const service = Math.max(0, others - now)
   return flows < 0 ? service : Math.min(flows, service)
 }
 
@@ -114,6 +133,7 @@ export const loop = (w: World, idle: Iterator<void>): Ended => {
     const ended = handleTurn(w, n, now)
     if (ended !== null) return ended
     serviceTimer(w, now)
+    if (w.scanning !== null) scanTimer(w.scanning, now)
     quiet = n === 0
     if (resting || !quiet) continue
     for (const until = now + QUIET; !resting && native.now() < until; ) resting = idle.next().done === true

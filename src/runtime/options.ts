@@ -2,7 +2,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { parseArgv, printArgv, type Setting } from '../codecs/argv.js'
 import type { Mac } from '../codecs/ethernet.js'
-import { type InAny, isV4 } from '../codecs/inany.js'
+import type { InAny } from '../codecs/inany.js'
 import type { PortSpec } from '../codecs/port-spec.js'
 import { helpText, versionText } from './help.js'
 import { OPTION_TABLE, type OptionEntry } from './option-table.js'
@@ -218,24 +218,6 @@ const CONFLICTS: ReadonlyArray<Rule> = [
   [
     (o) => !o.udp && (wantsPorts(o.ports.udpIn) || wantsPorts(o.ports.udpOut)),
     'UDP ports given, but --no-udp'
-  ],
-  [
-    (o) => Object.values(o.ports).some((l) => l.length > 1 && l.some((s) => s.kind === 'none')),
-    "ports 'none' together with others"
-  ],
-  [
-    (o) =>
-      Object.values(o.ports).some((l) =>
-        l.some((s) => s.kind === 'ports' && s.bind !== null && o.families === (isV4(s.bind) ? 'v6' : 'v4'))
-      ),
-    'listening address of an IP version that is switched off'
-  ],
-  [
-    (o) =>
-      [...o.ports.tcpOut, ...o.ports.udpOut].some(
-        (s) => s.kind === 'ports' && (s.bind !== null || s.ifname !== null)
-      ),
-    'no listening address or interface allowed for ports of the namespace'
   ],
   [(o) => !o.pidns && attaches(o), '--no-pidns is for commands only'],
   [(o) => o.userns !== null && !attaches(o), '--userns needs a PID or --netns']

@@ -1,8 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type { Mac } from '../codecs/ethernet.js'
 import { fromV4, type InAny, isLinkLocal, isLoopback, isV4, sameAddr, v4Word } from '../codecs/inany.js'
-import type { PortSpec } from '../codecs/port-spec.js'
 import type { ResolvConf } from '../codecs/resolv-conf.js'
+import type { PortOptions } from '../machines/forward-rules.js'
 import type { HostConfig, HostFamily } from './host.js'
 import { infoLines } from './info.js'
 import { MAX_DNS } from './option-table.js'
@@ -92,6 +92,13 @@ export interface Plan {
   readonly dhcpv6: boolean
   readonly ndp: boolean
   readonly ra: boolean
+  /** Port options as given, and what they need (machines/forward-rules.ts). */
+  readonly ports: PortOptions
+  readonly freebind: boolean
+  /** Local traffic past the tap; with `spliceOnly` there is no tap. */
+  readonly splice: boolean
+  readonly spliceOnly: boolean
+  readonly hostLoToNsLo: boolean
   readonly announceDns: boolean
   readonly announceSearch: boolean
   readonly search: ReadonlyArray<string>
@@ -115,21 +122,10 @@ const PREFIX6 = 64
 
 // --- what does not work yet
 
-const isPlainAuto = (s: PortSpec): boolean =>
-  s.kind === 'ports' &&
-  s.auto &&
-  s.items.length === 0 &&
-  s.excluded.length === 0 &&
-  s.bind === null &&
-  s.ifname === null
-
 /** A reason not to start: features of later releases of ours, whose absence would be noticed. */
 const unsupported = (o: Options): string | null => {
-  const ports = Object.values(o.ports).flat()
   if (o.printCapabilities) return '--print-capabilities is not supported yet'
   if (o.mode === 'passt') return 'passt mode is not supported yet'
-  if (ports.some((s) => s.kind !== 'none' && !isPlainAuto(s))) return 'port forwarding is not supported yet'
-  if (o.spliceOnly) return '--splice-only is not supported yet'
   if (o.fd !== null) return '--fd is not supported yet'
   return o.confPath === null ? null : '--conf-path is not supported yet'
 }
@@ -312,6 +308,11 @@ const build = (o: Options, host: HostConfig, conf: ResolvConf | null): Plan => {
     ndp,
     // a configured namespace is not to get a second address by SLAAC
     ra: o.ra && ndp && !o.configNet,
+    ports: o.ports,
+    freebind: o.freebind,
+    splice: o.splice,
+    spliceOnly: o.spliceOnly,
+    hostLoToNsLo: o.hostLoToNsLo,
     announceDns: o.dhcpDns,
     announceSearch: o.dhcpSearch,
     search: o.search ?? known.search,

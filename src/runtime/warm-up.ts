@@ -17,6 +17,7 @@ import {
   READY_RDHUP,
   VNET_NEEDS_CSUM
 } from './abi.js'
+import { idPool } from './listeners.js'
 import { logTo } from './log.js'
 import { handleTurn } from './loop.js'
 import { ringsOver } from './rings.js'
@@ -167,9 +168,11 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, void>
       rings,
       log,
       new Map(),
+      { listeners: new Map(), listenerIds: idPool() },
       64
     )
-    return { w: { ...w, linkReady: true }, v6, now: instant(1) }
+    w.linkReady = true
+    return { w, v6, now: instant(1) }
   }
   const stages = [stage(false), stage(true)]
   for (let i = 0; i < CONNECTIONS; i++) {

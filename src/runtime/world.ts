@@ -1,4 +1,5 @@
 import { PROTO_UDP } from '../codecs/checksum.js'
+import type { Mac } from '../codecs/ethernet.js'
 import type { InAny } from '../codecs/inany.js'
 import { type SeqNum, seq } from '../codecs/seq.js'
 import type { Effect, Instant, ServiceEffect, TimerName } from '../effects/effect.js'
@@ -7,12 +8,15 @@ import { type NatConfig, reverseSource } from '../machines/nat.js'
 import { ndpMachine, type RouterAdvertContext } from '../machines/ndp.js'
 import { pingMachine } from '../machines/ping.js'
 import { tcpMachine } from '../machines/tcp.js'
+import { tcpSpliceMachine } from '../machines/tcp-splice.js'
 import { udpMachine } from '../machines/udp.js'
+import { udpSpliceMachine } from '../machines/udp-splice.js'
 import { compile, type State } from './compile.js'
 import type { Flow, FlowAddresses } from './flow.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from './flow-table.js'
 import { type HashKey, halfSipHash24 } from './half-sip-hash.js'
 import type { Out } from './interpret.js'
+import type { IdPool, Listeners, ListenPlace, Scanning } from './listeners.js'
 import type { Counters, Log } from './log.js'
 import type { Rings } from './rings.js'
 import { createTimerWheel, type TimerWheel } from './timer-wheel.js'
@@ -22,11 +26,14 @@ export const machines = {
   tcp: compile(tcpMachine),
   udp: compile(udpMachine),
   ping: compile(pingMachine),
+  tcpSplice: compile(tcpSpliceMachine),
+  udpSplice: compile(udpSpliceMachine),
   ndp: compile<typeof ndpMachine, ServiceEffect>(ndpMachine)
 }
 
 /** Everything that the loop needs to know and never changes. */
 export interface WorldConfig {
+  readonly guestMac: Mac
   readonly guest: GuestConfig
   readonly nat: NatConfig
   readonly outbound4: InAny | null
@@ -43,6 +50,14 @@ export interface WorldConfig {
   /** Random: keys of the flow hash, and of initial sequence numbers (RFC 6528). */
   readonly hashKey: HashKey
   readonly issKey: HashKey
+  readonly forward: {
+    readonly mode: 'passt' | 'pasta'
+    readonly splice: boolean
+    readonly spliceOnly: boolean
+    readonly hostLoToNsLo: boolean
+    /** Index of the tap in the namespace: scope of link-local addresses there. */
+    readonly tapIndex: number
+  }
   readonly udpTimeouts: { readonly oneWay: number; readonly stream: number }
 }
 
@@ -62,6 +77,14 @@ export interface World {
   stepping: Flow | null
   /** Scratch for the effects of one step. */
   readonly effects: Effect[]
+  /** What it is known by until it sends something: the tap's own. */
+  guestMac: Mac
+  readonly listeners: Listeners
+  readonly listenerIds: IdPool
+  /** Listeners for answers to groups, by the flow that asks. */
+  readonly awaiting: Map<number, number>
+  /** Automatic ports; null: none. */
+  scanning: Scanning | null
   seen4: InAny | null
   seen6: InAny | null
   seenLinkLocal: InAny | null
@@ -85,6 +108,7 @@ export const createWorld = (
   rings: Rings,
   log: Log,
   counters: Counters,
+  place: Pick<ListenPlace, 'listeners' | 'listenerIds'>,
   maxFlows: number = MAX_FLOWS
 ): World => {
   const table = createFlowTable(cfg.hashKey, maxFlows)
@@ -118,6 +142,11 @@ export const createWorld = (
     touched: [],
     stepping: null,
     effects: [],
+    guestMac: cfg.guestMac,
+    listeners: place.listeners,
+    listenerIds: place.listenerIds,
+    awaiting: new Map(),
+    scanning: null,
     seen4: cfg.nat.assigned4,
     seen6: cfg.nat.assigned6,
     seenLinkLocal: null,

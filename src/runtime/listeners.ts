@@ -1,0 +1,259 @@
+import { readSync } from 'node:fs'
+import * as E from 'fp-ts/lib/Either.js'
+import { PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
+import { UNSPECIFIED6 } from '../codecs/inany.js'
+import type { ProcNetFile } from '../codecs/launcher-sockets.js'
+import { emptyPorts, type PortSet } from '../codecs/port-set.js'
+import { listeningPorts } from '../codecs/proc-net.js'
+import type { Instant } from '../effects/effect.js'
+import type { BindFailure } from '../machines/bind-verdict.js'
+import type { Rule } from '../machines/forward-rules.js'
+import {
+  type Listening,
+  portScanMachine,
+  type RulePorts,
+  type ScanContext,
+  type ScanEffect,
+  type ScanEvent
+} from '../machines/port-scan.js'
+import { LISTEN_FREEBIND, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from './abi.js'
+import { compile, type State } from './compile.js'
+import type { Launcher } from './launcher.js'
+import type { Log } from './log.js'
+
+// Opening and closing listeners, at start and when ports come and go (`auto`).
+
+export interface Listener {
+  readonly rule: Rule
+  readonly port: number
+}
+/** By native id. */
+export type Listeners = Map<number, Listener>
+
+/** /proc/net files of one side, opened before the doors close; those that do not exist are missing. */
+export type ProcNet = ReadonlyMap<ProcNetFile, number>
+
+export interface ListenPlace {
+  readonly native: Native
+  readonly launcher: Launcher
+  readonly rules: ReadonlyArray<Rule>
+  readonly freebind: boolean
+  readonly listeners: Listeners
+  /** Ids of (rule, port): an `auto` rule closes what it opened. */
+  readonly ids: Map<string, ReadonlyArray<number>>
+  readonly listenerIds: IdPool
+}
+
+export const listenPlace = (
+  native: Native,
+  launcher: Launcher,
+  rules: ReadonlyArray<Rule>,
+  freebind: boolean
+): ListenPlace => ({
+  native,
+  launcher,
+  rules,
+  freebind,
+  listeners: new Map(),
+  ids: new Map(),
+  listenerIds: idPool()
+})
+
+const protoOf = (r: Rule): number => (r.proto === 'tcp' ? PROTO_TCP : PROTO_UDP)
+const keyOf = (rule: number, port: number): string => `${rule} ${port}`
+/** Small integers to tell listeners by: those given back, and the next new one. */
+export interface IdPool {
+  readonly free: number[]
+  next: number
+}
+export const idPool = (): IdPool => ({ free: [], next: 0 })
+export const newId = (p: IdPool): number => p.free.pop() ?? p.next++
+
+const note = (p: ListenPlace, id: number, rule: number, port: number): void => {
+  p.listeners.set(id, { rule: p.rules[rule], port })
+  const key = keyOf(rule, port)
+  p.ids.set(key, [...(p.ids.get(key) ?? []), id])
+}
+
+const portsOf = (r: Rule): ReadonlyArray<number> =>
+  Array.from({ length: r.last - r.first + 1 }, (_, i) => r.first + i)
+
+/** On the host: one native call for all ports of a rule. */
+const openHost = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> => {
+  const r = p.rules[rule]
+  const batch = new Int32Array(ports.length * LISTEN_WORDS)
+  const ids = ports.map(() => newId(p.listenerIds))
+  const addr = r.bind ?? UNSPECIFIED6
+  const flags = (r.v6only ? LISTEN_V6ONLY : 0) | (p.freebind ? LISTEN_FREEBIND : 0)
+  for (const [i, port] of ports.entries())
+    batch.set([ids[i], protoOf(r), ...addr, port, flags, r.ifname === null ? 0 : 1], i * LISTEN_WORDS)
+  const errnos = p.native.listen(batch, r.ifname === null ? [] : [r.ifname])
+  return ports.flatMap((port, i) => {
+    if (errnos[i] === 0) {
+      note(p, ids[i], rule, port)
+      return []
+    }
+    p.listenerIds.free.push(ids[i])
+    return [{ rule, port, errno: errnos[i] }]
+  })
+}
+
+/** Listeners of -T and -U hear what stays in the namespace. */
+const LOOPBACK_DEVICE = 'lo'
+
+/** In the namespace: the launcher makes them, since the engine cannot go there. */
+const openNamespace = (
+  p: ListenPlace,
+  rule: number,
+  ports: ReadonlyArray<number>
+): ReadonlyArray<BindFailure> => {
+  const r = p.rules[rule]
+  const addr = r.bind ?? UNSPECIFIED6
+  const orders = ports.map((port) => ({
+    proto: r.proto,
+    v6only: r.v6only,
+    port,
+    addr,
+    device: LOOPBACK_DEVICE
+  }))
+  const answer = p.launcher.listen(orders)
+  if (E.isLeft(answer)) return ports.map((port) => ({ rule, port, errno: answer.left.errno || 5 }))
+  return answer.right.listened.flatMap((l, i) => {
+    for (const fd of l.fds) {
+      const id = newId(p.listenerIds)
+      p.native.adoptListener(id, fd, protoOf(r))
+      note(p, id, rule, ports[i])
+    }
+    return l.errno === 0 ? [] : [{ rule, port: ports[i], errno: l.errno }]
+  })
+}
+
+const openPorts = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> =>
+  p.rules[rule].direction === 'in' ? openHost(p, rule, ports) : openNamespace(p, rule, ports)
+
+/** All listeners of rules that do not scan. */
+export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>
+  p.rules.flatMap((r, i) => (r.scan ? [] : openPorts(p, i, portsOf(r))))
+
+const closePorts = (p: ListenPlace, { rule, ports }: RulePorts): void => {
+  for (const port of ports) {
+    for (const id of p.ids.get(keyOf(rule, port)) ?? []) {
+      p.native.closeListener(id)
+      p.listeners.delete(id)
+      p.listenerIds.free.push(id)
+    }
+    p.ids.delete(keyOf(rule, port))
+  }
+}
+
+// --- automatic ports
+
+const FILE_MAX = 64 << 20
+let scratch = new Uint8Array(64 << 10)
+
+/** A whole /proc file, from its beginning. */
+const contents = (fd: number): Uint8Array => {
+  let n = 0
+  for (;;) {
+    const got = readSync(fd, scratch, n, scratch.length - n, n)
+    if (got === 0) return scratch.subarray(0, n)
+    n += got
+    if (n < scratch.length) continue
+    if (n >= FILE_MAX) return scratch.subarray(0, n)
+    const larger = new Uint8Array(scratch.length * 2)
+    larger.set(scratch)
+    scratch = larger
+  }
+}
+
+const portsListed = (files: ProcNet, proto: 'tcp' | 'udp'): PortSet => {
+  const into = emptyPorts()
+  for (const file of [proto, `${proto}6`] as const) {
+    const fd = files.get(file)
+    if (fd !== undefined) listeningPorts(contents(fd), file, into)
+  }
+  return into
+}
+const listed = (files: ProcNet): Listening => ({
+  tcp: portsListed(files, 'tcp'),
+  udp: portsListed(files, 'udp')
+})
+
+/** The scanner and when it is due; null: no rule asks for one. */
+export interface Scanner {
+  state: State<ScanContext>
+  at: Instant | null
+}
+const machine = compile<typeof portScanMachine, ScanEffect>(portScanMachine)
+
+export interface Scanning {
+  readonly place: ListenPlace
+  readonly host: ProcNet
+  readonly ns: ProcNet
+  readonly log: Log
+  readonly scanner: Scanner
+}
+
+export const scanning = (
+  place: ListenPlace,
+  failures: ReadonlyArray<BindFailure>,
+  host: ProcNet,
+  ns: ProcNet,
+  log: Log,
+  now: Instant
+): Scanning => {
+  const effects: ScanEffect[] = []
+  const s: Scanning = {
+    place,
+    host,
+    ns,
+    log,
+    scanner: { state: machine.start({ rules: place.rules, failures }, effects), at: null }
+  }
+  perform(s, effects, now)
+  return s
+}
+
+const step = (s: Scanning, e: ScanEvent, now: Instant): void => {
+  const effects: ScanEffect[] = []
+  s.scanner.state = machine.step(s.scanner.state, e, effects)
+  perform(s, effects, now)
+}
+
+const read = (s: Scanning, now: Instant): ScanEvent => {
+  try {
+    return { type: 'SCANNED', host: listed(s.host), ns: listed(s.ns), now }
+  } catch {
+    return { type: 'SCAN_FAILED', now }
+  }
+}
+
+const perform = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant): void => {
+  for (const e of effects)
+    switch (e.type) {
+      case 'ReadListeners':
+        step(s, read(s, now), now)
+        break
+      case 'CloseListeners':
+        for (const r of e.list) closePorts(s.place, r)
+        break
+      case 'OpenListeners':
+        for (const { rule, ports } of e.list)
+          for (const f of openPorts(s.place, rule, ports))
+            step(s, { type: 'LISTENER_FAILED', rule: f.rule, ports: [f.port], errno: f.errno }, now)
+        break
+      case 'ArmScanTimer':
+        s.scanner.at = e.at
+        break
+      case 'Warn':
+        for (const line of e.lines) s.log.at('warning', line)
+        break
+    }
+}
+
+/** Scan if it is time. */
+export const scanTimer = (s: Scanning, now: Instant): void => {
+  if (s.scanner.at === null || now < s.scanner.at) return
+  s.scanner.at = null
+  step(s, { type: 'TIMER_SCAN' }, now)
+}
