@@ -57,7 +57,7 @@ const fatal: fc.Arbitrary<UdpSpliceEvent> = fc.oneof(
 const any = fc.oneof({ weight: 20, arbitrary: event }, { weight: 1, arbitrary: fatal })
 const input: fc.Arbitrary<UdpSpliceInput> = fc.record({
   now: fc.constantFrom(0, 1000).map(instant),
-  timeouts: fc.constantFrom(UDP_TIMEOUTS, { oneWay: 50, stream: 20 })
+  timeouts: fc.constantFrom(UDP_TIMEOUTS, { oneWay: 50, stream: 20 }, { oneWay: 5000, stream: 20_000 })
 })
 
 test('compiled udp-splice = xstate udp-splice', () => sameAsXstate(udpSpliceMachine, input, any))
@@ -126,6 +126,18 @@ describe('life of a flow past the tap', () => {
     assert.deepEqual(f.out[0], { type: 'ArmTimer', timer: 'idle', at: 40_000 })
     assert.deepEqual(f.timer(40_000), ['CancelTimer', 'UdpCloseBoth'])
   })
+  test('in a stream both what native moved and what the listener had is a sign of life', () => {
+    const f = new Flow()
+    f.heard(0)
+    f.moved(1, 1, 2)
+    f.moved(50_000, 1)
+    f.timer(121_001)
+    assert.deepEqual(f.out[0], { type: 'ArmTimer', timer: 'idle', at: 171_000 })
+    f.heard(60_000)
+    f.timer(171_000)
+    assert.deepEqual(f.out[0], { type: 'ArmTimer', timer: 'idle', at: 181_000 })
+    assert.deepEqual(f.timer(181_000), ['CancelTimer', 'UdpCloseBoth'])
+  })
   test('a datagram that native has still to tell of keeps the flow', () => {
     const f = new Flow()
     f.heard(0)
@@ -165,6 +177,7 @@ test('every schedule ends, with sockets and timer given back (rows 21, 27)', () 
       let t: number = i.now
       let heard = i.now as number
       let came = 0
+      let [initiator, target, both, count] = [false, false, false, 0]
       const times = events.map((e) => e.now as number).sort((a, b) => a - b)
       events.forEach((e, n) => {
         t = Math.max(t, times[n])
@@ -177,10 +190,20 @@ test('every schedule ends, with sockets and timer given back (rows 21, 27)', () 
         }
         if (e.type === 'TURN_END') assert.equal(s, was)
         if (e.type === 'TIMER_IDLE' && !splice.isFinal(s)) assert.deepEqual(s.context, was.context)
-        if (e.type === 'TIMER_IDLE' && splice.isFinal(s))
-          assert.ok(t - heard >= Math.min(i.timeouts.oneWay, i.timeouts.stream), 'too early')
+        const limit = both && count > 2 ? i.timeouts.stream : i.timeouts.oneWay
+        if (e.type === 'TIMER_IDLE' && splice.isFinal(s)) assert.ok(t - heard >= limit, 'too early')
         if (e.type === 'SOCK_DATAGRAM') came++
-        if (e.type === 'SOCK_DATAGRAM' || e.type === 'UDP_MOVED') heard = t
+        if (e.type !== 'SOCK_DATAGRAM' && e.type !== 'UDP_MOVED') return
+        heard = t
+        count +=
+          e.type === 'UDP_MOVED'
+            ? e.datagrams
+            : e.segment > 0
+              ? Math.max(1, Math.ceil(e.payload.len / e.segment))
+              : 1
+        both ||= e.type === 'UDP_MOVED' && e.side === 1 ? initiator : target
+        if (e.type === 'UDP_MOVED' && e.side === 1) target = true
+        else initiator = true
       })
       for (let n = 0; n < 3 && !splice.isFinal(s); n++) {
         const armed = out.filter((e) => e.type === 'ArmTimer').at(-1)
