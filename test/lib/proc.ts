@@ -1,5 +1,5 @@
 // Child processes with collected output and hard deadlines, and a look at the process table from outside.
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 
 export interface Result {
@@ -94,6 +94,20 @@ export const busyTicks = (pids: ReadonlyArray<number>): number =>
       return sum
     }
   }, 0)
+
+/**
+ * Lets everything started from now on have `wanted` descriptors each, or as many as the machine allows (raising the hard
+ * limit takes CAP_SYS_RESOURCE, which containers seldom have). Gives how many that are.
+ */
+export const manyDescriptors = (wanted: number): number => {
+  const prlimit = (...args: string[]) =>
+    spawnSync('prlimit', ['--pid', `${process.pid}`, ...args], { encoding: 'utf8' })
+  if (prlimit(`--nofile=${wanted}`).status === 0) return wanted
+  const hard = Number(prlimit('--nofile', '--raw', '--noheadings', '--output', 'HARD').stdout)
+  if (!(hard >= 4096)) throw new Error(`a hard limit of ${hard} descriptors is too low for these tests`)
+  prlimit(`--nofile=${hard}`)
+  return hard
+}
 
 /** Arguments joined by blanks, empty when the process is gone. */
 export const cmdlineOf = (pid: number): string => {
@@ -195,7 +209,9 @@ export class Proc {
       () => {
         const match = pattern.exec(this[where])
         if (match === null && !this.running)
-          throw new Error(`ended without ${pattern}\nstdout: ${this.stdout}\nstderr: ${this.stderr}`)
+          throw new Error(
+            `ended without ${pattern}\nstdout: ${this.stdout.slice(-4000)}\nstderr: ${this.stderr.slice(-4000)}`
+          )
         return match ?? undefined
       },
       ms
