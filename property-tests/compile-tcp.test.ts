@@ -82,13 +82,13 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
   }),
   { weight: 1, arbitrary: fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, now }) }
 )
+const begin = { iss: ISS, mss: 1460, now: instant(0) }
 const input: fc.Arbitrary<TcpInput> = segment.map((s) => ({
   from: 'guest',
   syn: { ...s, seq: IRS, ack: seq(0), flags: SYN },
-  iss: ISS,
-  mss: 1460,
-  now: instant(0)
+  ...begin
 }))
+const inward = fc.constant<TcpInput>({ from: 'host', ...begin })
 /** A connected flow first, mostly: the interesting states lie behind the handshake. */
 const handshake: fc.Arbitrary<TcpEvent[]> = fc.tuple(segment, info).map(([s, i]) => [
   { type: 'SOCK_CONNECTED', info: i, now: instant(1) },
@@ -96,7 +96,18 @@ const handshake: fc.Arbitrary<TcpEvent[]> = fc.tuple(segment, info).map(([s, i])
   { type: 'TAP_SEGMENT', seg: { ...s, seq: add(IRS, 1), ack: add(ISS, 1), flags: ACK }, now: instant(2) },
   { type: 'TURN_END', now: instant(2) }
 ])
+const inwardHandshake: fc.Arbitrary<TcpEvent[]> = fc
+  .tuple(segment, info, fc.constantFrom(SYN | ACK, SYN | ACK, SYN))
+  .map(([s, i, flags]) => [
+    { type: 'SOCK_CONNECTED', info: i, now: instant(1) },
+    { type: 'TAP_SEGMENT', seg: { ...s, seq: IRS, ack: add(ISS, 1), flags }, now: instant(2) },
+    { type: 'TURN_END', now: instant(2) }
+  ])
 
+test('compiled tcp = xstate tcp, opened by the host', () =>
+  sameAsXstate(tcpMachine, inward, event, { numRuns: 80 }))
+test('compiled tcp = xstate tcp, opened by the host, behind the handshake', () =>
+  sameAsXstate(tcpMachine, inward, event, { numRuns: 120, maxLength: 50, prefix: inwardHandshake }))
 test('compiled tcp = xstate tcp', () => sameAsXstate(tcpMachine, input, event, { numRuns: 100 }))
 test('compiled tcp = xstate tcp, behind the handshake', () =>
   sameAsXstate(tcpMachine, input, event, { numRuns: 150, maxLength: 50, prefix: handshake }))

@@ -2,107 +2,12 @@ import { strict as assert } from 'node:assert'
 import { describe, test } from 'node:test'
 import { add, seq } from '../src/codecs/seq.js'
 import { ACK, FIN, PSH, RST, SYN, type TcpSegment, URG } from '../src/codecs/tcp.js'
-import { type Effect, instant } from '../src/effects/effect.js'
+import type { Effect } from '../src/effects/effect.js'
 import type { SockInfo } from '../src/effects/sock-event.js'
-import type { TcpEvent } from '../src/machines/tcp.js'
 import { resetFor } from '../src/machines/tcp-reset.js'
-import { checkTcb, compiled, type TcpState } from './tcp-arbitraries.js'
+import { Flow, INFO, IRS, ISS, of, segs, types } from './tcp-flow.js'
 
 // One fixture per state; a test is a script of what comes in, and looks at what goes out. Rows: flows.md §8 and §8.1.
-
-const ISS = 1000
-const IRS = 5000
-const INFO: SockInfo = {
-  sndWnd: 60_000,
-  peerWindowScale: 7,
-  sndMss: 1448,
-  rtt: 50,
-  minRtt: 50,
-  bytesAcked: 1,
-  sndFree: 40_000,
-  sndBuf: 40_000
-}
-type Body<E> = E extends unknown ? Omit<E, 'now'> : never
-
-/** A flow, driven turn by turn. Numbers of the guest count from its ISN, acknowledgements from ours. */
-class Flow {
-  now = 1000
-  state: TcpState
-  started: Effect[] = []
-  constructor(syn: Partial<TcpSegment> = {}) {
-    const first = { ...this.seg(0, 0, { flags: SYN }), mss: 1460, windowScale: 7, wnd: 64_000, ...syn }
-    const input = { from: 'guest' as const, syn: first, iss: seq(ISS), mss: 1460, now: instant(this.now) }
-    this.state = compiled.start(input, this.started)
-  }
-  seg(at: number, ack: number, more: Partial<TcpSegment> & { len?: number } = {}): TcpSegment {
-    const { len = 0, ...rest } = more
-    const base = {
-      srcPort: 1,
-      dstPort: 2,
-      seq: add(seq(IRS), at),
-      ack: add(seq(ISS), ack),
-      flags: ACK,
-      wnd: 500
-    }
-    return { ...base, urgent: 0, mss: null, windowScale: null, payload: { off: 64, len }, ...rest }
-  }
-  /** One turn: these events, TURN_END; what was asked for, timers and counts left out. */
-  turn(...events: readonly Body<TcpEvent>[]): Effect[] {
-    return this.all(...events).filter((e) => !['ArmTimer', 'CancelTimer', 'Count'].includes(e.type))
-  }
-  all(...events: readonly Body<TcpEvent>[]): Effect[] {
-    const out: Effect[] = []
-    for (const e of [...events, { type: 'TURN_END' as const }]) {
-      this.state = compiled.step(this.state, { ...e, now: instant(this.now) } as TcpEvent, out)
-      checkTcb(this.state.context.tcb)
-    }
-    return out
-  }
-  tap(at: number, ack: number, more: Partial<TcpSegment> & { len?: number } = {}): Effect[] {
-    return this.turn({ type: 'TAP_SEGMENT', seg: this.seg(at, ack, more) })
-  }
-  sent(taken: number, more: { pending?: number; dropped?: number; info?: Partial<SockInfo> } = {}): Effect[] {
-    const { info, ...rest } = more
-    const body = { taken, pending: 0, dropped: 0, errno: 0, ...rest, info: { ...INFO, ...info } }
-    return this.turn({ type: 'SOCK_SENT', ...body })
-  }
-  peeked(
-    octets: number,
-    more: { eof?: boolean; tapFull?: boolean; drained?: boolean; errno?: number } = {}
-  ): Effect[] {
-    return this.turn({
-      type: 'SOCK_PEEKED',
-      octets,
-      eof: false,
-      drained: true,
-      tapFull: false,
-      errno: 0,
-      ...more
-    })
-  }
-  readable(): Effect[] {
-    return this.turn({ type: 'SOCK_READY', readable: true, writable: false, rdhup: false, info: null })
-  }
-  rto(): Effect[] {
-    this.now = Math.max(this.now, this.tcb.rtoAt)
-    return this.turn({ type: 'TIMER_RTO' })
-  }
-  get value(): string {
-    return compiled.value(this.state)
-  }
-  get tcb() {
-    return this.state.context.tcb
-  }
-}
-const of = <K extends Effect['type']>(list: readonly Effect[], type: K) =>
-  list.filter((e): e is Extract<Effect, { type: K }> => e.type === type)
-const segs = (list: readonly Effect[]) =>
-  of(list, 'SegmentToTap').map((s) => ({
-    seq: s.seq - ISS,
-    ack: s.ack === 0 ? 0 : s.ack - IRS,
-    flags: s.flags
-  }))
-const types = (list: readonly Effect[]): string[] => list.map((e) => e.type)
 
 const connecting = (syn?: Partial<TcpSegment>): Flow => new Flow(syn)
 const synRcvd = (syn?: Partial<TcpSegment>, info: Partial<SockInfo> = {}): Flow => {
@@ -149,6 +54,7 @@ describe('connecting', () => {
   test('the SYN becomes connect(), with its MSS', () => {
     assert.deepEqual(of(connecting().started, 'TcpConnect')[0].mss, 1460)
     assert.deepEqual(of(connecting({ mss: null }).started, 'TcpConnect')[0].mss, 536)
+    assert.deepEqual(of(connecting({ mss: 20 }).started, 'TcpConnect')[0].mss, 88) // the kernel takes no less
   })
   test('row 56: the SYN again while connecting is ignored', () => {
     const f = connecting()
@@ -414,6 +320,16 @@ describe('established, to the guest', () => {
     const [again] = of(f.tap(1, 1, { wnd: 100 }), 'PeekToTap')
     assert.equal(again.seq, ISS + 1)
     assert.equal(again.octets, Math.min(100 << 7, f.tcb.cwnd))
+  })
+  test('a window that opens in the turn of a probe: no probe', () => {
+    const f = established()
+    f.tap(1, 1, { wnd: 0 })
+    f.readable()
+    f.now = f.tcb.rtoAt
+    const open = { type: 'TAP_SEGMENT' as const, seg: f.seg(1, 1, { wnd: 500 }) }
+    const out = f.turn({ type: 'TIMER_RTO' }, open)
+    assert.deepEqual(of(out, 'PeekToTap')[0].octets, 500 << 7)
+    assert.equal(f.tcb.probe, false)
   })
   test('a window that opens ends the probing: its deadline and its licence for one octet', () => {
     const f = established()

@@ -22,6 +22,12 @@ export interface GuestScript {
   /** At these times the receive buffer becomes so large, even if that takes back window. */
   readonly squeezes: readonly { readonly at: number; readonly rcvBuf: number }[]
   readonly resetsAt: number | null
+  /** What it makes of a SYN: answers, answers RST, or opens by itself at the same time. */
+  readonly inward: 'listens' | 'refuses' | 'crosses'
+  /** SYNs that it does not see, as it is still booting. */
+  readonly deaf: number
+  /** Octets in its SYN,ACK; FIN as well, if that is all. */
+  readonly early: number
 }
 
 /** A segment from the machine, as it arrives. `pos`: position of the payload in the host's stream. */
@@ -36,14 +42,14 @@ export interface ToGuest {
   readonly len: number
 }
 
-type State = 'synSent' | 'open' | 'reset'
+type State = 'listen' | 'synSent' | 'synRcvd' | 'open' | 'reset'
 
 /**
  * A small, honest TCP: windows, go-back-N after a time-out, fast retransmit, probes, FIN. Octets are their positions in
  * the stream, so `payload.off` of what it sends is the position.
  */
 export class Guest {
-  state: State = 'synSent'
+  state: State = 'listen'
   private readonly iss: SeqNum
   private irs: SeqNum = seq(0)
   // sender
@@ -85,8 +91,12 @@ export class Guest {
     this.rcvBuf = s.rcvBuf
   }
 
-  start(): void {
-    this.syn()
+  /** `opens`: it is the one that begins. */
+  start(opens: boolean): void {
+    if (opens || this.s.inward === 'crosses') {
+      this.state = 'synSent'
+      this.syn()
+    }
     for (const q of this.s.squeezes)
       this.clock.after(q.at, () => {
         this.rcvBuf = q.rcvBuf
@@ -98,6 +108,10 @@ export class Guest {
         if (this.state === 'open') this.send(this.nxt, 0, RST)
         this.state = 'reset'
       })
+  }
+  /** It has nothing to say any more, or never had. */
+  get over(): boolean {
+    return this.state === 'reset' || this.state === 'listen' || this.complete
   }
   /** Everything it sent is acknowledged, FIN included, and everything was received. */
   get complete(): boolean {
@@ -111,21 +125,22 @@ export class Guest {
     return add(this.irs, 1 + this.delivered + (this.finRead ? 1 : 0))
   }
   private send(at: SeqNum, len: number, flags: number): void {
-    const scale = this.peerScaleOurs()
+    const syn = (flags & SYN) !== 0
+    const scale = syn ? 0 : this.peerScaleOurs()
     const wnd = Math.min(65535, this.window >> scale)
-    if (this.state === 'open') this.offered = Math.max(this.offered, this.delivered + (wnd << scale))
+    this.offered = Math.max(this.offered, this.delivered + (wnd << scale))
     this.ackPending = 0
     this.out({
       srcPort: 1,
       dstPort: 2,
       seq: at,
-      ack: this.state === 'open' ? this.rcvNxt : seq(0),
+      ack: flags & ACK ? this.rcvNxt : seq(0),
       flags,
-      wnd: flags & SYN ? Math.min(65535, this.window) : wnd,
+      wnd,
       urgent: 0,
-      mss: flags & SYN ? this.s.mss : null,
-      windowScale: flags & SYN ? this.s.scale : null,
-      payload: { off: distance(at, this.iss) - 1, len }
+      mss: syn ? this.s.mss : null,
+      windowScale: syn ? this.s.scale : null,
+      payload: { off: Math.max(0, distance(at, this.iss) - 1), len }
     })
   }
   /** Shift of the windows that we send: ours, if the SYN,ACK had one too. */
@@ -133,17 +148,50 @@ export class Guest {
   private peerScaleOurs(): number {
     return this.scaleOk && this.s.scale !== null ? this.s.scale : 0
   }
+  /** SYN or SYN,ACK, again and again. */
   private syn(): void {
-    if (this.state !== 'synSent') return
+    if (this.state !== 'synSent' && this.state !== 'synRcvd') return
     this.tries++
     if (this.tries > 7) {
+      if (this.state === 'synRcvd') this.send(this.nxt, 0, RST)
       this.state = 'reset'
       return
     }
-    this.offered = Math.min(65535, this.window)
-    this.send(this.iss, 0, SYN)
+    this.sendSyn()
     this.clock.after(this.rto, () => this.syn())
     this.rto *= 2
+  }
+  private sendSyn(): void {
+    if (this.state === 'synSent') return this.send(this.iss, 0, SYN)
+    const n = this.crossed ? 0 : Math.min(this.s.early, this.s.sends, this.s.mss ?? 536, this.wnd)
+    const fin = !this.crossed && n > 0 && n === this.s.sends && !this.s.closesLast
+    this.written = Math.max(this.written, n)
+    this.send(this.iss, n, SYN | ACK | (fin ? FIN : 0))
+    this.nxt = add(this.iss, 1 + n + (fin ? 1 : 0))
+    this.top = max(this.top, this.nxt)
+  }
+  private crossed = false
+  private deaf = 0
+  /** Someone wants a connection with us; we may want one too. */
+  private receiveSyn(s: ToGuest): void {
+    this.crossed = this.state === 'synSent'
+    this.hear(s)
+    this.state = 'synRcvd'
+    if (this.crossed) return this.sendSyn() // its timer runs
+    this.syn()
+  }
+  private hear(s: ToGuest): void {
+    this.irs = s.seq
+    this.wnd = s.wnd
+    this.scaleOk = s.windowScale !== null
+    this.peerScale = this.s.scale === null ? 0 : (s.windowScale ?? 0)
+  }
+  private opened(): void {
+    this.state = 'open'
+    this.una = add(this.iss, 1)
+    this.rto = 250
+    this.tries = 0
+    this.clock.after(10_000, () => this.keepAlive())
   }
   /** So that a guest whose RST was lost learns of it; a silent half of a connection would wait for ever. */
   private keepAlive(): void {
@@ -160,12 +208,14 @@ export class Guest {
       if (!(s.flags & RST)) {
         const keep = this.state
         this.state = 'reset'
-        this.out({ ...blank, seq: s.ack, flags: RST })
+        this.refuse(s)
         this.state = keep
       }
       return
     }
+    if (this.state === 'listen') return this.receiveInListen(s)
     if (this.state === 'synSent') return this.receiveSynAck(s)
+    if (this.state === 'synRcvd' && !this.receiveInSynRcvd(s)) return
     if (s.flags & SYN) return this.ack()
     if (s.flags & RST) {
       if (s.seq === this.rcvNxt) this.state = 'reset'
@@ -178,25 +228,59 @@ export class Guest {
     this.push()
   }
 
+  /** RFC 9293 §3.10.7.1: as if there were no connection. */
+  private refuse(s: ToGuest): void {
+    if (s.flags & ACK) return this.out({ ...blank, seq: s.ack, flags: RST })
+    this.out({ ...blank, ack: add(s.seq, 1), flags: RST | ACK })
+  }
+  private receiveInListen(s: ToGuest): void {
+    if (s.flags & RST) return
+    if (s.flags & ACK) return this.refuse(s)
+    this.deaf++
+    if (this.deaf <= this.s.deaf) return this.clock.log('guest: deaf')
+    if (this.s.inward !== 'refuses') return this.receiveSyn(s)
+    this.refuse(s)
+    this.state = 'reset'
+  }
+  /** Returns whether there is more in it than the end of the handshake. */
+  private receiveInSynRcvd(s: ToGuest): boolean {
+    const ours = (s.flags & ACK) !== 0 && s.ack === add(this.iss, 1)
+    // A listener's SYN,ACK may carry data: all of that may be acknowledged.
+    const some = (s.flags & ACK) !== 0 && lt(this.iss, s.ack) && le(s.ack, this.top)
+    if (s.flags & RST) {
+      if (s.seq === this.rcvNxt) this.state = 'reset'
+      return false
+    }
+    if (s.flags & SYN) {
+      if (ours && this.crossed) {
+        this.wnd = s.wnd
+        this.opened()
+        this.ack()
+        this.write()
+      } else this.sendSyn()
+      return false
+    }
+    if (!some) {
+      if (s.flags & ACK) this.refuse(s)
+      return false
+    }
+    this.opened()
+    this.write()
+    return true
+  }
   private receiveSynAck(s: ToGuest): void {
-    const ours = s.ack === add(this.iss, 1)
+    const ours = (s.flags & ACK) !== 0 && s.ack === add(this.iss, 1)
     if (s.flags & RST) {
       if (ours) this.state = 'reset'
       return
     }
+    if ((s.flags & (SYN | ACK)) === SYN) return this.receiveSyn(s)
     if (!ours || !(s.flags & SYN)) return
-    this.state = 'open'
-    this.irs = s.seq
-    this.una = s.ack
-    this.scaleOk = s.windowScale !== null
     promise(s.windowScale === null || this.s.scale !== null, 'row J: window scale that was not offered')
-    this.peerScale = s.windowScale ?? 0
-    this.wnd = s.wnd
-    this.rto = 250
-    this.tries = 0
+    this.hear(s)
+    this.opened()
     this.ack()
     this.write()
-    this.clock.after(10_000, () => this.keepAlive())
     this.push()
   }
 
@@ -233,6 +317,7 @@ export class Guest {
     promise(distance(s.seq, this.irs) - 1 === s.pos || s.len === 0, 'data under a wrong sequence number')
     // One octet beyond the largest window ever offered may be a probe.
     promise(s.pos + s.len <= this.offered + 1 || s.len <= 1, 'data beyond the window')
+    promise(s.len <= (this.s.mss ?? 536), 'a segment longer than the MSS')
     const from = distance(s.seq, this.irs) - 1
     const to = Math.min(from + s.len, this.delivered + this.window)
     const before = this.delivered

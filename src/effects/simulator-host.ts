@@ -6,7 +6,7 @@ import type { SockEvent, SockInfo } from './sock-event.js'
 /** How the host socket, its kernel and the peer behind it behave. Octets and ms. */
 export interface HostScript {
   readonly connectMs: number
-  /** 0: connect() succeeds. */
+  /** 0: connect(), or the adoption of the accepted connection, succeeds. */
   readonly connectErrno: number
   readonly rtt: number
   readonly sndBuf: number
@@ -65,6 +65,7 @@ export class Host {
   private eof = false
   private readonly take: () => number
   private readonly full: () => number
+  private adopted = false
   private awaiting = false
   private moving = false
   private reported: number[] = []
@@ -99,7 +100,7 @@ export class Host {
       sndMss: 1448,
       rtt: this.s.rtt * 1000,
       minRtt: this.s.rtt * 1000,
-      bytesAcked: (1 + this.received) >>> 0,
+      bytesAcked: ((this.adopted ? 0 : 1) + this.received) >>> 0,
       sndFree: this.room,
       sndBuf: this.s.sndBuf
     }
@@ -131,6 +132,11 @@ export class Host {
         this.state = 'connecting'
         this.clock.after(this.s.connectMs, () => this.connected())
         return
+      case 'SockAdopt':
+        promise(this.state === 'new', 'adopts twice')
+        this.adopted = true
+        this.state = 'connecting'
+        return this.connected()
       case 'SendToSock':
         return this.send(e.payload.off, e.payload.len, e.reportAck)
       case 'PeekToTap':
@@ -181,7 +187,9 @@ export class Host {
     this.state = 'open'
     this.event({ type: 'SOCK_CONNECTED', info: this.info, now: this.now() })
     if (this.s.resetsAt !== null) this.clock.after(this.s.resetsAt, () => this.fail(104))
-    this.clock.after(this.s.sendsMs, () => this.peerWrites())
+    if (this.adopted)
+      this.peerWrites() // it has known the connection for a while
+    else this.clock.after(this.s.sendsMs, () => this.peerWrites())
   }
   private fail(errno: number): void {
     if (this.over) return

@@ -13,6 +13,7 @@ import type { SockEvent } from './sock-event.js'
 /** What the link does to a frame. */
 export type Fate = 'pass' | 'lose' | 'double' | { readonly delay: number }
 export interface Scenario {
+  readonly opener: 'guest' | 'host'
   readonly iss: number
   readonly mtuMss: number
   readonly guest: GuestScript
@@ -35,7 +36,8 @@ export type SimEvent =
 
 /** The machine under test: runtime/compile.ts, or xstate. */
 export interface Subject<S> {
-  start(syn: TcpSegment, iss: SeqNum, mss: number, now: Instant, out: Effect[]): S
+  /** `syn` null: the host peer opens. */
+  start(syn: TcpSegment | null, iss: SeqNum, mss: number, now: Instant, out: Effect[]): S
   step(s: S, e: SimEvent, out: Effect[]): S
   isFinal(s: S): boolean
   describe(s: S): string
@@ -86,6 +88,7 @@ export class World<S> {
   private lastEdge: SeqNum | null = null
   private irs: SeqNum
   private rcvScale = 0
+  private knocks: boolean
 
   constructor(
     private readonly subject: Subject<S>,
@@ -94,6 +97,7 @@ export class World<S> {
     const { clock } = this
     this.fate = script(s.fates, 'pass' as Fate)
     this.irs = seq(s.guest.iss)
+    this.knocks = s.opener === 'host'
     this.guest = new Guest(clock, s.guest, (seg) => {
       clock.log(`guest > ${this.text(seg, seg.payload.off, seg.payload.len)}`)
       this.carry(() => {
@@ -121,7 +125,8 @@ export class World<S> {
   /** Run until nothing happens any more, `ms` have passed or `steps` events were stepped. Throws on a broken promise. */
   run(ms = 400_000, steps = 60_000): this {
     try {
-      this.guest.start()
+      this.guest.start(this.s.opener === 'guest')
+      if (this.knocks) this.turn()
       while (!this.settled && this.clock.now < 1000 + ms && this.clock.step())
         promise(this.steps < steps, `no end after ${steps} events`)
     } catch (e) {
@@ -131,7 +136,7 @@ export class World<S> {
     return this
   }
   get settled(): boolean {
-    const guestOver = this.guest.state === 'reset' || this.guest.complete
+    const guestOver = this.guest.over && !this.knocks
     // A closed socket's kernel goes on delivering.
     const hostOver = this.host.over && (this.host.state !== 'closed' || this.host.eofAtPeer)
     return this.state === null ? guestOver : this.final && guestOver && hostOver
@@ -146,7 +151,9 @@ export class World<S> {
     )
   }
   get reset(): boolean {
-    return this.guest.state === 'reset' && (this.host.state === 'reset' || this.host.state === 'failed')
+    const { state } = this.guest
+    const hostOver = this.host.state === 'reset' || this.host.state === 'failed'
+    return (state === 'reset' || state === 'listen') && hostOver
   }
 
   private text(
@@ -168,6 +175,9 @@ export class World<S> {
   private toGuest(g: ToGuest): void {
     this.clock.log(`flow  > ${this.text(g, g.pos, g.len)}`)
     this.sent.push({ ...g, at: this.clock.now })
+    promise(g.len <= this.s.mtuMss, 'a segment longer than the MTU')
+    if (g.flags & SYN) promise(g.mss === this.s.mtuMss, 'announces another MSS than its own')
+    if ((g.flags & (SYN | ACK)) === SYN) this.ownSyn(g)
     if (g.flags & ACK && !(g.flags & RST)) {
       const fin = this.host.shut ? 1 : 0
       const most = add(this.irs, 1 + this.host.taken + fin)
@@ -181,6 +191,15 @@ export class World<S> {
       this.lastEdge = edge
     }
     this.carry(() => this.guest.receive(g))
+  }
+  private firstSyn: ToGuest | null = null
+  private ownSyn(g: ToGuest): void {
+    const first = this.firstSyn ?? g
+    promise(JSON.stringify(g) === JSON.stringify(first), 'row B: another SYN than the first one')
+    promise(this.s.opener === 'host', 'a SYN to the guest that opened')
+    this.firstSyn = first
+    this.rcvScale = this.s.guest.scale === null ? 0 : (g.windowScale ?? 0)
+    this.lastEdge = add(this.irs, 1 + g.wnd)
   }
   private data(f: DataFrame): void {
     const options = { mss: null, windowScale: null }
@@ -203,6 +222,10 @@ export class World<S> {
     this.frames = []
     const order = (e: SockEvent): number => (e.type === 'SOCK_SENT' || e.type === 'SOCK_PEEKED' ? 0 : 1)
     events.sort((a, b) => order(a) - order(b))
+    if (this.knocks) {
+      this.knocks = false
+      this.begin(null, now, out)
+    }
     for (const e of events)
       if (e.type !== 'SOCK_DATAGRAM' && e.type !== 'SOCK_ICMP_ERROR') this.step({ ...e, now }, out)
     for (const t of fired) this.step({ type: TIMERS[t], now }, out)
@@ -212,14 +235,16 @@ export class World<S> {
     this.host.results()
   }
   private segment(seg: TcpSegment, now: Instant, out: Effect[]): void {
-    if (this.state === null && (seg.flags & (SYN | ACK | RST)) === SYN) {
-      this.state = this.subject.start(seg, seq(this.s.iss), this.s.mtuMss, now, out)
-      this.subject.check(this.state)
-    } else if (this.state !== null && !this.final) this.step({ type: 'TAP_SEGMENT', seg, now }, out)
+    if (this.state === null && (seg.flags & (SYN | ACK | RST)) === SYN) this.begin(seg, now, out)
+    else if (this.state !== null && !this.final) this.step({ type: 'TAP_SEGMENT', seg, now }, out)
     else {
       const r = this.subject.noFlow(seg)
       if (r !== null) this.toGuest({ ...r, wnd: 0, mss: null, windowScale: null, pos: 0, len: 0 })
     }
+  }
+  private begin(syn: TcpSegment | null, now: Instant, out: Effect[]): void {
+    this.state = this.subject.start(syn, seq(this.s.iss), this.s.mtuMss, now, out)
+    this.subject.check(this.state)
   }
   private step(e: SimEvent, out: Effect[]): void {
     if (this.state === null || this.final) return

@@ -127,8 +127,8 @@ const established = (d: Draft, s: TcpSegment, now: number, out: Effect[]): void 
   d.sndWl2 = s.ack
   d.tapAliveAt = now
   progress(d, s, now)
-  pureAck(d, out)
   takePayload(d, { ...s, seq: add(s.seq, 1), flags: s.flags & ~SYN }, now, out)
+  pureAck(d, out)
 }
 
 /** `isSynAck` in SYN-SENT: the guest accepts. */
