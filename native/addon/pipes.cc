@@ -35,8 +35,11 @@ Pipe Pipes::get()
 	}
 	if (pipe2(fd, O_NONBLOCK | O_CLOEXEC))
 		return p;
-	while (wanted > PIPE_LEAST && fcntl(fd[1], F_SETPIPE_SZ, (int)wanted) < 0)
-		wanted /= 2;
+	uint32_t want = wanted;
+	while (want > PIPE_LEAST && fcntl(fd[1], F_SETPIPE_SZ, (int)want) < 0)
+		want /= 2;
+	if (want == PIPE_LEAST && wanted == PIPE_LEAST)
+		fcntl(fd[1], F_SETPIPE_SZ, (int)want);
 	/* On a busy host even a new pipe is smaller than usual: what it has is what counts */
 	const int size = fcntl(fd[1], F_GETPIPE_SZ);
 	p.read = fd[0], p.write = fd[1], p.size = size > 0 ? (uint32_t)size : (uint32_t)PIPE_LEAST;

@@ -13,8 +13,9 @@ struct Pipe {
 	explicit operator bool() const { return read >= 0; }
 };
 
-/* PIPES_FREE are kept for the next use; of PIPES_MAX in use the next direction copies instead */
-enum : uint32_t { PIPES_FREE = 32, PIPES_MAX = 64, PIPE_WANTED = 1 << 20 };
+/* PIPES_FREE are kept for the next use; with PIPES_MAX in use the next direction copies instead. Together they stay below
+ * half of what pipe(7) grants a user by default (pipe-user-pages-soft) */
+enum : uint32_t { PIPES_FREE = 16, PIPES_MAX = 32, PIPE_WANTED = 1 << 20 };
 
 class Pipes {
 public:
@@ -28,7 +29,7 @@ public:
 	/** `dirty`: something is left in it, so it is closed. */
 	void put(Pipe &p, bool dirty);
 
-	/** Octets to ask for: halved whenever the kernel refuses (pipe(7): limits by user). Tests set it. */
+	/** Octets to ask for first, then half of it, as long as the kernel refuses (pipe(7): limits by user). Tests set it. */
 	uint32_t wanted = PIPE_WANTED;
 	uint32_t max = PIPES_MAX;
 	uint32_t in_use = 0;

@@ -80,7 +80,6 @@ static bool set_options(int fd, Kind kind, bool v6, const Target &t)
 			return false;
 		if (t.mss)
 			set_int(fd, IPPROTO_TCP, TCP_MAXSEG, (int)std::min<uint32_t>(t.mss, 65535));
-		set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 		return true;
 	}
 	if (kind == Kind::Udp) {
@@ -121,6 +120,8 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 	/* Ping sockets are bound to identifier 0: the kernel chooses (regression 22) */
 	if (any && !port && kind != Kind::Ping)
 		return 0;
+	if (kind == Kind::Tcp) /* the port is chosen at connect(), when all four are known */
+		set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 	sockaddr_storage ss;
 	const socklen_t len = to_sockaddr(ss, t.src, port, t.scope, v6);
 	return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;

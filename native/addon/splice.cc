@@ -12,9 +12,9 @@ namespace passt {
 
 enum : size_t {
 	/* Up to here a read is copied: two calls, no pipe, and what is short of it tells that nothing more is there */
-	COPY_MAX = 65536,
+	COPY_MAX = 16384,
 	/* Splices that bring less than this for long are better copied */
-	BULK_MIN = 32768,
+	BULK_MIN = 8192,
 	/* One pair's share before the others have theirs, and all pairs' before the rest of the turn */
 	SHARE = 1 << 20,
 	/* Copied and not yet written, of all pairs: beyond that reads are small */
@@ -242,16 +242,20 @@ bool Engine::splice_pull(Splice &x, uint32_t i)
 	SpliceSide &from = x.side[i];
 	ssize_t n;
 
-	if (w.bulk && !w.pipe)
+	/* splice() stops at an urgent mark for ever, whatever SO_OOBINLINE says; recv() does not */
+	const bool bulk = w.bulk && !from.urgent;
+	if (bulk && !w.pipe)
 		w.pipe = pipes.get();
-	if (!w.bulk || !w.pipe)
+	if (!bulk || !w.pipe)
 		return splice_copy(x, i);
 	/* The pipe is empty: EAGAIN is about the socket (regressions 31, 39, 89) */
 	do
 		n = ::splice(from.fd, nullptr, w.pipe.write, nullptr, w.pipe.size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	while (n < 0 && errno == EINTR);
-	if (n <= 0)
-		return splice_end(from, n ? errno : 0);
+	if (!n) /* the end, or an urgent mark with the end behind it: recv() knows */
+		return splice_copy(x, i);
+	if (n < 0)
+		return splice_end(from, errno);
 	w.inside = (uint32_t)n;
 	w.bulk = (size_t)n >= BULK_MIN;
 	return true;
