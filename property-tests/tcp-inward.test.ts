@@ -60,7 +60,7 @@ describe('connecting, opened by the host', () => {
   })
   test('a RST cannot have seen the SYN yet', () => {
     const f = connecting()
-    assert.deepEqual(f.tap(0, 1, { flags: RST | ACK }), [])
+    for (const at of [0, -IRS, 1 - IRS]) assert.deepEqual(f.tap(at, 1, { flags: RST | ACK }), [])
     assert.equal(f.value, 'connecting')
   })
 })
@@ -70,6 +70,12 @@ describe('synSent (RFC 9293 §3.10.7.3)', () => {
     const f = synSent()
     assert.deepEqual(segs(synAck(f)), [{ seq: 1, ack: 1, flags: ACK }])
     assert.equal(f.value, 'open.established')
+  })
+  test('the handshake is timed: the first RTT (RFC 6298 (2.2))', () => {
+    const f = synSent()
+    f.now += 5
+    synAck(f)
+    assert.deepEqual([f.tcb.srtt, f.tcb.rto, f.tcb.tapAliveAt], [5, 200, f.now])
   })
   test('what the peer has sent meanwhile flows right behind', () => {
     const f = synSent()
@@ -204,9 +210,10 @@ describe('synRcvd, after SYNs crossed (RFC 9293 §3.5)', () => {
   })
   test("the guest's SYN,ACK opens it, and is acknowledged", () => {
     const f = synRcvd()
-    assert.deepEqual(segs(synAck(f)), [{ seq: 1, ack: 1, flags: ACK }])
+    assert.deepEqual(segs(synAck(f, { wnd: 65_000 })), [{ seq: 1, ack: 1, flags: ACK }])
     assert.equal(f.value, 'open.established')
-    assert.equal(f.tcb.sndWnd, 64_000)
+    const { sndWnd, maxSndWnd, sndWl1, sndWl2 } = f.tcb
+    assert.deepEqual([sndWnd, maxSndWnd, sndWl1, sndWl2], [65_000, 65_000, IRS, ISS + 1])
   })
   test('so does its ACK, with data', () => {
     const f = synRcvd()

@@ -156,7 +156,8 @@ const opening: fc.Arbitrary<readonly [TcpInput, readonly TcpEvent[]]> = fc.oneof
   )
 )
 
-const checkEffects = (s: TcpState, out: readonly Effect[]): void => {
+const checkEffects = (s: TcpState, after: TcpEvent['type'], out: readonly Effect[]): void => {
+  if (after === 'TURN_END') assert(!s.context.tcb.probe, 'the licence of a probe outlasts its turn')
   for (const e of out) {
     for (const [k, v] of Object.entries(e))
       assert(typeof v !== 'number' || Number.isFinite(v), `${e.type}.${k} ${v}`)
@@ -178,7 +179,7 @@ describe('the TCP machine and arbitrary events', () => {
         for (const e of [...first, ...timed(list)]) {
           out = []
           s = compiled.step(s, e, out)
-          checkEffects(s, out)
+          checkEffects(s, e.type, out)
         }
       }),
       { numRuns: 1500 }

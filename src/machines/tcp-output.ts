@@ -45,7 +45,6 @@ const peek = (d: Draft, out: Effect[]): boolean => {
   const wnd = windowField(d, ack, targetEdge(d))
   out.push({ type: 'PeekToTap', seq: d.sndNxt, ack, wnd, octets, mss: d.mss })
   d.rewind = false
-  d.probe = false
   d.peeking = true
   d.peekSeq = d.sndNxt
   d.peekAck = ack
@@ -60,7 +59,6 @@ const sendFin = (d: Draft, now: number, out: Effect[]): boolean => {
   const again = lt(d.finSeq, d.sndMax)
   d.sndNxt = add(d.finSeq, 1)
   d.sndMax = max(d.sndMax, d.sndNxt)
-  d.probe = false
   d.resend = false
   if (!again) time(d, now)
   segment(d, d.finSeq, FIN, out)
@@ -130,6 +128,7 @@ export const flush = (d: Draft, { now }: { readonly now: number }, out: Effect[]
   discard(d, out)
   duplicates(d, out)
   const carried = peek(d, out) || sendFin(d, now, out)
+  d.probe = false // good for one turn
   acknowledge(d, now, carried, out)
   watchSock(d, now, out)
   armRto(d, now, out)

@@ -121,10 +121,7 @@ const takeAck = (d: Draft, s: TcpSegment, now: number, accepted: boolean): void 
     d.sndWl2 = s.ack
     // The guest dropped what it had window for (row 34), or our probe: again from SND.UNA, when there is a window.
     if ((opened || wnd === 0) && d.sndNxt !== d.sndUna) goBack(d)
-    if (opened) {
-      d.rtoAt = 0
-      d.probe = false
-    }
+    if (opened) d.rtoAt = 0 // what goes now gets a time-out of its own
   }
   if (d.sndWnd === 0) {
     // It answers our probes: alive (row 57).

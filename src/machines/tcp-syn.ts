@@ -105,7 +105,7 @@ export const connected = (d: Draft, e: EventOf<'SOCK_CONNECTED'>, out: Effect[])
 }
 
 /** IRS is known: the RCV numbers move there, and what was offered is settled. */
-const hear = (d: Draft, s: TcpSegment, now: number): void => {
+const hear = (d: Draft, s: TcpSegment): void => {
   const by = distance(s.seq, d.irs)
   const move = (n: SeqNum): SeqNum => add(n, by)
   Object.assign(d, settled(s, d.offerMss, d.mss))
@@ -115,30 +115,26 @@ const hear = (d: Draft, s: TcpSegment, now: number): void => {
   d.rcvAcked = move(d.rcvAcked)
   d.rcvEdge = move(d.rcvEdge)
   d.bufEdge = move(d.bufEdge)
-  d.peekAck = move(d.peekAck)
-  d.peekEdge = move(d.peekEdge)
-  d.tapAliveAt = now
 }
 /** SYN,ACK. Our ACK goes at once, whatever follows it (row 17); in-order payload and FIN count (§3.10.7.3, fourth). */
 const established = (d: Draft, s: TcpSegment, now: number, out: Effect[]): void => {
   d.sndWnd = s.wnd
   d.maxSndWnd = Math.max(d.maxSndWnd, s.wnd)
-  d.sndWl1 = s.seq
   d.sndWl2 = s.ack
   d.tapAliveAt = now
   progress(d, s, now)
-  takePayload(d, { ...s, seq: add(s.seq, 1), flags: s.flags & ~SYN }, now, out)
+  takePayload(d, { ...s, seq: add(s.seq, 1) }, now, out)
   pureAck(d, out)
 }
 
 /** `isSynAck` in SYN-SENT: the guest accepts. */
 export const accepted = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): void => {
-  hear(d, seg, now)
+  hear(d, seg)
   established(d, seg, now, out)
 }
 /** `isSyn` in SYN-SENT: both open at once. Payload comes again, as it is not acknowledged. */
-export const crossed = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): void => {
-  hear(d, seg, now)
+export const crossed = (d: Draft, { seg }: SegmentEvent, out: Effect[]): void => {
+  hear(d, seg)
   open(d, out)
 }
 /** `crossedSynAck` */
@@ -148,7 +144,6 @@ export const crossedDone = (d: Draft, { seg, now }: SegmentEvent, out: Effect[])
 export const synRetriesSpent = (t: Tcb, now: number): boolean => rtoDue(t, now) && t.fails >= MAX_RETRIES
 /** Again: at 1 s for the first ones, then doubling (rows 71, B, C: a guest that boots). */
 export const synRtoFired = (d: Draft, { now }: { readonly now: number }, out: Effect[]): void => {
-  d.rtoArmed = 0
   if (rtoDue(d, now)) {
     open(d, out)
     d.fails++

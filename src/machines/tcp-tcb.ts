@@ -236,8 +236,7 @@ const NOT_YET: Offer = { seq: seq(0), wnd: 0, mss: null, windowScale: null }
 export const initialTcb = (i: TcpInput): Tcb => {
   const fromHost = i.from === 'host'
   const offerMss = clamp(i.mss, MIN_SND_MSS, 65535)
-  const defaultMss = Math.min(offerMss, i.v6 === true ? DEFAULT_MSS6 : DEFAULT_MSS)
-  const offer = settled(fromHost ? NOT_YET : i.syn, offerMss, defaultMss)
+  const offer = settled(fromHost ? NOT_YET : i.syn, offerMss, i.v6 === true ? DEFAULT_MSS6 : DEFAULT_MSS)
   const rcv = add(offer.irs, 1)
   return {
     fromHost,
