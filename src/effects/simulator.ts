@@ -2,8 +2,9 @@ import { add, le, lt, type SeqNum, seq } from '../codecs/seq.js'
 import { ACK, FIN, PSH, RST, SYN, type TcpSegment } from '../codecs/tcp.js'
 import { type Effect, type Instant, instant, type TimerName } from './effect.js'
 import { Clock, promise, script, Violation } from './simulator-clock.js'
-import { Guest, type GuestScript, type ToGuest } from './simulator-guest.js'
+import { Guest } from './simulator-guest.js'
 import { type DataFrame, Host, type HostScript } from './simulator-host.js'
+import type { GuestScript, ToGuest } from './simulator-script.js'
 import type { SockEvent } from './sock-event.js'
 
 // The second interpreter of Effect: no system call, but a simulated host socket and a simulated guest TCP, joined by a
