@@ -140,15 +140,6 @@ describe('/proc/net', () => {
     const own = decode('tcp', bytes.toString()).find((s) => s.port === port && s.state === 10)
     assert.deepEqual(own?.addr, LOOPBACK4)
   })
-  test('50,000 connections in well under 50 ms', () => {
-    const one = decode('tcp', TCP)[1]!
-    const bytes = octetsOf(procNet('tcp').encode(Array.from({ length: 50_000 }, () => one)))
-    listeningPorts(bytes, 'tcp')
-    const start = performance.now()
-    listeningPorts(bytes, 'tcp')
-    const ms = performance.now() - start
-    assert.ok(ms < 50, `${ms} ms`)
-  })
 })
 
 describe('port sets are sets', () => {

@@ -316,7 +316,7 @@ test('idle: next to no processor time', async () => {
   const before = new Set(bed.w.pidsInside())
   const proc = bed.w.startPasta(['--config-net'], ['sh', '-c', 'echo up; sleep 30'])
   await proc.sees(/up/)
-  await sleep(500)
+  await sleep(2500) // it warms up meanwhile, once
   const pids = bed.w.pidsInside().filter((pid) => !before.has(pid))
   const ticks = busyTicks(pids)
   await sleep(2000)

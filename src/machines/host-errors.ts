@@ -1,41 +1,9 @@
 import type { SockEvent } from '../effects/sock-event.js'
 
-// What an error on a datagram socket of the host means for its flow; shared by the UDP and ping machines. Linux numbers.
-const EPERM = 1
-const EINTR = 4
-const EAGAIN = 11
-const ENOMEM = 12
+// What an ICMP error on a datagram socket of the host means for its flow; shared by the UDP and ping machines.
+
+/** Linux' number. */
 export const EACCES = 13
-const EINVAL = 22
-const EMSGSIZE = 90
-const ENETDOWN = 100
-const ENETUNREACH = 101
-const ENOBUFS = 105
-const ECONNREFUSED = 111
-const EHOSTDOWN = 112
-const EHOSTUNREACH = 113
-
-/** Errors that only send() gives: one datagram is lost, the socket lives. ECONNREFUSED's ICMP comes by the error queue. */
-const ONLY_SEND: ReadonlySet<number> = new Set([EPERM, EINTR, EAGAIN, EMSGSIZE, ENOBUFS, ECONNREFUSED])
-/** Errors that bind() or connect() give too, but that pass on a socket that has worked: a route away, a full queue. */
-const PASSING: ReadonlySet<number> = new Set([
-  ...ONLY_SEND,
-  ENOMEM,
-  EACCES,
-  EINVAL,
-  ENETDOWN,
-  ENETUNREACH,
-  EHOSTDOWN,
-  EHOSTUNREACH
-])
-
-/** Not the socket, only a datagram was refused, although we do not know yet whether the socket could be opened. */
-export const sendRefused = (errno: number): boolean => ONLY_SEND.has(errno)
-/**
- * An open socket survives this error. Everything else, 0 (an error condition without any error) included, means it is of
- * no more use: ignoring it would spin (flows.md §4.4, row 38). The next datagram of the guest opens a new flow (row 21).
- */
-export const survivable = (errno: number): boolean => PASSING.has(errno)
 
 type IcmpError = Extract<SockEvent, { readonly type: 'SOCK_ICMP_ERROR' }>
 

@@ -1,7 +1,7 @@
 import { assign, setup } from 'xstate'
 import { effectActions, type Instant, instant, type Payload } from '../effects/effect.js'
 import type { SockEvent } from '../effects/sock-event.js'
-import { EACCES, relayable, relayed, sendRefused, survivable } from './host-errors.js'
+import { EACCES, relayable, relayed } from './host-errors.js'
 
 // An echo flow: requests of one identifier from the guest to one address, through a ping socket of the host (icmp(7)).
 // The kernel picks the identifier on the host side (row 22), the guest's is put back into the replies. Sequence numbers
@@ -64,9 +64,7 @@ export const pingMachine = setup({
     silent: ({ context: c }, p: { now: Instant }) => p.now >= c.lastRequest + PING_TIMEOUT,
     relayable: ({ context: c }, p: { e: Of<'SOCK_ICMP_ERROR'>['event'] }) => relayable(c.v6, p.e),
     /** net.ipv4.ping_group_range leaves us out. */
-    notPermitted: (_, p: { e: { errno: number } }) => p.e.errno === EACCES,
-    sendRefused: (_, p: { e: { errno: number } }) => sendRefused(p.e.errno),
-    survivable: (_, p: { e: { errno: number } }) => survivable(p.e.errno)
+    notPermitted: (_, p: { e: { errno: number } }) => p.e.errno === EACCES
   },
   actions: {
     ...effectActions,
@@ -141,10 +139,6 @@ export const pingMachine = setup({
                 target: '#ping.closed',
                 actions: { type: 'Count', params: { what: 'ping-not-permitted' } }
               },
-              {
-                guard: { type: 'sendRefused', params: byEvent },
-                actions: { type: 'Count', params: { what: 'ping-send-failed' } }
-              },
               { target: '#ping.closed', actions: { type: 'Count', params: { what: 'ping-open-failed' } } }
             ]
           }
@@ -152,13 +146,11 @@ export const pingMachine = setup({
         ready: {
           on: {
             SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: inward } },
-            SOCK_FAILED: [
-              {
-                guard: { type: 'survivable', params: byEvent },
-                actions: { type: 'Count', params: { what: 'ping-send-failed' } }
-              },
-              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'ping-socket-failed' } } }
-            ]
+            // Native has given the socket up, whatever the reason; the next request opens a new flow.
+            SOCK_FAILED: {
+              target: '#ping.closed',
+              actions: { type: 'Count', params: { what: 'ping-socket-failed' } }
+            }
           }
         }
       }

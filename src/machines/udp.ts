@@ -1,7 +1,7 @@
 import { assign, setup } from 'xstate'
 import { effectActions, type Instant, instant, type Payload } from '../effects/effect.js'
 import type { SockEvent } from '../effects/sock-event.js'
-import { relayable, relayed, sendRefused, survivable } from './host-errors.js'
+import { relayable, relayed } from './host-errors.js'
 
 // A UDP flow from the guest to a host socket connected to the peer. UDP has no end, so a flow ends by silence. Opening a
 // socket reports failure only; results of one turn's effects are the first events of the next, so any other event with a
@@ -94,9 +94,7 @@ export const udpMachine = setup({
     // The very sum that idleAt() armed: a difference could be short of the timeout by a rounding, and fire for ever.
     silentOneWay: ({ context: c }, p: { now: Instant }) => p.now >= c.lastActivity + c.timeouts.oneWay,
     silentStream: ({ context: c }, p: { now: Instant }) => p.now >= c.lastActivity + c.timeouts.stream,
-    relayable: ({ context: c }, p: { e: Of<'SOCK_ICMP_ERROR'>['event'] }) => relayable(c.v6, p.e),
-    sendRefused: (_, p: { e: { errno: number } }) => sendRefused(p.e.errno),
-    survivable: (_, p: { e: { errno: number } }) => survivable(p.e.errno)
+    relayable: ({ context: c }, p: { e: Of<'SOCK_ICMP_ERROR'>['event'] }) => relayable(c.v6, p.e)
   },
   actions: {
     ...effectActions,
@@ -152,13 +150,8 @@ export const udpMachine = setup({
           },
           { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
         ],
-        SOCK_FAILED: [
-          {
-            guard: { type: 'survivable', params: byEvent },
-            actions: { type: 'Count', params: { what: 'udp-send-failed' } }
-          },
-          { target: 'closed', actions: { type: 'Count', params: { what: 'udp-socket-failed' } } }
-        ],
+        // Native has given the socket up, whatever the reason (rows 28, 38): the next datagram opens a new flow (row 21).
+        SOCK_FAILED: { target: 'closed', actions: { type: 'Count', params: { what: 'udp-socket-failed' } } },
         TIMER_IDLE: [
           { guard: { type: 'silentOneWay', params: byNow }, target: 'closed' },
           { actions: { type: 'ArmTimer', params: idleAt('oneWay') } }
@@ -212,13 +205,10 @@ export const udpMachine = setup({
               },
               { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
             ],
-            SOCK_FAILED: [
-              {
-                guard: { type: 'sendRefused', params: byEvent },
-                actions: { type: 'Count', params: { what: 'udp-send-failed' } }
-              },
-              { target: '#udp.closed', actions: { type: 'Count', params: { what: 'udp-open-failed' } } }
-            ]
+            SOCK_FAILED: {
+              target: '#udp.closed',
+              actions: { type: 'Count', params: { what: 'udp-open-failed' } }
+            }
           }
         },
         oneWay: {

@@ -119,7 +119,8 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, now: Instant): void
     now,
     iss: initialSequence(w, a, now),
     syn: seg,
-    mss: a.v6 ? w.cfg.mss6 : w.cfg.mss4
+    mss: a.v6 ? w.cfg.mss6 : w.cfg.mss4,
+    v6: a.v6
   } as const
   begin(w, {
     ...a,

@@ -43,6 +43,12 @@ const reject = (w: World, slot: number, why: string): void => {
   if (at >= 0) w.rings.fx[at + 2] = slot
 }
 
+/** The flow with this guest side, or of this pair. */
+const known = (w: World, proto: number, src: InAny, srcPort: number, dst: InAny, dstPort: number) => {
+  const index = w.table.find(proto, src, srcPort, dst, dstPort)
+  return index < 0 ? undefined : w.flows[index]
+}
+
 /** The tap side of a flow that a host peer begins, with its place in the table; null where it cannot be. */
 const inward = (
   w: World,
@@ -51,6 +57,10 @@ const inward = (
 ): (FlowAddresses & { readonly index: number }) | null => {
   const to = inwardFlow(w.cfg.nat, seenOf(w), i.rule, i.peer, i.arrival.port)
   if (to === null) return null
+  const old = known(w, proto, to.dst, to.dstPort, to.src, i.peerPort)
+  // A client that uses its port again so soon begins anew (RFC 9293 §3.6.1).
+  if (old?.kind === 'tcp' && machines.tcp.value(old.state) === 'timeWait')
+    deliver(w, old, { type: 'STOP', now })
   const index = w.table.insert(proto, to.dst, to.dstPort, to.src, i.peerPort)
   if (index < 0) return null
   return {
@@ -132,10 +142,13 @@ const acceptPair = (w: World, i: Incoming, now: Instant): void => {
 
 const acceptTap = (w: World, i: Incoming, now: Instant): void => {
   if (w.cfg.forward.spliceOnly) return reject(w, i.arrival.slot, 'forward-refused')
-  const a = inward(w, PROTO_TCP, i)
+  const a = inward(w, PROTO_TCP, i, now)
   if (a === null) return reject(w, i.arrival.slot, 'forward-unroutable')
   const mss = a.v6 ? w.cfg.mss6 : w.cfg.mss4
-  const state = machines.tcp.start({ from: 'host', now, iss: initialSequence(w, a, now), mss }, w.effects)
+  const state = machines.tcp.start(
+    { from: 'host', now, iss: initialSequence(w, a, now), mss, v6: a.v6 },
+    w.effects
+  )
   begin(w, { ...a, kind: 'tcp', touched: false, sockOpen: false, state })
 }
 
@@ -162,12 +175,6 @@ export const onAccepted = (w: World, at: number, now: Instant): void => {
 
 // --- UDP
 
-/** A datagram for a flow that exists: it was sent before the flow had its own socket. */
-const known = (w: World, proto: number, src: InAny, srcPort: number, dst: InAny, dstPort: number) => {
-  const index = w.table.find(proto, src, srcPort, dst, dstPort)
-  return index < 0 ? undefined : w.flows[index]
-}
-
 const datagramToTap = (
   w: World,
   i: Incoming,
@@ -181,7 +188,7 @@ const datagramToTap = (
   if (to === null) return count(w.counters, 'forward-unroutable')
   let f = known(w, PROTO_UDP, to.dst, to.dstPort, to.src, i.peerPort)
   if (f === undefined) {
-    const a = inward(w, PROTO_UDP, i)
+    const a = inward(w, PROTO_UDP, i, now)
     if (a === null) return count(w.counters, 'forward-table-full')
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
     f = { ...a, kind: 'udp', touched: false, sockOpen: false, state }
