@@ -53,7 +53,8 @@ const known = (w: World, proto: number, src: InAny, srcPort: number, dst: InAny,
 const inward = (
   w: World,
   proto: number,
-  i: Incoming
+  i: Incoming,
+  now: Instant
 ): (FlowAddresses & { readonly index: number }) | null => {
   const to = inwardFlow(w.cfg.nat, seenOf(w), i.rule, i.peer, i.arrival.port)
   if (to === null) return null
