@@ -177,7 +177,7 @@ private:
 
 	/* udp_recv.cc */
 	void datagrams_ready(Sock &s, uint32_t events);
-	void read_datagrams(Sock &s, Sock *to);
+	void read_datagrams(Sock &s);
 	void hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
 	void listen_datagrams_ready(uint32_t id, uint32_t events);
 	void join(uint32_t a, uint32_t b);

@@ -34,8 +34,6 @@ struct Sock {
 	bool ts_on, report;
 	/** in the list of those with sends gathered in this execution */
 	bool touched;
-	/** UDP: datagrams that slipped in before connect() may still be queued (regression 66) */
-	bool verify;
 	int fd;
 	uint32_t generation;
 	int error;

@@ -172,7 +172,7 @@ bool Engine::splice_push(Splice &x, uint32_t i)
 	to.writable = false;
 	if (!n || !passing(errno)) {
 		to.broken = to.broken ? to.broken : n ? errno : EPIPE;
-		to.write_failed = to.readable = true;
+		to.write_failed = true;
 	}
 	return false;
 }
@@ -203,7 +203,7 @@ bool Engine::splice_copy(Splice &x, uint32_t i)
 		to.writable = false;
 		if (!passing(errno)) {
 			to.broken = to.broken ? to.broken : errno;
-			to.write_failed = to.readable = true;
+			to.write_failed = true;
 			return false;
 		}
 		m = 0;
@@ -294,19 +294,19 @@ void Engine::splice_run(Sock &s)
 
 	for (uint32_t i = 0; i < 2; i++)
 		more = splice_move(x, i) || more;
-	/* A side whose write failed is read to its end: what it said before it broke counts (regression 86) */
+	/* A side whose write failed is read to its end: what it said before it broke counts (regression 86). Its reset woke
+	 * epoll, so it is readable, now or soon */
 	for (uint32_t i = 0; i < 2; i++) {
 		if (x.side[i].write_failed && x.side[i].readable && !x.side[i].read_over)
 			more = splice_move(x, i) || more;
 	}
 	for (uint32_t i = 0; i < 2; i++) {
 		SpliceSide &k = x.side[i], &o = x.side[!i];
-		const bool drained = k.read_over && x.way[i].empty();
 		/* The other side takes nothing now, but has something to say to a side that is gone: it shall know */
 		const bool stuck = !o.writable && (k.write_failed || (o.readable && !o.read_over));
-		if (k.broken && (drained || stuck || o.broken))
+		if (k.broken && (k.read_over || stuck || o.broken))
 			return splice_fail(s, i, k.broken);
-		if (k.eof && !k.eof_said && x.way[i].empty() && !o.broken) {
+		if (k.eof && !k.eof_said && !o.broken) {
 			k.eof_said = true;
 			splice_event(EV_SPLICE_EOF, s, i, 0);
 		}

@@ -21,7 +21,7 @@ struct SpliceSide {
 	bool eof, eof_said;
 	/** shutdown(SHUT_WR) asked for; done */
 	bool shut_due, shut;
-	/** Nothing can be read from it any more; a write to it failed. */
+	/** Nothing can be read from it any more, and so all that was read is written; a write to it failed. */
 	bool read_over, write_failed;
 	/** errno that broke it */
 	int broken;

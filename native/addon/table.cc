@@ -117,7 +117,6 @@ void Engine::open_sock(const uint32_t *e, Kind kind)
 	const Target t(e);
 
 	s->v6 = t.v6();
-	s->verify = kind == Kind::Udp;
 	s->listener = kind == Kind::Udp ? e[14] : 0;
 	s->multicast = is_multicast(t);
 	memcpy(s->peer, t.dst, sizeof(s->peer));

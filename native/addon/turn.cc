@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
+#include <csignal>
 #include <cstring>
 #include <ctime>
 #include <sys/epoll.h>
@@ -51,6 +52,7 @@ int Engine::open(const Sizes &sizes)
 	if (p == MAP_FAILED)
 		return ENOMEM;
 	socks = static_cast<Sock *>(p);
+	signal(SIGPIPE, SIG_IGN); /* Node does so, too; but splice() knows no MSG_NOSIGNAL, so this must hold */
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	*rings.clock = now_ms();
 	return epoll < 0 ? errno : 0;

@@ -101,13 +101,16 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 	if (!(events & EPOLLIN))
 		return;
 	Sock *const to = joined(s);
-	if (to && !s.verify)
+	if (to)
 		move_datagrams(s, *to);
 	else
-		read_datagrams(s, to);
+		read_datagrams(s);
 }
 
-/** Is it from the peer? Regression 66; and ping sockets hear any host that has the identifier right. */
+/**
+ * Is it from the peer? Between bind() and connect() anybody's may slip in, and what another CPU is delivering at that
+ * moment even later (regression 66). Ping sockets hear any host that has the identifier right.
+ */
 static bool from_peer(const Sock &s, const sockaddr_storage &from)
 {
 	uint32_t addr[4] = {};
@@ -135,8 +138,7 @@ void Engine::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32
 	e[15] = from.ss_family == AF_INET ? e[13] : 0;
 }
 
-/** Into the slab, or, behind a look at where it comes from, to the socket that `s` is joined with. */
-void Engine::read_datagrams(Sock &s, Sock *to)
+void Engine::read_datagrams(Sock &s)
 {
 	Received<RX_BATCH> r;
 
@@ -149,18 +151,13 @@ void Engine::read_datagrams(Sock &s, Sock *to)
 		uint32_t used = 0;
 		for (uint32_t i = 0; i < n; i++) {
 			const uint32_t off = base + i * RX_STRIDE, len = r.mm[i].msg_len;
-			const bool stranger = (s.verify || s.kind == Kind::Ping) && !from_peer(s, r.from[i]);
+			const bool stranger = !from_peer(s, r.from[i]);
 			if (r.truncated(i) || (stranger && !s.listener))
 				continue;
 			const Ancillary a(r.mm[i].msg_hdr);
 			const uint32_t segment = a.segment < len ? a.segment : 0;
 			if (stranger) {
 				hand_up(s, r.from[i], off, len, segment);
-			} else if (to) {
-				r.iov[i].iov_len = len;
-				const Message m = {&r.iov[i], 1, segment};
-				forward(s, *to, &m, 1);
-				continue;
 			} else {
 				uint32_t *const e = rings.post(EV_DATAGRAM, handle_of(s));
 				e[2] = off, e[3] = len, e[4] = segment;
@@ -170,10 +167,8 @@ void Engine::read_datagrams(Sock &s, Sock *to)
 		/* Small frames are padded behind (regression 78): leave that room as well */
 		rings.rx_take(used ? used + 64 : 0);
 		total += n;
-		if (n < want) {
-			s.verify = false;
+		if (n < want)
 			return;
-		}
 	}
 }
 
@@ -242,11 +237,20 @@ void Engine::move_datagrams(Sock &s, Sock &to)
 		size_t k = 0;
 		for (uint32_t i = 0; i < n; i++) {
 			const uint32_t len = r.mm[i].msg_len;
-			if (r.truncated(i))
+			const bool stranger = !from_peer(s, r.from[i]);
+			if (r.truncated(i) || (stranger && !s.listener))
 				continue;
 			const Ancillary a(r.mm[i].msg_hdr);
-			r.iov[i].iov_len = len;
-			messages[k++] = {&r.iov[i], 1, a.segment < len ? a.segment : 0};
+			const uint32_t segment = a.segment < len ? a.segment : 0;
+			if (!stranger) {
+				r.iov[i].iov_len = len;
+				messages[k++] = {&r.iov[i], 1, segment};
+			} else if (rings.room() && rings.rx_left() >= RX_STRIDE) {
+				const uint32_t off = rings.rx_next() + HEADROOM;
+				memcpy(rings.slab + off, r.iov[i].iov_base, len);
+				hand_up(s, r.from[i], off, len, segment);
+				rings.rx_take(HEADROOM + len + 64);
+			}
 		}
 		forward(s, to, messages, k);
 		if (n < JOINED_BATCH)

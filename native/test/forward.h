@@ -4,6 +4,7 @@
 
 #include "harness.h"
 
+#include <atomic>
 #include <memory>
 #include <thread>
 

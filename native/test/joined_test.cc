@@ -133,6 +133,24 @@ TEST(joined_until_one_is_closed)
 	CHECK(b.r.await(EV_DATAGRAM)[1] == 2);
 }
 
+TEST(joined_hands_up_strangers_row_66)
+{
+	Rig r;
+	Datagrams peer, stranger, pool, server;
+	const uint16_t port = listen_at(r, 3, Kind::Udp);
+	(void)port;
+	stranger.send_to(pool.port, octets("stranger"));
+	peer.send_to(pool.port, octets("own"));
+	const int fd = dup(pool.fd);
+	CHECK(!set_nonblocking(fd) && !r.engine.add_ns_sockets(NS_UDP4, &fd, 1));
+	r.effect({EF_UDP_OPEN, 2, 0, 0, 0xffff, INADDR_LOOPBACK, peer.port, 0, 0, 0, 0, 0, 0, IN_NAMESPACE, 4});
+	r.open(EF_UDP_OPEN, 3, server.port);
+	r.effect({EF_UDP_JOIN, 3, 2});
+	const Ev e = r.await(EV_LISTEN_DATAGRAM);
+	CHECK(e[1] == 3 && e[5] == stranger.port && text(r.slab(e[2], e[3])) == "stranger");
+	CHECK(text(server.receive()) == "own" && !wait_for(server.fd, POLLIN, 10) && r.take(EV_DATAGRAM).empty());
+}
+
 TEST(joined_with_one_that_waits_for_its_socket)
 {
 	Rig r;

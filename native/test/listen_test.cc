@@ -190,7 +190,8 @@ TEST(listener_made_elsewhere)
 	/* closed here, open there: it must not come back from epoll (row 70) */
 	CHECK(r.engine.close_listener(0));
 	Client later(l.port);
-	CHECK(r.turn(30).empty());
+	const double cpu = cpu_ms();
+	CHECK(r.turn(100).empty() && cpu_ms() - cpu < 10);
 }
 
 TEST(datagrams_to_a_listener)
@@ -290,64 +291,89 @@ TEST(device_and_freebind_go_from_listener_to_flow)
 
 TEST(datagrams_between_bind_and_connect_are_the_listeners_row_66)
 {
-	/* The race itself, many times: strangers flood the port while the flow's socket is bound and connected */
+	/* The race itself, many times: a stranger sends on while a flow's socket is bound and connected. What is
+	 * just being delivered to that one when it is closed again is lost: hardly ever any */
 	Rig r;
 	const uint16_t port = listen_at(r, 3, Kind::Udp);
 	Datagrams d;
-	bool stop = false;
-	size_t sent = 0, got = 0;
+	std::atomic<bool> stop{false};
+	std::atomic<size_t> sent{0}, got{0};
 	std::thread flood([&] {
 		Datagrams stranger;
-		while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-			stranger.send_to(port, octets("stranger"));
-			if (++sent % 16 == 0)
-				usleep(100);
+		while (!stop) {
+			if (sent - got < 100) /* no more than a receive queue takes */
+				stranger.send_to(port, octets("stranger")), sent++;
 		}
 	});
 	const auto look = [&](const std::vector<Ev> &events) {
 		for (const Ev &e : events) {
-			CHECK(e[0] == EV_LISTEN_DATAGRAM || e[0] == EV_DATAGRAM);
-			CHECK(text(r.slab(e[2], e[3])) == (e[0] == EV_DATAGRAM ? "own" : "stranger"));
-			if (e[0] != EV_LISTEN_DATAGRAM)
-				continue;
-			CHECK(e[1] == 3 && addr_is(e, 10, false));
+			CHECK(e[0] == EV_LISTEN_DATAGRAM && e[1] == 3 && addr_is(e, 10, false));
+			CHECK(text(r.slab(e[2], e[3])) == "stranger");
 			got++;
 		}
 	};
 	for (int i = 0; i < 300; i++) {
 		r.effect({EF_UDP_OPEN, 8, 0, 0, 0xffff, INADDR_LOOPBACK, d.port, 0, port, 0, 0, 0xffff, INADDR_LOOPBACK, 0, 4});
 		look(r.turn());
+		look(r.turn());
 		r.effect({EF_CLOSE, 8});
 		look(r.turn());
 	}
-	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	stop = true;
 	flood.join();
 	for (int i = 0; i < 20; i++)
 		look(r.turn(2));
-	CHECK(got <= sent);
-	printf("   (%zu of %zu)\n", got, sent); /* those in the queue of a flow's socket that is closed are lost with it */
+	CHECK(sent - got <= 2 + sent / 100);
+}
+
+TEST(stranger_in_the_queue_of_a_new_flow_is_the_listeners_row_66)
+{
+	/* The same without luck: a socket (from the pool) that holds a stranger's datagram when it is connected */
+	for (const bool known : {true, false}) {
+		Rig r;
+		const uint16_t port = listen_at(r, 3, Kind::Udp);
+		(void)port;
+		Datagrams peer, stranger, pool;
+		stranger.send_to(pool.port, octets("stranger"));
+		peer.send_to(pool.port, octets("own"));
+		const int fd = dup(pool.fd);
+		CHECK(!set_nonblocking(fd) && !r.engine.add_ns_sockets(NS_UDP4, &fd, 1));
+		r.effect({EF_UDP_OPEN, 8, 0, 0, 0xffff, INADDR_LOOPBACK, peer.port, 0, 0, 0, 0, 0, 0, IN_NAMESPACE, known ? 4u : 0u});
+		r.turn();
+		const Ev own = r.take(EV_DATAGRAM), e = r.take(EV_LISTEN_DATAGRAM);
+		CHECK(own[1] == 8 && text(r.slab(own[2], own[3])) == "own" && e.empty() != known);
+		if (!known)
+			continue;
+		CHECK(e[1] == 3 && e[5] == stranger.port && text(r.slab(e[2], e[3])) == "stranger");
+		CHECK(addr_is(e, 6, false) && addr_is(e, 10, false) && e[15] == INADDR_LOOPBACK);
+	}
 }
 
 TEST(errors_on_a_listener_are_drained_rows_38_64)
 {
-	Rig r;
-	const uint16_t port = listen_at(r, 3, Kind::Udp, true, true);
-	Datagrams d;
-	d.send_to(port, octets("x"));
-	const Ev e = r.await(EV_LISTEN_DATAGRAM);
-	const uint16_t dead = e[5];
-	close(d.fd), d.fd = dup(0);
-	/* a flow answers and is closed before the error comes back */
-	r.effect({EF_UDP_OPEN, 8, 0, 0, 0xffff, INADDR_LOOPBACK, dead, 0, port, 0, 0, 0xffff, INADDR_LOOPBACK, 0, 4});
-	r.effect({EF_UDP_SEND, 8, r.put(octets("answer")), 6});
-	r.effect({EF_CLOSE, 8});
-	r.turn(5);
-	/* where the kernel matches it with the listener, it is told; in no case does it spin */
-	const Ev error = r.take(EV_LISTEN_ICMP_ERROR);
-	if (!error.empty())
-		CHECK(error[1] == 3 && error[4] == ECONNREFUSED && error[7] == dead);
-	r.seen.clear();
-	CHECK(r.turn(30).empty());
+	for (const bool v6 : {false, true}) {
+		Rig r;
+		Datagrams l(v6);
+		uint16_t dead;
+		{
+			Datagrams d(v6);
+			dead = d.port;
+		}
+		CHECK(!r.engine.adopt_listener(3, dup(l.fd), Kind::Udp));
+		/* as if a flow had sent it and was closed before the answer came */
+		l.send_to(dead, octets("to nobody"));
+		const Ev e = r.await(EV_LISTEN_ICMP_ERROR);
+		CHECK(e[1] == 3 && e[4] == ECONNREFUSED && e[5] == (v6 ? 1u | 4u << 8 : 3u | 3u << 8) && e[7] == dead);
+		CHECK(text(r.slab(e[2], e[3])) == "to nobody" && addr_is(e, 8, v6) && addr_is(e, 12, v6));
+		r.turn(5);
+		const double cpu = cpu_ms();
+		r.seen.clear();
+		CHECK(r.turn(100).empty() && cpu_ms() - cpu < 10);
+		/* nothing of it is left for the next datagram to stumble over */
+		Datagrams d(v6);
+		d.send_to(l.port, octets("x"));
+		CHECK(r.await(EV_LISTEN_DATAGRAM)[3] == 1);
+	}
 }
 
 TEST(many_listeners_cost_little_to_open)

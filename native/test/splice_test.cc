@@ -291,6 +291,20 @@ TEST(splice_what_was_sent_before_a_reset_arrives_row_86)
 	CHECK(read_all(p.client.fd, 30000) == answer);
 }
 
+TEST(splice_answer_in_front_of_a_failing_write_arrives_row_86)
+{
+	/* The server has answered and gone; what the client says then is reset, twice, before its answer was even looked at */
+	Bed b;
+	Pair p(b.r, b.port, b.l);
+	const Octets answer = noise(30000);
+	CHECK(send(p.server, answer.data(), answer.size(), 0) == 30000);
+	close(p.server), p.server = -1;
+	p.client.send(std::string(200000, 'x'));
+	const Ev e = b.r.await(EV_SPLICE_FAILED);
+	CHECK(e[2] == 1 && moved(e, 1) == 30000 && moved(e, 0) < 200000);
+	CHECK(read_all(p.client.fd, 30000) == answer);
+}
+
 static void check_bulk(uint64_t total, uint32_t pipe, uint32_t most_pipes, size_t piece, size_t sip, bool back)
 {
 	Bed b;
@@ -405,6 +419,9 @@ TEST(splice_full_receiver_that_resets_or_whose_sender_does)
 		}
 		CHECK(!b.r.engine.pipes.in_use && !b.r.engine.pending_all);
 		check_idle(b.r);
+		/* nothing of it comes out of the next pair's pipe */
+		Pair next(b.r, b.port, b.l, 4);
+		pump(b.r, next.client.fd, next.server, 4 << 20, 1 << 18, 1 << 18);
 	}
 }
 
