@@ -205,7 +205,7 @@ describe('low ports', () => {
   test('an ordinary user is refused, and told so', async () => {
     const r = await bed.w.pasta(['-t', '80'], ['true'])
     assert.equal(r.code, 1, show(r))
-    assert.match(r.stderr, /permission denied|EACCES/i)
+    assert.match(r.stderr, /permission denied|not permitted/i)
     assert.match(r.stderr, /\b80\b/)
   })
   test('where the system allows them to everybody', async () => {
@@ -318,19 +318,16 @@ describe('refused', () => {
     const r = await bed.w.pasta(['-t', '8000-8010,22x,9000'], ['true'])
     assert.equal(r.code, 1)
     const lines = r.stderr.trimEnd().split('\n')
-    const at = lines.findIndex((line) => line.includes('8000-8010,22x,9000'))
-    assert.ok(at >= 0, r.stderr)
-    const caret = lines.slice(at + 1).find((line) => /^\s*\^/.test(line))
-    assert.ok(caret !== undefined, r.stderr)
-    const column = caret.indexOf('^') - lines[at]!.indexOf('8000-8010,22x,9000')
-    assert.equal('8000-8010,22x,9000'[column], 'x', r.stderr)
+    const at = lines.findIndex((line) => /^\s*\^$/.test(line))
+    assert.ok(at > 0, r.stderr)
+    assert.equal(lines[at - 1]![lines[at]!.indexOf('^')], 'x', r.stderr)
   })
   const refused: ReadonlyArray<readonly [string, ReadonlyArray<string>, RegExp?]> = [
-    ['in use, one address', ['-t', '127.0.0.1/7001'], /in use|EADDRINUSE/i],
-    ['in use, any address', ['-t', '7001'], /in use|EADDRINUSE/i],
-    ['in use, UDP', ['-u', '127.0.0.1/7001'], /in use|EADDRINUSE/i],
-    ['in use within a range', ['-t', '6990-7010'], /in use|EADDRINUSE/i],
-    ['an address that is not here', ['-t', '192.0.2.99/8400'], /assign|EADDRNOTAVAIL/i],
+    ['in use, one address', ['-t', '127.0.0.1/7001'], /in use/i],
+    ['in use, any address', ['-t', '7001'], /in use/i],
+    ['in use, UDP', ['-u', '127.0.0.1/7001'], /in use/i],
+    ['in use within a range', ['-t', '6990-7010'], /in use/i],
+    ['an address that is not here', ['-t', '192.0.2.99/8400'], /no such address|assign/i],
     ['an interface that is not here', ['-t', '%nope/8400'], /nope|device|ENODEV/i],
     ['the same port twice', ['-t', '8400', '-t', '8400'], /8400/],
     ['overlap with any address', ['-t', '8400', '-t', '127.0.0.1/8400'], /8400/],

@@ -1,0 +1,198 @@
+// Many connections at a time, many a second, many ports: nothing fails, nothing stays, nothing spins.
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { describe, test } from 'node:test'
+import { useBed } from './lib/bed.js'
+import { Guest, waiting } from './lib/guest.js'
+import { manyDescriptors, sleep, until } from './lib/proc.js'
+import { helper, isPeer, net, ok, pasta, quietBeside } from './lib/world.js'
+
+const descriptors = manyDescriptors(200_000)
+const long = process.env.LONG !== undefined
+const ports =
+  'echo "9000 65000" > /proc/sys/net/ipv4/ip_local_port_range; echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse'
+const bed = useBed({
+  // Long runs of short connections: ports that wait for late segments must not be the limit.
+  hostSetup: `${ports}
+    echo 4096 > /proc/sys/net/core/somaxconn`
+})
+
+const many = helper('many.py')
+const serving = (port: number, ...addresses: string[]) => ({
+  command: ['python3', many, 'serve', `${port}`, ...addresses],
+  timeout: 300_000
+})
+/** Two sockets a connection; upstream has two pipes beside them. Never more than asked for. */
+const within = (wanted: number): number =>
+  Math.min(wanted, Math.floor((descriptors - 500) / (isPeer ? 6 : 2.02)))
+
+interface Held {
+  readonly open: number
+  readonly alive: number
+  readonly failed: Record<string, number>
+  readonly ms: number
+}
+
+/** Sockets in the namespace and pipes that are kept for the next connection. */
+const POOLS = 200
+
+/** `count` connections at once, and again: nothing may be left of the time before. */
+const holdMany = async (guest: Guest, from: 'host' | 'world', to: string, port: number, count: number) => {
+  await guest.sh(ports)
+  const fifo = `/mnt/w/go-${from}-${port}`
+  await bed.w.sh(`mkfifo -m 666 ${fifo}`)
+  const client = bed.w.start(['sh', '-c', `exec python3 ${many} hold ${to} ${port} ${count} <> ${fifo}`], {
+    in: from,
+    timeout: 200_000
+  })
+  const go = () => bed.w.sh(`echo > ${fifo}`)
+  const line = (n: number) =>
+    until(
+      `line ${n} of ${client.argv.at(-1)}`,
+      () => {
+        if (!client.running) throw new Error(client.stderr)
+        const text = client.stdout.split('\n').filter((s) => s !== '')[n]
+        return text === undefined ? undefined : (JSON.parse(text) as Held)
+      },
+      120_000
+    )
+  const settled = async (descriptorsBefore: number) => {
+    await until('descriptors as before', () => guest.descriptors() <= descriptorsBefore + POOLS, 20_000)
+    await sleep(500)
+    return guest.resident()
+  }
+  const idle = { descriptors: guest.descriptors(), resident: guest.resident() }
+  const after: number[] = []
+  try {
+    for (const round of [0, 1, 2]) {
+      const opened = await line(2 * round)
+      assert.deepEqual([opened.open, opened.failed], [count, {}])
+      const open = { descriptors: guest.descriptors(), resident: guest.resident() }
+      assert.ok(open.descriptors >= count, `${open.descriptors} descriptors`)
+      await sleep(1_000)
+      const used = await guest.load(1_000)
+      const per = ((open.resident - idle.resident) / count).toFixed(2)
+      console.log(
+        `# ${count} from ${from}: ${opened.ms} ms, ${open.descriptors} descriptors, ${per} KiB each, ${used.toFixed(2)} of a processor when idle`
+      )
+      assert.ok(used < 0.15, `${used} of a processor used while all are idle`)
+      await go()
+      const closed = await line(2 * round + 1)
+      assert.deepEqual([closed.alive, closed.failed], [count, {}])
+      after.push(await settled(idle.descriptors))
+      if (round < 2) await go()
+    }
+  } finally {
+    await client.stop()
+  }
+  console.log(`# resident: ${idle.resident} KiB, after ${count} connections each time ${after.join(', ')}`)
+  // Heaps grow in steps before they are swept; what never stops growing is a leak.
+  const [first, , third] = after as [number, number, number]
+  assert.ok(third - first < 50_000, `resident ${after.join(', ')} KiB`)
+  assert.ok(
+    third - idle.resident < 100_000,
+    `resident ${idle.resident} KiB at the start, ${third} in the end`
+  )
+}
+
+describe('connections open at once', () => {
+  test(`${within(10_000)} through the bypass`, async () => {
+    const guest = await Guest.open(bed.w, ['-t', '8001:7001'], serving(7001, net.host4))
+    try {
+      await holdMany(guest, 'host', '127.0.0.1', 8001, within(10_000))
+    } finally {
+      await guest.stop()
+    }
+  })
+  test('2,000 through the tap', async () => {
+    const guest = await Guest.open(bed.w, ['-t', '8002:7002'], serving(7002, net.host4, net.host6))
+    try {
+      await holdMany(guest, 'world', net.host4, 8002, 2_000)
+    } finally {
+      await guest.stop()
+    }
+  })
+})
+
+describe('1,000 new connections a second', () => {
+  const seconds = long ? 30 : 10
+  for (const [way, from, to] of [
+    ['bypass', 'host', '127.0.0.1'],
+    ['tap', 'world', net.host4]
+  ] as const)
+    test(`for ${seconds} s, through the ${way}`, async () => {
+      const guest = await Guest.open(bed.w, ['-t', '8003:7003'], serving(7003, net.host4))
+      try {
+        await guest.sh(ports)
+        const run = async (time: number) => {
+          const command = ['python3', many, 'rate', to, '8003', '1000', `${time}`]
+          const r = ok(await bed.w.run(command, { in: from, timeout: 120_000 }))
+          return JSON.parse(r.stdout) as { done: number; failed: object; most: number; seconds: number }
+        }
+        const idle = guest.descriptors()
+        await run(1)
+        const resident = guest.resident()
+        const got = await run(seconds)
+        console.log(`# ${way}: ${JSON.stringify(got)}`)
+        assert.deepEqual([got.done, got.failed], [seconds * 1000, {}])
+        assert.ok(got.seconds < seconds * 1.5, `took ${got.seconds} s`)
+        await until('descriptors as before', () => guest.descriptors() <= idle + POOLS, 20_000)
+        const grown = guest.resident() - resident
+        assert.ok(grown < 60_000, `resident memory grew by ${grown} KiB`)
+      } finally {
+        await guest.stop()
+      }
+    })
+})
+
+describe('forwarding all ports', () => {
+  /** KiB that the kernel has for itself; the whole machine's, so others' work is in it. */
+  const kernel = (): number =>
+    ['SUnreclaim', 'SReclaimable'].reduce((sum, field) => {
+      const [, kib] = new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(readFileSync('/proc/meminfo', 'utf8'))!
+      return sum + Number(kib)
+    }, 0)
+  test('starts in under a second, and takes little memory of the kernel', async () => {
+    await bed.w.sh('echo "32768 60999" > /proc/sys/net/ipv4/ip_local_port_range')
+    // As many as there may be descriptors: all of both protocols are 74,606 less those that take a privilege.
+    const all = descriptors > 80_000
+    const spec = all ? 'all' : `~1-${65_535 - Math.floor((descriptors - 600) / 2) - 28_232}`
+    const options = ['-t', spec, '-u', spec]
+    const command = ['sh', '-c', 'echo ready; sleep 1000']
+    const none = await Guest.open(bed.w, ['-t', 'none'], { command })
+    const idle = none.descriptors()
+    await none.stop()
+    const best = { ms: Number.POSITIVE_INFINITY }
+    for (let i = 0; i < 3; i++) {
+      const began = performance.now()
+      const proc = bed.w.start([pasta, ...quietBeside(options), ...options, '--', ...command], {
+        timeout: 60_000
+      })
+      await proc.sees(/ready/)
+      best.ms = Math.min(best.ms, performance.now() - began)
+      await proc.stop()
+      await until('the end of its listeners', async () => (await waiting(bed.w, 'host', 'udp')).length < 100)
+    }
+    await sleep(500)
+    const before = kernel()
+    const guest = await Guest.open(bed.w, options, { command, timeout: 60_000 })
+    try {
+      // ss(8) leaves some out of so many UDP sockets.
+      const ports = guest.descriptors() - idle
+      await sleep(500)
+      const mib = (kernel() - before) / 1024
+      const scaled = (mib * 74_606) / ports
+      console.log(
+        `# ${ports} listeners: ready after ${best.ms.toFixed(0)} ms, ${mib.toFixed(1)} MiB of slab, ${((mib * 1024) / ports).toFixed(2)} KiB each; ${scaled.toFixed(0)} MiB for 74,606; resident ${guest.resident()} KiB`
+      )
+      assert.ok(ports > (all ? 70_000 : descriptors - 2_000), `${ports} listeners`)
+      assert.ok(best.ms < 1_000, `ready after ${best.ms} ms`)
+      assert.ok(mib < 250, `${mib} MiB of slab`)
+      await sleep(2_000) // code is warmed up in the first moments
+      const used = await guest.load(1_000)
+      assert.ok(used < 0.1, `${used} of a processor used while nothing happens`)
+    } finally {
+      await guest.stop()
+    }
+  })
+})
