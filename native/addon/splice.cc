@@ -341,9 +341,12 @@ void Engine::splice_run_all()
 
 void Engine::splice_shut(Sock &s, uint32_t side)
 {
-	if (side > 1 || s.phase != Phase::Open)
+	if (side > 1 || s.phase == Phase::Connecting)
 		return;
-	SpliceSide &k = s.splice->side[side];
+	SpliceSide &k = s.splice->side[side], &o = s.splice->side[!side];
+	/* A reset behind the end of the stream: the end was heard first, and nothing was dropped in front of it */
+	if (s.phase == Phase::Failed && !o.eof_said)
+		return;
 	k.shut_due = false;
 	if (k.shut)
 		return;
@@ -353,6 +356,9 @@ void Engine::splice_shut(Sock &s, uint32_t side)
 	}
 	k.shut = true;
 	shutdown(k.fd, SHUT_WR);
+	/* The reset may have come with the end, and so before anybody looked: no edge will tell */
+	if (s.phase == Phase::Open && o.eof && !o.broken && (o.broken = take_error(o.fd)))
+		splice_queue(s);
 }
 
 void Engine::splice_drop(Splice &x)
