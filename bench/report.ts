@@ -88,11 +88,13 @@ Made by \`npm run bench\`; do not edit. ${run.quick ? 'A **quick** run: good for
 - Ours: ${run.versions.ours}; upstream: ${run.versions.upstream}
 - Method: network namespaces "host" and "world" joined by veth; the program runs in "host" as an ordinary user, the load in
   its namespace, the server in "world", reached through the tap (rows «→ host»: on the host's loopback, through the
-  gateway's mapped address). ${run.rounds} rounds; in each round both programs one after the other, the order swapped
+  gateway's mapped address). Rows with -t, -u: the server in the namespace, the load in "world" (through the tap) or on the
+  host's loopback (bypass); with -T, -U the load in the namespace, the server on the host's loopback (bypass). ${run.rounds} rounds; in each round both programs one after the other, the order swapped
   from round to round, a fresh process for each sample. Given: median (least–greatest); ratio: ours by upstream's.
 - Congestion control: ${run.congestion}.
 - TCP and UDP throughput: iperf3, octets that the receiver counted. Round trips, connections, start-up: \`bench/rr.cc\`,
-  10,000 round trips and 1,000 connections in a sample, after a fifth as many unmeasured.
+  10,000 round trips and 1,000 connections in a sample, after 1 s of idle time and 1,000 unmeasured; rows «first 500»: the
+  very first ones of a fresh process, without either.
   Start-up: from exec to the command's first octet, as seen by the parent. Memory: VmRSS summed over all processes of
   the program (pages that they share count more than once).
 
@@ -113,7 +115,7 @@ export const svg = (run: Run): string => {
   const decades = Math.ceil(
     Math.max(1, ...bars.map((b) => Math.abs(Math.log10(b.times))).filter(Number.isFinite))
   )
-  const label = 390
+  const label = 500
   const plot = 420
   const line = 20
   const top = 46

@@ -3,14 +3,13 @@ import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { exeOf, rss, sleep, until } from '../test/lib/proc.js'
-import { describe, net, ok, type World } from '../test/lib/world.js'
+import { net, ok, quietBeside, type Where, type World } from '../test/lib/world.js'
 
 /** One of the two programs compared. */
 export interface Contender {
   readonly name: 'ours' | 'upstream'
   /** Path inside the world. */
   readonly bin: string
-  readonly options: ReadonlyArray<string>
 }
 export interface Metric {
   readonly name: string
@@ -38,10 +37,98 @@ const freshPort = (): number => ++lastPort
  */
 const cubic = 'echo cubic > /proc/sys/net/ipv4/tcp_congestion_control 2>/dev/null || true'
 
-const inGuest = (w: World, c: Contender, options: ReadonlyArray<string>, script: string, timeout: number) =>
-  w.run([c.bin, ...c.options, '--config-net', ...options, '--', 'sh', '-ec', `${cubic}; ${script}`], {
-    timeout
+/** The command line that runs `script` in the program's namespace, with no ports forwarded but those of `options`. */
+const pastaArgs = (c: Contender, options: ReadonlyArray<string>, script: string): string[] => [
+  ...[c.bin, ...quietBeside(options), '--config-net', ...options],
+  ...['--', 'sh', '-ec', `${cubic}; ${script}`]
+]
+
+/** A way through the program: who opens connections, to which address, and where the server listens. */
+interface Way {
+  readonly id: string
+  readonly title: string
+  readonly client: Where | 'guest'
+  readonly to: string
+  readonly server: Where | 'guest'
+  readonly at: string
+  /** Port options, for a server on `port`. */
+  readonly ports: (port: number) => ReadonlyArray<string>
+}
+const ways = {
+  /** The gateway's address is mapped to the host's loopback. */
+  host: {
+    id: '-host',
+    title: 'namespace → host',
+    client: 'guest',
+    to: net.gw4,
+    server: 'host',
+    at: '127.0.0.1',
+    ports: () => []
+  },
+  world: {
+    id: '',
+    title: 'namespace → world',
+    client: 'guest',
+    to: net.world4,
+    server: 'world',
+    at: net.world4,
+    ports: () => []
+  },
+  tapIn: {
+    id: 'tap-in',
+    title: 'world → namespace (-t -u)',
+    client: 'world',
+    to: net.host4,
+    server: 'guest',
+    at: net.host4,
+    ports: (p) => ['-t', `${p}`, '-u', `${p}`]
+  },
+  bypassIn: {
+    id: 'bypass-in',
+    title: 'host loopback → namespace (-t -u)',
+    client: 'host',
+    to: '127.0.0.1',
+    server: 'guest',
+    at: net.host4,
+    ports: (p) => ['-t', `${p}`, '-u', `${p}`]
+  },
+  bypassOut: {
+    id: 'bypass-out',
+    title: 'namespace loopback → host (-T -U)',
+    client: 'guest',
+    to: '127.0.0.1',
+    server: 'host',
+    at: '127.0.0.1',
+    ports: (p) => ['-T', `${p}`, '-U', `${p}`]
+  }
+} satisfies Record<string, Way>
+
+/** A server and then a client, one of them under a fresh process of the program; the client's output. */
+const exchange = async (
+  w: World,
+  c: Contender,
+  way: Way,
+  options: ReadonlyArray<string>,
+  run: { port: number; server: string; ready: RegExp; client: string; timeout: number }
+): Promise<string> => {
+  const argv = (where: Way['client'], script: string) =>
+    where === 'guest'
+      ? pastaArgs(c, [...options, ...way.ports(run.port)], `exec ${script}`)
+      : ['sh', '-ec', `exec ${script}`]
+  const place = (where: Way['client']) =>
+    where === 'guest' ? {} : { in: where, ...(where === 'host' ? { uid: 0 } : {}) }
+  const server = w.start(argv(way.server, run.server), {
+    ...place(way.server),
+    timeout: run.timeout + 10_000
   })
+  try {
+    await server.sees(run.ready)
+    return ok(await w.run(argv(way.client, run.client), { ...place(way.client), timeout: run.timeout }))
+      .stdout
+  } finally {
+    await server.stop()
+  }
+}
 
 interface Iperf {
   readonly end: {
@@ -54,31 +141,22 @@ interface Iperf {
 const iperf = async (
   w: World,
   c: Contender,
-  to: 'world' | 'host',
-  pastaOptions: ReadonlyArray<string>,
+  way: Way,
+  options: ReadonlyArray<string>,
   args: string,
   seconds: number
 ): Promise<number> => {
   const port = freshPort()
-  const bind = to === 'world' ? net.world4 : '127.0.0.1'
-  const server = w.start(['iperf3', '-s', '-1', '-p', `${port}`, '-B', bind, '--forceflush'], {
-    in: to,
-    uid: 0,
-    timeout: 60_000
+  const out = await exchange(w, c, way, options, {
+    port,
+    server: `iperf3 -s -1 -p ${port} -B ${way.at} --forceflush`,
+    ready: /listening/,
+    client: `iperf3 -c ${way.to} -p ${port} -t ${seconds} -J --connect-timeout 5000 ${args}`,
+    timeout: seconds * 1000 + 30_000
   })
-  try {
-    await server.sees(/listening/)
-    // The gateway's address is mapped to the host's loopback.
-    const target = to === 'world' ? net.world4 : net.gw4
-    const command = `exec iperf3 -c ${target} -p ${port} -t ${seconds} -J --connect-timeout 5000 ${args}`
-    const r = await inGuest(w, c, pastaOptions, command, seconds * 1000 + 30_000)
-    ok(r)
-    const { end } = JSON.parse(r.stdout) as Iperf
-    assert.ok(end.sum_received !== undefined, describe(r))
-    return (end.sum_received.bytes * 8) / end.sum_sent.seconds / 1e9
-  } finally {
-    await server.stop()
-  }
+  const { end } = JSON.parse(out) as Iperf
+  assert.ok(end.sum_received !== undefined, out)
+  return (end.sum_received.bytes * 8) / end.sum_sent.seconds / 1e9
 }
 
 const gigabits = (bound?: number): ReadonlyArray<Metric> => [
@@ -92,11 +170,11 @@ const gigabits = (bound?: number): ReadonlyArray<Metric> => [
 
 const tcp = (to: 'world' | 'host', mtu: number, streams: number, down: boolean, extra: boolean): Row => ({
   id: `tcp-${down ? 'in' : 'out'}${to === 'host' ? '-host' : ''}-${mtu}-${streams}`,
-  title: `TCP ${down ? `${to} → namespace` : `namespace → ${to}`}, MTU ${mtu}, ${streams} stream${streams > 1 ? 's' : ''}`,
+  title: `TCP ${down ? `${to} → namespace, opened there` : `namespace → ${to}`}, MTU ${mtu}, ${streams} stream${streams > 1 ? 's' : ''}`,
   metrics: gigabits(down || extra ? undefined : mtu === 1500 ? 5 : 1),
   extra,
   sample: async (w, c, quick) => [
-    await iperf(w, c, to, ['-m', `${mtu}`], `-C cubic -P ${streams}${down ? ' -R' : ''}`, quick ? 1 : 4)
+    await iperf(w, c, ways[to], ['-m', `${mtu}`], `-C cubic -P ${streams}${down ? ' -R' : ''}`, quick ? 1 : 4)
   ]
 })
 
@@ -112,37 +190,76 @@ const udp = (size: number): Row => ({
     }
     await mtu(65520)
     try {
-      return [await iperf(w, c, 'world', [], `-u -b 0 -l ${size}`, quick ? 1 : 4)]
+      return [await iperf(w, c, ways.world, [], `-u -b 0 -l ${size}`, quick ? 1 : 4)]
     } finally {
       await mtu(1500)
     }
   }
 })
 
-/** Where the world's rr server listens. */
+/** Where the world's rr server listens, for the memory row. */
 export const rrPort = 5999
 
-const roundTrip = (
-  mode: 'tcp-rr' | 'udp-rr' | 'tcp-crr',
-  title: string,
-  bound: number,
-  count: number
-): Row => ({
-  id: mode,
-  title,
+const forwardedTcp = (way: Way, mtu: number | null, streams: number, bound: number): Row => ({
+  id: [way.id, ...(mtu === null ? [] : [mtu]), streams].join('-'),
+  title: `TCP ${way.title}${mtu === null ? '' : `, MTU ${mtu}`}, ${streams} stream${streams > 1 ? 's' : ''}`,
+  metrics: gigabits(bound),
+  sample: async (w, c, quick) => [
+    await iperf(w, c, way, mtu === null ? [] : ['-m', `${mtu}`], `-C cubic -P ${streams}`, quick ? 1 : 4)
+  ]
+})
+const forwardedUdp = (way: Way, size: number): Row => ({
+  id: `${way.id}-udp-${size}`,
+  title: `UDP ${way.title}, ${size} octets, delivered`,
+  metrics: gigabits(1),
+  sample: async (w, c, quick) => [await iperf(w, c, way, [], `-u -b 0 -l ${size}`, quick ? 1 : 4)]
+})
+
+type Mode = 'tcp-rr' | 'udp-rr' | 'tcp-crr'
+const modeTitle: Record<Mode, string> = {
+  'tcp-rr': 'TCP round trip, 1 octet',
+  'udp-rr': 'UDP round trip, 1 octet',
+  'tcp-crr': 'TCP connect, request, close'
+}
+/**
+ * Steady: after a second in which nothing happens and 1,000 exchanges that are not counted, for both programs, so that
+ * code that is compiled as it runs is. Cold: the first 500 exchanges of a fresh process.
+ */
+const latency = (mode: Mode, way: Way, cold: boolean, bound: number): Row => ({
+  id: [...(way.id === '' ? [] : [way.id]), mode, ...(cold ? ['cold'] : [])].join('-'),
+  title: `${modeTitle[mode]}, ${way.title}${cold ? ', first 500' : ''}`,
   metrics: [
-    { name: 'mean', unit: 'µs', better: 'lower', goal: { of: 'ratio', bound } },
+    {
+      name: 'mean',
+      unit: 'µs',
+      better: 'lower',
+      ...(cold ? {} : { goal: { of: 'ratio', bound } as const })
+    },
     { name: 'p50', unit: 'µs', better: 'lower' },
     { name: 'p99', unit: 'µs', better: 'lower' }
   ],
   sample: async (w, c, quick) => {
-    const n = quick ? Math.ceil(count / 10) : count
-    const r = ok(await inGuest(w, c, [], `exec /mnt/w/rr ${mode} ${net.world4} ${rrPort} ${n}`, 60_000))
-    const got = JSON.parse(r.stdout) as { mean: number; p50: number; p99: number; lost: number; n: number }
-    assert.ok(got.lost <= n / 100 && got.n > 0, `${got.lost} of ${n} lost`)
+    const count = cold ? 500 : (mode === 'tcp-crr' ? 1_000 : 10_000) / (quick ? 10 : 1)
+    const port = freshPort()
+    const out = await exchange(w, c, way, [], {
+      port,
+      server: `/mnt/w/rr server ${way.at} ${port}`,
+      ready: /ready/,
+      client: `/mnt/w/rr ${mode} ${way.to} ${port} ${count} ${cold ? '0 0' : '1000 1000'}`,
+      timeout: 60_000
+    })
+    const got = JSON.parse(out) as { mean: number; p50: number; p99: number; lost: number; n: number }
+    assert.ok(got.lost <= count / 100 && got.n > 0, `${got.lost} of ${count} lost`)
     return [got.mean, got.p50, got.p99]
   }
 })
+const modes = ['tcp-rr', 'udp-rr', 'tcp-crr'] as const
+const latencies = (cold: boolean): Row[] => [
+  ...modes.map((mode) => latency(mode, ways.world, cold, mode === 'tcp-crr' ? 1.5 : 1.3)),
+  ...[ways.tapIn, ways.bypassIn, ways.bypassOut].flatMap((way) =>
+    modes.map((mode) => latency(mode, way, cold, mode === 'tcp-crr' ? 1.3 : 1.2))
+  )
+]
 
 const startup: Row = {
   id: 'startup',
@@ -152,7 +269,7 @@ const startup: Row = {
     { name: 'to exit', unit: 'ms', better: 'lower' }
   ],
   sample: async (w, c, quick) => {
-    const command = [c.bin, ...c.options, '--config-net', '--', '/bin/echo', 'ready']
+    const command = [c.bin, ...quietBeside([]), '--config-net', '--', '/bin/echo', 'ready']
     const r = ok(await w.run(['/mnt/w/rr', 'startup', quick ? '2' : '10', ...command], { timeout: 60_000 }))
     const got = JSON.parse(r.stdout) as { first: { p50: number }; whole: { p50: number } }
     return [got.first.p50 / 1000, got.whole.p50 / 1000]
@@ -205,7 +322,7 @@ const memory: Row = {
         `${iperf3(0)} -C cubic -P 4`,
         `${iperf3(1)} -C cubic -P 4 -R`,
         `${iperf3(2)} -u -b 0 -l 1372`,
-        `/mnt/w/rr tcp-crr ${net.world4} ${rrPort} ${quick ? 200 : 2000}`
+        `/mnt/w/rr tcp-crr ${net.world4} ${rrPort} ${quick ? 200 : 2000} 0 0`
       ].map((line) => `${line} > /dev/null`)
       const script = [
         'echo idle',
@@ -214,7 +331,7 @@ const memory: Row = {
         'echo done',
         'sleep 60'
       ]
-      const argv = [c.bin, ...c.options, '--config-net', '--', 'sh', '-ec', script.join('\n')]
+      const argv = [c.bin, ...quietBeside([]), '--config-net', '--', 'sh', '-ec', script.join('\n')]
       const proc = w.start(argv, { timeout: 150_000 })
       await proc.sees(/idle/)
       await sleep(500)
@@ -238,9 +355,15 @@ const matrix = (to: 'world' | 'host', down: boolean, extra: boolean): Row[] =>
 export const rows: ReadonlyArray<Row> = [
   ...matrix('world', false, false),
   ...[1372, 16356].map(udp),
-  roundTrip('tcp-rr', 'TCP round trip, 1 octet', 1.3, 10_000),
-  roundTrip('udp-rr', 'UDP round trip, 1 octet', 1.3, 10_000),
-  roundTrip('tcp-crr', 'TCP connect, request, close', 1.5, 1_000),
+  ...[1500, 65520].flatMap((mtu) =>
+    [1, 4].map((streams) => forwardedTcp(ways.tapIn, mtu, streams, mtu === 1500 ? 3 : 1))
+  ),
+  ...[ways.bypassIn, ways.bypassOut].flatMap((way) => [
+    ...[1, 4].map((streams) => forwardedTcp(way, null, streams, 1)),
+    ...[1372, 16356].map((size) => forwardedUdp(way, size))
+  ]),
+  ...latencies(false),
+  ...latencies(true),
   startup,
   memory,
   ...matrix('host', false, true),

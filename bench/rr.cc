@@ -1,12 +1,13 @@
 // rr - round trips, connections and start-up times, measured close to the kernel. Compiled by bench/run.ts with g++.
 //
 //   rr server ADDR PORT              echo over TCP and UDP; prints "ready"
-//   rr tcp-rr ADDR PORT COUNT        one connection, one octet there and back, COUNT times
-//   rr udp-rr ADDR PORT COUNT        one datagram there and back
-//   rr tcp-crr ADDR PORT COUNT       connect, one octet there and back, close
-//   rr startup COUNT CMD [ARG...]    runs CMD; time to its first output and to its end
+//   rr tcp-rr ADDR PORT COUNT WARM IDLE     one connection, one octet there and back, COUNT times
+//   rr udp-rr ADDR PORT COUNT WARM IDLE     one datagram there and back
+//   rr tcp-crr ADDR PORT COUNT WARM IDLE    connect, one octet there and back, close
+//   rr startup COUNT CMD [ARG...]           runs CMD; time to its first output and to its end
 //
-// Clients first do a fifth of COUNT unmeasured (what runs long has its code compiled), then print one JSON object: n, lost, and mean, p50, p99, min, max in microseconds. Any failure: message, status 1.
+// Clients first do nothing for IDLE ms and WARM exchanges unmeasured, then print one JSON object: n, lost, and mean, p50,
+// p99, min, max in microseconds. Any failure: message, status 1.
 #include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>
@@ -163,10 +164,11 @@ bool exchange(int s)
 	die("recv");
 }
 
-void client(const std::string &mode, const Address &a, int count)
+void client(const std::string &mode, const Address &a, int count, int warm, int idle)
 {
 	const bool crr = mode == "tcp-crr";
-	const int type = mode == "udp-rr" ? SOCK_DGRAM : SOCK_STREAM, warm = count / 5;
+	const int type = mode == "udp-rr" ? SOCK_DGRAM : SOCK_STREAM;
+	poll(nullptr, 0, idle);
 	std::vector<double> v;
 	v.reserve(static_cast<size_t>(count));
 	int lost = 0, s = crr ? -1 : connected(a, type);
@@ -233,12 +235,12 @@ int main(int argc, char **argv)
 	const std::string mode = argc > 1 ? argv[1] : "";
 	if (mode == "server" && argc == 4)
 		server(parse(argv[2], argv[3]));
-	else if ((mode == "tcp-rr" || mode == "udp-rr" || mode == "tcp-crr") && argc == 5)
-		client(mode, parse(argv[2], argv[3]), atoi(argv[4]));
+	else if ((mode == "tcp-rr" || mode == "udp-rr" || mode == "tcp-crr") && argc == 7)
+		client(mode, parse(argv[2], argv[3]), atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
 	else if (mode == "startup" && argc >= 4)
 		startup(atoi(argv[2]), argv + 3);
 	else {
-		fputs("usage: rr server ADDR PORT | tcp-rr|udp-rr|tcp-crr ADDR PORT COUNT | startup COUNT CMD...\n", stderr);
+		fputs("usage: rr server ADDR PORT | tcp-rr|udp-rr|tcp-crr ADDR PORT COUNT WARM IDLE | startup COUNT CMD...\n", stderr);
 		return 1;
 	}
 	return 0;

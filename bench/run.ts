@@ -8,7 +8,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { isOurs, net, ok, repo, type World, withWorld } from '../test/lib/world.js'
+import { net, ok, repo, type World, withWorld } from '../test/lib/world.js'
 import { markdown, median, type Outcome, type Run, ratio, svg, table } from './report.js'
 import { type Contender, type Row, rows, rrPort } from './rows.js'
 
@@ -88,24 +88,19 @@ const version = async (w: World, c: Contender): Promise<string> =>
 const main = async (w: World, peer: string): Promise<void> => {
   must('g++', ['-O2', '-Wall', '-Wextra', '-o', join(w.dir, 'rr'), join(repo, 'bench/rr.cc')])
   chmodSync(join(w.dir, 'rr'), 0o755)
-  const ports = ['-t', 'none', '-u', 'none', '-T', 'none', '-U', 'none']
-  const override = process.env.OURS
-  const ours: Contender = {
-    name: 'ours',
-    bin: override ?? '/mnt/repo/bin/pasta',
-    options: override === undefined || isOurs(override) ? [] : ports
-  }
+  const ours: Contender = { name: 'ours', bin: process.env.OURS ?? '/mnt/repo/bin/pasta' }
   const upstream: Contender = {
     name: 'upstream',
-    bin: peer.startsWith(repo) ? peer.replace(repo, '/mnt/repo') : peer,
-    options: ports
+    bin: peer.startsWith(repo) ? peer.replace(repo, '/mnt/repo') : peer
   }
   const how = await useCubic(w, 'host', 'eth0')
   await useCubic(w, 'world', 'toworld')
   // Connections closed by the client leave their ports waiting; do not run out of them.
-  await w.sh(
-    'echo "10000 65000" > /proc/sys/net/ipv4/ip_local_port_range; echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse'
-  )
+  for (const where of ['host', 'world'] as const)
+    await w.sh(
+      'echo "10000 65000" > /proc/sys/net/ipv4/ip_local_port_range; echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse',
+      { in: where }
+    )
   const server = w.start(['/mnt/w/rr', 'server', net.world4, `${rrPort}`], {
     in: 'world',
     timeout: 3_600_000
