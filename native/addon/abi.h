@@ -130,7 +130,8 @@ enum : uint32_t { LISTEN_WORDS = 9, LISTEN_V6ONLY = 1, LISTEN_FREEBIND = 2, ACCE
 enum : uint32_t { NS_TCP4 = 0, NS_TCP6 = 1, NS_UDP4 = 2, NS_UDP6 = 3 };
 
 /* Words between native and the launcher, little-endian (native/launcher/protocol.h). Native asks: RQ_SOCKETS, family,
- * type, count. The launcher sends: CTL_SOCKETS, family, type, count, with so many descriptors; 0 = it could make none */
+ * type, count. The launcher sends: CTL_SOCKETS, family, type, count, errno, with so many descriptors; 0 = it could make
+ * none */
 enum : uint32_t { RQ_SOCKETS = 8, CTL_SOCKETS = 0x534b, CTL_PASSED_MAX = 64 };
 
 

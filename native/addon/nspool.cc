@@ -2,6 +2,7 @@
 #include "ctl.h"
 #include "engine.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <sys/socket.h>
@@ -75,10 +76,10 @@ void Engine::ns_ask(uint32_t kind)
 
 	if (p.asked || !p.low() || !ctl_registered)
 		return;
-	const SocketsMessage m = {RQ_SOCKETS, kind == NS_TCP6 || kind == NS_UDP6 ? (uint32_t)AF_INET6 : (uint32_t)AF_INET,
+	const uint32_t m[4] = {RQ_SOCKETS, kind == NS_TCP6 || kind == NS_UDP6 ? (uint32_t)AF_INET6 : (uint32_t)AF_INET,
 				  kind >= NS_UDP4 ? (uint32_t)SOCK_DGRAM : (uint32_t)SOCK_STREAM,
 				  (uint32_t)(NS_POOL - p.fds.size())};
-	p.asked = send(ctl, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(m);
+	p.asked = send(ctl, m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) == sizeof(m);
 	p.retry = !p.asked;
 }
 
@@ -93,11 +94,11 @@ void Engine::ns_ask_again()
 /** CTL_SOCKETS? Takes over the descriptors then. */
 bool Engine::take_sockets(const uint8_t *message, size_t len, const std::vector<int> &passed)
 {
-	SocketsMessage m;
+	SocketsMessage m = {};
 
-	if (len < sizeof(m))
+	if (len < SOCKETS_HEAD)
 		return false;
-	memcpy(&m, message, sizeof(m));
+	memcpy(&m, message, std::min(len, sizeof(m)));
 	if (m.kind != CTL_SOCKETS)
 		return false;
 	const bool known = (m.family == AF_INET || m.family == AF_INET6) && (m.type == SOCK_STREAM || m.type == SOCK_DGRAM);
@@ -113,7 +114,7 @@ bool Engine::take_sockets(const uint8_t *message, size_t len, const std::vector<
 		const NsPool::Waiting w = ns[kind].waiting.front();
 		ns[kind].waiting.pop_front();
 		if (generation(w.effect[1]) == w.generation)
-			abandon(socks[w.effect[1]], EMFILE);
+			abandon(socks[w.effect[1]], m.error ? (int)m.error : EMFILE);
 	}
 	if (!ns[kind].waiting.empty())
 		ns_ask(kind);

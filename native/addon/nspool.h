@@ -4,6 +4,7 @@
 
 #include "abi.h"
 
+#include <cstddef>
 #include <deque>
 #include <vector>
 
@@ -27,10 +28,11 @@ struct NsPool {
 	bool low() const { return fds.size() < NS_POOL / 2; }
 };
 
-/** A message with descriptors on the launcher's socket. */
+/** A message of the launcher's with descriptors. The errno, where it could make none or fewer, may be missing. */
 struct SocketsMessage {
-	uint32_t kind, family, type, count;
+	uint32_t kind, family, type, count, error;
 };
+enum : size_t { SOCKETS_HEAD = 16 };
 
 } // namespace passt
 

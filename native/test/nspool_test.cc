@@ -220,10 +220,12 @@ TEST(ns_launcher_has_none)
 	const Ev e = a.r.await(EV_FAILED);
 	CHECK(e[1] == 3 && e[13] == EMFILE && !a.r.engine.pending_all);
 	CHECK(a.r.turn(20).empty() && !a.request(q)); /* it is not asked over and over */
-	/* another one tries again */
+	/* another one tries again, and is told why not */
 	a.r.effect({EF_UDP_OPEN, 3, 0, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, IN_NAMESPACE});
 	a.r.turn();
 	CHECK(a.request(q));
+	a.send({CTL_SOCKETS, AF_INET6, SOCK_DGRAM, 0, EAFNOSUPPORT}, {});
+	CHECK(a.r.await(EV_FAILED)[13] == EAFNOSUPPORT);
 }
 
 TEST(ns_messages_that_are_not_what_they_seem)

@@ -546,6 +546,25 @@ TEST(splice_handle_used_again_starts_anew)
 	close(s);
 }
 
+TEST(splice_closed_while_it_has_more_to_do)
+{
+	/* more than a share of a turn waits on the client's side, and the server has room for it */
+	Bed b(4 << 20);
+	auto p = std::make_unique<Pair>(b.r, b.port, b.l);
+	uint64_t in = 0, out = 0;
+	set_nonblock(p->client.fd);
+	for (uint64_t before = 1; in != before && in < 4u << 20;) {
+		before = in;
+		feed(p->client.fd, in, 1 << 18);
+	}
+	b.r.turn();
+	b.r.effect({EF_SPLICE_CLOSE, 3});
+	b.r.turn();
+	while (drain(p->server, out, 1 << 18) > 0) {
+	}
+	CHECK(out > 0 && out < in && b.r.turn(5).empty() && !b.r.engine.pipes.in_use);
+}
+
 namespace {
 
 /** What one end has done and seen; `direct` and spliced connections must end with the same. */
