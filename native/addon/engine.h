@@ -177,6 +177,9 @@ private:
 
 	/* udp_recv.cc */
 	void datagrams_ready(Sock &s, uint32_t events);
+	bool listener_first(Sock &s);
+	/** counts turns, for what must keep its order across sockets */
+	uint32_t turn_no = 0;
 	void read_datagrams(Sock &s);
 	void hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
 	void listen_datagrams_ready(uint32_t id, uint32_t events);

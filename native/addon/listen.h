@@ -16,8 +16,12 @@ struct ListenSock {
 	bool device, freebind;
 	/** no interest in epoll until accepting goes on */
 	bool paused;
+	/** turn in which datagrams were read last (UDP) */
+	uint32_t read_in = 0;
 };
 
+/* Sock::hold at first: who floods the listener must not stop its flows, nor keep strangers in their queues for long */
+enum : uint8_t { HOLDS = 8 };
 enum : uint32_t { LISTENERS_MAX = 1 << 20, SLOTS = 128, ACCEPT_BURST = 16 };
 
 /** Where a listener is to be (a record of Native.listen()). */

@@ -57,6 +57,8 @@ struct Sock {
 
 	/** UDP: 1 + listener whose flow this is; 1 + handle it is joined with, and that one's generation. */
 	uint32_t listener;
+	/** how often reading still waits for what the listener got before */
+	uint8_t hold;
 	uint32_t partner, partner_generation;
 	/** Joined: datagrams received and lost since the last EV_UDP_MOVED; in the list of those to be told of. */
 	uint32_t moved, lost;

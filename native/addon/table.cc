@@ -118,6 +118,7 @@ void Engine::open_sock(const uint32_t *e, Kind kind)
 
 	s->v6 = t.v6();
 	s->listener = kind == Kind::Udp ? e[14] : 0;
+	s->hold = s->listener ? HOLDS : 0;
 	s->multicast = is_multicast(t);
 	memcpy(s->peer, t.dst, sizeof(s->peer));
 	s->peer_port = kind == Kind::Udp ? t.port : (uint16_t)0;

@@ -93,6 +93,7 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	if (!socks || epoll < 0)
 		return -1;
 	rings.posted = 0;
+	turn_no++;
 	execute(effects < rings.size.effects ? effects : rings.size.effects);
 	rings.rx_reset();
 	tap_report();

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/uio.h>
 
@@ -87,6 +88,19 @@ struct Ancillary {
 
 } // namespace
 
+/**
+ * Has the listener that this socket took over from datagrams that came earlier? What it has is read first, and what JS
+ * has of it goes out at the start of the next turn, so that a burst keeps its order (regression 66).
+ */
+bool Engine::listener_first(Sock &s)
+{
+	const ListenSock *const l = listener(s.listener - 1);
+	if (!l)
+		return false;
+	pollfd p = {l->fd, POLLIN, 0};
+	return l->read_in == turn_no || (::poll(&p, 1, 0) > 0 && p.revents & POLLIN);
+}
+
 void Engine::datagrams_ready(Sock &s, uint32_t events)
 {
 	if (s.phase != Phase::Open)
@@ -100,6 +114,10 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 	}
 	if (!(events & EPOLLIN))
 		return;
+	if (s.hold && listener_first(s)) {
+		s.hold--; /* level-triggered: again at once */
+		return;
+	}
 	Sock *const to = joined(s);
 	if (to)
 		move_datagrams(s, *to);
@@ -203,6 +221,8 @@ void Engine::listen_datagrams_ready(uint32_t id, uint32_t events)
 			used = i * RX_STRIDE + HEADROOM + len;
 		}
 		rings.rx_take(used ? used + 64 : 0);
+		if (n)
+			listeners[id].read_in = turn_no;
 		total += n;
 		if (n < want)
 			return;

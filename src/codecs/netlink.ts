@@ -176,7 +176,7 @@ export const outcomeOf = (m: NetlinkMessage): NetlinkOutcome | null => {
   // DONE gives what the dump function returned: below zero an error, otherwise no one's business
   const errno = Math.max(0, -o.view.getInt32(o.off, LE))
   const at = extAckAt(m, new DataView(m.payload.buffer, m.payload.byteOffset, m.payload.byteLength))
-  const tlvs = (m.flags & NLM_F_ACK_TLVS) !== 0 && at <= o.len ? decodeAttributes(sub(o, at)) : []
+  const tlvs = (m.flags & NLM_F_ACK_TLVS) !== 0 && at >= 4 && at <= o.len ? decodeAttributes(sub(o, at)) : []
   const text =
     typeof tlvs === 'string' ? undefined : tlvs.find((a) => (a.type & NLA_TYPE_MASK) === NLMSGERR_ATTR_MSG)
   return { errno, message: text === undefined ? null : textOf(text.data) }
