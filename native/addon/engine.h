@@ -180,6 +180,9 @@ private:
 	bool listener_first(Sock &s);
 	/** counts turns, for what must keep its order across sockets */
 	uint32_t turn_no = 0;
+	/** when epoll had something last, ms; and for how long the next answer is awaited without sleeping */
+	double lively = 0;
+	static constexpr double SPIN = 0.08;
 	void read_datagrams(Sock &s);
 	void hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
 	void listen_datagrams_ready(uint32_t id, uint32_t events);

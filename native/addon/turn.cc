@@ -267,7 +267,14 @@ void Engine::wait(double timeout_ms)
 	for (bool first = true;; first = false) {
 		const double left = moving.empty() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
 		/* EINTR: back to JS, which may have a signal to look at */
-		const int n = poll(timeout_ms && left > 0 ? left : 0);
+		int n = poll(0);
+		/* Who sleeps wakes late: another processor's wake-up costs tens of µs, more than most answers take to come */
+		while (!n && timeout_ms && left > 0 && now_ms() < lively + SPIN)
+			n = poll(0);
+		if (!n)
+			n = poll(timeout_ms && left > 0 ? left : 0);
+		if (n > 0)
+			lively = now_ms();
 		splice_run_all();
 		resume_accepting();
 		report_moved();
