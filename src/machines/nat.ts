@@ -42,7 +42,7 @@ export interface HostSide {
 }
 
 /** Subnets' own broadcast addresses are the kernel's to refuse. */
-const isGroup = (a: InAny): boolean => isMulticast(a) || isBroadcast4(a)
+export const isGroup = (a: InAny): boolean => isMulticast(a) || isBroadcast4(a)
 const is = (a: InAny, mapped: InAny | null): boolean => mapped !== null && sameAddr(a, mapped)
 const dnsPort = (proto: number, port: number): boolean =>
   (proto === PROTO_TCP || proto === PROTO_UDP) && (port === 53 || port === 853)

@@ -1,7 +1,5 @@
 /** The two rings between JS and native: same table as native/addon/abi.h, where each word is explained. */
 export const ABI_WORDS = 16
-/** struct virtio_net_hdr without num_buffers (linux/virtio_net.h); stands in front of every frame, tap or not. */
-export const VNET_LEN = 10
 
 export const EF = {
   TAP_WRITE: 1,
@@ -85,15 +83,6 @@ export const NS_TCP4 = 0
 export const NS_TCP6 = 1
 export const NS_UDP4 = 2
 export const NS_UDP6 = 3
-
-/** struct virtio_net_hdr: flags and gso types (virtio 1.2 §5.1.6) */
-export const VNET_NEEDS_CSUM = 1
-export const VNET_DATA_VALID = 2
-export const GSO_NONE = 0
-export const GSO_TCPV4 = 1
-export const GSO_TCPV6 = 4
-export const GSO_UDP_L4 = 5
-export const GSO_ECN = 0x80
 
 /**
  * The addon. One `turn` a loop turn; everything else is set-up. Failures are thrown as Error with `.errno` (positive)

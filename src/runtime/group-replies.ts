@@ -1,6 +1,7 @@
 import { PROTO_UDP } from '../codecs/checksum.js'
-import { type InAny, isBroadcast4, isMulticast, UNSPECIFIED4, UNSPECIFIED6 } from '../codecs/inany.js'
+import { UNSPECIFIED4, UNSPECIFIED6 } from '../codecs/inany.js'
 import type { Rule } from '../machines/forward-rules.js'
+import { isGroup } from '../machines/nat.js'
 import { LISTEN_V6ONLY, LISTEN_WORDS } from './abi.js'
 import type { UdpFlow } from './flow.js'
 import { newId } from './listeners.js'
@@ -9,8 +10,6 @@ import type { World } from './world.js'
 
 // Who asks a group (mDNS, SSDP) is answered by its members, from their own addresses: what comes to the guest's port on the
 // host is therefore let in while the question's flow lives, each answer as a flow of its own (row K of flows.md §8.1).
-
-const isGroup = (a: InAny): boolean => isMulticast(a) || isBroadcast4(a)
 
 /** Everything that comes to this UDP port goes to the same port of the guest. */
 const ruleFor = (port: number, v6: boolean): Rule => ({

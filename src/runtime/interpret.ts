@@ -5,19 +5,9 @@ import { IPV4_LEN, ipv4Header, writeIpv4 } from '../codecs/ipv4.js'
 import { IPV6_LEN, ipv6Header, writeIpv6 } from '../codecs/ipv6.js'
 import { ACK, TCP_LEN, type TcpHeader, tcpLength, writeTcp } from '../codecs/tcp.js'
 import { UDP_LEN, writeUdp } from '../codecs/udp.js'
-import { NO_OFFLOAD, VNET_NEEDS_CSUM, writeVnet } from '../codecs/vnet.js'
+import { GSO_NONE, GSO_UDP_L4, NO_OFFLOAD, VNET_LEN, VNET_NEEDS_CSUM, writeVnet } from '../codecs/vnet.js'
 import type { Effect, Instant, Payload, TimerName } from '../effects/effect.js'
-import {
-  BIND_OUTBOUND,
-  EF,
-  GSO_NONE,
-  GSO_UDP_L4,
-  IN_NAMESPACE,
-  IS_V6,
-  SEND_REPORT_ACK,
-  SIDE_1,
-  VNET_LEN
-} from './abi.js'
+import { BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, SIDE_1 } from './abi.js'
 import type { Endpoint, Flow, FlowAddresses, PairFlow, TapFlow } from './flow.js'
 import { buildIcmpError } from './icmp-error.js'
 import { type Counters, count } from './log.js'

@@ -6,17 +6,9 @@ import { IPV6_LEN, ipv6Header, writeIpv6 } from '../codecs/ipv6.js'
 import { add, type SeqNum, seq } from '../codecs/seq.js'
 import { ACK, FIN, PSH, SYN, type TcpHeader, tcpLength, writeTcp } from '../codecs/tcp.js'
 import { UDP_LEN, writeUdp } from '../codecs/udp.js'
+import { VNET_NEEDS_CSUM } from '../codecs/vnet.js'
 import { type Instant, instant } from '../effects/effect.js'
-import {
-  ABI_WORDS,
-  EV,
-  type Native,
-  PEEK_DRAINED,
-  PEEK_EOF,
-  READY_IN,
-  READY_RDHUP,
-  VNET_NEEDS_CSUM
-} from './abi.js'
+import { ABI_WORDS, EV, type Native, PEEK_DRAINED, PEEK_EOF, READY_IN, READY_RDHUP } from './abi.js'
 import { idPool } from './listeners.js'
 import { logTo } from './log.js'
 import { handleTurn } from './loop.js'
