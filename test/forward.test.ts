@@ -24,11 +24,18 @@ const opened = async (
   const proto = what.proto ?? 'tcp'
   const before = new Set(await waiting(bed.w, 'host', proto))
   const guest = await Guest.open(bed.w, options, { command: ['sh', '-c', 'echo ready; sleep 1000'], ...o })
+  let lines: string[] = []
   try {
     const place: Place = what.in === 'namespace' ? guest : 'host'
-    return (await waiting(bed.w, place, proto)).filter((line) => place !== 'host' || !before.has(line))
+    lines = (await waiting(bed.w, place, proto)).filter((line) => place !== 'host' || !before.has(line))
+    return lines
   } finally {
     await guest.stop()
+    // Thousands of sockets take the kernel a while to close, and would be in the next one's way
+    const ours = new Set(lines)
+    await until('its sockets to be gone', async () =>
+      (await waiting(bed.w, 'host', proto)).every((line) => !ours.has(line))
+    )
   }
 }
 const any = (ports: ReadonlyArray<number>): string[] => ports.map((p) => `* ${p}`).sort()
