@@ -35,10 +35,13 @@ interface Held {
 
 /** Sockets in the namespace and pipes that are kept for the next connection. */
 const POOLS = 200
+/** KiB of heap that may stay: code that is compiled by then, tables that have grown, room for what is next. */
+const MORE = 40_000
 
 /** `count` connections at once, and again: nothing may be left of the time before. */
 const holdMany = async (guest: Guest, from: 'host' | 'world', to: string, port: number, count: number) => {
   await guest.sh(ports)
+  await bed.w.sh(ports, { in: from })
   const fifo = `/mnt/w/go-${from}-${port}`
   await bed.w.sh(`mkfifo -m 666 ${fifo}`)
   const client = bed.w.start(['sh', '-c', `exec python3 ${many} hold ${to} ${port} ${count} <> ${fifo}`], {
@@ -58,7 +61,7 @@ const holdMany = async (guest: Guest, from: 'host' | 'world', to: string, port: 
     )
   const settled = async (descriptorsBefore: number) => {
     await until('descriptors as before', () => guest.descriptors() <= descriptorsBefore + POOLS, 20_000)
-    await sleep(500)
+    await until('memory as before', () => guest.resident() <= idle.resident + MORE, 20_000)
     return guest.resident()
   }
   const idle = { descriptors: guest.descriptors(), resident: guest.resident() }
@@ -86,13 +89,6 @@ const holdMany = async (guest: Guest, from: 'host' | 'world', to: string, port: 
     await client.stop()
   }
   console.log(`# resident: ${idle.resident} KiB, after ${count} connections each time ${after.join(', ')}`)
-  // Heaps grow in steps before they are swept; what never stops growing is a leak.
-  const [first, , third] = after as [number, number, number]
-  assert.ok(third - first < 50_000, `resident ${after.join(', ')} KiB`)
-  assert.ok(
-    third - idle.resident < 100_000,
-    `resident ${idle.resident} KiB at the start, ${third} in the end`
-  )
 }
 
 // First: connections that have ended keep their ports for a minute.
@@ -158,10 +154,10 @@ describe('connections open at once', () => {
       await guest.stop()
     }
   })
-  test('2,000 through the tap', async () => {
+  test('10,000 through the tap', async () => {
     const guest = await Guest.open(bed.w, ['-t', '8002:7002'], serving(7002, net.host4, net.host6))
     try {
-      await holdMany(guest, 'world', net.host4, 8002, 2_000)
+      await holdMany(guest, 'world', net.host4, 8002, 10_000)
     } finally {
       await guest.stop()
     }
@@ -191,8 +187,7 @@ describe('1,000 new connections a second', () => {
         assert.deepEqual([got.done, got.failed], [seconds * 1000, {}])
         assert.ok(got.seconds < seconds * 1.5, `took ${got.seconds} s`)
         await until('descriptors as before', () => guest.descriptors() <= idle + POOLS, 20_000)
-        const grown = guest.resident() - resident
-        assert.ok(grown < 60_000, `resident memory grew by ${grown} KiB`)
+        await until('memory as before', () => guest.resident() <= resident + MORE, 20_000)
       } finally {
         await guest.stop()
       }

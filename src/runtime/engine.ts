@@ -313,7 +313,7 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared): never
   native.dropPrivileges(uid, gid)
   orFatal(l.ready())
   if (!p.foreground) native.detach()
-  const ended = loop(world, warmUp(world.cfg, native))
+  const ended = loop(world, warmUp(world.cfg, native), globalThis.gc ?? (() => {}))
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(`tap device failed: errno ${ended.errno}`)
   process.exit(0)

@@ -9,6 +9,7 @@ import { scanTimer } from './listeners.js'
 import { count } from './log.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
+import { createTidy } from './tidy.js'
 import { TIMERS, type World } from './world.js'
 
 /** Timers handled in one turn; the rest are due at once in the next, so that traffic goes on beside them. */
@@ -119,14 +120,21 @@ export const handleTurn = (w: World, n: number, now: Instant): Ended | null => {
 /** ms. Idle work begins after this long without an event, and looks up this often. */
 const QUIET = 1
 
-/** Turn after turn until the end. Never returns to libuv in between: every wait is native's. `idle`: see warm-up.ts. */
-export const loop = (w: World, idle: Iterator<void>): Ended => {
+/** The earlier of two waits; -1: none. */
+const earlier = (a: number, b: number): number => (a < 0 ? b : b < 0 ? a : Math.min(a, b))
+
+/**
+ * Turn after turn until the end. Never returns to libuv in between: every wait is native's. `idle`: see warm-up.ts;
+ * `collect`: see tidy.ts.
+ */
+export const loop = (w: World, idle: Iterator<void>, collect: () => void): Ended => {
   const native = w.rings.native
+  const tidy = createTidy(collect)
   let now = instant(native.now())
   let resting = false
   let quiet = false
   for (;;) {
-    const due = timeout(w, now)
+    const due = earlier(timeout(w, now), tidy.due(now))
     const wait = resting ? due : quiet ? 0 : due < 0 ? QUIET : Math.min(due, QUIET)
     const n = turn(w.rings, wait)
     now = instant(w.rings.clock[0])
@@ -134,6 +142,7 @@ export const loop = (w: World, idle: Iterator<void>): Ended => {
     if (ended !== null) return ended
     serviceTimer(w, now)
     if (w.scanning !== null) scanTimer(w.scanning, now)
+    tidy.turn(n, now)
     quiet = n === 0
     if (resting || !quiet) continue
     for (const until = now + QUIET; !resting && native.now() < until; ) resting = idle.next().done === true

@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { instant } from '../src/effects/effect.js'
+import { createTidy } from '../src/runtime/tidy.js'
+
+/** Turns as [events, ms since the last one]; when a collection was asked for. */
+const collections = (turns: ReadonlyArray<readonly [number, number]>): number[] => {
+  const at: number[] = []
+  let now = 1_000_000
+  const tidy = createTidy(() => at.push(now))
+  for (const [n, ms] of turns) {
+    now += ms
+    tidy.turn(n, instant(now))
+  }
+  return at
+}
+const busy = Array.from({ length: 1_000 }, () => [100, 1] as const)
+
+describe('memory is given back', () => {
+  test('once, when a busy time is over, and it says when to look', () => {
+    assert.equal(collections([...busy, [0, 3000], [0, 3000], [0, 3000], [0, 3000]]).length, 1)
+    const tidy = createTidy(() => {})
+    assert.equal(tidy.due(instant(1)), -1)
+    tidy.turn(100_000, instant(10_000))
+    assert.equal(tidy.due(instant(11_000)), 2_000)
+    assert.equal(tidy.due(instant(99_000)), 0)
+  })
+  test('also while a few events trickle in', () => {
+    assert.equal(collections([...busy, ...Array.from({ length: 30 }, () => [1, 500] as const)]).length, 1)
+  })
+  test('never under load, and never after little', () => {
+    const load = fc.array(fc.tuple(fc.integer({ min: 101, max: 500 }), fc.integer({ min: 1, max: 900 })))
+    fc.assert(fc.property(load, (turns) => collections(turns.map(([n, ms]) => [n * 4, ms])).length === 0))
+    const little = fc.array(fc.tuple(fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 9_000 })))
+    fc.assert(fc.property(little, (turns) => collections(turns).length === 0))
+  })
+})
