@@ -13,12 +13,23 @@
         'native/launcher/netlink.cc',
         'native/launcher/replies.cc',
         'native/launcher/requests.cc',
+        'native/launcher/snapshot.cc',
         'native/launcher/sockets.cc',
         'native/launcher/spawn.cc',
         'native/launcher/tap.cc',
         'native/launcher/util.cc'
       ],
       'defines': [ 'NODE_PATH="<!(node -p process.execPath)"', '_GNU_SOURCE' ],
+      'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
+      'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
+      'include_dirs!': [ '<(node_root_dir)/include/node' ]
+    },
+    {
+      # Says what a snapshot of the engine depends on (native/launcher/snapshot.h): for scripts/run.mjs
+      'target_name': 'passt-stamp',
+      'type': 'executable',
+      'sources': [ 'native/launcher/snapshot.cc', 'native/launcher/stamp.cc' ],
+      'defines': [ '_GNU_SOURCE' ],
       'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
       'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
       'include_dirs!': [ '<(node_root_dir)/include/node' ]

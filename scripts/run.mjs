@@ -2,7 +2,17 @@
 // What `npm start`, `npm test` and the other scripts do: bring the clone up to date (install, native build, bundle),
 // then run the task. Plain Node without dependencies, because on a fresh clone there are none yet.
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -47,7 +57,11 @@ const install = () => {
 }
 
 const native = () => {
-  const made = [at('build/Release/passt.node'), at('build/Release/passt-launcher')]
+  const made = [
+    at('build/Release/passt.node'),
+    at('build/Release/passt-launcher'),
+    at('build/Release/passt-stamp')
+  ]
   if (newest(at('native/addon'), at('native/launcher'), at('binding.gyp')) <= oldest(...made)) return
   // Headers of the running Node where the installation has them; otherwise node-gyp fetches them.
   const nodedir = resolve(process.execPath, '../..')
@@ -86,6 +100,24 @@ const bundle = () => {
   }
 }
 
+/** The bundle once it has run, as the launcher starts it (native/launcher/snapshot.h). Without it the start is slower. */
+const snapshot = () => {
+  const [blob, stamp] = [at('dist/engine.blob'), at('dist/engine.stamp')]
+  const stampOf = spawnSync(at('build/Release/passt-stamp'), [process.execPath], { encoding: 'utf8' })
+  const fits = existsSync(blob) && existsSync(stamp) && readFileSync(stamp, 'utf8') === stampOf.stdout
+  const from = newest(at('dist/engine.cjs'), at('native/launcher/engine-options.h'))
+  if (fits && oldest(blob) >= from) return
+  rmSync(stamp, { force: true })
+  const options = readFileSync(at('native/launcher/engine-options.h'), 'utf8').match(/(?<=")--[^"]+(?=")/g)
+  const argv = [...options, '--snapshot-blob', `${blob}.tmp`, '--build-snapshot', at('dist/engine.cjs')]
+  if (stampOf.status !== 0 || run(process.execPath, argv, { stdio: ['ignore', 2, 2] }) !== 0) {
+    console.error('no snapshot of the engine: it will start more slowly')
+    return
+  }
+  renameSync(`${blob}.tmp`, blob)
+  writeFileSync(stamp, stampOf.stdout)
+}
+
 const programs = () => {
   mkdirSync(at('bin'), { recursive: true })
   const launcher = at('build/Release/passt-launcher')
@@ -102,6 +134,7 @@ const build = () => {
   install()
   native()
   bundle()
+  snapshot()
   programs()
 }
 

@@ -47,6 +47,8 @@ export interface EngineNote {
   readonly stdin: string
   readonly fds: ReadonlyArray<number>
   readonly node: ReadonlyArray<string>
+  /** For Node itself. */
+  readonly options: ReadonlyArray<string>
   readonly blocked: ReadonlyArray<number>
 }
 export interface Ended {

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
 import { readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import {
   bed,
   commOf,
@@ -54,6 +56,25 @@ describe('starting the engine', () => {
     const r = b.start([['exit', 0]], { before: [link] })
     assert.equal((await r.engine()).argv[1], link)
     await r.ended
+  })
+  test('from its snapshot, if that was made by this very Node', async () => {
+    const [blob, stamp] = [join(b.dir, 'dist/engine.blob'), join(b.dir, 'dist/engine.stamp')]
+    const stampOf = (node: string) =>
+      execFileSync(join(dirname(fileURLToPath(import.meta.url)), '../build/Release/passt-stamp'), [node])
+    const used = async () => {
+      const r = b.start([['exit', 0]])
+      const { options } = await r.engine()
+      await r.ended
+      return options.includes(`--snapshot-blob=${b.dir}/bin/../dist/engine.blob`)
+    }
+    writeFileSync(blob, '')
+    assert.equal(await used(), false)
+    writeFileSync(stamp, stampOf('/bin/sh'))
+    assert.equal(await used(), false)
+    writeFileSync(stamp, stampOf(join(b.dir, 'fake-engine')))
+    assert.equal(await used(), true)
+    rmSync(blob)
+    assert.equal(await used(), false)
   })
   test('no Node: message, status 1', async () => {
     const r = await b.start([], { node: '/nowhere/node' }).ended

@@ -16,16 +16,13 @@
 #include <vector>
 
 #include "agent.h"
+#include "engine-options.h"
 #include "protocol.h"
+#include "snapshot.h"
 
 #ifndef NODE_PATH
 #define NODE_PATH "node"
 #endif
-
-/* Options for Node itself, before the engine's file. One thread does all the work: helpers for compilation and garbage
- * collection cost more in wake-ups than they save (17 to 14 us of CPU a TCP round trip). A small young generation keeps
- * its collections short, and 10 MB off the resident set. src/runtime/tidy.ts asks for collections itself. */
-static constexpr const char *ENGINE_OPTIONS[] = { "--single-threaded", "--max-semi-space-size=4", "--expose-gc", nullptr };
 
 /* Signals that we read from a descriptor instead of being interrupted */
 static constexpr int SIGNALS[] = { SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGCHLD, SIGPIPE,
@@ -82,9 +79,12 @@ static void cleanEnvironment()
 
 	const char *chosen = getauxval(AT_SECURE) ? nullptr : getenv("PASST_NODE");
 	const std::string node = chosen && *chosen ? chosen : NODE_PATH;
-	std::vector<char *> argv = { const_cast<char *>("node") };
-	for (const char *const *o = ENGINE_OPTIONS; *o; o++)
-		argv.push_back(const_cast<char *>(*o));
+	std::string snapshot = snapshotFor(engine.substr(0, engine.rfind('/')), node);
+	std::vector<char *> argv;
+	for (const char *const option : { "node", ENGINE_OPTIONS })
+		argv.push_back(const_cast<char *>(option));
+	if (!snapshot.empty())
+		argv.push_back((snapshot = "--snapshot-blob=" + snapshot).data());
 	argv.push_back(const_cast<char *>(engine.c_str()));
 	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc + 1);
 	cleanEnvironment();

@@ -93,10 +93,11 @@ STEPS = {
 }
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 args = sys.argv[1:]
+options = []
 while args and args[0].startswith('--'):
-    args.pop(0)
+    options.append(args.pop(0))
 note(pid=os.getpid(), argv=args, sid=os.getsid(0), stdin=os.path.realpath('/proc/self/fd/0'),
-     fds=sorted(int(f) for f in os.listdir('/proc/self/fd'))[:4], node=[k for k in os.environ if k.startswith('NODE_')],
+     fds=sorted(int(f) for f in os.listdir('/proc/self/fd'))[:4], node=[k for k in os.environ if k.startswith('NODE_')], options=options,
      blocked=[int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])])
 for step in json.loads(os.environ['FAKE_STEPS']):
     STEPS[step[0]](*step[1:])
