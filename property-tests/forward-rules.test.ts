@@ -323,7 +323,7 @@ describe('bindVerdict: which failures matter', () => {
     )
     assert.match(
       verdict(tcpIn('8000-9000'), [{ rule: 0, port: 8001, errno: 24 }]),
-      /too many open files.*hard limit/
+      /Too many open files.*hard limit/
     )
   })
   test('of all, some may be missing: over the whole specification, not range by range', () => {
@@ -332,9 +332,9 @@ describe('bindVerdict: which failures matter', () => {
     assert.equal(low.length, 99)
     assert.equal(
       verdict(rules, low),
-      'cannot listen: TCP port 1-99: not permitted (sysctl net.ipv4.ip_unprivileged_port_start=1 allows it)'
+      'cannot listen: TCP port 1-99: Permission denied (sysctl net.ipv4.ip_unprivileged_port_start=1 allows it)'
     )
-    assert.match(verdict(rules, every(rules, 98)), /^fatal: none of the ports works: .*in use already/)
+    assert.match(verdict(rules, every(rules, 98)), /^fatal: none of the ports works: .*Address already in use/)
   })
   test('auto: never fatal', () => {
     const rules = tcpIn('auto')

@@ -230,7 +230,7 @@ describe('auto', () => {
     for (let i = 0; i < 3; i++) w.scan()
     assert.equal(w.opens, 3)
     assert.equal(w.warnings.length, 1)
-    assert.match(w.warnings[0]!, /TCP port 80: not permitted/)
+    assert.match(w.warnings[0]!, /TCP port 80: Permission denied/)
     w.forbidden.clear()
     w.scan()
     w.scan()

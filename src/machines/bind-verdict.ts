@@ -24,20 +24,23 @@ export const EADDRNOTAVAIL = 99
 const ENOBUFS = 105
 
 const WHY: ReadonlyMap<number, string> = new Map([
-  [EADDRINUSE, 'in use already'],
-  [EADDRNOTAVAIL, 'no such address on this host (--freebind listens nevertheless)'],
-  [ENODEV, 'no such interface'],
-  [EAFNOSUPPORT, 'IP version not supported'],
-  [EMFILE, 'too many open files, raise the hard limit (ulimit -Hn, RLIMIT_NOFILE)'],
-  [ENFILE, 'too many open files on the whole system (sysctl fs.file-max)'],
-  [ENOBUFS, 'no memory for sockets']
+  [EADDRINUSE, 'Address already in use'],
+  [EADDRNOTAVAIL, 'Cannot assign requested address (--freebind listens nevertheless)'],
+  [ENODEV, 'No such device'],
+  [EAFNOSUPPORT, 'Address family not supported by protocol'],
+  [EMFILE, 'Too many open files, raise the hard limit (ulimit -Hn, RLIMIT_NOFILE)'],
+  [ENFILE, 'Too many open files in system (sysctl fs.file-max)'],
+  [ENOBUFS, 'No buffer space available']
 ])
 
-/** Why a port could not be had, and what helps. errno(3), Linux numbers. */
+/**
+ * Why a port could not be had, and what helps. errno(3), Linux numbers, in the words of strerror(3): people and the programs
+ * that start us look for those.
+ */
 export const bindReason = (errno: number, port: number): string =>
   errno === EACCES && port < 1024
-    ? `not permitted (sysctl net.ipv4.ip_unprivileged_port_start=${port} allows it)`
-    : (WHY.get(errno) ?? (errno === EACCES ? 'not permitted' : `error ${errno}`))
+    ? `Permission denied (sysctl net.ipv4.ip_unprivileged_port_start=${port} allows it)`
+    : (WHY.get(errno) ?? (errno === EACCES ? 'Permission denied' : `error ${errno}`))
 
 const nameOf = (r: Rule, ports: string): string => {
   const address = r.bind === null ? '' : `${showAddr(r.bind)} `
