@@ -334,7 +334,10 @@ describe('bindVerdict: which failures matter', () => {
       verdict(rules, low),
       'cannot listen: TCP port 1-99: Permission denied (sysctl net.ipv4.ip_unprivileged_port_start=1 allows it)'
     )
-    assert.match(verdict(rules, every(rules, 98)), /^fatal: none of the ports works: .*Address already in use/)
+    assert.match(
+      verdict(rules, every(rules, 98)),
+      /^fatal: none of the ports works: .*Address already in use/
+    )
   })
   test('auto: never fatal', () => {
     const rules = tcpIn('auto')
