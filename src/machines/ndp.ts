@@ -69,6 +69,24 @@ const tooSoon = { what: 'ndp: RS within 3 s of an RA' }
 
 const enabled = (c: GuestConfig): boolean => c.v6 !== null && !c.noNdp && !c.noRa
 
+// Rows and actions of both states
+const answer = {
+  guard: { type: 'hasSource', params: bySource },
+  actions: [
+    { type: 'Log', params: answering },
+    { type: 'FrameToTap', params: toAsker }
+  ]
+} as const
+const ignore = { actions: { type: 'Count', params: tooSoon } } as const
+const mayMulticast = { type: 'mayMulticast', params: byNow } as const
+const multicast = (why: typeof answering | typeof unsolicited) =>
+  [
+    { type: 'Log', params: why },
+    { type: 'FrameToTap', params: toAll },
+    { type: 'noteMulticast', params: byNow }
+  ] as const
+const nextOne = { type: 'ArmServiceTimer', params: byInterval } as const
+
 export const ndpMachine = setup({
   types: {
     context: {} as RouterAdvertContext,
@@ -97,25 +115,12 @@ export const ndpMachine = setup({
   states: {
     quiet: {
       on: {
-        TAP_READY: { target: 'advertising', actions: { type: 'ArmServiceTimer', params: byInterval } },
+        TAP_READY: { target: 'advertising', actions: nextOne },
         RS_RECEIVED: [
           { guard: 'off' },
-          {
-            guard: { type: 'hasSource', params: bySource },
-            actions: [
-              { type: 'Log', params: answering },
-              { type: 'FrameToTap', params: toAsker }
-            ]
-          },
-          {
-            guard: { type: 'mayMulticast', params: byNow },
-            actions: [
-              { type: 'Log', params: answering },
-              { type: 'FrameToTap', params: toAll },
-              { type: 'noteMulticast', params: byNow }
-            ]
-          },
-          { actions: { type: 'Count', params: tooSoon } }
+          answer,
+          { guard: mayMulticast, actions: [...multicast(answering)] },
+          ignore
         ]
       }
     },
@@ -125,36 +130,14 @@ export const ndpMachine = setup({
         TAP_LOST: 'quiet',
         RS_RECEIVED: [
           { guard: 'off' },
-          {
-            guard: { type: 'hasSource', params: bySource },
-            actions: [
-              { type: 'Log', params: answering },
-              { type: 'FrameToTap', params: toAsker }
-            ]
-          },
-          {
-            guard: { type: 'mayMulticast', params: byNow },
-            actions: [
-              { type: 'Log', params: answering },
-              { type: 'FrameToTap', params: toAll },
-              { type: 'noteMulticast', params: byNow },
-              { type: 'ArmServiceTimer', params: byInterval } // §6.2.4: every multicast RA restarts the interval
-            ]
-          },
-          { actions: { type: 'Count', params: tooSoon } }
+          answer,
+          { guard: mayMulticast, actions: [...multicast(answering), nextOne] }, // §6.2.4: every multicast RA restarts the interval
+          ignore
         ],
         TIMER_RA: [
-          { guard: 'off', actions: { type: 'ArmServiceTimer', params: byInterval } },
-          {
-            guard: { type: 'mayMulticast', params: byNow },
-            actions: [
-              { type: 'Log', params: unsolicited },
-              { type: 'FrameToTap', params: toAll },
-              { type: 'noteMulticast', params: byNow },
-              { type: 'ArmServiceTimer', params: byInterval }
-            ]
-          },
-          { actions: { type: 'ArmServiceTimer', params: byInterval } }
+          { guard: 'off', actions: nextOne },
+          { guard: mayMulticast, actions: [...multicast(unsolicited), nextOne] },
+          { actions: nextOne }
         ]
       }
     }

@@ -79,6 +79,21 @@ const idleAt =
   ({ context: c }: { readonly context: UdpContext }) =>
     ({ timer: 'idle', at: instant(c.lastActivity + c.timeouts[ms]) }) as const
 
+// Rows of several states; where none of a state's own applies, `open` has the rest.
+const spent = {
+  guard: { type: 'ttlSpent', params: byEvent },
+  actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
+} as const
+const sent = [
+  { type: 'UdpToSock', params: outward },
+  { type: 'heard', params: fromGuest }
+] as const
+const delivered = [
+  { type: 'UdpToTap', params: inward },
+  { type: 'heard', params: fromPeer }
+] as const
+const relay = { type: 'IcmpErrorToTap', params: relayed } as const
+
 export const udpMachine = setup({
   types: { context: {} as UdpContext, events: {} as UdpEvent, input: {} as UdpInput },
   guards: {
@@ -125,29 +140,10 @@ export const udpMachine = setup({
         { type: 'ArmTimer', params: idleAt('oneWay') }
       ],
       on: {
-        TAP_DATAGRAM: [
-          {
-            guard: { type: 'ttlSpent', params: byEvent },
-            actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
-          },
-          {
-            actions: [
-              { type: 'UdpToSock', params: outward },
-              { type: 'heard', params: fromGuest }
-            ]
-          }
-        ],
-        SOCK_DATAGRAM: {
-          actions: [
-            { type: 'UdpToTap', params: inward },
-            { type: 'heard', params: fromPeer }
-          ]
-        },
+        TAP_DATAGRAM: [spent, { actions: sent }],
+        SOCK_DATAGRAM: { actions: delivered },
         SOCK_ICMP_ERROR: [
-          {
-            guard: { type: 'relayable', params: byEvent },
-            actions: { type: 'IcmpErrorToTap', params: relayed }
-          },
+          { guard: { type: 'relayable', params: byEvent }, actions: relay },
           { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
         ],
         // Native has given the socket up, whatever the reason (rows 28, 38): the next datagram opens a new flow (row 21).
@@ -161,49 +157,15 @@ export const udpMachine = setup({
         opening: {
           on: {
             TAP_DATAGRAM: [
-              {
-                guard: { type: 'ttlSpent', params: byEvent },
-                actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
-              },
-              {
-                guard: { type: 'laterTurn', params: byNow },
-                target: 'oneWay',
-                actions: [
-                  { type: 'UdpToSock', params: outward },
-                  { type: 'heard', params: fromGuest }
-                ]
-              },
-              {
-                actions: [
-                  { type: 'UdpToSock', params: outward },
-                  { type: 'heard', params: fromGuest }
-                ]
-              }
+              spent,
+              { guard: { type: 'laterTurn', params: byNow }, target: 'oneWay', actions: sent }
             ],
             SOCK_DATAGRAM: [
-              {
-                guard: { type: 'becomesStream', params: fromPeer },
-                target: 'stream',
-                actions: [
-                  { type: 'UdpToTap', params: inward },
-                  { type: 'heard', params: fromPeer }
-                ]
-              },
-              {
-                target: 'oneWay',
-                actions: [
-                  { type: 'UdpToTap', params: inward },
-                  { type: 'heard', params: fromPeer }
-                ]
-              }
+              { guard: { type: 'becomesStream', params: fromPeer }, target: 'stream', actions: delivered },
+              { target: 'oneWay', actions: delivered }
             ],
             SOCK_ICMP_ERROR: [
-              {
-                guard: { type: 'relayable', params: byEvent },
-                target: 'oneWay',
-                actions: { type: 'IcmpErrorToTap', params: relayed }
-              },
-              { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
+              { guard: { type: 'relayable', params: byEvent }, target: 'oneWay', actions: relay }
             ],
             SOCK_FAILED: {
               target: '#udp.closed',
@@ -214,40 +176,11 @@ export const udpMachine = setup({
         oneWay: {
           on: {
             TAP_DATAGRAM: [
-              {
-                guard: { type: 'ttlSpent', params: byEvent },
-                actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
-              },
-              {
-                guard: { type: 'becomesStream', params: fromGuest },
-                target: 'stream',
-                actions: [
-                  { type: 'UdpToSock', params: outward },
-                  { type: 'heard', params: fromGuest }
-                ]
-              },
-              {
-                actions: [
-                  { type: 'UdpToSock', params: outward },
-                  { type: 'heard', params: fromGuest }
-                ]
-              }
+              spent,
+              { guard: { type: 'becomesStream', params: fromGuest }, target: 'stream', actions: sent }
             ],
             SOCK_DATAGRAM: [
-              {
-                guard: { type: 'becomesStream', params: fromPeer },
-                target: 'stream',
-                actions: [
-                  { type: 'UdpToTap', params: inward },
-                  { type: 'heard', params: fromPeer }
-                ]
-              },
-              {
-                actions: [
-                  { type: 'UdpToTap', params: inward },
-                  { type: 'heard', params: fromPeer }
-                ]
-              }
+              { guard: { type: 'becomesStream', params: fromPeer }, target: 'stream', actions: delivered }
             ]
           }
         },
