@@ -40,10 +40,13 @@
       'sources': [
         'native/addon/addon.cc',
         'native/addon/checksum.cc',
+        'native/addon/clients.cc',
+        'native/addon/coalesce.cc',
         'native/addon/ctl.cc',
         'native/addon/errqueue.cc',
         'native/addon/frame.cc',
         'native/addon/isolate.cc',
+        'native/addon/link.cc',
         'native/addon/listen.cc',
         'native/addon/netlink.cc',
         'native/addon/nspool.cc',

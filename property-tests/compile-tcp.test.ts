@@ -58,6 +58,7 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
     eof: fc.boolean(),
     drained: fc.boolean(),
     tapFull: fc.boolean(),
+    tapTells: fc.boolean(),
     errno,
     now
   }),
@@ -75,6 +76,7 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
     type: fc.constantFrom(
       'TIMER_RTO' as const,
       'TIMER_ACK' as const,
+      'TAP_ROOM' as const,
       'TIMER_KEEPALIVE' as const,
       'TIMER_IDLE' as const
     ),

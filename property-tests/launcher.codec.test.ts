@@ -54,7 +54,8 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
     type: type('Listen'),
     listeners: fc.array(listener, { minLength: 1, maxLength: LISTEN_MAX, size: 'max' })
   }),
-  record({ type: type('ProcNet') })
+  record({ type: type('ProcNet') }),
+  record({ type: type('Inherited'), fd: u32 })
 )
 const line = word.map((s) => s.replaceAll('\n', '')).filter((s) => s !== '')
 const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
@@ -79,6 +80,7 @@ const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
     split: fc.boolean(),
     outcomes: fc.array(record({ errno: u32, sockets: u32 }), { minLength: 1, maxLength: LISTEN_MAX })
   }),
+  record({ type: type('Inherited') }),
   record({ type: type('ProcNet'), files: fc.subarray([...PROCNET_FILES]) }),
   record({ type: type('Done'), kind: fc.constantFrom(RQ.SETUP, RQ.JOIN, RQ.READY) })
 )
@@ -97,7 +99,7 @@ describe('launcher codecs', () => {
     )
   })
   test('any octets decode to a value or a Left; a request that decodes encodes again', () => {
-    const kind = fc.oneof(fc.integer({ min: 0, max: 11 }), fc.constant(SOCKETS))
+    const kind = fc.oneof(fc.integer({ min: 0, max: 12 }), fc.constant(SOCKETS))
     const start = kind.map((k) => Uint8Array.of(k & 0xff, k >>> 8, 0, 0))
     const some = fc.tuple(start, bytes).map(([a, b]) => Uint8Array.of(...a, ...b))
     fc.assert(

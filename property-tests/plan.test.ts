@@ -5,6 +5,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { type InAny, isLoopback, isV4, sameAddr, showAddr } from '../src/codecs/inany.js'
 import { ResolvConf } from '../src/codecs/resolv-conf.js'
 import { deriveHost, type HostTables } from '../src/runtime/host.js'
+import { parseOptions } from '../src/runtime/options.js'
 import { needsResolvConf, type Plan, plan, resolvers } from '../src/runtime/plan.js'
 import { arbInAny, arbInAny4, arbInAny6 } from './arbitraries.js'
 import { BED, derived, hop, link, on, options, route, tables } from './tables.js'
@@ -216,7 +217,7 @@ describe('switches and what implies them', () => {
 })
 
 describe('what is not there yet is refused', () => {
-  for (const argv of ['-F 3', '-c /x', '--vhost-user', '--print-capabilities'])
+  for (const argv of ['-c /x', '--vhost-user', '--print-capabilities'])
     test(argv, () => {
       const o = options(...argv.split(' '))
       const r = plan(o, derived(BED, o), CONF)
@@ -225,6 +226,32 @@ describe('what is not there yet is refused', () => {
     })
   test('port specifications pass on as they are', () =>
     assert.equal(planned('-t 22 -T auto --splice-only').ports.tcpIn.length, 1))
+})
+
+describe('the guest link', () => {
+  const linked = (...argv: string[]): Plan => {
+    const answer = parseOptions('passt', argv)
+    assert.ok(E.isRight(answer) && answer.right.tag === 'Run')
+    const r = plan(answer.right.options, derived(BED, answer.right.options), CONF)
+    assert.ok(E.isRight(r))
+    return r.right
+  }
+  test('passt: a socket, in no namespace of its own, and the guest is told of name servers', () => {
+    const p = linked()
+    assert.deepEqual(
+      [p.link, p.oneOff, p.namespace],
+      [{ kind: 'socket', path: null }, false, { kind: 'none' }]
+    )
+    assert.deepEqual([p.announceDns, p.announceSearch, p.ra, p.foreground], [true, true, true, false])
+    assert.ok(!p.info.some((line) => line.includes('namespace')))
+    assert.deepEqual(linked('-s', '/x', '-1').link, { kind: 'socket', path: '/x' })
+    assert.ok(linked('-s', '/x', '-1').oneOff)
+  })
+  test('--fd: that socket, in passt mode and in place of a tap', () => {
+    assert.deepEqual([linked('-F', '5').link, linked('-F', '5').oneOff], [{ kind: 'fd', fd: 5 }, true])
+    assert.deepEqual([planned('-F 5').link, planned('-F 5').namespace.kind], [{ kind: 'fd', fd: 5 }, 'spawn'])
+    assert.equal(planned('').link, null)
+  })
 })
 
 describe('name servers', () => {

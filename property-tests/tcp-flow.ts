@@ -74,7 +74,7 @@ export class Flow {
   }
   peeked(
     octets: number,
-    more: { eof?: boolean; tapFull?: boolean; drained?: boolean; errno?: number } = {}
+    more: { eof?: boolean; tapFull?: boolean; tapTells?: boolean; drained?: boolean; errno?: number } = {}
   ): Effect[] {
     return this.turn({
       type: 'SOCK_PEEKED',
@@ -82,6 +82,7 @@ export class Flow {
       eof: false,
       drained: true,
       tapFull: false,
+      tapTells: false,
       errno: 0,
       ...more
     })

@@ -308,7 +308,7 @@ describe('an idle connection', () => {
       const info = { ...far, bytesAcked: base }
       all({ type: 'SOCK_SENT', taken: 100, pending: 0, dropped: 0, errno: 0, info })
       all({ type: 'SOCK_READY', readable: true, writable: false, rdhup: false, info: null })
-      const peek = { octets: 50, eof: false, drained: true, tapFull: false, errno: 0 }
+      const peek = { octets: 50, eof: false, drained: true, tapFull: false, tapTells: false, errno: 0 }
       all({ type: 'SOCK_PEEKED', ...peek }, { type: 'TAP_SEGMENT', seg: f.seg(101, 51) })
       all({ type: 'SOCK_INFO', info: { ...far, bytesAcked: base + 100 } })
       const fired = hour(f, seen)

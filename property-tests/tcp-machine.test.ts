@@ -68,6 +68,7 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
     eof: yes,
     drained: yes,
     tapFull: yes,
+    tapTells: yes,
     errno,
     now: at
   }),
@@ -89,6 +90,7 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
     type: fc.constantFrom(
       'TIMER_RTO' as const,
       'TIMER_ACK' as const,
+      'TAP_ROOM' as const,
       'TIMER_KEEPALIVE' as const,
       'TIMER_IDLE' as const
     ),

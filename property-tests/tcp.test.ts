@@ -369,6 +369,14 @@ describe('established, to the guest', () => {
     f.now += 1
     assert.equal(of(f.turn({ type: 'TIMER_ACK' }), 'PeekToTap')[0].seq, ISS + 1461)
   })
+  test('row 18: the tap is full and will tell: on when it does, and no timer before', () => {
+    const f = established()
+    f.readable()
+    assert.deepEqual(f.peeked(1460, { tapFull: true, tapTells: true, drained: false }), [])
+    f.now += 100
+    assert.deepEqual(of(f.turn({ type: 'TIMER_ACK' }), 'PeekToTap'), [])
+    assert.equal(of(f.turn({ type: 'TAP_ROOM' }), 'PeekToTap')[0].seq, ISS + 1461)
+  })
   test('row 25: every segment but a pure RST carries ACK', () => {
     const f = established()
     f.readable()

@@ -2,6 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { AnyStateMachine } from 'xstate'
+import { guestLinkMachine } from '../src/machines/guest-link.js'
 import { ndpMachine } from '../src/machines/ndp.js'
 import { pingMachine } from '../src/machines/ping.js'
 import { tcpMachine } from '../src/machines/tcp.js'
@@ -18,7 +19,8 @@ const MACHINES: readonly AnyStateMachine[] = [
   tcpSpliceMachine,
   udpSpliceMachine,
   pingMachine,
-  ndpMachine
+  ndpMachine,
+  guestLinkMachine
 ]
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
 

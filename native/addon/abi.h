@@ -60,6 +60,13 @@ enum Effect : uint32_t {
 	/* 2 the other UDP handle: from here on what one of them receives the other one sends, without EV_DATAGRAM, until
 	 * either is closed */
 	EF_UDP_JOIN = 25,
+	/* word 1 unused, 2 descriptor (of EV_LINK_CLIENT, or given to Native.linkOffer()): the guest link's client from here on,
+	 * in place of one that is there */
+	EF_LINK_USE = 26,
+	/* word 1 unused, 2 descriptor: closed without a word */
+	EF_LINK_REFUSE = 27,
+	/* word 1 unused: the client is closed, frames to it vanish */
+	EF_LINK_CLOSE = 28,
 };
 
 enum Event : uint32_t {
@@ -114,6 +121,14 @@ enum Event : uint32_t {
 	EV_SPLICE_MOVED = 21,
 	/* word 1 = the joined handle that received, 2 datagrams, 3 lost since the last report; at most one a second for each */
 	EV_UDP_MOVED = 22,
+	/* 2 descriptor, 3 process id (0: unknown), 4 flags: LINK_HUNG_UP. No further client is accepted before EF_LINK_USE or
+	 * EF_LINK_REFUSE */
+	EV_LINK_CLIENT = 23,
+	/* Nothing more comes from the client: all that was whole came before. 2 why: LINK_*, 3 errno (LINK_ERROR) or the length
+	 * (LINK_BAD_LENGTH) */
+	EV_LINK_END = 24,
+	/* There is room on the guest link, after frames were refused (PEEK_TAP_TELLS; EV_TAP_DROPPED with EAGAIN) */
+	EV_TAP_ROOM = 25,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
@@ -143,7 +158,9 @@ enum : uint32_t {
 	BIND_OUTBOUND = 1, IN_NAMESPACE = 2,
 	SEND_REPORT_ACK = 1,
 	IS_V6 = 1,
-	PEEK_EOF = 1, PEEK_DRAINED = 2, PEEK_TAP_FULL = 4,
+	PEEK_EOF = 1, PEEK_DRAINED = 2, PEEK_TAP_FULL = 4, PEEK_TAP_TELLS = 8,
+	/* LINK_HUNG_UP: the client that we have has ended its stream, though not all of it is read */
+	LINK_EOF = 1, LINK_ERROR = 2, LINK_BAD_LENGTH = 3, LINK_HUNG_UP = 1,
 	READY_IN = 1, READY_OUT = 2, READY_RDHUP = 4, READY_INFO = 8,
 };
 

@@ -100,6 +100,18 @@ Value SetTap(const CallbackInfo &info)
 	return Napi::Number::New(info.Env(), engine->tap.offloads);
 }
 
+Value LinkListen(const CallbackInfo &info)
+{
+	const int e = engine ? engine->link_listen(info[0].ToString().Utf8Value().c_str()) : EINVAL;
+	return e ? fail(info.Env(), "linkListen", e) : info.Env().Undefined();
+}
+
+Value LinkOffer(const CallbackInfo &info)
+{
+	const int e = engine ? engine->link_offer(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "linkOffer", e) : info.Env().Undefined();
+}
+
 Value SetOutbound(const CallbackInfo &info)
 {
 	if (!engine)
@@ -286,6 +298,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("open", Open);
 	add("turn", Turn);
 	add("setTap", SetTap);
+	add("linkListen", LinkListen);
+	add("linkOffer", LinkOffer);
 	add("setOutbound", SetOutbound);
 	add("setPcap", SetPcap);
 	add("setCtl", SetCtl);

@@ -2,7 +2,7 @@
  *
  * A turn: the effects in order (turn.cc), sends gathered per socket and written at the end (send.cc); their results;
  * epoll; then readiness: TCP (tcp.cc), datagrams (udp_recv.cc), error queues (errqueue.cc), the tap (tap.cc), listeners
- * (listen.cc), the launcher and the sockets it sends (nspool.cc). Spliced connections (splice.cc) and joined datagrams are
+ * (listen.cc), the launcher and the sockets it sends (nspool.cc), clients of the guest link (clients.cc). Spliced connections (splice.cc) and joined datagrams are
  * moved within the call: it returns to JS only with an event, or when the time is over.
  * JS is trusted but may err: a record that names memory or handles that are not there does nothing but EV_FAILED.
  */
@@ -29,6 +29,9 @@ enum : uint32_t { TAP_FRAMES = 128, DATAGRAMS = 64, CTL_MAX = 1 << 20 };
 /** What epoll's word says beside handle and generation: bits 24-31 of the low half, above any handle. */
 enum : uint32_t { TAG_SIDE_1 = 1u << 24, TAG_LISTENER = 2u << 24, TAGS = 0xff000000 };
 
+/** The same for what is no socket of a flow. */
+enum : uint64_t { ID_TAP = UINT64_MAX, ID_CTL = UINT64_MAX - 1, ID_LINK = UINT64_MAX - 2, ID_CLIENTS = UINT64_MAX - 3 };
+
 /** One message for sendmmsg(): one datagram, or several of `segment` octets (the last may be shorter). */
 struct Message {
 	struct iovec *iov;
@@ -50,6 +53,9 @@ public:
 	/** 0 or errno. */
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);
+	/** The guest link in place of a tap (clients.cc): listen for clients, or offer a connected socket. 0 or errno. */
+	int link_listen(const char *path);
+	int link_offer(int fd);
 	int watched_ctl() const { return ctl; }
 	/** As in src/runtime/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
 	int listen(uint32_t id, Kind kind, const ListenAt &at);
@@ -101,6 +107,16 @@ private:
 	void open_sock(const uint32_t *e, Kind kind);
 	void socket_came(Sock &s, const uint32_t *e, int fd);
 	void inherit(Target &t, uint32_t id);
+
+	/* clients.cc */
+	void link_use(int fd);
+	void link_refuse(int fd);
+	void link_close();
+	void link_ready(uint32_t events);
+	void link_watch();
+	void link_report();
+	void client_ready();
+	void watch_clients(bool on);
 
 	/* listen.cc */
 	ListenSock *listener(uint32_t id);
@@ -210,6 +226,11 @@ private:
 	int ctl = -1;
 	bool ctl_registered = false, tap_registered = false, tap_gone_said = false;
 	uint32_t generations = 0;
+
+	/** Listens for clients of the guest link; a client that JS has not decided about. -1: none. */
+	int clients = -1, offered = -1;
+	bool link_registered = false, link_out = false, link_end_said = false;
+	double clients_resume_at = 0;
 
 	std::vector<ListenSock> listeners;
 	Slots slots;

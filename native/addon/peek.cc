@@ -157,7 +157,7 @@ void Engine::peek(Sock &s, const uint32_t *e)
 		sent += out, left -= out, b.seq += out;
 		s.peek_off += out;
 		if (refused) { /* regression 18: back to the first octet that did not go out */
-			flags |= PEEK_TAP_FULL;
+			flags |= PEEK_TAP_FULL | (tap.link.on ? (uint32_t)PEEK_TAP_TELLS : 0);
 			if (s.peek_off_kept && !set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, (int)s.peek_off))
 				error = errno;
 			break;

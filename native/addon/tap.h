@@ -1,8 +1,9 @@
-/* The tap: reading frames into the slab, writing them with or without its offloads. */
+/* The tap: reading frames into the slab, writing them with or without its offloads, or to the guest link in its place. */
 #ifndef PASST_TAP_H
 #define PASST_TAP_H
 
 #include "frame.h"
+#include "link.h"
 #include "pcap.h"
 #include "rings.h"
 
@@ -23,6 +24,8 @@ public:
 	/** Other than 0: of no further use. */
 	int gone = 0;
 	Pcap pcap;
+	/** Once it is on, frames go to its client instead. */
+	Link link;
 
 	/** Make it nonblocking, negotiate header length and offloads. 0 or errno. */
 	int use(int descriptor, bool with_vnet);
@@ -40,6 +43,7 @@ public:
 private:
 	static int emit(void *self, uint8_t *frame, size_t len);
 	int write_frame(const Vnet &v, const uint8_t *frame, size_t len);
+	int write_link(const uint8_t *frame, size_t len);
 	int failed(int error);
 	bool does(const Vnet &v, const uint8_t *frame) const;
 };

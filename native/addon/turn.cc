@@ -15,7 +15,6 @@
 
 namespace passt {
 
-enum : uint64_t { ID_TAP = UINT64_MAX, ID_CTL = UINT64_MAX - 1 };
 enum : int { EPOLL_BATCH = 256 };
 
 double Engine::now_ms()
@@ -33,6 +32,10 @@ Engine::~Engine()
 	}
 	for (uint32_t id = 0; id < listeners.size(); id++)
 		close_listener(id);
+	for (const int fd : {clients, offered}) {
+		if (fd >= 0)
+			close(fd);
+	}
 	for (NsPool &p : ns) {
 		for (const int fd : p.fds)
 			close(fd);
@@ -98,7 +101,7 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	rings.rx_reset();
 	tap_report();
 	results.deliver(rings, [this](uint32_t h) { return generation(h); });
-	wait(rings.posted || !results.empty() ? 0 : timeout_ms);
+	wait(rings.posted || !results.empty() || tap.link.more() ? 0 : timeout_ms);
 	tap_report();
 	results.deliver(rings, [this](uint32_t h) { return generation(h); });
 	return (int)rings.posted;
@@ -110,6 +113,8 @@ void Engine::execute(uint32_t n)
 		execute_one(rings.effects[i]);
 	flush_all();
 	slots.clear();
+	if (tap.link.on)
+		link_report();
 }
 
 void Engine::execute_one(const uint32_t *e)
@@ -152,6 +157,15 @@ void Engine::execute_one(const uint32_t *e)
 		return;
 	case EF_UNLISTEN:
 		close_listener(handle);
+		return;
+	case EF_LINK_USE:
+		link_use((int)e[2]);
+		return;
+	case EF_LINK_REFUSE:
+		link_refuse((int)e[2]);
+		return;
+	case EF_LINK_CLOSE:
+		link_close();
 		return;
 	case EF_SPLICE:
 		splice_open(e);
@@ -242,6 +256,8 @@ double Engine::due(double deadline) const
 		deadline = std::min(deadline, accept_resume_at);
 	if (!moved.empty())
 		deadline = std::min(deadline, moved_at);
+	if (clients_resume_at > 0)
+		deadline = std::min(deadline, clients_resume_at);
 	return deadline;
 }
 
@@ -254,6 +270,8 @@ int Engine::poll(double timeout_ms)
 	*rings.clock = now_ms();
 	for (int i = 0; i < n; i++)
 		ready(ev[i].data.u64, ev[i].events);
+	if (tap.link.on)
+		link_ready(0);
 	return n;
 }
 
@@ -289,6 +307,10 @@ void Engine::ready(uint64_t what, uint32_t events)
 		return tap_ready(events);
 	if (what == ID_CTL)
 		return ctl_ready();
+	if (what == ID_LINK)
+		return link_ready(events);
+	if (what == ID_CLIENTS)
+		return client_ready();
 	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
 	if (tag == TAG_LISTENER)
 		return listener_ready(handle, events);

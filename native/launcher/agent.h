@@ -50,6 +50,7 @@ private:
 	void serve(Reader request);
 	Fault answer(uint32_t kind, Reader &r, Answer &a);
 	Fault guardEngine();
+	Fault inherited(Reader &r, Answer &a);
 	Fault setup(Reader &r);
 	Fault spawn(Reader &r, Answer &a);
 	Fault join(Reader &r);
@@ -81,6 +82,8 @@ private:
 	int64_t watchAt_ = -1;
 	/* terminal whose foreground process group we were in, or -1 */
 	int terminal_ = -1;
+	/* descriptors of ours that RQ_INHERITED must not give away, and RQ_SETUP not close */
+	bool isOwn(int fd) const { return fd == ctl_.get() || fd == signals_.get() || fd == engineFd_.get(); }
 	bool setUp_ = false, foreground_ = true, enterTried_ = false, inNamespace_ = false, ready_ = false;
 	/* netlink answer that the engine fetches in parts */
 	std::string answer_;

@@ -104,7 +104,7 @@ int main(int argc, char **argv)
 	if (argc < 1 || !openStandardStreams())
 		return 1;
 	setProgram(argv[0]);
-	closeAllBut({});
+	keepToOurselves(); // RQ_INHERITED may ask for one, RQ_SETUP closes them
 
 	Launch launch = { argc, argv, {}, {} };
 	sigset_t ours;

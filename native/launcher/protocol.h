@@ -17,7 +17,7 @@
 enum : int { CTL_FD = 3 };
 
 enum Request : uint32_t {
-	/* u32 flags (SETUP_*), str pid file ('' = none). First. Reply: nothing */
+	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED. Reply: nothing */
 	RQ_SETUP = 1,
 	/* u32 flags (SPAWN_*), u32 index of the command in argv (0 = login shell), str host name ('' = pasta-<own>).
 	 * Reply: u32 process id, warnings (lines of text). The command waits for RQ_READY */
@@ -48,6 +48,9 @@ enum Request : uint32_t {
 	/* nothing. Reply: u32 which (PROCNET_*: in this order), with the descriptors: /proc/net/{tcp,tcp6,udp,udp6} of the
 	 * namespace, to be read from offset 0 again and again. Files that do not exist are left out */
 	RQ_PROCNET = 10,
+	/* u32 number. Reply: nothing, with the descriptor of that number as the launcher inherited it. Before RQ_SETUP, which
+	 * closes all inherited ones but standard streams */
+	RQ_INHERITED = 11,
 };
 
 /* First word of the reply to RQ_SOCKETS. Fixed: native/addon/abi.h knows it as well */

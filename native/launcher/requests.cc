@@ -1,6 +1,9 @@
 #include "agent.h"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -51,6 +54,7 @@ Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
 		return OUT_OF_ORDER;
 	switch (kind) {
 	case RQ_SETUP: return setup(r);
+	case RQ_INHERITED: return inherited(r, a);
 	case RQ_SPAWN: return spawn(r, a);
 	case RQ_JOIN: return join(r);
 	case RQ_TAP: return tap(r, a);
@@ -63,6 +67,21 @@ Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
 	}
 }
 
+Fault Agent::inherited(Reader &r, Answer &a)
+{
+	const uint32_t number = r.u32();
+	if (!r.done())
+		return MALFORMED;
+	if (setUp_ || enterTried_)
+		return OUT_OF_ORDER;
+	const int fd = number <= INT_MAX && !isOwn(static_cast<int>(number)) ? static_cast<int>(number) : -1;
+	Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+	if (!copy)
+		return fault(errno, "Cannot use descriptor " + std::to_string(number));
+	a.passed.push_back(std::move(copy));
+	return {};
+}
+
 Fault Agent::setup(Reader &r)
 {
 	const uint32_t flags = r.u32();
@@ -71,6 +90,9 @@ Fault Agent::setup(Reader &r)
 		return MALFORMED;
 	if (setUp_ || enterTried_)
 		return OUT_OF_ORDER;
+	std::array own = { ctl_.get(), signals_.get(), engineFd_.get() };
+	std::sort(own.begin(), own.end());
+	closeAllBut({ own[0], own[1], own[2] });
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
 		pidFile_.reset(open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOCTTY, 0600));

@@ -9,6 +9,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
@@ -65,23 +68,38 @@ int writeFile(const char *path, std::string_view data)
 	return write(fd.get(), data.data(), data.size()) == static_cast<ssize_t>(data.size()) ? 0 : errno;
 }
 
-static void closeRange(unsigned first, unsigned last)
+static void setCloseOnExec(int fd)
 {
-	if (first > last || syscall(SYS_close_range, first, last, 0) == 0)
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+static void closeOne(int fd)
+{
+	close(fd);
+}
+
+/** `flags`: of close_range(2); `one` does the same for a single descriptor. */
+static void closeRange(unsigned first, unsigned last, unsigned flags = 0, void (*one)(int) = closeOne)
+{
+	if (first > last || syscall(SYS_close_range, first, last, flags) == 0)
 		return;
-	// before Linux 5.9
+	// before Linux 5.9; close-on-exec since 5.11
 	DIR *dir = opendir("/proc/self/fd");
 	if (!dir) {
 		for (unsigned fd = first; fd <= last && fd < 65536; fd++)
-			close(static_cast<int>(fd));
+			one(static_cast<int>(fd));
 		return;
 	}
 	while (const dirent *e = readdir(dir)) {
 		const unsigned long fd = strtoul(e->d_name, nullptr, 10);
 		if (e->d_name[0] != '.' && fd >= first && fd <= last && static_cast<int>(fd) != dirfd(dir))
-			close(static_cast<int>(fd));
+			one(static_cast<int>(fd));
 	}
 	closedir(dir);
+}
+
+void keepToOurselves()
+{
+	closeRange(3, ~0U, CLOSE_RANGE_CLOEXEC, setCloseOnExec);
 }
 
 void closeAllBut(std::initializer_list<int> keep)

@@ -51,6 +51,9 @@ int writeFile(const char *path, std::string_view data);
 /** Close every descriptor above 2 that is not in `keep` (ascending order). */
 void closeAllBut(std::initializer_list<int> keep);
 
+/** Every descriptor above 2 becomes close-on-exec. */
+void keepToOurselves();
+
 int64_t monotonicMs();
 /** pidfd_open(2) and pidfd_send_signal(2): not in every libc. Return -1 with errno. */
 int pidfdOpen(pid_t pid);

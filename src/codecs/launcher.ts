@@ -65,6 +65,8 @@ export type LauncherRequest =
   | { readonly type: 'Listen'; readonly listeners: ReadonlyArray<ListenOrder> }
   /** The namespace's /proc/net/{tcp,tcp6,udp,udp6}. */
   | { readonly type: 'ProcNet' }
+  /** Descriptor `fd` as the launcher inherited it. Before Setup, which closes all of them. */
+  | { readonly type: 'Inherited'; readonly fd: number }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -94,6 +96,8 @@ export type LauncherReply =
     }
   /** Those that exist; the descriptors are in the order of PROCNET_FILES. */
   | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
+  /** Comes with the descriptor. */
+  | { readonly type: 'Inherited' }
   /** Setup, Join, Ready. */
   | { readonly type: 'Done'; readonly kind: number }
 
@@ -107,7 +111,8 @@ export const RQ = {
   READY: 7,
   SOCKETS: 8,
   LISTEN: 9,
-  PROCNET: 10
+  PROCNET: 10,
+  INHERITED: 11
 } as const
 /** First word of the reply to Sockets, which has a form of its own. */
 export const SOCKETS = 0x534b
@@ -133,7 +138,8 @@ const requestKinds: ReadonlySet<string> = new Set([
   'Ready',
   'Sockets',
   'Listen',
-  'ProcNet'
+  'ProcNet',
+  'Inherited'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -143,6 +149,7 @@ const replyKinds: ReadonlySet<string> = new Set([
   'Sockets',
   'Listening',
   'ProcNet',
+  'Inherited',
   'Done'
 ])
 const hasType =
@@ -174,6 +181,8 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return join(u32(RQ.LISTEN), encodeListeners(r.listeners))
     case 'ProcNet':
       return u32(RQ.PROCNET)
+    case 'Inherited':
+      return u32(RQ.INHERITED, r.fd)
   }
 }
 
@@ -209,6 +218,10 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.NEXT) return body.len === 0 ? { type: 'Next' } : bad
   if (kind === RQ.READY) return body.len === 0 ? { type: 'Ready' } : bad
   if (kind === RQ.PROCNET) return body.len === 0 ? { type: 'ProcNet' } : bad
+  if (kind === RQ.INHERITED) {
+    const f = fields(body, 1, 0)
+    return f === null ? bad : { type: 'Inherited', fd: f.w[0] }
+  }
   if (kind === RQ.SOCKETS) {
     const f = fields(body, 3, 0)
     const what = f === null ? null : socketKind(f.w[0], f.w[1])
@@ -250,6 +263,8 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
         0,
         r.files.reduce((mask, f) => mask | (1 << PROCNET_FILES.indexOf(f)), 0)
       )
+    case 'Inherited':
+      return u32(RQ.INHERITED, 0, 0)
     case 'Done':
       return u32(r.kind, 0, 0)
   }
@@ -303,6 +318,8 @@ const decodeReply = (o: Octets): LauncherReply | string => {
         return 'malformed reply to ProcNet'
       return { type: 'ProcNet', files: PROCNET_FILES.filter((_, i) => (mask >>> i) & 1) }
     }
+    case RQ.INHERITED:
+      return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'
     case RQ.SETUP:
     case RQ.JOIN:
     case RQ.READY:

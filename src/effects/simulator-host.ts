@@ -318,6 +318,7 @@ export class Host {
       eof: this.eof && this.peekAt === this.arrived && done === wanted,
       drained: this.peekAt === this.arrived,
       tapFull: done < wanted,
+      tapTells: false,
       errno: 0,
       now: this.now()
     })

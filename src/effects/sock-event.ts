@@ -49,6 +49,8 @@ export type SockEvent =
       readonly drained: boolean
       /** The tap refused a frame; what follows was not sent and the peek offset stands behind the last one sent. */
       readonly tapFull: boolean
+      /** With `tapFull`: TAP_ROOM follows once there is room. */
+      readonly tapTells: boolean
       readonly errno: number
       readonly now: Instant
     }

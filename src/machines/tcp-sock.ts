@@ -3,7 +3,7 @@ import type { Effect } from '../effects/effect.js'
 import type { SockInfo } from '../effects/sock-event.js'
 import { acked, peerLimited, worthwhile } from './tcp-ack.js'
 import { time } from './tcp-output.js'
-import { ACK_DELAY, type Draft, type EventOf, TAP_RETRY, type Tcb } from './tcp-tcb.js'
+import { ACK_DELAY, type Draft, type EventOf, TAP_RETRY, TAP_WAIT, type Tcb } from './tcp-tcb.js'
 
 // What the host socket tells, and what it does to the numbers.
 
@@ -73,13 +73,17 @@ export const peeked = (d: Draft, e: EventOf<'SOCK_PEEKED'>): void => {
     d.unansweredAt = 0
   }
   if (e.tapFull) {
-    d.tapAt = e.now + TAP_RETRY
+    d.tapAt = e.now + (e.tapTells ? TAP_WAIT : TAP_RETRY)
     return
   }
   if (e.eof && d.finSeq === null) d.finSeq = end
   if (e.eof || e.drained || e.octets === 0) d.readable = false
   // Less than was there before? Then only a time-out asks again, not every turn.
   if (!d.rewind && (e.octets === 0 || !lt(d.sndNxt, d.sndMax))) d.resend = false
+}
+/** TAP_ROOM: no reason to wait any longer. */
+export const tapRoom = (d: Draft): void => {
+  d.tapAt = 0
 }
 export const ready = (d: Draft, e: EventOf<'SOCK_READY'>): void => {
   if (e.readable || e.rdhup) d.readable = d.finSeq === null

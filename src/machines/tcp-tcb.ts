@@ -33,6 +33,8 @@ export type TcpEvent =
   | On<'TIMER_ACK'>
   | On<'TIMER_KEEPALIVE'>
   | On<'TIMER_IDLE'>
+  /** The tap takes frames again. */
+  | On<'TAP_ROOM'>
   /** The last event of a turn, for each flow that had one. */
   | On<'TURN_END'>
   /** The program ends, or the guest is gone: reset both sides. */
@@ -55,6 +57,8 @@ export const ACK_DELAY = 4
 /** Exchanges in a row that were answered within ACK_DELAY before we wait for the answer at all. */
 export const PING_PONG = 3
 export const TAP_RETRY = 1
+/** Where we are told, before we try all the same. */
+export const TAP_WAIT = 1000
 export const KEEPALIVE = 30_000
 export const INACTIVITY = 7_200_000
 /** How long a FIN that comes again is acknowledged. Not 2 MSL: nothing survives on a local link. */

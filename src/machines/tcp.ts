@@ -119,6 +119,7 @@ export const tcpMachine = setup({
     connected: change<tcb.EventOf<'SOCK_CONNECTED'>>(syn.connected),
     sent: change<tcb.EventOf<'SOCK_SENT'>>(sock.sent),
     peeked: change<tcb.EventOf<'SOCK_PEEKED'>>(sock.peeked),
+    tapRoom: change<Now>(sock.tapRoom),
     ready: change<tcb.EventOf<'SOCK_READY'>>(sock.ready),
     info: change<tcb.EventOf<'SOCK_INFO'>>(sock.info),
     reported: change<tcb.EventOf<'SOCK_ACKED'>>(sock.reported),
@@ -260,6 +261,7 @@ export const tcpMachine = setup({
           { guard: { type: 'sockBroke', params: theEvent }, target: 'closed', actions: abort },
           { actions: { type: 'peeked', params: theEvent } }
         ],
+        TAP_ROOM: { actions: { type: 'tapRoom', params: theEvent } },
         SOCK_READY: { actions: { type: 'ready', params: theEvent } },
         SOCK_INFO: { actions: { type: 'info', params: theEvent } },
         SOCK_ACKED: { actions: { type: 'reported', params: theEvent } },

@@ -26,7 +26,10 @@ export const EF = {
   SPLICE_CLOSE: 22,
   SPLICE_RESET: 23,
   SPLICE_QUERY: 24,
-  UDP_JOIN: 25
+  UDP_JOIN: 25,
+  LINK_USE: 26,
+  LINK_REFUSE: 27,
+  LINK_CLOSE: 28
 } as const
 
 export const EV = {
@@ -51,7 +54,10 @@ export const EV = {
   SPLICE_EOF: 19,
   SPLICE_FAILED: 20,
   SPLICE_MOVED: 21,
-  UDP_MOVED: 22
+  UDP_MOVED: 22,
+  LINK_CLIENT: 23,
+  LINK_END: 24,
+  TAP_ROOM: 25
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -62,6 +68,13 @@ export const IS_V6 = 1
 export const PEEK_EOF = 1
 export const PEEK_DRAINED = 2
 export const PEEK_TAP_FULL = 4
+/** With PEEK_TAP_FULL: EV.TAP_ROOM follows. */
+export const PEEK_TAP_TELLS = 8
+/** Why a client of the guest link is gone, and flags of a new one. */
+export const LINK_EOF = 1
+export const LINK_ERROR = 2
+export const LINK_BAD_LENGTH = 3
+export const LINK_HUNG_UP = 1
 export const READY_IN = 1
 export const READY_OUT = 2
 export const READY_RDHUP = 4
@@ -112,6 +125,13 @@ export interface Native {
   turn(effects: number, timeoutMs: number): number
   /** Use a tap; `vnet`: it was opened with IFF_VNET_HDR. Returns the TUN_F_* offloads obtained (0: none). */
   setTap(fd: number, vnet: boolean): number
+  /**
+   * The guest is at a stream socket instead (addon/link.h): listen at `path`, which nobody may be listening at; a socket file
+   * that was left behind is replaced. Throws EADDRINUSE: somebody listens there; EEXIST: it is no socket; and others.
+   */
+  linkListen(path: string): void
+  /** A connected stream socket for EF.LINK_USE. Throws EBADF, ENOTSOCK, ESOCKTNOSUPPORT (no stream), ENOTCONN. */
+  linkOffer(fd: number): void
   /** Names for SO_BINDTODEVICE of outbound sockets, '' = none. */
   setOutbound(if4: string, if6: string): void
   /** Every frame read from and written to the tap goes to this descriptor as a pcap record (from codecs/pcap.ts's header on). */

@@ -1,7 +1,7 @@
 import { openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
-import { readMac, ZERO_MAC } from '../codecs/ethernet.js'
+import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
 import { PROCNET_FILES, type ProcNetFile } from '../codecs/launcher-sockets.js'
 import { PCAP_ETHERNET, PcapHeader } from '../codecs/pcap.js'
 import type { PortRange } from '../codecs/port-spec.js'
@@ -14,6 +14,7 @@ import { scans } from '../machines/port-scan.js'
 import { UDP_TIMEOUTS } from '../machines/udp.js'
 import { type Native, SIDE_1 } from './abi.js'
 import { configNet } from './config-net.js'
+import { inheritedFd, openGuestLink, startGuestLink } from './guest-link.js'
 import type { HashKey } from './half-sip-hash.js'
 import { deriveHost, type HostTables, readTables } from './host.js'
 import { identity } from './identity.js'
@@ -127,7 +128,12 @@ const worldConfig = (p: Plan, tap: TapDevice | null, secret: Uint8Array): WorldC
   const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
   return {
     guest: guestConfig(p),
-    guestMac: tap === null ? ZERO_MAC : readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0),
+    guestMac:
+      p.link !== null
+        ? BROADCAST_MAC
+        : tap === null
+          ? ZERO_MAC
+          : readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0),
     forward: {
       mode: p.mode,
       splice: p.splice,
@@ -168,6 +174,7 @@ const worldConfig = (p: Plan, tap: TapDevice | null, secret: Uint8Array): WorldC
 /** Make or join the namespace; the command, if any, waits in it. */
 const enterNamespace = (l: Launcher, p: Plan, log: Log): void => {
   const ns = p.namespace
+  if (ns.kind === 'none') return
   if (ns.kind === 'join') {
     orFatal(
       l.join({
@@ -270,12 +277,14 @@ const prepare = (argv0: string, args: ReadonlyArray<string>): Prepared => {
   for (const line of wanted.info) log.at('info', line)
 
   const l = launcher(native)
+  const given = orFatal(inheritedFd(l, wanted.link))
   orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
   const secret = random(16)
   const pcap = wanted.pcap === null ? -1 : openPcap(wanted.pcap, log)
   enterNamespace(l, wanted, log)
-  const tap = wanted.spliceOnly ? null : orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
-  const p = configure(l, wanted, tap, tables, log)
+  const tap =
+    wanted.spliceOnly || wanted.link !== null ? null : orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
+  const p = wanted.namespace.kind === 'none' ? wanted : configure(l, wanted, tap, tables, log)
 
   const counters: Counters = new Map()
   const rings = openRings(native, 2 * SIDE_1)
@@ -283,6 +292,7 @@ const prepare = (argv0: string, args: ReadonlyArray<string>): Prepared => {
     const offloads = native.setTap(tap.fd, tap.vnet)
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
   }
+  if (p.link !== null) orFatal(openGuestLink(native, p.link, given, log))
   native.setOutbound(p.v4?.outboundIf ?? '', p.v6?.outboundIf ?? '')
   if (pcap >= 0) native.setPcap(pcap)
   const place = listenPlace(native, l, forwarding(p, log), p.freebind)
@@ -291,6 +301,7 @@ const prepare = (argv0: string, args: ReadonlyArray<string>): Prepared => {
   const nsFiles = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   native.setCtl(CTL_FD)
   const world = createWorld(worldConfig(p, tap, secret), rings, log, counters, place)
+  if (p.link !== null) startGuestLink(world, p.oneOff, given, instant(native.now()))
   if (scans(place.rules))
     world.scanning = scanning(place, failures, hostFiles, nsFiles, log, instant(native.now()))
   return { native, launcher: l, plan: p, world }

@@ -7,6 +7,7 @@ import {
   PEEK_DRAINED,
   PEEK_EOF,
   PEEK_TAP_FULL,
+  PEEK_TAP_TELLS,
   READY_IN,
   READY_INFO,
   READY_OUT,
@@ -55,6 +56,7 @@ export const sockEvent = (
         eof: (flags & PEEK_EOF) !== 0,
         drained: (flags & PEEK_DRAINED) !== 0,
         tapFull: (flags & PEEK_TAP_FULL) !== 0,
+        tapTells: (flags & PEEK_TAP_TELLS) !== 0,
         errno: ev[at + 13],
         now
       }

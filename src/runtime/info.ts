@@ -15,7 +15,8 @@ const interfaces = (p: Plan): string => {
   const v4 = p.v4?.ifname ?? null
   const v6 = p.v6?.ifname ?? null
   const host = v4 === v6 || v6 === null ? v4 : v4 === null ? v6 : `${v4} (IPv4), ${v6} (IPv6)`
-  return `Outbound interface: ${host ?? 'none'}, namespace interface: ${p.tapName}`
+  const outside = `Outbound interface: ${host ?? 'none'}`
+  return p.mode === 'passt' ? outside : `${outside}, namespace interface: ${p.tapName}`
 }
 
 const outbound = (f: FamilyPlan | null, version: string): ReadonlyArray<string> => {

@@ -44,7 +44,9 @@ export interface Listened {
 
 /** The launcher as seen from the engine. All calls wait for the reply: some 50 µs, for listen() 10 µs more a socket. */
 export interface Launcher {
-  /** First call. `pidFile`: '' = none; it is created (empty) now and written at ready(). */
+  /** Before setup(), which closes what the launcher inherited: its descriptor of this number, ours from here on. */
+  readonly inherited: (fd: number) => Result<number>
+  /** First call but for inherited(). `pidFile`: '' = none; it is created (empty) now and written at ready(). */
   readonly setup: (o: Order<'Setup'>) => Result<void>
   /** New namespaces with the command waiting in them. Implies foreground. Right: its process id, warnings to print. */
   readonly spawn: (
@@ -88,6 +90,7 @@ const OUT_OF_DESCRIPTORS: Listened = { errno: EMFILE, fds: [] }
 const descriptorsOf = (r: LauncherReply): number => {
   switch (r.type) {
     case 'Tap':
+    case 'Inherited':
       return 1
     case 'Sockets':
       return r.count
@@ -147,6 +150,8 @@ export const launcher = (
     E.map((): void => undefined)(expect('Done', request))
 
   return {
+    inherited: (fd) =>
+      E.map(({ fds }: Expected<'Inherited'>) => fds[0])(expect('Inherited', { type: 'Inherited', fd })),
     setup: (o) => done({ type: 'Setup', ...o }),
     join: (o) => done({ type: 'Join', ...o }),
     ready: () => done({ type: 'Ready' }),

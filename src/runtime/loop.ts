@@ -5,6 +5,7 @@ import { onTapFrame } from './demux.js'
 import { sockEvent } from './events.js'
 import type { FlowEvent } from './flow.js'
 import { onAccepted, onListenDatagram, onListenTrouble } from './forward.js'
+import { onLinkClient, onLinkEnd, onTapRoom } from './guest-link.js'
 import { scanTimer } from './listeners.js'
 import { count } from './log.js'
 import { turn } from './rings.js'
@@ -44,6 +45,14 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
     case EV.CTL:
       // The launcher never speaks unasked: whatever comes means the end.
       return { why: 'stop' }
+    case EV.LINK_CLIENT:
+      onLinkClient(w, at, now)
+      return null
+    case EV.LINK_END:
+      return onLinkEnd(w, at, now) ? { why: 'stop' } : null
+    case EV.TAP_ROOM:
+      onTapRoom(w, now)
+      return null
     case EV.ACCEPTED:
       onAccepted(w, at, now)
       return null
@@ -62,6 +71,8 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       const event = flow === undefined ? null : sockEvent(ev, i, now)
       if (flow === undefined || event === null) count(w.counters, 'event-without-flow')
       else deliver(w, flow, event)
+      if (event?.type === 'SOCK_PEEKED' && event.tapFull && w.guestLink !== null && flow !== undefined)
+        w.refused.push(flow)
       return null
     }
   }

@@ -41,6 +41,8 @@ export interface FamilyPlan {
 }
 
 export type NamespacePlan =
+  /** passt: nothing but the host's. */
+  | { readonly kind: 'none' }
   | {
       readonly kind: 'spawn'
       /** Where the command begins in argv; null: the user's shell. */
@@ -57,9 +59,18 @@ export type NamespacePlan =
       readonly quitWithNamespace: boolean
     }
 
+/** passt's end of the guest's network, or --fd in place of a tap. */
+export type LinkPlan =
+  /** null: the first default path that is free. */
+  { readonly kind: 'socket'; readonly path: string | null } | { readonly kind: 'fd'; readonly fd: number }
+
 export interface Plan {
   readonly mode: Mode
   readonly namespace: NamespacePlan
+  /** null: a tap. */
+  readonly link: LinkPlan | null
+  /** With a link: the end of its first client is ours. */
+  readonly oneOff: boolean
   readonly foreground: boolean
   readonly quiet: boolean
   readonly debug: boolean
@@ -125,8 +136,7 @@ const PREFIX6 = 64
 /** A reason not to start: features of later releases of ours, whose absence would be noticed. */
 const unsupported = (o: Options): string | null => {
   if (o.printCapabilities) return '--print-capabilities is not supported yet'
-  if (o.mode === 'passt') return 'passt mode is not supported yet'
-  if (o.fd !== null) return '--fd is not supported yet'
+  if (o.vhostUser) return '--vhost-user is not supported yet'
   return o.confPath === null ? null : '--conf-path is not supported yet'
 }
 
@@ -235,7 +245,13 @@ const familyPlan = (
 
 // --- the rest
 
+const linkOf = (o: Options): LinkPlan | null => {
+  if (o.fd !== null) return { kind: 'fd', fd: o.fd }
+  return o.mode === 'passt' ? { kind: 'socket', path: o.socketPath } : null
+}
+
 const namespaceOf = (o: Options): NamespacePlan => {
+  if (o.mode === 'passt') return { kind: 'none' }
   const { target } = o
   const join = { kind: 'join', quitWithNamespace: o.netnsQuit } as const
   switch (target.kind) {
@@ -280,6 +296,8 @@ const build = (o: Options, host: HostConfig, conf: ResolvConf | null): Plan => {
   const plan: Plan = {
     mode: o.mode,
     namespace: namespaceOf(o),
+    link: linkOf(o),
+    oneOff: o.oneOff,
     foreground: o.foreground,
     quiet: o.quiet,
     debug: o.debug,

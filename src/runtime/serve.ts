@@ -48,6 +48,15 @@ export const linkReady = (w: World, now: Instant): void => {
   advertise(w, { type: 'TAP_READY', now, random: Math.random() })
 }
 
+/** Nobody is there: no advertisements but in answer. */
+export const linkLost = (w: World): void => {
+  w.linkReady = false
+  w.raAt = null
+  const effects: ServiceEffect[] = []
+  w.ra = machines.ndp.step(w.ra, { type: 'TAP_LOST' }, effects)
+  perform(w, effects)
+}
+
 /** The service timer, if it is due. */
 export const serviceTimer = (w: World, now: Instant): void => {
   if (w.raAt === null || now < w.raAt) return

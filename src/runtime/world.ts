@@ -4,6 +4,7 @@ import type { InAny } from '../codecs/inany.js'
 import { type SeqNum, seq } from '../codecs/seq.js'
 import type { Effect, Instant, ServiceEffect, TimerName } from '../effects/effect.js'
 import type { GuestConfig } from '../machines/guest-config.js'
+import type { LinkContext } from '../machines/guest-link.js'
 import { type NatConfig, reverseSource } from '../machines/nat.js'
 import { ndpMachine, type RouterAdvertContext } from '../machines/ndp.js'
 import { pingMachine } from '../machines/ping.js'
@@ -92,6 +93,10 @@ export interface World {
   ra: State<RouterAdvertContext>
   raAt: Instant | null
   linkReady: boolean
+  /** In place of a tap: who is at its other end; null: there is a tap. */
+  guestLink: State<LinkContext> | null
+  /** Flows whose segments the guest link had no room for, until there is some. */
+  readonly refused: Flow[]
 }
 
 export const TIMERS: readonly TimerName[] = ['rto', 'ack', 'keepalive', 'idle']
@@ -152,7 +157,9 @@ export const createWorld = (
     seenLinkLocal: null,
     ra: machines.ndp.start({ config: cfg.guest }, []),
     raAt: null,
-    linkReady: false
+    linkReady: false,
+    guestLink: null,
+    refused: []
   }
   return world
 }

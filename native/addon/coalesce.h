@@ -1,0 +1,40 @@
+/* TCP segments of one connection, one behind the other, put together to what a tap with TSO would have delivered: the
+ * counterpart of segment() in frame.h. Where frames come one by one (guest link), JS then sees one event for many. */
+#ifndef PASST_COALESCE_H
+#define PASST_COALESCE_H
+
+#include "frame.h"
+
+namespace passt {
+
+/**
+ * One frame that grows. Rules as in the kernel's GRO: same Ethernet and IP header but for lengths and, with DF, identification
+ * (RFC 6864 §4.1); same ports, acknowledgement, window and options; sequence numbers without gap; only ACK set, PSH and FIN on
+ * the last one; every segment but the last as long as the first one; checksums right. Whatever else comes ends it.
+ * Law: segment(coalesce(frames)) = frames, identification aside.
+ */
+class Coalescer {
+public:
+	/** `frame` stands where it can grow to FRAME_MAX. `sum`: over its octets from ETH_LEN on. True: it may grow. */
+	bool begin(uint8_t *frame, size_t len, uint16_t sum);
+	/** Append the payload of `frame`. False: it does not belong, nothing has changed. */
+	bool add(const uint8_t *frame, size_t len);
+	/** Headers for all that was added. True: it is more than one segment, and `vnet` says how to read it. */
+	bool end(Vnet &vnet);
+
+	bool growing() const { return open; }
+	size_t length() const { return len; }
+
+private:
+	bool v6 = false, open = false;
+	uint8_t *first = nullptr;
+	/** Octets of the frame so far; where TCP and payload begin. */
+	size_t len = 0, l4 = 0, data = 0;
+	uint32_t segments = 0, size = 0, next_seq = 0;
+	uint16_t next_id = 0;
+	uint8_t flags = 0;
+};
+
+} // namespace passt
+
+#endif

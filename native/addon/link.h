@@ -1,0 +1,71 @@
+/* The guest link: frames of one client (QEMU) over a connected stream socket, in place of a tap.
+ *
+ * Each frame is a length of 4 octets in network order and that many octets of Ethernet frame without FCS. Both directions
+ * are bounded: one buffer for what came and is no whole frame yet or has no room in the ring, one for what the socket has
+ * not taken. Frames that do not fit are refused; who was refused is told when there is room again.
+ */
+#ifndef PASST_LINK_H
+#define PASST_LINK_H
+
+#include "coalesce.h"
+#include "pcap.h"
+#include "rings.h"
+
+#include <memory>
+
+namespace passt {
+
+/** Octets. A frame's length, in front of it; longest frame on this link (the tap's are longer by what MTUs leave free). */
+enum : size_t { LINK_HEAD = 4, LINK_FRAME_MAX = 65535 };
+enum : size_t { LINK_IN = 512u << 10, LINK_OUT = 512u << 10 };
+
+class Link {
+public:
+	/** Is the tap a stream at all? Frames for a client that is not there count as sent. */
+	bool on = false;
+	int fd = -1;
+	/** LINK_*: why the client is of no further use, 0 = it is; with errno or the bad length. */
+	uint32_t ended = 0, detail = 0;
+
+	Link() = default;
+	Link(const Link &) = delete;
+	Link &operator=(const Link &) = delete;
+	~Link() { close(); }
+
+	/** Is it a connected stream socket? 0 or errno. */
+	static int check(int descriptor);
+	/** Of a new client; the old one is closed. Takes it over. */
+	void use(int descriptor);
+	void close();
+
+	/** Room for a frame of `len` octets, to be filled and then committed; nullptr: refused. There must be a client. */
+	uint8_t *reserve(size_t len);
+	void commit(size_t len);
+	/** Hand over what is waiting, as far as the socket takes it. */
+	void flush();
+	/** The socket did not take all: wait for EPOLLOUT, then writable(). */
+	bool blocked() const { return full; }
+	void writable();
+	/** Once after frames were refused: there is room. */
+	bool room_again();
+
+	/** Read once and post what is whole: at most `frames` records, while ring and slab (up to `rx_limit` octets) have room. */
+	void read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap);
+	/** There is something to read() whether or not the socket is readable. */
+	bool more() const { return fd >= 0 && !ended && more_in; }
+
+private:
+	bool parse(Rings &r, uint32_t &frames, uint32_t rx_limit, Pcap &pcap);
+	void finish(uint32_t why, uint32_t what);
+
+	std::unique_ptr<uint8_t[]> in, out;
+	/** What is waiting: [head, tail) */
+	size_t in_head = 0, in_tail = 0, out_head = 0, out_tail = 0;
+	bool full = false, refused = false, more_in = false;
+	/** errno of a send: the other end is gone, what it sent before is still read */
+	int broken = 0;
+};
+
+} // namespace passt
+
+#endif

@@ -1,0 +1,342 @@
+/* The guest link: a client on a stream socket, with every kind of short read and write. */
+#include "harness.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace {
+
+/** An engine whose tap is a stream; `client` is the hypervisor's end. */
+struct Linked : Rig {
+	int client = -1;
+
+	explicit Linked(Sizes sizes = {1 << 20, 8 << 20, 64, 4096, 512}, int sndbuf = 0)
+	    : Rig(true, 0, sizes)
+	{
+		int s[2];
+		CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s));
+		client = s[1];
+		CHECK(!engine.link_offer(s[0]));
+		effect({EF_LINK_USE, 0, (uint32_t)s[0]});
+		turn();
+		if (sndbuf)
+			CHECK(!setsockopt(s[0], SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)));
+	}
+	~Linked()
+	{
+		if (client >= 0)
+			close(client);
+	}
+	void write_frame(const Octets &f)
+	{
+		const uint32_t at = put(Octets(VNET_LEN), 4096);
+		put(f, at + VNET_LEN);
+		effect({EF_TAP_WRITE, 0, at, (uint32_t)(VNET_LEN + f.size())});
+	}
+};
+
+Octets framed(const Octets &f)
+{
+	Octets b(4);
+	put32(b.data(), (uint32_t)f.size());
+	b.insert(b.end(), f.begin(), f.end());
+	return b;
+}
+void give(int fd, const Octets &b)
+{
+	CHECK(send(fd, b.data(), b.size(), MSG_NOSIGNAL) == (ssize_t)b.size());
+}
+/** The next frame that the client gets. */
+Octets taken(int fd)
+{
+	const Octets head = read_all(fd, 4);
+	CHECK(head.size() == 4);
+	return read_all(fd, get32(head.data()));
+}
+
+/** `n` octets for the client, in pieces of `piece`, while the engine goes on. */
+Octets drained(Linked &r, size_t n, size_t piece)
+{
+	Octets all, b(piece);
+	for (int i = 0; all.size() < n; i++) {
+		CHECK(i < 1000000);
+		r.turn();
+		const ssize_t got = recv(r.client, b.data(), std::min(piece, n - all.size()), MSG_DONTWAIT);
+		all.insert(all.end(), b.begin(), b.begin() + std::max<ssize_t>(got, 0));
+	}
+	return all;
+}
+
+} // namespace
+
+TEST(link_frames_split_at_every_position)
+{
+	const Octets a = noise(60), b = noise(61);
+	Octets stream = framed(a);
+	const Octets second = framed(b);
+	stream.insert(stream.end(), second.begin(), second.end());
+	Linked r;
+	for (size_t cut = 0; cut <= stream.size(); cut++) {
+		if (cut)
+			give(r.client, Octets(stream.begin(), stream.begin() + (std::ptrdiff_t)cut));
+		std::vector<Octets> got;
+		const auto look = [&] {
+			for (const Ev &e : r.turn(0)) {
+				CHECK(e[0] == EV_TAP_FRAME && e[4] == 0);
+				CHECK(e[7] == sum_fold(sum_octets(r.engine.rings.slab + e[2] + 14, e[3] - 14)));
+				got.push_back(r.slab(e[2], e[3]));
+			}
+		};
+		look();
+		if (cut < stream.size())
+			give(r.client, Octets(stream.begin() + (std::ptrdiff_t)cut, stream.end()));
+		look();
+		CHECK(got == (std::vector<Octets>{a, b}));
+	}
+}
+
+TEST(link_takes_every_legal_length_and_no_other)
+{
+	for (const size_t n : {14, 15, 65534, 65535}) {
+		Linked r;
+		const Octets f = noise(n);
+		give(r.client, framed(f));
+		const Ev e = r.await(EV_TAP_FRAME);
+		CHECK(r.slab(e[2], e[3]) == f);
+	}
+	for (const uint32_t n : {0u, 1u, 13u, 65536u, 0x80000000u, UINT32_MAX}) {
+		Linked r;
+		Octets b = framed(noise(20)), head(4), rest = noise(100);
+		put32(head.data(), n);
+		b.insert(b.end(), head.begin(), head.end());
+		b.insert(b.end(), rest.begin(), rest.end());
+		give(r.client, b);
+		CHECK(r.await(EV_TAP_FRAME)[3] == 20); /* what came before counts */
+		const Ev e = r.await(EV_LINK_END);
+		CHECK(e[2] == LINK_BAD_LENGTH && e[3] == n);
+		CHECK(r.turn(20).empty() && r.take(EV_TAP_FRAME).empty());
+	}
+}
+
+TEST(link_million_tiny_frames_in_bounded_turns)
+{
+	Linked r({4096, 1 << 20, 4, 64, 64});
+	const Octets one = framed(noise(14));
+	Octets many;
+	for (int i = 0; i < 5000; i++)
+		many.insert(many.end(), one.begin(), one.end());
+	size_t sent = 0, got = 0;
+	CHECK(fcntl(r.client, F_SETFL, O_NONBLOCK) == 0);
+	while (got < 20 * 5000) {
+		if (sent < 20 * many.size()) {
+			const size_t at = sent % many.size();
+			const ssize_t n = send(r.client, many.data() + at, many.size() - at, MSG_NOSIGNAL);
+			sent += n > 0 ? (size_t)n : 0;
+		}
+		const size_t n = r.turn(100).size();
+		CHECK(n && n <= 64);
+		r.seen.clear();
+		got += n;
+	}
+	CHECK(got == 20 * 5000 && r.turn(10).empty());
+}
+
+TEST(link_coalesces_what_one_read_brings)
+{
+	Linked r;
+	Octets b;
+	const Octets data = noise(14600);
+	for (uint32_t i = 0; i < 10; i++) {
+		Octets t = tcp_template(false, 1 + i * 1460), f(t.begin() + VNET_LEN, t.end());
+		f.insert(f.end(), data.begin() + i * 1460, data.begin() + (i + 1) * 1460);
+		uint8_t *const ip = f.data() + ETH_LEN;
+		put16(ip + 2, (uint16_t)(f.size() - ETH_LEN));
+		ip[6] = 0x40;
+		put16(ip + 10, (uint16_t)~sum_fold(sum_octets(ip, 20)));
+		const uint64_t pseudo = sum_pseudo(ip, false, 6, 1480);
+		put16(ip + 36, (uint16_t)~sum_fold(sum_octets(ip + 20, 1480, pseudo)));
+		const Octets w = framed(f);
+		b.insert(b.end(), w.begin(), w.end());
+	}
+	give(r.client, b);
+	const auto e = r.turn(100);
+	CHECK(e.size() == 1 && e[0][3] == 54 + 14600 && e[0][5] == 1460);
+	CHECK(e[0][4] == (VNET_NEEDS_CSUM | GSO_TCPV4 << 8) && e[0][6] == (34 | 16 << 16));
+	CHECK(r.slab(e[0][2] + 54, 14600) == data);
+}
+
+TEST(link_writes_lengths_padding_and_checksums)
+{
+	Linked r;
+	const Octets small = noise(42), large = noise(65535);
+	r.write_frame(small);
+	r.turn();
+	r.write_frame(large);
+	r.turn();
+	Octets padded = small;
+	padded.resize(60);
+	CHECK(taken(r.client) == padded);
+	CHECK(taken(r.client) == large);
+	r.write_frame(noise(65536)); /* no length that the other side takes */
+	r.turn();
+	CHECK(r.take(EV_TAP_DROPPED)[3] == EMSGSIZE);
+}
+
+TEST(link_short_writes_keep_the_stream_in_step)
+{
+	Linked r({1 << 20, 8 << 20, 64, 4096, 512}, 4608);
+	std::vector<Octets> sent;
+	size_t seen = 0;
+	for (int i = 0; i < 400; i++) {
+		const Octets f = noise(60 + chance(9000));
+		r.write_frame(f);
+		r.turn();
+		if (r.take(EV_TAP_DROPPED).empty())
+			sent.push_back(f);
+		/* a slow reader: less than what comes */
+		if (i % 3 == 0 && seen < sent.size()) {
+			const Octets w = framed(sent[seen++]);
+			CHECK(drained(r, w.size(), 97) == w);
+		}
+	}
+	for (; seen < sent.size(); seen++) {
+		const Octets w = framed(sent[seen]);
+		CHECK(drained(r, w.size(), 1997) == w);
+	}
+	CHECK(sent.size() < 400); /* some did not fit, or nothing was tested */
+}
+
+TEST(link_stalled_guest_is_bounded_told_and_costs_nothing)
+{
+	Linked r({1 << 20, 8 << 20, 64, 4096, 512}, 4608);
+	const Octets f = noise(60000);
+	size_t refused = 0;
+	for (int i = 0; i < 100; i++) {
+		r.write_frame(f);
+		r.turn();
+		const Ev d = r.take(EV_TAP_DROPPED);
+		CHECK(d.empty() || d[3] == EAGAIN);
+		refused += !d.empty();
+	}
+	CHECK(refused > 85);
+	const double before = Engine::now_ms();
+	CHECK(r.turn(50).empty() && Engine::now_ms() - before > 45); /* asleep, no event over and over */
+	/* it wakes up */
+	drained(r, (100 - refused) * (f.size() + 4), 4096);
+	r.await(EV_TAP_ROOM);
+	CHECK(r.turn(20).empty());
+	r.write_frame(f);
+	r.turn();
+	CHECK(r.take(EV_TAP_DROPPED).empty());
+}
+
+TEST(link_end_of_the_client)
+{
+	{
+		Linked r; /* in the middle of a frame */
+		give(r.client, Octets{0, 0, 0, 60, 1, 2, 3});
+		r.turn();
+		close(r.client);
+		r.client = -1;
+		const Ev e = r.await(EV_LINK_END);
+		CHECK(e[2] == LINK_EOF);
+		CHECK(r.turn(20).empty());
+		r.write_frame(noise(60)); /* as if sent */
+		r.turn(10);
+		CHECK(r.take(EV_TAP_DROPPED).empty());
+	}
+	{
+		Linked r; /* it does not hear any more, but what it said counts */
+		give(r.client, framed(noise(70)));
+		r.write_frame(noise(60)); /* unread over there: a reset */
+		close(r.client);
+		r.client = -1;
+		CHECK(r.await(EV_TAP_FRAME)[3] == 70);
+		CHECK(r.await(EV_LINK_END)[2] == LINK_ERROR);
+	}
+}
+
+TEST(link_clients_are_offered_one_by_one)
+{
+	const std::string path = "/tmp/passt-link-test." + std::to_string(getpid());
+	sockaddr_un at = {};
+	at.sun_family = AF_UNIX;
+	strcpy(at.sun_path, path.c_str());
+	const auto dial = [&] {
+		const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		CHECK(!connect(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)));
+		return fd;
+	};
+	Rig r(true, 0);
+	unlink(path.c_str());
+	CHECK(!r.engine.link_listen(path.c_str()));
+	const int a = dial();
+	const Ev first = r.await(EV_LINK_CLIENT);
+	CHECK(first[3] == (uint32_t)getpid() && !first[4]);
+	r.effect({EF_LINK_USE, 0, first[2]});
+	r.turn();
+	/* a second one while the first is there: refused */
+	const int b = dial();
+	const Ev second = r.await(EV_LINK_CLIENT);
+	CHECK(!second[4]);
+	r.effect({EF_LINK_REFUSE, 0, second[2] + 100}); /* no such offer */
+	r.effect({EF_LINK_REFUSE, 0, second[2]});
+	r.turn();
+	CHECK(read_all(b, 1).empty());
+	close(b);
+	/* one that comes when the first has hung up, with much of its data still unread */
+	Octets many;
+	for (int i = 0; i < 2000; i++) {
+		const Octets w = framed(noise(60));
+		many.insert(many.end(), w.begin(), w.end());
+	}
+	give(a, many);
+	close(a);
+	const int c = dial();
+	const Ev third = r.await(EV_LINK_CLIENT);
+	CHECK(third[4] == LINK_HUNG_UP);
+	CHECK(r.await(EV_LINK_END)[2] == LINK_EOF);
+	size_t frames = 0;
+	while (!r.take(EV_TAP_FRAME).empty())
+		frames++;
+	CHECK(frames == 2000);
+	r.effect({EF_LINK_USE, 0, third[2]});
+	r.turn();
+	give(c, framed(noise(99)));
+	CHECK(r.await(EV_TAP_FRAME)[3] == 99);
+	close(c);
+	CHECK(r.await(EV_LINK_END)[2] == LINK_EOF);
+	r.effect({EF_LINK_CLOSE, 0});
+	CHECK(r.turn(20).empty());
+	/* nobody else may listen there; what is left behind is replaced; a file is never */
+	Rig other(true, 0);
+	CHECK(other.engine.link_listen(path.c_str()) == EADDRINUSE);
+	unlink(path.c_str());
+	const int file = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+	CHECK(file >= 0 && other.engine.link_listen(path.c_str()) == EEXIST);
+	close(file);
+	unlink(path.c_str());
+	{
+		Rig gone(true, 0);
+		CHECK(!gone.engine.link_listen(path.c_str()));
+	}
+	CHECK(!access(path.c_str(), F_OK) && !other.engine.link_listen(path.c_str()));
+	unlink(path.c_str());
+	CHECK(other.engine.link_listen(std::string(108, 'x').c_str()) == ENAMETOOLONG);
+}
+
+TEST(link_offers_are_connected_streams)
+{
+	Rig r(true, 0);
+	int s[2], p[2];
+	CHECK(r.engine.link_offer(-1) == EBADF);
+	CHECK(!pipe(p) && r.engine.link_offer(p[0]) == ENOTSOCK);
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s) && r.engine.link_offer(s[0]) == ESOCKTNOSUPPORT);
+	const int alone = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(r.engine.link_offer(alone) == ENOTCONN);
+	for (const int fd : {s[0], s[1], p[0], p[1], alone})
+		close(fd);
+}
