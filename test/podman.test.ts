@@ -1,6 +1,7 @@
 // Rootless podman starts pasta for its containers as it does everywhere: default network, own option sets, ports, life and
 // errors. The rows follow Podman's own system tests of pasta. PASTA=/opt/peer/bin/pasta tries them on upstream.
 import assert from 'node:assert/strict'
+import { dirname } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { families } from './lib/bed.js'
 import { Podman } from './lib/podman.js'
@@ -19,7 +20,12 @@ const dnsmasq = [
     '--pid-file=',
     '--bind-interfaces'
   ],
-  ...['--conf-file=/dev/null', '--log-facility=-', `--listen-address=${net.world4}`],
+  ...[
+    '--conf-file=/dev/null',
+    '--log-facility=-',
+    `--listen-address=${net.world4}`,
+    `--listen-address=${net.world6}`
+  ],
   ...['--address=/test.example/192.0.2.77', '--address=/test.example/2001:db8::77']
 ]
 
@@ -91,6 +97,11 @@ describe('default network', () => {
       /192\s+0\s+2\s+77/
     ],
     ['host.containers.internal is the host', greet('host.containers.internal'), /^ok$/m],
+    [
+      'host.containers.internal over UDP',
+      'echo hi | socat -t 1 - UDP:host.containers.internal:7001',
+      /^hi$/m
+    ],
     ...families.flatMap(
       ({ v, world }) =>
         [
@@ -183,11 +194,19 @@ describe('podman run --network pasta:…', () => {
     ['--map-host-loopback,192.0.2.4', greet('192.0.2.4'), /^ok$/m],
     ['--splice-only,-T,7006', `ip link; ${greet('127.0.0.1')}`, /^ok$/m, lacks(/eth0/)],
     ['--no-splice', greet(net.world4), /^ok$/m],
+    [
+      `--dns-forward,2001:db8::53,--dns-host,${net.world6}`,
+      'nslookup test.example 2001:db8::53',
+      /192\.0\.2\.77/
+    ],
+    [`-o,${net.host4},-o,${net.host6}`, `${greet(net.world4)}; ${greet(net.world6)}`, /^ok\nok$/m],
+    ['--no-icmp', `ping -c 1 -W 1 ${net.world4} || ${greet(net.world4)}`, /100% packet loss/, /^ok$/m],
     ['-d,-l,/tmp/pasta.log', greet(net.world4), /^ok$/m]
   ]
   for (const [options, script, ...expected] of rows)
     test(options, async () => {
-      checks(ok(await podman.run(['--network', `pasta:${options}`], script)).stdout, expected)
+      const argv = ['--cap-add', 'NET_RAW', '--network', `pasta:${options}`]
+      checks(ok(await podman.run(argv, script)).stdout, expected)
     })
   test('pasta_options of containers.conf, and --network after them', async () => {
     const conf = '[network]\npasta_options = ["--mtu", "1400", "-I", "conf0"]\n'
@@ -462,4 +481,26 @@ describe('bridge', () => {
     checks(r.stdout, [/eth0\s.* 198\.51\.100\.2\/24 /])
     await nothingLeft()
   })
+})
+
+describe('pasta in a container', () => {
+  const inner = `${pasta} --config-net -t none -u none -T none -U none -- sh -ec 'ip -o addr; ${greet(net.world4)}; ${greet(net.world6)}; exit 5'`
+  const tun = ['--device', '/dev/net/tun']
+  const free = ['--security-opt', 'seccomp=unconfined']
+  const rows: ReadonlyArray<readonly [string, string[]]> = [
+    ['as podman confines it', tun],
+    ['without seccomp', [...tun, ...free]],
+    ['without seccomp and masks', [...tun, ...free, '--security-opt', 'unmask=ALL']],
+    ['with CAP_SYS_ADMIN', [...tun, '--cap-add', 'SYS_ADMIN']],
+    ['--privileged', ['--privileged']],
+    ['--privileged, an ordinary user', ['--privileged', '--user', '1000:1000']]
+  ]
+  const tree = dirname(dirname(pasta))
+  for (const [name, options] of rows)
+    test(name, async () => {
+      const r = await podman.run(['-v', '/usr:/usr:ro', '-v', `${tree}:${tree}:ro`, ...options], inner)
+      assert.equal(r.code, 5, show(r))
+      checks(r.stdout, [/eth0\s+inet 198\.51\.100\.2\/24 /, /^ok\nok$/m])
+      await nothingLeft()
+    })
 })

@@ -48,8 +48,8 @@ echo "$1 $2 $SOCAT_PEERADDR $(sha256sum | cut -d ' ' -f 1)"
 
 const image = `
 cd $(mktemp -d)
-mkdir -p usr/bin etc tmp proc sys dev run root
-ln -s usr/bin bin
+mkdir -p usr/bin usr/lib usr/lib64 etc tmp proc sys dev run root
+ln -s usr/bin usr/lib usr/lib64 .
 cp /usr/bin/busybox usr/bin
 for name in $(busybox --list); do [ -e usr/bin/$name ] || ln -s busybox usr/bin/$name; done
 cp /usr/bin/socat usr/bin
@@ -59,7 +59,7 @@ cat > serve <<'END'
 ${serve}END
 cat > answer <<'END'
 ${answer}END
-chmod 755 serve answer
+chmod 755 . serve answer
 tar -c . | podman import -q - box
 rm -rf "$PWD"
 `
