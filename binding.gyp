@@ -35,6 +35,21 @@
       'include_dirs!': [ '<(node_root_dir)/include/node' ]
     },
     {
+      # bin/qrap: gives QEMU older than 7.2 a socket to passt (native/qrap/main.cc)
+      'target_name': 'qrap',
+      'type': 'executable',
+      'sources': [
+        'native/launcher/util.cc',
+        'native/qrap/args.cc',
+        'native/qrap/main.cc',
+        'native/qrap/probe.cc'
+      ],
+      'defines': [ '_GNU_SOURCE' ],
+      'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
+      'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
+      'include_dirs!': [ '<(node_root_dir)/include/node' ]
+    },
+    {
       # The addon that the engine loads: build/Release/passt.node (native/addon/engine.h)
       'target_name': 'passt',
       'sources': [

@@ -57,12 +57,9 @@ const install = () => {
 }
 
 const native = () => {
-  const made = [
-    at('build/Release/passt.node'),
-    at('build/Release/passt-launcher'),
-    at('build/Release/passt-stamp')
-  ]
-  if (newest(at('native/addon'), at('native/launcher'), at('binding.gyp')) <= oldest(...made)) return
+  const made = ['passt.node', 'passt-launcher', 'passt-stamp', 'qrap'].map((name) => at('build/Release', name))
+  const sources = [at('native/addon'), at('native/launcher'), at('native/qrap'), at('binding.gyp')]
+  if (newest(...sources) <= oldest(...made)) return
   // Headers of the running Node where the installation has them; otherwise node-gyp fetches them.
   const nodedir = resolve(process.execPath, '../..')
   const headers = existsSync(join(nodedir, 'include/node/node.h')) ? [`--nodedir=${nodedir}`] : []
@@ -120,12 +117,13 @@ const snapshot = () => {
 
 const programs = () => {
   mkdirSync(at('bin'), { recursive: true })
-  const launcher = at('build/Release/passt-launcher')
-  for (const name of ['passt', 'pasta']) {
+  const made = { passt: 'passt-launcher', pasta: 'passt-launcher', qrap: 'qrap' }
+  for (const [name, executable] of Object.entries(made)) {
+    const from = at('build/Release', executable)
     const to = at('bin', name)
-    if (oldest(to) >= newest(launcher)) continue
+    if (oldest(to) >= newest(from)) continue
     rmSync(`${to}.tmp`, { force: true })
-    copyFileSync(launcher, `${to}.tmp`)
+    copyFileSync(from, `${to}.tmp`)
     renameSync(`${to}.tmp`, to) // a running program keeps its old file
   }
 }
