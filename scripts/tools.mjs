@@ -4,6 +4,7 @@
 import { spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { fetchGuest } from './guest.mjs'
 
 /** program -> package */
 const tools = {
@@ -22,6 +23,7 @@ const tools = {
   ping: 'iputils-ping',
   ps: 'procps',
   python3: 'python3',
+  'qemu-system-x86_64': 'qemu-system-x86',
   setpriv: 'util-linux',
   socat: 'socat',
   ss: 'iproute2',
@@ -52,14 +54,17 @@ const missing = () => {
   return names
 }
 
+const apt = '/usr/bin/apt-get'
+const mayInstall = process.getuid?.() === 0 && existsSync(apt)
+const options = { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
+const update = () => spawnSync(apt, ['update', '-qq'], options)
+
 const before = missing()
 if (before.length > 0) {
   const packages = [...new Set(before.map((name) => tools[name] ?? name))]
-  const apt = '/usr/bin/apt-get'
-  if (process.getuid?.() === 0 && existsSync(apt)) {
+  if (mayInstall) {
     console.error(`tools: installing ${packages.join(' ')}`)
-    const options = { stdio: ['ignore', 2, 2], env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } }
-    spawnSync(apt, ['update', '-qq'], options)
+    update()
     spawnSync(apt, ['install', '-y', '-qq', '--no-install-recommends', ...packages], options)
   }
   const after = missing()
@@ -72,5 +77,11 @@ if (process.getuid?.() !== 0) {
   console.error(
     'tools: the integration tests make network namespaces and a private /dev/net/tun: run them as root'
   )
+  process.exit(1)
+}
+try {
+  fetchGuest(update)
+} catch (e) {
+  console.error(`tools: no kernel for the tests with virtual machines: ${e.message}`)
   process.exit(1)
 }

@@ -8,10 +8,11 @@ import assert from 'node:assert/strict'
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { repo } from './cache.js'
+import { bridged, passt } from './passt.js'
 import { alive, childrenOf, cmdlineOf, Proc, parents, type Result, statusField, until } from './proc.js'
 
-export const repo = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+export { repo } from './cache.js'
 
 /** Addresses used everywhere (RFC 5737, RFC 3849). */
 export const net = {
@@ -118,14 +119,19 @@ export const helper = (name: string): string => `/mnt/repo/test/lib/${name}`
 export const pasta = process.env.PASTA ?? '/mnt/repo/bin/pasta'
 /** Ours stands beside its bundle, wherever it is. */
 export const isOurs = (program: string): boolean => existsSync(join(dirname(program), '../dist/engine.cjs'))
+/** passt and a namespace on its socket take pasta's place: see passt-mode.ts. */
+export const isPasst = process.env.GUEST === 'passt'
+const program = isPasst ? passt : pasta
 /** The program under test is upstream's: what only ours does is not asked of it. */
-export const isPeer =
-  process.env.PASTA !== undefined && !existsSync(join(dirname(pasta), '../dist/engine.cjs'))
+export const isPeer = !program.startsWith('/mnt/repo/') && !isOurs(program)
 /** No forwarding: the default is `auto`, in which each test would see the servers of the others. */
 export const quietPorts: ReadonlyArray<string> = ['-t', 'none', '-u', 'none', '-T', 'none', '-U', 'none']
 /** The same for those port options only that `options` does not have. */
 export const quietBeside = (options: ReadonlyArray<string>): ReadonlyArray<string> =>
   ['-t', '-u', '-T', '-U'].filter((name) => !options.includes(name)).flatMap((name) => [name, 'none'])
+/** argv that runs `command` behind the program under test. */
+const underProgram = (options: ReadonlyArray<string>, command: ReadonlyArray<string>): string[] =>
+  isPasst ? bridged(options, command, net) : [pasta, ...quietBeside(options), ...options, '--', ...command]
 
 export class World {
   private constructor(
@@ -227,7 +233,7 @@ export class World {
 
   /** pasta with `options`, running `command` in its namespace as an ordinary user. */
   pasta(options: ReadonlyArray<string>, command: ReadonlyArray<string>, o: RunOptions = {}): Promise<Result> {
-    return this.run([pasta, ...quietBeside(options), ...options, '--', ...command], o)
+    return this.run(underProgram(options, command), o)
   }
 
   /** pasta --config-net running shell lines; the output, or a throw on any failure. */
@@ -236,7 +242,7 @@ export class World {
   }
 
   startPasta(options: ReadonlyArray<string>, command: ReadonlyArray<string>, o: RunOptions = {}): Proc {
-    return this.start([pasta, ...quietBeside(options), ...options, '--', ...command], o)
+    return this.start(underProgram(options, command), o)
   }
 
   /** The same, in words: `pid-outside args`. */
@@ -307,4 +313,4 @@ export const withWorld = async <A>(use: (w: World) => Promise<A>, o: WorldOption
   }
 }
 
-export const programName = basename(pasta)
+export const programName = basename(program)

@@ -1,0 +1,68 @@
+// passt with a guest that is not a virtual machine but a network namespace, by the same options and for the same commands
+// as pasta: what pasta does inside, the namespaces and --config-net, is done here.
+import { compiled } from './cache.js'
+import type { net as Net } from './world.js'
+
+/** The program under test. PASST chooses another one, for instance upstream's, to try the tests themselves. */
+export const passt = process.env.PASST ?? '/mnt/repo/bin/passt'
+
+const quoted = (words: ReadonlyArray<string>): string =>
+  words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
+
+/** Values of an option, in order. */
+const values = (options: ReadonlyArray<string>, name: string): string[] =>
+  options.filter((_, i) => options[i - 1] === name)
+
+/**
+ * passt has no --config-net, nothing to splice, and offers names unless it is told not to, where pasta offers them only on
+ * demand.
+ */
+const passtOptions = (options: ReadonlyArray<string>): string[] => {
+  const own = new Set(['--config-net', '--dhcp-dns', '--dhcp-search'])
+  const unoffered = ['dns', 'search'].filter((what) => !options.includes(`--dhcp-${what}`))
+  return [...options.filter((o) => !own.has(o)), ...unoffered.map((what) => `--no-dhcp-${what}`)]
+}
+
+/** Shell lines that give the guest's eth0 what DHCP, DHCPv6 and NDP would. */
+export const configure = (options: ReadonlyArray<string>, net: typeof Net): string => {
+  const mtu = values(options, '-m').at(-1) ?? '65520'
+  const addresses = values(options, '-a')
+  const v4 = addresses.find((a) => !a.includes(':')) ?? net.host4
+  const v6 = addresses.find((a) => a.includes(':')) ?? net.host6
+  const settings = 'for s in accept_dad accept_ra; do echo 0 > /proc/sys/net/ipv6/conf/eth0/$s; done'
+  const ip = [
+    ...(mtu === '0' ? [] : [`ip link set eth0 mtu ${mtu}`]),
+    'ip link set eth0 up',
+    ...(options.includes('-6')
+      ? []
+      : [`ip addr add ${v4}/24 dev eth0`, `ip route add default via ${net.gw4}`]),
+    ...(options.includes('-4')
+      ? []
+      : [`ip -6 addr add ${v6}/64 dev eth0 nodad`, `ip -6 route add default via ${net.gw6} dev eth0`])
+  ]
+  return [settings, ...ip].join('\n')
+}
+
+/**
+ * argv that runs passt with `options` and `command` in a namespace behind it, and ends with the command's status, or with
+ * passt's if that does not start.
+ */
+export const bridged = (
+  options: ReadonlyArray<string>,
+  command: ReadonlyArray<string>,
+  net: typeof Net
+): string[] => {
+  const setup = ['ip link set lo up', ...(options.includes('--config-net') ? [configure(options, net)] : [])]
+  const namespaces = '--user --map-root-user --net --mount --pid --ipc --uts --fork --kill-child --mount-proc'
+  const script = `
+d=$(mktemp -d)
+{ ${quoted([passt, '-1', '-f', ...passtOptions(options)])} -s $d/socket; echo $? > $d/status; } &
+until [ -S $d/socket ] || [ -s $d/status ]; do sleep 0.01; done
+[ ! -s $d/status ] || exit $(cat $d/status)
+unshare ${namespaces} ${compiled('test/lib/tapbridge.cc')} $d/socket eth0 sh -ec ${quoted([`${setup.join('\n')}\nexec "$@"`])} - "$@"
+status=$?
+wait
+rm -r $d
+exit $status`
+  return ['sh', '-c', script, 'passt', ...command]
+}

@@ -1,0 +1,205 @@
+// Virtual machines: QEMU without acceleration, Debian's kernel, an initramfs of busybox and the DHCP clients. A machine
+// runs in the world's "host", as an ordinary user; scripts go to it over a serial port (vm-init.sh).
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync
+} from 'node:fs'
+import { connect, type Socket } from 'node:net'
+import { basename, dirname, join } from 'node:path'
+import { cache, cached, cacheInside, repo } from './cache.js'
+import { type Proc, until } from './proc.js'
+import type { World } from './world.js'
+
+/** Unpacked by scripts/guest.mjs. */
+const parts = join(cache, 'guest')
+/** Programs of this machine that the guest has beside busybox, with the libraries that they need; path here, path there. */
+const programs: ReadonlyArray<readonly [string, string]> = [
+  ['/usr/sbin/dhclient', 'usr/sbin/dhclient'],
+  ['/usr/bin/socat', 'usr/bin/socat'],
+  ['/bin/ip', 'bin/ip']
+]
+
+const must = (command: string, argv: ReadonlyArray<string>, cwd?: string): string => {
+  const r = spawnSync(command, argv, { encoding: 'utf8', ...(cwd === undefined ? {} : { cwd }) })
+  assert.equal(r.status, 0, `${command} ${argv.join(' ')}: ${r.error?.message ?? r.stderr}`)
+  return r.stdout
+}
+
+const filesBelow = (dir: string): string[] =>
+  readdirSync(dir, { withFileTypes: true }).flatMap((e) =>
+    e.isDirectory() ? filesBelow(join(dir, e.name)) : [join(dir, e.name)]
+  )
+
+/** What a program loads, by ldd(1): its libraries and the loader. */
+const libraries = (program: string): string[] =>
+  [...must('ldd', [program]).matchAll(/(\/\S+) \(0x/g)].map((m) => m[1]!)
+
+const makeImage = (to: string): void => {
+  const root = mkdtempSync(join(cache, 'image-'))
+  const put = (file: string, at: string): void => {
+    mkdirSync(dirname(join(root, at)), { recursive: true })
+    copyFileSync(file, join(root, at))
+    chmodSync(join(root, at), 0o755)
+  }
+  try {
+    for (const file of filesBelow(parts)) {
+      const name = basename(file)
+      if (/\.ko(\.|$)/.test(name)) put(file, `modules/${name}`)
+      else if (name.startsWith('klibc-')) put(file, `lib/${name}`)
+      else if (['busybox', 'ipconfig'].includes(name)) put(file, `bin/${name}`)
+    }
+    const packed = filesBelow(join(root, 'modules')).filter((file) => file.endsWith('.xz'))
+    if (packed.length > 0) must('busybox', ['unxz', ...packed])
+    for (const [here, there] of programs) put(here, there)
+    for (const file of new Set(programs.flatMap(([here]) => libraries(here)))) put(file, file)
+    put(join(repo, 'test/lib/dhcp.sh'), 'dhcp.sh')
+    put(join(repo, 'test/lib/vm-init.sh'), 'init')
+    must('sh', ['-ec', 'find . | busybox cpio -o -H newc > "$0"', to], root)
+  } finally {
+    rmSync(root, { recursive: true, force: true })
+  }
+}
+
+/** Paths, inside a world, of the kernel and the initramfs. */
+const image = (): { kernel: string; initrd: string } => {
+  assert.ok(existsSync(parts), `no ${parts}: run node scripts/tools.mjs`)
+  const kernel = filesBelow(parts).find((file) => basename(file).startsWith('vmlinuz'))!
+  const sources = ['vm.ts', 'vm-init.sh', 'dhcp.sh'].map((name) => join(repo, 'test/lib', name))
+  cached('initramfs', [...sources, kernel], makeImage)
+  return { kernel: kernel.replace(cache, cacheInside), initrd: `${cacheInside}/initramfs` }
+}
+
+export interface VmOptions {
+  /** QEMU's network options, see `overSocket`. */
+  readonly network: ReadonlyArray<string>
+  /** Words for the kernel's command line. */
+  readonly append?: string
+  /** The command line up to QEMU's own options; default: QEMU. */
+  readonly qemu?: ReadonlyArray<string>
+}
+
+/** QEMU's options for a virtio device over passt's socket. */
+export const overSocket = (path: string): string[] => [
+  ...['-netdev', `stream,id=n,server=off,addr.type=unix,addr.path=${path}`],
+  ...['-device', 'virtio-net-pci,netdev=n,romfile=,mac=52:54:00:12:34:56']
+]
+
+/** Generous: a busy machine, no acceleration. */
+const BOOT_MS = 90_000
+const SCRIPT_MS = 60_000
+
+let count = 0
+
+export class Vm {
+  private received = ''
+  private asked = 0
+  private boots = 0
+
+  private constructor(
+    readonly proc: Proc,
+    private readonly serial: Socket,
+    private readonly console: string
+  ) {
+    serial.setEncoding('utf8').on('data', (s: string) => {
+      this.received += s
+    })
+    serial.on('error', () => {})
+  }
+
+  /** Starts a machine; done once it has booted. */
+  static async boot(w: World, o: VmOptions): Promise<Vm> {
+    const name = `vm-${++count}`
+    const { kernel, initrd } = image()
+    const argv = [
+      ...(o.qemu ?? ['qemu-system-x86_64']),
+      ...[
+        '-accel',
+        'tcg',
+        '-cpu',
+        'qemu64,+rdrand',
+        '-m',
+        '256',
+        '-display',
+        'none',
+        '-nodefaults',
+        '-no-user-config'
+      ],
+      ...['-kernel', kernel, '-initrd', initrd],
+      ...['-append', `console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on ${o.append ?? ''}`],
+      ...['-chardev', `file,id=console,path=/mnt/w/${name}.console`, '-serial', 'chardev:console'],
+      ...['-chardev', `socket,id=scripts,path=/mnt/w/${name}.serial,server=on,wait=off`],
+      ...['-serial', 'chardev:scripts', ...o.network]
+    ]
+    const proc = w.start(argv, { timeout: 600_000 })
+    const path = join(w.dir, `${name}.serial`)
+    const serial = await until('a serial port of QEMU', () => {
+      if (!proc.running) throw new Error(`QEMU ended: ${proc.stderr}`)
+      return existsSync(path) && open(path)
+    })
+    const vm = new Vm(proc, serial, join(w.dir, `${name}.console`))
+    await vm.booted()
+    return vm
+  }
+
+  /** Waits for the next boot to end. */
+  async booted(): Promise<void> {
+    this.boots++
+    const ready = () => this.received.split('@ready').length > this.boots
+    await this.whileRunning('the machine has booted', ready, BOOT_MS)
+  }
+
+  /** Runs shell lines as root in the guest; the output, or a throw on any failure. */
+  async sh(script: string, ms = SCRIPT_MS): Promise<string> {
+    const id = ++this.asked
+    this.serial.write(`${id} ${Buffer.from(script).toString('base64')}\n`)
+    const answer = await this.whileRunning(
+      `an answer to ${script}`,
+      () => new RegExp(`^@${id} (\\d+) (\\S*)\\r?\\n`, 'm').exec(this.received) ?? undefined,
+      ms
+    )
+    const output = Buffer.from(answer[2]!, 'base64').toString()
+    assert.equal(answer[1], '0', `${script}\nin the guest ends with status ${answer[1]}: ${output}`)
+    return output
+  }
+
+  /** Sends a script that ends the connection to us, such as a reboot: nobody waits for its answer. */
+  tell(script: string): void {
+    this.serial.write(`${++this.asked} ${Buffer.from(script).toString('base64')}\n`)
+  }
+
+  /** Kills QEMU. */
+  async stop(): Promise<void> {
+    await this.proc.stop()
+    this.serial.destroy()
+  }
+
+  private async whileRunning<A>(what: string, probe: () => A | undefined | false, ms: number): Promise<A> {
+    try {
+      return await until(
+        what,
+        () => {
+          if (!this.proc.running) throw new Error('QEMU ended')
+          return probe()
+        },
+        ms
+      )
+    } catch (e) {
+      const console = existsSync(this.console) ? readFileSync(this.console, 'latin1').slice(-3000) : ''
+      throw new Error(`${(e as Error).message}\nQEMU: ${this.proc.stderr}\nconsole: ${console}`)
+    }
+  }
+}
+
+const open = (path: string): Promise<Socket | undefined> =>
+  new Promise((done) => {
+    const socket = connect(path)
+    socket.once('connect', () => done(socket)).once('error', () => done(undefined))
+  })
