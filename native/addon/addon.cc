@@ -78,7 +78,7 @@ Value Open(const CallbackInfo &info)
 	share("slab", r.slab, (size_t)sizes.tx + sizes.rx);
 	share("effects", r.effects, sizeof(passt::Record) * sizes.effects);
 	share("events", r.events, sizeof(passt::Record) * sizes.events);
-	share("clock", r.clock, sizeof(double));
+	share("clock", r.clock, 2 * sizeof(double));
 	return out;
 }
 

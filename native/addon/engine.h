@@ -83,6 +83,8 @@ private:
 	void execute_one(const uint32_t *e);
 	void wait(double timeout_ms);
 	int poll(double timeout_ms);
+	bool look();
+	int look_on();
 	double due(double deadline) const;
 	void ready(uint64_t what, uint32_t events);
 	void tap_ready(uint32_t events);
@@ -137,7 +139,7 @@ private:
 	/* splice.cc */
 	void splice_event(uint32_t kind, Sock &s, uint32_t side, int error);
 	void splice_open(const uint32_t *e);
-	int splice_watch(const Sock &s, uint32_t side);
+	int splice_watch(const Sock &s, uint32_t side, int op);
 	void splice_connect(Sock &s, Target t, int fd);
 	void splice_connected(Sock &s);
 	void splice_queue(Sock &s);
@@ -196,9 +198,15 @@ private:
 	bool listener_first(Sock &s);
 	/** counts turns, for what must keep its order across sockets */
 	uint32_t turn_no = 0;
-	/** when epoll had something last, ms; and for how long the next answer is awaited without sleeping */
+	/** when epoll had something last, ms; and for how long the next answer is looked for before we sleep */
 	double lively = 0;
-	static constexpr double SPIN = 0.08;
+	static constexpr double LOOK = 0.08;
+	/** looks that paid, less twice those that did not; waits since the last trial without credit */
+	int look_credit = 1, looks_missed = 0;
+	static constexpr int LOOK_CREDIT = 8, LOOK_AGAIN = 32;
+	/** octets read, peeked or moved so far; at the last wait; from how many between two of them on it is bulk */
+	uint64_t volume = 0, volume_seen = 0;
+	static constexpr uint64_t BULK = 1 << 16;
 	void read_datagrams(Sock &s);
 	void hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
 	void listen_datagrams_ready(uint32_t id, uint32_t events);
@@ -238,9 +246,8 @@ private:
 	std::vector<uint32_t> paused;
 	double accept_resume_at = 0;
 	NsPool ns[NS_KINDS];
-	/** Spliced connections that can go on; octets of all so far. */
+	/** Spliced connections that can go on. */
 	std::vector<Moving> moving;
-	uint64_t moved_all = 0;
 	/** Joined sockets that EV_UDP_MOVED is due for, and when (clock). */
 	std::vector<Moving> moved;
 	double moved_at = 0;

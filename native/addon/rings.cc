@@ -23,7 +23,7 @@ int Rings::open(const Sizes &s)
 	slab = static_cast<uint8_t *>(lazily((size_t)s.tx + s.rx));
 	effects = static_cast<Record *>(lazily(sizeof(Record) * s.effects));
 	events = static_cast<Record *>(lazily(sizeof(Record) * s.events));
-	clock = static_cast<double *>(lazily(sizeof(double)));
+	clock = static_cast<double *>(lazily(2 * sizeof(double)));
 	rx_reset();
 	return slab && effects && events && clock ? 0 : ENOMEM;
 }

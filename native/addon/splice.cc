@@ -60,7 +60,7 @@ void Engine::splice_open(const uint32_t *e)
 	if (accepted < 0)
 		return splice_fail(*s, 0, EBADF);
 	set_int(accepted, IPPROTO_TCP, TCP_QUICKACK, 1);
-	if (const int error = splice_watch(*s, 0))
+	if (const int error = splice_watch(*s, 0, EPOLL_CTL_ADD))
 		return splice_fail(*s, 0, error);
 	const int fd = t.in_namespace ? ns_take(*s, e) : make_socket(Kind::Tcp, s->v6);
 	if (fd >= 0)
@@ -69,12 +69,14 @@ void Engine::splice_open(const uint32_t *e)
 		splice_fail(*s, 1, -fd);
 }
 
-int Engine::splice_watch(const Sock &s, uint32_t side)
+int Engine::splice_watch(const Sock &s, uint32_t side, int op)
 {
+	const SpliceSide &k = s.splice->side[side];
 	epoll_event ev = {};
-	ev.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
+	/* Ordinary data wakes those who wait for urgent data as well */
+	ev.events = (k.deaf ? 0u : (uint32_t)(EPOLLIN | EPOLLPRI)) | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 	ev.data.u64 = (handle_of(s) | (side ? (uint32_t)TAG_SIDE_1 : 0u)) | (uint64_t)s.generation << 32;
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, s.splice->side[side].fd, &ev) ? errno : 0;
+	return epoll_ctl(epoll, op, k.fd, &ev) ? errno : 0;
 }
 
 void Engine::splice_connect(Sock &s, Target t, int fd)
@@ -84,7 +86,7 @@ void Engine::splice_connect(Sock &s, Target t, int fd)
 	int error = prepare_socket(fd, Kind::Tcp, t, outbound);
 	if (!error) {
 		set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
-		error = splice_watch(s, 1); /* before connect(): regression 77 */
+		error = splice_watch(s, 1, EPOLL_CTL_ADD); /* before connect(): regression 77 */
 	}
 	if (!error) {
 		sockaddr_storage ss;
@@ -120,6 +122,11 @@ void Engine::splice_ready(Sock &s, uint32_t which, uint32_t events)
 
 	if (s.phase == Phase::Failed)
 		return;
+	/* The other side is full, and each segment that comes meanwhile would wake us to hear what is known */
+	if (k.readable && events & EPOLLIN && !x.side[!which].writable && !k.deaf) {
+		k.deaf = true;
+		splice_watch(s, which, EPOLL_CTL_MOD);
+	}
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		k.readable = true;
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
@@ -313,6 +320,13 @@ void Engine::splice_run(Sock &s)
 		if (o.shut_due && x.way[i].empty())
 			splice_shut(s, !i);
 	}
+	for (uint32_t i = 0; i < 2; i++) {
+		SpliceSide &k = x.side[i];
+		if (k.deaf && !k.readable) { /* the kernel looks at once: nothing is missed */
+			k.deaf = false;
+			splice_watch(s, i, EPOLL_CTL_MOD);
+		}
+	}
 	if (more)
 		splice_queue(s);
 }
@@ -321,10 +335,10 @@ void Engine::splice_run(Sock &s)
 void Engine::splice_run_all()
 {
 	const size_t n = moving.size();
-	const uint64_t before = moved_all;
+	const uint64_t before = volume;
 	size_t done = 0;
 
-	while (done < n && moved_all - before < SHARE_ALL) {
+	while (done < n && volume - before < SHARE_ALL) {
 		const Moving m = moving[done++];
 		if (generation(m.handle) != m.generation)
 			continue;
@@ -334,7 +348,7 @@ void Engine::splice_run_all()
 		const uint64_t was = x.way[0].moved + x.way[1].moved;
 		if (s.phase == Phase::Open)
 			splice_run(s);
-		moved_all += x.way[0].moved + x.way[1].moved - was;
+		volume += x.way[0].moved + x.way[1].moved - was;
 	}
 	moving.erase(moving.begin(), moving.begin() + (std::ptrdiff_t)done);
 }

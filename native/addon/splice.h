@@ -8,13 +8,15 @@
 namespace passt {
 
 /**
- * Both sockets are watched edge-triggered and once for all; what the kernel said is remembered here until a call says
- * EAGAIN. So no change of interest is ever needed, and nothing can be missed or reported for ever (facts 3.6).
+ * Both sockets are watched edge-triggered; what the kernel said is remembered here until a call says EAGAIN. So nothing
+ * can be missed or reported for ever (facts 3.6), and no change of interest is needed but to be left alone (`deaf`).
  */
 struct SpliceSide {
 	int fd;
 	/** A read may find something: data, end, error. A write may be taken. */
 	bool readable, writable;
+	/** What can be read is not reported now: it is known, and has to wait for the other side. */
+	bool deaf;
 	/** RDHUP, HUP or ERR came: a short read does not mean that nothing follows. Urgent data: likewise. */
 	bool hup, urgent;
 	/** Its stream has ended; EV_SPLICE_EOF is out. */

@@ -104,6 +104,7 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	wait(rings.posted || !results.empty() || tap.link.more() ? 0 : timeout_ms);
 	tap_report();
 	results.deliver(rings, [this](uint32_t h) { return generation(h); });
+	rings.clock[1] = (double)volume;
 	return (int)rings.posted;
 }
 
@@ -275,6 +276,37 @@ int Engine::poll(double timeout_ms)
 	return n;
 }
 
+/**
+ * Is the next answer worth looking for before we sleep? Who sleeps wakes late: another processor's wake-up costs tens of
+ * µs, more than most answers take to come. Not so in bulk, where whoever is to fill or to empty the buffers needs the
+ * processor more than we do; nor where answers do not come while we look, because it is us whom the other side waits for.
+ */
+bool Engine::look()
+{
+	const bool bulk = volume - volume_seen >= BULK;
+
+	volume_seen = volume;
+	if (bulk)
+		return false;
+	if (look_credit <= 0 && ++looks_missed < LOOK_AGAIN)
+		return false;
+	looks_missed = 0;
+	return true;
+}
+
+/** epoll again and again, until LOOK after the last event. Return: as poll(). */
+int Engine::look_on()
+{
+	int n = 0;
+
+	if (now_ms() >= lively + LOOK)
+		return 0;
+	while (!n && now_ms() < lively + LOOK)
+		n = poll(0);
+	look_credit = n > 0 ? std::min(look_credit + 1, (int)LOOK_CREDIT) : std::max(look_credit - 2, 0);
+	return n;
+}
+
 /** Until there is something to tell, or `timeout_ms` are over; what needs no word of JS's is carried on within. */
 void Engine::wait(double timeout_ms)
 {
@@ -286,11 +318,10 @@ void Engine::wait(double timeout_ms)
 		const double left = moving.empty() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
-		/* Who sleeps wakes late: another processor's wake-up costs tens of µs, more than most answers take to come */
-		while (!n && timeout_ms && left > 0 && now_ms() < lively + SPIN)
-			n = poll(0);
-		if (!n)
-			n = poll(timeout_ms && left > 0 ? left : 0);
+		if (!n && timeout_ms && left > 0)
+			n = look() ? look_on() : 0;
+		if (!n && timeout_ms && left > 0)
+			n = poll(left);
 		if (n > 0)
 			lively = now_ms();
 		splice_run_all();
@@ -332,7 +363,9 @@ void Engine::tap_ready(uint32_t events)
 	const bool room = rings.room();
 
 	/* A quarter of the slab is left for datagrams and the launcher */
+	const uint32_t used = rings.rx_used();
 	tap.read(rings, TAP_FRAMES, rings.size.rx / 4 * 3);
+	volume += rings.rx_used() - used;
 	if (events & (EPOLLERR | EPOLLHUP) && room && rings.posted == before && tap.dropped == lost && !tap.gone)
 		tap.gone = ENODEV; /* never to be waited for again: it would be reported for ever */
 }

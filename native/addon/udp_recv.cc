@@ -118,6 +118,7 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 		s.hold--; /* level-triggered: again at once */
 		return;
 	}
+	s.hold = 0;
 	Sock *const to = joined(s);
 	if (to)
 		move_datagrams(s, *to);
@@ -170,6 +171,7 @@ void Engine::read_datagrams(Sock &s)
 		for (uint32_t i = 0; i < n; i++) {
 			const uint32_t off = base + i * RX_STRIDE, len = r.mm[i].msg_len;
 			const bool stranger = !from_peer(s, r.from[i]);
+			volume += len;
 			if (r.truncated(i) || (stranger && !s.listener))
 				continue;
 			const Ancillary a(r.mm[i].msg_hdr);
@@ -284,6 +286,7 @@ void Engine::forward(Sock &s, Sock &to, const Message *messages, size_t n)
 		const auto len = (uint32_t)messages[i].iov->iov_len;
 		const uint32_t each = messages[i].segment;
 		s.moved += each ? (len + each - 1) / each : 1;
+		volume += len;
 		if (to.phase == Phase::Connecting)
 			keep_datagram(to, messages[i].iov->iov_base, len, each);
 	}

@@ -2,6 +2,7 @@
 #include "forward.h"
 
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -385,6 +386,47 @@ TEST(splice_full_receiver_rows_31_39_58)
 		CHECK(moved(e, 0) == in);
 		check_idle(b.r);
 	}
+}
+
+TEST(splice_segments_that_must_wait_wake_nobody)
+{
+	Bed b;
+	Pair p(b.r, b.port, b.l);
+	uint64_t in = 0, out = 0;
+	/* Until the receiver takes nothing more, and something waits for it that we have not even read */
+	for (uint64_t waiting = 0; waiting < 3 << 14;) {
+		feed(p.client.fd, in, 1 << 14);
+		b.r.effect({EF_SPLICE_QUERY, 3});
+		b.r.turn();
+		waiting = in - moved(b.r.await(EV_SPLICE_MOVED), 0);
+	}
+	const int on = 1;
+	CHECK(!setsockopt(p.client.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)));
+	std::atomic<bool> stop{false};
+	std::thread drip([&] {
+		while (!stop) {
+			feed(p.client.fd, in, 1);
+			usleep(500);
+		}
+	});
+	rusage was, is;
+	b.r.turn(50); /* the kernel's buffers may still give way a little */
+	getrusage(RUSAGE_THREAD, &was);
+	b.r.turn(100);
+	getrusage(RUSAGE_THREAD, &is);
+	stop = true;
+	drip.join();
+	CHECK(is.ru_nvcsw - was.ru_nvcsw < 20);
+	/* and once it reads again, all of it comes, and what is sent then */
+	const uint64_t all = in + 100;
+	for (int idle = 0; out < all && idle < 200; idle++) {
+		b.r.turn(1);
+		if (drain(p.server, out, 1 << 18) > 0)
+			idle = 0;
+		if (out == in && in < all)
+			feed(p.client.fd, in, 1);
+	}
+	CHECK(out == all);
 }
 
 TEST(splice_full_receiver_that_resets_or_whose_sender_does)

@@ -104,7 +104,8 @@ export const NS_UDP6 = 3
 export interface Native {
   /**
    * Allocate rings and slab. `slab`: [0, txSize) belongs to JS (headers and frames that effects name), the rest to native
-   * (what it read). `clock`: Float64Array(1), ms on CLOCK_MONOTONIC, written at each return from turn().
+   * (what it read). `clock`: Float64Array(2), written at each return from turn(): ms on CLOCK_MONOTONIC; octets that native
+   * has moved so far.
    */
   open(o: {
     readonly txSize: number

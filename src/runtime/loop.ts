@@ -147,6 +147,7 @@ export const loop = (w: World, idle: Iterator<void>, collect: () => void): Ended
   for (;;) {
     const due = earlier(timeout(w, now), tidy.due(now))
     const wait = resting ? due : quiet ? 0 : due < 0 ? QUIET : Math.min(due, QUIET)
+    const moved = w.rings.clock[1]
     const n = turn(w.rings, wait)
     now = instant(w.rings.clock[0])
     const ended = handleTurn(w, n, now)
@@ -154,7 +155,7 @@ export const loop = (w: World, idle: Iterator<void>, collect: () => void): Ended
     serviceTimer(w, now)
     if (w.scanning !== null) scanTimer(w.scanning, now)
     tidy.turn(n, now)
-    quiet = n === 0
+    quiet = n === 0 && w.rings.clock[1] === moved
     if (resting || !quiet) continue
     for (const until = now + QUIET; !resting && native.now() < until; ) resting = idle.next().done === true
   }

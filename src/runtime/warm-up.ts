@@ -144,7 +144,7 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, void>
       slab: new ArrayBuffer(SLAB),
       effects: new ArrayBuffer(256 * ABI_WORDS * 4),
       events: new ArrayBuffer(16 * ABI_WORDS * 4),
-      clock: new ArrayBuffer(8)
+      clock: new ArrayBuffer(16)
     })
     const nothing = { assigned4: null, assigned6: null, own4: null, own6: null }
     const noMaps = {
