@@ -63,6 +63,7 @@
         'native/addon/isolate.cc',
         'native/addon/link.cc',
         'native/addon/listen.cc',
+        'native/addon/logging.cc',
         'native/addon/netlink.cc',
         'native/addon/nspool.cc',
         'native/addon/pcap.cc',

@@ -3,6 +3,7 @@
 #include "ctl.h"
 #include "engine.h"
 #include "isolate.h"
+#include "logging.h"
 #include "netlink.h"
 
 #include <cstring>
@@ -278,6 +279,27 @@ Value Now(const CallbackInfo &info)
 	return Napi::Number::New(info.Env(), Engine::now_ms());
 }
 
+Value OpenSyslog(const CallbackInfo &info)
+{
+	const std::string path = info[0].ToString().Utf8Value();
+	return Napi::Number::New(info.Env(), passt::open_syslog(path.c_str()));
+}
+
+Value WriteNow(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (!bytes_at(info, 1, data, len))
+		return info.Env().Undefined();
+	return Napi::Number::New(info.Env(), passt::write_now(int_at(info, 0), data, len));
+}
+
+Value Collapse(const CallbackInfo &info)
+{
+	const auto at = [&](size_t i) { return info[i].IsNumber() ? info[i].As<Napi::Number>().Int64Value() : -1; };
+	return Napi::Number::New(info.Env(), passt::collapse(int_at(info, 0), at(1), at(2)));
+}
+
 Value Detach(const CallbackInfo &info)
 {
 	const int e = passt::detach();
@@ -310,6 +332,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("adoptListener", AdoptListener);
 	add("closeListener", CloseListener);
 	add("addNsSockets", AddNsSockets);
+	add("openSyslog", OpenSyslog);
+	add("writeNow", WriteNow);
+	add("collapse", Collapse);
 	add("now", Now);
 	add("detach", Detach);
 	add("dropPrivileges", DropPrivileges);

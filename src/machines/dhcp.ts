@@ -246,8 +246,7 @@ export const answerDhcp =
     const ip = { src: c.v4.own, dst: destination(c.v4, m, what.reply) }
     const ports = { srcPort: SERVER_PORT, dstPort: CLIENT_PORT }
     return [
-      info(`DHCP: ${WORDS[what.reply]}`),
-      info(`    from ${showMac(srcMac)}`),
+      info(`DHCP: ${WORDS[what.reply]} from ${showMac(srcMac)}`),
       udp4ToTap({ dst: srcMac, src: c.ownMac }, ip, ports, data)
     ]
   }

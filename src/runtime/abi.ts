@@ -163,6 +163,12 @@ export interface Native {
   closeListener(id: number): boolean
   /** Sockets made inside the namespace, for IN_NAMESPACE. `kind`: NS_*. They are the addon's from here on. */
   addNsSockets(kind: number, fds: Int32Array): void
+  /** Connect to the system logger's socket: a descriptor, or -errno. */
+  openSyslog(path: string): number
+  /** Write without ever waiting, whatever the descriptor is (native/addon/logging.h). 0, or errno of what was lost. */
+  writeNow(fd: number, data: Uint8Array): number
+  /** Take octets [off, off + len) out of a file, if its filesystem can. 0 or errno. */
+  collapse(fd: number, off: number, len: number): number
   /** ms on CLOCK_MONOTONIC */
   now(): number
   /** Standard streams to /dev/null, new working directory /. */

@@ -100,7 +100,11 @@ const endFlow = (w: World, f: Flow): void => {
  */
 export const survive = (w: World, e: unknown): void => {
   count(w.counters, 'internal-error')
-  w.log.at('error', `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`)
+  w.log.event(
+    'internal',
+    'error',
+    `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
+  )
   const f = w.stepping
   w.stepping = null
   w.effects.length = 0

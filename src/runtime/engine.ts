@@ -27,7 +27,8 @@ import {
   type TapDevice
 } from './launcher.js'
 import { type ListenPlace, listenPlace, openAll, type ProcNet, scanning } from './listeners.js'
-import { type Counters, type Level, type Log, logTo, showCounters } from './log.js'
+import { type Counters, type Log, showCounters } from './log.js'
+import { type Logging, openLogging } from './log-sinks.js'
 import { loop } from './loop.js'
 import { type Options, parseOptions } from './options.js'
 import { type FamilyPlan, needsResolvConf, type Plan, plan } from './plan.js'
@@ -205,8 +206,6 @@ interface Prepared {
   readonly world: World
 }
 
-const levelOf = (o: Options): Level => (o.trace ? 'trace' : o.debug ? 'debug' : o.quiet ? 'warning' : 'info')
-
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
   const required = p.v6Only ? (['v6'] as const) : ([] as const)
   // without a tap there is only lo to bring up
@@ -264,10 +263,7 @@ const ownProcNet = (): ProcNet => {
   return files
 }
 
-const prepare = (argv0: string, args: ReadonlyArray<string>): Prepared => {
-  const o = options(argv0, args)
-  const native = loadNative()
-  const log = logTo(2, levelOf(o), native.now(), () => native.now())
+const prepare = (o: Options, native: Native, log: Log): Prepared => {
   const tables = orFatal(readTables((request) => native.netlink(request)))
   const host = orFatal(deriveHost(tables, o))
   const text = needsResolvConf(o) ? readOr('/etc/resolv.conf', null) : null
@@ -319,27 +315,38 @@ const openPcap = (path: string, log: Log): number => {
   }
 }
 
-const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared): never => {
+const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared, logging: Logging): void => {
   const { uid, gid } = orFatal(identity(p.runAs))
   native.dropPrivileges(uid, gid)
   orFatal(l.ready())
-  if (!p.foreground) native.detach()
+  if (!p.foreground) {
+    native.detach()
+    logging.background()
+  }
   const ended = loop(world, warmUp(world.cfg, native), globalThis.gc ?? (() => {}))
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(`tap device failed: errno ${ended.errno}`)
-  process.exit(0)
 }
+
+const messageOf = (e: unknown): string =>
+  e instanceof Fatal
+    ? e.message
+    : `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
 
 /** The engine's whole life. Started by the launcher, which hands on the exit status. */
 export const main = (argv0: string, args: ReadonlyArray<string>): void => {
+  let logging: Logging | null = null
   try {
-    serveUntilEnd(prepare(argv0, args))
+    const o = options(argv0, args)
+    const native = loadNative()
+    logging = orFatal(openLogging(native, argv0, o))
+    serveUntilEnd(prepare(o, native, logging.log), logging)
+    logging.sync()
+    process.exit(0)
   } catch (e) {
-    const text =
-      e instanceof Fatal
-        ? e.message
-        : `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
-    writeSync(2, `${argv0.replace(/^.*\//, '')}: ${text}\n`)
+    logging?.fatal(messageOf(e))
+    logging?.sync()
+    writeSync(2, `${argv0.replace(/^.*\//, '')}: ${messageOf(e)}\n`)
     process.exit(1)
   }
 }

@@ -1,31 +1,49 @@
-import { writeSync } from 'node:fs'
+import { type Level, RANK } from '../codecs/log-line.js'
+import { admit, type Bucket } from '../machines/log-limiter.js'
 
-/** Levels as in the manual: -q shows warnings and errors, default also info, -d debug, --trace single packets. */
-export type Level = 'error' | 'warning' | 'info' | 'debug' | 'trace'
-const RANK: Readonly<Record<Level, number>> = { error: 0, warning: 1, info: 2, debug: 3, trace: 4 }
+export type { Level }
+
+/** Where lines go. `write` never waits and never throws; what cannot be taken is lost and counted by the sink. */
+export interface Sink {
+  /** The least important level that it shows. */
+  readonly level: Level
+  readonly write: (ms: number, level: Level, text: string) => void
+}
 
 export interface Log {
+  /** A message of the start, or one that says itself how often it comes. */
   readonly at: (level: Level, text: string) => void
+  /** A message that something outside can cause at will: at most so many of each kind (machines/log-limiter.ts). */
+  readonly event: (kind: string, level: Level, text: string) => void
   readonly enabled: (level: Level) => boolean
 }
 
+/** Kinds are constants of ours; should one be made up at run time after all, memory stays bounded. */
+const KINDS_MAX = 128
+
 /**
- * Lines to standard error, synchronously: the loop never returns to libuv, so nothing may be left for later.
- * At debug and above each line carries the seconds since start. A closed stderr is no reason to stop.
+ * Lines to all sinks, synchronously: the loop never returns to libuv, so nothing may be left for later. `sinks` is looked
+ * at for each line: they change when the program goes to background. `now`: ms.
  */
-export const logTo = (fd: number, verbosity: Level, startMs: number, now: () => number): Log => {
-  const max = RANK[verbosity]
-  const stamped = max >= RANK.debug
+export const logTo = (sinks: ReadonlyArray<Sink>, startMs: number, now: () => number): Log => {
+  const buckets = new Map<string, Bucket>()
+  const enabled = (level: Level): boolean => sinks.some((s) => RANK[level] <= RANK[s.level])
+  const at = (level: Level, text: string): void => {
+    const ms = now() - startMs
+    for (const s of sinks) if (RANK[level] <= RANK[s.level]) s.write(ms, level, text)
+  }
   return {
-    enabled: (level) => RANK[level] <= max,
-    at: (level, text) => {
-      if (RANK[level] > max) return
-      const stamp = stamped ? `${((now() - startMs) / 1000).toFixed(4)}: ` : ''
-      try {
-        writeSync(fd, `${stamp}${level === 'error' || level === 'warning' ? `${level}: ` : ''}${text}\n`)
-      } catch {
-        // EAGAIN, EPIPE, EBADF: a log line may be lost, traffic may not
-      }
+    enabled,
+    at,
+    event: (kind, level, text) => {
+      if (!enabled(level)) return
+      // Who asks for debugging wants to see all of it
+      if (RANK[level] >= RANK.debug) return at(level, text)
+      const key = buckets.has(kind) || buckets.size < KINDS_MAX ? kind : ''
+      const { bucket, said } = admit(buckets.get(key), now())
+      buckets.set(key, bucket)
+      if (said === null) return
+      at(level, said.suppressed === 0 ? text : `${text} (${said.suppressed} more like this suppressed)`)
     }
   }
 }

@@ -37,7 +37,10 @@ export interface Options {
   readonly warnings: ReadonlyArray<string>
   readonly debug: boolean
   readonly trace: boolean
+  /** On standard error: asked for, or because a command writes there. */
   readonly quiet: boolean
+  /** -q */
+  readonly quietAsked: boolean
   readonly foreground: boolean
   /** s between rows of statistics, 0 for none. */
   readonly stats: number
@@ -120,6 +123,7 @@ export const defaults = (mode: Mode): Options => ({
   debug: false,
   trace: false,
   quiet: false,
+  quietAsked: false,
   foreground: false,
   stats: 0,
   logFile: null,
@@ -287,7 +291,8 @@ const finish = (o: Options): E.Either<CliError, CliAnswer> => {
     target: target.right,
     foreground: o.foreground || spawns,
     // what the command prints is not to be mixed with ours
-    quiet: o.quiet || (spawns && !o.debug)
+    quiet: o.quiet || (spawns && !o.debug),
+    quietAsked: o.quiet
   }
   const conflict = CONFLICTS.find(([applies]) => applies(options))
   return conflict === undefined ? E.right({ tag: 'Run', options }) : semantic(conflict[1])

@@ -22,7 +22,8 @@ export const perform = (w: World, effects: ReadonlyArray<ServiceEffect>): void =
         frameToTap(w.out, e.frame)
         break
       case 'Log':
-        w.log.at(e.level, e.text)
+        // 'DHCP: …', 'NDP: …': each service is a kind
+        w.log.event(e.text.split(':', 1)[0], e.level, e.text)
         break
       case 'Count':
         count(w.counters, e.what)

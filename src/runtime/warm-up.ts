@@ -138,7 +138,7 @@ const datagrams = (s: Stage): void => {
  * when it goes.
  */
 export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, void> {
-  const log = logTo(-1, 'error', 0, () => 0)
+  const log = logTo([], 0, () => 0)
   const stage = (v6: boolean): Stage => {
     const rings = ringsOver(native, {
       slab: new ArrayBuffer(SLAB),

@@ -1,0 +1,230 @@
+// Where messages go: standard error, the system logger, a log file that never grows past its limit, a full disk.
+import assert from 'node:assert/strict'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { useBed } from './lib/bed.js'
+import { kill, type Proc, until } from './lib/proc.js'
+import { helper, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
+
+// A /dev of our own, so that a system logger can be in it; and a disk of 64 KiB.
+let logger: Proc
+const bed = useBed(
+  {
+    hostSetup: `mkdir /run/dev /run/small
+      mount -t tmpfs -o mode=755 tmpfs /run/dev
+      cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /run/dev
+      mkdir /run/dev/net; mknod -m 666 /run/dev/net/tun c 10 200; ln -s /proc/self/fd /run/dev/fd
+      mount --bind /run/dev /dev
+      mount -t tmpfs -o mode=1777,size=64k tmpfs /run/small`
+  },
+  async (w) => {
+    logger = w.start(['python3', helper('syslog.py'), '/dev/log'], { uid: 0, timeout: 900_000 })
+    await logger.sees(/ready/)
+  }
+)
+const oursOnly = { skip: isPeer && 'upstream does otherwise' }
+const DHCP = 'busybox udhcpc -f -q -n -i eth0 -s /bin/true >/dev/null 2>&1'
+/** The namespace's own interface up, a DHCP transaction, and `more`. */
+const script = (more = ''): string => `ip link set eth0 up; ${DHCP}; ${more}`
+
+/** What the system logger gets while `run` goes on. */
+const logged = async (run: () => Promise<unknown>): Promise<string[]> => {
+  const from = logger.stdout.length
+  await run()
+  return logger.stdout
+    .slice(from)
+    .split('\n')
+    .filter((l) => l !== '')
+    .map((l) => JSON.parse(l) as string)
+}
+const file = (name: string): string =>
+  existsSync(join(bed.w.dir, name)) ? readFileSync(join(bed.w.dir, name), 'utf8') : ''
+
+/** An ordinary user's namespaces, kept by a process. */
+const holder = async (): Promise<{ proc: Proc; pid: number }> => {
+  const argv = ['unshare', '--user', '--map-root-user', '--net', 'sh', '-c', 'echo $$; exec sleep 2000']
+  const proc = bed.w.start(argv, { timeout: 120_000 })
+  const [inner] = await proc.sees(/^\d+$/m)
+  return { proc, pid: Number(inner) }
+}
+const into = (pid: number, lines: string) =>
+  bed.w.run(['nsenter', '-t', `${pid}`, '-U', '-n', '--preserve-credentials', 'sh', '-ec', lines], {
+    uid: 1000
+  })
+
+describe('the system logger', () => {
+  test('gets what happens, as <PRI>ident: text, and so does nobody else', async () => {
+    const lines = await logged(async () => {
+      const r = ok(await bed.w.pasta([], ['sh', '-ec', script()]))
+      assert.equal(r.stderr, '')
+    })
+    assert.match(lines.join('\n'), /^<\d+> ?pasta: DHCP/m)
+    if (!isPeer)
+      assert.ok(
+        lines.every((l) => /^<(27|28|30)>pasta: *\S/.test(l)),
+        lines.join('\n')
+      )
+  })
+  test('not with -d, which shows it on standard error, nor with a log file', async () => {
+    const lines = await logged(async () => {
+      const r = ok(await bed.w.pasta(['-d'], ['sh', '-ec', script()]))
+      assert.match(r.stderr, /^\d+\.\d{4}: .*DHCP/m)
+      ok(await bed.w.pasta(['-l', '/mnt/w/a.log'], ['sh', '-ec', script()]))
+    })
+    assert.deepEqual(lines, [])
+  })
+  test('-q: no information', async () => {
+    assert.deepEqual(await logged(() => bed.w.pasta(['-q'], ['sh', '-ec', script()])), [])
+  })
+  test('hears why we ended as well', oursOnly, async () => {
+    const lines = await logged(() => bed.w.run([pasta, ...quietPorts, '-I', 'lo', 'true']))
+    assert.match(lines.join('\n'), /^<27>pasta: /m)
+  })
+  test('missing, or not reading: nobody waits for it', async () => {
+    await bed.w.sh('mv /dev/log /dev/log.away')
+    ok(await bed.w.pasta([], ['sh', '-ec', script()]))
+    const deaf = bed.w.start(['python3', helper('syslog.py'), '/dev/log', 'deaf'], { uid: 0 })
+    await deaf.sees(/ready/)
+    for (let i = 0; i < 2; i++) ok(await bed.w.pasta([], ['sh', '-ec', script()]))
+    await deaf.stop()
+    await bed.w.sh('mv /dev/log.away /dev/log')
+  })
+  test('in background: hears it, while standard error is closed', async () => {
+    const target = await holder()
+    const lines = await logged(async () => {
+      const r = ok(await bed.w.run([pasta, ...quietPorts, '-I', 'eth0', `${target.pid}`]))
+      assert.doesNotMatch(r.stderr, /DHCP: (ack|offer)/)
+      ok(await into(target.pid, script()))
+    })
+    assert.match(lines.join('\n'), /^<\d+> ?pasta: DHCP/m)
+    await target.proc.stop()
+  })
+  test('a guest cannot flood it', oursOnly, async () => {
+    const lines = await logged(() =>
+      bed.w.pasta(
+        [],
+        [
+          'sh',
+          '-ec',
+          `ip link set eth0 up; i=0
+      while [ $i -lt 60 ]; do ${DHCP}; i=$((i + 1)); done`
+        ],
+        { timeout: 60_000 }
+      )
+    )
+    const heard = lines.filter((l) => l.includes('DHCP'))
+    assert.ok(heard.length >= 20 && heard.length < 60, `${heard.length} lines for 120 messages`)
+    assert.match(lines.join('\n'), /\d+ more like this suppressed/)
+  })
+})
+
+describe('standard error', () => {
+  test('-f: what happens; -q: only what is wrong', oursOnly, async () => {
+    const target = await holder()
+    for (const [options, wanted] of [
+      [['-f'], true],
+      [['-f', '-q'], false]
+    ] as const) {
+      const proc = bed.w.start([
+        pasta,
+        ...quietPorts,
+        ...options,
+        '-I',
+        'eth0',
+        '-P',
+        '/mnt/w/pid',
+        `${target.pid}`
+      ])
+      await until('the pid file', () => file('pid') !== '')
+      ok(await into(target.pid, script()))
+      kill(await proc.pid(), 'SIGTERM')
+      const r = await proc.wait()
+      assert.equal(/DHCP: ack/.test(r.stderr), wanted, show(r))
+      await bed.w.sh('rm /mnt/w/pid')
+    }
+    await target.proc.stop()
+  })
+  test('that nobody reads stops no traffic', oursOnly, async () => {
+    // a pipe that the shell itself keeps open: full after 64 KiB
+    const get = `sh -c 'ping -q -f -c 2000 ${net.world4}; python3 ${helper('client.py')} tcp-get ${net.world4} 7003 1000000'`
+    const lines = `mkfifo /tmp/full; exec 4<>/tmp/full; ${pasta} ${quietPorts.join(' ')} --config-net --trace -- ${get} 2>&4
+      timeout 0.1 cat /tmp/full | wc -c`
+    const r = ok(await bed.w.run(['sh', '-c', lines]))
+    assert.match(r.stdout, / 0% packet loss[\s\S]*"octets": 1000000/)
+    assert.ok(Number(r.stdout.trim().split('\n').at(-1)) > 60_000, show(r))
+  })
+})
+
+describe('a log file', () => {
+  test('header, tags, levels; mode 0600; start-up lines as well', async () => {
+    ok(await bed.w.pasta(['-l', '/mnt/w/b.log'], ['sh', '-ec', script()]))
+    const [first, ...rest] = file('b.log').trimEnd().split('\n')
+    assert.match(first!, /^pasta \S+: \S*\/\S+ \(\d+\)$/)
+    assert.ok(
+      rest.every((l) => /^\d+\.\d{4}: (ERROR: {3}|WARNING: |info: {4}| {9})\S?/.test(l)),
+      rest.join('\n')
+    )
+    assert.match(rest.join('\n'), /^\d+\.\d{4}: info: {4}DHCP/m)
+    assert.equal(statSync(join(bed.w.dir, 'b.log')).mode & 0o777, 0o600)
+    ok(await bed.w.pasta(['-q', '-l', '/mnt/w/b.log'], ['sh', '-ec', script()]))
+    assert.doesNotMatch(file('b.log'), /info/)
+    ok(await bed.w.pasta(['-d', '-l', '/mnt/w/b.log'], ['sh', '-ec', script()]))
+    assert.match(file('b.log'), /^\d+\.\d{4}: {10}\S/m)
+  })
+  test('that cannot be written: status 1', async () => {
+    const r = await bed.w.pasta(['-l', '/nonexistent/x.log'], ['true'])
+    assert.equal(r.code, 1, show(r))
+    assert.match(r.stderr, /nonexistent/)
+    assert.equal((await bed.w.pasta(['-l', '/mnt/w'], ['true'])).code, 1)
+  })
+  for (const place of ['/mnt/w', '/tmp'])
+    test(`never grows past its limit, and is the same file (${place})`, async () => {
+      const path = `${place}/c.log`
+      await bed.w.sh(`rm -f ${path}; : > ${path}; chown 1000 ${path}`)
+      const inode = () => bed.w.sh(`stat -c %i ${path}`)
+      const old = await inode()
+      const more = `ip addr add ${net.host4}/24 dev eth0; ip route add default via ${net.gw4}; ping -f -c 1500 -W 1 ${net.world4} >/dev/null || true`
+      const proc = bed.w.startPasta(
+        ['--trace', '-l', path, '--log-size', '40960'],
+        ['sh', '-ec', script(more)],
+        { timeout: 60_000 }
+      )
+      let most = 0
+      while (proc.running) most = Math.max(most, Number(await bed.w.sh(`stat -c %s ${path}`)))
+      ok(await proc.wait())
+      assert.ok(most > 20_000 && most <= 40_960, `${most} octets`)
+      assert.equal(await inode(), old)
+      const [first, second, ...rest] = (await bed.w.sh(`cat ${path}`)).trimEnd().split('\n')
+      assert.match(first!, /^pasta \S+: \S*\/\S+ \(\d+\) - log truncated at \S+ *$/)
+      for (const line of [second!, ...rest]) assert.match(line, /^\d+\.\d{4}: .{9}/)
+      const times = rest.map((l) => Number(l.split(':')[0]))
+      assert.deepEqual(
+        times,
+        [...times].sort((a, b) => a - b)
+      )
+    })
+  test('on a full disk costs lines, not traffic; what was lost is said', oursOnly, async () => {
+    const r = await bed.w.pasta(
+      ['--config-net', '--trace', '-l', '/run/small/d.log'],
+      [
+        'sh',
+        '-ec',
+        `python3 ${helper('client.py')} tcp-get ${net.world4} 7003 1000000
+        dd if=/dev/zero of=/run/small/fill bs=1k 2>/dev/null || true
+        for i in 1 2 3; do python3 ${helper('client.py')} tcp-get ${net.world4} 7003 1000000; ping -c 1 ${net.world4}; done
+        rm /run/small/fill
+        ping -c 1 ${net.world4}`
+      ]
+    )
+    assert.equal((ok(r).stdout.match(/"octets": 1000000/g) ?? []).length, 4, show(r))
+    const text = await bed.w.sh('cat /run/small/d.log; rm /run/small/d.log')
+    assert.match(text, /WARNING: \d+ lines could not be written/)
+    assert.ok(
+      text
+        .split('\n')
+        .slice(1, -1)
+        .every((l) => /^\d+\.\d{4}: /.test(l))
+    )
+  })
+})
