@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -55,6 +56,7 @@ int Engine::link_listen(const char *path)
 		return e;
 	}
 	clients = fd;
+	keep_spare();
 	tap.link.on = true;
 	return 0;
 }
@@ -68,6 +70,12 @@ int Engine::link_offer(int fd)
 	offered = fd;
 	tap.link.on = true;
 	return 0;
+}
+
+void Engine::keep_spare()
+{
+	if (spare < 0 && clients >= 0)
+		spare = fcntl(clients, F_DUPFD_CLOEXEC, 0);
 }
 
 void Engine::watch_clients(bool on)
@@ -87,7 +95,12 @@ void Engine::client_ready()
 		return;
 	/* The end of the old one is told first, if it is known at all */
 	link_ready(0);
-	const int fd = accept4(clients, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(clients, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0 && errno == EMFILE && spare >= 0) {
+		close(spare);
+		spare = -1;
+		fd = accept4(clients, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	}
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			watch_clients(false);
@@ -128,6 +141,7 @@ void Engine::link_refuse(int fd)
 		return;
 	close(fd);
 	offered = -1;
+	keep_spare();
 	watch_clients(true);
 }
 
@@ -135,6 +149,7 @@ void Engine::link_close()
 {
 	tap.link.close(); /* out of epoll with it */
 	link_registered = false;
+	keep_spare();
 }
 
 /** In epoll as long as it is of use, for output only while the socket is full. */

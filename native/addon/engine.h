@@ -119,6 +119,7 @@ private:
 	void link_report();
 	void client_ready();
 	void watch_clients(bool on);
+	void keep_spare();
 
 	/* listen.cc */
 	ListenSock *listener(uint32_t id);
@@ -237,6 +238,8 @@ private:
 
 	/** Listens for clients of the guest link; a client that JS has not decided about. -1: none. */
 	int clients = -1, offered = -1;
+	/** Given up for a client where descriptors have run out: whoever else may wait, the guest shall not. */
+	int spare = -1;
 	bool link_registered = false, link_out = false, link_end_said = false;
 	double clients_resume_at = 0;
 

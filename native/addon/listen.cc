@@ -2,15 +2,19 @@
 #include "compat.h"
 #include "engine.h"
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cstring>
 #include <linux/tcp.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace passt {
 
-enum : int { BACKLOG = 128 };
+/* LISTEN_SPARE: descriptors, at most, that listeners leave to others */
+enum : int { BACKLOG = 128, LISTEN_SPARE = 4096 };
 
 int set_listener_options(int fd, Kind kind, bool v6)
 {
@@ -131,6 +135,15 @@ int Engine::add_listener(uint32_t id, const ListenSock &l)
 	return e;
 }
 
+/** Highest descriptor for a listener: some are left, for the flows that listeners bring and for all else. */
+static int last_for_listeners()
+{
+	rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur > INT_MAX)
+		return INT_MAX;
+	return (int)(r.rlim_cur - std::min<rlim_t>(r.rlim_cur / 8, LISTEN_SPARE));
+}
+
 int Engine::listen(uint32_t id, Kind kind, const ListenAt &at)
 {
 	if (id >= LISTENERS_MAX || epoll < 0)
@@ -140,7 +153,7 @@ int Engine::listen(uint32_t id, Kind kind, const ListenAt &at)
 	const int fd = open_listener(kind, at);
 	if (fd < 0)
 		return -fd;
-	const int e = add_listener(id, {fd, kind, at.device != nullptr, at.freebind, false});
+	const int e = fd > last_for_listeners() ? EMFILE : add_listener(id, {fd, kind, at.device != nullptr, at.freebind, false});
 	if (e)
 		close(fd);
 	return e;

@@ -32,7 +32,7 @@ Engine::~Engine()
 	}
 	for (uint32_t id = 0; id < listeners.size(); id++)
 		close_listener(id);
-	for (const int fd : {clients, offered}) {
+	for (const int fd : {clients, offered, spare}) {
 		if (fd >= 0)
 			close(fd);
 	}

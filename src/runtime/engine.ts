@@ -288,11 +288,13 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
     const offloads = native.setTap(tap.fd, tap.vnet)
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
   }
-  if (p.link !== null) orFatal(openGuestLink(native, p.link, given, log))
+  // Before the ports, which may take all descriptors that there are
+  const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, given))
   native.setOutbound(p.v4?.outboundIf ?? '', p.v6?.outboundIf ?? '')
   if (pcap >= 0) native.setPcap(pcap)
   const place = listenPlace(native, l, forwarding(p, log), p.freebind)
   const failures = openStrict(place, log)
+  for (const line of announcement) log.at('info', line)
   const hostFiles = ownProcNet()
   const nsFiles = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   native.setCtl(CTL_FD)

@@ -12,7 +12,6 @@ import { EF, LINK_BAD_LENGTH, LINK_HUNG_UP, type Native } from './abi.js'
 import { compile, type State } from './compile.js'
 import { deliver } from './deliver.js'
 import type { Launcher } from './launcher.js'
-import type { Log } from './log.js'
 import type { LinkPlan } from './plan.js'
 import { nextEffect } from './rings.js'
 import { linkLost, linkReady, perform } from './serve.js'
@@ -96,28 +95,23 @@ export const inheritedFd = (
         (fd: number): number | null => fd
       )(l.inherited(p.fd))
 
-/** Listen, or use what was inherited. Left: one line. */
+/** Listen, or use what was inherited. Right: what to tell the user once all is ready. Left: one line. */
 export const openGuestLink = (
   native: Native,
   p: LinkPlan,
-  given: number | null,
-  log: Log
-): E.Either<string, void> => {
-  if (given !== null)
-    return E.bimap(
-      (e) => `--fd ${p.kind === 'fd' ? p.fd : given}: ${reasonOf(e)}`,
-      () => undefined
-    )(
-      E.tryCatch(
-        () => native.linkOffer(given),
-        (e) => e
+  given: number | null
+): E.Either<string, ReadonlyArray<string>> =>
+  given === null
+    ? E.map(howToStart)(openSocket(native, p.kind === 'socket' ? p.path : null))
+    : E.bimap(
+        (e) => `--fd ${p.kind === 'fd' ? p.fd : given}: ${reasonOf(e)}`,
+        () => []
+      )(
+        E.tryCatch(
+          () => native.linkOffer(given),
+          (e) => e
+        )
       )
-    )
-  const path = openSocket(native, p.kind === 'socket' ? p.path : null)
-  if (E.isLeft(path)) return path
-  for (const line of howToStart(path.right)) log.at('info', line)
-  return E.right(undefined)
-}
 
 /** The machine starts, with the client that is there from the start, if there is one. */
 export const startGuestLink = (w: World, oneOff: boolean, given: number | null, now: Instant): void => {

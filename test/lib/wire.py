@@ -532,4 +532,5 @@ def main():
     print("ok", name)
 
 
-main()
+if __name__ == "__main__":
+    main()
