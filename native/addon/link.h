@@ -15,7 +15,10 @@
 
 namespace passt {
 
-/** Octets. A frame's length, in front of it; longest frame on this link (the tap's are longer by what MTUs leave free). */
+/**
+ * Octets. A frame's length, in front of it; the longest frame that is taken from a guest. To a guest goes what fits an IP
+ * packet of any length (FRAME_MAX): QEMU takes up to 69632, and a datagram of 65507 octets arrives.
+ */
 enum : size_t { LINK_HEAD = 4, LINK_FRAME_MAX = 65535 };
 enum : size_t { LINK_IN = 512u << 10, LINK_OUT = 512u << 10 };
 

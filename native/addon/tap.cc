@@ -66,8 +66,6 @@ int Tap::write_link(const uint8_t *frame, size_t len)
 {
 	const size_t padded = len < ETH_MIN ? (size_t)ETH_MIN : len; /* regression 78 */
 
-	if (padded > LINK_FRAME_MAX)
-		return failed(EMSGSIZE);
 	uint8_t *const to = link.reserve(padded);
 	if (!to)
 		return failed(EAGAIN);
