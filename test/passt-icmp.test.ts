@@ -1,0 +1,3 @@
+// icmp.test.ts, with passt.
+import './lib/passt-mode.js'
+import './icmp.test.js'

@@ -1,0 +1,3 @@
+// inbound.test.ts, with passt.
+import './lib/passt-mode.js'
+import './inbound.test.js'
