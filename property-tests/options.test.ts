@@ -14,7 +14,9 @@ const ok = (...argv: string[]): Options => {
   assert.ok(r.right.tag === 'Run')
   return r.right.options
 }
-const words = (line: string): string[] => line.split(' ').filter((w) => w !== '')
+/** A blank at the end is an empty argument. */
+const words = (line: string): string[] =>
+  line.split(' ').filter((w, i, all) => w !== '' || i === all.length - 1)
 const failure = (program: string, argv: ReadonlyArray<string>): string => {
   const r = parseOptions(program, argv)
   return E.isLeft(r) ? r.left.message : 'accepted'
@@ -66,6 +68,19 @@ describe('refused, with the words that say why', () => {
     ['--no-dhcp-dns', /passt mode only/],
     ['--migrate-exit', /vhost-user mode only/],
     ['--repair-path x', /vhost-user/],
+    ['-I ', /interface name/],
+    ['--outbound-if4 0123456789abcdef', /interface name/],
+    ['-g 255.255.255.255', /broadcast/],
+    ['-g 0.0.0.0', /unspecified/],
+    ['-o 0.0.0.0', /unspecified/],
+    ['-o ::192.0.2.1', /IPv4-compatible/],
+    ['--dns-host 0.0.0.0', /unspecified/],
+    ['--map-host-loopback 127.0.0.1', /loopback/],
+    ['--map-guest-addr ::', /unspecified/],
+    ['--fd x', /not a number/],
+    ['--log-size 0', /40960/],
+    ['--runas 0:', /UID\[:GID\]/],
+    ['--migrate-no-linger', /vhost-user mode only/],
     ['-- -5', /invalid PID/],
     ['99999999999', /invalid PID/]
   ]
@@ -134,6 +149,54 @@ describe('accepted', () => {
   test('--map-host-loopback none means no gateway map either; an address behind it stands alone', () => {
     const o = ok(...words('--map-host-loopback none --map-host-loopback 192.0.2.7'))
     assert.deepEqual([o.mapGw, o.mapHostLoopback.v4?.[3], o.mapHostLoopback.v6], [false, 0xc0000207, null])
+  })
+  test('one value per family, the last one of each', () => {
+    const four = ['192.0.2.8', '192.0.2.9']
+    const six = ['2001:db8::8', '2001:db8::9']
+    const shown = (a: ReadonlyArray<number> | null) => a && showAddr(a as [number, number, number, number])
+    for (const [option, key] of [
+      ['-g', 'gateway'],
+      ['-o', 'outbound'],
+      ['--dns-forward', 'dnsForward'],
+      ['--dns-host', 'dnsHost'],
+      ['--map-host-loopback', 'mapHostLoopback'],
+      ['--map-guest-addr', 'mapGuestAddr']
+    ] as const) {
+      const { v4, v6 } = ok(...[...four, ...six].flatMap((a) => [option, a]), '1')[key]
+      assert.deepEqual([shown(v4), shown(v6)], ['192.0.2.9', '2001:db8::9'], option)
+    }
+    const { v4, v6 } = ok('-a', four[0]!, '-a', six[0]!, '-a', four[1]!, '1').address
+    assert.deepEqual([shown(v4?.address ?? null), shown(v6?.address ?? null)], [four[1], six[0]])
+  })
+  test('-s and -F undo each other, but what -F implies stays', () => {
+    const passt = (...argv: string[]) => {
+      const r = parseOptions('passt', argv)
+      assert.ok(E.isRight(r) && r.right.tag === 'Run')
+      return [r.right.options.socketPath, r.right.options.fd, r.right.options.oneOff]
+    }
+    assert.deepEqual(passt('-s', '/x', '-F', '5'), [null, 5, true])
+    assert.deepEqual(passt('-F', '5', '-s', '/x'), ['/x', null, true])
+    assert.deepEqual(passt('-s', '/x', '-s', '/y'), ['/y', null, false])
+  })
+  test('--userns and --netns-only: the last one', () => {
+    const last = (...argv: string[]) => {
+      const o = ok('--netns', 'x', ...argv)
+      return [o.userns, o.netnsOnly]
+    }
+    assert.deepEqual(last('--netns-only', '--userns', '/u'), ['/u', false])
+    assert.deepEqual(last('--userns', '/u', '--netns-only'), [null, true])
+  })
+  test('-t none goes with --no-tcp, --runas takes names and numbers, long names end at 253', () => {
+    assert.equal(ok(...words('-t none --no-tcp 1')).tcp, false)
+    assert.deepEqual(ok(...words('--runas 0x10:daemon 1')).runAs, { user: 16, group: 'daemon' })
+    assert.deepEqual(ok(...words('--runas nobody 1')).runAs, { user: 'nobody', group: null })
+    assert.equal(ok('--fqdn', 'x'.repeat(253), '1').fqdn?.length, 253)
+    assert.equal(ok('-I', 'x'.repeat(15), '1').nsIfname?.length, 15)
+    assert.equal(ok('--log-size', '40960', '1').logSize, 40960)
+  })
+  test("options behind a command are the command's, --vhost-user too", () => {
+    const o = ok('echo', '--vhost-user', '-F', '/')
+    assert.deepEqual([o.mode, o.fd, o.positionals.length], ['pasta', null, 4])
   })
   test('-d and -q: the last one', () => {
     assert.deepEqual([ok('-q', '--trace', '1').quiet, ok('--trace', '1').debug], [false, true])
