@@ -89,7 +89,8 @@ Made by \`npm run bench\`; do not edit. ${run.quick ? 'A **quick** run: good for
 - Method: network namespaces "host" and "world" joined by veth; the program runs in "host" as an ordinary user, the load in
   its namespace, the server in "world", reached through the tap (rows «→ host»: on the host's loopback, through the
   gateway's mapped address). Rows with -t, -u: the server in the namespace, the load in "world" (through the tap) or on the
-  host's loopback (bypass); with -T, -U the load in the namespace, the server on the host's loopback (bypass). ${run.rounds} rounds; in each round both programs one after the other, the order swapped
+  host's loopback (bypass); with -T, -U the load in the namespace, the server on the host's loopback (bypass). Rows of passt:
+  a namespace's tap, bridged onto its socket by test/lib/tapbridge.cc, plain frames without offloads. ${run.rounds} rounds; in each round both programs one after the other, the order swapped
   from round to round, a fresh process for each sample. Given: median (least–greatest); ratio: ours by upstream's.
 - Congestion control: ${run.congestion}.
 - TCP and UDP throughput: iperf3, octets that the receiver counted. Round trips, connections, start-up: \`bench/rr.cc\`,

@@ -1,7 +1,8 @@
 // What is measured: each row takes one sample of each of its metrics for one program.
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
+import { bridged } from '../test/lib/passt.js'
 import { exeOf, rss, sleep, until } from '../test/lib/proc.js'
 import { net, ok, quietBeside, type Where, type World } from '../test/lib/world.js'
 
@@ -43,6 +44,15 @@ const pastaArgs = (c: Contender, options: ReadonlyArray<string>, script: string)
   ...['--', 'sh', '-ec', `${cubic}; ${script}`]
 ]
 
+/** The same with the passt beside that pasta: plain frames over its socket, by the same bridge for both programs. */
+const passtArgs = (c: Contender, options: ReadonlyArray<string>, script: string): string[] =>
+  bridged(
+    join(dirname(c.bin), 'passt'),
+    ['-q', '--config-net', ...options],
+    ['sh', '-ec', `${cubic}; ${script}`],
+    net
+  )
+
 /** A way through the program: who opens connections, to which address, and where the server listens. */
 interface Way {
   readonly id: string
@@ -51,6 +61,8 @@ interface Way {
   readonly to: string
   readonly server: Where | 'guest'
   readonly at: string
+  /** Through passt's socket, not pasta's tap. */
+  readonly passt?: true
   /** Port options, for a server on `port`. */
   readonly ports: (port: number) => ReadonlyArray<string>
 }
@@ -100,6 +112,26 @@ const ways = {
     server: 'host',
     at: '127.0.0.1',
     ports: (p) => ['-T', `${p}`, '-U', `${p}`]
+  },
+  passtOut: {
+    id: 'passt-out',
+    title: 'passt: guest → world',
+    client: 'guest',
+    to: net.world4,
+    server: 'world',
+    at: net.world4,
+    passt: true,
+    ports: () => []
+  },
+  passtIn: {
+    id: 'passt-in',
+    title: 'passt: world → guest (-t -u)',
+    client: 'world',
+    to: net.host4,
+    server: 'guest',
+    at: net.host4,
+    passt: true,
+    ports: (p) => ['-t', `${p}`, '-u', `${p}`]
   }
 } satisfies Record<string, Way>
 
@@ -111,9 +143,10 @@ const exchange = async (
   options: ReadonlyArray<string>,
   run: { port: number; server: string; ready: RegExp; client: string; timeout: number }
 ): Promise<string> => {
+  const guest = way.passt === true ? passtArgs : pastaArgs
   const argv = (where: Way['client'], script: string) =>
     where === 'guest'
-      ? pastaArgs(c, [...options, ...way.ports(run.port)], `exec ${script}`)
+      ? guest(c, [...options, ...way.ports(run.port)], `exec ${script}`)
       : ['sh', '-ec', `exec ${script}`]
   const place = (where: Way['client']) =>
     where === 'guest' ? {} : { in: where, ...(where === 'host' ? { uid: 0 } : {}) }
@@ -179,22 +212,23 @@ const tcp = (to: 'world' | 'host', mtu: number, streams: number, down: boolean, 
 })
 
 /** The link between host and world takes the datagram whole, so that it is not IP fragmentation that is measured. */
+const udpIperf = async (w: World, c: Contender, way: Way, size: number, quick: boolean): Promise<number> => {
+  const mtu = async (n: number) => {
+    await w.sh(`ip link set eth0 mtu ${n}`)
+    await w.sh(`ip link set toworld mtu ${n}`, { in: 'world' })
+  }
+  await mtu(65520)
+  try {
+    return await iperf(w, c, way, [], `-u -b 0 -l ${size}`, quick ? 1 : 4)
+  } finally {
+    await mtu(1500)
+  }
+}
 const udp = (size: number): Row => ({
   id: `udp-${size}`,
   title: `UDP namespace → world, ${size} octets, delivered`,
   metrics: gigabits(0.8),
-  sample: async (w, c, quick) => {
-    const mtu = async (n: number) => {
-      await w.sh(`ip link set eth0 mtu ${n}`)
-      await w.sh(`ip link set toworld mtu ${n}`, { in: 'world' })
-    }
-    await mtu(65520)
-    try {
-      return [await iperf(w, c, ways.world, [], `-u -b 0 -l ${size}`, quick ? 1 : 4)]
-    } finally {
-      await mtu(1500)
-    }
-  }
+  sample: async (w, c, quick) => [await udpIperf(w, c, ways.world, size, quick)]
 })
 
 /** Where the world's rr server listens, for the memory row. */
@@ -212,7 +246,7 @@ const forwardedUdp = (way: Way, size: number): Row => ({
   id: `${way.id}-udp-${size}`,
   title: `UDP ${way.title}, ${size} octets, delivered`,
   metrics: gigabits(1),
-  sample: async (w, c, quick) => [await iperf(w, c, way, [], `-u -b 0 -l ${size}`, quick ? 1 : 4)]
+  sample: async (w, c, quick) => [await udpIperf(w, c, way, size, quick)]
 })
 
 type Mode = 'tcp-rr' | 'udp-rr' | 'tcp-crr'
@@ -362,6 +396,11 @@ export const rows: ReadonlyArray<Row> = [
     ...[1, 4].map((streams) => forwardedTcp(way, null, streams, 1)),
     ...[1372, 16356].map((size) => forwardedUdp(way, size))
   ]),
+  ...[ways.passtOut, ways.passtIn].flatMap((way) => [
+    ...[1500, 65520].map((mtu) => forwardedTcp(way, mtu, 1, 1)),
+    ...[1372, 16356].map((size) => forwardedUdp(way, size))
+  ]),
+  ...modes.map((mode) => latency(mode, ways.passtOut, false, 1.3)),
   ...latencies(false),
   ...latencies(true),
   startup,

@@ -131,7 +131,9 @@ export const quietBeside = (options: ReadonlyArray<string>): ReadonlyArray<strin
   ['-t', '-u', '-T', '-U'].filter((name) => !options.includes(name)).flatMap((name) => [name, 'none'])
 /** argv that runs `command` behind the program under test. */
 const underProgram = (options: ReadonlyArray<string>, command: ReadonlyArray<string>): string[] =>
-  isPasst ? bridged(options, command, net) : [pasta, ...quietBeside(options), ...options, '--', ...command]
+  isPasst
+    ? bridged(passt, options, command, net)
+    : [pasta, ...quietBeside(options), ...options, '--', ...command]
 
 export class World {
   private constructor(
