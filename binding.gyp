@@ -71,6 +71,7 @@
         'native/addon/pending.cc',
         'native/addon/pipes.cc',
         'native/addon/rings.cc',
+        'native/addon/seccomp.cc',
         'native/addon/send.cc',
         'native/addon/sock.cc',
         'native/addon/splice.cc',

@@ -5,6 +5,7 @@
 #include "isolate.h"
 #include "logging.h"
 #include "netlink.h"
+#include "seccomp.h"
 
 #include <cstring>
 #include <napi.h>
@@ -312,6 +313,13 @@ Value DropPrivileges(const CallbackInfo &info)
 	return e ? fail(info.Env(), "dropPrivileges", e) : info.Env().Undefined();
 }
 
+/** False: this kernel has no filters. */
+Value Seal(const CallbackInfo &info)
+{
+	const int e = passt::seal();
+	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports)
 {
 	const auto add = [&](const char *name, Value (*f)(const CallbackInfo &)) {
@@ -338,6 +346,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("now", Now);
 	add("detach", Detach);
 	add("dropPrivileges", DropPrivileges);
+	add("seal", Seal);
 	return exports;
 }
 

@@ -175,4 +175,6 @@ export interface Native {
   detach(): void
   /** no_new_privs on every thread; drop all capabilities; if `uid` >= 0 change user and group first. */
   dropPrivileges(uid: number, gid: number): void
+  /** From here on no thread gets more system calls than native/addon/seccomp-calls.def lists. False: the kernel cannot. */
+  seal(): boolean
 }

@@ -1,4 +1,4 @@
-import { openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
@@ -73,7 +73,9 @@ const options = (argv0: string, args: ReadonlyArray<string>): Options => {
 
 const random = (octets: number): Uint8Array => {
   const b = new Uint8Array(octets)
-  readSync(openSync('/dev/urandom', 'r'), b)
+  const fd = openSync('/dev/urandom', 'r')
+  readSync(fd, b)
+  closeSync(fd)
   return b
 }
 const hashKey = (b: Uint8Array, at: number): HashKey => {
@@ -295,8 +297,8 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   const place = listenPlace(native, l, forwarding(p, log), p.freebind)
   const failures = openStrict(place, log)
   for (const line of announcement) log.at('info', line)
-  const hostFiles = ownProcNet()
-  const nsFiles = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
+  const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
+  const nsFiles: ProcNet = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   native.setCtl(CTL_FD)
   const world = createWorld(worldConfig(p, tap, secret), rings, log, counters, place)
   if (p.link !== null) startGuestLink(world, p.oneOff, given, instant(native.now()))
@@ -325,6 +327,7 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared, loggin
     native.detach()
     logging.background()
   }
+  if (!native.seal()) world.log.at('warning', 'this kernel has no seccomp filters: running without')
   const ended = loop(world, warmUp(world.cfg, native), globalThis.gc ?? (() => {}))
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(`tap device failed: errno ${ended.errno}`)

@@ -22,12 +22,12 @@ export const cached = (name: string, sources: ReadonlyArray<string>, make: (to: 
   renameSync(own, file)
 }
 
-/** Compiles `source`, a path in the repository; the program's path inside a world. */
-export const compiled = (source: string): string => {
+/** Compiles `source`, a path in the repository; the path of the program, or whatever `flags` make it, inside a world. */
+export const compiled = (source: string, flags: ReadonlyArray<string> = []): string => {
   const name = basename(source, '.cc')
   const from = join(repo, source)
   cached(name, [from], (to) => {
-    const argv = ['-std=gnu++17', '-O2', '-Wall', '-Wextra', '-pthread', '-o', to, from]
+    const argv = ['-std=gnu++17', '-O2', '-Wall', '-Wextra', '-pthread', ...flags, '-o', to, from]
     const r = spawnSync('g++', argv, { encoding: 'utf8' })
     if (r.status !== 0) throw new Error(`g++ ${argv.join(' ')}: ${r.error?.message ?? r.stderr}`)
   })
