@@ -32,6 +32,9 @@ enum : uint32_t { TAG_SIDE_1 = 1u << 24, TAG_LISTENER = 2u << 24, TAGS = 0xff000
 /** The same for what is no socket of a flow. */
 enum : uint64_t { ID_TAP = UINT64_MAX, ID_CTL = UINT64_MAX - 1, ID_LINK = UINT64_MAX - 2, ID_CLIENTS = UINT64_MAX - 3 };
 
+/* Datagrams in one message that the kernel cuts: UDP_MAX_SEGMENTS of the kernels that have least; octets in one */
+enum : size_t { SEGMENTS = 64, PAYLOAD_MAX = 65507 };
+
 /** One message for sendmmsg(): one datagram, or several of `segment` octets (the last may be shorter). */
 struct Message {
 	struct iovec *iov;
@@ -214,6 +217,7 @@ private:
 	void join(uint32_t a, uint32_t b);
 	Sock *joined(const Sock &s);
 	void move_datagrams(Sock &s, Sock &to);
+	size_t coalesce(const Sock &to, Message *messages, size_t n) const;
 	void forward(Sock &s, Sock &to, const Message *messages, size_t n);
 	void report_moved();
 

@@ -12,8 +12,6 @@ namespace passt {
 
 enum : size_t {
 	BATCH = 64,       /* messages in one sendmmsg() */
-	SEGMENTS = 64,    /* UDP_MAX_SEGMENTS of the kernels that have least */
-	PAYLOAD_MAX = 65507,
 	KEPT_MAX = 1 << 18, /* octets of datagrams that wait for a socket from the namespace */
 };
 
@@ -64,7 +62,7 @@ static void send_cut(const Sock &s, const Message &m)
 	}
 }
 
-/** At most BATCH of them. Return: how many were lost. */
+/** At most BATCH of them. Return: how many parts of them (iov) were lost. */
 size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
 {
 	static mmsghdr mm[BATCH];
@@ -117,7 +115,7 @@ size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
 		again = false;
 		if (fatal(e))
 			fail(s, e);
-		lost++, i++;
+		lost += messages[i++].count;
 	}
 	return lost;
 }

@@ -18,7 +18,7 @@ enum : uint32_t {
 	/* One datagram's place in the slab while it is read: headroom, the longest there is, a sign of truncation */
 	RX_STRIDE = (HEADROOM + 65535 + 1 + 63) & ~63u,
 	/* Joined sockets: messages in one recvmmsg(), batches before others have their turn */
-	JOINED_BATCH = 32, JOINED_ROUNDS = 4,
+	JOINED_BATCH = 16, JOINED_ROUNDS = 4,
 	/* ms between two EV_UDP_MOVED of one handle */
 	MOVED_EVERY = 1000,
 };
@@ -274,21 +274,46 @@ void Engine::move_datagrams(Sock &s, Sock &to)
 				rings.rx_take(HEADROOM + len + 64);
 			}
 		}
-		forward(s, to, messages, k);
+		forward(s, to, messages, coalesce(to, messages, k));
 		if (n < JOINED_BATCH)
 			return;
 	}
 }
 
+/** Neighbours of one length, the last may be shorter, become one message, which the kernel cuts. Return: what remains. */
+size_t Engine::coalesce(const Sock &to, Message *m, size_t n) const
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < n;) {
+		Message run = m[i++];
+		const size_t size = run.iov->iov_len;
+		size_t last = run.segment || !may_segment(to, (uint32_t)size) ? 0 : size, total = size;
+		while (last == size && i < n && !m[i].segment && m[i].iov == run.iov + run.count && run.count < SEGMENTS) {
+			const size_t next = m[i].iov->iov_len;
+			if (!next || next > size || total + next > PAYLOAD_MAX)
+				break;
+			last = next, total += next, run.count++, i++;
+		}
+		if (run.count > 1)
+			run.segment = (uint32_t)size;
+		m[k++] = run;
+	}
+	return k;
+}
+
 void Engine::forward(Sock &s, Sock &to, const Message *messages, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		const auto len = (uint32_t)messages[i].iov->iov_len;
-		const uint32_t each = messages[i].segment;
-		s.moved += each ? (len + each - 1) / each : 1;
-		volume += len;
-		if (to.phase == Phase::Connecting)
-			keep_datagram(to, messages[i].iov->iov_base, len, each);
+		for (size_t k = 0; k < messages[i].count; k++) {
+			const iovec &v = messages[i].iov[k];
+			const auto len = (uint32_t)v.iov_len;
+			const uint32_t each = messages[i].count > 1 ? 0 : messages[i].segment;
+			s.moved += each ? (len + each - 1) / each : 1;
+			volume += len;
+			if (to.phase == Phase::Connecting)
+				keep_datagram(to, v.iov_base, len, each);
+		}
 	}
 	if (to.phase == Phase::Open)
 		s.lost += (uint32_t)send_messages(to, messages, n);

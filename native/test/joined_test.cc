@@ -66,6 +66,31 @@ TEST(joined_datagrams_pass_both_ways)
 	}
 }
 
+TEST(joined_bursts_keep_borders_and_order)
+{
+	for (const bool offload : {true, false}) {
+		Bed b;
+		b.r.engine.udp_segment_works = offload;
+		/* Runs of one length, shorter ones behind them or between, empty ones, some too large for one run */
+		std::vector<Octets> sent;
+		for (const size_t n : {700, 700, 700, 300, 700, 700, 0, 700, 0, 0, 1, 1, 1, 2, 1, 30000, 30000, 30000, 30000, 5})
+			sent.push_back(noise(n));
+		for (int i = 0; i < 100; i++)
+			sent.push_back(noise(chance(2) ? 100 : chance(200)));
+		for (size_t at = 0; at < sent.size(); at += 40) {
+			const size_t end = std::min(sent.size(), at + 40);
+			for (size_t i = at; i < end; i++)
+				b.client.send_to(b.port, sent[i]);
+			b.r.turn(20);
+			b.r.turn(5);
+			for (size_t i = at; i < end; i++)
+				CHECK(b.server.receive() == sent[i]);
+		}
+		b.r.turn(1100);
+		CHECK(count_moved(b.r, 2) == sent.size());
+	}
+}
+
 TEST(joined_datagrams_keep_their_borders)
 {
 	for (const bool offload : {true, false}) {
