@@ -65,6 +65,7 @@
         'native/addon/listen.cc',
         'native/addon/logging.cc',
         'native/addon/netlink.cc',
+        'native/addon/notify.cc',
         'native/addon/nspool.cc',
         'native/addon/pcap.cc',
         'native/addon/peek.cc',

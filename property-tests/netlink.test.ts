@@ -16,6 +16,7 @@ import {
   outcomeOf
 } from '../src/codecs/netlink.js'
 import { octets } from '../src/codecs/octets.js'
+import { Neighbour } from '../src/codecs/rtneigh.js'
 import {
   Address,
   AF_INET,
@@ -70,6 +71,16 @@ const arbLink: fc.Arbitrary<Link> = plain({
 })
 const arbFamily = fc.constantFrom(AF_INET, AF_INET6)
 const addrIn = (family: number) => (family === AF_INET ? arbInAny4 : arbInAny6)
+const arbNeighbour: fc.Arbitrary<Neighbour> = arbFamily.chain((family) =>
+  plain<Neighbour>({
+    family: fc.constant(family),
+    index: arbIndex,
+    state: arbU16,
+    addr: fc.option(addrIn(family)),
+    mac: fc.option(arbMac),
+    other: arbOther
+  })
+)
 const arbAddress: fc.Arbitrary<Address> = arbFamily.chain((family) =>
   plain<Address>({
     family: fc.constant(family),
@@ -125,6 +136,7 @@ describe('decode(encode(a)) = a', () => {
       fc.property(fc.array(arbMessage, { maxLength: 4 }), (ms) => assertRoundTrip(NetlinkDatagram, ms))
     ))
   test('link', () => fc.assert(fc.property(arbLink, (l) => assertRoundTrip(Link, l))))
+  test('neighbour', () => fc.assert(fc.property(arbNeighbour, (n) => assertRoundTrip(Neighbour, n))))
   test('address', () => fc.assert(fc.property(arbAddress, (a) => assertRoundTrip(Address, a))))
   test('route', () => fc.assert(fc.property(arbRoute, (r) => assertRoundTrip(Route, r))))
 })
@@ -149,6 +161,8 @@ describe('arbitrary and mutated octets: Left or a value, nothing read outside', 
     fc.assert(fc.property(arbHostile(arbLink.map(Link.encode)), (b) => assertTotal(Link, b))))
   test('address', () =>
     fc.assert(fc.property(arbHostile(arbAddress.map(Address.encode)), (b) => assertTotal(Address, b))))
+  test('neighbour', () =>
+    fc.assert(fc.property(arbHostile(arbNeighbour.map(Neighbour.encode)), (b) => assertTotal(Neighbour, b))))
   test('route', () =>
     fc.assert(fc.property(arbHostile(arbRoute.map(Route.encode)), (b) => assertTotal(Route, b))))
 })

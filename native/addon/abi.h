@@ -67,6 +67,8 @@ enum Effect : uint32_t {
 	EF_LINK_REFUSE = 27,
 	/* word 1 unused: the client is closed, frames to it vanish */
 	EF_LINK_CLOSE = 28,
+	/* word 1 unused, off len: a message to the kernel, by the socket of Native.watchNetlink(); EV_NETLINK has the answer */
+	EF_NETLINK = 29,
 };
 
 enum Event : uint32_t {
@@ -129,6 +131,8 @@ enum Event : uint32_t {
 	EV_LINK_END = 24,
 	/* There is room on the guest link, after frames were refused (PEEK_TAP_TELLS; EV_TAP_DROPPED with EAGAIN) */
 	EV_TAP_ROOM = 25,
+	/* 2 off 3 len: a datagram of the kernel's, from a group or an answer; len 0: some were lost */
+	EV_NETLINK = 26,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */

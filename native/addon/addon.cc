@@ -102,6 +102,12 @@ Value SetTap(const CallbackInfo &info)
 	return Napi::Number::New(info.Env(), engine->tap.offloads);
 }
 
+Value WatchNetlink(const CallbackInfo &info)
+{
+	const int e = engine ? engine->watch_netlink((uint32_t)int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "watchNetlink", e) : info.Env().Undefined();
+}
+
 Value LinkListen(const CallbackInfo &info)
 {
 	const int e = engine ? engine->link_listen(info[0].ToString().Utf8Value().c_str()) : EINVAL;
@@ -333,6 +339,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("setOutbound", SetOutbound);
 	add("setPcap", SetPcap);
 	add("setCtl", SetCtl);
+	add("watchNetlink", WatchNetlink);
 	add("netlink", Netlink);
 	add("ctlSend", CtlSend);
 	add("ctlCall", CtlCall);

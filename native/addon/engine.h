@@ -30,7 +30,8 @@ enum : uint32_t { TAP_FRAMES = 128, DATAGRAMS = 64, CTL_MAX = 1 << 20 };
 enum : uint32_t { TAG_SIDE_1 = 1u << 24, TAG_LISTENER = 2u << 24, TAGS = 0xff000000 };
 
 /** The same for what is no socket of a flow. */
-enum : uint64_t { ID_TAP = UINT64_MAX, ID_CTL = UINT64_MAX - 1, ID_LINK = UINT64_MAX - 2, ID_CLIENTS = UINT64_MAX - 3 };
+enum : uint64_t { ID_TAP = UINT64_MAX, ID_CTL = UINT64_MAX - 1, ID_LINK = UINT64_MAX - 2, ID_CLIENTS = UINT64_MAX - 3,
+		ID_NETLINK = UINT64_MAX - 4 };
 
 /* Datagrams in one message that the kernel cuts: UDP_MAX_SEGMENTS of the kernels that have least; octets in one */
 enum : size_t { SEGMENTS = 64, PAYLOAD_MAX = 65507 };
@@ -60,6 +61,8 @@ public:
 	int link_listen(const char *path);
 	int link_offer(int fd);
 	int watched_ctl() const { return ctl; }
+	/** A netlink socket that hears these groups, as bits. 0 or errno. */
+	int watch_netlink(uint32_t groups);
 	/** As in src/runtime/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
 	int listen(uint32_t id, Kind kind, const ListenAt &at);
 	int adopt_listener(uint32_t id, int fd, Kind kind);
@@ -133,6 +136,10 @@ private:
 	void resume_accepting();
 	void adopt(const uint32_t *e);
 	void reject(uint32_t slot);
+
+	/* notify.cc */
+	void netlink_ready();
+	void netlink_send(const uint32_t *e);
 
 	/* nspool.cc */
 	int ns_take(const Sock &s, const uint32_t *effect);
@@ -237,6 +244,7 @@ private:
 	std::vector<uint32_t> touched;
 	int epoll = -1;
 	int ctl = -1;
+	int netlink = -1;
 	bool ctl_registered = false, tap_registered = false, tap_gone_said = false;
 	uint32_t generations = 0;
 

@@ -32,7 +32,7 @@ Engine::~Engine()
 	}
 	for (uint32_t id = 0; id < listeners.size(); id++)
 		close_listener(id);
-	for (const int fd : {clients, offered, spare}) {
+	for (const int fd : {clients, offered, spare, netlink}) {
 		if (fd >= 0)
 			close(fd);
 	}
@@ -158,6 +158,9 @@ void Engine::execute_one(const uint32_t *e)
 		return;
 	case EF_UNLISTEN:
 		close_listener(handle);
+		return;
+	case EF_NETLINK:
+		netlink_send(e);
 		return;
 	case EF_LINK_USE:
 		link_use((int)e[2]);
@@ -342,6 +345,8 @@ void Engine::ready(uint64_t what, uint32_t events)
 		return link_ready(events);
 	if (what == ID_CLIENTS)
 		return client_ready();
+	if (what == ID_NETLINK)
+		return netlink_ready();
 	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
 	if (tag == TAG_LISTENER)
 		return listener_ready(handle, events);

@@ -63,12 +63,12 @@ const RTA = {
 // --- values
 
 /** An address of `family`; null when the length does not fit it. */
-const addrOf = (family: number, d: Uint8Array): InAny | null => {
+export const addrOf = (family: number, d: Uint8Array): InAny | null => {
   const v = new DataView(d.buffer, d.byteOffset, d.byteLength)
   if (family === AF_INET && d.length === 4) return readV4(v, 0)
   return family === AF_INET6 && d.length === 16 ? readV6(v, 0) : null
 }
-const addrBytes = (family: number, a: InAny): Uint8Array => {
+export const addrBytes = (family: number, a: InAny): Uint8Array => {
   const b = new Uint8Array(family === AF_INET ? 4 : 16)
   const v = new DataView(b.buffer)
   if (family === AF_INET) writeV4(v, 0, a)
@@ -82,9 +82,9 @@ const viaBytes = (a: InAny): Uint8Array => {
   const family = isV4(a) ? AF_INET : AF_INET6
   return concat([Uint8Array.of(family, 0), addrBytes(family, a)])
 }
-const macOf = (d: Uint8Array): Mac | null =>
+export const macOf = (d: Uint8Array): Mac | null =>
   d.length === 6 ? readMac(new DataView(d.buffer, d.byteOffset), 0) : null
-const macBytes = (m: Mac): Uint8Array => {
+export const macBytes = (m: Mac): Uint8Array => {
   const b = new Uint8Array(6)
   writeMac(new DataView(b.buffer), 0, m)
   return b
@@ -94,7 +94,7 @@ const macBytes = (m: Mac): Uint8Array => {
  * Attributes taken apart: `take` gives the value of the first one of a type if it can be read; `rest` has whatever
  * nobody took, in order and untouched, so that it can be given back to the kernel.
  */
-const reader = (attributes: ReadonlyArray<Attribute>) => {
+export const reader = (attributes: ReadonlyArray<Attribute>) => {
   const taken = new Set<Attribute>()
   return {
     take: <A>(type: number, read: (d: Uint8Array) => A | null): A | null => {
@@ -107,10 +107,13 @@ const reader = (attributes: ReadonlyArray<Attribute>) => {
   }
 }
 /** No attribute for null. */
-const attr = <A>(type: number, value: A | null, bytes: (a: A) => Uint8Array): ReadonlyArray<Attribute> =>
-  value === null ? [] : [{ type, data: bytes(value) }]
+export const attr = <A>(
+  type: number,
+  value: A | null,
+  bytes: (a: A) => Uint8Array
+): ReadonlyArray<Attribute> => (value === null ? [] : [{ type, data: bytes(value) }])
 
-const isRecord = (u: unknown): boolean => typeof u === 'object' && u !== null && 'other' in u
+export const isRecord = (u: unknown): boolean => typeof u === 'object' && u !== null && 'other' in u
 
 // --- links
 

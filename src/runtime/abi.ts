@@ -29,7 +29,8 @@ export const EF = {
   UDP_JOIN: 25,
   LINK_USE: 26,
   LINK_REFUSE: 27,
-  LINK_CLOSE: 28
+  LINK_CLOSE: 28,
+  NETLINK: 29
 } as const
 
 export const EV = {
@@ -57,7 +58,8 @@ export const EV = {
   UDP_MOVED: 22,
   LINK_CLIENT: 23,
   LINK_END: 24,
-  TAP_ROOM: 25
+  TAP_ROOM: 25,
+  NETLINK: 26
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -150,6 +152,8 @@ export interface Native {
    * one, and are asked for as pools run low.
    */
   setCtl(fd: number): void
+  /** Be told of what the kernel announces to these groups (RTMGRP_*, rtnetlink(7)), as EV.NETLINK. Once. */
+  watchNetlink(groups: number): void
   /**
    * Open listeners: `batch` holds records of LISTEN_WORDS words (0 listener id, 1 protocol: 6 or 17, 2-5 address, 6 port,
    * 7 LISTEN_* flags, 8 interface: index into `ifnames` + 1, 0 = none). `::` without LISTEN_V6ONLY hears IPv4 too, and is

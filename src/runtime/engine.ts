@@ -10,6 +10,8 @@ import { instant } from '../effects/effect.js'
 import { type BindFailure, bindVerdict } from '../machines/bind-verdict.js'
 import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../machines/forward-rules.js'
 import { duidLlt, type GuestConfig } from '../machines/guest-config.js'
+import type { NatConfig } from '../machines/nat.js'
+import { type NeighbourConfig, neighbourMac } from '../machines/neighbours.js'
 import { scans } from '../machines/port-scan.js'
 import { UDP_TIMEOUTS } from '../machines/udp.js'
 import { type Native, SIDE_1 } from './abi.js'
@@ -30,6 +32,7 @@ import { type ListenPlace, listenPlace, openAll, type ProcNet, scanning } from '
 import { type Counters, type Log, showCounters } from './log.js'
 import { type Logging, openLogging } from './log-sinks.js'
 import { loop } from './loop.js'
+import { watchNeighbours } from './neighbours.js'
 import { type Options, parseOptions } from './options.js'
 import { type FamilyPlan, needsResolvConf, type Plan, plan } from './plan.js'
 import { openRings } from './rings.js'
@@ -92,7 +95,26 @@ const familyAddresses = (f: FamilyPlan | null) => ({
   host: f?.dnsHost ?? null
 })
 
-const guestConfig = (p: Plan): GuestConfig => ({
+const natConfig = (p: Plan): NatConfig => {
+  const v4 = familyAddresses(p.v4)
+  const v6 = familyAddresses(p.v6)
+  return {
+    assigned4: v4.assigned,
+    assigned6: v6.assigned,
+    own4: v4.own,
+    own6: v6.own,
+    mapHostLoopback4: v4.loopback,
+    mapHostLoopback6: v6.loopback,
+    mapGuestAddr4: v4.guest,
+    mapGuestAddr6: v6.guest,
+    dnsForward4: v4.forward,
+    dnsForward6: v6.forward,
+    dnsHost4: v4.host,
+    dnsHost6: v6.host
+  }
+}
+
+const guestConfig = (p: Plan, macOf: GuestConfig['macOf']): GuestConfig => ({
   ownMac: p.ownMac,
   v4:
     p.v4 === null || p.v4.assigned === null
@@ -120,17 +142,20 @@ const guestConfig = (p: Plan): GuestConfig => ({
   noNdp: !p.ndp,
   noRa: !p.ra,
   serverDuid: duidLlt(p.ownMac, Date.now() / 1000),
-  macOf: () => p.ownMac
+  macOf
 })
 
 /** Ethernet's own MTU, for a guest that was told none. */
 const MTU_UNTOLD = 1500
-const worldConfig = (p: Plan, tap: TapDevice | null, secret: Uint8Array): WorldConfig => {
-  const v4 = familyAddresses(p.v4)
-  const v6 = familyAddresses(p.v6)
+const worldConfig = (
+  p: Plan,
+  tap: TapDevice | null,
+  secret: Uint8Array,
+  macOf: GuestConfig['macOf']
+): WorldConfig => {
   const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
   return {
-    guest: guestConfig(p),
+    guest: guestConfig(p, macOf),
     guestMac:
       p.link !== null
         ? BROADCAST_MAC
@@ -144,20 +169,7 @@ const worldConfig = (p: Plan, tap: TapDevice | null, secret: Uint8Array): WorldC
       hostLoToNsLo: p.hostLoToNsLo,
       tapIndex: tap?.index ?? 0
     },
-    nat: {
-      assigned4: v4.assigned,
-      assigned6: v6.assigned,
-      own4: v4.own,
-      own6: v6.own,
-      mapHostLoopback4: v4.loopback,
-      mapHostLoopback6: v6.loopback,
-      mapGuestAddr4: v4.guest,
-      mapGuestAddr6: v6.guest,
-      dnsForward4: v4.forward,
-      dnsForward6: v6.forward,
-      dnsHost4: v4.host,
-      dnsHost6: v6.host
-    },
+    nat: natConfig(p),
     outbound4: p.v4?.outbound ?? null,
     outbound6: p.v6?.outbound ?? null,
     scope6: p.v6?.index ?? 0,
@@ -173,6 +185,13 @@ const worldConfig = (p: Plan, tap: TapDevice | null, secret: Uint8Array): WorldC
     udpTimeouts: UDP_TIMEOUTS
   }
 }
+
+const neighbourConfig = (p: Plan): NeighbourConfig => ({
+  ownMac: p.ownMac,
+  nat: natConfig(p),
+  index4: p.v4?.index ?? 0,
+  index6: p.v6?.index ?? 0
+})
 
 /** Make or join the namespace; the command, if any, waits in it. */
 const enterNamespace = (l: Launcher, p: Plan, log: Log): void => {
@@ -300,7 +319,12 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
   const nsFiles: ProcNet = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   native.setCtl(CTL_FD)
-  const world = createWorld(worldConfig(p, tap, secret), rings, log, counters, place)
+  const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
+  const cfg = worldConfig(p, tap, secret, (a) =>
+    neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a)
+  )
+  const world = createWorld(cfg, rings, log, counters, place)
+  world.neighbours = neighbours
   if (p.link !== null) startGuestLink(world, p.oneOff, given, instant(native.now()))
   if (scans(place.rules))
     world.scanning = scanning(place, failures, hostFiles, nsFiles, log, instant(native.now()))

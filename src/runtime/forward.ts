@@ -35,7 +35,8 @@ const addrAt = (w: World, at: number): InAny => {
   return [ev[at] >>> 0, ev[at + 1] >>> 0, ev[at + 2] >>> 0, ev[at + 3] >>> 0]
 }
 
-const seenOf = (w: World): Seen => ({ v4: w.seen4, v6: w.seen6, linkLocal6: w.seenLinkLocal })
+/** Addresses that the guest was seen to use. */
+export const seenOf = (w: World): Seen => ({ v4: w.seen4, v6: w.seen6, linkLocal6: w.seenLinkLocal })
 
 const reject = (w: World, slot: number, why: string): void => {
   count(w.counters, why)

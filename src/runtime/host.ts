@@ -11,6 +11,7 @@ import {
   outcomeOf
 } from '../codecs/netlink.js'
 import { type Octets, octets } from '../codecs/octets.js'
+import { RTM_GETNEIGH } from '../codecs/rtneigh.js'
 import * as rt from '../codecs/rtnetlink.js'
 import type { Options } from './options.js'
 
@@ -206,11 +207,12 @@ export const ask =
       : E.left({ errno: failed.errno, message: failed.message ?? `errno ${failed.errno}` })
   }
 
-/** Octets of the header that each kind of dump starts with: ifinfomsg, ifaddrmsg, rtmsg. */
+/** Octets of the header that each kind of dump starts with: ifinfomsg, ifaddrmsg, rtmsg, ndmsg. */
 const DUMP_HEADER: ReadonlyMap<number, number> = new Map([
   [rt.RTM_GETLINK, 16],
   [rt.RTM_GETADDR, 8],
-  [rt.RTM_GETROUTE, 12]
+  [rt.RTM_GETROUTE, 12],
+  [RTM_GETNEIGH, 12]
 ])
 
 /** Request for all of a table; the header is zero but for the family in its first octet. */

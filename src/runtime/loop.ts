@@ -8,6 +8,7 @@ import { onAccepted, onListenDatagram, onListenTrouble } from './forward.js'
 import { onLinkClient, onLinkEnd, onTapRoom } from './guest-link.js'
 import { scanTimer } from './listeners.js'
 import { count } from './log.js'
+import { neighbourTimer, onNetlink } from './neighbours.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
 import { createTidy } from './tidy.js'
@@ -52,6 +53,9 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       return onLinkEnd(w, at, now) ? { why: 'stop' } : null
     case EV.TAP_ROOM:
       onTapRoom(w, now)
+      return null
+    case EV.NETLINK:
+      onNetlink(w, at, now)
       return null
     case EV.ACCEPTED:
       onAccepted(w, at, now)
@@ -102,6 +106,7 @@ const timeout = (w: World, now: Instant): number => {
   const flows = w.wheel.next(now)
   const others = Math.min(
     w.raAt ?? Number.POSITIVE_INFINITY,
+    w.neighbours?.dumpAt ?? Number.POSITIVE_INFINITY,
     w.scanning?.scanner.at ?? Number.POSITIVE_INFINITY
   )
   if (others === Number.POSITIVE_INFINITY) return flows
@@ -153,6 +158,7 @@ export const loop = (w: World, idle: Iterator<void>, collect: () => void): Ended
     const ended = handleTurn(w, n, now)
     if (ended !== null) return ended
     serviceTimer(w, now)
+    neighbourTimer(w, now)
     if (w.scanning !== null) scanTimer(w.scanning, now)
     tidy.turn(n, now)
     quiet = n === 0 && w.rings.clock[1] === moved

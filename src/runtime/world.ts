@@ -19,6 +19,7 @@ import { type HashKey, halfSipHash24 } from './half-sip-hash.js'
 import type { Out } from './interpret.js'
 import type { IdPool, Listeners, ListenPlace, Scanning } from './listeners.js'
 import type { Counters, Log } from './log.js'
+import type { NeighbourWatch } from './neighbours.js'
 import type { Rings } from './rings.js'
 import { createTimerWheel, type TimerWheel } from './timer-wheel.js'
 
@@ -93,6 +94,8 @@ export interface World {
   ra: State<RouterAdvertContext>
   raAt: Instant | null
   linkReady: boolean
+  /** The host's neighbours; null: nobody tells of them. */
+  neighbours: NeighbourWatch | null
   /** In place of a tap: who is at its other end; null: there is a tap. */
   guestLink: State<LinkContext> | null
   /** Flows whose segments the guest link had no room for, until there is some. */
@@ -158,6 +161,7 @@ export const createWorld = (
     ra: machines.ndp.start({ config: cfg.guest }, []),
     raAt: null,
     linkReady: false,
+    neighbours: null,
     guestLink: null,
     refused: []
   }

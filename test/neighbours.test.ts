@@ -1,0 +1,42 @@
+// Whose MAC the guest sees: its peers', as the host knows them (config-and-services.md §3.1).
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { families, useBed } from './lib/bed.js'
+import { net } from './lib/world.js'
+
+const bed = useBed()
+const OURS = '9a:55:9a:55:9a:55'
+const far = { 4: net.far4, 6: net.far6 } as const
+
+describe('MACs of neighbours', () => {
+  const worldsMac = async () =>
+    (JSON.parse(await bed.w.sh('ip -j link show toworld', { in: 'world' })) as { address: string }[])[0]!
+      .address
+  /** MAC of `peer` in the namespace after an exchange with it. */
+  const seen = async (v: 4 | 6, peer: string, options: string[]) => {
+    const talk = `ping -${v} -c 1 -W 2 ${peer} > /dev/null; sleep 0.2; ip -${v} -j neigh show ${peer}`
+    const [entry] = JSON.parse(await bed.w.inside(`${talk}`, options)) as { lladdr?: string }[]
+    return entry?.lladdr
+  }
+  for (const f of families) {
+    const forget = () => bed.w.sh(`ip -${f.v} neigh flush dev eth0`)
+    const know = () => bed.w.sh(`ping -${f.v} -c 1 -W 2 ${f.world} > /dev/null`)
+    test(`IPv${f.v}: one that the host knows already`, async () => {
+      await know()
+      assert.equal(await seen(f.v, f.world, []), await worldsMac())
+    })
+    test(`IPv${f.v}: one that it learns for the guest's sake`, async () => {
+      await forget()
+      assert.equal(await seen(f.v, f.world, []), await worldsMac())
+    })
+    test(`IPv${f.v}: the gateway is us where it stands for the host, itself with --no-map-gw`, async () => {
+      await know()
+      await bed.w.sh(`ping -${f.v} -c 1 -W 2 ${f.gw} > /dev/null`)
+      const behind = `ping -${f.v} -c 1 -W 2 ${far[f.v]} > /dev/null; ip -${f.v} -j neigh show ${f.gw}`
+      const mac = async (options: string[]) =>
+        (JSON.parse(await bed.w.inside(behind, options)) as { lladdr: string }[])[0]!.lladdr
+      assert.equal(await mac([]), OURS)
+      assert.equal(await mac(['--no-map-gw']), await worldsMac())
+    })
+  }
+})
