@@ -8,10 +8,10 @@ import { ok, pasta, type RunOptions, repo, World, type WorldOptions } from './wo
 
 /** Where roots are kept from run to run. */
 const cache = process.env.DRIVERS_CACHE ?? '/var/cache/passt-ts'
-const suite = process.env.DRIVERS_SUITE ?? 'trixie'
+const preferred = process.env.DRIVERS_SUITE
 
 /** The root with these packages, made now if it is not there yet (10 s and 70 MB for podman). */
-const debianRoot = (packages: ReadonlyArray<string>): string => {
+const debianRoot = (suite: string, packages: ReadonlyArray<string>): string => {
   const base = 'bash coreutils dash findutils grep iproute2 libstdc++6 mount procps sed tar util-linux'
   const wanted = [...base.split(' '), ...packages]
   const key = createHash('sha256').update(wanted.join(' ')).digest('hex').slice(0, 8)
@@ -61,6 +61,8 @@ exec sleep infinity
 
 export interface BoxOptions extends WorldOptions {
   readonly packages: ReadonlyArray<string>
+  /** Default: Debian 13, trixie; DRIVERS_SUITE is stronger. */
+  readonly suite?: string
   /** Shell lines for files below the new root, which is the current directory; as root. */
   readonly files?: string
 }
@@ -76,7 +78,7 @@ export class Box {
   ) {}
 
   static async open(o: BoxOptions): Promise<Box> {
-    const root = debianRoot(o.packages)
+    const root = debianRoot(preferred ?? o.suite ?? 'trixie', o.packages)
     const w = await World.open(o)
     try {
       const argv = [
@@ -102,19 +104,18 @@ export class Box {
     await this.w.close()
   }
 
+  /** argv, for the world's root, that runs `command` as the ordinary user of the box. */
+  enter(command: ReadonlyArray<string>, uid = 1000): string[] {
+    const user = ['setpriv', '--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups', '--']
+    return ['nsenter', '-t', this.pid, '-m', '--wdns=/tmp', ...(uid === 0 ? [] : user), ...command]
+  }
+
   /** Starts a command as the ordinary user of the box, as if they had logged in. */
   start(command: ReadonlyArray<string>, o: RunOptions = {}): Proc {
-    const uid = `${o.uid ?? 1000}`
-    const home = uid === '0' ? '/root' : '/home/user'
-    const env = {
-      HOME: home,
-      XDG_RUNTIME_DIR: `/run/user/${uid}`,
-      USER: uid === '0' ? 'root' : 'user',
-      ...o.env
-    }
-    const user = ['setpriv', '--reuid', uid, '--regid', uid, '--clear-groups', '--']
-    const enter = ['nsenter', '-t', this.pid, '-m', '--wdns=/tmp', ...(uid === '0' ? [] : user), ...command]
-    return this.w.start(enter, { timeout: 60_000, ...o, uid: 0, env })
+    const uid = o.uid ?? 1000
+    const [user, home] = uid === 0 ? ['root', '/root'] : ['user', '/home/user']
+    const env = { HOME: home, XDG_RUNTIME_DIR: `/run/user/${uid}`, USER: user, ...o.env }
+    return this.w.start(this.enter(command, uid), { timeout: 60_000, ...o, uid: 0, env })
   }
 
   run(command: ReadonlyArray<string>, o: RunOptions = {}): Promise<Result> {

@@ -84,6 +84,8 @@ export interface VmOptions {
   readonly append?: string
   /** The command line up to QEMU's own options; default: QEMU. */
   readonly qemu?: ReadonlyArray<string>
+  /** Whose QEMU is; default: the ordinary user's. */
+  readonly uid?: number
 }
 
 /** QEMU's options for a virtio device over passt's socket. */
@@ -138,7 +140,7 @@ export class Vm {
       ...['-chardev', `socket,id=scripts,path=/mnt/w/${name}.serial,server=on,wait=off`],
       ...['-serial', 'chardev:scripts', ...o.network]
     ]
-    const proc = w.start(argv, { timeout: 600_000 })
+    const proc = w.start(argv, { timeout: 600_000, ...(o.uid === undefined ? {} : { uid: o.uid }) })
     const path = join(w.dir, `${name}.serial`)
     const serial = await until('a serial port of QEMU', () => {
       if (!proc.running) throw new Error(`QEMU ended: ${proc.stderr}`)
