@@ -191,6 +191,8 @@ describe('accepted', () => {
     assert.deepEqual(ok(...words('--runas 0x10:daemon 1')).runAs, { user: 16, group: 'daemon' })
     assert.deepEqual(ok(...words('--runas nobody 1')).runAs, { user: 'nobody', group: null })
     assert.equal(ok('--fqdn', 'x'.repeat(253), '1').fqdn?.length, 253)
+    assert.deepEqual([ok('-H', 'a', '-H', '', '1').hostname, ok('--fqdn', '', '1').fqdn], [null, null])
+    assert.deepEqual(ok('-D', '0.0.0.0', '1').dns.v4.map(showAddr), ['0.0.0.0'])
     assert.equal(ok('-I', 'x'.repeat(15), '1').nsIfname?.length, 15)
     assert.equal(ok('--log-size', '40960', '1').logSize, 40960)
   })

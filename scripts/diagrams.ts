@@ -1,6 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath, pathToFileURL } from 'node:url'
+import { join } from 'node:path'
 import type { AnyStateMachine } from 'xstate'
 import { guestLinkMachine } from '../src/machines/guest-link.js'
 import { ndpMachine } from '../src/machines/ndp.js'
@@ -9,6 +7,7 @@ import { tcpMachine } from '../src/machines/tcp.js'
 import { tcpSpliceMachine } from '../src/machines/tcp-splice.js'
 import { udpMachine } from '../src/machines/udp.js'
 import { udpSpliceMachine } from '../src/machines/udp-splice.js'
+import { type Generated, mainOf, ROOT, staleOf } from './generated.js'
 
 // docs/machines/*.md from the definitions that run. `tsx scripts/diagrams.ts` writes them, `--check` only compares:
 // status 1 and the names of files that are out of date. property-tests/diagrams.test.ts does the same in the tests.
@@ -22,7 +21,6 @@ const MACHINES: readonly AnyStateMachine[] = [
   ndpMachine,
   guestLinkMachine
 ]
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..')
 
 // What is read of xstate's nodes; targets are resolved there.
 interface Node {
@@ -171,26 +169,10 @@ export const page = (machine: AnyStateMachine): string => {
 }
 
 /** Path and content of every page. */
-export const pages = (): readonly { readonly path: string; readonly text: string }[] =>
+export const pages = (): readonly Generated[] =>
   MACHINES.map((m) => ({ path: join(ROOT, 'docs', 'machines', `${m.id}.md`), text: page(m) }))
 
 /** Files that are missing or differ from their machine. */
-export const stale = (): readonly string[] =>
-  pages().flatMap(({ path, text }) => {
-    try {
-      return readFileSync(path, 'utf8') === text ? [] : [path]
-    } catch {
-      return [path]
-    }
-  })
+export const stale = (): readonly string[] => staleOf(pages())
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  if (process.argv.includes('--check')) {
-    const old = stale()
-    for (const path of old) console.error(`${path} is out of date: run 'npx tsx scripts/diagrams.ts'`)
-    process.exitCode = old.length === 0 ? 0 : 1
-  } else {
-    mkdirSync(join(ROOT, 'docs', 'machines'), { recursive: true })
-    for (const { path, text } of pages()) writeFileSync(path, text)
-  }
-}
+mainOf(import.meta.url, pages)

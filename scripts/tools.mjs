@@ -14,9 +14,11 @@ const tools = {
   dhclient: 'isc-dhcp-client',
   dnsmasq: 'dnsmasq-base',
   ethtool: 'ethtool',
+  fish: 'fish',
   'g++': 'g++',
   ip: 'iproute2',
   iperf3: 'iperf3',
+  mandoc: 'mandoc',
   mount: 'mount',
   nc: 'netcat-openbsd',
   nsenter: 'util-linux',
@@ -31,7 +33,8 @@ const tools = {
   sysctl: 'procps',
   tcpdump: 'tcpdump',
   traceroute: 'traceroute',
-  unshare: 'util-linux'
+  unshare: 'util-linux',
+  zsh: 'zsh'
 }
 const path = `${process.env.PATH ?? ''}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin`.split(
   ':'

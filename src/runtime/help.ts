@@ -28,7 +28,8 @@ const USAGE: Readonly<Record<Mode, ReadonlyArray<string>>> = {
 /** Column of the explanations. */
 const COLUMN = 30
 
-const shownIn = (e: OptionEntry, mode: Mode): boolean =>
+/** Whether an option is described where `mode` is. */
+export const shownIn = (e: OptionEntry, mode: Mode): boolean =>
   e.allowed === 'both' || e.allowed === mode || (e.allowed === 'vhost' && mode === 'passt')
 
 const entryText = (e: OptionEntry, mode: Mode): ReadonlyArray<string> => {

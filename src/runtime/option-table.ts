@@ -84,7 +84,7 @@ export const MAX_SEARCH_OPTIONS = 6
 /** Our choice, because upstream refuses longer ones. */
 const MAX_SEARCH_TEXT = 1024
 
-const addDns = set(v.addressBut('unspecified', 'broadcast'), (a, o) => {
+const addDns = set(v.addressBut(), (a, o) => {
   const list = [...(isV4(a) ? o.dns.v4 : o.dns.v6), a].slice(0, MAX_DNS)
   return { dns: inFamily(o.dns, a, list), noDns: false }
 })

@@ -112,10 +112,11 @@ export const newInterfaceName: Read<string> = (text) =>
       : E.right(name)
   )(interfaceName(text))
 
-export const hostName: Read<string> = (text) =>
-  text.length >= 1 && text.length <= MAX_NAME
-    ? E.right(text)
-    : E.left(`must have 1 to ${MAX_NAME} characters`)
+/** Empty: null, no name. */
+export const hostName: Read<string | null> = (text) =>
+  text.length <= MAX_NAME
+    ? E.right(text === '' ? null : text)
+    : E.left(`has more than ${MAX_NAME} characters`)
 
 /** Whom to become: names are looked up later, by who can read /etc/passwd. */
 export interface RunAs {

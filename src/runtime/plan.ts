@@ -183,10 +183,11 @@ const lacksServers = (o: Options, f: 'v4' | 'v6'): boolean =>
 
 /** Whether /etc/resolv.conf matters to these options. */
 export const needsResolvConf = (o: Options): boolean =>
-  (!o.noDns && (['v4', 'v6'] as const).some((f) => lacksServers(o, f))) ||
-  o.dnsForward.v4 !== null ||
-  o.dnsForward.v6 !== null ||
-  o.search === null
+  !o.spliceOnly &&
+  ((!o.noDns && (['v4', 'v6'] as const).some((f) => lacksServers(o, f))) ||
+    o.dnsForward.v4 !== null ||
+    o.dnsForward.v6 !== null ||
+    o.search === null)
 
 export interface Resolvers {
   readonly dns: ReadonlyArray<InAny>
