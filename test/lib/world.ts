@@ -42,6 +42,8 @@ export interface RunOptions {
   readonly env?: Record<string, string>
   /** Put the private /dev/net/tun back to 0600 for this command, as some machines have it. */
   readonly tightTun?: boolean
+  /** Descriptors that the command may have open, soft and hard limit. */
+  readonly nofile?: number
 }
 export interface WorldOptions {
   /** Lines of the private /etc/resolv.conf. */
@@ -197,6 +199,7 @@ export class World {
           '-'
         ]
       : []
+    const limit = o.nofile === undefined ? [] : ['prlimit', `--nofile=${o.nofile}`, '--']
     const target = `${this.pids[o.in ?? 'host']}`
     return [
       'nsenter',
@@ -211,6 +214,7 @@ export class World {
       '--',
       ...tun,
       ...user,
+      ...limit,
       ...command
     ]
   }
