@@ -9,6 +9,7 @@ import type { Ipv4Packet } from '../src/codecs/ipv4.js'
 import type { Ipv6Packet } from '../src/codecs/ipv6.js'
 import { type Octets, octets } from '../src/codecs/octets.js'
 import type { PcapRecord } from '../src/codecs/pcap.js'
+import type { PcapngBlock } from '../src/codecs/pcapng.js'
 import { type SeqNum, seq } from '../src/codecs/seq.js'
 import { SYN, type TcpHeader, type TcpPacket, type TcpSegment } from '../src/codecs/tcp.js'
 import type { UdpDatagram } from '../src/codecs/udp.js'
@@ -146,6 +147,33 @@ export const arbPcapRecord: fc.Arbitrary<PcapRecord> = plain({
   originalLen: arbU32,
   frame: arbBytes(64)
 })
+
+const arbWords = fc.array(fc.uint8Array({ minLength: 4, maxLength: 4 }), { maxLength: 8 })
+const arbText = fc.string({ unit: 'grapheme', maxLength: 20 })
+export const arbPcapngBlock: fc.Arbitrary<PcapngBlock> = fc.oneof(
+  plain({ type: fc.constant('Section' as const), application: arbText }),
+  plain({
+    type: fc.constant('Interface' as const),
+    linkType: arbU16,
+    snapLen: arbU32,
+    name: arbText,
+    resolution: fc.nat(0x7f)
+  }),
+  plain({
+    type: fc.constant('Packet' as const),
+    interface: arbU32,
+    time: fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn }),
+    frame: arbBytes(64),
+    originalLen: arbU32,
+    direction: fc.constantFrom(null, 'in' as const, 'out' as const),
+    comments: fc.array(arbText, { maxLength: 3 })
+  }),
+  plain({
+    type: fc.constant('Other' as const),
+    code: fc.integer({ min: 7, max: 0xffff }),
+    body: arbWords.map((w) => Uint8Array.from(w.flatMap((x) => [...x])))
+  })
+)
 
 // --- mutation
 

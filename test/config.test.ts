@@ -356,7 +356,7 @@ describe('-p', () => {
         head.readUInt32LE(16),
         head.readUInt32LE(20)
       ],
-      [0xa1b2c3d4, 2, 4, 65535, 1]
+      [0xa1b2c3d4, 2, 4, isPeer ? 65535 : 262144, 1]
     )
     const text = await bed.w.sh('tcpdump -nn -v -r /mnt/w/a.pcap 2>&1')
     assert.match(text, /198\.51\.100\.2 > 198\.51\.100\.3: ICMP echo request/)

@@ -69,6 +69,9 @@ enum Effect : uint32_t {
 	EF_LINK_CLOSE = 28,
 	/* word 1 unused, off len: a message to the kernel, by the socket of Native.watchNetlink(); EV_NETLINK has the answer */
 	EF_NETLINK = 29,
+	/* word 1 unused, 2 off 3 len: a comment in the capture, 4 on which frame: off of EV_TAP_FRAME, or 0 = the next one to the
+	 * guest */
+	EF_CAPTURE_NOTE = 30,
 };
 
 enum Event : uint32_t {
@@ -133,6 +136,8 @@ enum Event : uint32_t {
 	EV_TAP_ROOM = 25,
 	/* 2 off 3 len: a datagram of the kernel's, from a group or an answer; len 0: some were lost */
 	EV_NETLINK = 26,
+	/* 2 errno: the capture has ended, 0 = it goes on; 3 frames that are missing in it since the last report */
+	EV_CAPTURE = 27,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */

@@ -133,7 +133,14 @@ Value SetPcap(const CallbackInfo &info)
 {
 	if (!engine)
 		return fail(info.Env(), "setPcap before open", EINVAL);
-	engine->tap.pcap.use(int_at(info, 0));
+	engine->tap.pcap.use(int_at(info, 0), info[1].ToBoolean().Value());
+	return info.Env().Undefined();
+}
+
+Value FinishPcap(const CallbackInfo &info)
+{
+	if (engine)
+		engine->tap.pcap.finish();
 	return info.Env().Undefined();
 }
 
@@ -338,6 +345,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("linkOffer", LinkOffer);
 	add("setOutbound", SetOutbound);
 	add("setPcap", SetPcap);
+	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);
 	add("watchNetlink", WatchNetlink);
 	add("netlink", Netlink);

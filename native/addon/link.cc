@@ -176,7 +176,7 @@ bool Link::parse(Rings &r, uint32_t &frames, uint32_t rx_limit, Pcap &pcap)
 			c.begin(to, len, sum);
 			frames--;
 		}
-		pcap.record(frame, len);
+		pcap.received(frame, len, Vnet{}, e[2]);
 		in_head += LINK_HEAD + len;
 	}
 	close_frame();

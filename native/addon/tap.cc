@@ -72,7 +72,7 @@ int Tap::write_link(const uint8_t *frame, size_t len)
 	memcpy(to, frame, len);
 	memset(to + len, 0, padded - len);
 	link.commit(padded);
-	pcap.record(to, padded);
+	pcap.sent(to, padded, Vnet{});
 	return 0;
 }
 
@@ -97,7 +97,7 @@ int Tap::write_frame(const Vnet &v, const uint8_t *frame, size_t len)
 	while (n < 0 && errno == EINTR);
 	if (n != (ssize_t)want)
 		return failed(n < 0 ? errno : EMSGSIZE);
-	pcap.record(frame, len);
+	pcap.sent(frame, len, v);
 	return 0;
 }
 
@@ -206,7 +206,7 @@ void Tap::read(Rings &r, uint32_t frames, uint32_t rx_limit)
 		if (!(v.flags & VNET_NEEDS_CSUM))
 			e[7] = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
 		r.rx_take((uint32_t)n);
-		pcap.record(frame, len);
+		pcap.received(frame, len, v, e[2]);
 	}
 }
 

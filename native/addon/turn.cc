@@ -55,6 +55,7 @@ int Engine::open(const Sizes &sizes)
 	if (p == MAP_FAILED)
 		return ENOMEM;
 	socks = static_cast<Sock *>(p);
+	signal(SIGXFSZ, SIG_IGN); /* EFBIG tells as well (setrlimit(2), RLIMIT_FSIZE) */
 	signal(SIGPIPE, SIG_IGN); /* Node does so, too; but splice() knows no MSG_NOSIGNAL, so this must hold */
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	*rings.clock = now_ms();
@@ -116,6 +117,7 @@ void Engine::execute(uint32_t n)
 	slots.clear();
 	if (tap.link.on)
 		link_report();
+	tap.pcap.flush();
 }
 
 void Engine::execute_one(const uint32_t *e)
@@ -161,6 +163,10 @@ void Engine::execute_one(const uint32_t *e)
 		return;
 	case EF_NETLINK:
 		netlink_send(e);
+		return;
+	case EF_CAPTURE_NOTE:
+		if (rings.in_slab(e[2], e[3]))
+			tap.pcap.note(e[4], rings.slab + e[2], e[3]);
 		return;
 	case EF_LINK_USE:
 		link_use((int)e[2]);
@@ -381,6 +387,11 @@ void Engine::tap_report()
 		uint32_t *const e = results.add(EV_TAP_DROPPED, 0, 0);
 		e[2] = tap.dropped, e[3] = (uint32_t)tap.drop_errno;
 		tap.dropped = 0;
+	}
+	if (tap.pcap.ended || tap.pcap.missed) {
+		uint32_t *const e = results.add(EV_CAPTURE, 0, 0);
+		e[2] = (uint32_t)tap.pcap.ended, e[3] = tap.pcap.missed;
+		tap.pcap.ended = 0, tap.pcap.missed = 0;
 	}
 	if (tap.gone && !tap_gone_said) {
 		if (tap_registered)

@@ -30,8 +30,8 @@ const ORIGINAL_LEN = 12 // offsets in octets, draft-ietf-opsawg-pcap §5
 export const PCAP_HEADER_LEN = 24
 export const PCAP_RECORD_LEN = 16
 export const LINKTYPE_ETHERNET = 1
-/** What stands at the start of the file that `--pcap` names. */
-export const PCAP_ETHERNET: PcapHeader = { snapLen: 65535, linkType: LINKTYPE_ETHERNET }
+/** What stands at the start of the file that `--pcap` names. Offloads give frames of 65549 octets; tcpdump's own value has room. */
+export const PCAP_ETHERNET: PcapHeader = { snapLen: 262144, linkType: LINKTYPE_ETHERNET }
 
 export const decodePcapHeader = (o: Octets): PcapHeader | string => {
   if (o.len < PCAP_HEADER_LEN) return 'pcap: header is short'

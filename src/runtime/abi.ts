@@ -30,7 +30,8 @@ export const EF = {
   LINK_USE: 26,
   LINK_REFUSE: 27,
   LINK_CLOSE: 28,
-  NETLINK: 29
+  NETLINK: 29,
+  CAPTURE_NOTE: 30
 } as const
 
 export const EV = {
@@ -59,7 +60,8 @@ export const EV = {
   LINK_CLIENT: 23,
   LINK_END: 24,
   TAP_ROOM: 25,
-  NETLINK: 26
+  NETLINK: 26,
+  CAPTURE: 27
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -137,8 +139,13 @@ export interface Native {
   linkOffer(fd: number): void
   /** Names for SO_BINDTODEVICE of outbound sockets, '' = none. */
   setOutbound(if4: string, if6: string): void
-  /** Every frame read from and written to the tap goes to this descriptor as a pcap record (from codecs/pcap.ts's header on). */
-  setPcap(fd: number): void
+  /**
+   * Every frame from and to the guest goes to this descriptor, behind the header that is there: as a pcap record, or with `ng`
+   * as an enhanced packet block of interface 0, in ns.
+   */
+  setPcap(fd: number, ng: boolean): void
+  /** What is still to be written of the capture, to the disk. */
+  finishPcap(): void
   /** One rtnetlink request in this process's namespace; the datagrams of the answer up to NLMSG_DONE or the ACK. */
   netlink(request: Uint8Array): Uint8Array[]
   /** Send a message to the launcher on descriptor `fd` and wait for one answer. `fds`: descriptors that came with it. */

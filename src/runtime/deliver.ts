@@ -72,6 +72,7 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
 /** Enter a flow whose machine was just started: its first effects are in `w.effects`. */
 export const begin = (w: World, f: Flow): void => {
   w.flows[f.index] = f
+  w.out.capture.began(f, w.frameAt)
   settle(w, f, isFinal(f), true)
 }
 

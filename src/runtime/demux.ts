@@ -189,6 +189,7 @@ const route = (w: World, f: Frame, gsoSize: number, now: Instant): void => {
 export const onTapFrame = (w: World, at: number, now: Instant): void => {
   const ev = w.rings.ev
   const where: Octets = { view: w.rings.view, off: ev[at + 2], len: ev[at + 3] }
+  w.frameAt = where.off
   const gsoSize = ev[at + 4] >> 8 === GSO_UDP_L4 ? ev[at + 5] : 0
   const frame = decodeFrame(where, {
     needsCsum: (ev[at + 4] & VNET_NEEDS_CSUM) !== 0,

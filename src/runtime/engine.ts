@@ -3,7 +3,6 @@ import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
 import { PROCNET_FILES, type ProcNetFile } from '../codecs/launcher-sockets.js'
-import { PCAP_ETHERNET, PcapHeader } from '../codecs/pcap.js'
 import type { PortRange } from '../codecs/port-spec.js'
 import { EMPTY_RESOLV_CONF, ResolvConf } from '../codecs/resolv-conf.js'
 import { instant } from '../effects/effect.js'
@@ -15,6 +14,7 @@ import { type NeighbourConfig, neighbourMac } from '../machines/neighbours.js'
 import { scans } from '../machines/port-scan.js'
 import { UDP_TIMEOUTS } from '../machines/udp.js'
 import { type Native, SIDE_1 } from './abi.js'
+import { isPcapng, openCapture } from './capture.js'
 import { configNet } from './config-net.js'
 import { inheritedFd, openGuestLink, startGuestLink } from './guest-link.js'
 import type { HashKey } from './half-sip-hash.js'
@@ -182,7 +182,8 @@ const worldConfig = (
     mss6: Math.max(mtu - 60, 88),
     hashKey: hashKey(secret, 0),
     issKey: hashKey(secret, 8),
-    udpTimeouts: UDP_TIMEOUTS
+    udpTimeouts: UDP_TIMEOUTS,
+    flowComments: p.pcap !== null && isPcapng(p.pcap)
   }
 }
 
@@ -297,7 +298,6 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   const given = orFatal(inheritedFd(l, wanted.link))
   orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
   const secret = random(16)
-  const pcap = wanted.pcap === null ? -1 : openPcap(wanted.pcap, log)
   enterNamespace(l, wanted, log)
   const tap =
     wanted.spliceOnly || wanted.link !== null ? null : orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
@@ -305,6 +305,7 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
 
   const counters: Counters = new Map()
   const rings = openRings(native, 2 * SIDE_1)
+  if (wanted.pcap !== null) openCapture(native, wanted.pcap, wanted.mode, wanted.tapName, log)
   if (tap !== null) {
     const offloads = native.setTap(tap.fd, tap.vnet)
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
@@ -312,7 +313,6 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   // Before the ports, which may take all descriptors that there are
   const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, given))
   native.setOutbound(p.v4?.outboundIf ?? '', p.v6?.outboundIf ?? '')
-  if (pcap >= 0) native.setPcap(pcap)
   const place = listenPlace(native, l, forwarding(p, log), p.freebind)
   const failures = openStrict(place, log)
   for (const line of announcement) log.at('info', line)
@@ -331,18 +331,6 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   return { native, launcher: l, plan: p, world }
 }
 
-/** A capture that cannot be written is reported, and does not stop the rest (config-and-services §1.5). */
-const openPcap = (path: string, log: Log): number => {
-  try {
-    const fd = openSync(path, 'w', 0o600)
-    writeSync(fd, PcapHeader.encode(PCAP_ETHERNET))
-    return fd
-  } catch (e) {
-    log.at('error', `cannot write the capture ${path}: ${e instanceof Error ? e.message : String(e)}`)
-    return -1
-  }
-}
-
 const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared, logging: Logging): void => {
   const { uid, gid } = orFatal(identity(p.runAs))
   native.dropPrivileges(uid, gid)
@@ -353,6 +341,7 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared, loggin
   }
   if (!native.seal()) world.log.at('warning', 'this kernel has no seccomp filters: running without')
   const ended = loop(world, warmUp(world.cfg, native), globalThis.gc ?? (() => {}))
+  native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(`tap device failed: errno ${ended.errno}`)
 }

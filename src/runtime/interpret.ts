@@ -8,6 +8,7 @@ import { UDP_LEN, writeUdp } from '../codecs/udp.js'
 import { GSO_NONE, GSO_UDP_L4, NO_OFFLOAD, VNET_LEN, VNET_NEEDS_CSUM, writeVnet } from '../codecs/vnet.js'
 import type { Effect, Instant, Payload, TimerName } from '../effects/effect.js'
 import { BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, SIDE_1 } from './abi.js'
+import type { Capture } from './capture.js'
 import type { Endpoint, Flow, FlowAddresses, PairFlow, TapFlow } from './flow.js'
 import { buildIcmpError } from './icmp-error.js'
 import { type Counters, count } from './log.js'
@@ -17,6 +18,7 @@ import { nextEffect, putAddr, type Rings, txRoom } from './rings.js'
 export interface Out {
   readonly rings: Rings
   readonly counters: Counters
+  readonly capture: Capture
   readonly outbound4: InAny | null
   readonly outbound6: InAny | null
   /** Scope for link-local destinations: index of the template interface. */
@@ -305,6 +307,7 @@ const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
     case 'PeekToTap':
       return peekToTap(o, f, e)
     case 'SegmentToTap':
+      o.capture.sending(f)
       return segmentToTap(o, f, { ...e, srcPort: f.ourPort, dstPort: f.guestPort, urgent: 0 })
     case 'DiscardFromSock':
       return put(o, EF.DISCARD, f.index, e.octets, 0)
@@ -313,6 +316,7 @@ const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
     case 'UdpToSock':
       return put(o, EF.UDP_SEND, f.index, e.payload.off, e.payload.len, e.ttl, e.segment)
     case 'UdpToTap':
+      o.capture.sending(f)
       return udpToTap(o, f, e.payload, e.segment)
     case 'SockAdopt':
       f.sockOpen = true

@@ -1,5 +1,6 @@
 import { type Instant, instant, type TimerName } from '../effects/effect.js'
 import { ABI_WORDS, EV, SIDE_1 } from './abi.js'
+import { onCapture } from './capture.js'
 import { deliver, survive } from './deliver.js'
 import { onTapFrame } from './demux.js'
 import { sockEvent } from './events.js'
@@ -46,6 +47,9 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
     case EV.CTL:
       // The launcher never speaks unasked: whatever comes means the end.
       return { why: 'stop' }
+    case EV.CAPTURE:
+      onCapture(w, at)
+      return null
     case EV.LINK_CLIENT:
       onLinkClient(w, at, now)
       return null

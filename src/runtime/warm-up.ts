@@ -156,7 +156,7 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, void>
     const noDns = { dnsForward4: null, dnsForward6: null, dnsHost4: null, dnsHost6: null }
     const all = { tcp: true, udp: true, icmp: true, v4: true, v6: true }
     const w = createWorld(
-      { ...cfg, ...all, nat: { ...nothing, ...noMaps, ...noDns } },
+      { ...cfg, ...all, flowComments: false, nat: { ...nothing, ...noMaps, ...noDns } },
       rings,
       log,
       new Map(),

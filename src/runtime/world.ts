@@ -12,6 +12,7 @@ import { tcpMachine } from '../machines/tcp.js'
 import { tcpSpliceMachine } from '../machines/tcp-splice.js'
 import { udpMachine } from '../machines/udp.js'
 import { udpSpliceMachine } from '../machines/udp-splice.js'
+import { flowComments, NO_CAPTURE } from './capture.js'
 import { compile, type State } from './compile.js'
 import type { Flow, FlowAddresses } from './flow.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from './flow-table.js'
@@ -61,6 +62,8 @@ export interface WorldConfig {
     readonly tapIndex: number
   }
   readonly udpTimeouts: { readonly oneWay: number; readonly stream: number }
+  /** The capture has room for comments (pcapng). */
+  readonly flowComments: boolean
 }
 
 /** The engine's only mutable state, all of it. */
@@ -77,6 +80,8 @@ export interface World {
   readonly touched: Flow[]
   /** The flow whose machine is running, for whoever cleans up behind an exception. */
   stepping: Flow | null
+  /** Offset in the slab of the guest's frame that is being handled. */
+  frameAt: number
   /** Scratch for the effects of one step. */
   readonly effects: Effect[]
   /** What it is known by until it sends something: the tap's own. */
@@ -124,6 +129,7 @@ export const createWorld = (
   const out: Out = {
     rings,
     counters,
+    capture: cfg.flowComments ? flowComments(rings) : NO_CAPTURE,
     outbound4: cfg.outbound4,
     outbound6: cfg.outbound6,
     scope6: cfg.scope6,
@@ -149,6 +155,7 @@ export const createWorld = (
     wheel,
     touched: [],
     stepping: null,
+    frameAt: 0,
     effects: [],
     guestMac: cfg.guestMac,
     listeners: place.listeners,
