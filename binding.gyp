@@ -7,6 +7,7 @@
       'sources': [
         'native/launcher/agent.cc',
         'native/launcher/command.cc',
+        'native/launcher/emptyroot.cc',
         'native/launcher/guard.cc',
         'native/launcher/main.cc',
         'native/launcher/namespace.cc',
@@ -17,6 +18,7 @@
         'native/launcher/sockets.cc',
         'native/launcher/spawn.cc',
         'native/launcher/tap.cc',
+        'native/launcher/userns.cc',
         'native/launcher/util.cc'
       ],
       'defines': [ 'NODE_PATH="<!(node -p process.execPath)"', '_GNU_SOURCE' ],

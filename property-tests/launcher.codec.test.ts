@@ -55,7 +55,8 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
     listeners: fc.array(listener, { minLength: 1, maxLength: LISTEN_MAX, size: 'max' })
   }),
   record({ type: type('ProcNet') }),
-  record({ type: type('Inherited'), fd: u32 })
+  record({ type: type('Inherited'), fd: u32 }),
+  record({ type: type('EmptyRoot'), byChroot: fc.boolean() })
 )
 const line = word.map((s) => s.replaceAll('\n', '')).filter((s) => s !== '')
 const reply: fc.Arbitrary<LauncherReply> = fc.oneof(

@@ -251,11 +251,11 @@ def get(s, level, name):
         return s.getsockopt(level, name)
     except OSError:
         return -1
-note(options=[[s.getsockname()[1], s.family == socket.AF_INET6, bool(fcntl.fcntl(s, fcntl.F_GETFL) & os.O_NONBLOCK), get(s, SOL, socket.SO_REUSEADDR),
+note(sockopts=[[s.getsockname()[1], s.family == socket.AF_INET6, bool(fcntl.fcntl(s, fcntl.F_GETFL) & os.O_NONBLOCK), get(s, SOL, socket.SO_REUSEADDR),
   get(s, SOL, socket.SO_ACCEPTCONN), s.getsockopt(SOL, socket.SO_BINDTODEVICE, 16).decode().strip(chr(0)),
   get(s, IP6, 26), get(s, IP, 11), get(s, IP, 8), get(s, IP6, 25), get(s, IP6, 49)] for s in taken()])`)
     ])
-    const options = (await r.noted('options'))[0]
+    const options = (await r.noted('sockopts'))[0]
     const reply = of('Listening', (await r.replies(4))[3].reply)
     assert.deepEqual(
       reply.outcomes.map((o) => o.errno),

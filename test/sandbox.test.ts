@@ -5,8 +5,9 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { compiled } from './lib/cache.js'
+import { passt } from './lib/passt.js'
 import { cmdlineOf, kill, type Proc, statusField, until } from './lib/proc.js'
-import { isPeer, type RunOptions, describe as show, World } from './lib/world.js'
+import { isPeer, pasta, type RunOptions, describe as show, World } from './lib/world.js'
 
 const oursOnly = { skip: isPeer && 'upstream has no engine apart' }
 const { EPERM } = constants.errno
@@ -67,7 +68,75 @@ for (const { who, o, uid } of users)
           assert.equal(field('Groups')?.trim() ?? '', '', thread)
         }
       }))
+    for (const options of [['--config-net'], ['--config-net', '--chroot-fallback']])
+      test(`${options.join(' ')}: every thread has an empty root directory, and is in it`, () =>
+        serving(options, o, async (engine, proc) => {
+          for (const thread of readdirSync(`/proc/${engine}/task`))
+            for (const link of ['root', 'cwd'])
+              assert.deepEqual(readdirSync(`/proc/${engine}/task/${thread}/${link}`), [], link)
+          const mounts = lines(engine, 'mountinfo').trim().split('\n')
+          assert.equal(mounts.length, 1, mounts.join('\n'))
+          assert.match(mounts[0]!, / \/ \/ ro,nosuid,nodev,noexec.* - tmpfs /)
+          assert.equal(proc.stderr, '')
+        }))
+    test('nothing shows in the mounts of the host', () =>
+      serving(['--config-net'], o, async () => {
+        assert.equal(await w.sh('grep -c " passt " /proc/1/mountinfo || true'), '0\n')
+      }))
+    test('no process stays beside launcher, engine and command', () =>
+      serving(['--config-net'], o, async () => {
+        // launcher, engine, shell and its sleep; for root a guard as well (native/launcher/guard.h)
+        await until('four of them', () => w.processes().some((p) => /^\d+ sleep 1000$/.test(p)))
+        assert.equal(w.processes().length, o.uid === 0 ? 5 : 4, w.processes().join('\n'))
+      }))
   })
+
+describe('where there are no more user namespaces', oursOnly, () => {
+  /** argv that makes a user namespace in which no others can be made, and runs `command` there, as its root or user 1000. */
+  const nested = (command: ReadonlyArray<string>): string[] => [
+    'unshare',
+    '--user',
+    '--map-root-user',
+    '--net',
+    'sh',
+    '-ec',
+    'ip link set lo up; echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"',
+    '-',
+    ...command
+  ]
+  test('root in one, --netns-only: an empty root all the same', async () => {
+    const argv = [pasta, '--config-net', '--netns-only', '--', 'sh', '-c', 'echo up; sleep 1000']
+    const proc = w.start(nested(argv), { timeout: 60_000 })
+    try {
+      await proc.sees(/up/)
+      const engine = w.pidsInside().find(isEngine)!
+      await until('the filter', () => statusField(engine, 'Seccomp') === '2', 3_000)
+      assert.deepEqual(readdirSync(`/proc/${engine}/root`), [])
+      assert.doesNotMatch(proc.stderr, /empty root/)
+    } finally {
+      await proc.stop()
+    }
+  })
+  test('passt without capabilities goes on with the root that there is, and says so once', async () => {
+    const powerless = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--']
+    const proc = w.start(nested([...powerless, passt, '-f', '-s', '/mnt/w/nested.socket']), {
+      timeout: 60_000
+    })
+    try {
+      await until('readiness', () => existsSync(join(w.dir, 'nested.socket')))
+      const engine = await until('the engine', () => w.pidsInside().find(isEngine))
+      await until('the filter', () => statusField(engine, 'Seccomp') === '2', 5_000)
+      assert.equal(
+        proc.stderr.match(/no empty root directory: Cannot create a user namespace: /g)?.length,
+        1,
+        proc.stderr
+      )
+      assert.equal(statusField(engine, 'NoNewPrivs'), '1')
+    } finally {
+      await proc.stop()
+    }
+  })
+})
 
 describe('descriptors of the engine', oursOnly, () => {
   /** By kind; one word each. */

@@ -316,7 +316,7 @@ Value Collapse(const CallbackInfo &info)
 
 Value Detach(const CallbackInfo &info)
 {
-	const int e = passt::detach();
+	const int e = passt::detach(int_at(info, 0));
 	return e ? fail(info.Env(), "detach", e) : info.Env().Undefined();
 }
 

@@ -7,7 +7,6 @@
 #include <cstring>
 #include <ctime>
 #include <dirent.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <sys/prctl.h>
@@ -16,13 +15,10 @@
 
 namespace passt {
 
-int detach()
+int detach(int null)
 {
-	const int null = open("/dev/null", O_RDWR);
 	int e = 0;
 
-	if (null < 0)
-		return errno;
 	for (int fd = 0; fd < 3 && !e; fd++) {
 		if (null != fd && dup2(null, fd) < 0)
 			e = errno;

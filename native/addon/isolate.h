@@ -6,8 +6,8 @@
 
 namespace passt {
 
-/** Standard streams to /dev/null, working directory /. 0 or errno. */
-int detach();
+/** Standard streams to `null`, a descriptor of /dev/null that is closed then; working directory /. 0 or errno. */
+int detach(int null);
 
 /**
  * On every thread of the process: user and group changed (uid >= 0; supplementary groups dropped where that is allowed),

@@ -2,10 +2,12 @@
 #ifndef PASST_LAUNCHER_AGENT_H
 #define PASST_LAUNCHER_AGENT_H
 
+#include <array>
 #include <optional>
 #include <vector>
 
 #include "command.h"
+#include "emptyroot.h"
 #include "namespace.h"
 
 /* What the engine gets to end in good order: it may have files to flush. By force after that */
@@ -15,8 +17,8 @@ constexpr int STALLED_MS = 5000;
 
 class Agent {
 public:
-	/** `ctl`: our end of the control socket; `engine`: our child; `signals`: signalfd for all blocked signals. */
-	Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals);
+	/** `ctl`: our end of the control socket; `engine`: our child; `signals`: signalfd for all blocked signals; `root`: its root. */
+	Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root);
 	/** Until the end of the command, engine, namespace, or a signal; then leaves nothing behind. */
 	[[noreturn]] void run();
 
@@ -60,6 +62,7 @@ private:
 	Fault listen(Reader &r, Answer &a);
 	Fault procNet(Answer &a);
 	void sockets(Reader &r);
+	Fault emptyRoot(Reader &r);
 	Fault ready();
 	Fault writePidFile(pid_t pid);
 	Fault goBackground();
@@ -71,6 +74,7 @@ private:
 
 	const Launch &launch_;
 	Fd ctl_, signals_, engineFd_, pidFile_, netlink_;
+	EmptyRoot root_;
 	pid_t engine_;
 	/* it is our child: not any more once we are in background */
 	bool engineIsChild_ = true;
@@ -83,7 +87,7 @@ private:
 	/* terminal whose foreground process group we were in, or -1 */
 	int terminal_ = -1;
 	/* descriptors of ours that RQ_INHERITED must not give away, and RQ_SETUP not close */
-	bool isOwn(int fd) const { return fd == ctl_.get() || fd == signals_.get() || fd == engineFd_.get(); }
+	std::array<int, 4> own() const { return { ctl_.get(), signals_.get(), engineFd_.get(), root_.fd() }; }
 	bool setUp_ = false, foreground_ = true, enterTried_ = false, inNamespace_ = false, ready_ = false;
 	/* netlink answer that the engine fetches in parts */
 	std::string answer_;

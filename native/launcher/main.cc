@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "agent.h"
+#include "emptyroot.h"
 #include "engine-options.h"
 #include "protocol.h"
 #include "snapshot.h"
@@ -66,9 +67,10 @@ static void cleanEnvironment()
 }
 
 /** In the child: become Node with the engine, our arguments behind. */
-[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, Fd ctl)
+[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, Fd ctl, EmptyRoot root)
 {
 	setsid(); // the terminal's signals are for the command and for us
+	root.enter();
 	const Fd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
 	if (null)
 		dup2(null.get(), STDIN_FILENO);
@@ -131,13 +133,19 @@ int main(int argc, char **argv)
 	}
 	Fd ctl(pair[0]), theirs(pair[1]);
 	Fd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
+	EmptyRoot root;
+	if (Fault f = root.prepare()) {
+		say(f.text);
+		return 1;
+	}
 	const pid_t pid = signals ? fork() : -1;
 	if (pid < 0) {
 		say(fault(errno, "Cannot start the engine").text);
 		return 1;
 	}
 	if (pid == 0)
-		becomeEngine(launch, engine, std::move(theirs));
+		becomeEngine(launch, engine, std::move(theirs), std::move(root));
 	theirs.reset();
-	Agent(launch, std::move(ctl), pid, std::move(signals)).run();
+	root.started();
+	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root)).run();
 }

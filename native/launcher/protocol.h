@@ -51,6 +51,9 @@ enum Request : uint32_t {
 	/* u32 number. Reply: nothing, with the descriptor of that number as the launcher inherited it. Before RQ_SETUP, which
 	 * closes all inherited ones but standard streams */
 	RQ_INHERITED = 11,
+	/* u32 flags (ROOT_BY_CHROOT). Before RQ_READY: the engine's root directory, and that of all its threads, becomes an empty
+	 * one. Reply: nothing; with an errno it is as it was */
+	RQ_EMPTY_ROOT = 12,
 };
 
 /* First word of the reply to RQ_SOCKETS. Fixed: native/addon/abi.h knows it as well */
@@ -61,6 +64,7 @@ enum : uint32_t {
 	SPAWN_NETNS_ONLY = 1, SPAWN_NO_PIDNS = 2,
 	JOIN_NO_QUIT = 1,
 	TAP_VNET = 1,
+	ROOT_BY_CHROOT = 1,
 	REPLY_MORE = 1,
 	LISTEN_V6ONLY = 1,
 	/* In the reply: the kernel refused devices, so what should be the wildcard address on lo is 127.0.0.1 and ::1 */

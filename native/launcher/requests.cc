@@ -60,6 +60,7 @@ Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_TAP: return tap(r, a);
 	case RQ_NETLINK: return netlink(r, a);
 	case RQ_NEXT: return r.done() ? next(a) : MALFORMED;
+	case RQ_EMPTY_ROOT: return emptyRoot(r);
 	case RQ_READY: return r.done() ? ready() : MALFORMED;
 	case RQ_LISTEN: return listen(r, a);
 	case RQ_PROCNET: return r.done() ? procNet(a) : MALFORMED;
@@ -74,7 +75,9 @@ Fault Agent::inherited(Reader &r, Answer &a)
 		return MALFORMED;
 	if (setUp_ || enterTried_)
 		return OUT_OF_ORDER;
-	const int fd = number <= INT_MAX && !isOwn(static_cast<int>(number)) ? static_cast<int>(number) : -1;
+	const std::array ours = own();
+	const bool isOurs = std::find(ours.begin(), ours.end(), static_cast<int>(number)) != ours.end();
+	const int fd = number <= INT_MAX && !isOurs ? static_cast<int>(number) : -1;
 	Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 3));
 	if (!copy)
 		return fault(errno, "Cannot use descriptor " + std::to_string(number));
@@ -90,9 +93,9 @@ Fault Agent::setup(Reader &r)
 		return MALFORMED;
 	if (setUp_ || enterTried_)
 		return OUT_OF_ORDER;
-	std::array own = { ctl_.get(), signals_.get(), engineFd_.get() };
-	std::sort(own.begin(), own.end());
-	closeAllBut({ own[0], own[1], own[2] });
+	std::array kept = own();
+	std::sort(kept.begin(), kept.end());
+	closeAllBut({ kept[0], kept[1], kept[2], kept[3] });
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
 		pidFile_.reset(open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOCTTY, 0600));
@@ -270,10 +273,19 @@ Fault Agent::writePidFile(pid_t pid)
 	return err ? fault(err, "Cannot write the pid file") : Fault{};
 }
 
+Fault Agent::emptyRoot(Reader &r)
+{
+	const uint32_t flags = r.u32();
+	if (!r.done())
+		return MALFORMED;
+	return root_.fd() < 0 ? OUT_OF_ORDER : root_.close(flags & ROOT_BY_CHROOT);
+}
+
 Fault Agent::ready()
 {
 	if (!setUp_ || enterTried_ != inNamespace_)
 		return OUT_OF_ORDER;
+	root_.letGo();
 	if (Fault f = foreground_ ? writePidFile(getpid()) : goBackground())
 		return f;
 	ready_ = true;

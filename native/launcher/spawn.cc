@@ -1,5 +1,7 @@
 #include "spawn.h"
 
+#include "userns.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <climits>
@@ -16,24 +18,6 @@ static void warn(std::string &warnings, int err, const std::string &what)
 {
 	if (err)
 		warnings += fault(err, what).text + "\n";
-}
-
-/** New user namespace where we are root: one line each of uid_map and gid_map (user_namespaces(7)). */
-static Fault enterUserNamespace(std::string &warnings)
-{
-	const std::string uid = std::to_string(geteuid()), gid = std::to_string(getegid());
-	if (unshare(CLONE_NEWUSER) < 0) {
-		Fault f = fault(errno, "Cannot create a user namespace");
-		if (f.err == EPERM || f.err == ENOSPC)
-			f.text += " (are user namespaces disabled here? see user.max_user_namespaces, "
-				  "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)";
-		return f;
-	}
-	warn(warnings, writeFile("/proc/self/uid_map", "0 " + uid + " 1\n"), "Cannot map the user id");
-	const int err = writeFile("/proc/self/setgroups", "deny");
-	warn(warnings, err == ENOENT ? 0 : err, "Cannot write /proc/self/setgroups"); // before Linux 3.19
-	warn(warnings, writeFile("/proc/self/gid_map", "0 " + gid + " 1\n"), "Cannot map the group id");
-	return {};
 }
 
 static void setHostname(const std::string &wanted, std::string &warnings)
@@ -109,7 +93,7 @@ static pid_t cloneProcess(unsigned long flags)
 Fault spawnCommand(const Launch &launch, const SpawnOrder &order, Command &command, std::string &warnings)
 {
 	if (!order.netnsOnly)
-		if (Fault f = enterUserNamespace(warnings))
+		if (Fault f = enterUserNamespace(0, 0, 0, warnings))
 			return f;
 	if (unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
 		return fault(errno, "Cannot create a network namespace");

@@ -67,6 +67,8 @@ export type LauncherRequest =
   | { readonly type: 'ProcNet' }
   /** Descriptor `fd` as the launcher inherited it. Before Setup, which closes all of them. */
   | { readonly type: 'Inherited'; readonly fd: number }
+  /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
+  | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -98,7 +100,7 @@ export type LauncherReply =
   | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
   /** Comes with the descriptor. */
   | { readonly type: 'Inherited' }
-  /** Setup, Join, Ready. */
+  /** Setup, Join, EmptyRoot, Ready. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -112,7 +114,8 @@ export const RQ = {
   SOCKETS: 8,
   LISTEN: 9,
   PROCNET: 10,
-  INHERITED: 11
+  INHERITED: 11,
+  EMPTY_ROOT: 12
 } as const
 /** First word of the reply to Sockets, which has a form of its own. */
 export const SOCKETS = 0x534b
@@ -121,6 +124,7 @@ const SPAWN_NETNS_ONLY = 1
 const SPAWN_NO_PIDNS = 2
 const JOIN_NO_QUIT = 1
 const TAP_VNET = 1
+const ROOT_BY_CHROOT = 1
 const REPLY_MORE = 1
 const LISTEN_SPLIT = 1
 const REPLY_HEAD = 12
@@ -139,7 +143,8 @@ const requestKinds: ReadonlySet<string> = new Set([
   'Sockets',
   'Listen',
   'ProcNet',
-  'Inherited'
+  'Inherited',
+  'EmptyRoot'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -183,6 +188,8 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return u32(RQ.PROCNET)
     case 'Inherited':
       return u32(RQ.INHERITED, r.fd)
+    case 'EmptyRoot':
+      return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
   }
 }
 
@@ -221,6 +228,10 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.INHERITED) {
     const f = fields(body, 1, 0)
     return f === null ? bad : { type: 'Inherited', fd: f.w[0] }
+  }
+  if (kind === RQ.EMPTY_ROOT) {
+    const f = fields(body, 1, 0)
+    return f === null ? bad : { type: 'EmptyRoot', byChroot: (f.w[0] & ROOT_BY_CHROOT) !== 0 }
   }
   if (kind === RQ.SOCKETS) {
     const f = fields(body, 3, 0)
@@ -322,6 +333,7 @@ const decodeReply = (o: Octets): LauncherReply | string => {
       return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'
     case RQ.SETUP:
     case RQ.JOIN:
+    case RQ.EMPTY_ROOT:
     case RQ.READY:
       return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
     default:

@@ -182,8 +182,8 @@ export interface Native {
   collapse(fd: number, off: number, len: number): number
   /** ms on CLOCK_MONOTONIC */
   now(): number
-  /** Standard streams to /dev/null, new working directory /. */
-  detach(): void
+  /** Standard streams to descriptor `devNull`, which is closed then; new working directory /. */
+  detach(devNull: number): void
   /** no_new_privs on every thread; drop all capabilities; if `uid` >= 0 change user and group first. */
   dropPrivileges(uid: number, gid: number): void
   /** From here on no thread gets more system calls than native/addon/seccomp-calls.def lists. False: the kernel cannot. */

@@ -333,10 +333,14 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
 
 const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared, logging: Logging): void => {
   const { uid, gid } = orFatal(identity(p.runAs))
+  const devNull = openSync('/dev/null', 'r+')
   native.dropPrivileges(uid, gid)
+  const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
+  if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
   orFatal(l.ready())
-  if (!p.foreground) {
-    native.detach()
+  if (p.foreground) closeSync(devNull)
+  else {
+    native.detach(devNull)
     logging.background()
   }
   if (!native.seal()) world.log.at('warning', 'this kernel has no seccomp filters: running without')

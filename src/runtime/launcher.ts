@@ -58,6 +58,8 @@ export interface Launcher {
   readonly tap: (o: Order<'Tap'>) => Result<TapDevice>
   /** One rtnetlink message in the namespace; all messages of the answer in one piece. */
   readonly netlink: (request: Uint8Array) => Result<Uint8Array>
+  /** Before ready(), when all files are open: our root directory becomes an empty one. Left: it is as it was. */
+  readonly emptyRoot: (o: Order<'EmptyRoot'>) => Result<void>
   /** The engine serves, so the command may start and the caller go on. In background: call Native.detach() after it. */
   readonly ready: () => Result<void>
   /**
@@ -154,6 +156,7 @@ export const launcher = (
       E.map(({ fds }: Expected<'Inherited'>) => fds[0])(expect('Inherited', { type: 'Inherited', fd })),
     setup: (o) => done({ type: 'Setup', ...o }),
     join: (o) => done({ type: 'Join', ...o }),
+    emptyRoot: (o) => done({ type: 'EmptyRoot', ...o }),
     ready: () => done({ type: 'Ready' }),
     spawn: (o) =>
       E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(

@@ -1,0 +1,18 @@
+/* User namespaces of our own (user_namespaces(7)). */
+#ifndef PASST_LAUNCHER_USERNS_H
+#define PASST_LAUNCHER_USERNS_H
+
+#include "util.h"
+
+/** Do we hold this capability (CAP_*) in effect? */
+bool isCapable(int capability);
+/** Do we hold any? */
+bool isPrivileged();
+
+/**
+ * New user namespace, and with it those of `more` (CLONE_NEW*). Our user and group are `uid` and `gid` there, and nobody else is.
+ * Ids that cannot be mapped are a line of `warnings`.
+ */
+Fault enterUserNamespace(int more, uid_t uid, gid_t gid, std::string &warnings);
+
+#endif
