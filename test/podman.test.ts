@@ -119,6 +119,17 @@ describe('default network', () => {
     test(name, async () => {
       checks(ok(await podman.run(['--cap-add', 'NET_RAW'], script)).stdout, expected)
     })
+  for (const options of [
+    ['--userns=keep-id'],
+    ['--userns=nomap'],
+    ['--userns=auto'],
+    ['--cap-drop=all'],
+    ['--read-only']
+  ])
+    test(`podman run ${options.join(' ')}`, async () => {
+      const r = ok(await podman.run(options, `ip addr; ${greet(net.world4)}; ${greet(net.world6)}`))
+      checks(r.stdout, [/ 198\.51\.100\.2\/24 /, /^ok\nok$/m])
+    })
   test('what listens on the loopback of the host only stays out of reach', async () => {
     for (const address of ['host.containers.internal', net.gw4, net.gw6]) {
       const r = await podman.run(
