@@ -25,7 +25,7 @@ const tools = {
   ping: 'iputils-ping',
   ps: 'procps',
   python3: 'python3',
-  'qemu-system-x86_64': 'qemu-system-x86',
+  ...(process.arch === 'x64' ? { 'qemu-system-x86_64': 'qemu-system-x86' } : {}),
   setpriv: 'util-linux',
   socat: 'socat',
   ss: 'iproute2',
@@ -83,7 +83,7 @@ if (process.getuid?.() !== 0) {
   process.exit(1)
 }
 try {
-  fetchGuest(update)
+  if (process.arch === 'x64') fetchGuest(update)
 } catch (e) {
   console.error(`tools: no kernel for the tests with virtual machines: ${e.message}`)
   process.exit(1)

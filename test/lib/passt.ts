@@ -44,8 +44,8 @@ export const configure = (options: ReadonlyArray<string>, net: typeof Net): stri
 }
 
 /**
- * argv that runs `program`, a passt, with `options` and `command` in a namespace behind it, and ends with the command's status, or with
- * passt's if that does not start.
+ * argv that runs `program`, a passt, with `options` and, once it is ready, `command` in a namespace behind it. Ends with
+ * the command's status, or with passt's if that does not start.
  */
 export const bridged = (
   program: string,
@@ -57,8 +57,8 @@ export const bridged = (
   const namespaces = '--user --map-root-user --net --mount --pid --ipc --uts --fork --kill-child --mount-proc'
   const script = `
 d=$(mktemp -d)
-{ ${quoted([program, '-1', '-f', ...passtOptions(options)])} -s $d/socket; echo $? > $d/status; } &
-until [ -S $d/socket ] || [ -s $d/status ]; do sleep 0.01; done
+{ ${quoted([program, '-1', '-f', ...passtOptions(options)])} -s $d/socket -P $d/pid; echo $? > $d/status; } &
+until [ -s $d/pid ] || [ -s $d/status ]; do sleep 0.01; done
 [ ! -s $d/status ] || exit $(cat $d/status)
 unshare ${namespaces} ${compiled('test/lib/tapbridge.cc')} $d/socket eth0 sh -ec ${quoted([`${setup.join('\n')}\nexec "$@"`])} - "$@"
 status=$?

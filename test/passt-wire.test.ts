@@ -1,0 +1,3 @@
+// wire.test.ts, with passt.
+import './lib/passt-mode.js'
+import './wire.test.js'
