@@ -9,8 +9,8 @@ import { helper, isPeer, net, describe as show } from './lib/world.js'
 
 const bed = useBed()
 const py = `python3 ${helper('client.py')}`
-/** Not part of the program: what runs in the namespace. */
-const guests = /\/(sh|dash|bash|sleep|python3[.\d]*)$/
+/** Not part of the program: what runs in the namespace, and what has just ended, whose name is empty. */
+const guests = /^$|\/(sh|dash|bash|sleep|python3[.\d]*)$/
 
 /** Sum of the counters whose names say "drop", as printed at debug level at the end. */
 const dropped = (stderr: string): number =>
