@@ -13,6 +13,9 @@ namespace passt {
  */
 uint64_t sum_octets(const void *data, size_t len, uint64_t sum = 0);
 
+/** The same, and copies them on the way: memory is read once. The places do not overlap. */
+uint64_t copy_octets(void *to, const void *from, size_t len, uint64_t sum = 0);
+
 /** Folded to 16 bits, not inverted, as a number: big-endian words were summed. */
 uint16_t sum_fold(uint64_t sum);
 

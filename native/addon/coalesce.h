@@ -1,5 +1,6 @@
-/* TCP segments of one connection, one behind the other, put together to what a tap with TSO would have delivered: the
- * counterpart of segment() in frame.h. Where frames come one by one (guest link), JS then sees one event for many. */
+/* TCP segments of one connection, or datagrams of one flow, one behind the other, put together to what a tap with offloads
+ * (TSO, USO) would have delivered: the counterpart of segment() in frame.h. Where frames come one by one (guest link), JS
+ * then sees one event for many. */
 #ifndef PASST_COALESCE_H
 #define PASST_COALESCE_H
 
@@ -9,29 +10,36 @@ namespace passt {
 
 /**
  * One frame that grows. Rules as in the kernel's GRO: same Ethernet and IP header but for lengths and, with DF, identification
- * (RFC 6864 §4.1); same ports, acknowledgement, window and options; sequence numbers without gap; only ACK set, PSH and FIN on
- * the last one; every segment but the last as long as the first one; checksums right. Whatever else comes ends it.
+ * (RFC 6864 §4.1); same ports; every payload but the last as long as the first one; checksums there and right. TCP: same
+ * acknowledgement, window and options; sequence numbers without gap; only ACK set, PSH and FIN on the last one. Whatever else
+ * comes ends it.
  * Law: segment(coalesce(frames)) = frames, identification aside.
  */
 class Coalescer {
 public:
-	/** `frame` stands where it can grow to FRAME_MAX. `sum`: over its octets from ETH_LEN on. True: it may grow. */
+	/** `frame` stands where it can grow. `sum`: over its octets from ETH_LEN on. True: it may grow. */
 	bool begin(uint8_t *frame, size_t len, uint16_t sum);
-	/** Append the payload of `frame`. False: it does not belong, nothing has changed. */
-	bool add(const uint8_t *frame, size_t len);
+	/** Does `frame` belong behind what is there? */
+	bool fits(const uint8_t *frame, size_t len) const;
+	/** Its payload behind that, if it fits. It may stand anywhere behind, and is not to be used any more. */
+	void append(const uint8_t *frame, size_t len);
 	/** Headers for all that was added. True: it is more than one segment, and `vnet` says how to read it. */
 	bool end(Vnet &vnet);
 
-	bool growing() const { return open; }
 	size_t length() const { return len; }
 
 private:
-	bool v6 = false, open = false;
+	bool same_flow(const uint8_t *frame) const;
+	/** Longest frame */
+	size_t most() const { return ETH_LEN + 65535 + (v6 ? 40u : 0u); }
+
+	bool v6 = false, udp = false, open = false;
 	uint8_t *first = nullptr;
-	/** Octets of the frame so far; where TCP and payload begin. */
+	/** Octets of the frame so far; where L4 and payload begin. */
 	size_t len = 0, l4 = 0, data = 0;
 	uint32_t segments = 0, size = 0, next_seq = 0;
 	uint16_t next_id = 0;
+	/** Of TCP, of the latest segment */
 	uint8_t flags = 0;
 };
 

@@ -11,8 +11,6 @@
 
 namespace passt {
 
-/** Octets a frame needs in the slab: one that grows, to any length. */
-enum : uint32_t { SLAB_ROOM = FRAME_MAX };
 /** Wished for; the kernel gives what its limits allow (socket(7), wmem_max). */
 enum : int { SOCKET_BUFFER = 4 << 20 };
 
@@ -56,15 +54,15 @@ void Link::close()
 	if (fd >= 0)
 		::close(fd);
 	fd = -1;
-	in_head = in_tail = out_head = out_tail = 0;
-	full = refused = more_in = false;
+	kept = out_head = out_tail = 0;
+	full = refused = whole = false;
 	broken = 0, ended = detail = 0;
 }
 
 void Link::finish(uint32_t why, uint32_t what)
 {
 	ended = why, detail = what;
-	in_head = in_tail = out_head = out_tail = 0;
+	kept = out_head = out_tail = 0;
 	full = false;
 }
 
@@ -105,7 +103,7 @@ void Link::flush()
 		}
 		if (n < 0) {
 			/* What it sent before it went is still to be read, up to the end of the stream */
-			broken = errno, more_in = true;
+			broken = errno;
 			out_head = out_tail;
 			break;
 		}
@@ -129,12 +127,16 @@ bool Link::room_again()
 	return true;
 }
 
-/** Frames out of the buffer into the slab. False: stopped for want of room, a whole frame may be left. */
-bool Link::parse(Rings &r, uint32_t &frames, uint32_t rx_limit, Pcap &pcap)
+/**
+ * Frames in [at, at + n) of the slab, where they stay; segments in a row move together. Return: octets used up; `whole`:
+ * there is more, but no room for one more event.
+ */
+size_t Link::parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap)
 {
+	uint8_t *const begin = r.slab + at, *const end = begin + n;
+	uint8_t *p = begin;
 	Coalescer c;
 	uint32_t *e = nullptr;
-	bool all = true;
 	Vnet v = {};
 	const auto close_frame = [&] {
 		if (!e)
@@ -146,70 +148,69 @@ bool Link::parse(Rings &r, uint32_t &frames, uint32_t rx_limit, Pcap &pcap)
 			e[6] = v.csum_start | (uint32_t)v.csum_offset << 16;
 			e[7] = 0;
 		}
-		r.rx_take((uint32_t)c.length());
 		e = nullptr;
 	};
 
-	while (in_tail - in_head >= LINK_HEAD) {
-		const uint8_t *const at = in.get() + in_head;
-		const uint32_t len = get32(at);
+	whole = false;
+	while ((size_t)(end - p) >= LINK_HEAD) {
+		const uint32_t len = get32(p);
+		uint8_t *const frame = p + LINK_HEAD;
 		if (len < ETH_LEN || len > LINK_FRAME_MAX) {
-			close_frame();
 			finish(LINK_BAD_LENGTH, len);
-			return true;
-		}
-		if (in_tail - in_head < LINK_HEAD + len)
+			p = end;
 			break;
-		const uint8_t *const frame = at + LINK_HEAD;
-		if (!e || !c.add(frame, len)) {
+		}
+		if ((size_t)(end - p) < LINK_HEAD + len)
+			break;
+		if (e && c.fits(frame, len)) {
+			pcap.received(frame, len, Vnet{}, e[2]);
+			c.append(frame, len);
+		} else {
 			close_frame();
-			if (!frames || !r.room() || r.rx_left() < SLAB_ROOM || r.rx_used() >= rx_limit) {
-				all = false;
+			if (!frames || !r.room()) {
+				whole = true;
 				break;
 			}
-			uint8_t *const to = r.slab + r.rx_next();
-			memcpy(to, frame, len);
-			const uint16_t sum = sum_fold(sum_octets(to + ETH_LEN, len - ETH_LEN));
+			const uint16_t sum = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
 			e = r.post(EV_TAP_FRAME, 0);
-			e[2] = r.rx_next();
+			e[2] = (uint32_t)(frame - r.slab);
 			e[7] = sum;
-			c.begin(to, len, sum);
+			pcap.received(frame, len, Vnet{}, e[2]);
+			c.begin(frame, len, sum);
 			frames--;
 		}
-		pcap.received(frame, len, Vnet{}, e[2]);
-		in_head += LINK_HEAD + len;
+		p += LINK_HEAD + len;
 	}
 	close_frame();
-	return all;
+	return (size_t)(p - begin);
 }
 
 void Link::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 {
-	more_in = false;
-	if (fd < 0 || ended)
-		return;
-	if (!parse(r, frames, rx_limit, pcap)) {
-		more_in = true;
-		return;
+	if (fd < 0 || ended || !r.room() || r.rx_left() < LINK_IN || r.rx_used() >= rx_limit)
+		return; /* asked again */
+	const size_t at = r.rx_next();
+	uint8_t *const to = r.slab + at;
+	size_t have = kept;
+
+	memcpy(to, in.get(), kept);
+	if (!whole) {
+		ssize_t n;
+		do
+			n = recv(fd, to + have, LINK_IN - have, MSG_DONTWAIT);
+		while (n < 0 && errno == EINTR);
+		if (n <= 0) {
+			const int e = n < 0 ? errno : 0;
+			if (e == EAGAIN && !broken)
+				return;
+			return finish(e || broken ? LINK_ERROR : LINK_EOF, (uint32_t)(broken ? broken : e));
+		}
+		have += (size_t)n;
 	}
-	if (ended || !frames || !r.room())
-		return; /* level-triggered: asked again */
-	if (in_head) {
-		memmove(in.get(), in.get() + in_head, in_tail - in_head);
-		in_tail -= in_head, in_head = 0;
-	}
-	ssize_t n;
-	do
-		n = recv(fd, in.get() + in_tail, LINK_IN - in_tail, MSG_DONTWAIT);
-	while (n < 0 && errno == EINTR);
-	if (n > 0) {
-		in_tail += (size_t)n;
-		more_in = !parse(r, frames, rx_limit, pcap) || broken;
-	} else if (!n) {
-		finish(broken ? LINK_ERROR : LINK_EOF, (uint32_t)broken);
-	} else if (errno != EAGAIN || broken) {
-		finish(LINK_ERROR, (uint32_t)(broken ? broken : errno));
-	}
+	const size_t used = parse(r, at, have, frames, pcap);
+	r.rx_take((uint32_t)used);
+	kept = ended ? 0 : have - used;
+	memcpy(in.get(), to + used, kept);
 }
 
 } // namespace passt

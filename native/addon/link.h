@@ -2,7 +2,7 @@
  *
  * Each frame is a length of 4 octets in network order and that many octets of Ethernet frame without FCS. Both directions
  * are bounded: one buffer for what came and is no whole frame yet or has no room in the ring, one for what the socket has
- * not taken. Frames that do not fit are refused; who was refused is told when there is room again.
+ * not taken. Frames are read into the slab at once and stay where they are. Frames that do not fit are refused; who was refused is told when there is room again.
  */
 #ifndef PASST_LINK_H
 #define PASST_LINK_H
@@ -55,16 +55,17 @@ public:
 	/** Read once and post what is whole: at most `frames` records, while ring and slab (up to `rx_limit` octets) have room. */
 	void read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap);
 	/** There is something to read() whether or not the socket is readable. */
-	bool more() const { return fd >= 0 && !ended && more_in; }
+	bool more() const { return fd >= 0 && !ended && (whole || broken); }
 
 private:
-	bool parse(Rings &r, uint32_t &frames, uint32_t rx_limit, Pcap &pcap);
+	size_t parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap);
 	void finish(uint32_t why, uint32_t what);
 
 	std::unique_ptr<uint8_t[]> in, out;
-	/** What is waiting: [head, tail) */
-	size_t in_head = 0, in_tail = 0, out_head = 0, out_tail = 0;
-	bool full = false, refused = false, more_in = false;
+	/** Octets of `in`: read already, and to be looked at with what comes; and waiting in `out`: [head, tail). */
+	size_t kept = 0, out_head = 0, out_tail = 0;
+	/** `whole`: there are frames among those kept, which had no room. */
+	bool full = false, refused = false, whole = false;
 	/** errno of a send: the other end is gone, what it sent before is still read */
 	int broken = 0;
 };

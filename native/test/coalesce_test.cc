@@ -33,10 +33,25 @@ Octets seal(Octets f)
 		put16(ip + 10, 0);
 		put16(ip + 10, (uint16_t)~sum_fold(sum_octets(ip, 20)));
 	}
-	put16(f.data() + l4 + 16, 0);
-	const uint64_t pseudo = sum_pseudo(ip, v6, 6, (uint32_t)(f.size() - l4));
-	put16(f.data() + l4 + 16, (uint16_t)~sum_fold(sum_octets(f.data() + l4, f.size() - l4, pseudo)));
+	const uint8_t proto = ip[v6 ? 6 : 9];
+	const size_t field = l4 + (proto == 17 ? 6 : 16);
+	put16(f.data() + field, 0);
+	const uint64_t pseudo = sum_pseudo(ip, v6, proto, (uint32_t)(f.size() - l4));
+	const auto sum = (uint16_t)~sum_fold(sum_octets(f.data() + l4, f.size() - l4, pseudo));
+	put16(f.data() + field, !sum && proto == 17 ? 0xffff : sum);
 	return f;
+}
+/** A whole datagram. */
+Octets udp_frame(bool v6, size_t octets, uint16_t id)
+{
+	Octets f = tcp_frame(v6, 0, octets, 0, id);
+	const size_t l4 = ETH_LEN + (v6 ? 40 : 20);
+
+	f.erase(f.begin() + (std::ptrdiff_t)l4 + 8, f.begin() + (std::ptrdiff_t)l4 + 20);
+	f[ETH_LEN + (v6 ? 6 : 9)] = 17;
+	put16(f.data() + ETH_LEN + (v6 ? 4 : 2), (uint16_t)(f.size() - (v6 ? l4 : ETH_LEN)));
+	put16(f.data() + l4 + 4, (uint16_t)(f.size() - l4));
+	return seal(f);
 }
 
 struct Joined {
@@ -48,24 +63,30 @@ struct Joined {
 std::vector<Joined> coalesce(const std::vector<Octets> &frames)
 {
 	std::vector<Joined> out;
-	std::vector<uint8_t> room(FRAME_MAX);
+	Octets stream; /* where they stand behind their lengths, as on the link */
+	for (const Octets &f : frames) {
+		stream.resize(stream.size() + 4);
+		stream.insert(stream.end(), f.begin(), f.end());
+	}
 	Coalescer c;
-	bool any = false;
+	uint8_t *p = stream.data(), *first = nullptr;
 	const auto flush = [&] {
-		if (!any)
+		if (!first)
 			return;
 		Joined j = {{}, {}, false};
 		j.many = c.end(j.v);
-		j.frame.assign(room.begin(), room.begin() + (std::ptrdiff_t)c.length());
+		j.frame.assign(first, first + c.length());
 		out.push_back(j);
 	};
 	for (const Octets &f : frames) {
-		if (any && c.add(f.data(), f.size()))
-			continue;
-		flush();
-		std::copy(f.begin(), f.end(), room.begin());
-		c.begin(room.data(), f.size(), sum_fold(sum_octets(f.data() + ETH_LEN, f.size() - ETH_LEN)));
-		any = true;
+		p += 4;
+		if (first && c.fits(p, f.size())) {
+			c.append(p, f.size());
+		} else {
+			flush();
+			c.begin(first = p, f.size(), sum_fold(sum_octets(p + ETH_LEN, f.size() - ETH_LEN)));
+		}
+		p += f.size();
 	}
 	flush();
 	return out;
@@ -206,6 +227,47 @@ TEST(identification_does_not_matter_with_df)
 	Octets a = tcp_frame(false, 1, 100), b = tcp_frame(false, 101, 100);
 	a[ETH_LEN + 6] = b[ETH_LEN + 6] = 0x40;
 	CHECK(coalesce({seal(a), seal(b)}).size() == 1);
+}
+
+TEST(datagrams_in_a_row_become_one)
+{
+	for (const bool v6 : {false, true}) {
+		std::vector<Octets> in;
+		for (int i = 0; i < 200; i++)
+			in.push_back(udp_frame(v6, 1000, (uint16_t)i));
+		in.push_back(udp_frame(v6, 999, 200));
+		in.push_back(udp_frame(v6, 999, 201));
+		in.push_back(udp_frame(v6, 1000, 202));
+		const auto j = coalesce(in);
+		CHECK(j.size() == 6); /* 64, 64, 64, 9, 1, 1: nothing follows a short one, and nothing longer */
+		CHECK(j[0].v.gso_type == GSO_UDP_L4 && j[0].v.gso_size == 1000 && j[0].v.csum_offset == 6);
+		CHECK(segmented(j) == in);
+		/* what does not belong together */
+		const size_t ip = ETH_LEN, l4 = ETH_LEN + (v6 ? 40 : 20);
+		const Octets a = udp_frame(v6, 100, 7), b = udp_frame(v6, 100, 8);
+		CHECK(coalesce({a, b}).size() == 1);
+		const auto changed = [&](size_t at, uint8_t by) {
+			Octets c = b;
+			c[at] ^= by;
+			return seal(c);
+		};
+		apart(a, changed(l4, 1));
+		apart(a, changed(l4 + 3, 1));
+		apart(a, changed(ip + 1, 1));
+		apart(a, changed(ip + (v6 ? 7 : 8), 1)); /* time to live */
+		apart(a, udp_frame(v6, 101, 8));
+		apart(udp_frame(v6, 0, 7), udp_frame(v6, 0, 8));
+		Octets c = b, d = a;
+		c[l4 + 5]++; /* longer than its packet */
+		apart(a, seal(c));
+		c = b, c[l4 + 6] = c[l4 + 7] = 0, d[l4 + 6] = d[l4 + 7] = 0;
+		apart(a, c); /* no checksum */
+		apart(d, b);
+		c = b, c.back() ^= 1;
+		apart(a, c);
+		apart(c, a);
+		apart(a, seal(tcp_frame(v6, 1, 100, 0x10, 8)));
+	}
 }
 
 TEST(any_octets_can_be_offered)

@@ -25,6 +25,19 @@ TEST(checksum_is_naive_sum_at_any_address_row_52)
 	CHECK(sum_fold(sum_octets(ones.data(), 64, UINT64_MAX - 1)) == sum_fold(UINT64_MAX - 1));
 }
 
+TEST(copying_sums_and_copies)
+{
+	const Octets b = noise(70000);
+	for (int i = 0; i < 2000; i++) {
+		const size_t off = chance(67), at = chance(67), n = chance(i % 50 ? 400 : 66000);
+		Octets to(n + at + 1, 0x5a);
+		CHECK(sum_fold(copy_octets(to.data() + at, b.data() + off, n, 77)) ==
+		      sum_fold(sum_octets(b.data() + off, n, 77)));
+		CHECK(std::equal(to.begin() + (std::ptrdiff_t)at, to.end() - 1, b.begin() + (std::ptrdiff_t)off));
+		CHECK(to.back() == 0x5a && (!at || to[at - 1] == 0x5a));
+	}
+}
+
 TEST(complete_checksum_refuses_offsets_outside)
 {
 	Octets f = noise(100);
