@@ -228,3 +228,68 @@ describe('a log file', () => {
     )
   })
 })
+
+describe('flows', () => {
+  const py = `python3 ${helper('client.py')}`
+  const all = `${py} tcp-get ${net.world4} 7003 1000; ${py} tcp-refused ${net.world4} 9; ping -c 1 ${net.world6}; ${py} udp-echo ${net.world6} 7001 10`
+  const ends = (from: string, to: string): string =>
+    `TAP \\[${from}\\]:\\d+ -> \\[${to}\\]:\\d+ => HOST \\S+( -> \\[${to}\\]:\\d+)?`.replaceAll('.', '\\.')
+  test('-d: begin with both sides, every state by its name, end', oursOnly, async () => {
+    const { stderr } = ok(await bed.w.pasta(['--config-net', '-d'], ['sh', '-ec', all]))
+    assert.match(stderr, new RegExp(`Flow \\d+ \\(TCP connection\\): +${ends(net.host4, net.world4)}`))
+    assert.match(stderr, new RegExp(`Flow \\d+ \\(ICMPv6 ping\\): +${ends(net.host6, net.world6)}`))
+    assert.match(stderr, new RegExp(`Flow \\d+ \\(UDP flow\\): +${ends(net.host6, net.world6)}`))
+    const flow = /(Flow \d+ \(TCP connection\)): NEW -> CONNECTING/.exec(stderr)![1]!
+    const states = [
+      ...stderr.matchAll(/^\d+\.\d{4}: (Flow \d+ \(TCP connection\)): [A-Z_]+: (\w+) -> (\w+)$/gm)
+    ]
+      .filter((m) => m[1] === flow)
+      .map((m) => m[3])
+    assert.deepEqual(states.slice(0, 2), ['SYN_RCVD', 'ESTABLISHED'])
+    assert.ok(states.includes('TIME_WAIT') || states.includes('LAST_ACK'), states.join(' '))
+    assert.match(stderr, /Flow \d+ \(TCP connection\): ECONNREFUSED: TAP/)
+    assert.doesNotMatch(stderr, /(from|to) guest/)
+  })
+  test('--trace: each packet, both ways, by the codecs', oursOnly, async () => {
+    const { stderr } = ok(await bed.w.pasta(['--config-net', '--trace'], ['sh', '-ec', all]))
+    for (const line of [
+      /from guest: ARP who has 198\.51\.100\.3\? tell 198\.51\.100\.2/,
+      /to guest: ARP 198\.51\.100\.3 is at /,
+      /from guest: TCP 198\.51\.100\.2:\d+ > 198\.51\.100\.3:7003 \[S\] seq \d+ ack 0 win \d+ mss \d+ wscale \d+ len 0/,
+      /to guest: TCP 198\.51\.100\.3:7003 > 198\.51\.100\.2:\d+ \[S\.\] seq/,
+      /to guest: TCP 198\.51\.100\.3:7003 > 198\.51\.100\.2:\d+ \[\.\] seq \d+ ack \d+ win \d+ len 1000/,
+      /to guest: TCP 198\.51\.100\.3:9 > 198\.51\.100\.2:\d+ \[R\.\]/,
+      /from guest: ICMPv6 2001:db8:9::2 > 2001:db8:9::3 echo request id \d+ seq 1 len 56/,
+      /to guest: ICMPv6 2001:db8:9::3 > 2001:db8:9::2 echo reply id \d+ seq 1 len 56/,
+      /from guest: UDP \[2001:db8:9::2\]:\d+ > \[2001:db8:9::3\]:7001 len 10/,
+      /to guest: UDP \[2001:db8:9::3\]:7001 > \[2001:db8:9::2\]:\d+ len 10/
+    ])
+      assert.match(stderr, line)
+  })
+  test('fragments: dropped, and said so, once in a while', oursOnly, async () => {
+    const lines = await logged(() =>
+      bed.w.pasta(
+        ['--config-net', '-m', '1500'],
+        ['sh', '-c', `ping -c 3 -i 0.1 -W 0.3 -s 4000 ${net.world4}`]
+      )
+    )
+    const said = lines.filter((l) => l.includes('fragments'))
+    assert.ok(said.length >= 1 && said.length <= 2, lines.join('\n'))
+    assert.match(said[0]!, /^<28>pasta: \d+ IPv4 fragments of the guest dropped/)
+  })
+  test('--stats: a table, a row a second at most', oursOnly, async () => {
+    const started = Date.now()
+    const r = ok(
+      await bed.w.pasta(
+        ['-f', '--stats', '1', '--config-net'],
+        ['sh', '-ec', `ping -c 30 -i 0.1 ${net.world4}`]
+      )
+    )
+    const lines = r.stderr.split('\n').filter((l) => /^( *\S+ ?){10}$/.test(l))
+    assert.match(lines[0]!, /^ turns +in +out +tcp +udp +ping splice listen +drops +flows$/)
+    const rows = lines.slice(1).map((l) => l.trim().split(/ +/).map(Number))
+    assert.ok(rows.length >= 2 && rows.length <= (Date.now() - started) / 1000 + 2, r.stderr)
+    const pings = rows.reduce((n, row) => n + row[5]!, 0)
+    assert.ok(pings > 10 && pings <= 60, r.stderr)
+  })
+})

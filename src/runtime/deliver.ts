@@ -9,11 +9,23 @@ import type {
   UdpEvent,
   UdpSpliceEvent
 } from './flow.js'
+import { logBegin, logChange, logFailure } from './flow-log.js'
 import { stopAwaiting } from './group-replies.js'
 import { interpret } from './interpret.js'
 import { count } from './log.js'
 import { nextEffect } from './rings.js'
 import { machines, type World } from './world.js'
+
+const leavesOf = (f: Flow): ReadonlyArray<string> => {
+  switch (f.kind) {
+    case 'tcp-splice':
+      return machines.tcpSplice.leaves
+    case 'udp-splice':
+      return machines.udpSplice.leaves
+    default:
+      return machines[f.kind].leaves
+  }
+}
 
 const isFinal = (f: Flow): boolean => {
   switch (f.kind) {
@@ -63,9 +75,13 @@ const settle = (w: World, f: Flow, done: boolean, touch: boolean): void => {
 
 /** (flow, event) -> flow', effects in the ring. `touch`: its TURN_END is due, if it is none itself. */
 export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => {
+  const before = f.state
   w.stepping = f
   step(f, e, w.effects)
   w.stepping = null
+  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, f, e)
+  if (w.debugging && before.node !== f.state.node)
+    logChange(w.log, f, e.type, leavesOf(f)[before.node], leavesOf(f)[f.state.node])
   settle(w, f, isFinal(f), touch)
 }
 
@@ -73,6 +89,7 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
 export const begin = (w: World, f: Flow): void => {
   w.flows[f.index] = f
   w.out.capture.began(f, w.frameAt)
+  if (w.debugging) logBegin(w.log, f, leavesOf(f)[f.state.node])
   settle(w, f, isFinal(f), true)
 }
 

@@ -16,7 +16,7 @@ import { awaitAnswers } from './group-replies.js'
 import { segmentToTap } from './interpret.js'
 import { count } from './log.js'
 import { serve } from './serve.js'
-import { traceFrame } from './trace.js'
+import { traceFromGuest } from './trace.js'
 import { initialSequence, machines, type World } from './world.js'
 
 type IpFrame = Exclude<Frame, { kind: 'arp' }>
@@ -196,8 +196,8 @@ export const onTapFrame = (w: World, at: number, now: Instant): void => {
     sum16: ev[at + 7],
     gsoSize: ev[at + 5]
   })
+  if (w.tracing) traceFromGuest(w, where, frame)
   if (typeof frame === 'string') return count(w.counters, `drop-${frame}`)
-  if (w.log.enabled('trace')) traceFrame(w.log, frame)
   if (frame.kind !== 'arp' && !(frame.ip.v6 ? w.cfg.v6 : w.cfg.v4))
     return count(w.counters, 'drop-family-disabled')
   learn(w, frame)

@@ -13,6 +13,7 @@ import { neighbourTimer, onNetlink } from './neighbours.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
 import { createTidy } from './tidy.js'
+import type { Watch } from './watch.js'
 import { TIMERS, type World } from './world.js'
 
 /** Timers handled in one turn; the rest are due at once in the next, so that traffic goes on beside them. */
@@ -145,9 +146,14 @@ const earlier = (a: number, b: number): number => (a < 0 ? b : b < 0 ? a : Math.
 
 /**
  * Turn after turn until the end. Never returns to libuv in between: every wait is native's. `idle`: see warm-up.ts;
- * `collect`: see tidy.ts.
+ * `collect`: see tidy.ts; `watches`: see watch.ts.
  */
-export const loop = (w: World, idle: Iterator<void>, collect: () => void): Ended => {
+export const loop = (
+  w: World,
+  idle: Iterator<void>,
+  collect: () => void,
+  watches: ReadonlyArray<Watch>
+): Ended => {
   const native = w.rings.native
   const tidy = createTidy(collect)
   let now = instant(native.now())
@@ -157,8 +163,10 @@ export const loop = (w: World, idle: Iterator<void>, collect: () => void): Ended
     const due = earlier(timeout(w, now), tidy.due(now))
     const wait = resting ? due : quiet ? 0 : due < 0 ? QUIET : Math.min(due, QUIET)
     const moved = w.rings.clock[1]
+    for (const watch of watches) watch.effects()
     const n = turn(w.rings, wait)
     now = instant(w.rings.clock[0])
+    for (const watch of watches) watch.events(n, now)
     const ended = handleTurn(w, n, now)
     if (ended !== null) return ended
     serviceTimer(w, now)

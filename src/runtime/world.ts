@@ -72,6 +72,9 @@ export interface World {
   readonly rings: Rings
   readonly out: Out
   readonly log: Log
+  /** Of the log, as constants: looked at for each packet. */
+  readonly debugging: boolean
+  readonly tracing: boolean
   readonly counters: Counters
   readonly table: FlowTable
   readonly flows: (Flow | undefined)[]
@@ -149,6 +152,8 @@ export const createWorld = (
     rings,
     out,
     log,
+    debugging: log.enabled('debug'),
+    tracing: log.enabled('trace'),
     counters,
     table,
     flows: [],
