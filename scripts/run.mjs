@@ -171,6 +171,10 @@ const tasks = {
     const files = args.length > 0 ? args : testFiles()
     process.exit(run(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=2', ...files]))
   },
+  soak: () => {
+    build()
+    process.exit(run(process.execPath, ['--import', 'tsx', at('test/soak.ts'), ...args]))
+  },
   'install-system': () => {
     build()
     process.exit(run(process.execPath, [at('scripts/install-system.mjs'), ...args]))

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <string>
 #include <sys/auxv.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -28,6 +29,9 @@
 /* Signals that we read from a descriptor instead of being interrupted */
 static constexpr int SIGNALS[] = { SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGCHLD, SIGPIPE,
 				   SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU };
+
+/* Descriptors that a process may have open, at least: Node crashes with fewer than about 20, and each flow takes one */
+static constexpr rlim_t FILES_MIN = 64;
 
 /** Standard streams that are closed would get other files' numbers. Returns false if that cannot be helped. */
 static bool openStandardStreams()
@@ -120,6 +124,13 @@ int main(int argc, char **argv)
 	}
 	signal(SIGCHLD, SIG_DFL); // ignored, it would hide exit statuses
 	sigprocmask(SIG_BLOCK, &ours, &launch.mask);
+
+	rlimit files = {};
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < FILES_MIN) {
+		say("Too many open files: the hard limit is " + std::to_string(files.rlim_max) + ", at least " +
+		    std::to_string(FILES_MIN) + " are needed (ulimit -Hn)");
+		return 1;
+	}
 
 	const std::string engine = enginePath();
 	if (engine.empty() || access(engine.c_str(), R_OK) < 0) {

@@ -348,13 +348,23 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared, loggin
   const ended = loop(world, warmUp(world.cfg, native), globalThis.gc ?? (() => {}), watch(world, p))
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
-  if (ended.why === 'tap-gone') throw new Fatal(`tap device failed: errno ${ended.errno}`)
+  if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))
 }
 
-const messageOf = (e: unknown): string =>
-  e instanceof Fatal
-    ? e.message
-    : `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
+/** What the kernel says of a tap whose interface was deleted, with its namespace or alone. */
+const EBADFD = 77
+const tapGone = (errno: number): string =>
+  errno === EBADFD ? "the namespace's interface is gone" : `the tap device failed: error ${errno}`
+
+/** An error of Node's file system calls: not a bug of ours, so no stack. */
+const isSystemError = (e: unknown): e is NodeJS.ErrnoException =>
+  e instanceof Error && 'syscall' in e && 'errno' in e
+
+const messageOf = (e: unknown): string => {
+  if (e instanceof Fatal) return e.message
+  if (isSystemError(e)) return `cannot start: ${e.message}`
+  return `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
+}
 
 /** The engine's whole life. Started by the launcher, which hands on the exit status. */
 export const main = (argv0: string, args: ReadonlyArray<string>): void => {

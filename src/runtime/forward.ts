@@ -1,6 +1,7 @@
 import { PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
 import { type InAny, isLinkLocal, isMulticast, isUnicast, isV4, UNSPECIFIED6 } from '../codecs/inany.js'
 import type { Instant } from '../effects/effect.js'
+import { bindReason } from '../machines/bind-verdict.js'
 import type { Rule } from '../machines/forward-rules.js'
 import {
   inwardFlow,
@@ -15,6 +16,7 @@ import { begin, deliver } from './deliver.js'
 import type { Arrival, Endpoint, FlowAddresses } from './flow.js'
 import { count } from './log.js'
 import { nextEffect } from './rings.js'
+import { onShortage } from './shortage.js'
 import { initialSequence, machines, type World } from './world.js'
 
 // What listeners bring: connections and datagrams that a host peer begins (-t, -u), or a program in the namespace (-T, -U).
@@ -250,10 +252,11 @@ export const onListenDatagram = (w: World, at: number, now: Instant): void => {
   to(w, i, now, ev[at + 2], ev[at + 3], ev[at + 4])
 }
 
-/** EV_LISTEN_TROUBLE: said once for each kind, then counted. */
-export const onListenTrouble = (w: World, at: number): void => {
+/** EV_LISTEN_TROUBLE: a lack of something, which passes; or an error of the listener itself, said once of each kind. */
+export const onListenTrouble = (w: World, at: number, now: Instant): void => {
   const errno = w.rings.ev[at + 13]
   const what = `listen-trouble-${errno}`
-  if (!w.counters.has(what)) w.log.at('warning', `cannot accept connections: errno ${errno}; going on`)
+  if (!onShortage(w, errno, now) && !w.counters.has(what))
+    w.log.at('warning', `cannot accept connections: ${bindReason(errno, 0)}; going on`)
   count(w.counters, what)
 }

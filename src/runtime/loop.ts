@@ -12,6 +12,7 @@ import { count } from './log.js'
 import { neighbourTimer, onNetlink } from './neighbours.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
+import { onShortage } from './shortage.js'
 import { createTidy } from './tidy.js'
 import type { Watch } from './watch.js'
 import { TIMERS, type World } from './world.js'
@@ -73,13 +74,14 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       count(w.counters, 'listen-icmp-error')
       return null
     case EV.LISTEN_TROUBLE:
-      onListenTrouble(w, at)
+      onListenTrouble(w, at, now)
       return null
     default: {
       const flow = w.flows[ev[at + 1] % SIDE_1]
       const event = flow === undefined ? null : sockEvent(ev, i, now)
       if (flow === undefined || event === null) count(w.counters, 'event-without-flow')
       else deliver(w, flow, event)
+      if (event?.type === 'SOCK_FAILED') onShortage(w, event.errno, now)
       if (event?.type === 'SOCK_PEEKED' && event.tapFull && w.guestLink !== null && flow !== undefined)
         w.refused.push(flow)
       return null

@@ -108,6 +108,8 @@ export interface World {
   guestLink: State<LinkContext> | null
   /** Flows whose segments the guest link had no room for, until there is some. */
   readonly refused: Flow[]
+  /** When it was last said that something has run out (shortage.ts). */
+  shortageSaidAt: number
 }
 
 export const TIMERS: readonly TimerName[] = ['rto', 'ack', 'keepalive', 'idle']
@@ -175,7 +177,8 @@ export const createWorld = (
     linkReady: false,
     neighbours: null,
     guestLink: null,
-    refused: []
+    refused: [],
+    shortageSaidAt: Number.NEGATIVE_INFINITY
   }
   return world
 }

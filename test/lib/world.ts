@@ -50,6 +50,8 @@ export interface WorldOptions {
   readonly resolv?: string
   /** Extra shell lines, run as root in the host namespace once everything is up. */
   readonly hostSetup?: string
+  /** ms after which it ends in any case; default half an hour. */
+  readonly lifetime?: number
 }
 
 const setup = (dir: string, o: WorldOptions): string => `
@@ -163,7 +165,7 @@ export class World {
     ]
     // The death signal: should this process be killed, everything goes with it.
     const argv = ['setpriv', '--pdeathsig', 'KILL', ...unshare, 'bash', '-c', setup(dir, o)]
-    const holder = new Proc(argv, false, { timeout: 30 * 60_000, env: baseEnv })
+    const holder = new Proc(argv, false, { timeout: o.lifetime ?? 30 * 60_000, env: baseEnv })
     try {
       const [, world, far] = await holder.sees(/^ready (\d+) (\d+)$/m, 'stdout', 20_000)
       const init = childrenOf(await holder.pid())[0]!
