@@ -141,13 +141,13 @@ describe('default network', () => {
     }
   })
   test('the line that podman passes', async () => {
-    const id = await podman.serve(['-p', '127.0.0.1:8001-8002:7001-7002', '-p', '[::1]:8001:7003'], [7001])
+    const id = await podman.serve(['-p', '127.0.0.1:8001-8002:7001-7002'], [7001])
     const line = pastas()[0]!
     await podman.remove(id)
     const namespace = /--netns (\/run\/user\/1000\/netns\/\S+)/.exec(line)?.[1]
     assert.equal(
       line.slice(line.indexOf('--config-net')),
-      `--config-net -t 127.0.0.1/8001-8002:7001-7002 -t ::1/8001-8001:7003-7003 --dns-forward 169.254.1.1 -u none -T none -U none --no-map-gw --quiet --netns ${namespace} --map-guest-addr 169.254.1.2`
+      `--config-net -t 127.0.0.1/8001-8002:7001-7002 --dns-forward 169.254.1.1 -u none -T none -U none --no-map-gw --quiet --netns ${namespace} --map-guest-addr 169.254.1.2`
     )
   })
 })
