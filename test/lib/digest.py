@@ -31,7 +31,7 @@ try:
         while part := sock.recv(65536):
             got += part
     else:
-        # socat's one-datagram server may miss one on a busy machine.
+        # Datagrams may get lost, on a busy machine for instance.
         sock.settimeout(4)
         for attempt in range(4):
             sock.send(data)
