@@ -125,8 +125,20 @@ describe('both directions at once', () => {
   })
 
   test('the same port on both sides: each side keeps its own', async () => {
-    const outside = await hold('host', 'tcp/127.0.0.1/9127')
-    const inside = await hold(guest, `tcp/${net.host4}/9127`)
+    // Between two scans, or else the one that comes late finds the port taken by us
+    const [outside, inside] = await until(
+      'both listen',
+      async () => {
+        const both = [hold('host', 'tcp/127.0.0.1/9127'), hold(guest, `tcp/${net.host4}/9127`)] as const
+        const [a, b] = await Promise.allSettled(both)
+        if (a.status === 'fulfilled' && b.status === 'fulfilled') return [a.value, b.value] as const
+        for (const p of [a, b]) if (p.status === 'fulfilled') await p.value.stop()
+        await vanishes('host', 'tcp', '* 9127')
+        await vanishes(guest, 'tcp', '*%lo 9127')
+        return false
+      },
+      60_000
+    )
     await sleep(1_500)
     await hello('host', '127.0.0.1', 9127)
     await hello(guest, net.host4, 9127)
