@@ -11,7 +11,7 @@ import { outward } from '../machines/nat.js'
 import { resetFor } from '../machines/tcp-reset.js'
 
 import { begin, deliver } from './deliver.js'
-import type { Flow, FlowAddresses } from './flow.js'
+import { type Flow, type FlowAddresses, tapFlow } from './flow.js'
 import { awaitAnswers } from './group-replies.js'
 import { segmentToTap } from './interpret.js'
 import { count } from './log.js'
@@ -64,7 +64,7 @@ const insert = (
   proto: number,
   srcPort: number,
   dstPort: number
-): (FlowAddresses & { index: number }) | null => {
+): { readonly index: number; readonly a: FlowAddresses } | null => {
   const a = addresses(w, f, proto, srcPort, dstPort)
   if (a === null) {
     count(w.counters, 'drop-unroutable')
@@ -75,7 +75,7 @@ const insert = (
     count(w.counters, 'drop-flow-table-full')
     return null
   }
-  return { ...a, index }
+  return { index, a }
 }
 
 const find = (
@@ -113,8 +113,9 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, now: Instant): void
     })
     return
   }
-  const a = insert(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
-  if (a === null) return
+  const placed = insert(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
+  if (placed === null) return
+  const { index, a } = placed
   const input = {
     from: 'guest',
     now,
@@ -123,23 +124,18 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, now: Instant): void
     mss: a.v6 ? w.cfg.mss6 : w.cfg.mss4,
     v6: a.v6
   } as const
-  begin(w, {
-    ...a,
-    kind: 'tcp',
-    touched: false,
-    sockOpen: false,
-    state: machines.tcp.start(input, w.effects)
-  })
+  begin(w, tapFlow('tcp', index, a, machines.tcp.start(input, w.effects)))
 }
 
 const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, now: Instant): void => {
   const { srcPort, dstPort, payload } = f.l4
   let flow = find(w, PROTO_UDP, f.ip.src, srcPort, f.ip.dst, dstPort)
   if (flow === undefined) {
-    const a = insert(w, f, PROTO_UDP, srcPort, dstPort)
-    if (a === null) return
+    const placed = insert(w, f, PROTO_UDP, srcPort, dstPort)
+    if (placed === null) return
+    const { index, a } = placed
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
-    flow = { ...a, kind: 'udp', touched: false, sockOpen: false, state }
+    flow = tapFlow('udp', index, a, state)
     begin(w, flow)
     awaitAnswers(w, flow)
   }
@@ -151,10 +147,11 @@ const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: I
   const proto = f.ip.v6 ? PROTO_ICMPV6 : PROTO_ICMP
   let flow = find(w, proto, f.ip.src, id, f.ip.dst, id)
   if (flow === undefined) {
-    const a = insert(w, f, proto, id, id)
-    if (a === null) return
+    const placed = insert(w, f, proto, id, id)
+    if (placed === null) return
+    const { index, a } = placed
     const state = machines.ping.start({ now, id, v6: a.v6 }, w.effects)
-    flow = { ...a, kind: 'ping', touched: false, sockOpen: false, state }
+    flow = tapFlow('ping', index, a, state)
     begin(w, flow)
   }
   deliver(w, flow, {

@@ -87,6 +87,32 @@ export interface UdpSpliceFlow extends FlowBase, PairAddresses {
 }
 /** Through the tap. */
 export type TapFlow = TcpFlow | UdpFlow | PingFlow
+/** `a` and its machine's first state as a flow. Key by key: a spread takes microseconds of each connection (copier.ts). */
+export const tapFlow = <K extends TapFlow['kind']>(
+  kind: K,
+  index: number,
+  a: FlowAddresses,
+  state: Extract<TapFlow, { kind: K }>['state']
+): Extract<TapFlow, { kind: K }> => {
+  const flow = {
+    kind,
+    index,
+    touched: false,
+    sockOpen: false,
+    state,
+    v6: a.v6,
+    guestMac: a.guestMac,
+    ourMac: a.ourMac,
+    guestAddr: a.guestAddr,
+    guestPort: a.guestPort,
+    ourAddr: a.ourAddr,
+    ourPort: a.ourPort,
+    hostAddr: a.hostAddr,
+    hostPort: a.hostPort,
+    arrival: a.arrival
+  }
+  return flow as FlowBase & FlowAddresses as Extract<TapFlow, { kind: K }>
+}
 /** Past it. */
 export type PairFlow = TcpSpliceFlow | UdpSpliceFlow
 export type Flow = TapFlow | PairFlow

@@ -13,7 +13,7 @@ import {
 } from '../machines/nat-inward.js'
 import { EF } from './abi.js'
 import { begin, deliver } from './deliver.js'
-import type { Arrival, Endpoint, FlowAddresses } from './flow.js'
+import { type Arrival, type Endpoint, type FlowAddresses, tapFlow } from './flow.js'
 import { count } from './log.js'
 import { nextEffect } from './rings.js'
 import { onShortage } from './shortage.js'
@@ -153,7 +153,7 @@ const acceptTap = (w: World, i: Incoming, now: Instant): void => {
     { from: 'host', now, iss: initialSequence(w, a, now), mss, v6: a.v6 },
     w.effects
   )
-  begin(w, { ...a, kind: 'tcp', touched: false, sockOpen: false, state })
+  begin(w, tapFlow('tcp', a.index, a, state))
 }
 
 /** EV_ACCEPTED */
@@ -195,7 +195,7 @@ const datagramToTap = (
     const a = inward(w, PROTO_UDP, i, now)
     if (a === null) return count(w.counters, 'forward-table-full')
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
-    f = { ...a, kind: 'udp', touched: false, sockOpen: false, state }
+    f = tapFlow('udp', a.index, a, state)
     begin(w, f)
   }
   deliver(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })

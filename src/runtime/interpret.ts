@@ -149,6 +149,19 @@ export const segmentToTap = (o: Out, f: FlowAddresses, h: TcpHeader): void => {
   put(o, EF.TAP_WRITE, 0, at, VNET_LEN + pad(r, frame, l4 + len - frame))
 }
 
+/** Key by key: a spread costs more than all the rest of a segment (runtime/copier.ts). */
+const headerOf = (f: TapFlow, e: Extract<Effect, { type: 'SegmentToTap' }>): TcpHeader => ({
+  srcPort: f.ourPort,
+  dstPort: f.guestPort,
+  seq: e.seq,
+  ack: e.ack,
+  flags: e.flags,
+  wnd: e.wnd,
+  urgent: 0,
+  mss: e.mss,
+  windowScale: e.windowScale
+})
+
 /** The header in front of each segment that native makes of peeked data; it fills in lengths, SEQ and checksums. */
 const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>): void => {
   const r = o.rings
@@ -308,7 +321,7 @@ const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
       return peekToTap(o, f, e)
     case 'SegmentToTap':
       o.capture.sending(f)
-      return segmentToTap(o, f, { ...e, srcPort: f.ourPort, dstPort: f.guestPort, urgent: 0 })
+      return segmentToTap(o, f, headerOf(f, e))
     case 'DiscardFromSock':
       return put(o, EF.DISCARD, f.index, e.octets, 0)
     case 'RewindPeek':
