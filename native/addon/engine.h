@@ -215,7 +215,7 @@ private:
 	/** looks that paid, less twice those that did not; waits since the last trial without credit */
 	int look_credit = 1, looks_missed = 0;
 	static constexpr int LOOK_CREDIT = 8, LOOK_AGAIN = 32;
-	/** octets read, peeked or moved so far; at the last wait; from how many between two of them on it is bulk */
+	/** octets moved past the tap so far; at the last wait; from how many between two of them on it is bulk */
 	uint64_t volume = 0, volume_seen = 0;
 	static constexpr uint64_t BULK = 1 << 16;
 	void read_datagrams(Sock &s);

@@ -180,7 +180,6 @@ void Engine::peek(Sock &s, const uint32_t *e)
 				error = errno;
 		}
 	}
-	volume += sent;
 	uint32_t *const r = event(EV_PEEKED, s);
 	r[2] = sent, r[3] = flags, r[13] = (uint32_t)error;
 	if (error) /* recv() has taken the error from the socket: nobody else will tell */

@@ -29,7 +29,7 @@ public:
 	uint8_t *slab = nullptr;
 	Record *effects = nullptr;
 	Record *events = nullptr;
-	/** ms; octets moved so far */
+	/** ms; octets moved past the tap so far */
 	double *clock = nullptr;
 	uint32_t posted = 0;
 

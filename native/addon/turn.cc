@@ -374,9 +374,7 @@ void Engine::tap_ready(uint32_t events)
 	const bool room = rings.room();
 
 	/* A quarter of the slab is left for datagrams and the launcher */
-	const uint32_t used = rings.rx_used();
 	tap.read(rings, TAP_FRAMES, rings.size.rx / 4 * 3);
-	volume += rings.rx_used() - used;
 	if (events & (EPOLLERR | EPOLLHUP) && room && rings.posted == before && tap.dropped == lost && !tap.gone)
 		tap.gone = ENODEV; /* never to be waited for again: it would be reported for ever */
 }

@@ -171,7 +171,6 @@ void Engine::read_datagrams(Sock &s)
 		for (uint32_t i = 0; i < n; i++) {
 			const uint32_t off = base + i * RX_STRIDE, len = r.mm[i].msg_len;
 			const bool stranger = !from_peer(s, r.from[i]);
-			volume += len;
 			if (r.truncated(i) || (stranger && !s.listener))
 				continue;
 			const Ancillary a(r.mm[i].msg_hdr);

@@ -109,7 +109,7 @@ export interface Native {
   /**
    * Allocate rings and slab. `slab`: [0, txSize) belongs to JS (headers and frames that effects name), the rest to native
    * (what it read). `clock`: Float64Array(2), written at each return from turn(): ms on CLOCK_MONOTONIC; octets that native
-   * has moved so far.
+   * has moved past the tap so far.
    */
   open(o: {
     readonly txSize: number
