@@ -142,6 +142,8 @@ export const handleTurn = (w: World, n: number, now: Instant): Ended | null => {
 
 /** ms. Idle work begins after this long without an event, and looks up this often. */
 const QUIET = 1
+/** ms. So much later while native moves octets past the tap, without an event. */
+const BUSY = 20
 
 /** The earlier of two waits; -1: none. */
 const earlier = (a: number, b: number): number => (a < 0 ? b : b < 0 ? a : Math.min(a, b))
@@ -161,9 +163,11 @@ export const loop = (
   let now = instant(native.now())
   let resting = false
   let quiet = false
+  let busy = false
   for (;;) {
     const due = earlier(timeout(w, now), tidy.due(now))
-    const wait = resting ? due : quiet ? 0 : due < 0 ? QUIET : Math.min(due, QUIET)
+    const look = quiet ? 0 : busy ? BUSY : QUIET
+    const wait = resting ? due : due < 0 ? look : Math.min(due, look)
     const moved = w.rings.clock[1]
     for (const watch of watches) watch.effects()
     const n = turn(w.rings, wait)
@@ -175,7 +179,8 @@ export const loop = (
     neighbourTimer(w, now)
     if (w.scanning !== null) scanTimer(w.scanning, now)
     tidy.turn(n, now)
-    quiet = n === 0 && w.rings.clock[1] === moved
+    busy = w.rings.clock[1] !== moved
+    quiet = n === 0 && !busy
     if (resting || !quiet) continue
     for (const until = now + QUIET; !resting && native.now() < until; ) resting = idle.next().done === true
   }
