@@ -1,6 +1,7 @@
 #include "frame.h"
 #include "checksum.h"
 
+#include <cerrno>
 #include <cstring>
 
 namespace passt {
@@ -12,12 +13,18 @@ bool complete_checksum(uint8_t *frame, size_t len, size_t csum_start, size_t csu
 {
 	if (csum_start + csum_offset + 2 > len)
 		return false;
-	uint16_t sum = (uint16_t)~sum_fold(sum_octets(frame + csum_start, len - csum_start));
+	put_checksum(frame + csum_start, csum_offset, sum_octets(frame + csum_start, len - csum_start));
+	return true;
+}
+
+void put_checksum(uint8_t *l4, size_t csum_offset, uint64_t partial)
+{
+	uint16_t sum = (uint16_t)~sum_fold(partial);
+
 	/* 0 in UDP says "none" (RFC 768); 0xffff is the same number */
 	if (!sum && csum_offset == CSUM_OFF_UDP)
 		sum = 0xffff;
-	put16(frame + csum_start + csum_offset, sum);
-	return true;
+	put16(l4 + csum_offset, sum);
 }
 
 namespace {
@@ -56,10 +63,9 @@ bool shape_of(const uint8_t *f, size_t len, const Vnet &v, Shape &s)
 
 } // namespace
 
-int segment(uint8_t *frame, size_t len, const Vnet &v, Emit emit, void *to, size_t *payload)
+int segment(const uint8_t *frame, size_t len, const Vnet &v, Emit emit, void *to, size_t *payload, Place place)
 {
-	static uint8_t out[FRAME_MAX + 1];
-	uint8_t *const ip = out + ETH_LEN;
+	static uint8_t here[FRAME_MAX + 1];
 	Shape s;
 
 	*payload = 0;
@@ -70,13 +76,16 @@ int segment(uint8_t *frame, size_t len, const Vnet &v, Emit emit, void *to, size
 	const uint16_t id = get16(frame + ETH_LEN + 4);
 	const size_t total = len - s.data;
 
-	memcpy(out, frame, s.data);
 	for (size_t done = 0, i = 0; done < total || !i; i++) {
 		const size_t n = total - done < v.gso_size ? total - done : v.gso_size;
 		const size_t end = s.data + n;
 		const bool last = done + n == total;
 
-		memcpy(out + s.data, frame + s.data + done, n);
+		uint8_t *const out = place ? place(to, end) : here, *const ip = out + ETH_LEN;
+		if (!out)
+			return EAGAIN;
+		memcpy(out, frame, s.data);
+		const uint64_t data = copy_octets(out + s.data, frame + s.data + done, n);
 		if (s.v6) {
 			put16(ip + 4, (uint16_t)(end - ETH_LEN - 40));
 		} else {
@@ -98,9 +107,12 @@ int segment(uint8_t *frame, size_t len, const Vnet &v, Emit emit, void *to, size
 			out[s.l4 + 13] = flags;
 		}
 		put16(field, 0);
-		uint16_t sum = (uint16_t)~sum_fold(sum_octets(
-			out + s.l4, end - s.l4,
+		/* Two numbers added up: the sums are of 64 bits, their folds of 16. The header is of even length */
+		const uint16_t header = sum_fold(sum_octets(
+			out + s.l4, s.data - s.l4,
 			sum_pseudo(ip, s.v6, s.udp ? PROTO_UDP : PROTO_TCP, (uint32_t)(end - s.l4))));
+		const uint32_t both = (uint32_t)header + sum_fold(data);
+		auto sum = (uint16_t)~((both & 0xffff) + (both >> 16));
 		if (!sum && s.udp)
 			sum = 0xffff;
 		put16(field, sum);

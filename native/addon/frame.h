@@ -25,8 +25,13 @@ struct Vnet {
 /** Finish the checksum that starts at csum_start; the field holds the pseudo-header's sum. False: offsets outside. */
 bool complete_checksum(uint8_t *frame, size_t len, size_t csum_start, size_t csum_offset);
 
+/** The same for a sum over all from `l4` on. */
+void put_checksum(uint8_t *l4, size_t csum_offset, uint64_t partial);
+
 /** One segment out: 0 or errno. */
 using Emit = int (*)(void *to, uint8_t *frame, size_t len);
+/** Where a segment of `len` octets is to be built; nullptr: nowhere, EAGAIN. */
+using Place = uint8_t *(*)(void *to, size_t len);
 
 /**
  * Cut a GSO frame (TCP or UDP_L4) into frames of gso_size octets of payload, headers and checksums complete: lengths,
@@ -34,7 +39,7 @@ using Emit = int (*)(void *to, uint8_t *frame, size_t len);
  * `*payload` = octets of payload in the frames that emit() took. Return: 0, -1 where the headers do not hold
  * together, or what emit() said first; later segments are then not tried.
  */
-int segment(uint8_t *frame, size_t len, const Vnet &v, Emit emit, void *to, size_t *payload);
+int segment(const uint8_t *frame, size_t len, const Vnet &v, Emit emit, void *to, size_t *payload, Place place = nullptr);
 
 } // namespace passt
 

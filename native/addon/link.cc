@@ -13,6 +13,8 @@ namespace passt {
 
 /** Wished for; the kernel gives what its limits allow (socket(7), wmem_max). */
 enum : int { SOCKET_BUFFER = 4 << 20 };
+/** Octets that are sent before the turn's effects are all carried out. */
+enum : size_t { LINK_BATCH = 128u << 10 };
 
 int Link::check(int descriptor)
 {
@@ -87,6 +89,9 @@ void Link::commit(size_t len)
 {
 	put32(out.get() + out_tail, (uint32_t)len);
 	out_tail += LINK_HEAD + len;
+	/* The other side may begin while we go on, and what is written is still in the cache */
+	if (out_tail - out_head >= LINK_BATCH && !full)
+		flush();
 }
 
 void Link::flush()

@@ -62,24 +62,45 @@ int Tap::failed(int error)
 	return error;
 }
 
-int Tap::write_link(const uint8_t *frame, size_t len)
+/** Where a frame goes on the link; there it is built, lest it be copied once more. */
+uint8_t *Tap::place_link(void *self, size_t len)
 {
-	const size_t padded = len < ETH_MIN ? (size_t)ETH_MIN : len; /* regression 78 */
+	return static_cast<Tap *>(self)->link.reserve(std::max<size_t>(len, ETH_MIN));
+}
 
-	uint8_t *const to = link.reserve(padded);
+/** It is in its place: padded (regression 78) and sent. */
+int Tap::emit_link(void *self, uint8_t *frame, size_t len)
+{
+	Tap &t = *static_cast<Tap *>(self);
+	const size_t padded = std::max<size_t>(len, ETH_MIN);
+
+	memset(frame + len, 0, padded - len);
+	t.pcap.sent(frame, padded, Vnet{});
+	t.link.commit(padded);
+	return 0;
+}
+
+int Tap::write_link(const Vnet &v, const uint8_t *frame, size_t len, size_t *payload)
+{
+	if (v.gso_type & (uint8_t)~GSO_ECN) {
+		const int e = segment(frame, len, v, emit_link, this, payload, place_link);
+		return e ? failed(e < 0 ? EINVAL : e) : 0;
+	}
+	const size_t start = v.flags & VNET_NEEDS_CSUM ? v.csum_start : len;
+	if (start > len || (start < len && start + v.csum_offset + 2 > len))
+		return failed(EINVAL);
+	uint8_t *const to = place_link(this, len);
 	if (!to)
 		return failed(EAGAIN);
-	memcpy(to, frame, len);
-	memset(to + len, 0, padded - len);
-	link.commit(padded);
-	pcap.sent(to, padded, Vnet{});
-	return 0;
+	memcpy(to, frame, start);
+	if (start < len)
+		put_checksum(to + start, v.csum_offset, copy_octets(to + start, frame + start, len - start));
+	*payload = SIZE_MAX;
+	return emit_link(this, to, len);
 }
 
 int Tap::write_frame(const Vnet &v, const uint8_t *frame, size_t len)
 {
-	if (link.on)
-		return write_link(frame, len);
 	static const uint8_t zeros[ETH_MIN] = {};
 	Vnet head = v;
 	iovec iov[3];
@@ -137,21 +158,25 @@ int Tap::write(uint8_t *vnet_frame, size_t len, size_t *payload)
 
 	if (payload)
 		*payload = 0;
-	if (link.on) {
-		if (link.fd < 0 || link.ended) { /* nobody there: as if sent */
-			if (payload)
-				*payload = SIZE_MAX;
-			return 0;
-		}
-	} else if (fd < 0 || gone) {
+	const bool nobody = link.on && (link.fd < 0 || link.ended); /* as if sent */
+	if (nobody && payload)
+		*payload = SIZE_MAX;
+	if (nobody)
+		return 0;
+	if (!link.on && (fd < 0 || gone))
 		return ENODEV;
-	}
 	if (len < VNET_LEN + ETH_LEN || len > VNET_LEN + FRAME_MAX)
 		return failed(EINVAL);
 	len -= VNET_LEN;
 	memcpy(&v, vnet_frame, sizeof(v));
 
 	int e = 0;
+	if (link.on) {
+		e = write_link(v, frame, len, &sent);
+		if (payload)
+			*payload = sent;
+		return e;
+	}
 	if (does(v, frame)) {
 		e = write_frame(v, frame, len);
 	} else if (v.gso_type & (uint8_t)~GSO_ECN) {

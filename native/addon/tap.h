@@ -43,7 +43,9 @@ public:
 private:
 	static int emit(void *self, uint8_t *frame, size_t len);
 	int write_frame(const Vnet &v, const uint8_t *frame, size_t len);
-	int write_link(const uint8_t *frame, size_t len);
+	static uint8_t *place_link(void *self, size_t len);
+	static int emit_link(void *self, uint8_t *frame, size_t len);
+	int write_link(const Vnet &v, const uint8_t *frame, size_t len, size_t *payload);
 	int failed(int error);
 	bool does(const Vnet &v, const uint8_t *frame) const;
 };

@@ -185,6 +185,48 @@ TEST(link_writes_lengths_padding_and_checksums)
 	CHECK(r.take(EV_TAP_DROPPED)[3] == EINVAL);
 }
 
+TEST(link_cuts_and_sums_what_a_tap_would)
+{
+	for (const bool v6 : {false, true}) {
+		Linked r;
+		const size_t l4 = ETH_LEN + (v6 ? 40 : 20);
+		const Octets data = noise(1460 * 3 + 1);
+		Octets t = tcp_template(v6, 7);
+		Vnet v = {};
+		v.flags = VNET_NEEDS_CSUM, v.gso_type = v6 ? GSO_TCPV6 : GSO_TCPV4;
+		v.gso_size = 1460, v.csum_start = (uint16_t)l4, v.csum_offset = 16;
+		memcpy(t.data(), &v, sizeof(v));
+		t.insert(t.end(), data.begin(), data.end());
+		r.effect({EF_TAP_WRITE, 0, r.put(t), (uint32_t)t.size()});
+		r.turn();
+		Octets all;
+		for (int i = 0; i < 4; i++) {
+			const Octets f = taken(r.client);
+			const size_t n = i < 3 ? 1460 : 1;
+			CHECK(f.size() == std::max<size_t>(l4 + 20 + n, ETH_MIN) && l4_sum_ok(f, l4, 6));
+			CHECK(get32(f.data() + l4 + 4) == 7 + (uint32_t)all.size());
+			all.insert(all.end(), f.begin() + (std::ptrdiff_t)l4 + 20, f.begin() + (std::ptrdiff_t)(l4 + 20 + n));
+		}
+		CHECK(all == data);
+		/* and one that is whole, but for its checksum */
+		t.resize(VNET_LEN + l4 + 20 + 101);
+		v.gso_type = v.gso_size = 0;
+		memcpy(t.data(), &v, sizeof(v));
+		uint8_t *const ip = t.data() + VNET_LEN + ETH_LEN;
+		put16(ip + (v6 ? 4 : 2), (uint16_t)(121 + (v6 ? 0 : 20)));
+		put16(ip + l4 - ETH_LEN + 16, sum_fold(sum_pseudo(ip, v6, 6, 121)));
+		r.effect({EF_TAP_WRITE, 0, r.put(t), (uint32_t)t.size()});
+		r.turn();
+		const Octets f = taken(r.client);
+		CHECK(f.size() == t.size() - VNET_LEN && l4_sum_ok(f, l4, 6));
+		v.csum_start = (uint16_t)(f.size() - 17); /* no room for it */
+		memcpy(t.data(), &v, sizeof(v));
+		r.effect({EF_TAP_WRITE, 0, r.put(t), (uint32_t)t.size()});
+		r.turn();
+		CHECK(r.take(EV_TAP_DROPPED)[3] == EINVAL && !wait_for(r.client, POLLIN, 0));
+	}
+}
+
 TEST(link_short_writes_keep_the_stream_in_step)
 {
 	Linked r({1 << 20, 8 << 20, 64, 4096, 512}, 4608);
