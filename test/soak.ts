@@ -10,7 +10,7 @@ import { helper, net, type World, withWorld } from './lib/world.js'
 
 /** KiB of resident memory by which the last third may lie above the first. */
 const MARGIN_RESIDENT = 8_192
-/** The same for descriptors and sockets, as a share: their number goes with the rounds a minute, and so with the machine. */
+/** The same for descriptors, sockets and flows, as a share: their number goes with the rounds a minute, and so with the machine. */
 const MARGIN_SHARE = 0.4
 /** Descriptors of UDP flows live for 180 s, ping for 60 s: they reach their number within this many minutes. */
 const WARM_UP_MINUTES = 4
@@ -21,6 +21,8 @@ interface Sample {
   readonly resident: number
   readonly descriptors: number
   readonly sockets: number
+  /** As the program itself counts them (--stats). */
+  readonly flows: number
   /** Share of a processor since the last sample. */
   readonly load: number
   readonly done: number
@@ -87,13 +89,24 @@ const socketsOf = (pid: number): number => {
   return readdirSync(dir).filter(isSocket).length
 }
 
+/** Last column of the last row of the table that --stats prints. */
+const flowsIn = (table: string): number =>
+  Number(
+    table
+      .match(/^(?: *\d+[kM]?)+$/gm)
+      ?.at(-1)
+      ?.trim()
+      .split(/ +/)
+      .at(-1) ?? 0
+  )
+
 const mean = (list: ReadonlyArray<number>): number => list.reduce((a, b) => a + b, 0) / list.length
 
 /** What grew, in words. */
 const verdict = (samples: ReadonlyArray<Sample>): ReadonlyArray<string> => {
   const settled = samples.filter((s) => s.minute > Math.min(WARM_UP_MINUTES, samples.length / 3))
   const third = Math.max(1, Math.floor(settled.length / 3))
-  return (['resident', 'descriptors', 'sockets'] as const).flatMap((what) => {
+  return (['resident', 'descriptors', 'sockets', 'flows'] as const).flatMap((what) => {
     const first = mean(settled.slice(0, third).map((s) => s[what]))
     const last = mean(settled.slice(-third).map((s) => s[what]))
     const most = first + (what === 'resident' ? MARGIN_RESIDENT : MARGIN_SHARE * first)
@@ -108,14 +121,14 @@ const soak = async (w: World, minutes: number): Promise<ReadonlyArray<string>> =
     w.start(['python3', helper('peer.py'), ...addresses], { in: where, uid: 0, timeout: 24 * 3_600_000 })
   const servers = [serve('world', [net.world4, net.world6]), serve('host', ['127.0.0.1'])]
   await Promise.all(servers.map((p) => p.sees(/ready/)))
-  const ports = ['-t', '8003:7003', '-u', '8001:7001', '-T', '7106:7006', '-U', 'none']
+  const ports = ['-f', '--stats', '20', '-t', '8003:7003', '-u', '8001:7001', '-T', '7106:7006', '-U', 'none']
   const g = await Guest.open(w, ports, { timeout: 24 * 3_600_000 })
   const engine = g.engine().find((pid) => /node/.test(exeOf(pid)))
   if (engine === undefined) throw new Error('no engine')
   const loads = LOADS.map((l) => roundAfterRound(w, g, l))
   const samples: Sample[] = []
   let ticks = busyTicks(g.engine())
-  console.log('minute  resident KiB  descriptors  sockets   load    done  failed')
+  console.log('minute  resident KiB  descriptors  sockets  flows   load    done  failed')
   for (let minute = 1; minute <= minutes && g.proc.running; minute++) {
     const began = performance.now()
     await sleep(60_000)
@@ -128,13 +141,23 @@ const soak = async (w: World, minutes: number): Promise<ReadonlyArray<string>> =
       resident: rss(engine),
       descriptors: g.descriptors(),
       sockets: socketsOf(engine),
+      flows: flowsIn(g.proc.stderr),
       load: ((now - ticks) * 10) / (performance.now() - began),
       ...total
     }
     ticks = now
     samples.push(s)
-    const cells = [s.minute, s.resident, s.descriptors, s.sockets, s.load.toFixed(2), s.done, s.failed]
-    const widths = [6, 14, 13, 9, 7, 8, 8]
+    const cells = [
+      s.minute,
+      s.resident,
+      s.descriptors,
+      s.sockets,
+      s.flows,
+      s.load.toFixed(2),
+      s.done,
+      s.failed
+    ]
+    const widths = [6, 14, 13, 9, 7, 7, 8, 8]
     console.log(cells.map((c, i) => `${c}`.padStart(widths[i]!)).join(''))
   }
   const ended = g.proc.running ? [] : [`the program ended: ${g.proc.stderr.slice(-2_000)}`]
