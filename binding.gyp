@@ -9,6 +9,7 @@
         'native/launcher/command.cc',
         'native/launcher/emptyroot.cc',
         'native/launcher/guard.cc',
+        'native/launcher/identity.cc',
         'native/launcher/main.cc',
         'native/launcher/namespace.cc',
         'native/launcher/netlink.cc',
@@ -18,6 +19,7 @@
         'native/launcher/sockets.cc',
         'native/launcher/spawn.cc',
         'native/launcher/tap.cc',
+        'native/launcher/taphelper.cc',
         'native/launcher/userns.cc',
         'native/launcher/util.cc'
       ],

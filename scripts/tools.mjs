@@ -26,6 +26,7 @@ const tools = {
   ps: 'procps',
   python3: 'python3',
   ...(process.arch === 'x64' ? { 'qemu-system-x86_64': 'qemu-system-x86' } : {}),
+  setcap: 'libcap2-bin',
   setpriv: 'util-linux',
   socat: 'socat',
   ss: 'iproute2',

@@ -9,6 +9,7 @@
 #include "command.h"
 #include "emptyroot.h"
 #include "namespace.h"
+#include "taphelper.h"
 
 /* What the engine gets to end in good order: it may have files to flush. By force after that */
 constexpr int GRACE_MS = 1000;
@@ -62,8 +63,11 @@ private:
 	Fault listen(Reader &r, Answer &a);
 	Fault procNet(Answer &a);
 	void sockets(Reader &r);
+	Fault identity(Reader &r);
 	Fault emptyRoot(Reader &r);
 	Fault ready();
+	Fault becomeOther();
+	Fault giveUp();
 	Fault writePidFile(pid_t pid);
 	Fault goBackground();
 
@@ -89,6 +93,10 @@ private:
 	/* descriptors of ours that RQ_INHERITED must not give away, and RQ_SETUP not close */
 	std::array<int, 4> own() const { return { ctl_.get(), signals_.get(), engineFd_.get(), root_.fd() }; }
 	bool setUp_ = false, foreground_ = true, enterTried_ = false, inNamespace_ = false, ready_ = false;
+	struct Identity { uid_t uid; gid_t gid; };
+	std::optional<Identity> identity_;
+	TapHelper tapHelper_;
+	bool netnsOnly_ = false;
 	/* netlink answer that the engine fetches in parts */
 	std::string answer_;
 	size_t answerAt_ = 0;

@@ -18,6 +18,7 @@
 
 #include "agent.h"
 #include "emptyroot.h"
+#include "identity.h"
 #include "engine-options.h"
 #include "protocol.h"
 #include "snapshot.h"
@@ -94,6 +95,7 @@ static void cleanEnvironment()
 	argv.push_back(const_cast<char *>(engine.c_str()));
 	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc + 1);
 	cleanEnvironment();
+	handOnLowPorts();
 	restoreSignals(launch);
 	execvp(node.c_str(), argv.data());
 	int err = errno;

@@ -54,6 +54,9 @@ enum Request : uint32_t {
 	/* u32 flags (ROOT_BY_CHROOT). Before RQ_READY: the engine's root directory, and that of all its threads, becomes an empty
 	 * one. Reply: nothing; with an errno it is as it was */
 	RQ_EMPTY_ROOT = 12,
+	/* u32 user, u32 group, 31 bits each. After RQ_SETUP: whom the launcher becomes, and with it the command, before it enters
+	 * namespaces, or at RQ_READY if it enters none. Reply: nothing */
+	RQ_IDENTITY = 13,
 };
 
 /* First word of the reply to RQ_SOCKETS. Fixed: native/addon/abi.h knows it as well */

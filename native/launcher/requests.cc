@@ -6,10 +6,12 @@
 #include <climits>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "netlink.h"
 #include "protocol.h"
 #include "sockets.h"
@@ -60,6 +62,7 @@ Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_TAP: return tap(r, a);
 	case RQ_NETLINK: return netlink(r, a);
 	case RQ_NEXT: return r.done() ? next(a) : MALFORMED;
+	case RQ_IDENTITY: return identity(r);
 	case RQ_EMPTY_ROOT: return emptyRoot(r);
 	case RQ_READY: return r.done() ? ready() : MALFORMED;
 	case RQ_LISTEN: return listen(r, a);
@@ -115,6 +118,17 @@ Fault Agent::guardEngine()
 	return geteuid() == 0 ? guard_.start(engine_, GRACE_MS) : Fault{};
 }
 
+/** Whom RQ_IDENTITY names. */
+Fault Agent::becomeOther()
+{
+	if (!identity_)
+		return {};
+	if (geteuid() == 0 && identity_->uid != 0)
+		if (Fault f = tapHelper_.start())
+			return f;
+	return become(identity_->uid, identity_->gid);
+}
+
 Fault Agent::spawn(Reader &r, Answer &a)
 {
 	const uint32_t flags = r.u32(), argvIndex = r.u32();
@@ -127,6 +141,9 @@ Fault Agent::spawn(Reader &r, Answer &a)
 	foreground_ = true;
 	if (Fault f = guardEngine())
 		return f;
+	if (Fault f = becomeOther())
+		return f;
+	netnsOnly_ = order.netnsOnly;
 	std::string warnings;
 	if (Fault f = spawnCommand(launch_, order, command_, warnings))
 		return f;
@@ -150,6 +167,8 @@ Fault Agent::join(Reader &r)
 	enterTried_ = true;
 	if (Fault f = guardEngine())
 		return f;
+	if (Fault f = becomeOther())
+		return f;
 	if (Fault f = joinNamespaces(order, watch_))
 		return f;
 	inNamespace_ = true;
@@ -165,7 +184,10 @@ Fault Agent::tap(Reader &r, Answer &a)
 	if (!inNamespace_)
 		return OUT_OF_ORDER;
 	Tap tap;
-	if (Fault f = openTap(name, flags & TAP_VNET, tap))
+	Fault f = openTap(name, flags & TAP_VNET, tap);
+	if (f.err == EACCES && tapHelper_)
+		f = tapHelper_.open(name, flags & TAP_VNET, tap);
+	if (f)
 		return f;
 	putU32(a.body, tap.index);
 	putU32(a.body, tap.vnet ? uint32_t(TAP_VNET) : 0);
@@ -273,6 +295,37 @@ Fault Agent::writePidFile(pid_t pid)
 	return err ? fault(err, "Cannot write the pid file") : Fault{};
 }
 
+Fault Agent::identity(Reader &r)
+{
+	const uint32_t uid = r.u32(), gid = r.u32();
+	if (!r.done() || static_cast<int32_t>(uid) < 0 || static_cast<int32_t>(gid) < 0)
+		return MALFORMED;
+	if (!setUp_ || enterTried_)
+		return OUT_OF_ORDER;
+	identity_ = Identity{ uid, gid };
+	return {};
+}
+
+/** What serving does not take. */
+Fault Agent::giveUp()
+{
+	const auto bit = [](int cap) { return uint64_t(1) << cap; };
+	uint64_t kept = 0;
+	if (inNamespace_)
+		kept |= bit(CAP_NET_BIND_SERVICE); // listeners that ports in the namespace ask for later
+	if (command_)
+		kept |= bit(CAP_SYS_PTRACE); // is it waiting for this signal (command.cc)
+	if (command_ && netnsOnly_)
+		kept |= bit(CAP_KILL); // it may change its user
+	if (watch_.byTimer())
+		kept |= bit(CAP_DAC_READ_SEARCH); // is the namespace's entry still there
+	if (identity_ && !inNamespace_)
+		if (Fault f = become(identity_->uid, identity_->gid))
+			return f;
+	keepOnly(kept);
+	return {};
+}
+
 Fault Agent::emptyRoot(Reader &r)
 {
 	const uint32_t flags = r.u32();
@@ -286,7 +339,10 @@ Fault Agent::ready()
 	if (!setUp_ || enterTried_ != inNamespace_)
 		return OUT_OF_ORDER;
 	root_.letGo();
+	tapHelper_.letGo();
 	if (Fault f = foreground_ ? writePidFile(getpid()) : goBackground())
+		return f;
+	if (Fault f = giveUp())
 		return f;
 	ready_ = true;
 	if (command_)

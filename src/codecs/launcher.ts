@@ -67,6 +67,8 @@ export type LauncherRequest =
   | { readonly type: 'ProcNet' }
   /** Descriptor `fd` as the launcher inherited it. Before Setup, which closes all of them. */
   | { readonly type: 'Inherited'; readonly fd: number }
+  /** Whom the launcher and the command become: before Spawn and Join, or at Ready without them. 31 bits each. */
+  | { readonly type: 'Identity'; readonly uid: number; readonly gid: number }
   /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
   | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
 
@@ -100,7 +102,7 @@ export type LauncherReply =
   | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
   /** Comes with the descriptor. */
   | { readonly type: 'Inherited' }
-  /** Setup, Join, EmptyRoot, Ready. */
+  /** Setup, Join, Identity, EmptyRoot, Ready. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -115,7 +117,8 @@ export const RQ = {
   LISTEN: 9,
   PROCNET: 10,
   INHERITED: 11,
-  EMPTY_ROOT: 12
+  EMPTY_ROOT: 12,
+  IDENTITY: 13
 } as const
 /** First word of the reply to Sockets, which has a form of its own. */
 export const SOCKETS = 0x534b
@@ -125,6 +128,7 @@ const SPAWN_NO_PIDNS = 2
 const JOIN_NO_QUIT = 1
 const TAP_VNET = 1
 const ROOT_BY_CHROOT = 1
+const ID_MAX = 0x7fffffff
 const REPLY_MORE = 1
 const LISTEN_SPLIT = 1
 const REPLY_HEAD = 12
@@ -144,7 +148,8 @@ const requestKinds: ReadonlySet<string> = new Set([
   'Listen',
   'ProcNet',
   'Inherited',
-  'EmptyRoot'
+  'EmptyRoot',
+  'Identity'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -188,6 +193,8 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return u32(RQ.PROCNET)
     case 'Inherited':
       return u32(RQ.INHERITED, r.fd)
+    case 'Identity':
+      return u32(RQ.IDENTITY, r.uid, r.gid)
     case 'EmptyRoot':
       return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
   }
@@ -228,6 +235,10 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.INHERITED) {
     const f = fields(body, 1, 0)
     return f === null ? bad : { type: 'Inherited', fd: f.w[0] }
+  }
+  if (kind === RQ.IDENTITY) {
+    const f = fields(body, 2, 0)
+    return f === null || f.w.some((id) => id > ID_MAX) ? bad : { type: 'Identity', uid: f.w[0], gid: f.w[1] }
   }
   if (kind === RQ.EMPTY_ROOT) {
     const f = fields(body, 1, 0)
@@ -334,6 +345,7 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     case RQ.SETUP:
     case RQ.JOIN:
     case RQ.EMPTY_ROOT:
+    case RQ.IDENTITY:
     case RQ.READY:
       return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
     default:

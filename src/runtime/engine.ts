@@ -19,7 +19,7 @@ import { configNet } from './config-net.js'
 import { inheritedFd, openGuestLink, startGuestLink } from './guest-link.js'
 import type { HashKey } from './half-sip-hash.js'
 import { deriveHost, type HostTables, readTables } from './host.js'
-import { identity } from './identity.js'
+import { type Identity, identity } from './identity.js'
 import {
   CTL_FD,
   type Launcher,
@@ -226,6 +226,7 @@ interface Prepared {
   readonly native: Native
   readonly launcher: Launcher
   readonly plan: Plan
+  readonly who: Identity
   readonly world: World
 }
 
@@ -298,6 +299,9 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   const l = launcher(native)
   const given = orFatal(inheritedFd(l, wanted.link))
   orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  const who = orFatal(identity(wanted.runAs))
+  // Not asked to be somebody else, pasta's command stays root where the user is
+  if (wanted.runAs !== null || (wanted.namespace.kind === 'none' && who.uid >= 0)) orFatal(l.identity(who))
   const secret = random(16)
   enterNamespace(l, wanted, log)
   const tap =
@@ -329,13 +333,12 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   if (p.link !== null) startGuestLink(world, p.oneOff, given, instant(native.now()))
   if (scans(place.rules))
     world.scanning = scanning(place, failures, hostFiles, nsFiles, log, instant(native.now()))
-  return { native, launcher: l, plan: p, world }
+  return { native, launcher: l, plan: p, who, world }
 }
 
-const serveUntilEnd = ({ native, launcher: l, plan: p, world }: Prepared, logging: Logging): void => {
-  const { uid, gid } = orFatal(identity(p.runAs))
+const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, logging: Logging): void => {
   const devNull = openSync('/dev/null', 'r+')
-  native.dropPrivileges(uid, gid)
+  native.dropPrivileges(who.uid, who.gid)
   const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
   if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
   orFatal(l.ready())

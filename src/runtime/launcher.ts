@@ -48,6 +48,8 @@ export interface Launcher {
   readonly inherited: (fd: number) => Result<number>
   /** First call but for inherited(). `pidFile`: '' = none; it is created (empty) now and written at ready(). */
   readonly setup: (o: Order<'Setup'>) => Result<void>
+  /** After setup(): whom the launcher, and the command with it, becomes. It is tried at spawn(), join() or ready(). */
+  readonly identity: (o: Order<'Identity'>) => Result<void>
   /** New namespaces with the command waiting in them. Implies foreground. Right: its process id, warnings to print. */
   readonly spawn: (
     o: Order<'Spawn'>
@@ -155,6 +157,7 @@ export const launcher = (
     inherited: (fd) =>
       E.map(({ fds }: Expected<'Inherited'>) => fds[0])(expect('Inherited', { type: 'Inherited', fd })),
     setup: (o) => done({ type: 'Setup', ...o }),
+    identity: (o) => done({ type: 'Identity', ...o }),
     join: (o) => done({ type: 'Join', ...o }),
     emptyRoot: (o) => done({ type: 'EmptyRoot', ...o }),
     ready: () => done({ type: 'Ready' }),

@@ -63,7 +63,7 @@ export const treeOf = (pid: number): number[] => {
 /** Field of /proc/PID/status (`VmRSS`, `NSpid`, `State` ...), undefined when the process is gone. */
 export const statusField = (pid: number, field: string): string | undefined => {
   try {
-    return new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+    return new RegExp(`^${field}:[ \\t]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
   } catch {
     return undefined
   }

@@ -1,0 +1,53 @@
+#include "identity.h"
+
+#include <cerrno>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+Fault become(uid_t uid, gid_t gid)
+{
+	// Without privilege there may be nothing to do: a user can become what it is
+	if ((setgroups(0, nullptr) < 0 && errno != EPERM) || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
+		return fault(errno, "Cannot become user " + std::to_string(uid) + " of group " + std::to_string(gid));
+	return {};
+}
+
+static __user_cap_header_struct header()
+{
+	return { _LINUX_CAPABILITY_VERSION_3, 0 };
+}
+
+void keepOnly(uint64_t kept)
+{
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	// Fails at once without CAP_SETPCAP; no_new_privs keeps the set out of reach
+	for (unsigned long cap = 0; cap < 64 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+		;
+	__user_cap_header_struct head = header();
+	__user_cap_data_struct sets[2] = {};
+	if (syscall(SYS_capget, &head, sets) == 0) {
+		for (int i = 0; i < 2; i++) {
+			sets[i].permitted &= static_cast<uint32_t>(kept >> 32 * i);
+			sets[i].effective = sets[i].permitted;
+			sets[i].inheritable = 0;
+		}
+		syscall(SYS_capset, &head, sets);
+	}
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_DUMPABLE, 0);
+}
+
+void handOnLowPorts()
+{
+	__user_cap_header_struct head = header();
+	__user_cap_data_struct sets[2] = {};
+	constexpr uint32_t BIND = 1u << CAP_NET_BIND_SERVICE;
+	if (geteuid() == 0 || syscall(SYS_capget, &head, sets) < 0 || !(sets[0].permitted & BIND))
+		return;
+	sets[0].inheritable |= BIND;
+	if (syscall(SYS_capset, &head, sets) == 0)
+		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0);
+}

@@ -1,0 +1,144 @@
+#include "taphelper.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace {
+
+/** With the descriptor of the network namespace. */
+struct Order {
+	bool vnet;
+	char name[64];
+};
+/** With the descriptor of the tap, unless `err`. */
+struct Outcome {
+	int err;
+	char text[256];
+	uint32_t index;
+	bool vnet;
+	unsigned char mac[6];
+	char name[64];
+};
+
+} // namespace
+
+/** One message, and a descriptor with it if `fd` >= 0. */
+static bool give(int line, const void *data, size_t len, int fd)
+{
+	iovec iov = { const_cast<void *>(data), len };
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+	msghdr m = {};
+	m.msg_iov = &iov;
+	m.msg_iovlen = 1;
+	if (fd >= 0) {
+		m.msg_control = control;
+		m.msg_controllen = sizeof(control);
+		cmsghdr *c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	}
+	return sendmsg(line, &m, MSG_NOSIGNAL) == static_cast<ssize_t>(len);
+}
+
+/** One message of just this length; `fd`: what came with it. */
+static bool take(int line, void *data, size_t len, Fd &fd)
+{
+	iovec iov = { data, len };
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+	msghdr m = {};
+	m.msg_iov = &iov;
+	m.msg_iovlen = 1;
+	m.msg_control = control;
+	m.msg_controllen = sizeof(control);
+	ssize_t n;
+	while ((n = recvmsg(line, &m, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+		;
+	const cmsghdr *c = n < 0 ? nullptr : CMSG_FIRSTHDR(&m);
+	if (c && c->cmsg_type == SCM_RIGHTS) {
+		int passed;
+		memcpy(&passed, CMSG_DATA(c), sizeof(passed));
+		fd.reset(passed);
+	}
+	return n == static_cast<ssize_t>(len);
+}
+
+static Fault openIn(int netns, const Order &order, Tap &tap)
+{
+	if (setns(netns, CLONE_NEWNET) < 0)
+		return fault(errno, "Cannot join the network namespace");
+	return openTap(order.name, order.vnet, tap);
+}
+
+[[noreturn]] static void help(int line)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		close(fd);
+	closeAllBut({ line });
+	Order order;
+	Fd netns;
+	if (!take(line, &order, sizeof(order), netns))
+		_exit(0);
+	Tap tap;
+	const Fault f = openIn(netns.get(), order, tap);
+	Outcome o = {};
+	o.err = f.err;
+	strncpy(o.text, f.text.c_str(), sizeof(o.text) - 1);
+	if (!f) {
+		o.index = tap.index;
+		o.vnet = tap.vnet;
+		memcpy(o.mac, tap.mac, sizeof(o.mac));
+		strncpy(o.name, tap.name.c_str(), sizeof(o.name) - 1);
+	}
+	give(line, &o, sizeof(o), tap.fd.get());
+	_exit(0);
+}
+
+Fault TapHelper::start()
+{
+	int line[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) < 0)
+		return fault(errno, "Cannot create a socket");
+	line_.reset(line[0]);
+	const Fd theirs(line[1]);
+	pid_ = fork();
+	if (pid_ == 0) {
+		line_.reset();
+		help(theirs.get());
+	}
+	return pid_ < 0 ? fault(errno, "Cannot start a helper process") : Fault{};
+}
+
+Fault TapHelper::open(const std::string &name, bool vnet, Tap &tap)
+{
+	Order order = { vnet, "" };
+	strncpy(order.name, name.c_str(), sizeof(order.name) - 1); // too long a name stays too long
+	const Fd netns(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+	if (!netns)
+		return fault(errno, "Cannot open /proc/self/ns/net");
+	Outcome o = {};
+	if (!give(line_.get(), &order, sizeof(order), netns.get()) || !take(line_.get(), &o, sizeof(o), tap.fd))
+		return { ECHILD, "No answer from the helper process" };
+	if (o.err)
+		return { o.err, o.text };
+	tap.index = o.index;
+	tap.vnet = o.vnet;
+	memcpy(tap.mac, o.mac, sizeof(tap.mac));
+	tap.name = o.name;
+	letGo();
+	return {};
+}
+
+void TapHelper::letGo()
+{
+	line_.reset();
+	while (pid_ > 0 && waitpid(pid_, nullptr, 0) < 0 && errno == EINTR)
+		;
+	pid_ = 0;
+}

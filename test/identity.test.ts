@@ -1,0 +1,211 @@
+// Whose rights are used for what: --runas, start as root, file capabilities; and what the launcher keeps.
+import assert from 'node:assert/strict'
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { passt } from './lib/passt.js'
+import { cmdlineOf, parents, statusField, until } from './lib/proc.js'
+import { isPeer, ok, pasta, quietPorts, type RunOptions, describe as show, World } from './lib/world.js'
+
+const oursOnly = { skip: isPeer && 'upstream as root becomes nobody and then fails, or has one process' }
+let w: World
+before(async () => {
+  w = await World.open()
+})
+after(() => w?.close())
+
+const root = { uid: 0 } as const
+const isEngine = (pid: number): boolean => /engine\.cjs/.test(cmdlineOf(pid))
+const serving = async <A>(
+  argv: ReadonlyArray<string>,
+  o: RunOptions,
+  use: (engine: number, launcher: number) => Promise<A>
+): Promise<A> => {
+  const proc = w.start(argv, { timeout: 60_000, ...o })
+  try {
+    const sealed = (pid: number) => isEngine(pid) && statusField(pid, 'Seccomp') === '2'
+    const engine = await until('the engine', () => w.pidsInside().find(sealed)).catch((e) => {
+      throw new Error(`${e}: ${proc.stderr}`)
+    })
+    const launcher = parents().get(engine)!
+    await until('the launcher', () => statusField(launcher, 'NoNewPrivs') === '1')
+    return await use(engine, launcher)
+  } finally {
+    await proc.stop()
+    await until('the end', () => !w.pidsInside().some(isEngine))
+  }
+}
+const ids = (pid: number): string =>
+  `${statusField(pid, 'Uid')!.split('\t')[0]}:${statusField(pid, 'Gid')!.split('\t')[0]} ${statusField(pid, 'Groups')!.trim()}`
+
+describe('--runas as root', oursOnly, () => {
+  const forms = [
+    ['1000', '1000:1000 '],
+    ['0x3e8', '1000:1000 '],
+    ['1000:100', '1000:100 '],
+    ['daemon', '1:1 '],
+    ['nobody', '65534:65534 '],
+    ['daemon:users', '1:100 '],
+    ['daemon:7', '1:7 '],
+    ['1000:users', '1000:100 ']
+  ] as const
+  for (const [form, expected] of forms)
+    test(`${form}: the engine, and passt's launcher`, () =>
+      serving(
+        [passt, '-f', '-s', '/mnt/w/runas.socket', ...quietPorts.slice(0, 4), '--runas', form],
+        root,
+        async (engine, launcher) => {
+          assert.deepEqual([ids(engine), ids(launcher)], [expected, expected])
+        }
+      ))
+  test('the command is that user, where /dev/net/tun is for root alone too', async () => {
+    for (const tightTun of [false, true]) {
+      const command = [
+        'sh',
+        '-ec',
+        'touch /mnt/w/made; cat /proc/self/uid_map /proc/self/gid_map; ip -o link show dev eth0'
+      ]
+      const r = await w.run(
+        [pasta, ...quietPorts, '--config-net', '--runas', '1000:1000', '--', ...command],
+        { ...root, tightTun }
+      )
+      assert.match(ok(r).stdout.replaceAll(/ +/g, ' '), /^ 0 1000 1\n 0 1000 1\n.*eth0/)
+      const made = join(w.dir, 'made')
+      assert.deepEqual([statSync(made).uid, statSync(made).gid], [1000, 1000])
+    }
+  })
+  for (const [bad, message] of [
+    ['root', /root/],
+    ['nosuch', /no such user: nosuch/],
+    ['1000:nosuch', /no such group: nosuch/],
+    ['1000:', /--runas|runas/],
+    ['4294967294', /not an id/]
+  ] as const)
+    test(`${bad} is an error`, async () => {
+      const r = await w.run([pasta, ...quietPorts, '--runas', bad, '--', 'true'], root)
+      assert.equal(r.code, 1, show(r))
+      assert.match(r.stderr, message)
+    })
+  test('files are made before, by root, with mode 0600', () => {
+    const files = [
+      '-P',
+      '/mnt/w/own.pid',
+      '-l',
+      '/mnt/w/own.log',
+      '--pcap',
+      '/mnt/w/own.pcap',
+      '-s',
+      '/mnt/w/own.socket'
+    ]
+    return serving([passt, '-f', ...files, '--runas', '1000'], root, async () => {
+      for (const name of ['own.pid', 'own.log', 'own.pcap']) {
+        const s = statSync(join(w.dir, name))
+        assert.deepEqual([s.uid, s.mode & 0o777], [0, 0o600], name)
+      }
+      assert.equal(statSync(join(w.dir, 'own.socket')).uid, 0)
+    })
+  })
+})
+
+describe('--runas without privilege', oursOnly, () => {
+  for (const argv of [
+    [pasta, ...quietPorts, '--runas', '1001', '--', 'true'],
+    [passt, '-f', '--runas', '0']
+  ])
+    test(`${argv.at(-1)}: an error`, async () => {
+      const r = await w.run(argv)
+      assert.equal(r.code, 1, show(r))
+      assert.match(r.stderr, /only root may become somebody else/)
+    })
+  test('as oneself: nothing to do', async () => {
+    ok(await w.run([pasta, ...quietPorts, '--config-net', '--runas', '1000', '--', 'true']))
+  })
+})
+
+describe(
+  'as root, passt becomes nobody; pasta, whose command stays root, hands that to its engine alone',
+  oursOnly,
+  () => {
+    test('passt', () =>
+      serving([passt, '-f', '-s', '/mnt/w/nobody.socket'], root, async (engine, launcher) => {
+        assert.deepEqual([ids(engine), ids(launcher)], ['65534:65534 ', '65534:65534 '])
+      }))
+    test('pasta', () =>
+      serving([pasta, '--config-net', '--', 'sleep', '1000'], root, async (engine, launcher) => {
+        assert.deepEqual([ids(engine), ids(launcher).split(' ')[0]], ['65534:65534 ', '0:0'])
+      }))
+  }
+)
+
+describe('capabilities of the launcher, once it serves', oursOnly, () => {
+  const caps = (pid: number) =>
+    ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'].map((set) => Number(`0x${statusField(pid, set)}`))
+  const BIND = 1 << 10
+  const PTRACE = 1 << 19
+  const KILL = 1 << 5
+  for (const o of [{ uid: 1000 }, root]) {
+    test(`passt, uid ${o.uid}: none`, () =>
+      serving([passt, '-f', '-s', '/mnt/w/caps.socket'], o, async (_, launcher) => {
+        assert.deepEqual(caps(launcher), [0, 0, 0, 0])
+      }))
+    test(`pasta with a command, uid ${o.uid}: low ports, and a look at the command`, () =>
+      serving([pasta, '--config-net', '--', 'sleep', '1000'], o, async (_, launcher) => {
+        const kept = BIND | PTRACE
+        assert.deepEqual(caps(launcher), [0, kept, kept, 0])
+      }))
+    test(`the command has all, uid ${o.uid}, and may use programs that give more`, async () => {
+      const r = await w.run(
+        [pasta, ...quietPorts, '--', 'grep', '-E', 'CapEff|NoNewPrivs', '/proc/self/status'],
+        o
+      )
+      assert.match(ok(r).stdout, /CapEff:\t0+1?[37]?f{9,}\nNoNewPrivs:\t0/)
+    })
+  }
+  test('pasta --netns-only: to signal a command that changes its user, too', () =>
+    serving([pasta, '--config-net', '--netns-only', '--', 'sleep', '1000'], root, async (_, launcher) => {
+      const kept = BIND | PTRACE | KILL
+      assert.deepEqual(caps(launcher), [0, kept, kept, 0])
+    }))
+  test('pasta that joins a namespace: low ports', async () => {
+    await w.sh('ip netns add joined')
+    try {
+      await serving([pasta, '-f', '--config-net', '--netns', 'joined'], root, async (_, launcher) => {
+        assert.deepEqual(caps(launcher), [0, BIND, BIND, 0])
+      })
+    } finally {
+      await w.sh('ip netns del joined')
+    }
+  })
+})
+
+describe('ports below 1024', oursOnly, () => {
+  const listening = async (port: number): Promise<boolean> =>
+    (await w.sh(`ss -Htln sport = :${port}`)).trim() !== ''
+  test('as root', () =>
+    serving([pasta, '-t', '81', '--', 'sleep', '1000'], root, async () => {
+      assert.ok(await listening(81))
+    }))
+  test('as an ordinary user: an error that says why', async () => {
+    const r = await w.run([pasta, ...quietPorts, '-t', '81', '--', 'true'])
+    assert.equal(r.code, 1, show(r))
+    assert.match(r.stderr, /81.*(permission|EACCES|privilege|denied)/i)
+  })
+  for (const name of ['pasta', 'passt'])
+    test(`setcap cap_net_bind_service=+ep ${name}, as an ordinary user`, async () => {
+      // A file system that stores capabilities, in which the launcher has its bundle and addon beside it as always
+      await w.sh(`mkdir -p /run/inst/bin; ln -sfn /mnt/repo/dist /run/inst/dist; ln -sfn /mnt/repo/build /run/inst/build
+        cp /mnt/repo/bin/${name} /run/inst/bin/; setcap cap_net_bind_service=+ep /run/inst/bin/${name}`)
+      const program = `/run/inst/bin/${name}`
+      const argv =
+        name === 'pasta'
+          ? [program, '--config-net', '-t', '82', '--', 'sleep', '1000']
+          : [program, '-f', '-t', '82', '-s', '/mnt/w/setcap.socket']
+      await serving(argv, {}, async (engine, launcher) => {
+        assert.ok(await listening(82))
+        for (const set of ['CapInh', 'CapPrm', 'CapEff', 'CapAmb'])
+          assert.equal(Number(`0x${statusField(engine, set)}`), 0, set)
+        assert.equal(statusField(engine, 'NoNewPrivs'), '1')
+        if (name === 'passt') assert.equal(Number(`0x${statusField(launcher, 'CapPrm')}`), 0)
+      })
+    })
+})
