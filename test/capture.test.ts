@@ -7,7 +7,7 @@ import { octets } from '../src/codecs/octets.js'
 import { decodePcap } from '../src/codecs/pcap.js'
 import { decodePcapng } from '../src/codecs/pcapng.js'
 import { client, useBed } from './lib/bed.js'
-import { helper, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
+import { helper, isPasst, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
 
 const bed = useBed({ hostSetup: 'mkdir /run/small; mount -t tmpfs -o mode=1777,size=256k tmpfs /run/small' })
 const oursOnly = { skip: isPeer && 'upstream does otherwise' }
@@ -68,8 +68,8 @@ describe('a pcapng capture', () => {
     const blocks = decodePcapng(octets(Uint8Array.from(read('f.pcapng'))))
     assert.ok(typeof blocks !== 'string', String(blocks))
     assert.deepEqual(blocks.slice(0, 2), [
-      { type: 'Section', application: 'pasta 0.1.0' },
-      { type: 'Interface', linkType: 1, snapLen: 262144, name: 'eth0', resolution: 9 }
+      { type: 'Section', application: `${isPasst ? 'passt' : 'pasta'} 0.1.0` },
+      { type: 'Interface', linkType: 1, snapLen: 262144, name: isPasst ? '' : 'eth0', resolution: 9 }
     ])
     const packets = blocks.flatMap((b) => (b.type === 'Packet' ? [b] : []))
     const noted = packets.flatMap((p) =>

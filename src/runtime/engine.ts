@@ -310,7 +310,8 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
 
   const counters: Counters = new Map()
   const rings = openRings(native, 2 * SIDE_1)
-  if (wanted.pcap !== null) openCapture(native, wanted.pcap, wanted.mode, wanted.tapName, log)
+  if (wanted.pcap !== null)
+    openCapture(native, wanted.pcap, wanted.mode, wanted.link === null ? wanted.tapName : '', log)
   if (tap !== null) {
     const offloads = native.setTap(tap.fd, tap.vnet)
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)

@@ -1,0 +1,3 @@
+// capture.test.ts, with passt.
+import './lib/passt-mode.js'
+import './capture.test.js'
