@@ -120,6 +120,19 @@ void Coalescer::append(const uint8_t *frame, size_t length)
 	open = n == size && (udp ? segments < DATAGRAMS_MAX : flags == TCP_ACK);
 }
 
+bool Coalescer::superseded_by(const uint8_t *frame, size_t length) const
+{
+	bool as_udp;
+
+	if (udp || segments != 1 || !l4 || len != l4 + TCP_MIN || length != len || l4_of(frame, length, as_udp) != l4 || as_udp)
+		return false;
+	const uint8_t *const a = first + l4, *const b = frame + l4;
+	/* Ports and sequence number; then offset, reserved bits and flags */
+	return !memcmp(a, b, 8) && a[12] == 0x50 && b[12] == 0x50 && a[13] == TCP_ACK && b[13] == TCP_ACK &&
+	       (int32_t)(get32(b + 8) - get32(a + 8)) > 0 && same_path(first, frame, l4 != ETH_LEN + 20) &&
+	       sums_right(frame, length, l4, false, sum_fold(sum_octets(frame + ETH_LEN, length - ETH_LEN)));
+}
+
 bool Coalescer::end(Vnet &v)
 {
 	open = false;

@@ -23,6 +23,11 @@ public:
 	bool fits(const uint8_t *frame, size_t len) const;
 	/** Its payload behind that, if it fits. It may stand anywhere behind, and is not to be used any more. */
 	void append(const uint8_t *frame, size_t len);
+	/**
+	 * Is what is there a bare acknowledgement of TCP, and `frame` a later one of the same connection, that says all the
+	 * other did? Acknowledgements are cumulative (RFC 9293 §3.4); duplicates, which mean something, never are.
+	 */
+	bool superseded_by(const uint8_t *frame, size_t len) const;
 	/** Headers for all that was added. True: it is more than one segment, and `vnet` says how to read it. */
 	bool end(Vnet &vnet);
 

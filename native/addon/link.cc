@@ -171,18 +171,21 @@ size_t Link::parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap)
 			pcap.received(frame, len, Vnet{}, e[2]);
 			c.append(frame, len);
 		} else {
-			close_frame();
-			if (!frames || !r.room()) {
-				whole = true;
-				break;
+			/* One event for a run of acknowledgements: the latest has their place */
+			if (!e || !c.superseded_by(frame, len)) {
+				close_frame();
+				if (!frames || !r.room()) {
+					whole = true;
+					break;
+				}
+				e = r.post(EV_TAP_FRAME, 0);
+				frames--;
 			}
 			const uint16_t sum = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
-			e = r.post(EV_TAP_FRAME, 0);
 			e[2] = (uint32_t)(frame - r.slab);
 			e[7] = sum;
 			pcap.received(frame, len, Vnet{}, e[2]);
 			c.begin(frame, len, sum);
-			frames--;
 		}
 		p += LINK_HEAD + len;
 	}

@@ -270,6 +270,40 @@ TEST(datagrams_in_a_row_become_one)
 	}
 }
 
+TEST(a_later_bare_acknowledgement_supersedes)
+{
+	for (const bool v6 : {false, true}) {
+		const size_t l4 = ETH_LEN + (v6 ? 40 : 20);
+		const auto bare = [&](uint32_t acknowledged, uint8_t flags = 0x10, uint32_t seq = 7, size_t octets = 0) {
+			Octets f = tcp_frame(v6, seq, octets, flags);
+			put32(f.data() + l4 + 8, acknowledged);
+			return seal(f);
+		};
+		const auto superseded = [&](Octets first, const Octets &later) {
+			Coalescer c;
+			c.begin(first.data(), first.size(), sum_fold(sum_octets(first.data() + ETH_LEN, first.size() - ETH_LEN)));
+			return c.superseded_by(later.data(), later.size());
+		};
+		const Octets first = bare(0xfffffff0);
+		CHECK(superseded(first, bare(0xfffffff1)));
+		CHECK(superseded(first, bare(5)));                  /* around the end of sequence space */
+		CHECK(!superseded(first, bare(0xfffffff0)));        /* a duplicate asks for something */
+		CHECK(!superseded(first, bare(0xffffffef)));        /* an old one */
+		CHECK(!superseded(first, bare(5, 0x11)));           /* FIN */
+		CHECK(!superseded(first, bare(5, 0x14)));           /* RST */
+		CHECK(!superseded(first, bare(5, 0x10, 6)));        /* a keep-alive */
+		CHECK(!superseded(first, bare(5, 0x10, 7, 1)));     /* data */
+		CHECK(!superseded(bare(1, 0x10, 7, 1), bare(5)));
+		CHECK(!superseded(bare(1, 0x11), bare(5)));
+		Octets other = bare(5);
+		other[l4 + 1] ^= 1; /* another port */
+		CHECK(!superseded(first, seal(other)));
+		Octets wrong = bare(5);
+		wrong[l4 + 15] ^= 1; /* its window, and so its checksum */
+		CHECK(!superseded(first, wrong));
+	}
+}
+
 TEST(any_octets_can_be_offered)
 {
 	for (int i = 0; i < 20000; i++) {
