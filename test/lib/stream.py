@@ -270,9 +270,10 @@ def inbound(where, port):
 
 def quiet(where):
     """A client that stays."""
-    greeted(where).alive()
+    client = greeted(where).alive()  # kept, or else Python closes it at once
     print("here", flush=True)
     time.sleep(60)
+    client.close()
 
 
 def descriptor(_, program, *options):
