@@ -35,6 +35,9 @@ enum : uint64_t { ID_TAP = UINT64_MAX, ID_CTL = UINT64_MAX - 1, ID_LINK = UINT64
 
 /* Datagrams in one message that the kernel cuts: UDP_MAX_SEGMENTS of the kernels that have least; octets in one */
 enum : size_t { SEGMENTS = 64, PAYLOAD_MAX = 65507 };
+/* Octets of a datagram from which on, between two sockets of this machine, a cut by the kernel costs more than a message of
+ * its own: it copies what it cuts */
+enum : size_t { WORTH_CUTTING = 8192 };
 
 /** One message for sendmmsg(): one datagram, or several of `segment` octets (the last may be shorter). */
 struct Message {

@@ -287,7 +287,7 @@ size_t Engine::coalesce(const Sock &to, Message *m, size_t n) const
 	for (size_t i = 0; i < n;) {
 		Message run = m[i++];
 		const size_t size = run.iov->iov_len;
-		size_t last = run.segment || !may_segment(to, (uint32_t)size) ? 0 : size, total = size;
+		size_t last = run.segment || size > WORTH_CUTTING || !may_segment(to, (uint32_t)size) ? 0 : size, total = size;
 		while (last == size && i < n && !m[i].segment && m[i].iov == run.iov + run.count && run.count < SEGMENTS) {
 			const size_t next = m[i].iov->iov_len;
 			if (!next || next > size || total + next > PAYLOAD_MAX)
