@@ -90,7 +90,7 @@ Made by \`npm run bench\`; do not edit. ${run.quick ? 'A **quick** run: good for
   its namespace, the server in "world", reached through the tap (rows «→ host»: on the host's loopback, through the
   gateway's mapped address). Rows with -t, -u: the server in the namespace, the load in "world" (through the tap) or on the
   host's loopback (bypass); with -T, -U the load in the namespace, the server on the host's loopback (bypass). Rows of passt:
-  a namespace's tap, bridged onto its socket by test/lib/tapbridge.cc, plain frames without offloads. ${run.rounds} rounds; in each round both programs one after the other, the order swapped
+  a namespace's tap, bridged onto its socket by test/lib/tapbridge.cc, plain frames without offloads. ${run.rounds} round${run.rounds === 1 ? '' : 's'}; in each both programs one after the other, the order swapped
   from round to round, a fresh process for each sample. Given: median (least–greatest); ratio: ours by upstream's.
 - Congestion control: ${run.congestion}.
 - TCP and UDP throughput: iperf3, octets that the receiver counted. Round trips, connections, start-up: \`bench/rr.cc\`,
