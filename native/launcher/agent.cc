@@ -186,8 +186,10 @@ int Agent::stopEngine(int graceMs)
 			continue;
 		}
 		pollfd p = { engineFd_.get(), POLLIN, 0 };
-		if (poll(&p, 1, static_cast<int>(killed ? GRACE_MS : left)) > 0 && !engineIsChild_)
+		if (poll(&p, 1, static_cast<int>(killed ? GRACE_MS : left)) > 0 && !engineIsChild_) {
+			engineStatus_ = 0; // gone, whenever its new parent takes note
 			break;
+		}
 	}
 	engineFd_.reset();
 	if (engineIsChild_)
