@@ -92,6 +92,21 @@ const gone = ({ event }: Of<'CLIENT_GONE'>) => say('gone', event.errno)
 const badLength = ({ context: c, event }: Of<'BAD_LENGTH'>) =>
   say('bad length', event.octets, !due(c.badSaid, event.now))
 
+// Actions of several rows
+const sayGone = { type: 'LinkSay', params: gone } as const
+const sayBadLength = { type: 'LinkSay', params: badLength } as const
+const noteBad = { type: 'noteBad', params: byNow } as const
+const leave = [
+  { type: 'LinkClose', params: none },
+  { type: 'LinkDown', params: none }
+] as const
+const welcomeNext = [
+  { type: 'LinkUse', params: byNext },
+  { type: 'LinkSay', params: acceptedNext },
+  { type: 'LinkUp', params: none },
+  { type: 'forgetNext' }
+] as const
+
 export const guestLinkMachine = setup({
   types: { context: {} as LinkContext, events: {} as LinkEvent, input: {} as LinkInput },
   guards: {
@@ -152,27 +167,12 @@ export const guestLinkMachine = setup({
           }
         ],
         CLIENT_GONE: [
-          { guard: 'oneOff', target: 'gone', actions: { type: 'LinkSay', params: gone } },
-          {
-            target: 'waiting',
-            actions: [
-              { type: 'LinkSay', params: gone },
-              { type: 'LinkClose', params: none },
-              { type: 'LinkDown', params: none }
-            ]
-          }
+          { guard: 'oneOff', target: 'gone', actions: sayGone },
+          { target: 'waiting', actions: [sayGone, ...leave] }
         ],
         BAD_LENGTH: [
-          { guard: 'oneOff', target: 'gone', actions: { type: 'LinkSay', params: badLength } },
-          {
-            target: 'waiting',
-            actions: [
-              { type: 'LinkSay', params: badLength },
-              { type: 'noteBad', params: byNow },
-              { type: 'LinkClose', params: none },
-              { type: 'LinkDown', params: none }
-            ]
-          }
+          { guard: 'oneOff', target: 'gone', actions: sayBadLength },
+          { target: 'waiting', actions: [sayBadLength, noteBad, ...leave] }
         ]
       }
     },
@@ -180,31 +180,12 @@ export const guestLinkMachine = setup({
     handingOver: {
       on: {
         CLIENT_GONE: [
-          { guard: 'oneOff', target: 'gone', actions: { type: 'LinkSay', params: gone } },
-          {
-            target: 'connected',
-            actions: [
-              { type: 'LinkSay', params: gone },
-              { type: 'LinkUse', params: byNext },
-              { type: 'LinkSay', params: acceptedNext },
-              { type: 'LinkUp', params: none },
-              { type: 'forgetNext' }
-            ]
-          }
+          { guard: 'oneOff', target: 'gone', actions: sayGone },
+          { target: 'connected', actions: [sayGone, ...welcomeNext] }
         ],
         BAD_LENGTH: [
-          { guard: 'oneOff', target: 'gone', actions: { type: 'LinkSay', params: badLength } },
-          {
-            target: 'connected',
-            actions: [
-              { type: 'LinkSay', params: badLength },
-              { type: 'noteBad', params: byNow },
-              { type: 'LinkUse', params: byNext },
-              { type: 'LinkSay', params: acceptedNext },
-              { type: 'LinkUp', params: none },
-              { type: 'forgetNext' }
-            ]
-          }
+          { guard: 'oneOff', target: 'gone', actions: sayBadLength },
+          { target: 'connected', actions: [sayBadLength, noteBad, ...welcomeNext] }
         ]
       }
     },
