@@ -137,12 +137,13 @@ describe('before the command runs', () => {
 })
 
 describe('stopping', () => {
+  // SIGTSTP does not stop an orphaned process group, and ours may be one; in a group of its own the launcher is not alone,
+  // as we, its parent, are in the same session: credentials(7)
+  const group = 'import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])'
+  const ownGroup = { before: ['/usr/bin/python3', '-c', group] }
   for (const noPidns of [false, true])
     test(`SIGTSTP stops launcher and command, SIGCONT both go on${noPidns ? ' (no PID namespace)' : ''}`, async () => {
-      // SIGTSTP does not stop an orphaned process group, and ours may be one; in a group of its own the launcher is not
-      // alone, as we, its parent, are in the same session: credentials(7)
-      const ownGroup = 'import os, sys; os.setpgid(0, 0); os.execv(sys.argv[1], sys.argv[1:])'
-      const r = await started(plain, { before: ['/usr/bin/python3', '-c', ownGroup] }, noPidns)
+      const r = await started(plain, ownGroup, noPidns)
       const command = await r.command()
       process.kill(r.pid, 'SIGTSTP')
       if (!noPidns) await until('the command to stop', () => stateOf(command) === 'T')
@@ -153,6 +154,23 @@ describe('stopping', () => {
       process.kill(r.pid, 'SIGTERM')
       assert.equal((await r.ended).status, 143)
     })
+  test('SIGTSTP stops a command that blocks signals now and then, as shells do around a fork()', async () => {
+    const blocking = `import signal, time
+print("up", flush=True)
+while True:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
+    time.sleep(0.02)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])
+    time.sleep(0.005)`
+    const r = await started(['/usr/bin/python3', '-c', blocking], ownGroup)
+    const command = await r.command()
+    process.kill(r.pid, 'SIGTSTP')
+    await until('both to stop', () => stateOf(r.pid) === 'T' && stateOf(command) === 'T')
+    process.kill(r.pid, 'SIGCONT')
+    await until('both to go on', () => stateOf(r.pid) !== 'T' && stateOf(command) !== 'T')
+    process.kill(r.pid, 'SIGTERM')
+    assert.equal((await r.ended).status, 143)
+  })
 })
 
 describe('on a terminal', () => {

@@ -4,13 +4,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Time that a process gets to unblock a signal before we look whether it took it */
-static constexpr int64_t RECHECK_MS = 100;
+/* Time that a process gets to unblock a signal before we look whether it took it; of a look, where we wait for that */
+static constexpr int64_t RECHECK_MS = 100, LOOK_MS = 2;
 
 Command::Command(pid_t pid, bool isInit, Fd gate) : pid_(pid), isInit_(isInit), gate_(std::move(gate))
 {
@@ -137,7 +138,14 @@ void Command::recheck(int64_t now)
 void Command::suspend(int signal)
 {
 	// Others of its process group have the terminal's signal; process 1 has not, unless it wants it
-	if (running() && isInit_ && takes(signal) == Takes::BY_DEFAULT)
+	if (!running() || !isInit_)
+		return;
+	// Shells block all signals around a fork(); who blocks this one for longer means it
+	const int64_t until = monotonicMs() + RECHECK_MS;
+	Takes how;
+	while ((how = takes(signal)) == Takes::BLOCKED && monotonicMs() < until)
+		poll(nullptr, 0, LOOK_MS);
+	if (how == Takes::BY_DEFAULT)
 		kill(SIGSTOP);
 }
 
