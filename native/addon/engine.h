@@ -180,7 +180,6 @@ private:
 
 	/* peek.cc */
 	void peek(Sock &s, const uint32_t *e);
-	ssize_t peek_at(const Sock &s, uint8_t *to, size_t n);
 
 	/* send.cc */
 	struct Gathered {

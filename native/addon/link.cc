@@ -2,6 +2,7 @@
 #include "abi.h"
 #include "checksum.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -13,8 +14,6 @@ namespace passt {
 
 /** Wished for; the kernel gives what its limits allow (socket(7), wmem_max). */
 enum : int { SOCKET_BUFFER = 4 << 20 };
-/** Octets that are sent before the turn's effects are all carried out. */
-enum : size_t { LINK_BATCH = 128u << 10 };
 
 int Link::check(int descriptor)
 {
@@ -68,17 +67,18 @@ void Link::finish(uint32_t why, uint32_t what)
 	full = false;
 }
 
-uint8_t *Link::reserve(size_t len)
+uint8_t *Link::reserve(size_t len, uint32_t *frames)
 {
-	const size_t want = LINK_HEAD + len;
+	const size_t each = LINK_HEAD + len;
 
-	if (out_tail + want > LINK_OUT && !full)
+	if (out_tail + *frames * each > LINK_OUT && !full)
 		flush();
-	if (out_tail + want > LINK_OUT && out_head) {
+	if (out_tail + each > LINK_OUT && out_head) {
 		memmove(out.get(), out.get() + out_head, out_tail - out_head);
 		out_tail -= out_head, out_head = 0;
 	}
-	if (out_tail + want > LINK_OUT) {
+	*frames = std::min<uint32_t>(*frames, (uint32_t)((LINK_OUT - out_tail) / each));
+	if (!*frames) {
 		refused = true;
 		return nullptr;
 	}
@@ -89,9 +89,6 @@ void Link::commit(size_t len)
 {
 	put32(out.get() + out_tail, (uint32_t)len);
 	out_tail += LINK_HEAD + len;
-	/* The other side may begin while we go on, and what is written is still in the cache */
-	if (out_tail - out_head >= LINK_BATCH && !full)
-		flush();
 }
 
 void Link::flush()

@@ -20,7 +20,11 @@ namespace passt {
  * packet of any length (FRAME_MAX): QEMU takes up to 69632, and a datagram of 65507 octets arrives.
  */
 enum : size_t { LINK_HEAD = 4, LINK_FRAME_MAX = 65535 };
-enum : size_t { LINK_IN = 512u << 10, LINK_OUT = 512u << 10 };
+/**
+ * Octets. What goes out of a turn goes with one send(), so that the other side has a lot to do at a time, too: whom it wakes
+ * (a guest's receiver) has more to read then, and says less often that it did.
+ */
+enum : size_t { LINK_IN = 512u << 10, LINK_OUT = 4u << 20 };
 
 class Link {
 public:
@@ -41,8 +45,11 @@ public:
 	void use(int descriptor);
 	void close();
 
-	/** Room for a frame of `len` octets, to be filled and then committed; nullptr: refused. There must be a client. */
-	uint8_t *reserve(size_t len);
+	/**
+	 * Room for `*frames` frames of `len` octets, LINK_HEAD between them, or for fewer, to be filled and then committed in
+	 * order; the last may be shorter. nullptr: refused. There must be a client.
+	 */
+	uint8_t *reserve(size_t len, uint32_t *frames);
 	void commit(size_t len);
 	/** Hand over what is waiting, as far as the socket takes it. */
 	void flush();

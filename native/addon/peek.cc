@@ -14,65 +14,60 @@
 namespace passt {
 
 enum : uint32_t { HEADER_MAX = 256, TCP_MIN = 20, TCP_PSH = 0x08, CSUM_OFFSET = 16, PROTO_TCP = 6 };
+/** For the guest link: octets peeked at once, and segments that they are read to. */
+enum : uint32_t { LINK_AT_ONCE = 512u << 10, LINK_SEGMENTS = 512 };
 
 namespace {
 
-/** The frame under construction; its header stays in place from segment to segment. */
-struct Builder {
-	uint8_t frame[VNET_LEN + FRAME_MAX];
-	uint32_t hlen, l4, seq, mss;
-	/** Payload octets of the largest frame, a multiple of the MSS. */
-	uint32_t most;
+/** Ethernet, IP and TCP header in front of what is peeked, and SEQ of its next octet. */
+struct Header {
+	uint8_t octets[HEADER_MAX];
+	uint32_t len, l4, seq, mss;
 	bool v6;
 
 	/** False: not a header of ours. */
-	bool begin(const uint8_t *header, uint32_t len, uint32_t segment, bool six)
+	bool begin(const uint8_t *header, uint32_t length, uint32_t segment, bool six)
 	{
-		const uint32_t ip = VNET_LEN + ETH_LEN;
+		const uint32_t ip = ETH_LEN;
 
-		hlen = len, mss = segment, v6 = six;
-		l4 = (uint32_t)ETH_LEN + (v6 ? 40 : 20);
-		if (hlen > HEADER_MAX || hlen < l4 + TCP_MIN || !mss)
+		len = length, mss = segment, v6 = six;
+		l4 = ip + (v6 ? 40 : 20);
+		if (len > HEADER_MAX || len < l4 + TCP_MIN || !mss)
 			return false;
-		memcpy(frame, header, VNET_LEN + hlen);
-		if (frame[ip] >> 4 != (v6 ? 6 : 4) || (!v6 && frame[ip] != 0x45) ||
-		    (uint32_t)(frame[VNET_LEN + l4 + 12] >> 4) * 4 != hlen - l4)
-			return false;
-		seq = get32(frame + VNET_LEN + l4 + 4);
-		/* The same for both: IPv4 counts its header in the length, IPv6 does not */
-		const uint32_t max = 65535 - (hlen - (uint32_t)ETH_LEN);
-		most = mss < max ? max / mss * mss : max;
-		return true;
+		memcpy(octets, header, len);
+		seq = get32(octets + l4 + 4);
+		return octets[ip] >> 4 == (v6 ? 6 : 4) && (v6 || octets[ip] == 0x45) &&
+		       (uint32_t)(octets[l4 + 12] >> 4) * 4 == len - l4;
 	}
 
-	uint8_t *payload() { return frame + VNET_LEN + hlen; }
-
-	/** Lengths, SEQ, PSH and partial checksum for `n` octets of payload; `last` of the batch (regression 51). */
-	void seal(uint32_t n, bool last)
+	/** Payload octets of the largest IP packet, a multiple of the MSS. IPv4 counts its header in the length, IPv6 does not. */
+	uint32_t most() const
 	{
-		uint8_t *const ip = frame + VNET_LEN + ETH_LEN, *const tcp = frame + VNET_LEN + l4;
-		const uint32_t len = hlen - l4 + n;
-		Vnet v = {};
+		const uint32_t max = 65535 - (len - (uint32_t)ETH_LEN);
+		return mss < max ? max / mss * mss : max;
+	}
 
-		v.flags = VNET_NEEDS_CSUM;
-		v.csum_start = (uint16_t)l4;
-		v.csum_offset = CSUM_OFFSET;
-		if (n > mss) {
-			v.gso_type = v6 ? GSO_TCPV6 : GSO_TCPV4;
-			v.gso_size = (uint16_t)mss;
-			v.hdr_len = (uint16_t)hlen;
-		}
-		memcpy(frame, &v, sizeof(v));
+	/**
+	 * In front of `n` octets of payload, `at` octets behind SEQ, in segment `index`: lengths, SEQ, PSH where it is the `last`
+	 * of its batch (regression 51); the checksum's field holds the pseudo-header's sum.
+	 */
+	void write(uint8_t *frame, uint32_t at, uint32_t n, uint32_t index, bool last) const
+	{
+		uint8_t *const ip = frame + ETH_LEN, *const tcp = frame + l4;
+		const uint32_t length = len - l4 + n;
+
+		memcpy(frame, octets, len);
 		if (v6) {
-			put16(ip + 4, (uint16_t)len);
+			put16(ip + 4, (uint16_t)length);
 		} else {
-			put16(ip + 2, (uint16_t)(20 + len));
+			put16(ip + 2, (uint16_t)(20 + length));
+			put16(ip + 4, (uint16_t)(get16(ip + 4) + index));
 			put16(ip + 10, 0);
 			put16(ip + 10, (uint16_t)~sum_fold(sum_octets(ip, 20)));
 		}
-		put32(tcp + 4, seq);
+		put32(tcp + 4, seq + at);
 		tcp[13] = (uint8_t)(last ? tcp[13] | TCP_PSH : tcp[13] & ~TCP_PSH);
-		put16(tcp + CSUM_OFFSET, sum_fold(sum_pseudo(ip, v6, PROTO_TCP, len)));
+		put16(tcp + CSUM_OFFSET, sum_fold(sum_pseudo(ip, v6, PROTO_TCP, length)));
 	}
 };
 
@@ -88,44 +83,116 @@ static uint32_t unread(const Sock &s)
 	return (uint32_t)n - s.peek_off;
 }
 
-/** recv() behind the peek offset; octets, 0 at the end of the stream, -1 with errno. */
-ssize_t Engine::peek_at(const Sock &s, uint8_t *to, size_t n)
+/** recvmsg() behind the peek offset; octets, 0 at the end of the stream, -1 with errno. */
+static ssize_t peek_at(const Sock &s, iovec *to, size_t parts)
 {
 	static uint8_t skipped[1 << 20];
 	std::vector<iovec> iov;
 	msghdr m = {};
 	ssize_t got;
 
-	if (s.peek_off_kept) {
-		do
-			got = recv(s.fd, to, n, MSG_PEEK | MSG_DONTWAIT);
-		while (got < 0 && errno == EINTR);
-		return got;
-	}
+	m.msg_iov = to, m.msg_iovlen = parts;
 	/* Older kernels: what the guest has already seen is read again, into a place nobody looks at */
-	for (uint32_t left = s.peek_off; left;) {
-		const uint32_t part = std::min<uint32_t>(left, sizeof(skipped));
-		iov.push_back({skipped, part});
-		left -= part;
+	const uint32_t seen = s.peek_off_kept ? 0 : s.peek_off;
+	if (seen) {
+		for (uint32_t left = seen; left;) {
+			const uint32_t part = std::min<uint32_t>(left, sizeof(skipped));
+			iov.push_back({skipped, part});
+			left -= part;
+		}
+		iov.insert(iov.end(), to, to + parts);
+		m.msg_iov = iov.data(), m.msg_iovlen = iov.size();
 	}
-	iov.push_back({to, n});
-	m.msg_iov = iov.data(), m.msg_iovlen = iov.size();
 	do
 		got = recvmsg(s.fd, &m, MSG_PEEK | MSG_DONTWAIT);
 	while (got < 0 && errno == EINTR);
-	if (got > 0 && (size_t)got <= s.peek_off) {
+	if (got > 0 && seen && (size_t)got <= seen) {
 		/* Nothing new. End of stream, or nothing yet? Only the kernel's state can tell. */
 		if (s.rdhup && !unread(s))
 			return 0;
 		errno = EAGAIN;
 		return -1;
 	}
-	return got > 0 ? got - (ssize_t)s.peek_off : got;
+	return got > 0 ? got - (ssize_t)seen : got;
+}
+
+/** What one look at the socket came to. */
+struct Peeked {
+	/** Octets, 0 at the end of the stream, -1 with errno. `whole`: as many as one look takes. */
+	ssize_t got;
+	bool whole;
+	/** Octets that went out. `refused`: the rest did not. */
+	uint32_t out;
+	bool refused;
+};
+
+/** One frame to the tap, which cuts it into segments. `left`: of the batch, `avail`: in the socket. */
+static Peeked peek_to_tap(Tap &tap, const Sock &s, const Header &h, uint32_t left, uint32_t avail)
+{
+	static uint8_t frame[VNET_LEN + FRAME_MAX];
+	const uint32_t want = std::min({left, avail, h.most()});
+	iovec iov = {frame + VNET_LEN + h.len, want};
+	Peeked p = {peek_at(s, &iov, 1), false, 0, false};
+
+	if (p.got <= 0)
+		return p;
+	const auto got = (uint32_t)p.got;
+	Vnet v = {};
+	v.flags = VNET_NEEDS_CSUM;
+	v.csum_start = (uint16_t)h.l4;
+	v.csum_offset = CSUM_OFFSET;
+	if (got > h.mss) {
+		v.gso_type = h.v6 ? GSO_TCPV6 : GSO_TCPV4;
+		v.gso_size = (uint16_t)h.mss;
+		v.hdr_len = (uint16_t)h.len;
+	}
+	memcpy(frame, &v, sizeof(v));
+	h.write(frame + VNET_LEN, 0, got, 0, got == left || got == avail || got < want);
+
+	size_t taken = 0;
+	p.whole = got == h.most();
+	p.refused = tap.write(frame, VNET_LEN + h.len + got, &taken);
+	p.out = (uint32_t)std::min<size_t>(taken, got);
+	return p;
+}
+
+/** Segments into the link's buffer: read to where they stay, each behind room for its header. */
+static Peeked peek_to_link(Tap &tap, const Sock &s, const Header &h, uint32_t left, uint32_t avail)
+{
+	iovec iov[LINK_SEGMENTS];
+	/* An IP packet may be shorter than the MSS that the guest announced */
+	const uint32_t mss = std::min(h.mss, h.most());
+	const size_t longest = std::max<size_t>(h.len + mss, ETH_MIN);
+	const uint32_t most = std::clamp<uint32_t>(LINK_AT_ONCE / mss, 1, LINK_SEGMENTS);
+	uint32_t want = std::min(left, avail), segments = std::min(most, (want + mss - 1) / mss);
+	uint8_t *const to = tap.link.reserve(longest, &segments);
+	Peeked p = {-1, false, 0, !to};
+
+	if (!to)
+		return p;
+	want = std::min(want, segments * mss);
+	for (uint32_t i = 0, at = 0; i < segments; i++, at += mss)
+		iov[i] = {to + i * (LINK_HEAD + longest) + h.len, std::min(mss, want - at)};
+	p.got = peek_at(s, iov, segments);
+	if (p.got <= 0)
+		return p;
+	const auto got = (uint32_t)p.got;
+	const bool last = got == left || got == avail || got < want;
+	for (uint32_t i = 0, at = 0; at < got; i++, at += mss) {
+		uint8_t *const frame = to + i * (LINK_HEAD + longest);
+		const uint32_t n = std::min(mss, got - at);
+		h.write(frame, at, n, i, last && at + n == got);
+		put_checksum(frame + h.l4, CSUM_OFFSET, sum_octets(frame + h.l4, h.len - h.l4 + n));
+		tap.commit_link(frame, h.len + n);
+	}
+	p.whole = segments == most && got == want;
+	p.out = got;
+	return p;
 }
 
 void Engine::peek(Sock &s, const uint32_t *e)
 {
-	static Builder b;
+	Header h;
 	uint32_t left = e[4], sent = 0, flags = 0;
 	int error = 0;
 
@@ -136,42 +203,38 @@ void Engine::peek(Sock &s, const uint32_t *e)
 		return;
 	}
 	if (e[3] > HEADER_MAX || !rings.in_slab(e[2], VNET_LEN + e[3]) ||
-	    !b.begin(rings.slab + e[2], e[3], std::min<uint32_t>(e[5], 65535), e[6] & IS_V6))
+	    !h.begin(rings.slab + e[2] + VNET_LEN, e[3], std::min<uint32_t>(e[5], 65535), e[6] & IS_V6))
 		return fail(s, EFAULT);
 
+	/* Frames for a client that is not there vanish in the tap */
+	const bool link = tap.link.on && tap.link.fd >= 0 && !tap.link.ended;
 	uint32_t avail = unread(s);
 	while (left && avail) {
-		const uint32_t want = std::min({left, avail, b.most});
-		const ssize_t n = peek_at(s, b.payload(), want);
-		if (n <= 0) {
+		const Peeked p = (link ? peek_to_link : peek_to_tap)(tap, s, h, left, avail);
+		if (p.got <= 0 && !p.refused) {
 			avail = 0;
-			error = n < 0 && errno != EAGAIN ? errno : 0;
+			error = p.got < 0 && errno != EAGAIN ? errno : 0;
 			break;
 		}
-		const auto got = (uint32_t)n;
-		b.seal(got, got == left || got == avail || got < want);
-
-		size_t taken = 0;
-		const int refused = tap.write(b.frame, VNET_LEN + b.hlen + got, &taken);
-		const auto out = (uint32_t)std::min<size_t>(taken, got);
-		sent += out, left -= out, b.seq += out;
-		s.peek_off += out;
-		if (refused) { /* regression 18: back to the first octet that did not go out */
+		sent += p.out, left -= p.out, h.seq += p.out;
+		s.peek_off += p.out;
+		if (p.refused) { /* regression 18: back to the first octet that did not go out */
 			flags |= PEEK_TAP_FULL | (tap.link.on ? (uint32_t)PEEK_TAP_TELLS : 0);
 			if (s.peek_off_kept && !set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, (int)s.peek_off))
 				error = errno;
 			break;
 		}
-		avail -= got;
-		/* A full frame: much is coming, so look whether more came. What comes later has its own edge. */
-		if (!avail && got == b.most && left)
+		avail -= p.out;
+		/* As much as one look takes: much is coming, so look whether more came. What comes later has its own edge. */
+		if (!avail && p.whole && left)
 			avail = unread(s);
 	}
 	if (!avail && !error && !(flags & PEEK_TAP_FULL)) {
 		flags |= PEEK_DRAINED;
 		if (s.rdhup && !unread(s)) {
 			uint8_t probe;
-			const ssize_t n = peek_at(s, &probe, 1);
+			iovec iov = {&probe, 1};
+			const ssize_t n = peek_at(s, &iov, 1);
 			if (!n)
 				flags |= PEEK_EOF;
 			else if (n > 0)

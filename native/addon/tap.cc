@@ -65,18 +65,23 @@ int Tap::failed(int error)
 /** Where a frame goes on the link; there it is built, lest it be copied once more. */
 uint8_t *Tap::place_link(void *self, size_t len)
 {
-	return static_cast<Tap *>(self)->link.reserve(std::max<size_t>(len, ETH_MIN));
+	uint32_t one = 1;
+
+	return static_cast<Tap *>(self)->link.reserve(std::max<size_t>(len, ETH_MIN), &one);
 }
 
-/** It is in its place: padded (regression 78) and sent. */
-int Tap::emit_link(void *self, uint8_t *frame, size_t len)
+void Tap::commit_link(uint8_t *frame, size_t len)
 {
-	Tap &t = *static_cast<Tap *>(self);
-	const size_t padded = std::max<size_t>(len, ETH_MIN);
+	const size_t padded = std::max<size_t>(len, ETH_MIN); /* regression 78 */
 
 	memset(frame + len, 0, padded - len);
-	t.pcap.sent(frame, padded, Vnet{});
-	t.link.commit(padded);
+	pcap.sent(frame, padded, Vnet{});
+	link.commit(padded);
+}
+
+int Tap::emit_link(void *self, uint8_t *frame, size_t len)
+{
+	static_cast<Tap *>(self)->commit_link(frame, len);
 	return 0;
 }
 

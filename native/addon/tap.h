@@ -37,6 +37,9 @@ public:
 	 */
 	int write(uint8_t *vnet_frame, size_t len, size_t *payload = nullptr);
 
+	/** A whole frame is in the place that link.reserve() gave for it. */
+	void commit_link(uint8_t *frame, size_t len);
+
 	/** Read at most `frames` frames as EV_TAP_FRAME, while ring and slab (up to `rx_limit` octets) have room. */
 	void read(Rings &r, uint32_t frames, uint32_t rx_limit);
 
