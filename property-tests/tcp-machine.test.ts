@@ -6,7 +6,7 @@ import { add, type SeqNum, seq } from '../src/codecs/seq.js'
 import { ACK, FIN, PSH, RST, SYN, type TcpSegment, URG } from '../src/codecs/tcp.js'
 import { type Effect, effectActions, instant } from '../src/effects/effect.js'
 import { type TcpEvent, tcpMachine } from '../src/machines/tcp.js'
-import type { TcpInput } from '../src/machines/tcp-tcb.js'
+import { PEEK_MAX, type TcpInput } from '../src/machines/tcp-tcb.js'
 import { checkTcb, compiled, type TcpState } from './tcp-arbitraries.js'
 
 // The machine against an arbitrary world: events in any order, numbers near those that matter and anywhere.
@@ -166,7 +166,7 @@ const checkEffects = (s: TcpState, after: TcpEvent['type'], out: readonly Effect
     for (const [k, v] of Object.entries(e))
       assert(typeof v !== 'number' || Number.isFinite(v), `${e.type}.${k} ${v}`)
     if (e.type === 'SendToSock') assert(e.payload.len > 0 && e.payload.len <= 65_535)
-    if (e.type === 'PeekToTap') assert(e.octets > 0 && e.octets <= 1 << 20)
+    if (e.type === 'PeekToTap') assert(e.octets > 0 && e.octets <= PEEK_MAX)
     if (e.type === 'DiscardFromSock') assert(e.octets > 0)
     if (e.type === 'RewindPeek') assert(e.octets >= 0)
     if (e.type === 'PeekToTap' || e.type === 'SegmentToTap') assert(e.wnd >= 0 && e.wnd <= 65_535)

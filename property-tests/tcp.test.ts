@@ -163,6 +163,9 @@ describe('established, from the guest', () => {
     const out = f.turn(ahead(1), ahead(2), ahead(3))
     assert.deepEqual(segs(out), [dup, dup, dup])
     assert.equal(new Set(of(out, 'SegmentToTap').map((s) => s.wnd)).size, 1)
+    // Cut by the tap or put together by native: the guest counts what it sent
+    const whole = { type: 'TAP_SEGMENT' as const, seg: f.seg(101, 1, { len: 450 }), segments: 5 }
+    assert.deepEqual(segs(f.turn(whole)), [dup, dup, dup, dup, dup])
   })
   test('rows 43, 54: a keep-alive is answered, its window taken, and passed on once', () => {
     const f = established()

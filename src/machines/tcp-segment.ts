@@ -162,11 +162,14 @@ export const receive = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): vo
   takePayload(d, seg, now, out)
 }
 
-/** `ahead`: its payload is not kept; one duplicate ACK for each, so that three are three (RFC 5681 §3.2). */
-export const receiveAhead = (d: Draft, { seg, now }: SegmentEvent): void => {
+/**
+ * `ahead`: its payload is not kept; one duplicate ACK for each, so that three are three (RFC 5681 §3.2), and a guest without
+ * SACK knows that the others are no longer on their way (NewReno's estimate; RFC 6582), or it waits for a time-out.
+ */
+export const receiveAhead = (d: Draft, { seg, segments = 1, now }: SegmentEvent): void => {
   heard(d, now)
   takeAck(d, seg, now, true)
-  d.dupsOwed++
+  d.dupsOwed += segments
 }
 
 /** `unacceptable`: rows 43, 54, H. A keep-alive is passed on to the peer (flows.md §2.15). */

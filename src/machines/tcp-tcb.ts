@@ -25,7 +25,8 @@ export interface HostOpened extends Opened {
 export type TcpInput = GuestOpened | HostOpened
 
 type On<K extends string> = { readonly type: K; readonly now: Instant }
-export type SegmentEvent = On<'TAP_SEGMENT'> & { readonly seg: TcpSegment }
+/** `segments`: how many of the guest's it is, cut by a tap's TSO or put together by native; absent: one. */
+export type SegmentEvent = On<'TAP_SEGMENT'> & { readonly seg: TcpSegment; readonly segments?: number }
 export type TcpEvent =
   | SegmentEvent
   | Exclude<SockEvent, { type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' }>
@@ -66,7 +67,7 @@ export const TIME_WAIT = 2000
 /** µs: below, what the peer acknowledges and what its kernel took is the same to a guest. */
 export const LOW_RTT = 1000
 /** Octets. */
-export const PEEK_MAX = 1 << 20
+export const PEEK_MAX = 2 << 20
 export const WINDOW_MAX = 16 << 20
 export const UNLIMITED = 1 << 30
 /** Without the option (RFC 9293 §3.7.1, MUST-15). */

@@ -90,11 +90,12 @@ const find = (
   return i < 0 ? undefined : w.flows[i]
 }
 
-const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, now: Instant): void => {
+const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, now: Instant): void => {
   const seg = f.l4
   const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
-    deliver(w, known, { type: 'TAP_SEGMENT', seg, now })
+    const segments = gsoSize > 0 ? Math.ceil(seg.payload.len / gsoSize) : 1
+    deliver(w, known, { type: 'TAP_SEGMENT', seg, segments, now })
     // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; row 16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
@@ -164,13 +165,15 @@ const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: I
 }
 
 /** A frame of an enabled family to its flow or service; what nobody wants is counted by name. */
-const route = (w: World, f: Frame, gsoSize: number, now: Instant): void => {
+const route = (w: World, f: Frame, gsoType: number, gsoSize: number, now: Instant): void => {
   if (f.kind === 'arp' || serve(w, f, now)) return
   switch (f.kind) {
     case 'tcp':
-      return w.cfg.tcp ? onTcp(w, f, now) : count(w.counters, 'drop-tcp-disabled')
+      return w.cfg.tcp ? onTcp(w, f, gsoSize, now) : count(w.counters, 'drop-tcp-disabled')
     case 'udp':
-      return w.cfg.udp ? onUdp(w, f, gsoSize, now) : count(w.counters, 'drop-udp-disabled')
+      return w.cfg.udp
+        ? onUdp(w, f, gsoType === GSO_UDP_L4 ? gsoSize : 0, now)
+        : count(w.counters, 'drop-udp-disabled')
     case 'icmp':
       if (!w.cfg.icmp) return count(w.counters, 'drop-icmp-disabled')
       return f.l4.type === ICMP_ECHO_REQUEST ? onEcho(w, f, now) : count(w.counters, 'drop-icmp-type')
@@ -187,7 +190,6 @@ export const onTapFrame = (w: World, at: number, now: Instant): void => {
   const ev = w.rings.ev
   const where: Octets = { view: w.rings.view, off: ev[at + 2], len: ev[at + 3] }
   w.frameAt = where.off
-  const gsoSize = ev[at + 4] >> 8 === GSO_UDP_L4 ? ev[at + 5] : 0
   const frame = decodeFrame(where, {
     needsCsum: (ev[at + 4] & VNET_NEEDS_CSUM) !== 0,
     sum16: ev[at + 7],
@@ -199,5 +201,5 @@ export const onTapFrame = (w: World, at: number, now: Instant): void => {
     return count(w.counters, 'drop-family-disabled')
   learn(w, frame)
   if (frame.kind === 'arp') serve(w, frame, now)
-  else route(w, frame, gsoSize, now)
+  else route(w, frame, ev[at + 4] >> 8, ev[at + 5], now)
 }
