@@ -44,6 +44,12 @@ export const configure = (options: ReadonlyArray<string>, net: typeof Net): stri
 }
 
 /**
+ * A virtual network card stops its guest's queue when it is full, a tap drops what does not fit: by default 500 frames,
+ * which a few ms without a processor fill. This holds the windows of all connections of a test.
+ */
+const queue = 'ip link set eth0 txqueuelen 30000'
+
+/**
  * argv that runs `program`, a passt, with `options` and, once it is ready, `command` in a namespace behind it. Ends with
  * the command's status, or with passt's if that does not start.
  */
@@ -53,7 +59,11 @@ export const bridged = (
   command: ReadonlyArray<string>,
   net: typeof Net
 ): string[] => {
-  const setup = ['ip link set lo up', ...(options.includes('--config-net') ? [configure(options, net)] : [])]
+  const setup = [
+    'ip link set lo up',
+    queue,
+    ...(options.includes('--config-net') ? [configure(options, net)] : [])
+  ]
   const namespaces = '--user --map-root-user --net --mount --pid --ipc --uts --fork --kill-child --mount-proc'
   const script = `
 d=$(mktemp -d)

@@ -5,7 +5,8 @@
 //
 // Makes the tap, connects, then runs COMMAND and ends with its status. Plain frames, as QEMU's -netdev stream has them: no
 // virtio header, no offload. A frame that the other side does not take yet waits, and with it all behind it: nothing is
-// dropped here, but by the kernel in front of a tap whose queue is full. What passt may not send ends the program.
+// dropped here, but by the kernel in front of a tap whose queue is full (test/lib/passt.ts makes it long). What passt may not
+// send ends the program.
 #include <arpa/inet.h>
 #include <cerrno>
 #include <cstdint>
