@@ -50,7 +50,15 @@ const at = fc.constant(instant(0))
 const yes = fc.boolean()
 /** `now` is filled in: it only goes forward. */
 const event: fc.Arbitrary<TcpEvent> = fc.oneof(
-  { weight: 6, arbitrary: fc.record({ type: fc.constant('TAP_SEGMENT' as const), seg: segment, now: at }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      type: fc.constant('TAP_SEGMENT' as const),
+      seg: segment,
+      segments: fc.integer({ min: 1, max: 65_535 }),
+      now: at
+    })
+  },
   { weight: 4, arbitrary: fc.record({ type: fc.constant('TURN_END' as const), now: at }) },
   { weight: 2, arbitrary: fc.record({ type: fc.constant('SOCK_CONNECTED' as const), info, now: at }) },
   fc.record({

@@ -2,7 +2,7 @@ import { add, distance, le, lt, max } from '../codecs/seq.js'
 import { ACK, FIN, RST, SYN, type TcpSegment } from '../codecs/tcp.js'
 import type { Effect } from '../effects/effect.js'
 import { ackAcceptable, acksTaken, mayChallenge, peerLimited, pureAck } from './tcp-ack.js'
-import { type Draft, RTO_MAX, RTO_MIN, type SegmentEvent, type Tcb, UNLIMITED } from './tcp-tcb.js'
+import { type Draft, DUPS_MAX, RTO_MAX, RTO_MIN, type SegmentEvent, type Tcb, UNLIMITED } from './tcp-tcb.js'
 
 // What a segment from the guest means in a synchronized state, and what it does to the numbers.
 
@@ -169,7 +169,7 @@ export const receive = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): vo
 export const receiveAhead = (d: Draft, { seg, segments = 1, now }: SegmentEvent): void => {
   heard(d, now)
   takeAck(d, seg, now, true)
-  d.dupsOwed += segments
+  d.dupsOwed = Math.min(d.dupsOwed + segments, DUPS_MAX)
 }
 
 /** `unacceptable`: rows 43, 54, H. A keep-alive is passed on to the peer (flows.md §2.15). */

@@ -66,6 +66,8 @@ export const INACTIVITY = 7_200_000
 export const TIME_WAIT = 2000
 /** µs: below, what the peer acknowledges and what its kernel took is the same to a guest. */
 export const LOW_RTT = 1000
+/** Duplicate ACKs of a turn: a frame of the largest size at the smallest MSS in use; who says it is cut finer gets no more. */
+export const DUPS_MAX = 128
 /** Octets. */
 export const PEEK_MAX = 2 << 20
 export const WINDOW_MAX = 16 << 20
