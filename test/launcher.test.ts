@@ -288,13 +288,13 @@ describe('SIGKILL of any one process leaves nothing behind', () => {
     await r.ended
   })
   test('the guards that root needs: their end ends nothing', async () => {
-    const r = b.start(runCommand({ netnsOnly: true }), { args: ['sleep', '1'] })
+    const r = b.start(runCommand({ netnsOnly: true }), { args: ['sleep', '3'] })
     const command = await r.command()
     const engine = (await r.engine()).pid
     await r.replies(3)
-    const guards = r.processes().filter((p) => ![r.pid, command, engine].includes(p))
-    assert.equal(guards.length, 2)
-    for (const guard of guards) process.kill(guard, 'SIGKILL')
+    const guards = () => r.processes().filter((p) => ![r.pid, command, engine].includes(p))
+    await until('two of them, and the end of the process that makes taps', () => guards().length === 2)
+    for (const guard of guards()) process.kill(guard, 'SIGKILL')
     assert.equal((await r.ended).status, 0)
   })
   // Its user is not ours any more, and we have no capability outside the user namespace
