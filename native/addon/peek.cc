@@ -103,9 +103,11 @@ static ssize_t peek_at(const Sock &s, iovec *to, size_t parts)
 		iov.insert(iov.end(), to, to + parts);
 		m.msg_iov = iov.data(), m.msg_iovlen = iov.size();
 	}
+	/* We look where there is something, so EAGAIN is nothing that the kernel says of itself; and no edge would follow it */
+	int again = 1;
 	do
 		got = recvmsg(s.fd, &m, MSG_PEEK | MSG_DONTWAIT);
-	while (got < 0 && errno == EINTR);
+	while (got < 0 && (errno == EINTR || (errno == EAGAIN && again--)));
 	if (got > 0 && seen && (size_t)got <= seen) {
 		/* Nothing new. End of stream, or nothing yet? Only the kernel's state can tell. */
 		if (s.rdhup && !unread(s))
