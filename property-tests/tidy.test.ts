@@ -29,6 +29,12 @@ describe('memory is given back', () => {
   test('also while a few events trickle in', () => {
     assert.equal(collections([...busy, ...Array.from({ length: 30 }, () => [1, 500] as const)]).length, 1)
   })
+  test('every 200 s under a light load that does not end, never under a heavy one', () => {
+    const evenly = (n: number) => collections(Array.from({ length: 12_000 }, () => [n, 100] as const))
+    const light = evenly(50)
+    assert.ok(light.length >= 4 && light.length <= 6, `${light.length}`)
+    assert.deepEqual(evenly(101), [])
+  })
   test('never under load, and never after little', () => {
     const load = fc.array(fc.tuple(fc.integer({ min: 101, max: 500 }), fc.integer({ min: 1, max: 900 })))
     fc.assert(fc.property(load, (turns) => collections(turns.map(([n, ms]) => [n * 4, ms])).length === 0))

@@ -9,6 +9,11 @@ const WINDOW = 3000
 const CALM = 300
 /** Events since the last collection below which there cannot be much to give back. */
 const ENOUGH = 20_000
+/**
+ * A light load that goes on for ever leaves some 0.4 MB a minute behind: the more events since the last collection, the less
+ * calm it has to be, up to this. At an even rate that is a collection every WINDOW * ENOUGH / CALM = 200 s.
+ */
+const CALM_MOST = 3000
 
 export interface Tidy {
   /** A turn had `n` events. */
@@ -26,7 +31,7 @@ export const createTidy = (collect: () => void): Tidy => {
       since += n
       inWindow += n
       if (now - began < WINDOW) return
-      if (since >= ENOUGH && inWindow <= CALM) {
+      if (since >= ENOUGH && inWindow <= Math.min((CALM * since) / ENOUGH, CALM_MOST)) {
         collect()
         since = 0
       }
