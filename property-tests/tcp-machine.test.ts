@@ -55,7 +55,7 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
     arbitrary: fc.record({
       type: fc.constant('TAP_SEGMENT' as const),
       seg: segment,
-      segments: fc.integer({ min: 1, max: 65_535 }),
+      segment: fc.integer({ min: 0, max: 65_535 }),
       now: at
     })
   },

@@ -98,14 +98,13 @@ bool Coalescer::same_flow(const uint8_t *frame) const
 		       !memcmp(a + 18, b + 18, data - l4 - 18));
 }
 
-bool Coalescer::fits(const uint8_t *frame, size_t length) const
+bool Coalescer::fits(const uint8_t *frame, size_t length, uint16_t sum) const
 {
 	bool as_udp;
 
 	if (!open || l4_of(frame, length, as_udp) != l4 || as_udp != udp || length <= data || length - data > size)
 		return false;
-	return len + length - data <= most() && same_flow(frame) &&
-	       sums_right(frame, length, l4, udp, sum_fold(sum_octets(frame + ETH_LEN, length - ETH_LEN)));
+	return len + length - data <= most() && same_flow(frame) && sums_right(frame, length, l4, udp, sum);
 }
 
 void Coalescer::append(const uint8_t *frame, size_t length)
@@ -120,7 +119,7 @@ void Coalescer::append(const uint8_t *frame, size_t length)
 	open = n == size && (udp ? segments < DATAGRAMS_MAX : flags == TCP_ACK);
 }
 
-bool Coalescer::superseded_by(const uint8_t *frame, size_t length) const
+bool Coalescer::superseded_by(const uint8_t *frame, size_t length, uint16_t sum) const
 {
 	bool as_udp;
 
@@ -130,7 +129,7 @@ bool Coalescer::superseded_by(const uint8_t *frame, size_t length) const
 	/* Ports and sequence number; then offset, reserved bits and flags */
 	return !memcmp(a, b, 8) && a[12] == 0x50 && b[12] == 0x50 && a[13] == TCP_ACK && b[13] == TCP_ACK &&
 	       (int32_t)(get32(b + 8) - get32(a + 8)) > 0 && same_path(first, frame, l4 != ETH_LEN + 20) &&
-	       sums_right(frame, length, l4, false, sum_fold(sum_octets(frame + ETH_LEN, length - ETH_LEN)));
+	       sums_right(frame, length, l4, false, sum);
 }
 
 bool Coalescer::end(Vnet &v)

@@ -19,15 +19,15 @@ class Coalescer {
 public:
 	/** `frame` stands where it can grow. `sum`: over its octets from ETH_LEN on. True: it may grow. */
 	bool begin(uint8_t *frame, size_t len, uint16_t sum);
-	/** Does `frame` belong behind what is there? */
-	bool fits(const uint8_t *frame, size_t len) const;
+	/** Does `frame` belong behind what is there? `sum` as above. */
+	bool fits(const uint8_t *frame, size_t len, uint16_t sum) const;
 	/** Its payload behind that, if it fits. It may stand anywhere behind, and is not to be used any more. */
 	void append(const uint8_t *frame, size_t len);
 	/**
 	 * Is what is there a bare acknowledgement of TCP, and `frame` a later one of the same connection, that says all the
 	 * other did? Acknowledgements are cumulative (RFC 9293 §3.4); duplicates, which mean something, never are.
 	 */
-	bool superseded_by(const uint8_t *frame, size_t len) const;
+	bool superseded_by(const uint8_t *frame, size_t len, uint16_t sum) const;
 	/** Headers for all that was added. True: it is more than one segment, and `vnet` says how to read it. */
 	bool end(Vnet &vnet);
 

@@ -164,12 +164,13 @@ size_t Link::parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap)
 		}
 		if ((size_t)(end - p) < LINK_HEAD + len)
 			break;
-		if (e && c.fits(frame, len)) {
+		const uint16_t sum = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
+		if (e && c.fits(frame, len, sum)) {
 			pcap.received(frame, len, Vnet{}, e[2]);
 			c.append(frame, len);
 		} else {
 			/* One event for a run of acknowledgements: the latest has their place */
-			if (!e || !c.superseded_by(frame, len)) {
+			if (!e || !c.superseded_by(frame, len, sum)) {
 				close_frame();
 				if (!frames || !r.room()) {
 					whole = true;
@@ -178,7 +179,6 @@ size_t Link::parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap)
 				e = r.post(EV_TAP_FRAME, 0);
 				frames--;
 			}
-			const uint16_t sum = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
 			e[2] = (uint32_t)(frame - r.slab);
 			e[7] = sum;
 			pcap.received(frame, len, Vnet{}, e[2]);

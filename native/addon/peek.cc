@@ -108,7 +108,7 @@ static ssize_t peek_at(const Sock &s, iovec *to, size_t parts)
 	do
 		got = recvmsg(s.fd, &m, MSG_PEEK | MSG_DONTWAIT);
 	while (got < 0 && (errno == EINTR || (errno == EAGAIN && again--)));
-	if (got > 0 && seen && (size_t)got <= seen) {
+	if (got > 0 && (size_t)got <= seen) {
 		/* Nothing new. End of stream, or nothing yet? Only the kernel's state can tell. */
 		if (s.rdhup && !unread(s))
 			return 0;
@@ -164,7 +164,7 @@ static Peeked peek_to_link(Tap &tap, const Sock &s, const Header &h, uint32_t le
 	iovec iov[LINK_SEGMENTS];
 	/* An IP packet may be shorter than the MSS that the guest announced */
 	const uint32_t mss = std::min(h.mss, h.most());
-	const size_t longest = std::max<size_t>(h.len + mss, ETH_MIN);
+	const size_t longest = std::max<size_t>(h.len + mss, ETH_MIN), stride = LINK_HEAD + longest;
 	const uint32_t most = std::clamp<uint32_t>(LINK_AT_ONCE / mss, 1, LINK_SEGMENTS);
 	uint32_t want = std::min(left, avail), segments = std::min(most, (want + mss - 1) / mss);
 	uint8_t *const to = tap.link.reserve(longest, &segments);
@@ -174,14 +174,14 @@ static Peeked peek_to_link(Tap &tap, const Sock &s, const Header &h, uint32_t le
 		return p;
 	want = std::min(want, segments * mss);
 	for (uint32_t i = 0, at = 0; i < segments; i++, at += mss)
-		iov[i] = {to + i * (LINK_HEAD + longest) + h.len, std::min(mss, want - at)};
+		iov[i] = {to + i * stride + h.len, std::min(mss, want - at)};
 	p.got = peek_at(s, iov, segments);
 	if (p.got <= 0)
 		return p;
 	const auto got = (uint32_t)p.got;
 	const bool last = got == left || got == avail || got < want;
 	for (uint32_t i = 0, at = 0; at < got; i++, at += mss) {
-		uint8_t *const frame = to + i * (LINK_HEAD + longest);
+		uint8_t *const frame = to + i * stride;
 		const uint32_t n = std::min(mss, got - at);
 		h.write(frame, at, n, i, last && at + n == got);
 		put_checksum(frame + h.l4, CSUM_OFFSET, sum_octets(frame + h.l4, h.len - h.l4 + n));

@@ -80,11 +80,12 @@ std::vector<Joined> coalesce(const std::vector<Octets> &frames)
 	};
 	for (const Octets &f : frames) {
 		p += 4;
-		if (first && c.fits(p, f.size())) {
+		const uint16_t sum = sum_fold(sum_octets(p + ETH_LEN, f.size() - ETH_LEN));
+		if (first && c.fits(p, f.size(), sum)) {
 			c.append(p, f.size());
 		} else {
 			flush();
-			c.begin(first = p, f.size(), sum_fold(sum_octets(p + ETH_LEN, f.size() - ETH_LEN)));
+			c.begin(first = p, f.size(), sum);
 		}
 		p += f.size();
 	}
@@ -280,9 +281,10 @@ TEST(a_later_bare_acknowledgement_supersedes)
 			return seal(f);
 		};
 		const auto superseded = [&](Octets first, const Octets &later) {
+			const auto sum = [](const Octets &f) { return sum_fold(sum_octets(f.data() + ETH_LEN, f.size() - ETH_LEN)); };
 			Coalescer c;
-			c.begin(first.data(), first.size(), sum_fold(sum_octets(first.data() + ETH_LEN, first.size() - ETH_LEN)));
-			return c.superseded_by(later.data(), later.size());
+			c.begin(first.data(), first.size(), sum(first));
+			return c.superseded_by(later.data(), later.size(), sum(later));
 		};
 		const Octets first = bare(0xfffffff0);
 		CHECK(superseded(first, bare(0xfffffff1)));

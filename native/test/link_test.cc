@@ -70,6 +70,12 @@ Octets drained(Linked &r, size_t n, size_t piece)
 	}
 	return all;
 }
+/** The next frame for the client, while the engine goes on. */
+Octets next_frame(Linked &r)
+{
+	const size_t len = get32(drained(r, 4, 4).data());
+	return drained(r, len, len);
+}
 
 } // namespace
 
@@ -281,14 +287,14 @@ static void check_peek(bool v6, bool peek_off, uint32_t mss, size_t size)
 {
 	Linked r;
 	r.engine.peek_off_works = peek_off;
-	const Listener listener(v6, 8 << 20);
+	Listener listener(v6, 8 << 20);
 	r.open(EF_TCP_CONNECT, 1, listener.port, v6, 1400);
 	r.await(EV_CONNECTED);
-	const int peer = const_cast<Listener &>(listener).accept();
+	const int peer = listener.accept();
 	const size_t l4 = ETH_LEN + (v6 ? 40 : 20);
 	const Octets data = noise(size);
 	Octets got;
-	size_t written = 0, frames = 0, pushes = 0;
+	size_t written = 0, frames = 0;
 
 	for (int i = 0; got.size() < size; i++) {
 		CHECK(i < 5000);
@@ -300,9 +306,7 @@ static void check_peek(bool v6, bool peek_off, uint32_t mss, size_t size)
 		CHECK(!e[13] && (e[2] || e[3] & (PEEK_DRAINED | PEEK_TAP_FULL)));
 		bool last = true;
 		for (const size_t until = got.size() + e[2]; got.size() < until;) {
-			const Octets head = drained(r, 4, 4);
-			const size_t len = get32(head.data());
-			const Octets f = drained(r, len, len);
+			const Octets f = next_frame(r);
 			const uint8_t *const ip = f.data() + ETH_LEN;
 			const size_t end = v6 ? ETH_LEN + 40 + get16(ip + 4) : ETH_LEN + get16(ip + 2);
 			CHECK(f.size() == std::max<size_t>(end, ETH_MIN) && end > l4 + 20 && end - l4 - 20 <= mss);
@@ -311,14 +315,14 @@ static void check_peek(bool v6, bool peek_off, uint32_t mss, size_t size)
 			CHECK(l4_sum_ok(f, l4, 6));
 			got.insert(got.end(), f.begin() + (ptrdiff_t)l4 + 20, f.begin() + (ptrdiff_t)end);
 			last = f[l4 + 13] & 0x08;
-			frames++, pushes += last;
+			frames++;
 		}
 		CHECK(last); /* of a batch, row 51 */
 		/* the guest has it all */
 		r.effect({EF_DISCARD, 1, e[2]});
 	}
 	CHECK(got == data);
-	CHECK(pushes <= frames && frames >= size / mss);
+	CHECK(frames >= size / mss);
 	close(peer);
 }
 
@@ -359,9 +363,7 @@ TEST(link_peek_stops_where_there_is_no_room_and_goes_on)
 	for (int i = 0; got.size() < data.size(); i++) {
 		CHECK(i < 100000);
 		while (got.size() < seq) {
-			const Octets head = drained(r, 4, 4);
-			const size_t len = get32(head.data());
-			const Octets f = drained(r, len, len);
+			const Octets f = next_frame(r);
 			const size_t end = ETH_LEN + get16(f.data() + ETH_LEN + 2);
 			CHECK(get32(f.data() + ETH_LEN + 24) == (uint32_t)got.size());
 			got.insert(got.end(), f.begin() + ETH_LEN + 40, f.begin() + (ptrdiff_t)end);

@@ -31,6 +31,10 @@ export const GSO_TCPV4 = 1
 export const GSO_TCPV6 = 4
 export const GSO_UDP_L4 = 5
 
+/** Segments or datagrams that `len` octets of payload are, `size` octets each (0 = just one). One may be empty. */
+export const pieces = (len: number, size: number): number =>
+  size > 0 ? Math.max(1, Math.ceil(len / size)) : 1
+
 /** A frame that stands for itself, with all checksums in place. */
 export const NO_OFFLOAD: VnetHeader = {
   flags: 0,

@@ -1,5 +1,6 @@
 import { add, distance, le, lt, max } from '../codecs/seq.js'
 import { ACK, FIN, RST, SYN, type TcpSegment } from '../codecs/tcp.js'
+import { pieces } from '../codecs/vnet.js'
 import type { Effect } from '../effects/effect.js'
 import { ackAcceptable, acksTaken, mayChallenge, peerLimited, pureAck } from './tcp-ack.js'
 import { type Draft, DUPS_MAX, RTO_MAX, RTO_MIN, type SegmentEvent, type Tcb, UNLIMITED } from './tcp-tcb.js'
@@ -166,10 +167,10 @@ export const receive = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): vo
  * `ahead`: its payload is not kept; one duplicate ACK for each, so that three are three (RFC 5681 §3.2), and a guest without
  * SACK knows that the others are no longer on their way (NewReno's estimate; RFC 6582), or it waits for a time-out.
  */
-export const receiveAhead = (d: Draft, { seg, segments = 1, now }: SegmentEvent): void => {
+export const receiveAhead = (d: Draft, { seg, segment = 0, now }: SegmentEvent): void => {
   heard(d, now)
   takeAck(d, seg, now, true)
-  d.dupsOwed = Math.min(d.dupsOwed + segments, DUPS_MAX)
+  d.dupsOwed = Math.min(d.dupsOwed + pieces(seg.payload.len, segment), DUPS_MAX)
 }
 
 /** `unacceptable`: rows 43, 54, H. A keep-alive is passed on to the peer (flows.md §2.15). */

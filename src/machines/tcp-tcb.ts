@@ -25,8 +25,8 @@ export interface HostOpened extends Opened {
 export type TcpInput = GuestOpened | HostOpened
 
 type On<K extends string> = { readonly type: K; readonly now: Instant }
-/** `segments`: how many of the guest's it is, cut by a tap's TSO or put together by native; absent: one. */
-export type SegmentEvent = On<'TAP_SEGMENT'> & { readonly seg: TcpSegment; readonly segments?: number }
+/** `segment`: octets of each of the guest's segments, where a tap's TSO or native made them one; 0 or absent = just one. */
+export type SegmentEvent = On<'TAP_SEGMENT'> & { readonly seg: TcpSegment; readonly segment?: number }
 export type TcpEvent =
   | SegmentEvent
   | Exclude<SockEvent, { type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' }>

@@ -1,7 +1,8 @@
 import { assign, setup } from 'xstate'
+import { pieces } from '../codecs/vnet.js'
 import { effectActions, type Instant, instant } from '../effects/effect.js'
 import type { SockEvent, UdpMoved } from '../effects/sock-event.js'
-import { datagrams, type UdpTimeouts } from './udp.js'
+import type { UdpTimeouts } from './udp.js'
 
 // A UDP flow past the tap (flows.md §4.1-4.3): side 1 is a socket connected to the target, side 0 one that is bound to the
 // address the initiator sent to and connected to the initiator, so that replies come from where it expects them and the
@@ -45,7 +46,7 @@ interface Heard {
 }
 
 const onListener = ({ event: e }: Of<'SOCK_DATAGRAM'>): Heard => ({
-  initiator: datagrams(e.payload, e.segment),
+  initiator: pieces(e.payload.len, e.segment),
   target: 0,
   now: e.now
 })

@@ -1,4 +1,5 @@
 import { assign, setup } from 'xstate'
+import { pieces } from '../codecs/vnet.js'
 import { effectActions, type Instant, instant, type Payload } from '../effects/effect.js'
 import type { SockEvent } from '../effects/sock-event.js'
 import { relayable, relayed } from './host-errors.js'
@@ -55,17 +56,14 @@ interface Heard {
   readonly now: Instant
 }
 
-/** How many came as one payload, `segment` octets each (0 = just one). */
-export const datagrams = (p: Payload, segment: number): number =>
-  segment > 0 ? Math.max(1, Math.ceil(p.len / segment)) : 1
 const fromGuest = ({ event: e }: Of<'TAP_DATAGRAM'>): Heard => ({
-  guest: datagrams(e.payload, e.segment),
+  guest: pieces(e.payload.len, e.segment),
   peer: 0,
   now: e.now
 })
 const fromPeer = ({ event: e }: Of<'SOCK_DATAGRAM'>): Heard => ({
   guest: 0,
-  peer: datagrams(e.payload, e.segment),
+  peer: pieces(e.payload.len, e.segment),
   now: e.now
 })
 const outward = ({ event: e }: Of<'TAP_DATAGRAM'>) => ({ payload: e.payload, ttl: e.ttl, segment: e.segment })

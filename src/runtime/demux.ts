@@ -94,8 +94,7 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, no
   const seg = f.l4
   const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
-    const segments = gsoSize > 0 ? Math.ceil(seg.payload.len / gsoSize) : 1
-    deliver(w, known, { type: 'TAP_SEGMENT', seg, segments, now })
+    deliver(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now })
     // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; row 16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
