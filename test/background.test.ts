@@ -43,6 +43,7 @@ const exe = (pid: number): string => {
     return ''
   }
 }
+const sessionOf = (pid: number): number => Number(statusField(pid, 'NSsid')?.split('\t')[0])
 /** Processes that have ended and that `pid` or a descendant has not asked for. */
 const zombiesOf = (pid: number): number[] => {
   const up = parents()
@@ -64,10 +65,8 @@ for (const uid of [1000, 65534, 0])
       await serves(h)
       assert.equal(statSync(outside(file)).mode & 0o777, 0o600)
       for (const fd of [0, 1, 2]) assert.equal(readlinkSync(`/proc/${pid}/fd/${fd}`), '/dev/null')
-      const [, , , , , session] = readFileSync(`/proc/${pid}/stat`, 'latin1')
-        .replace(/\(.*\)/, 'x')
-        .split(' ')
-      assert.equal(statusField(Number(session), 'NSpid'), statusField(pid, 'NSpid'), 'leads a session')
+      for (const process of programs().filter((p) => p === pid || exe(p).endsWith('/node')))
+        assert.equal(sessionOf(process), process, 'leads a session')
       assert.deepEqual(zombiesOf(pid), [])
       kill(pid, 'SIGTERM')
       await gone()

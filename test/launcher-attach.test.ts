@@ -14,6 +14,7 @@ import {
   ready,
   runCommand,
   type Step,
+  sessionOf,
   setup,
   spawnCommand,
   until,
@@ -232,10 +233,7 @@ describe('in background', () => {
       await until('them alone', () => r.processes().length === (who === 'root' ? 3 : 2))
       assert.equal(readlinkSync(`/proc/${agent}/cwd`), '/')
       for (const fd of [0, 1, 2]) assert.equal(readlinkSync(`/proc/${agent}/fd/${fd}`), '/dev/null')
-      const session = readFileSync(`/proc/${agent}/stat`, 'utf8')
-        .replace(/^.*\) /s, '')
-        .split(' ')[3]
-      assert.equal(Number(session), agent)
+      assert.equal(sessionOf(agent), agent)
       process.kill(agent, 'SIGTERM')
       await until('both to end', () => r.processes().length === 0)
     })

@@ -43,6 +43,7 @@ export interface Replied {
 export interface EngineNote {
   readonly pid: number
   readonly argv: ReadonlyArray<string>
+  readonly pgid: number
   readonly sid: number
   readonly stdin: string
   readonly fds: ReadonlyArray<number>
@@ -107,6 +108,13 @@ export const commOf = (pid: number): string => {
     return ''
   }
 }
+/** Session of a process (proc_pid_stat(5)). */
+export const sessionOf = (pid: number): number =>
+  Number(
+    readFileSync(`/proc/${pid}/stat`, 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ')[3]
+  )
 export const alive = (pid: number): boolean => !['', 'Z', 'X'].includes(stateOf(pid))
 
 let runs = 0

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { LauncherRequest } from '../src/codecs/launcher.js'
 import {
   bed,
@@ -260,6 +261,15 @@ describe('on a terminal', () => {
     ]
     const r = onTerminal(steps, ['bash', '--norc', '-i'])
     assert.deepEqual([r.status, r.restored], [6, true], r.output)
+  })
+  test('the engine may say something on a terminal that stops what is in background (stty tostop)', () => {
+    const program = join(dirname(fileURLToPath(import.meta.url)), '../bin/pasta')
+    const run = spawnSync(ptyRunner, ['[]', 'sh', '-c', `stty tostop; exec ${program} --version`], {
+      encoding: 'utf8'
+    })
+    const r = JSON.parse(run.stdout) as { status: number | string; output: string }
+    assert.equal(r.status, 0, run.stdout)
+    assert.match(r.output, /^pasta \d/)
   })
   test('default shell', () => {
     const r = onTerminal(

@@ -13,6 +13,7 @@ import {
   ready,
   runCommand,
   type Step,
+  sessionOf,
   setup,
   spawnCommand,
   until
@@ -33,7 +34,7 @@ describe('starting the engine', () => {
     const e = await r.engine()
     assert.deepEqual(e.argv.slice(1), [join(b.dir, 'bin/pasta'), '-x', 'two words', ''])
     assert.match(e.argv[0], /\/dist\/engine\.cjs$/)
-    assert.equal(e.sid, e.pid)
+    assert.deepEqual([e.pgid, e.sid], [e.pid, sessionOf(process.pid)])
     assert.equal(e.stdin, '/dev/null')
     assert.deepEqual(e.node, [])
     assert.deepEqual(e.blocked, [])

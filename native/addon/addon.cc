@@ -7,6 +7,7 @@
 #include "netlink.h"
 #include "seccomp.h"
 
+#include <csignal>
 #include <cstring>
 #include <napi.h>
 #include <string>
@@ -314,6 +315,12 @@ Value Collapse(const CallbackInfo &info)
 	return Napi::Number::New(info.Env(), passt::collapse(int_at(info, 0), at(1), at(2)));
 }
 
+Value OwnSession(const CallbackInfo &info)
+{
+	const int e = passt::own_session();
+	return e ? fail(info.Env(), "ownSession", e) : info.Env().Undefined();
+}
+
 Value Detach(const CallbackInfo &info)
 {
 	const int e = passt::detach(int_at(info, 0));
@@ -338,6 +345,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	const auto add = [&](const char *name, Value (*f)(const CallbackInfo &)) {
 		exports.Set(name, Napi::Function::New(env, f, name));
 	};
+	/* Never in a terminal's foreground process group, and not to be stopped for what we say there (stty tostop) */
+	signal(SIGTTOU, SIG_IGN);
 	add("open", Open);
 	add("turn", Turn);
 	add("setTap", SetTap);
@@ -359,6 +368,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("writeNow", WriteNow);
 	add("collapse", Collapse);
 	add("now", Now);
+	add("ownSession", OwnSession);
 	add("detach", Detach);
 	add("dropPrivileges", DropPrivileges);
 	add("seal", Seal);

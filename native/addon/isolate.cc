@@ -11,9 +11,27 @@
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace passt {
+
+int own_session()
+{
+	/* Who leads a process group, as the launcher made us, must leave it first: to that of a child, which need not live on */
+	const pid_t other = fork();
+
+	if (!other)
+		for (;;)
+			pause();
+	if (other < 0)
+		return errno;
+	const int e = setpgid(other, other) || setpgid(0, other) || setsid() < 0 ? errno : 0;
+	kill(other, SIGKILL);
+	while (waitpid(other, nullptr, 0) < 0 && errno == EINTR)
+		;
+	return e;
+}
 
 int detach(int null)
 {

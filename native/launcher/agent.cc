@@ -122,7 +122,7 @@ void Agent::reap()
 		end_ = End{ command_.exitStatus(), 0 };
 }
 
-/** Stop as a process does that knows nothing of job control; the engine, in a session of its own, goes on. */
+/** Stop as a process does that knows nothing of job control; the engine, in a process group of its own, goes on. */
 void Agent::suspend(int signal)
 {
 	command_.suspend(signal);

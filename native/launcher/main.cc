@@ -74,7 +74,9 @@ static void cleanEnvironment()
 /** In the child: become Node with the engine, our arguments behind. */
 [[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, Fd ctl, EmptyRoot root)
 {
-	setsid(); // the terminal's signals are for the command and for us
+	// The terminal's signals are for the command and for us. Not a session of its own yet: the kernel would set it apart from
+	// the programs that it serves (sched(7), autogroup), and let it wait behind them.
+	setpgid(0, 0);
 	root.enter();
 	const Fd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
 	if (null)

@@ -345,6 +345,7 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, l
   orFatal(l.ready())
   if (p.foreground) closeSync(devNull)
   else {
+    native.ownSession()
     native.detach(devNull)
     logging.background()
   }
@@ -374,8 +375,8 @@ const messageOf = (e: unknown): string => {
 export const main = (argv0: string, args: ReadonlyArray<string>): void => {
   let logging: Logging | null = null
   try {
+    const native = loadNative() // first: from here on a terminal does not stop us for what we write
     const o = options(argv0, args)
-    const native = loadNative()
     logging = orFatal(openLogging(native, argv0, o))
     serveUntilEnd(prepare(o, native, logging.log), logging)
     logging.sync()
