@@ -24,7 +24,7 @@ enum : size_t { LINK_HEAD = 4, LINK_FRAME_MAX = 65535 };
  * Octets. What goes out of a turn goes with one send(), so that the other side has a lot to do at a time, too: whom it wakes
  * (a guest's receiver) has more to read then, and says less often that it did.
  */
-enum : size_t { LINK_IN = 512u << 10, LINK_OUT = 4u << 20 };
+enum : size_t { LINK_IN = 512u << 10, LINK_OUT = 1u << 20 };
 
 class Link {
 public:

@@ -15,7 +15,7 @@ namespace passt {
 
 enum : uint32_t { HEADER_MAX = 256, TCP_MIN = 20, TCP_PSH = 0x08, CSUM_OFFSET = 16, PROTO_TCP = 6 };
 /** For the guest link: octets peeked at once, and segments that they are read to. */
-enum : uint32_t { LINK_AT_ONCE = 512u << 10, LINK_SEGMENTS = 512 };
+enum : uint32_t { LINK_AT_ONCE = 512u << 10, LINK_SEGMENTS = 96 };
 
 namespace {
 
@@ -187,6 +187,7 @@ static Peeked peek_to_link(Tap &tap, const Sock &s, const Header &h, uint32_t le
 		put_checksum(frame + h.l4, CSUM_OFFSET, sum_octets(frame + h.l4, h.len - h.l4 + n));
 		tap.commit_link(frame, h.len + n);
 	}
+	tap.link.flush();
 	p.whole = segments == most && got == want;
 	p.out = got;
 	return p;
