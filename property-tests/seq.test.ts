@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { add, distance, inWindow, le, lt, max, seq } from '../src/codecs/seq.js'
+import { add, distance, inWindow, le, lt, max, seq, unsigned } from '../src/codecs/seq.js'
 import { arbSeq } from './arbitraries.js'
 
 const arbStep = fc.integer({ min: -0x7fffffff, max: 0x7fffffff })
@@ -11,7 +11,7 @@ describe('sequence numbers modulo 2^32 (RFC 9293 §3.4)', () => {
     fc.assert(
       fc.property(arbSeq, arbStep, (a, n) => {
         const b = add(a, n)
-        assert.ok(Number.isInteger(b) && b >= 0 && b <= 0xffffffff)
+        assert.equal(b, b | 0)
         assert.equal(distance(b, a), n)
         assert.equal(add(b, -n), a)
         assert.equal(lt(a, b), n > 0)
@@ -26,6 +26,9 @@ describe('sequence numbers modulo 2^32 (RFC 9293 §3.4)', () => {
         assert.equal(inWindow(add(from, n), from, octets), n >= 0 && n < octets)
       })
     )
+  })
+  test('the wire has them unsigned', () => {
+    fc.assert(fc.property(fc.integer({ min: 0, max: 0xffffffff }), (n) => assert.equal(unsigned(seq(n)), n)))
   })
   test('2^32 is 0', () => assert.equal(add(seq(0xffffffff), 1), 0))
 })

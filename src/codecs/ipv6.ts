@@ -110,7 +110,7 @@ export const decodeIpv6At = (view: DataView, off: number, len: number): Ipv6At |
   const end = off + IPV6_LEN + view.getUint16(off + PAYLOAD_LENGTH)
   const upper = walkExtensions(view, off + IPV6_LEN, end, view.getUint8(off + NEXT_HEADER))
   if (typeof upper === 'string') return upper
-  const at = upper % 0x100000000
+  const at = (upper % 0x100000000) | 0 // a small integer again for V8, else each offset becomes a double
   const word = view.getUint32(off + VERSION)
   return {
     src: readV6(view, off + SRC),

@@ -162,7 +162,7 @@ export class World<S> {
     pos: number,
     len: number
   ): string {
-    return `${flagText(g.flags)} seq ${g.seq} ack ${g.ack} wnd ${g.wnd}${len > 0 ? ` octets ${pos}..${pos + len}` : ''}`
+    return `${flagText(g.flags)} seq ${g.seq >>> 0} ack ${g.ack >>> 0} wnd ${g.wnd}${len > 0 ? ` octets ${pos}..${pos + len}` : ''}`
   }
   private carry(arrive: () => void): void {
     const fate = this.fate()

@@ -1,6 +1,9 @@
 import type { InAny } from '../codecs/inany.js'
 import type { Instant, Payload } from './effect.js'
 
+/** µs. Never measured (tcpi_min_rtt has one bit more). */
+export const NO_RTT = 0x7fffffff
+
 /** What TCP_INFO and SO_MEMINFO said of a host socket; octets unless named otherwise. Source: tcp(7), struct tcp_info. */
 export interface SockInfo {
   /** Window that the peer last offered (tcpi_snd_wnd), unscaled octets; 0 also when the kernel does not tell. */
@@ -10,7 +13,7 @@ export interface SockInfo {
   readonly sndMss: number
   /** µs */
   readonly rtt: number
-  /** µs; 0xffffffff where never measured */
+  /** µs, or NO_RTT */
   readonly minRtt: number
   /** Octets the peer has acknowledged since connect(), mod 2^32 (tcpi_bytes_acked; counts the SYN as 1). */
   readonly bytesAcked: number

@@ -2,7 +2,7 @@ import type { SeqNum } from '../codecs/seq.js'
 import { add, seq } from '../codecs/seq.js'
 import type { TcpSegment } from '../codecs/tcp.js'
 import type { Effect, Instant } from '../effects/effect.js'
-import type { SockEvent } from '../effects/sock-event.js'
+import { NO_RTT, type SockEvent } from '../effects/sock-event.js'
 
 interface Opened {
   /** Our initial sequence number (RFC 6528), chosen by the runtime: a machine has no secret. */
@@ -298,7 +298,7 @@ export const initialTcb = (i: TcpInput): Tcb => {
     peerWnd: 0,
     knowsPeerWnd: false,
     knowsAcked: false,
-    minRtt: 0xffffffff,
+    minRtt: NO_RTT,
     peerRtt: 0,
     ackNow: false,
     dupsOwed: 0,
@@ -396,6 +396,29 @@ export const draftOf = (t: Tcb): Draft => ({
   keepAlive: t.keepAlive,
   tapAliveAt: t.tapAliveAt,
   sockAliveAt: t.sockAliveAt
+})
+
+/**
+ * V8 learns for each field of a shape what it can hold, and forgets all code it has compiled for the shape when a field that
+ * had integers gets a fraction. An instant does sooner or later, so this block has one in each such field from the start;
+ * and it is kept, since a shape dies with its last object.
+ */
+export const PATTERN: Tcb = draftOf({
+  ...initialTcb({ from: 'host', iss: seq(0), mss: DEFAULT_MSS, now: 0.5 as Instant }),
+  srtt: 0.5,
+  rttvar: 0.5,
+  rto: 0.5,
+  stuckAt: 0.5,
+  timedAt: 0.5,
+  rtoAt: 0.5,
+  rtoArmed: 0.5,
+  peerRtt: 0.5,
+  unansweredAt: 0.5,
+  ackAt: 0.5,
+  pollAt: 0.5,
+  tapAt: 0.5,
+  ackArmed: 0.5,
+  challengedAt: 0.5
 })
 
 /** A pure step, written as changes to a fresh draft: `(tcb, event) -> [tcb', effects]`. */

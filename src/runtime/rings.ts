@@ -1,5 +1,5 @@
 import type { InAny } from '../codecs/inany.js'
-import type { SockInfo } from '../effects/sock-event.js'
+import { NO_RTT, type SockInfo } from '../effects/sock-event.js'
 import { ABI_WORDS, type Native } from './abi.js'
 
 /** Octets of the slab that JS writes: header templates and small frames of one turn. */
@@ -84,7 +84,7 @@ export const infoAt = (ev: Int32Array, at: number): SockInfo => ({
   peerWindowScale: ev[at + 5],
   sndMss: ev[at + 6],
   rtt: ev[at + 7] >>> 0,
-  minRtt: ev[at + 8] >>> 0,
+  minRtt: ev[at + 8] & NO_RTT,
   bytesAcked: ev[at + 9] >>> 0,
   sndFree: ev[at + 10],
   sndBuf: ev[at + 11]

@@ -7,6 +7,7 @@ import { type InAny, showAddr } from '../codecs/inany.js'
 import { IPV4_LEN } from '../codecs/ipv4.js'
 import { IPV6_LEN } from '../codecs/ipv6.js'
 import type { Octets } from '../codecs/octets.js'
+import { unsigned } from '../codecs/seq.js'
 import { ACK, decodeTcpAt, FIN, PSH, RST, SYN, TCP_LEN, type TcpSegment, URG } from '../codecs/tcp.js'
 import { VNET_LEN } from '../codecs/vnet.js'
 import { ABI_WORDS, EF, EV, IS_V6, SIDE_1 } from './abi.js'
@@ -57,7 +58,7 @@ const showTcp = (s: TcpSegment): string => {
     ...(s.mss === null ? [] : [` mss ${s.mss}`]),
     ...(s.windowScale === null ? [] : [` wscale ${s.windowScale}`])
   ].join('')
-  return `[${flags.join('')}] seq ${s.seq} ack ${s.ack} win ${s.wnd}${options} len ${s.payload.len}`
+  return `[${flags.join('')}] seq ${unsigned(s.seq)} ack ${unsigned(s.ack)} win ${s.wnd}${options} len ${s.payload.len}`
 }
 
 const showIcmp = (h: IcmpAt, names: Readonly<Record<number, string>>): string => {
@@ -116,7 +117,8 @@ const rememberPeek = (w: World, at: number, peeks: Peeks): void => {
   const { fx, view } = w.rings
   const l4 = fx[at + 2] + VNET_LEN + ETH_LEN + (fx[at + 6] & IS_V6 ? IPV6_LEN : IPV4_LEN)
   const h = decodeTcpAt(view, l4, TCP_LEN)
-  if (typeof h !== 'string') peeks.set(fx[at + 1], `[.] seq ${h.seq} ack ${h.ack} win ${h.wnd}`)
+  if (typeof h !== 'string')
+    peeks.set(fx[at + 1], `[.] seq ${unsigned(h.seq)} ack ${unsigned(h.ack)} win ${h.wnd}`)
 }
 const tracePeeked = (w: World, at: number, peeks: Peeks): void => {
   const ev = w.rings.ev
