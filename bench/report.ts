@@ -93,7 +93,7 @@ Made by \`npm run bench\`; do not edit. ${run.quick ? 'A **quick** run: good for
   a namespace's tap, bridged onto its socket by test/lib/tapbridge.cc, plain frames without offloads. ${run.rounds} round${run.rounds === 1 ? '' : 's'}; in each both programs one after the other, the order swapped
   from round to round, a fresh process for each sample. Given: median (least–greatest); ratio: ours by upstream's.
 - Congestion control: ${run.congestion}.
-- TCP and UDP throughput: iperf3, octets that the receiver counted. Round trips, connections, start-up: \`bench/rr.cc\`,
+- TCP and UDP throughput: iperf3, 10 s, octets that the receiver counted. Round trips, connections, start-up: \`bench/rr.cc\`,
   10,000 round trips and 1,000 connections in a sample, after 1 s of idle time and 1,000 unmeasured; rows «first 500»: the
   very first ones of a fresh process, without either.
   Start-up: from exec to the command's first octet, as seen by the parent. Memory: VmRSS summed over all processes of

@@ -170,6 +170,9 @@ interface Iperf {
   }
 }
 
+/** iperf3's default. The first one or two of them are a fresh process's, with nothing compiled. */
+const SECONDS = 10
+
 /** One iperf3 run with a server of its own; received octets over the sender's time, Gbit/s. */
 const iperf = async (
   w: World,
@@ -207,7 +210,14 @@ const tcp = (to: 'world' | 'host', mtu: number, streams: number, down: boolean, 
   metrics: gigabits(down || extra ? undefined : mtu === 1500 ? 5 : 1),
   extra,
   sample: async (w, c, quick) => [
-    await iperf(w, c, ways[to], ['-m', `${mtu}`], `-C cubic -P ${streams}${down ? ' -R' : ''}`, quick ? 1 : 4)
+    await iperf(
+      w,
+      c,
+      ways[to],
+      ['-m', `${mtu}`],
+      `-C cubic -P ${streams}${down ? ' -R' : ''}`,
+      quick ? 1 : SECONDS
+    )
   ]
 })
 
@@ -219,7 +229,7 @@ const udpIperf = async (w: World, c: Contender, way: Way, size: number, quick: b
   }
   await mtu(65520)
   try {
-    return await iperf(w, c, way, [], `-u -b 0 -l ${size}`, quick ? 1 : 4)
+    return await iperf(w, c, way, [], `-u -b 0 -l ${size}`, quick ? 1 : SECONDS)
   } finally {
     await mtu(1500)
   }
@@ -239,7 +249,14 @@ const forwardedTcp = (way: Way, mtu: number | null, streams: number, bound: numb
   title: `TCP ${way.title}${mtu === null ? '' : `, MTU ${mtu}`}, ${streams} stream${streams > 1 ? 's' : ''}`,
   metrics: gigabits(bound),
   sample: async (w, c, quick) => [
-    await iperf(w, c, way, mtu === null ? [] : ['-m', `${mtu}`], `-C cubic -P ${streams}`, quick ? 1 : 4)
+    await iperf(
+      w,
+      c,
+      way,
+      mtu === null ? [] : ['-m', `${mtu}`],
+      `-C cubic -P ${streams}`,
+      quick ? 1 : SECONDS
+    )
   ]
 })
 const forwardedUdp = (way: Way, size: number): Row => ({

@@ -107,7 +107,7 @@ const main = async (w: World, peer: string): Promise<void> => {
   })
   await server.sees(/ready/)
 
-  const rounds = args.rounds === undefined ? (args.quick ? 1 : 5) : Number(args.rounds)
+  const rounds = args.rounds === undefined ? (args.quick ? 1 : 3) : Number(args.rounds)
   if (!(rounds >= 1)) fail(`--rounds ${args.rounds}: not a number of rounds`)
   const outcomes: Outcome[] = []
   const failures: string[] = []

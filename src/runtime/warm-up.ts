@@ -9,6 +9,7 @@ import { UDP_LEN, writeUdp } from '../codecs/udp.js'
 import { VNET_NEEDS_CSUM } from '../codecs/vnet.js'
 import { type Instant, instant } from '../effects/effect.js'
 import type { Rule } from '../machines/forward-rules.js'
+import type { NatConfig } from '../machines/nat.js'
 import { ABI_WORDS, EV, type Native, PEEK_DRAINED, PEEK_EOF, READY_IN, READY_RDHUP } from './abi.js'
 import { idPool } from './listeners.js'
 import { logTo } from './log.js'
@@ -58,6 +59,22 @@ const RULE: Rule = {
   weak: false,
   scan: false,
   spec: 0
+}
+
+/** Addresses mean what they say. */
+const UNMAPPED: NatConfig = {
+  assigned4: null,
+  assigned6: null,
+  own4: null,
+  own6: null,
+  mapHostLoopback4: null,
+  mapHostLoopback6: null,
+  mapGuestAddr4: null,
+  mapGuestAddr6: null,
+  dnsForward4: null,
+  dnsForward6: null,
+  dnsHost4: null,
+  dnsHost6: null
 }
 
 /** One world, one guest: every call hands over one turn. */
@@ -232,17 +249,9 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
       events: new ArrayBuffer(16 * ABI_WORDS * 4),
       clock: new ArrayBuffer(16)
     })
-    const nothing = { assigned4: null, assigned6: null, own4: null, own6: null }
-    const noMaps = {
-      mapHostLoopback4: null,
-      mapHostLoopback6: null,
-      mapGuestAddr4: null,
-      mapGuestAddr6: null
-    }
-    const noDns = { dnsForward4: null, dnsForward6: null, dnsHost4: null, dnsHost6: null }
     const all = { tcp: true, udp: true, icmp: true, v4: true, v6: true }
     const w = createWorld(
-      { ...cfg, ...all, flowComments: false, nat: { ...nothing, ...noMaps, ...noDns } },
+      { ...cfg, ...all, flowComments: false, nat: { ...cfg.nat, ...UNMAPPED } },
       rings,
       log,
       new Map(),
