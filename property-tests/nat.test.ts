@@ -13,29 +13,15 @@ import {
   UNSPECIFIED4,
   UNSPECIFIED6
 } from '../src/codecs/inany.js'
-import { type NatConfig, outward, reverseSource } from '../src/machines/nat.js'
+import { type NatConfig, outward, reverseSource, UNMAPPED } from '../src/machines/nat.js'
 import { createFlowTable } from '../src/runtime/flow-table.js'
 
-const NOTHING: NatConfig = {
-  assigned4: null,
-  assigned6: null,
-  own4: null,
-  own6: null,
-  mapHostLoopback4: null,
-  mapHostLoopback6: null,
-  mapGuestAddr4: null,
-  mapGuestAddr6: null,
-  dnsForward4: null,
-  dnsForward6: null,
-  dnsHost4: null,
-  dnsHost6: null
-}
 const v4 = (a: number, b: number, c: number, d: number): InAny => fromV4((a << 24) | (b << 16) | (c << 8) | d)
 const GATEWAY = v4(192, 0, 2, 1)
 const GUEST = v4(192, 0, 2, 2)
 const STUB = v4(127, 0, 0, 53)
 const USUAL: NatConfig = {
-  ...NOTHING,
+  ...UNMAPPED,
   assigned4: GUEST,
   own4: GATEWAY,
   mapHostLoopback4: GATEWAY,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
+import { UNMAPPED } from '../src/machines/nat.js'
 import type { Native } from '../src/runtime/abi.js'
 import { warmUp } from '../src/runtime/warm-up.js'
 import type { WorldConfig } from '../src/runtime/world.js'
@@ -9,11 +10,7 @@ import { CONFIG } from './services-arbitraries.js'
 const config = (mss: number, mode: 'passt' | 'pasta'): WorldConfig => ({
   guestMac: 0x020000000002,
   guest: CONFIG,
-  nat: {
-    ...{ assigned4: null, assigned6: null, own4: null, own6: null },
-    ...{ mapHostLoopback4: null, mapHostLoopback6: null, mapGuestAddr4: null, mapGuestAddr6: null },
-    ...{ dnsForward4: null, dnsForward6: null, dnsHost4: null, dnsHost6: null }
-  },
+  nat: UNMAPPED,
   outbound4: null,
   outbound6: null,
   scope6: 0,

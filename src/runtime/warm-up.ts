@@ -9,7 +9,7 @@ import { UDP_LEN, writeUdp } from '../codecs/udp.js'
 import { VNET_NEEDS_CSUM } from '../codecs/vnet.js'
 import { type Instant, instant } from '../effects/effect.js'
 import type { Rule } from '../machines/forward-rules.js'
-import type { NatConfig } from '../machines/nat.js'
+import { UNMAPPED } from '../machines/nat.js'
 import { ABI_WORDS, EV, type Native, PEEK_DRAINED, PEEK_EOF, READY_IN, READY_RDHUP } from './abi.js'
 import { idPool } from './listeners.js'
 import { logTo } from './log.js'
@@ -59,22 +59,6 @@ const RULE: Rule = {
   weak: false,
   scan: false,
   spec: 0
-}
-
-/** Addresses mean what they say. */
-const UNMAPPED: NatConfig = {
-  assigned4: null,
-  assigned6: null,
-  own4: null,
-  own6: null,
-  mapHostLoopback4: null,
-  mapHostLoopback6: null,
-  mapGuestAddr4: null,
-  mapGuestAddr6: null,
-  dnsForward4: null,
-  dnsForward6: null,
-  dnsHost4: null,
-  dnsHost6: null
 }
 
 /** One world, one guest: every call hands over one turn. */
@@ -190,15 +174,17 @@ const opened = (s: Stage, c: Conn): boolean => {
   return true
 }
 
+const connection = (guestPort: number, peerPort: number, isn: number): Conn => ({
+  guestPort,
+  peerPort,
+  flow: -1,
+  nxt: seq(isn),
+  una: seq(0)
+})
+
 /** A connection that the guest begins. */
 const outward = (s: Stage): void => {
-  const c: Conn = {
-    guestPort: GUEST_PORT,
-    peerPort: PEER_PORT,
-    flow: -1,
-    nxt: seq(0xfffffff0),
-    una: seq(0)
-  }
+  const c = connection(GUEST_PORT, PEER_PORT, 0xfffffff0)
   tcp(s, c, SYN, 0)
   if (!opened(s, c)) return
   sock(s, EV.CONNECTED, c.flow, 0, 0)
@@ -208,13 +194,7 @@ const outward = (s: Stage): void => {
 
 /** One that the peer begins. */
 const inward = (s: Stage): void => {
-  const c: Conn = {
-    guestPort: GUEST_SERVER,
-    peerPort: PEER_CLIENT,
-    flow: -1,
-    nxt: seq(0x7ffffff0),
-    una: seq(0)
-  }
+  const c = connection(GUEST_SERVER, PEER_CLIENT, 0x7ffffff0)
   const [peer, guest] = s.v6 ? [PEER6, GUEST6] : [PEER4, GUEST4]
   record(s, 0, EV.ACCEPTED, LISTENER, 0, PEER_CLIENT, ...peer, ...guest, 0)
   turn(s, 1)
