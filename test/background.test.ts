@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from 'n
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
-import { alive, kill, type Proc, parents, statusField, until } from './lib/proc.js'
+import { alive, kill, type Proc, parents, sessionOf, until } from './lib/proc.js'
 import { helper, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
 
 const bed = useBed()
@@ -43,7 +43,6 @@ const exe = (pid: number): string => {
     return ''
   }
 }
-const sessionOf = (pid: number): number => Number(statusField(pid, 'NSsid')?.split('\t')[0])
 /** Processes that have ended and that `pid` or a descendant has not asked for. */
 const zombiesOf = (pid: number): number[] => {
   const up = parents()

@@ -14,12 +14,12 @@ import {
   ready,
   runCommand,
   type Step,
-  sessionOf,
   setup,
   spawnCommand,
   until,
   type Who
 } from './launcher-bed.js'
+import { sessionOf } from './lib/proc.js'
 
 // Attach mode, background, and what is made inside the namespace: tap, netlink.
 

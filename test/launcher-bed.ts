@@ -108,13 +108,6 @@ export const commOf = (pid: number): string => {
     return ''
   }
 }
-/** Session of a process (proc_pid_stat(5)). */
-export const sessionOf = (pid: number): number =>
-  Number(
-    readFileSync(`/proc/${pid}/stat`, 'utf8')
-      .replace(/^.*\) /s, '')
-      .split(' ')[3]
-  )
 export const alive = (pid: number): boolean => !['', 'Z', 'X'].includes(stateOf(pid))
 
 let runs = 0

@@ -13,11 +13,11 @@ import {
   ready,
   runCommand,
   type Step,
-  sessionOf,
   setup,
   spawnCommand,
   until
 } from './launcher-bed.js'
+import { sessionOf } from './lib/proc.js'
 
 // Spawn mode of native/launcher against the kernel, as root and as an ordinary user.
 

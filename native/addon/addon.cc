@@ -315,12 +315,6 @@ Value Collapse(const CallbackInfo &info)
 	return Napi::Number::New(info.Env(), passt::collapse(int_at(info, 0), at(1), at(2)));
 }
 
-Value OwnSession(const CallbackInfo &info)
-{
-	const int e = passt::own_session();
-	return e ? fail(info.Env(), "ownSession", e) : info.Env().Undefined();
-}
-
 Value Detach(const CallbackInfo &info)
 {
 	const int e = passt::detach(int_at(info, 0));
@@ -368,7 +362,6 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("writeNow", WriteNow);
 	add("collapse", Collapse);
 	add("now", Now);
-	add("ownSession", OwnSession);
 	add("detach", Detach);
 	add("dropPrivileges", DropPrivileges);
 	add("seal", Seal);

@@ -16,7 +16,7 @@
 
 namespace passt {
 
-int own_session()
+static int own_session()
 {
 	/* Who leads a process group, as the launcher made us, must leave it first: to that of a child, which need not live on */
 	const pid_t other = fork();
@@ -35,7 +35,7 @@ int own_session()
 
 int detach(int null)
 {
-	int e = 0;
+	int e = own_session();
 
 	for (int fd = 0; fd < 3 && !e; fd++) {
 		if (null != fd && dup2(null, fd) < 0)

@@ -6,10 +6,10 @@
 
 namespace passt {
 
-/** A session of our own (setsid(2)), without a terminal, for a program in background. 0 or errno. */
-int own_session();
-
-/** Standard streams to `null`, a descriptor of /dev/null that is closed then; working directory /. 0 or errno. */
+/**
+ * Into background: a session of our own (setsid(2)), without a terminal; standard streams to `null`, a descriptor of /dev/null
+ * that is closed then; working directory /. 0 or errno.
+ */
 int detach(int null);
 
 /**

@@ -182,9 +182,10 @@ export interface Native {
   collapse(fd: number, off: number, len: number): number
   /** ms on CLOCK_MONOTONIC */
   now(): number
-  /** A session of our own, without a terminal (setsid(2)). */
-  ownSession(): void
-  /** Standard streams to descriptor `devNull`, which is closed then; new working directory /. */
+  /**
+   * Into background: a session of our own, without a terminal (setsid(2)); standard streams to descriptor `devNull`, which
+   * is closed then; new working directory /.
+   */
   detach(devNull: number): void
   /** no_new_privs on every thread; drop all capabilities; if `uid` >= 0 change user and group first. */
   dropPrivileges(uid: number, gid: number): void

@@ -346,7 +346,6 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, l
   orFatal(l.ready())
   if (p.foreground) closeSync(devNull)
   else {
-    native.ownSession()
     native.detach(devNull)
     logging.background()
   }

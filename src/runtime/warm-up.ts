@@ -94,7 +94,7 @@ const frame = (s: Stage, l4: number, len: number): void => {
   turn(s, 1)
 }
 
-/** A segment of the guest's: one of a connection, where that stands. */
+/** A connection as its guest sees it: SND.NXT, and the octet that it expects next. */
 interface Conn {
   readonly guestPort: number
   readonly peerPort: number
@@ -102,6 +102,7 @@ interface Conn {
   nxt: SeqNum
   una: SeqNum
 }
+/** The guest's next segment. */
 const tcp = (s: Stage, c: Conn, flags: number, payload: number): void => {
   const h: TcpHeader = {
     srcPort: c.guestPort,
@@ -217,8 +218,8 @@ const datagrams = (s: Stage): void => {
 }
 
 /**
- * Yields now and then; done when it ends. Returns the worlds, for whoever wants to know how it went. Nothing of it touches the real world: its flows, table, timers and counters go
- * when it goes.
+ * Yields now and then; done when it ends. Nothing of it touches the real world: its flows, table, timers and counters go
+ * when it goes. Returns its worlds, for whoever wants to know how it went.
  */
 export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, ReadonlyArray<World>> {
   const log = logTo([], 0, () => 0)

@@ -69,6 +69,9 @@ export const statusField = (pid: number, field: string): string | undefined => {
   }
 }
 
+/** Session of a process, as this PID namespace names it (proc_pid_status(5)). */
+export const sessionOf = (pid: number): number => Number(statusField(pid, 'NSsid')?.split('\t')[0])
+
 /** Running, that is, present and not a zombie waiting to be reaped. */
 export const alive = (pid: number): boolean => !/^[ZX]/.test(statusField(pid, 'State') ?? 'X')
 
