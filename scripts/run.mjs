@@ -169,7 +169,10 @@ const tasks = {
     must('bash', [at('native/test/run')])
     // One file at a time where the kernel is involved would be slow; two fit two cores.
     const files = args.length > 0 ? args : testFiles()
-    process.exit(run(process.execPath, ['--import', 'tsx', '--test', '--test-concurrency=2', ...files]))
+    const reporter = `--test-reporter=${at('scripts/reporter.mjs')}`
+    process.exit(
+      run(process.execPath, ['--import', 'tsx', '--test', reporter, '--test-concurrency=2', ...files])
+    )
   },
   soak: () => {
     build()

@@ -1,0 +1,36 @@
+// The runner's TAP with what failed named once more, just before the summary: the last lines of a long log are what
+// one gets to see of a run elsewhere.
+import { relative } from 'node:path'
+import { tap } from 'node:test/reporters'
+
+/** Lines for a failure: the test with its suites, its file, and what went wrong. */
+const told = (names, { file, line, details: { error } }) => [
+  `failed: ${names.join(' > ')} (${relative(process.cwd(), file ?? '')}:${line ?? 0})`,
+  ...String(error?.cause?.stack ?? error?.cause ?? error)
+    .split('\n')
+    .slice(0, 30)
+    .map((text) => `  ${text}`)
+]
+
+/** The events as they are, and before the summary (the first diagnostic of the whole run) the failures as diagnostics. */
+const failuresLast = async function* (source) {
+  const open = new Map()
+  const failures = []
+  let summary = false
+  for await (const event of source) {
+    const { type, data } = event
+    if (type === 'test:start') open.set(`${data.file} ${data.nesting}`, data.name)
+    // A suite fails with its tests; those are told.
+    if (type === 'test:fail' && data.details.error?.failureType !== 'subtestsFailed') {
+      const suites = Array.from({ length: data.nesting }, (_, n) => open.get(`${data.file} ${n}`))
+      failures.push(...told([...suites, data.name], data))
+    }
+    if (type === 'test:diagnostic' && data.nesting === 0 && /^tests \d/.test(data.message) && !summary) {
+      summary = true
+      for (const message of failures) yield { type: 'test:diagnostic', data: { nesting: 0, message } }
+    }
+    yield event
+  }
+}
+
+export default (source) => tap(failuresLast(source))
