@@ -87,7 +87,7 @@ export interface Options {
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise((r) => setTimeout(r, ms))
-export const until = async (what: string, condition: () => boolean, ms = 5000): Promise<void> => {
+export const until = async (what: string, condition: () => boolean, ms = 20_000): Promise<void> => {
   for (const end = Date.now() + ms; !condition(); await sleep(10))
     if (Date.now() > end) throw new Error(`waited ${ms} ms for: ${what}`)
 }
@@ -242,7 +242,7 @@ export const bed = () => {
     /** Throws if any process of any run is left after a moment; then ends it. */
     nothingLeft: async (): Promise<void> => {
       try {
-        await until('processes to end', () => marks.every((m) => marked(m).length === 0), 3000)
+        await until('processes to end', () => marks.every((m) => marked(m).length === 0), 10_000)
       } catch (e) {
         const left = marks.flatMap(marked)
         const what = left.map(

@@ -483,7 +483,7 @@ note(passed=passed)`)
     }).ended
     assert.equal(r.status, 1)
     assert.match(r.stderr, /engine ended unexpectedly/)
-    assert.ok(r.ms >= 4900 && r.ms < 9000, `${r.ms} ms`)
+    assert.ok(r.ms >= 4900 && r.ms < 30_000, `${r.ms} ms`)
   })
   test('the command ends while the engine does not read: so do we, with its status', async () => {
     const r = b.start([...runCommand().slice(0, -1), ['flood', requestOf(sockets('udp', false, 64))]], {
@@ -491,7 +491,7 @@ note(passed=passed)`)
     })
     const e = await r.ended
     assert.equal(e.status, 3)
-    assert.ok(e.ms < 2500, `${e.ms} ms`)
+    assert.ok(e.ms < 4900, `${e.ms} ms`)
   })
   test('EMFILE in the launcher: those that there are, with the errno; then as many again', async () => {
     const r = inside('root').start(

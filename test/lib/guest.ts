@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { basename } from 'node:path'
-import { busyTicks, cmdlineOf, exeOf, Proc, type Result, rss, sleep, until } from './proc.js'
+import { calm, cmdlineOf, exeOf, Proc, type Result, rss, until } from './proc.js'
 import { describe, helper, net, ok, type RunOptions, type Where, type World } from './world.js'
 
 export interface GuestOptions extends RunOptions {
@@ -70,14 +70,9 @@ export class Guest {
     return this.engine().reduce((sum, pid) => sum + rss(pid), 0)
   }
 
-  /** CPU time that the program uses during `ms`, as a share of one processor. */
-  async load(ms: number): Promise<number> {
-    const pids = this.engine()
-    assert.ok(pids.length > 0, 'no process of the program')
-    const ticks = busyTicks(pids)
-    const began = performance.now()
-    await sleep(ms)
-    return ((busyTicks(pids) - ticks) * 10) / (performance.now() - began)
+  /** Waits until the program uses less than `share` of a processor, see calm(). */
+  calm(share: number, ms?: number): Promise<number> {
+    return calm(this.engine(), share, ms)
   }
 
   async stop(): Promise<Result> {

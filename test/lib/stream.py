@@ -5,6 +5,7 @@ SOCKET is a path, or the number of a descriptor. Each scenario is one client or 
 import hashlib
 import os
 import random
+import signal
 import socket
 import struct
 import sys
@@ -198,7 +199,8 @@ class Tcp:
 
 
 def stalled(where, octets):
-    """A download by a guest that stops for a while: bounded over there, complete in the end."""
+    """A download by a guest that stops until SIGUSR1: bounded over there, complete in the end."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     c = greeted(where)
     t = Tcp(c, 7003, 40000).open()
     t.send(ACK, f"{octets} 5\n".encode())
@@ -207,7 +209,7 @@ def stalled(where, octets):
         if got > stalls * int(octets) // 4:
             stalls += 1
             print("stalled", flush=True)
-            time.sleep(2)
+            signal.sigwait([signal.SIGUSR1])
         s = t.receive()
         if s.seq != t.ack % 2**32:
             t.send(ACK)
