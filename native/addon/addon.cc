@@ -334,6 +334,12 @@ Value Seal(const CallbackInfo &info)
 	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
 }
 
+/** Without Node's own end, which takes milliseconds and system calls that we have given up. */
+Value Exit(const CallbackInfo &info)
+{
+	_exit(int_at(info, 0));
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports)
 {
 	const auto add = [&](const char *name, Value (*f)(const CallbackInfo &)) {
@@ -365,6 +371,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("detach", Detach);
 	add("dropPrivileges", DropPrivileges);
 	add("seal", Seal);
+	add("exit", Exit);
 	return exports;
 }
 

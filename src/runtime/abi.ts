@@ -191,4 +191,6 @@ export interface Native {
   dropPrivileges(uid: number, gid: number): void
   /** From here on no thread gets more system calls than native/addon/seccomp-calls.def lists. False: the kernel cannot. */
   seal(): boolean
+  /** _exit(2): the process ends here and now, without what Node does then. */
+  exit(status: number): never
 }

@@ -382,18 +382,19 @@ const compileSooner = (): void => {
 /** The engine's whole life. Started by the launcher, which hands on the exit status. */
 export const main = (argv0: string, args: ReadonlyArray<string>): void => {
   let logging: Logging | null = null
+  let native: Native | null = null
   compileSooner()
   try {
-    const native = loadNative() // first: from here on a terminal does not stop us for what we write
+    native = loadNative() // first: from here on a terminal does not stop us for what we write
     const o = options(argv0, args)
     logging = orFatal(openLogging(native, argv0, o))
     serveUntilEnd(prepare(o, native, logging.log), logging)
     logging.sync()
-    process.exit(0)
+    native.exit(0)
   } catch (e) {
     logging?.fatal(messageOf(e))
     logging?.sync()
     writeSync(2, `${argv0.replace(/^.*\//, '')}: ${messageOf(e)}\n`)
-    process.exit(1)
+    ;(native ?? process).exit(1)
   }
 }
