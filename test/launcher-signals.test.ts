@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
-import { fileURLToPath } from 'node:url'
 import { LauncherRequest } from '../src/codecs/launcher.js'
 import {
   bed,
@@ -16,6 +15,7 @@ import {
   stateOf,
   until
 } from './launcher-bed.js'
+import { repo } from './lib/cache.js'
 
 // Signals to the launcher with a command, and a terminal's.
 
@@ -258,7 +258,7 @@ describe('on a terminal', () => {
     assert.deepEqual([r.status, r.restored], [6, true], r.output)
   })
   test('the engine may say something on a terminal that stops what is in background (stty tostop)', () => {
-    const program = join(dirname(fileURLToPath(import.meta.url)), '../bin/pasta')
+    const program = join(repo, 'bin/pasta')
     const run = spawnSync(ptyRunner, ['[]', 'sh', '-c', `stty tostop; exec ${program} --version`], {
       encoding: 'utf8'
     })

@@ -1,3 +1,4 @@
+import { add } from '../codecs/seq.js'
 import type { Effect } from './effect.js'
 import { instant } from './effect.js'
 import { type Clock, promise, script } from './simulator-clock.js'
@@ -308,7 +309,7 @@ export class Host {
     let done = 0
     for (let frames = 0; done < wanted && frames !== full; frames++) {
       const len = Math.min(e.mss, wanted - done)
-      this.toTap({ seq: (e.seq + done) >>> 0, ack: e.ack, wnd: e.wnd, pos: this.peekAt, len })
+      this.toTap({ seq: add(e.seq, done), ack: e.ack, wnd: e.wnd, pos: this.peekAt, len })
       this.peekAt += len
       done += len
     }

@@ -1,4 +1,4 @@
-import { add, le, lt, type SeqNum, seq } from '../codecs/seq.js'
+import { add, le, lt, type SeqNum, seq, unsigned } from '../codecs/seq.js'
 import { ACK, FIN, PSH, RST, SYN, type TcpSegment } from '../codecs/tcp.js'
 import { type Effect, type Instant, instant, type TimerName } from './effect.js'
 import { Clock, promise, script, Violation } from './simulator-clock.js'
@@ -158,11 +158,11 @@ export class World<S> {
   }
 
   private text(
-    g: { seq: number; ack: number; flags: number; wnd: number },
+    g: { seq: SeqNum; ack: SeqNum; flags: number; wnd: number },
     pos: number,
     len: number
   ): string {
-    return `${flagText(g.flags)} seq ${g.seq >>> 0} ack ${g.ack >>> 0} wnd ${g.wnd}${len > 0 ? ` octets ${pos}..${pos + len}` : ''}`
+    return `${flagText(g.flags)} seq ${unsigned(g.seq)} ack ${unsigned(g.ack)} wnd ${g.wnd}${len > 0 ? ` octets ${pos}..${pos + len}` : ''}`
   }
   private carry(arrive: () => void): void {
     const fate = this.fate()
