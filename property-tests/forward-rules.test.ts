@@ -150,6 +150,7 @@ describe('refused', () => {
   })
   test('keywords out of place', () => {
     refused(tcp('22', 'none'), /--tcp-ports none: 'none' behind other ports/)
+    refused(tcp('auto,~1-65535', 'none'), /'none' behind other ports/)
     refused(tcp('auto'), /for pasta only/, { mode: 'passt' })
     refused({ tcpOut: specs('22') }, /--tcp-ns 22: for pasta only/, { mode: 'passt' })
   })

@@ -1,4 +1,4 @@
-import { add, le, lt, type SeqNum, seq, unsigned } from '../codecs/seq.js'
+import { add, le, max, type SeqNum, seq, unsigned } from '../codecs/seq.js'
 import { ACK, FIN, PSH, RST, SYN, type TcpSegment } from '../codecs/tcp.js'
 import { type Effect, type Instant, instant, type TimerName } from './effect.js'
 import { Clock, promise, script, Violation } from './simulator-clock.js'
@@ -186,10 +186,12 @@ export class World<S> {
       promise(this.lastAck === null || le(this.lastAck, g.ack), 'acknowledgement goes back')
       if (g.flags & SYN) this.rcvScale = g.windowScale ?? 0
       const edge = add(g.ack, g.flags & SYN ? g.wnd : g.wnd << this.rcvScale)
-      promise(this.lastEdge === null || !lt(edge, this.lastEdge), 'right window edge pulled back')
+      // Unscaled, and so never more than the field holds (RFC 7323 §2.2): sent again, it may say less than an ACK since.
+      const full = (g.flags & SYN) !== 0 && g.wnd === 65535
+      promise(this.lastEdge === null || full || le(this.lastEdge, edge), 'right window edge pulled back')
       promise(g.wnd <= 65535 && g.wnd >= 0, 'window field out of range')
       this.lastAck = g.ack
-      this.lastEdge = edge
+      this.lastEdge = this.lastEdge === null ? edge : max(this.lastEdge, edge)
     }
     this.carry(() => this.guest.receive(g))
   }

@@ -225,10 +225,12 @@ const placeRules = (
     return wanted ? E.left(`${p.option}: but --no-${p.proto}`) : E.right([])
   }
   const out: Rule[] = []
-  for (const [i, s] of given(env, options[p.key]).entries()) {
+  const specs = given(env, options[p.key])
+  for (const [i, s] of specs.entries()) {
     const say = (why: string): string => `${p.option} ${PortSpec.encode(s)}: ${why}`
     if (s.kind === 'none') {
-      if (out.length > 0) return E.left(say("'none' behind other ports"))
+      if (specs.slice(0, i).some((before) => before.kind === 'ports'))
+        return E.left(say("'none' behind other ports"))
       continue
     }
     if (p.direction === 'out' && env.mode === 'passt') return E.left(say('for pasta only'))
