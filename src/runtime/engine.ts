@@ -38,6 +38,7 @@ import { type Options, parseOptions } from './options.js'
 import { type FamilyPlan, needsResolvConf, type Plan, plan } from './plan.js'
 import { openRings } from './rings.js'
 import { runSteps } from './run-steps.js'
+import { collectAll } from './tidy.js'
 import { warmUp } from './warm-up.js'
 import { watch } from './watch.js'
 import { createWorld, type World, type WorldConfig } from './world.js'
@@ -350,7 +351,7 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, l
     logging.background()
   }
   if (!native.seal()) world.log.at('warning', 'this kernel has no seccomp filters: running without')
-  const ended = loop(world, warmUp(world.cfg, native), globalThis.gc ?? (() => {}), watch(world, p))
+  const ended = loop(world, warmUp(world.cfg, native), collectAll, watch(world, p))
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))
