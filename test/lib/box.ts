@@ -12,7 +12,8 @@ const preferred = process.env.DRIVERS_SUITE
 
 /** The root with these packages, made now if it is not there yet (10 s and 70 MB for podman). */
 const debianRoot = (suite: string, packages: ReadonlyArray<string>): string => {
-  const base = 'bash coreutils dash findutils grep iproute2 libstdc++6 mount procps sed tar util-linux'
+  const base =
+    'bash coreutils dash findutils grep iproute2 libatomic1 libstdc++6 mount procps sed tar util-linux'
   const wanted = [...base.split(' '), ...packages]
   const key = createHash('sha256').update(wanted.join(' ')).digest('hex').slice(0, 8)
   const dir = join(cache, `${suite}-${key}`)
