@@ -334,7 +334,7 @@ Value Seal(const CallbackInfo &info)
 	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
 }
 
-/** Without Node's own end, which takes milliseconds and system calls that we have given up. */
+/** Without Node's own end, which needs system calls that we have given up. */
 Value Exit(const CallbackInfo &info)
 {
 	_exit(int_at(info, 0));
