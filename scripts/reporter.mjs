@@ -16,7 +16,6 @@ const told = (names, { file, line, details: { error } }) => [
 const failuresLast = async function* (source) {
   const open = new Map()
   const failures = []
-  let summary = false
   for await (const event of source) {
     const { type, data } = event
     if (type === 'test:start') open.set(`${data.file} ${data.nesting}`, data.name)
@@ -25,10 +24,9 @@ const failuresLast = async function* (source) {
       const suites = Array.from({ length: data.nesting }, (_, n) => open.get(`${data.file} ${n}`))
       failures.push(...told([...suites, data.name], data))
     }
-    if (type === 'test:diagnostic' && data.nesting === 0 && /^tests \d/.test(data.message) && !summary) {
-      summary = true
-      for (const message of failures) yield { type: 'test:diagnostic', data: { nesting: 0, message } }
-    }
+    if (type === 'test:diagnostic' && data.nesting === 0 && /^tests \d/.test(data.message))
+      for (const message of failures.splice(0))
+        yield { type: 'test:diagnostic', data: { nesting: 0, message } }
     yield event
   }
 }

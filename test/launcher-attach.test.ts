@@ -16,10 +16,9 @@ import {
   type Step,
   setup,
   spawnCommand,
-  until,
   type Who
 } from './launcher-bed.js'
-import { quickly, sessionOf } from './lib/proc.js'
+import { quickly, sessionOf, until } from './lib/proc.js'
 
 // Attach mode, background, and what is made inside the namespace: tap, netlink.
 

@@ -15,6 +15,7 @@ import { fileURLToPath } from 'node:url'
 import * as E from 'fp-ts/lib/Either.js'
 import { LauncherReply, LauncherRequest } from '../src/codecs/launcher.js'
 import { octets } from '../src/codecs/octets.js'
+import { until } from './lib/proc.js'
 
 // A bed for the real launcher with an engine that a test scripts (launcher/fake-engine.py).
 
@@ -84,12 +85,6 @@ export interface Options {
   /** In front of the launcher, e.g. a shell that closes descriptors. */
   readonly before?: ReadonlyArray<string>
   readonly node?: string
-}
-
-export const sleep = (ms: number): Promise<void> => new Promise((r) => setTimeout(r, ms))
-export const until = async (what: string, condition: () => boolean, ms = 20_000): Promise<void> => {
-  for (const end = Date.now() + ms; !condition(); await sleep(10))
-    if (Date.now() > end) throw new Error(`waited ${ms} ms for: ${what}`)
 }
 
 /** State letter of proc_pid_stat(5), '' when there is no such process. */

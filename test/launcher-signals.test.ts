@@ -10,12 +10,11 @@ import {
   ptyRunner,
   runCommand,
   setup,
-  sleep,
   spawnCommand,
-  stateOf,
-  until
+  stateOf
 } from './launcher-bed.js'
 import { repo } from './lib/cache.js'
+import { sleep, until } from './lib/proc.js'
 
 // Signals to the launcher with a command, and a terminal's.
 

@@ -15,9 +15,9 @@ import {
   type Step,
   setup,
   spawnCommand,
-  until,
   type Who
 } from './launcher-bed.js'
+import { until } from './lib/proc.js'
 
 // What native/launcher makes inside the namespace for forwarding: sockets, listeners, /proc/net.
 

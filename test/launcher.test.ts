@@ -14,10 +14,9 @@ import {
   runCommand,
   type Step,
   setup,
-  spawnCommand,
-  until
+  spawnCommand
 } from './launcher-bed.js'
-import { sessionOf } from './lib/proc.js'
+import { sessionOf, until } from './lib/proc.js'
 
 // Spawn mode of native/launcher against the kernel, as root and as an ordinary user.
 

@@ -1,6 +1,5 @@
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { setFlagsFromString } from 'node:v8'
 import * as E from 'fp-ts/lib/Either.js'
 import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
 import { PROCNET_FILES, type ProcNetFile } from '../codecs/launcher-sockets.js'
@@ -38,7 +37,7 @@ import { type Options, parseOptions } from './options.js'
 import { type FamilyPlan, needsResolvConf, type Plan, plan } from './plan.js'
 import { openRings } from './rings.js'
 import { runSteps } from './run-steps.js'
-import { collectAll } from './tidy.js'
+import { collect, compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 import { watch } from './watch.js'
 import { createWorld, type World, type WorldConfig } from './world.js'
@@ -351,7 +350,7 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, l
     logging.background()
   }
   if (!native.seal()) world.log.at('warning', 'this kernel has no seccomp filters: running without')
-  const ended = loop(world, warmUp(world.cfg, native), collectAll, watch(world, p))
+  const ended = loop(world, warmUp(world.cfg, native), collect, watch(world, p))
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))
@@ -370,14 +369,6 @@ const messageOf = (e: unknown): string => {
   if (e instanceof Fatal) return e.message
   if (isSystemError(e)) return `cannot start: ${e.message}`
   return `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
-}
-
-/**
- * A third of the usual budget before V8 compiles a function: so the warm-up reaches nearly all of them, and the slowest
- * hundredth of connections takes 0.5 ms instead of 1.7. From V8 12 (Node 22) on there is a quick compiler in between instead.
- */
-const compileSooner = (): void => {
-  if (Number.parseInt(process.versions.v8, 10) < 12) setFlagsFromString('--interrupt-budget=20000')
 }
 
 /** The engine's whole life. Started by the launcher, which hands on the exit status. */

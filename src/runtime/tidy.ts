@@ -15,15 +15,6 @@ const ENOUGH = 20_000
  */
 const CALM_MOST = 3000
 
-/**
- * What createTidy() asks for. From V8 12 (Node 22) on, a collection leaves the pages to a task of the event loop as well,
- * unless it is one of last resort, which takes 20 to 40 ms; older ones would take the options for a small collection.
- */
-export const collectAll = (): void => {
-  if (Number.parseInt(process.versions.v8, 10) < 12) globalThis.gc?.()
-  else globalThis.gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
-}
-
 export interface Tidy {
   /** A turn had `n` events. */
   readonly turn: (n: number, now: Instant) => void
