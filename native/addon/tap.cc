@@ -203,19 +203,19 @@ void Tap::read(Rings &r, uint32_t frames, uint32_t rx_limit)
 {
 	const uint32_t head = vnet ? (uint32_t)VNET_LEN : 0;
 
+	behind = fd >= 0;
 	while (frames-- && fd >= 0 && !gone && r.room() && r.rx_left() >= FRAME_ROOM && r.rx_used() < rx_limit) {
 		uint8_t *const at = r.slab + r.rx_next();
 		ssize_t n;
 		do
 			n = ::read(fd, at, FRAME_ROOM);
 		while (n < 0 && errno == EINTR);
-		if (n < 0) {
-			if (errno != EAGAIN)
-				gone = errno == EIO ? 0 : errno;
-			return;
-		}
-		if (!n) {
-			gone = EPIPE;
+		if (n <= 0) {
+			behind = false;
+			if (!n)
+				gone = EPIPE;
+			else if (errno != EAGAIN && errno != EIO)
+				gone = errno;
 			return;
 		}
 		if (n < (ssize_t)(head + ETH_LEN) || n > (ssize_t)(head + FRAME_MAX)) {

@@ -23,6 +23,8 @@ public:
 	int drop_errno = 0;
 	/** Other than 0: of no further use. */
 	int gone = 0;
+	/** The last read() left frames where they are. */
+	bool behind = false;
 	Pcap pcap;
 	/** Once it is on, frames go to its client instead. */
 	Link link;

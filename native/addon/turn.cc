@@ -15,7 +15,11 @@
 
 namespace passt {
 
-enum : int { EPOLL_BATCH = 256 };
+/**
+ * Records of one look at epoll; and of the next one while frames of the guest are left unread. What a socket tells draws two
+ * frames from the guest at most, as its end does (ACK and FIN): in a turn of any kind TAP_FRAMES are more than that.
+ */
+enum : int { EPOLL_BATCH = TAP_FRAMES / 2, EPOLL_BEHIND = TAP_FRAMES / 8 };
 
 double Engine::now_ms()
 {
@@ -275,11 +279,26 @@ double Engine::due(double deadline) const
 int Engine::poll(double timeout_ms)
 {
 	epoll_event ev[EPOLL_BATCH];
-	const int n = epoll_wait_ms(epoll, ev, EPOLL_BATCH, timeout_ms > 1e12 ? -1 : timeout_ms);
+	const int most = tap.behind ? EPOLL_BEHIND : EPOLL_BATCH;
+	const int n = epoll_wait_ms(epoll, ev, most, timeout_ms > 1e12 ? -1 : timeout_ms);
 
 	*rings.clock = now_ms();
-	for (int i = 0; i < n; i++)
-		ready(ev[i].data.u64, ev[i].events);
+	/*
+	 * The guest before all others: what does not fit into the tap's queue is lost, and what sockets tell makes us send frames
+	 * that the guest answers at once. Where many sockets are ready it may stand behind those that we see.
+	 */
+	const uint64_t guest = tap.link.on ? ID_LINK : ID_TAP;
+	uint32_t from_guest = n == most ? (uint32_t)EPOLLIN : 0;
+	for (int i = 0; i < n; i++) {
+		if (ev[i].data.u64 == guest)
+			from_guest = ev[i].events;
+	}
+	if (from_guest)
+		ready(guest, from_guest);
+	for (int i = 0; i < n; i++) {
+		if (ev[i].data.u64 != guest)
+			ready(ev[i].data.u64, ev[i].events);
+	}
 	if (tap.link.on)
 		link_ready(0);
 	return n;

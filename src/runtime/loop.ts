@@ -18,7 +18,7 @@ import type { Watch } from './watch.js'
 import { TIMERS, type World } from './world.js'
 
 /** Timers handled in one turn; the rest are due at once in the next, so that traffic goes on beside them. */
-const TIMERS_PER_TURN = 256
+const TIMERS_PER_TURN = 64
 
 const timerEvent: Readonly<Record<TimerName, 'TIMER_RTO' | 'TIMER_ACK' | 'TIMER_KEEPALIVE' | 'TIMER_IDLE'>> =
   {
