@@ -12,7 +12,7 @@ import type { Capture } from './capture.js'
 import type { Endpoint, Flow, FlowAddresses, PairFlow, TapFlow } from './flow.js'
 import { buildIcmpError } from './icmp-error.js'
 import { type Counters, count } from './log.js'
-import { nextEffect, putAddr, type Rings, txRoom } from './rings.js'
+import { frameFits, frameRoom, nextEffect, putAddr, type Rings, txRoom } from './rings.js'
 
 /** What the interpreter needs besides the rings. */
 export interface Out {
@@ -50,6 +50,12 @@ const put = (o: Out, kind: number, flow: number, w2: number, w3: number, w4 = 0,
   fx[at + 3] = w3
   fx[at + 4] = w4
   fx[at + 5] = w5
+}
+
+/** A whole frame to the guest, behind its virtio-net header. */
+const putFrame = (o: Out, at: number, len: number): void => {
+  if (frameFits(o.rings)) put(o, EF.TAP_WRITE, 0, at, len)
+  else count(o.counters, 'effect-ring-full')
 }
 
 /** Words 2-13 of an opening effect (native/addon/abi.h). */
@@ -138,7 +144,7 @@ const pad = (r: Rings, frame: number, len: number): number => {
 /** A TCP segment without payload to the guest; also for segments that belong to no flow (RST). */
 export const segmentToTap = (o: Out, f: FlowAddresses, h: TcpHeader): void => {
   const r = o.rings
-  const at = txRoom(r, VNET_LEN + l4Start(true) + 60)
+  const at = frameRoom(r, VNET_LEN + l4Start(true) + 60)
   if (at < 0) return count(o.counters, 'tx-area-full')
   const frame = at + VNET_LEN
   const len = tcpLength(h)
@@ -146,7 +152,7 @@ export const segmentToTap = (o: Out, f: FlowAddresses, h: TcpHeader): void => {
   const l4 = writeHeaders(r.view, frame, f, PROTO_TCP, len)
   writeTcp(r.view, l4, h)
   sealPartial(r.view, l4, len, PROTO_TCP, f.ourAddr, f.guestAddr)
-  put(o, EF.TAP_WRITE, 0, at, VNET_LEN + pad(r, frame, l4 + len - frame))
+  putFrame(o, at, VNET_LEN + pad(r, frame, l4 + len - frame))
 }
 
 /** Key by key: a spread costs more than all the rest of a segment (runtime/copier.ts). */
@@ -197,7 +203,7 @@ const udpToTap = (o: Out, f: FlowAddresses, p: Payload, segment: number): void =
   let payload = p.off
   if (headers + p.len < ETH_MIN) {
     // Padding goes behind the payload, where the next datagram may lie: tiny ones move.
-    const at = txRoom(r, 128 + ETH_MIN)
+    const at = frameRoom(r, 128 + ETH_MIN)
     if (at < 0) return count(o.counters, 'tx-area-full')
     payload = at + 128
     r.slab.copyWithin(payload, p.off, p.off + p.len)
@@ -208,17 +214,17 @@ const udpToTap = (o: Out, f: FlowAddresses, p: Payload, segment: number): void =
   const l4 = writeHeaders(r.view, frame, f, PROTO_UDP, UDP_LEN + p.len)
   writeUdp(r.view, l4, { srcPort: f.ourPort, dstPort: f.guestPort }, p.len)
   sealPartial(r.view, l4, UDP_LEN + p.len, PROTO_UDP, f.ourAddr, f.guestAddr)
-  put(o, EF.TAP_WRITE, 0, frame - VNET_LEN, VNET_LEN + pad(r, frame, headers + p.len))
+  putFrame(o, frame - VNET_LEN, VNET_LEN + pad(r, frame, headers + p.len))
 }
 
 /** A whole frame, checksums done, from outside the slab. */
 export const frameToTap = (o: Out, bytes: Uint8Array): void => {
   const r = o.rings
-  const at = txRoom(r, VNET_LEN + Math.max(bytes.length, ETH_MIN))
+  const at = frameRoom(r, VNET_LEN + Math.max(bytes.length, ETH_MIN))
   if (at < 0) return count(o.counters, 'tx-area-full')
   writeVnet(r.view, at, NO_OFFLOAD)
   r.slab.set(bytes, at + VNET_LEN)
-  put(o, EF.TAP_WRITE, 0, at, VNET_LEN + pad(r, at + VNET_LEN, bytes.length))
+  putFrame(o, at, VNET_LEN + pad(r, at + VNET_LEN, bytes.length))
 }
 
 /** An ICMP or ICMPv6 message from our side of `f`. */

@@ -6,8 +6,12 @@ import { ABI_WORDS, type Native } from './abi.js'
 const TX_SIZE = 4 << 20
 /** Octets of the slab that native reads into; only what is touched becomes resident. */
 const RX_SIZE = 8 << 20
-// No turn can fill it: events x effects each (at most 8), TURN_ENDs and a bounded batch of timers stay below.
 export const MAX_EFFECTS = 16384
+// A guest can make us owe it more frames than a turn has room for (an answer to each segment that it says a frame holds). A
+// frame may be lost, both sides of a connection are made for that; what is done to a socket is asked for once. So frames leave
+// room for all that: 512 events and as many TURN_ENDs, at most 8 effects each, and one header template for each peek.
+export const FRAME_EFFECTS = MAX_EFFECTS / 2
+const FRAME_TX = TX_SIZE - (256 << 10)
 const MAX_EVENTS = 512
 
 /** Both rings and the slab, as JS sees them. `effects` counts the records written since the last turn. */
@@ -69,6 +73,13 @@ export const txRoom = (r: Rings, octets: number): number => {
   r.tx += (octets + 7) & ~7
   return at
 }
+
+/** Is there room for one more frame to the guest? */
+export const frameFits = (r: Rings): boolean => r.effects < FRAME_EFFECTS
+
+/** `txRoom` for a frame to the guest. */
+export const frameRoom = (r: Rings, octets: number): number =>
+  r.tx + octets > FRAME_TX ? -1 : txRoom(r, octets)
 
 /** Hand the effects over, wait up to `timeoutMs`, and count the events that came. */
 export const turn = (r: Rings, timeoutMs: number): number => {

@@ -1,0 +1,119 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { fromV4 } from '../src/codecs/inany.js'
+import { seq } from '../src/codecs/seq.js'
+import { ACK } from '../src/codecs/tcp.js'
+import type { Effect } from '../src/effects/effect.js'
+import { ABI_WORDS, EF, type Native } from '../src/runtime/abi.js'
+import { NO_CAPTURE } from '../src/runtime/capture.js'
+import { type TcpFlow, tapFlow } from '../src/runtime/flow.js'
+import { frameToTap, interpret, type Out } from '../src/runtime/interpret.js'
+import type { Counters } from '../src/runtime/log.js'
+import { openRings, type Rings } from '../src/runtime/rings.js'
+
+/** The rings of the program itself, in plain memory. */
+const native = {
+  open: (o: Parameters<Native['open']>[0]) => ({
+    slab: new ArrayBuffer(o.txSize + o.rxSize),
+    effects: new ArrayBuffer(o.effects * ABI_WORDS * 4),
+    events: new ArrayBuffer(o.events * ABI_WORDS * 4),
+    clock: new ArrayBuffer(16)
+  })
+} as Native
+const rings: Rings = openRings(native, 1)
+
+const flow = (index: number): TcpFlow => {
+  const a = {
+    v6: false,
+    guestMac: 2,
+    ourMac: 4,
+    guestAddr: fromV4(0xc6336402),
+    guestPort: 1,
+    ourAddr: fromV4(0xc6336409),
+    ourPort: 2,
+    hostAddr: fromV4(0xc6336409),
+    hostPort: 2,
+    arrival: null
+  }
+  return tapFlow('tcp', index, a, {} as TcpFlow['state'])
+}
+
+/** What one event, or one TURN_END, can do to the socket of its flow: more than any really does. */
+const SOCKET: readonly Effect[] = [
+  { type: 'DiscardFromSock', octets: 1 },
+  { type: 'RewindPeek', octets: 0 },
+  { type: 'PeekToTap', seq: seq(1), ack: seq(1), wnd: 1, octets: 1, mss: 1460 },
+  { type: 'AwaitWritable' },
+  { type: 'QueryInfo' },
+  { type: 'KeepAlive' },
+  { type: 'ShutdownWr' },
+  { type: 'CloseSock' }
+]
+const KINDS = [
+  EF.DISCARD,
+  EF.REWIND,
+  EF.PEEK,
+  EF.AWAIT_WRITABLE,
+  EF.INFO,
+  EF.KEEPALIVE,
+  EF.SHUTDOWN_WR,
+  EF.CLOSE
+]
+const BARE: Effect = {
+  type: 'SegmentToTap',
+  seq: seq(1),
+  ack: seq(1),
+  flags: ACK,
+  wnd: 1,
+  mss: null,
+  windowScale: null
+}
+
+/** Before each flow's own effects: segments without payload, and frames of so many octets. */
+type Owed = { readonly bare: number; readonly long: readonly number[] }
+const owed: fc.Arbitrary<Owed> = fc.record({
+  bare: fc.integer({ min: 0, max: 128 }),
+  long: fc.array(fc.integer({ min: 60, max: 65_549 }), { maxLength: 4 })
+})
+
+/** A turn of `flows` flows, what is owed taken in a circle; gives the effects in the ring by kind, and what was counted. */
+const aTurn = (flows: number, all: readonly Owed[]) => {
+  const counters: Counters = new Map()
+  const out = { rings, counters, capture: NO_CAPTURE } as unknown as Out
+  rings.effects = 0
+  rings.tx = 0
+  let frames = 0
+  for (let i = 0; i < flows; i++) {
+    const f = flow(i)
+    const { bare, long } = all[i % all.length]!
+    for (const n of long) frameToTap(out, new Uint8Array(n))
+    for (let k = 0; k < bare; k++) interpret(out, f, BARE)
+    frames += bare + long.length
+    for (const e of SOCKET) interpret(out, f, e)
+  }
+  const done = new Map<number, number>()
+  for (let at = 0; at < rings.effects * ABI_WORDS; at += ABI_WORDS)
+    done.set(rings.fx[at]!, (done.get(rings.fx[at]!) ?? 0) + 1)
+  return { done, frames, counters }
+}
+
+const holds = (flows: number, all: readonly Owed[]): void => {
+  const { done, frames, counters } = aTurn(flows, all)
+  for (const kind of KINDS) assert.equal(done.get(kind), flows, `effects of kind ${kind}`)
+  const lost = (counters.get('effect-ring-full') ?? 0) + (counters.get('tx-area-full') ?? 0)
+  assert.equal((done.get(EF.TAP_WRITE) ?? 0) + lost, frames)
+}
+
+test('however many frames a turn owes the guest, nothing that is done to a socket is lost, and each lost frame is counted', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 1000 }), fc.array(owed, { minLength: 1, maxLength: 20 }), holds),
+    { numRuns: 30 }
+  )
+})
+test('… an answer to each of the segments that 128 frames claim to hold, then the end of all', () => {
+  holds(1000, [{ bare: 128, long: [] }])
+})
+test('… answers to pings of the largest size', () => {
+  holds(1000, [{ bare: 0, long: [65_549] }])
+})
