@@ -8,6 +8,7 @@ import { MAX_EXTENSIONS } from '../src/codecs/ipv6.js'
 import { type Octets, octets } from '../src/codecs/octets.js'
 import { TcpPacket } from '../src/codecs/tcp.js'
 import { UdpDatagram } from '../src/codecs/udp.js'
+import { DATAGRAMS_MAX } from '../src/codecs/vnet.js'
 import { arbBytes, arbHostile, arbU8, assertConfined, embed } from './arbitraries.js'
 import {
   arbFrame,
@@ -79,6 +80,38 @@ const drop = (s: FrameSpec, change?: (b: Uint8Array) => void): Frame | DropReaso
   change?.(bytes)
   return decodeBytes(bytes)
 }
+
+describe('datagrams of one frame', () => {
+  const frame = (base: FrameSpec, octets: number, gsoSize: number): Frame | DropReason =>
+    decodeBytes(build({ ...base, l4: udpOf(new Uint8Array(octets)) }).bytes, { ...NEEDS_CSUM, gsoSize })
+  test('are as many as Linux cuts of a message, or it is dropped by name', () => {
+    fc.assert(
+      fc.property(fc.boolean(), fc.nat(65_000), fc.nat(65_535), (v6, octets, size) => {
+        const base = v6 ? spec6 : spec4
+        const f = frame(base, octets, size)
+        if (size > 0 && octets > size * DATAGRAMS_MAX) assert.equal(f, 'udp-segments')
+        else assertIs(f, { ...base, l4: udpOf(new Uint8Array(octets)) }, 0)
+      })
+    )
+  })
+  test('65,507 of one octet each: one frame, and a system call for each in one turn', () => {
+    assert.equal(frame(spec4, 65_507, 1), 'udp-segments')
+  })
+  test('128 and an end, 129', () => {
+    for (const base of [spec4, spec6]) {
+      assert.notEqual(frame(base, 128 * 500, 500), 'udp-segments')
+      assert.equal(frame(base, 128 * 500 + 1, 500), 'udp-segments')
+    }
+  })
+  test('the size says nothing of other protocols', () => {
+    fc.assert(
+      fc.property(arbFrame, fc.integer({ min: 1, max: 65_535 }), (s, gsoSize) => {
+        if (s.proto === PROTO_UDP) return
+        assertIs(decodeBytes(build(s).bytes, { ...NEEDS_CSUM, gsoSize }), s, 0)
+      })
+    )
+  })
+})
 
 describe('valid frames', () => {
   test('come out as they were built: options, extension headers (row D), padding (row M), empty UDP (row 6), odd places and lengths (rows 36, 52)', () => {

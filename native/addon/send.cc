@@ -21,15 +21,23 @@ void Engine::gather(Sock &s, const uint32_t *e)
 	if (!rings.in_slab(e[2], e[3]))
 		return fail(s, EFAULT);
 	const bool tcp = s.kind == Kind::Tcp;
-	gathered.push_back({e[2], e[3], tcp ? 0 : e[4], s.kind == Kind::Udp ? e[5] : 0, 0});
-	const auto index = (uint32_t)gathered.size();
+	const uint32_t segment = s.kind == Kind::Udp ? std::min<uint32_t>(e[5], UINT16_MAX) : 0;
+	/* No message of more datagrams than every kernel cuts: the socket would be taken for one that cannot have that */
+	const uint32_t most = segment ? segment * (uint32_t)SEGMENTS : UINT32_MAX;
+	uint32_t done = 0;
+	do {
+		const uint32_t n = std::min(e[3] - done, most);
+		gathered.push_back({e[2] + done, n, tcp ? 0 : e[4], segment, 0});
+		const auto index = (uint32_t)gathered.size();
 
-	if (s.last)
-		gathered[s.last - 1].next = index;
-	else
-		s.first = index;
-	s.last = index;
-	s.gathered++;
+		if (s.last)
+			gathered[s.last - 1].next = index;
+		else
+			s.first = index;
+		s.last = index;
+		s.gathered++;
+		done += n;
+	} while (done < e[3]);
 	if (tcp && e[4] & SEND_REPORT_ACK)
 		s.report = true;
 	if (!s.touched) {

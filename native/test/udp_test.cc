@@ -93,6 +93,28 @@ TEST(runs_of_datagrams_keep_their_borders_and_order)
 			check_runs(v6, offload);
 }
 
+TEST(more_datagrams_than_the_kernel_cuts_go_in_several_messages)
+{
+	Rig r;
+	Datagrams d;
+	const int on = 1, big = 4 << 20;
+	CHECK(!setsockopt(d.fd, IPPROTO_UDP, UDP_GRO, &on, sizeof(on)));
+	setsockopt(d.fd, SOL_SOCKET, SO_RCVBUF, &big, sizeof(big));
+	r.open(EF_UDP_OPEN, 2, d.port);
+	const Octets whole = noise(200 * 300 + 7);
+	send(r, 2, whole, 4096, 0, 300);
+	r.turn();
+	CHECK(r.take(EV_FAILED).empty());
+	/* Not one by one: that is what comes of a message that the kernel refused */
+	Octets got;
+	size_t calls = 0;
+	for (; got.size() < whole.size(); calls++) {
+		const Octets b = d.receive();
+		got.insert(got.end(), b.begin(), b.end());
+	}
+	CHECK(got == whole && calls == 4);
+}
+
 TEST(coalesced_datagrams_come_with_their_segment)
 {
 	Rig r;

@@ -26,6 +26,7 @@ import { decodeIpv6At, type Ipv6Drop } from './ipv6.js'
 import type { Octets } from './octets.js'
 import { decodeTcpAt, type TcpDrop, type TcpSegment } from './tcp.js'
 import { decodeUdpAt, type UdpDrop, type UdpHeader } from './udp.js'
+import { DATAGRAMS_MAX, pieces } from './vnet.js'
 
 /** What the link said about a frame: the words of EV_TAP_FRAME (native/addon/abi.h). */
 export interface FrameMeta {
@@ -33,6 +34,7 @@ export interface FrameMeta {
   readonly needsCsum: boolean
   /** Otherwise: ones' complement sum of all octets of the frame from 14 on, folded, not inverted (`sum16`). */
   readonly sum16: number
+  /** UDP: octets of each of the datagrams that the frame holds; 0: it is one. */
   readonly gsoSize: number
 }
 
@@ -77,6 +79,7 @@ export type DropReason =
   | UdpDrop
   | 'udp-checksum'
   | 'udp-checksum-missing'
+  | 'udp-segments'
   | IcmpDrop
   | 'icmp-checksum'
   | 'icmpv6-checksum'
@@ -112,6 +115,7 @@ const tcp = (o: Octets, meta: FrameMeta, eth: EthernetHeader, ip: FrameIp): Fram
 const udp = (o: Octets, meta: FrameMeta, eth: EthernetHeader, ip: FrameIp): Frame | DropReason => {
   const l4 = decodeUdpAt(o.view, ip.off, ip.len)
   if (typeof l4 === 'string') return l4
+  if (pieces(l4.payload.len, meta.gsoSize) > DATAGRAMS_MAX) return 'udp-segments'
   if (l4.checksum === 0 && !meta.needsCsum) {
     return ip.v6 ? 'udp-checksum-missing' : { kind: 'udp', eth, ip, l4 } // RFC 8200 §8.1, RFC 768
   }

@@ -35,6 +35,12 @@ export const GSO_UDP_L4 = 5
 export const pieces = (len: number, size: number): number =>
   size > 0 ? Math.max(1, Math.ceil(len / size)) : 1
 
+/**
+ * Datagrams in one frame: as many as Linux cuts a program's message into (UDP_MAX_SEGMENTS, include/linux/udp.h; udp(7),
+ * UDP_SEGMENT). What says that it holds more was made to have us send 65,507 of one octet.
+ */
+export const DATAGRAMS_MAX = 128
+
 /** A frame that stands for itself, with all checksums in place. */
 export const NO_OFFLOAD: VnetHeader = {
   flags: 0,

@@ -189,10 +189,11 @@ export const onTapFrame = (w: World, at: number, now: Instant): void => {
   const ev = w.rings.ev
   const where: Octets = { view: w.rings.view, off: ev[at + 2], len: ev[at + 3] }
   w.frameAt = where.off
+  const udpGso = ev[at + 4] >> 8 === GSO_UDP_L4
   const frame = decodeFrame(where, {
     needsCsum: (ev[at + 4] & VNET_NEEDS_CSUM) !== 0,
     sum16: ev[at + 7],
-    gsoSize: ev[at + 5]
+    gsoSize: udpGso ? ev[at + 5] : 0
   })
   if (w.tracing) traceFromGuest(w, where, frame)
   if (typeof frame === 'string') return count(w.counters, `drop-${frame}`)
