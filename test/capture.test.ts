@@ -59,7 +59,7 @@ describe('a pcapng capture', () => {
       [
         'sh',
         '-ec',
-        `(timeout 10 nc -l ${port} </dev/null >/dev/null; echo got) & sleep 0.3; echo up; ${traffic}; wait`
+        `(timeout 20 nc -l ${port} </dev/null >/dev/null; echo got) & until ss -ltnH | grep -q :${port}; do sleep 0.05; done; echo up; ${traffic}; wait`
       ]
     )
     await proc.sees(/up/)

@@ -358,6 +358,7 @@ for (const who of everyone)
       }
     })
     test('netlink: dump, single message with acknowledgement, error', async () => {
+      const gate = b.gate()
       const steps: Step[] = [
         setup(true),
         spawnCommand(1),
@@ -369,7 +370,8 @@ for (const who of everyone)
         nl(RTM_GETLINK, DUMP, ifinfo(0, 0)),
         ['serve']
       ]
-      const r = b.start(steps, { who, args: ['sh', '-c', 'sleep 0.2; ping -c1 -W1 127.0.0.1 >/dev/null'] })
+      const script = `${gate.line}; ping -c1 -W1 127.0.0.1 >/dev/null`
+      const r = b.start(steps, { who, args: ['sh', '-c', script] })
       const replies = (await r.replies(8)).map((x) => x.reply)
       assert.deepEqual(types(answerOf(replies[2])), [RTM_NEWLINK, 3])
       assert.deepEqual(types(answerOf(replies[3])), [2])
@@ -378,6 +380,7 @@ for (const who of everyone)
       assert.deepEqual(types(error), [2])
       assert.equal(new DataView(error.buffer, error.byteOffset).getInt32(16, true), -19) // ENODEV
       assert.deepEqual(types(answerOf(replies[7])), [RTM_NEWLINK, 3])
+      gate.open()
       assert.equal((await r.ended).status, 0) // lo is up
     })
   })

@@ -145,6 +145,7 @@ export const bed = () => {
   copyFileSync(fakeEngine, join(dir, 'fake-engine'))
   chmodSync(join(dir, 'fake-engine'), 0o755)
   const marks: string[] = []
+  let gates = 0
 
   const start = (steps: ReadonlyArray<Step>, o: Options = {}): Run => {
     const mark = `${process.pid}.${++runs}`
@@ -234,6 +235,12 @@ export const bed = () => {
   return {
     dir,
     start,
+    /** What lasts until it is opened: a step of the engine, or a line of a command's shell. */
+    gate: () => {
+      const file = join(dir, `gate.${++gates}`)
+      const step: Step = ['python', `wait_for('${file}')`]
+      return { step, line: `until [ -e ${file} ]; do sleep 0.02; done`, open: () => writeFileSync(file, '') }
+    },
     /** Throws if any process of any run is left after a moment; then ends it. */
     nothingLeft: async (): Promise<void> => {
       try {

@@ -72,8 +72,12 @@ for (const who of everyone)
         assert.equal((await r.ended).status, 9)
       })
       test('a signal that the command ignores ends nothing', async () => {
-        const r = await started(['sh', '-c', 'trap "" TERM; echo up; sleep 0.4; exit 6'], { who }, noPidns)
+        const gate = b.gate()
+        const script = `trap "" TERM; echo up; ${gate.line}; exit 6`
+        const r = await started(['sh', '-c', script], { who }, noPidns)
         process.kill(r.pid, 'SIGTERM')
+        await sleep(100)
+        gate.open()
         assert.equal((await r.ended).status, 6)
       })
     })
@@ -112,11 +116,14 @@ describe('before the command runs', () => {
       assert.equal((await r.ended).signal, name)
     })
   test('under nohup, SIGHUP does nothing', async () => {
-    const r = b.start([setup(true), ['sleep', 0.4], ['exit', 0]], {
+    const gate = b.gate()
+    const r = b.start([setup(true), gate.step, ['exit', 0]], {
       before: ['sh', '-c', 'trap "" HUP; exec "$@"', 'sh']
     })
     await r.replies(1)
     process.kill(r.pid, 'SIGHUP')
+    await sleep(100)
+    gate.open()
     assert.equal((await r.ended).status, 0)
   })
   test('a parent that ignores SIGCHLD does not hide statuses, and the command inherits that', async () => {

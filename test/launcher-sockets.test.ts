@@ -146,7 +146,7 @@ def look():
         python(`
 seen.append(look())
 for f in kept[4:]: os.close(f)
-end = time.monotonic() + 2
+end = time.monotonic() + 20
 while any(look()) and time.monotonic() < end: # the launcher closes its own a moment after they are here
     time.sleep(0.01)
 seen.append(look())
@@ -403,7 +403,7 @@ describe('an engine that asks for much', () => {
         up,
         python(`
 requests = [bytes.fromhex(h) for h in ${JSON.stringify(kinds.map(hex))}]
-sent, got, passed, began = 0, [], 0, time.monotonic()
+sent, got = 0, []
 ctl.setblocking(False)
 while len(got) < 1000:
     readable, writable, _ = select.select([ctl], [ctl] if sent < 1000 else [], [])
@@ -425,7 +425,7 @@ while len(got) < 1000:
         got.append([data[:2].hex(), data[2] | data[4] if data[:4] != SOCKETS else data[4],
           len(fds), len(fds) == count and not truncated])
 ctl.setblocking(True)
-note(got=got, ms=(time.monotonic() - began) * 1000)`)
+note(got=got)`)
       ])
       const got = (await r.noted('got'))[0] as ReadonlyArray<readonly [string, number, number, boolean]>
       for (const [i, g] of got.entries()) {
@@ -436,16 +436,16 @@ note(got=got, ms=(time.monotonic() - began) * 1000)`)
           if (who === 'root') assert.equal(g[2], i % 3 === 0 ? 32 : 1)
         }
       }
-      assert.ok(((await r.noted('ms'))[0] as number) < 4000)
       await end(r)
     })
 
   test('replies that wait are sent when the engine reads again; nothing stays open in the launcher', async () => {
+    const gate = b.gate()
     const r = inside('root').start([
       ready,
+      python('note(go=1)'),
+      gate.step,
       python(`
-note(go=1)
-time.sleep(0.3)
 request = bytes.fromhex('${hex(sockets('tcp', true, 64))}')
 ctl.setblocking(False)
 sent = 0
@@ -470,6 +470,7 @@ note(passed=passed)`)
     ])
     await r.noted('go')
     const before = descriptorsOf(r)
+    gate.open()
     const sent = (await r.noted('sent'))[0] as number
     assert.ok(sent > 100, `${sent}`)
     assert.ok(descriptorsOf(r) <= before + 64)
@@ -490,8 +491,7 @@ note(passed=passed)`)
       args: ['sh', '-c', 'sleep 0.5; exit 3']
     })
     const e = await r.ended
-    assert.equal(e.status, 3)
-    assert.ok(e.ms < 4900, `${e.ms} ms`)
+    assert.deepEqual([e.status, e.stderr], [3, '']) // and did not lose patience with the engine first
   })
   test('EMFILE in the launcher: those that there are, with the errno; then as many again', async () => {
     const r = inside('root').start(
@@ -529,7 +529,11 @@ counts = []
 for _ in range(2):
     for _ in range(8):
         ctl.send(request)
-    time.sleep(0.2)
+    select.select([ctl], [], [])
+    size, have = len(ctl.recv(1 << 17, socket.MSG_PEEK)), array.array('i', [0])
+    while have[0] < 8 * size: # all of them wait (unix(7), SIOCINQ)
+        fcntl.ioctl(ctl, 0x541b, have)
+        time.sleep(0.01)
     for _ in range(8):
         data, fds, _ = receive()
         counts.append([len(fds), data[16]])

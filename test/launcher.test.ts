@@ -16,7 +16,7 @@ import {
   setup,
   spawnCommand
 } from './launcher-bed.js'
-import { sessionOf, until } from './lib/proc.js'
+import { sessionOf, sleep, until } from './lib/proc.js'
 
 // Spawn mode of native/launcher against the kernel, as root and as an ordinary user.
 
@@ -193,21 +193,26 @@ for (const who of everyone)
       assert.deepEqual([e.stdout, e.stderr], [`${process.cwd()}\n--for-the-command\ninput\n`, 'err\n'])
     })
     test('waits for Ready', async () => {
-      const r = b.start([setup(true), spawnCommand(1), ['sleep', 0.3], ready, ['serve']], {
+      const gate = b.gate()
+      const r = b.start([setup(true), spawnCommand(1), gate.step, ready, ['serve']], {
         who,
         args: ['true']
       })
       const command = await r.command()
+      await sleep(100)
       assert.match(readFileSync(`/proc/${command}/cmdline`, 'utf8'), /pasta/)
-      assert.ok((await r.ended).ms >= 300)
+      gate.open()
+      assert.equal((await r.ended).status, 0)
     })
     test('pid file: 0600, empty until ready, names us, stays', async () => {
       const file = join(b.dir, `pid-${who}`)
-      const steps: Step[] = [setup(true, file), spawnCommand(1), ['sleep', 0.2], ready, ['serve']]
+      const gate = b.gate()
+      const steps: Step[] = [setup(true, file), spawnCommand(1), gate.step, ready, ['serve']]
       const r = b.start(steps, { who, args: ['sh', '-c', `cat ${file}`] })
       await r.replies(1)
       assert.equal(statSync(file).mode & 0o777, 0o600)
       assert.equal(readFileSync(file, 'utf8'), '')
+      gate.open()
       const e = await r.ended
       assert.equal(e.stdout, `${r.pid}\n`)
       assert.equal(readFileSync(file, 'utf8'), `${r.pid}\n`)
