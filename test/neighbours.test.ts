@@ -14,7 +14,9 @@ describe('MACs of neighbours', () => {
       .address
   /** MAC of `peer` in the namespace after an exchange with it. */
   const seen = async (v: 4 | 6, peer: string, options: string[]) => {
-    const talk = `ping -${v} -c 1 -W 2 ${peer} > /dev/null; sleep 0.2; ip -${v} -j neigh show ${peer}`
+    // What the host learns by this very exchange comes a little later
+    const changed = `for i in $(seq 100); do ip -${v} neigh show ${peer} | grep -q ${OURS} || break; sleep 0.05; done`
+    const talk = `ping -${v} -c 1 -W 2 ${peer} > /dev/null; ${changed}; ip -${v} -j neigh show ${peer}`
     const [entry] = JSON.parse(await bed.w.inside(`${talk}`, options)) as { lladdr?: string }[]
     return entry?.lladdr
   }

@@ -4,8 +4,8 @@ import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
 import { Guest, waiting } from './lib/guest.js'
-import { manyDescriptors, sleep, until } from './lib/proc.js'
-import { helper, isPeer, net, ok, pasta, quietBeside } from './lib/world.js'
+import { busyTicks, manyDescriptors, sleep, until } from './lib/proc.js'
+import { helper, isPeer, net, ok } from './lib/world.js'
 
 const descriptors = manyDescriptors(200_000)
 const long = process.env.LONG !== undefined
@@ -105,7 +105,7 @@ describe('forwarding all ports', () => {
       const [, kib] = new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(readFileSync('/proc/meminfo', 'utf8'))!
       return sum + Number(kib)
     }, 0)
-  test('starts in under a second, and takes little memory of the kernel', async () => {
+  test('takes less than a second of a processor, and little memory of the kernel', async () => {
     await bed.w.sh('echo "32768 60999" > /proc/sys/net/ipv4/ip_local_port_range')
     // As many as there may be descriptors: all of both protocols are 74,606 less those that take a privilege.
     const all = descriptors > 80_000
@@ -115,15 +115,12 @@ describe('forwarding all ports', () => {
     const none = await Guest.open(bed.w, ['-t', 'none'], { command })
     const idle = none.descriptors()
     await none.stop()
-    const best = { ms: Number.POSITIVE_INFINITY }
+    // The processor's time, not the wall's: whoever else may work on this machine.
+    const starts: number[] = []
     for (let i = 0; i < 3; i++) {
-      const began = performance.now()
-      const proc = bed.w.start([pasta, ...quietBeside(options), ...options, '--', ...command], {
-        timeout: 60_000
-      })
-      await proc.sees(/ready/)
-      best.ms = Math.min(best.ms, performance.now() - began)
-      await proc.stop()
+      const one = await Guest.open(bed.w, options, { command, timeout: 60_000 })
+      starts.push(busyTicks(one.engine()) * 10)
+      await one.stop()
       await until('the end of its listeners', async () => (await waiting(bed.w, 'host', 'udp')).length < 100)
     }
     await sleep(500)
@@ -136,10 +133,10 @@ describe('forwarding all ports', () => {
       const mib = (kernel() - before) / 1024
       const scaled = (mib * 74_606) / listeners
       console.log(
-        `# ${listeners} listeners: ready after ${best.ms.toFixed(0)} ms, ${mib.toFixed(1)} MiB of slab, ${((mib * 1024) / listeners).toFixed(2)} KiB each; ${scaled.toFixed(0)} MiB for 74,606; resident ${guest.resident()} KiB`
+        `# ${listeners} listeners: ready after ${starts.join(', ')} ms of a processor, ${mib.toFixed(1)} MiB of slab, ${((mib * 1024) / listeners).toFixed(2)} KiB each; ${scaled.toFixed(0)} MiB for 74,606; resident ${guest.resident()} KiB`
       )
       assert.ok(listeners > (all ? 70_000 : descriptors - 3_000), `${listeners} listeners`)
-      assert.ok(best.ms < 1_000, `ready after ${best.ms} ms`)
+      assert.ok(Math.min(...starts) < 1_000, `ready after ${starts.join(', ')} ms of a processor`)
       assert.ok(mib < 250, `${mib} MiB of slab`)
       await guest.calm(0.1, 1_000)
     } finally {
