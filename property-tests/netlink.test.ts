@@ -15,6 +15,7 @@ import {
   NLMSG_ERROR,
   outcomeOf
 } from '../src/codecs/netlink.js'
+import { octetsOfText, textOfOctets } from '../src/codecs/octet-text.js'
 import { octets } from '../src/codecs/octets.js'
 import { Neighbour } from '../src/codecs/rtneigh.js'
 import {
@@ -59,12 +60,16 @@ const arbOther: fc.Arbitrary<ReadonlyArray<Attribute>> = fc.array(
   { maxLength: 3 }
 )
 const arbIndex = fc.integer({ min: 0, max: 0x7fffffff })
+/** Any octets but NUL. */
+const arbName = (most: number): fc.Arbitrary<string> =>
+  fc.uint8Array({ min: 1, minLength: 1, maxLength: most }).map((b) => textOfOctets(b))
 const arbLink: fc.Arbitrary<Link> = plain({
   index: arbIndex,
   hardware: arbU16,
   flags: arbU32,
   change: arbU32,
-  name: fc.option(fc.stringMatching(/^[a-z0-9.]{1,15}$/)),
+  name: fc.option(arbName(15)),
+  altNames: fc.array(arbName(127), { maxLength: 3 }),
   mtu: fc.option(arbU32),
   mac: fc.option(arbMac),
   other: arbOther
@@ -135,6 +140,21 @@ describe('decode(encode(a)) = a', () => {
     fc.assert(
       fc.property(fc.array(arbMessage, { maxLength: 4 }), (ms) => assertRoundTrip(NetlinkDatagram, ms))
     ))
+  test('names: any octets, and text as people write it', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.uint8Array({ maxLength: 40 }),
+          fc.string({ unit: 'binary' }).map((s) => octetsOfText(s))
+        ),
+        (b) => assert.deepEqual(octetsOfText(textOfOctets(b)), b)
+      )
+    )
+    const bytes = (s: string): Uint8Array => Uint8Array.from(Buffer.from(s))
+    assert.deepEqual(octetsOfText('län0\ufffd'), bytes('län0\ufffd'))
+    assert.equal(textOfOctets(bytes('län0\ufeff\ufffd')), 'län0\ufeff\ufffd')
+    assert.equal(textOfOctets(hex('6c e4 6e 30 ed b2 80 c3')), 'l\udce4n0\udced\udcb2\udc80\udcc3')
+  })
   test('link', () => fc.assert(fc.property(arbLink, (l) => assertRoundTrip(Link, l))))
   test('neighbour', () => fc.assert(fc.property(arbNeighbour, (n) => assertRoundTrip(Neighbour, n))))
   test('address', () => fc.assert(fc.property(arbAddress, (a) => assertRoundTrip(Address, a))))
@@ -157,6 +177,21 @@ describe('arbitrary and mutated octets: Left or a value, nothing read outside', 
         assert.ok(o !== null && o.errno >= 0)
       })
     ))
+  test('names: any octets, and text as people write it', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.uint8Array({ maxLength: 40 }),
+          fc.string({ unit: 'binary' }).map((s) => octetsOfText(s))
+        ),
+        (b) => assert.deepEqual(octetsOfText(textOfOctets(b)), b)
+      )
+    )
+    const bytes = (s: string): Uint8Array => Uint8Array.from(Buffer.from(s))
+    assert.deepEqual(octetsOfText('län0\ufffd'), bytes('län0\ufffd'))
+    assert.equal(textOfOctets(bytes('län0\ufeff\ufffd')), 'län0\ufeff\ufffd')
+    assert.equal(textOfOctets(hex('6c e4 6e 30 ed b2 80 c3')), 'l\udce4n0\udced\udcb2\udc80\udcc3')
+  })
   test('link', () =>
     fc.assert(fc.property(arbHostile(arbLink.map(Link.encode)), (b) => assertTotal(Link, b))))
   test('address', () =>

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { type InAny, isLoopback, isV4, sameAddr, showAddr } from '../src/codecs/inany.js'
 import { ResolvConf } from '../src/codecs/resolv-conf.js'
-import { deriveHost, type HostTables } from '../src/runtime/host.js'
+import { deriveHost, type HostTables, withOwnNames } from '../src/runtime/host.js'
 import { parseOptions } from '../src/runtime/options.js'
 import { needsResolvConf, type Plan, plan, resolvers } from '../src/runtime/plan.js'
 import { arbInAny, arbInAny4, arbInAny6 } from './arbitraries.js'
@@ -66,6 +66,23 @@ describe('what the host suggests', () => {
     assert.equal(v4(t, '--outbound-if4 nope'), 'eth1 198.51.100.2/24 via 198.51.100.1')
     assert.deepEqual(deriveHost(t, options('-i', 'nope')), E.left("no interface 'nope'"))
     assert.ok(E.isLeft(deriveHost(tables(two, both, []), options('--outbound-if4', 'nope', '-4'))))
+  })
+  test('an alternative name stands for the interface it belongs to; one too long for any other is nobody', () => {
+    const uplink = 'uplink-of-the-second-provider'
+    const links = [link(2, 'eth0', 'up', uplink), link(3, 'eth1')]
+    const named = (...argv: string[]) => withOwnNames(options(...argv), links)
+    const r = named('-i', uplink, '--outbound-if4', 'up', '-t', `%${uplink}/80`, '-u', '%later0/53')
+    assert.ok(E.isRight(r))
+    const ifnames = [...r.right.ports.tcpIn, ...r.right.ports.udpIn].map(
+      (s) => s.kind === 'ports' && s.ifname
+    )
+    assert.deepEqual(
+      [r.right.interface, r.right.outboundIf, ifnames],
+      ['eth0', { v4: 'eth0', v6: null }, ['eth0', 'later0']]
+    )
+    for (const argv of [['-i'], ['--outbound-if6']])
+      assert.deepEqual(named(...argv, `${uplink}s`), E.left(`no interface '${uplink}s'`))
+    assert.deepEqual(named('-u', `%${uplink}s/1`), E.left(`no interface '${uplink}s'`))
   })
   test('longest prefix, first of equals, none that is deprecated', () =>
     assert.equal(

@@ -20,12 +20,13 @@ export const addr = (text: string): InAny => {
   assert.ok(O.isSome(a), text)
   return a.value
 }
-export const link = (index: number, name: string): Link => ({
+export const link = (index: number, name: string, ...altNames: string[]): Link => ({
   index,
   hardware: 1,
   flags: 1,
   change: 0,
   name,
+  altNames,
   mtu: 1500,
   mac: index,
   other: []

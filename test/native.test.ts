@@ -9,6 +9,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { constants } from 'node:os'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { octetsOfText } from '../src/codecs/octet-text.js'
 import {
   ABI_WORDS,
   EF,
@@ -146,7 +147,7 @@ describe('addon', { skip: existsSync(path) ? false : 'not built' }, () => {
     ])
     const { EADDRINUSE, ENODEV, EINVAL } = constants.errno
     assert.deepEqual(
-      [...native.listen(batch, ['no-such-device', 'lo'])],
+      [...native.listen(batch, ['no-such-device', 'lo'].map(octetsOfText))],
       [0, EADDRINUSE, ENODEV, 0, EINVAL, EINVAL, EINVAL]
     )
     assert.throws(() => native.listen(new Int32Array(LISTEN_WORDS - 1), []), { code: 'EINVAL' })

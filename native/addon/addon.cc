@@ -51,6 +51,16 @@ bool bytes_at(const CallbackInfo &info, size_t i, const uint8_t *&data, size_t &
 	return true;
 }
 
+/** Names of interfaces are octets, not text. False: not a Uint8Array. */
+bool octets_of(const Value &v, std::string &out)
+{
+	if (!v.IsTypedArray() || v.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+		return false;
+	const auto a = v.As<Napi::Uint8Array>();
+	out.assign(reinterpret_cast<const char *>(a.Data()), a.ByteLength());
+	return true;
+}
+
 uint32_t field(const Napi::Object &o, const char *name)
 {
 	const Value v = o.Get(name);
@@ -125,9 +135,9 @@ Value SetOutbound(const CallbackInfo &info)
 {
 	if (!engine)
 		return fail(info.Env(), "setOutbound before open", EINVAL);
-	engine->outbound.if4 = info[0].ToString().Utf8Value();
-	engine->outbound.if6 = info[1].ToString().Utf8Value();
-	return info.Env().Undefined();
+	if (octets_of(info[0], engine->outbound.if4) && octets_of(info[1], engine->outbound.if6))
+		return info.Env().Undefined();
+	return fail(info.Env(), "setOutbound", EINVAL);
 }
 
 Value SetPcap(const CallbackInfo &info)
@@ -193,7 +203,8 @@ Value Listen(const CallbackInfo &info)
 	const auto list = info[1].As<Napi::Array>();
 	std::vector<std::string> names;
 	for (uint32_t i = 0; i < list.Length(); i++)
-		names.push_back(list.Get(i).ToString().Utf8Value());
+		if (names.emplace_back(); !octets_of(list.Get(i), names.back()))
+			return fail(env, "listen", EINVAL);
 	const std::vector<uint32_t> records(w, w + n);
 	Napi::Int32Array out = Napi::Int32Array::New(env, n / LISTEN_WORDS);
 	for (size_t i = 0; i < n / LISTEN_WORDS; i++)

@@ -1,7 +1,11 @@
 import { startupSnapshot } from 'node:v8'
+import { exactArguments } from '../runtime/arguments.js'
 import { main } from '../runtime/engine.js'
 
-const run = (): void => main(process.argv[2] ?? 'pasta', process.argv.slice(3))
+const run = (): void => {
+  const [argv0 = 'pasta', ...args] = exactArguments(process.argv.slice(2))
+  main(argv0, args)
+}
 
 // Built into a snapshot (scripts/run.mjs), everything above has been done when the program starts.
 if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(run)

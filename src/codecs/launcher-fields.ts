@@ -1,10 +1,7 @@
+import { octetsOfText, textOfOctets } from './octet-text.js'
 import { bytesOf, type Octets, sub } from './octets.js'
 
-// Words and strings of the launcher's messages (native/launcher/protocol.h): u32 little-endian; str: u32 octets, UTF-8.
-
-export const utf8 = new TextEncoder()
-/** A byte order mark is a character like others: file names may hold it. */
-export const text = new TextDecoder('utf-8', { ignoreBOM: true })
+// Words and strings of the launcher's messages (native/launcher/protocol.h): u32 little-endian; str: u32 length, octets.
 
 /** Words, little-endian. */
 export const u32 = (...words: ReadonlyArray<number>): Uint8Array => {
@@ -13,9 +10,9 @@ export const u32 = (...words: ReadonlyArray<number>): Uint8Array => {
   for (const [i, w] of words.entries()) v.setUint32(i * 4, w, true)
   return b
 }
-/** Length, then UTF-8. */
+/** Length, then octets. */
 export const str = (s: string): ReadonlyArray<Uint8Array> => {
-  const b = utf8.encode(s)
+  const b = octetsOfText(s)
   return [u32(b.length), b]
 }
 export const join = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
@@ -36,7 +33,7 @@ export const textAt = (o: Octets, at: number): { text: string; end: number } | n
   const n = wordAt(o, at)
   if (n === null || o.len - at - 4 < n) return null
   const b = bytesOf(sub(o, at + 4, n))
-  return b.includes(0) ? null : { text: text.decode(b), end: at + 4 + n }
+  return b.includes(0) ? null : { text: textOfOctets(b), end: at + 4 + n }
 }
 
 /** Words and strings one after the other; `null` also when octets are left over. */

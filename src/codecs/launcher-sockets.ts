@@ -1,5 +1,6 @@
 import { type InAny, readV6, writeV6 } from './inany.js'
-import { textAt, utf8, wordAt } from './launcher-fields.js'
+import { textAt, wordAt } from './launcher-fields.js'
+import { octetsOfText } from './octet-text.js'
 import type { Octets } from './octets.js'
 
 // Parts of the launcher's messages that concern sockets made inside the namespace (native/launcher/protocol.h).
@@ -58,7 +59,7 @@ export const socketKind = (family: number, type: number): SocketKind | null =>
 /** u32 count; for each u32 protocol, u32 flags, u32 port, 16 octets address in network order, str device. */
 export const encodeListeners = (listeners: ReadonlyArray<ListenOrder>): Uint8Array => {
   // In place: with all ports forwarded there are some ten thousand
-  const devices = listeners.map((l) => utf8.encode(l.device))
+  const devices = listeners.map((l) => octetsOfText(l.device))
   const b = new Uint8Array(devices.reduce((n, d) => n + DEVICE + 4 + d.length, 4))
   const v = new DataView(b.buffer)
   v.setUint32(0, listeners.length, true)

@@ -1,5 +1,5 @@
 import type * as t from 'io-ts'
-import { fields, join, str, text, u32, utf8, wordAt } from './launcher-fields.js'
+import { fields, join, str, u32, wordAt } from './launcher-fields.js'
 import {
   decodeListeners,
   decodeOutcomes,
@@ -13,6 +13,7 @@ import {
   socketKind,
   socketWords
 } from './launcher-sockets.js'
+import { octetsOfText, textOfOctets } from './octet-text.js'
 import { bytesOf, copyOf, type Octets, sub, wireCodec } from './octets.js'
 
 export {
@@ -31,7 +32,7 @@ export {
 export const CTL_MAX = 65536
 export const NETLINK_PART = 32768
 
-/** What the engine may ask for. Strings are UTF-8 without NUL on the wire. */
+/** What the engine may ask for. Strings are octets without NUL on the wire (octet-text.ts). */
 export type LauncherRequest =
   /** First of all. `pidFile` '' = none. */
   | { readonly type: 'Setup'; readonly foreground: boolean; readonly pidFile: string }
@@ -260,15 +261,15 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
 const encodeReply = (r: LauncherReply): Uint8Array => {
   switch (r.type) {
     case 'Failed':
-      return join(u32(r.kind, r.errno, 0), utf8.encode(r.text))
+      return join(u32(r.kind, r.errno, 0), octetsOfText(r.text))
     case 'Spawned':
-      return join(u32(RQ.SPAWN, 0, 0, r.pid), utf8.encode(r.warnings.map((w) => `${w}\n`).join('')))
+      return join(u32(RQ.SPAWN, 0, 0, r.pid), octetsOfText(r.warnings.map((w) => `${w}\n`).join('')))
     case 'Tap':
       return join(
         u32(RQ.TAP, 0, 0, r.index, r.vnet ? TAP_VNET : 0),
         r.mac,
         new Uint8Array(TAP_HEAD - 8 - MAC_LEN),
-        utf8.encode(r.name)
+        octetsOfText(r.name)
       )
     case 'Netlink':
       return join(u32(RQ.NETLINK, 0, r.more ? REPLY_MORE : 0), r.bytes)
@@ -308,11 +309,11 @@ const decodeReply = (o: Octets): LauncherReply | string => {
   const errno = o.view.getUint32(o.off + 4, true)
   const flags = o.view.getUint32(o.off + 8, true)
   const body = sub(o, REPLY_HEAD)
-  if (errno !== 0) return { type: 'Failed', kind, errno, text: text.decode(bytesOf(body)) }
+  if (errno !== 0) return { type: 'Failed', kind, errno, text: textOfOctets(bytesOf(body)) }
   switch (kind) {
     case RQ.SPAWN: {
       if (body.len < 4) return 'reply to Spawn without process id'
-      const warnings = text.decode(bytesOf(sub(body, 4))).split('\n')
+      const warnings = textOfOctets(bytesOf(sub(body, 4))).split('\n')
       return {
         type: 'Spawned',
         pid: body.view.getUint32(body.off, true),
@@ -323,7 +324,7 @@ const decodeReply = (o: Octets): LauncherReply | string => {
       if (body.len <= TAP_HEAD) return `reply to Tap: need more than ${TAP_HEAD} octets, have ${body.len}`
       const vnet = (body.view.getUint32(body.off + 4, true) & TAP_VNET) !== 0
       const mac = copyOf(sub(body, 8, MAC_LEN))
-      const name = text.decode(bytesOf(sub(body, TAP_HEAD)))
+      const name = textOfOctets(bytesOf(sub(body, TAP_HEAD)))
       return { type: 'Tap', index: body.view.getUint32(body.off, true), vnet, mac, name }
     }
     case RQ.NETLINK:

@@ -1,4 +1,5 @@
 import type * as t from 'io-ts'
+import { octetsOfText, textOfOctets } from './octet-text.js'
 import { copyOf, type Octets, octets, sub, wireCodec } from './octets.js'
 
 /**
@@ -20,6 +21,7 @@ export const NLM_F_EXCL = 0x200
 export const NLM_F_CREATE = 0x400
 export const NLM_F_CAPPED = 0x100
 export const NLM_F_ACK_TLVS = 0x200
+export const NLA_F_NESTED = 0x8000
 /** Type of an attribute without its flags, NLA_F_NESTED and NLA_F_NET_BYTEORDER. */
 export const NLA_TYPE_MASK = 0x3fff
 
@@ -82,12 +84,12 @@ export const u32 = (n: number): Uint8Array => {
   new DataView(b.buffer).setUint32(0, n, LE)
   return b
 }
-/** Up to the first NUL. Interface names and messages are ASCII; other octets stand for themselves (Latin-1). */
+/** Up to the first NUL; names are octets (octet-text.ts). */
 export const textOf = (d: Uint8Array): string => {
   const end = d.indexOf(0)
-  return Array.from(end < 0 ? d : d.subarray(0, end), (c) => String.fromCharCode(c)).join('')
+  return textOfOctets(end < 0 ? d : d.subarray(0, end))
 }
-export const textZ = (s: string): Uint8Array => Uint8Array.from([...s, '\0'], (c) => c.charCodeAt(0) & 0xff)
+export const textZ = (s: string): Uint8Array => concat([octetsOfText(s), Uint8Array.of(0)])
 
 // --- messages
 

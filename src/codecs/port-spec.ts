@@ -1,5 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
+import { isIfname } from './ifname.js'
 import { type InAny, isInAny, isUnicast, isV4, parseAddr, showAddr } from './inany.js'
 import { cut, type Fault, type Span, showFault, span } from './text-fault.js'
 
@@ -44,8 +45,6 @@ type Read<A> = E.Either<Fault, A>
 
 const fault = (message: string, at: number): Read<never> => E.left({ message, at })
 const MAX_PORT = 65535
-/** IFNAMSIZ - 1 */
-const MAX_IFNAME = 15
 
 // --- ports
 
@@ -91,10 +90,6 @@ const toAddress = (s: Span, bind: InAny | null): Read<InAny> => {
     ? a
     : fault(`target '${s.text}' is not of the listening address' IP version`, s.at)
 }
-
-/** Same characters as the kernel's dev_valid_name(). */
-const isIfname = (name: string): boolean =>
-  name.length >= 1 && name.length <= MAX_IFNAME && name !== '.' && name !== '..' && !/[/:\s]/.test(name)
 
 const bound = (s: Span): Read<Pick<Ports, 'bind' | 'ifname'>> => {
   const percent = s.text.indexOf('%')

@@ -7,6 +7,7 @@ import {
   decodeAttributes,
   encodeAttributes,
   LE,
+  NLA_F_NESTED,
   NLA_TYPE_MASK,
   textOf,
   textZ,
@@ -44,7 +45,7 @@ export const RTN_UNICAST = 1
 /** Nexthop reachable without a route to it; the only nexthop flag that is configuration rather than state. */
 export const RTNH_F_ONLINK = 4
 
-const IFLA = { ADDRESS: 1, IFNAME: 3, MTU: 4 } as const
+const IFLA = { ADDRESS: 1, IFNAME: 3, MTU: 4, PROP_LIST: 52, ALT_IFNAME: 53 } as const
 const IFA = { ADDRESS: 1, LOCAL: 2, FLAGS: 8 } as const
 const RTA = {
   DST: 1,
@@ -126,11 +127,22 @@ export interface Link {
   /** Which of `flags` a request changes; in answers all bits. */
   readonly change: number
   readonly name: string | null
+  /** Further names of the same interface, up to ALTIFNAMSIZ - 1 octets each (ip-link(8), property). */
+  readonly altNames: ReadonlyArray<string>
   /** Octets. */
   readonly mtu: number | null
   readonly mac: Mac | null
   readonly other: ReadonlyArray<Attribute>
 }
+
+const altNamesOf = (d: Uint8Array): ReadonlyArray<string> | null => {
+  const properties = decodeAttributes(octets(d))
+  return typeof properties === 'string'
+    ? null
+    : properties.filter((a) => a.type === IFLA.ALT_IFNAME).map((a) => textOf(a.data))
+}
+const altNameBytes = (names: ReadonlyArray<string>): Uint8Array =>
+  encodeAttributes(names.map((name) => ({ type: IFLA.ALT_IFNAME, data: textZ(name) })))
 
 /**
  * Payload of RTM_NEWLINK. struct ifinfomsg: FAMILY 0, TYPE 2, INDEX 4, FLAGS 8, CHANGE 12; attributes at 16.
@@ -150,6 +162,7 @@ export const Link: t.Type<Link, Uint8Array, Octets> = wireCodec(
       flags: o.view.getUint32(o.off + 8, LE),
       change: o.view.getUint32(o.off + 12, LE),
       name: a.take(IFLA.IFNAME, textOf),
+      altNames: a.take(IFLA.PROP_LIST, altNamesOf) ?? [],
       mtu: a.take(IFLA.MTU, u32Of),
       mac: a.take(IFLA.ADDRESS, macOf),
       other: a.rest()
@@ -164,6 +177,7 @@ export const Link: t.Type<Link, Uint8Array, Octets> = wireCodec(
     v.setUint32(12, l.change, LE)
     const attributes = [
       ...attr(IFLA.IFNAME, l.name, textZ),
+      ...attr(IFLA.PROP_LIST | NLA_F_NESTED, l.altNames.length > 0 ? l.altNames : null, altNameBytes),
       ...attr(IFLA.MTU, l.mtu, u32),
       ...attr(IFLA.ADDRESS, l.mac, macBytes),
       ...l.other

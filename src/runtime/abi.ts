@@ -137,8 +137,8 @@ export interface Native {
   linkListen(path: string): void
   /** A connected stream socket for EF.LINK_USE. Throws EBADF, ENOTSOCK, ESOCKTNOSUPPORT (no stream), ENOTCONN. */
   linkOffer(fd: number): void
-  /** Names for SO_BINDTODEVICE of outbound sockets, '' = none. */
-  setOutbound(if4: string, if6: string): void
+  /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
+  setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
    * Every frame from and to the guest goes to this descriptor, behind the header that is there: as a pcap record, or with `ng`
    * as an enhanced packet block of interface 0, in ns.
@@ -167,7 +167,7 @@ export interface Native {
    * 0.0.0.0 where there is no IPv6. Ids are small integers of the caller's choice; one in use is EEXIST.
    * Returns an errno for each record, 0 = listening. Between turns at any time.
    */
-  listen(batch: Int32Array, ifnames: ReadonlyArray<string>): Int32Array
+  listen(batch: Int32Array, ifnames: ReadonlyArray<Uint8Array>): Int32Array
   /** Listen on a bound socket (TCP: listening already) that was made elsewhere. `fd` is the addon's from here on. */
   adoptListener(id: number, fd: number, proto: number): void
   /** As EF.UNLISTEN. False: there was none. */

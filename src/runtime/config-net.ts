@@ -67,6 +67,7 @@ const setLink = (what: string, index: number, p: Partial<rt.Link>): Step =>
         flags: 0,
         change: 0,
         name: null,
+        altNames: [],
         mtu: null,
         mac: null,
         other: [],

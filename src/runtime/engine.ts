@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
 import { PROCNET_FILES, type ProcNetFile } from '../codecs/launcher-sockets.js'
+import { octetsOfText } from '../codecs/octet-text.js'
 import type { PortRange } from '../codecs/port-spec.js'
 import { EMPTY_RESOLV_CONF, ResolvConf } from '../codecs/resolv-conf.js'
 import { instant } from '../effects/effect.js'
@@ -18,7 +19,7 @@ import { isPcapng, openCapture } from './capture.js'
 import { configNet } from './config-net.js'
 import { inheritedFd, openGuestLink, startGuestLink } from './guest-link.js'
 import type { HashKey } from './half-sip-hash.js'
-import { deriveHost, type HostTables, readTables } from './host.js'
+import { deriveHost, type HostTables, readTables, withOwnNames } from './host.js'
 import { type Identity, identity } from './identity.js'
 import {
   CTL_FD,
@@ -288,8 +289,9 @@ const ownProcNet = (): ProcNet => {
   return files
 }
 
-const prepare = (o: Options, native: Native, log: Log): Prepared => {
+const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const tables = orFatal(readTables((request) => native.netlink(request)))
+  const o = orFatal(withOwnNames(given, tables.links))
   const host = orFatal(deriveHost(tables, o))
   const text = needsResolvConf(o) ? readOr('/etc/resolv.conf', null) : null
   const conf = text === null ? null : E.getOrElse(() => EMPTY_RESOLV_CONF)(ResolvConf.decode(text))
@@ -298,7 +300,7 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   for (const line of wanted.info) log.at('info', line)
 
   const l = launcher(native)
-  const given = orFatal(inheritedFd(l, wanted.link))
+  const inherited = orFatal(inheritedFd(l, wanted.link))
   orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
   const who = orFatal(identity(wanted.runAs))
   // Not asked to be somebody else, pasta's command stays root where the user is
@@ -318,8 +320,8 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
   }
   // Before the ports, which may take all descriptors that there are
-  const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, given))
-  native.setOutbound(p.v4?.outboundIf ?? '', p.v6?.outboundIf ?? '')
+  const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, inherited))
+  native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const place = listenPlace(native, l, forwarding(p, log), p.freebind)
   const failures = openStrict(place, log)
   for (const line of announcement) log.at('info', line)
@@ -332,7 +334,7 @@ const prepare = (o: Options, native: Native, log: Log): Prepared => {
   )
   const world = createWorld(cfg, rings, log, counters, place)
   world.neighbours = neighbours
-  if (p.link !== null) startGuestLink(world, p.oneOff, given, instant(native.now()))
+  if (p.link !== null) startGuestLink(world, p.oneOff, inherited, instant(native.now()))
   if (scans(place.rules))
     world.scanning = scanning(place, failures, hostFiles, nsFiles, log, instant(native.now()))
   return { native, launcher: l, plan: p, who, world }

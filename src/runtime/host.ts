@@ -1,5 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
+import { isNoLonger, MAX_IFNAME } from '../codecs/ifname.js'
 import { type InAny, isLinkLocal, UNSPECIFIED6 } from '../codecs/inany.js'
 import {
   encodeMessage,
@@ -11,6 +12,7 @@ import {
   outcomeOf
 } from '../codecs/netlink.js'
 import { type Octets, octets } from '../codecs/octets.js'
+import type { PortSpec } from '../codecs/port-spec.js'
 import { RTM_GETNEIGH } from '../codecs/rtneigh.js'
 import * as rt from '../codecs/rtnetlink.js'
 import type { Options } from './options.js'
@@ -127,6 +129,37 @@ const NOTHING: HostFamily = {
 interface Derived {
   readonly family: HostFamily | null
   readonly notices: ReadonlyArray<string>
+}
+
+/** The interface that is called so, by its own name or an alternative one. */
+const linkNamed = (links: ReadonlyArray<rt.Link>, name: string): rt.Link | undefined =>
+  links.find((l) => l.name === name || l.altNames.includes(name))
+
+/**
+ * Options with each interface's own name in place of an alternative one: the template's can be longer than the kernel takes for
+ * SO_BINDTODEVICE, which would cut it off. Names that nobody has stay, they may be given later.
+ * Left: one that only an alternative name could be, and nobody has.
+ */
+export const withOwnNames = (o: Options, links: ReadonlyArray<rt.Link>): E.Either<string, Options> => {
+  const own = (name: string): string => linkNamed(links, name)?.name ?? name
+  const mapped = <A extends string | null>(name: A): A | string => (name === null ? name : own(name))
+  const specs = (list: ReadonlyArray<PortSpec>): ReadonlyArray<PortSpec> =>
+    list.map((s) => (s.kind === 'none' ? s : { ...s, ifname: mapped(s.ifname) }))
+  const { ports } = o
+  const out: Options = {
+    ...o,
+    interface: mapped(o.interface),
+    outboundIf: { v4: mapped(o.outboundIf.v4), v6: mapped(o.outboundIf.v6) },
+    ports: { ...ports, tcpIn: specs(ports.tcpIn), udpIn: specs(ports.udpIn) }
+  }
+  const names = [
+    out.interface,
+    out.outboundIf.v4,
+    out.outboundIf.v6,
+    ...[...out.ports.tcpIn, ...out.ports.udpIn].map((s) => (s.kind === 'none' ? null : s.ifname))
+  ]
+  const tooLong = names.find((n) => n !== null && !isNoLonger(n, MAX_IFNAME))
+  return typeof tooLong === 'string' ? E.left(`no interface '${tooLong}'`) : E.right(out)
 }
 
 const deriveFamily = (tables: HostTables, o: Options, family: Family): E.Either<string, Derived> => {

@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
 import { UNSPECIFIED6 } from '../codecs/inany.js'
 import type { ProcNetFile } from '../codecs/launcher-sockets.js'
+import { octetsOfText } from '../codecs/octet-text.js'
 import { emptyPorts, type PortSet } from '../codecs/port-set.js'
 import { listeningPorts } from '../codecs/proc-net.js'
 import type { Instant } from '../effects/effect.js'
@@ -87,7 +88,7 @@ const openHost = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): R
   const flags = (r.v6only ? LISTEN_V6ONLY : 0) | (p.freebind ? LISTEN_FREEBIND : 0)
   for (const [i, port] of ports.entries())
     batch.set([ids[i], protoOf(r), ...addr, port, flags, r.ifname === null ? 0 : 1], i * LISTEN_WORDS)
-  const errnos = p.native.listen(batch, r.ifname === null ? [] : [r.ifname])
+  const errnos = p.native.listen(batch, r.ifname === null ? [] : [octetsOfText(r.ifname)])
   return ports.flatMap((port, i) => {
     if (errnos[i] === 0) {
       note(p, ids[i], rule, port)

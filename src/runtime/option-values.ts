@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as O from 'fp-ts/lib/Option.js'
 import { type Mac, parseMac } from '../codecs/ethernet.js'
+import { isIfname, isNoLonger, MAX_ALT_IFNAME, MAX_IFNAME } from '../codecs/ifname.js'
 import {
   type InAny,
   isBroadcast4,
@@ -15,9 +16,6 @@ import { MAX_NAME } from '../codecs/resolv-conf.js'
 
 /** Reads an option's argument. Left: what is wrong with it, in words that fit behind the option's name. */
 export type Read<A> = (text: string) => E.Either<string, A>
-
-/** Octets of an interface name, IFNAMSIZ - 1 (linux/if.h). */
-const MAX_IFNAME = 15
 
 /** A whole number in C notation, as strtol(3) with base 0 takes it: 10, 0xa, 012; blanks in front, sign allowed. */
 export const cNumber: Read<number> = (text) => {
@@ -100,17 +98,14 @@ export const mac: Read<Mac> = (text) => E.fromOption(() => `'${text}' is not a M
 
 export const nonEmpty: Read<string> = (text) => (text === '' ? E.left('is empty') : E.right(text))
 
+const nameIf =
+  (is: (name: string) => boolean): Read<string> =>
+  (text) =>
+    is(text) ? E.right(text) : E.left(`'${text}' is not an interface name`)
 /** Length only: an interface may come up later. */
-export const interfaceName: Read<string> = (text) =>
-  text.length >= 1 && text.length <= MAX_IFNAME ? E.right(text) : E.left(`'${text}' is not an interface name`)
-
-/** A name that the kernel will give to a new interface (dev_valid_name()). */
-export const newInterfaceName: Read<string> = (text) =>
-  E.chain((name: string) =>
-    name === '.' || name === '..' || /[/:\s]/.test(name)
-      ? E.left(`'${name}' is not an interface name`)
-      : E.right(name)
-  )(interfaceName(text))
+export const interfaceName: Read<string> = nameIf((n) => n !== '' && isNoLonger(n, MAX_ALT_IFNAME))
+/** A name that the kernel will give to a new interface. */
+export const newInterfaceName: Read<string> = nameIf((n) => isNoLonger(n, MAX_IFNAME) && isIfname(n))
 
 /** Empty: null, no name. */
 export const hostName: Read<string | null> = (text) =>
