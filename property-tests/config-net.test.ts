@@ -5,6 +5,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { type InAny, isLinkLocal, sameAddr, showAddr } from '../src/codecs/inany.js'
 import { encodeMessage, NetlinkDatagram, NLMSG_DONE, NLMSG_ERROR } from '../src/codecs/netlink.js'
 import { octets } from '../src/codecs/octets.js'
+import { EMPTY_RESOLV_CONF } from '../src/codecs/resolv-conf.js'
 import {
   Address,
   Link,
@@ -24,7 +25,7 @@ import { addr, BED, derived, hop, link, on, options, route, tables } from './tab
 const TAP = 7
 const stepsFor = (argv: string, t: HostTables) => {
   const o = options(...argv.split(' ').filter((w) => w !== ''))
-  const p = plan(o, derived(t, o), { servers4: [], servers6: [], search: [] })
+  const p = plan(o, derived(t, o), E.right(EMPTY_RESOLV_CONF))
   assert.ok(E.isRight(p))
   return configNet(p.right, TAP, t)
 }

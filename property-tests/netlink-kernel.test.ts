@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import * as E from 'fp-ts/lib/Either.js'
 import { showAddr } from '../src/codecs/inany.js'
+import { EMPTY_RESOLV_CONF } from '../src/codecs/resolv-conf.js'
 import type { Route } from '../src/codecs/rtnetlink.js'
 import { configNet } from '../src/runtime/config-net.js'
 import { type HostTables, type NetlinkRequest, readTables } from '../src/runtime/host.js'
@@ -83,7 +84,7 @@ const read = (ns: string): HostTables => {
 }
 const planned = (argv: string, t: HostTables): Plan => {
   const o = options(...argv.split(' '))
-  const p = plan(o, derived(t, o), null)
+  const p = plan(o, derived(t, o), E.right(EMPTY_RESOLV_CONF))
   assert.ok(E.isRight(p))
   return p.right
 }

@@ -3,20 +3,17 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { type InAny, isLoopback, isV4, sameAddr, showAddr } from '../src/codecs/inany.js'
-import { ResolvConf } from '../src/codecs/resolv-conf.js'
+import { EMPTY_RESOLV_CONF, ResolvConf } from '../src/codecs/resolv-conf.js'
 import { deriveHost, type HostTables, withOwnNames } from '../src/runtime/host.js'
 import { parseOptions } from '../src/runtime/options.js'
 import { needsResolvConf, type Plan, plan, resolvers } from '../src/runtime/plan.js'
 import { arbInAny, arbInAny4, arbInAny6 } from './arbitraries.js'
 import { BED, derived, hop, link, on, options, route, tables } from './tables.js'
 
-const conf = (text: string): ResolvConf => {
-  const r = ResolvConf.decode(text)
-  assert.ok(E.isRight(r))
-  return r.right
-}
+const conf = (text: string): E.Either<string, ResolvConf> =>
+  E.mapLeft(() => 'unreadable')(ResolvConf.decode(text))
 const CONF = conf('nameserver 198.51.100.53\nnameserver 2001:db8:9::53\nsearch a.example\n')
-const planned = (argv: string, t: HostTables = BED, c: ResolvConf | null = CONF): Plan => {
+const planned = (argv: string, t: HostTables = BED, c: E.Either<string, ResolvConf> = CONF): Plan => {
   const o = options(...argv.split(' ').filter((w) => w !== ''))
   const r = plan(o, derived(t, o), c)
   assert.ok(E.isRight(r), E.isLeft(r) ? r.left : '')
@@ -286,6 +283,12 @@ describe('name servers', () => {
     return `${v4?.dns.map(showAddr).join(' ')} | ${show(v4?.dnsForward)} -> ${show(v4?.dnsHost)}`
   }
   const rows: ReadonlyArray<[string, string, string]> = [
+    ['', '', '198.51.100.1 | 198.51.100.1 -> 127.0.0.1'],
+    ['', '--dns-forward 192.0.2.9', '192.0.2.9 | 192.0.2.9 -> 127.0.0.1'],
+    ['', '--no-map-gw', ' | - -> 127.0.0.1'],
+    ['', '-D 192.0.2.7 --dns-forward 192.0.2.9', '192.0.2.7 | 192.0.2.9 -> 127.0.0.1'],
+    ['0.0.0.0', '', '198.51.100.1 | 198.51.100.1 -> 127.0.0.1'],
+    ['192.0.2.53 0.0.0.0', '', '192.0.2.53 198.51.100.1 | 198.51.100.1 -> 192.0.2.53'],
     ['192.0.2.53 192.0.2.54', '', '192.0.2.53 192.0.2.54 | - -> 192.0.2.53'],
     ['127.0.0.53', '', '198.51.100.1 | 198.51.100.1 -> 127.0.0.53'],
     ['198.51.100.1', '', '198.51.100.1 | 198.51.100.1 -> 198.51.100.1'],
@@ -308,8 +311,18 @@ describe('name servers', () => {
     )
   })
   test('no file: a warning, and a plan', () => {
-    assert.match(planned('', BED, null).warnings.join(), /resolv.conf/)
-    assert.deepEqual(planned('-D none -S none', BED, null).warnings, [])
+    const missing = E.left('no such file or directory')
+    const cannot = 'cannot read /etc/resolv.conf (no such file or directory)'
+    const warnings = (argv: string, c: E.Either<string, ResolvConf> = missing) =>
+      planned(argv, BED, c).warnings
+    assert.deepEqual(warnings(''), [`${cannot}: taking the one on this machine`])
+    assert.match(warnings('--no-map-gw').join(), /which no address of the guest leads to/)
+    assert.deepEqual(warnings('-D none -S none'), [])
+    assert.deepEqual(warnings('-4 -D 192.0.2.1'), [cannot])
+    assert.deepEqual(warnings('-4 -D 192.0.2.1', E.right(EMPTY_RESOLV_CONF)), [])
+    assert.deepEqual(warnings('', E.right(EMPTY_RESOLV_CONF)), [
+      'no name server in /etc/resolv.conf: taking the one on this machine'
+    ])
   })
   const arbFamily: fc.Arbitrary<fc.Arbitrary<InAny>> = fc.constantFrom(arbInAny4, arbInAny6)
   test('no server given from the file is loopback, nor shadowed by the loopback map without being the forwarded one', () =>

@@ -3,7 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { isUnspecified, showAddr } from '../src/codecs/inany.js'
-import { isDomain, MAX_SEARCH, MAX_SERVERS, ResolvConf } from '../src/codecs/resolv-conf.js'
+import { effectiveServers, isDomain, MAX_SEARCH, MAX_SERVERS, ResolvConf } from '../src/codecs/resolv-conf.js'
 import { arbInAny4, arbInAny6, plain } from './arbitraries.js'
 
 const read = (text: string): ResolvConf => {
@@ -24,10 +24,19 @@ describe('resolv.conf(5)', () => {
   test('what is no name server line', () =>
     assert.deepEqual(
       servers(
-        '# nameserver 192.0.2.1\n;nameserver 192.0.2.1\nnameservers 192.0.2.1\nnameserver\nnameserver x\nNAMESERVER 192.0.2.1\nnameserver 0.0.0.0'
+        '# nameserver 192.0.2.1\n;nameserver 192.0.2.1\nnameservers 192.0.2.1\nnameserver\nnameserver x\nNAMESERVER 192.0.2.1'
       ),
       []
     ))
+  test('the unspecified address is this machine, and so it is where none is named', () => {
+    assert.deepEqual(servers('nameserver ::\nnameserver 0.0.0.0\n'), ['127.0.0.1', '::1'])
+    const effective = (text: string): string[] => {
+      const r = effectiveServers(read(text))
+      return [...r.servers4, ...r.servers6].map(showAddr)
+    }
+    assert.deepEqual(effective('search a.example\n'), ['127.0.0.1', '::1'])
+    assert.deepEqual(effective('nameserver 2001:db8::1\n'), ['2001:db8::1'])
+  })
   test('three of each family, in order', () => {
     const text = [1, 2, 3, 4].map((n) => `nameserver 192.0.2.${n}\nnameserver 2001:db8::${n}\n`).join('')
     assert.deepEqual(servers(text), [

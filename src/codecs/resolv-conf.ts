@@ -1,6 +1,6 @@
 import * as O from 'fp-ts/lib/Option.js'
 import * as t from 'io-ts'
-import { type InAny, isUnspecified, isV4, parseAddr, showAddr } from './inany.js'
+import { type InAny, isUnspecified, isV4, LOOPBACK4, LOOPBACK6, parseAddr, showAddr } from './inany.js'
 
 /** What we take from resolv.conf(5), in file order. */
 export interface ResolvConf {
@@ -29,9 +29,11 @@ export const isDomain = (name: string): boolean => {
   )
 }
 
+/** 0.0.0.0 and :: are this machine, as for connect(2) on Linux. */
 const server = (text: string): InAny | null => {
   const addr = parseAddr(text.split('%')[0] ?? '')
-  return O.isSome(addr) && !isUnspecified(addr.value) ? addr.value : null
+  if (O.isNone(addr)) return null
+  return isUnspecified(addr.value) ? (isV4(addr.value) ? LOOPBACK4 : LOOPBACK6) : addr.value
 }
 
 const read = (text: string): ResolvConf => {
@@ -55,6 +57,12 @@ const read = (text: string): ResolvConf => {
 }
 
 export const EMPTY_RESOLV_CONF: ResolvConf = { servers4: [], servers6: [], search: [] }
+
+export const namesServers = (r: ResolvConf): boolean => r.servers4.length + r.servers6.length > 0
+
+/** Whom programs of this machine ask: the name server on it, if none is named.   Source: resolv.conf(5), nameserver */
+export const effectiveServers = (r: ResolvConf): ResolvConf =>
+  namesServers(r) ? r : { ...r, servers4: [LOOPBACK4], servers6: [LOOPBACK6] }
 
 /**
  * The text of /etc/resolv.conf. Total: lines that cannot be used are passed over, like other resolvers do. Keywords

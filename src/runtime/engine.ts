@@ -5,7 +5,7 @@ import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
 import { PROCNET_FILES, type ProcNetFile } from '../codecs/launcher-sockets.js'
 import { octetsOfText } from '../codecs/octet-text.js'
 import type { PortRange } from '../codecs/port-spec.js'
-import { EMPTY_RESOLV_CONF, ResolvConf } from '../codecs/resolv-conf.js'
+import { EMPTY_RESOLV_CONF } from '../codecs/resolv-conf.js'
 import { instant } from '../effects/effect.js'
 import { type BindFailure, bindVerdict } from '../machines/bind-verdict.js'
 import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../machines/forward-rules.js'
@@ -36,6 +36,7 @@ import { loop } from './loop.js'
 import { watchNeighbours } from './neighbours.js'
 import { type Options, parseOptions } from './options.js'
 import { type FamilyPlan, needsResolvConf, type Plan, plan } from './plan.js'
+import { readResolvConf } from './resolv-file.js'
 import { openRings } from './rings.js'
 import { runSteps } from './run-steps.js'
 import { collect, compileSooner } from './v8.js'
@@ -293,8 +294,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const tables = orFatal(readTables((request) => native.netlink(request)))
   const o = orFatal(withOwnNames(given, tables.links))
   const host = orFatal(deriveHost(tables, o))
-  const text = needsResolvConf(o) ? readOr('/etc/resolv.conf', null) : null
-  const conf = text === null ? null : E.getOrElse(() => EMPTY_RESOLV_CONF)(ResolvConf.decode(text))
+  const conf = needsResolvConf(o) ? readResolvConf('/etc/resolv.conf') : E.right(EMPTY_RESOLV_CONF)
   const wanted = orFatal(plan(o, host, conf))
   for (const w of wanted.warnings) log.at('warning', w)
   for (const line of wanted.info) log.at('info', line)

@@ -1,7 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type { Mac } from '../codecs/ethernet.js'
 import { fromV4, type InAny, isLinkLocal, isLoopback, isV4, sameAddr, v4Word } from '../codecs/inany.js'
-import type { ResolvConf } from '../codecs/resolv-conf.js'
+import { EMPTY_RESOLV_CONF, effectiveServers, namesServers, type ResolvConf } from '../codecs/resolv-conf.js'
 import type { PortOptions } from '../machines/forward-rules.js'
 import type { HostConfig, HostFamily } from './host.js'
 import { infoLines } from './info.js'
@@ -181,13 +181,14 @@ const addressing6 = (o: Options, host: HostFamily): Addressing => {
 const lacksServers = (o: Options, f: 'v4' | 'v6'): boolean =>
   (o.families === 'both' || o.families === f) && o.dns[f].length === 0
 
+const needsServers = (o: Options): boolean =>
+  (!o.noDns && (['v4', 'v6'] as const).some((f) => lacksServers(o, f))) ||
+  o.dnsForward.v4 !== null ||
+  o.dnsForward.v6 !== null
+
 /** Whether /etc/resolv.conf matters to these options. */
 export const needsResolvConf = (o: Options): boolean =>
-  !o.spliceOnly &&
-  ((!o.noDns && (['v4', 'v6'] as const).some((f) => lacksServers(o, f))) ||
-    o.dnsForward.v4 !== null ||
-    o.dnsForward.v6 !== null ||
-    o.search === null)
+  !o.spliceOnly && (needsServers(o) || o.search === null)
 
 export interface Resolvers {
   readonly dns: ReadonlyArray<InAny>
@@ -279,17 +280,28 @@ const mtuWarnings = (mtu: number, v4: boolean, v6: boolean): ReadonlyArray<strin
   ...(v6 && mtu > 0 && mtu < 1280 ? [`MTU ${mtu} is too small for IPv6 (minimum 1280)`] : [])
 ]
 
-const dnsWarnings = (o: Options, conf: ResolvConf | null, v4: FamilyPlan | null, v6: FamilyPlan | null) => {
+const dnsWarnings = (
+  o: Options,
+  conf: E.Either<string, ResolvConf>,
+  v4: FamilyPlan | null,
+  v6: FamilyPlan | null
+): ReadonlyArray<string> => {
   if (o.noDns || !needsResolvConf(o)) return []
-  if (conf === null) return ['cannot read /etc/resolv.conf']
-  return (v4?.dns.length ?? 0) + (v6?.dns.length ?? 0) === 0
-    ? ['no usable name server in /etc/resolv.conf']
-    : []
+  const nothing = E.isLeft(conf)
+    ? [`cannot read /etc/resolv.conf (${conf.left})`]
+    : namesServers(conf.right)
+      ? []
+      : ['no name server in /etc/resolv.conf']
+  if (!needsServers(o)) return E.isLeft(conf) ? nothing : []
+  const told = (v4?.dns.length ?? 0) + (v6?.dns.length ?? 0) > 0
+  if (nothing.length === 0) return told ? [] : ['no usable name server in /etc/resolv.conf']
+  const unreached = told ? '' : ', which no address of the guest leads to (--dns-forward)'
+  return nothing.map((what) => `${what}: taking the one on this machine${unreached}`)
 }
 
 /** What the guest is told of `-H`, `--fqdn` and so on is not checked against anything else here. */
-const build = (o: Options, host: HostConfig, conf: ResolvConf | null): Plan => {
-  const known = conf ?? { servers4: [], servers6: [], search: [] }
+const build = (o: Options, host: HostConfig, conf: E.Either<string, ResolvConf>): Plan => {
+  const known = effectiveServers(E.getOrElse(() => EMPTY_RESOLV_CONF)(conf))
   const v4 = familyPlan(o, host.v4, known, 'v4')
   const v6 = familyPlan(o, host.v6, known, 'v6')
   const nameOf = (f: FamilyPlan | null): string | null => (f === null || f.local ? null : f.ifname)
@@ -348,11 +360,15 @@ const build = (o: Options, host: HostConfig, conf: ResolvConf | null): Plan => {
 }
 
 /**
- * Options, what the host offers and its resolver configuration (null: not read or not readable), put together.
+ * Options, what the host offers and its resolver configuration (Left: why it cannot be read), put together.
  * Left: one line, status 1: something asked for that is not there yet.
  * Invariant: addresses in `v4` are IPv4, in `v6` IPv6; `dhcp` implies v4.gateway, `dhcpv6` implies v6.assigned.
  */
-export const plan = (o: Options, host: HostConfig, conf: ResolvConf | null): E.Either<string, Plan> => {
+export const plan = (
+  o: Options,
+  host: HostConfig,
+  conf: E.Either<string, ResolvConf>
+): E.Either<string, Plan> => {
   const reason = unsupported(o)
   return reason === null ? E.right(build(o, host, conf)) : E.left(reason)
 }
