@@ -197,7 +197,18 @@ describe('switches and what implies them', () => {
     assert.equal(planned('-I x0').tapName, 'x0')
     assert.equal(planned('', tables([], [], [])).tapName, 'tap0')
     assert.deepEqual([planned('').mtu, planned('-m 0').mtu, planned('').ownMac], [65520, 0, 0x9a559a559a55])
-    assert.match(planned('-m 1279').warnings.join(), /IPv6/)
+    const small = planned('-m 1279')
+    assert.deepEqual(small.warnings, ['MTU 1279 is too small for IPv6 (minimum 1280): going on without IPv6'])
+    assert.deepEqual([small.v6, small.dhcpv6, small.ndp, small.ra], [null, false, false, false])
+    assert.ok(planned('-m 1280').v6 !== null && planned('-m 1279 --splice-only').v6 !== null)
+    for (const [argv, why] of [
+      ['-6 -m 1279', 'IPv6 (minimum 1280)'],
+      ['-4 -m 67', 'IPv4 (minimum 68)'],
+      ['-m 67', 'IPv4 (minimum 68) and IPv6 (minimum 1280)']
+    ] as const) {
+      const o = options(...argv.split(' '))
+      assert.deepEqual(plan(o, derived(BED, o), CONF), E.left(`MTU ${o.mtu} is too small for ${why}`))
+    }
     assert.deepEqual(planned('-4 -m 1279').warnings, [])
   })
   test('namespaces', () => {

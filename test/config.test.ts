@@ -76,6 +76,30 @@ describe('--config-net', () => {
         new RegExp(` mtu ${Number(mtu)} `)
       )
     })
+  test('-m below what IPv6 takes: IPv4 alone, with a warning that names it', oursOnly, async () => {
+    for (const mtu of ['1279', '576']) {
+      const command = ['sh', '-ec', 'ip -o link show dev eth0; ip -o addr show dev eth0; ip -6 route']
+      const r = ok(await bed.w.pasta(['--config-net', '-m', mtu], command))
+      assert.match(r.stdout, new RegExp(` mtu ${mtu} `))
+      assert.match(r.stdout, /198\.51\.100\.2/)
+      assert.doesNotMatch(r.stdout, /2001:db8/)
+      assert.match(
+        r.stderr,
+        /^warning: MTU \d+ is too small for IPv6 \(minimum 1280\): going on without IPv6\n$/
+      )
+      assert.equal((await client(bed.w, ['tcp-read', net.world4, 7006], ['-m', mtu])).data, 'ok\n')
+    }
+    for (const options of [
+      ['-m', '1279', '-6'],
+      ['-m', '67', '-4'],
+      ['-m', '67']
+    ]) {
+      const r = await run([...quietPorts, '--config-net', ...options, 'true'])
+      assert.equal(r.code, 1, show(r))
+      assert.match(r.stderr, /^pasta: MTU \d+ is too small for IPv[46] \(minimum (68|1280)\)[^\n]*\n$/)
+    }
+    assert.match(await bed.w.inside('ip -o link show dev eth0', ['-m', '68']), / mtu 68 /)
+  })
   test('-I and --ns-mac-addr', async () => {
     const out = await bed.w.inside('ip -o link show dev guest0', [
       '-I',

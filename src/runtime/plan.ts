@@ -274,11 +274,27 @@ const namespaceOf = (o: Options): NamespacePlan => {
   }
 }
 
-/** 0 is no MTU but the wish for none. */
-const mtuWarnings = (mtu: number, v4: boolean, v6: boolean): ReadonlyArray<string> => [
-  ...(v4 && mtu > 0 && mtu < 68 ? [`MTU ${mtu} is too small for IPv4 (minimum 68)`] : []),
-  ...(v6 && mtu > 0 && mtu < 1280 ? [`MTU ${mtu} is too small for IPv6 (minimum 1280)`] : [])
-]
+/** What each IP version asks of a link, octets (RFC 791 p. 25, RFC 8200 §5); the kernel has none of it below that. */
+const MIN_MTU = { v4: 68, v6: 1280 } as const
+
+interface Fitting {
+  readonly host: HostConfig
+  /** IP versions that were left out, in words. */
+  readonly out: string | null
+}
+
+/** The host without the IP versions for which the MTU is too small. 0 is no MTU but the wish for none; lo has its own. */
+const fitting = (o: Options, host: HostConfig): Fitting => {
+  const mtu = o.spliceOnly || o.mtu === null || o.mtu === 0 ? DEFAULT_MTU : o.mtu
+  const out = (['v4', 'v6'] as const).filter((f) => host[f] !== null && mtu < MIN_MTU[f])
+  const names = out.map((f) => `${f === 'v4' ? 'IPv4' : 'IPv6'} (minimum ${MIN_MTU[f]})`)
+  const v4 = out.includes('v4') ? null : host.v4
+  const v6 = out.includes('v6') ? null : host.v6
+  return {
+    host: { ...host, v4, v6 },
+    out: out.length === 0 ? null : `MTU ${mtu} is too small for ${names.join(' and ')}`
+  }
+}
 
 const dnsWarnings = (
   o: Options,
@@ -300,7 +316,7 @@ const dnsWarnings = (
 }
 
 /** What the guest is told of `-H`, `--fqdn` and so on is not checked against anything else here. */
-const build = (o: Options, host: HostConfig, conf: E.Either<string, ResolvConf>): Plan => {
+const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, ResolvConf>): Plan => {
   const known = effectiveServers(E.getOrElse(() => EMPTY_RESOLV_CONF)(conf))
   const v4 = familyPlan(o, host.v4, known, 'v4')
   const v6 = familyPlan(o, host.v6, known, 'v6')
@@ -351,7 +367,7 @@ const build = (o: Options, host: HostConfig, conf: E.Either<string, ResolvConf>)
     fqdn: o.fqdn,
     warnings: [
       ...o.warnings,
-      ...(o.mtu === null ? [] : mtuWarnings(o.mtu, v4 !== null, v6 !== null)),
+      ...(out === null ? [] : [`${out}: going on without IPv6`]),
       ...dnsWarnings(o, conf, v4, v6)
     ],
     info: []
@@ -361,7 +377,7 @@ const build = (o: Options, host: HostConfig, conf: E.Either<string, ResolvConf>)
 
 /**
  * Options, what the host offers and its resolver configuration (Left: why it cannot be read), put together.
- * Left: one line, status 1: something asked for that is not there yet.
+ * Left: one line, status 1: something asked for that is not there yet, or an MTU that leaves no IP version.
  * Invariant: addresses in `v4` are IPv4, in `v6` IPv6; `dhcp` implies v4.gateway, `dhcpv6` implies v6.assigned.
  */
 export const plan = (
@@ -369,8 +385,10 @@ export const plan = (
   host: HostConfig,
   conf: E.Either<string, ResolvConf>
 ): E.Either<string, Plan> => {
-  const reason = unsupported(o)
-  return reason === null ? E.right(build(o, host, conf)) : E.left(reason)
+  const fits = fitting(o, host)
+  const nothing = fits.host.v4 === null && fits.host.v6 === null
+  const reason = unsupported(o) ?? (nothing ? fits.out : null)
+  return reason === null ? E.right(build(o, fits, conf)) : E.left(reason)
 }
 
 /** Of the two, the plan that is for this address. */
