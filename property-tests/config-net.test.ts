@@ -55,7 +55,7 @@ const inWords = (request: Uint8Array): string => {
       const r = get(Route.decode(octets(m.payload)))
       assert.deepEqual([r.prefSrc, r.nextHopId, r.expires, r.cacheInfo], [null, null, null, null])
       const hops = r.multipath?.map((n) => ` ${show(n.gateway)}@${n.index}*${n.weight}`).join('') ?? ''
-      return `route ${show(r.dst)}/${r.dstLen} via ${show(r.gateway)} dev ${r.oif} metric ${r.priority}${hops}`
+      return `route ${show(r.dst)}/${r.dstLen} via ${show(r.gateway ?? r.via)} dev ${r.oif} metric ${r.priority}${hops}`
     }
     default:
       return m.type === RTM_GETADDR ? 'read addresses' : `type ${m.type}`
@@ -81,10 +81,10 @@ describe('steps', () => {
       LO,
       ...UP6,
       'addr 198.51.100.2/24 dev 7 flags 0',
-      'route -/0 via 198.51.100.1 dev 7 metric null',
       ...V6,
       'addr 2001:db8:9::2/64 dev 7 flags 2',
-      'route -/0 via 2001:db8:9::1 dev 7 metric 1024'
+      'route -/0 via 2001:db8:9::1 dev 7 metric 1024',
+      'route -/0 via 198.51.100.1 dev 7 metric null'
     ]))
   test('-a: one address; the old subnet stays reachable, the gateway is in it', () =>
     assert.deepEqual(words('--config-net -4 -a 10.0.2.100/24'), [
@@ -110,11 +110,11 @@ describe('steps', () => {
       LO,
       ...UP6,
       'addr 169.254.2.1/16 dev 7 flags 0',
-      'route -/0 via 169.254.2.2 dev 7 metric null',
       ...V6,
-      'route -/0 via fe80::1 dev 7 metric 1024'
+      'route -/0 via fe80::1 dev 7 metric 1024',
+      'route -/0 via 169.254.2.2 dev 7 metric null'
     ]))
-  test('multipath: all nexthops through the template, or not at all', () => {
+  test('multipath: the nexthops through the template', () => {
     const routes = (indexes: [number, number]) =>
       words(
         '--config-net -4',
@@ -130,7 +130,24 @@ describe('steps', () => {
         )
       ).slice(4)
     assert.deepEqual(routes([2, 2]), ['route -/0 via - dev null metric null 192.0.2.1@7*1 192.0.2.9@7*3'])
-    assert.deepEqual(routes([2, 3]), [])
+    assert.deepEqual(routes([2, 3]), ['route -/0 via 192.0.2.1 dev 7 metric null'])
+  })
+  test('IPv4 by way of IPv6 (RFC 5549): behind the IPv6 that reaches it, or on the link without', () => {
+    const t = (via: string) =>
+      tables(
+        [link(2, 'eth0')],
+        [on(2, '192.0.2.2/24'), on(2, '2001:db8::2/64'), on(2, 'fe80::2/64')],
+        [route('default', 2, null, { via: addr(via) }), route('default', 2, '2001:db8::1')]
+      )
+    const routes = (argv: string, via: string) =>
+      words(`--config-net ${argv}`, t(via)).filter((w) => w.startsWith('route'))
+    const v6 = 'route -/0 via 2001:db8::1 dev 7 metric null'
+    for (const via of ['2001:db8::1', 'fe80::1'])
+      assert.deepEqual(routes('', via), [v6, `route -/0 via ${via} dev 7 metric null`])
+    const onLink = 'route -/0 via - dev 7 metric null'
+    assert.deepEqual(routes('-4', 'fe80::1'), [onLink])
+    assert.deepEqual(routes('--no-ndp', 'fe80::1'), [v6, onLink])
+    assert.deepEqual(routes('', '2001:db8:1::1'), [v6, onLink])
   })
   test('--mtu 0 leaves the MTU alone', () =>
     assert.deepEqual(words('--config-net -4 -m 0').slice(0, 2), [LO, 'link 7 flags 1/129 mtu null mac null']))
@@ -220,7 +237,10 @@ describe('carried out', () => {
     )
     const r = runSteps(kernel().request, stepsFor('--config-net -4', t), TAP)
     assert.ok(E.isRight(r))
-    assert.match(r.right.warnings.join(), /IPv4 route/)
+    assert.match(
+      r.right.warnings.join('\n'),
+      /^left out the IPv4 route 10.0.0.0\/8 via 203.0.113.1: ENETUNREACH, [^\n]*$/
+    )
   })
   test('row 80: a namespace without IPv6 loses it with a warning, unless it was asked for', () => {
     for (const errno of [95, 97, 13]) {

@@ -3,12 +3,16 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { type InAny, isLoopback, isV4, sameAddr, showAddr } from '../src/codecs/inany.js'
+import { encodeMessage, NetlinkDatagram, NLMSG_ERROR } from '../src/codecs/netlink.js'
+import { octets } from '../src/codecs/octets.js'
 import { EMPTY_RESOLV_CONF, ResolvConf } from '../src/codecs/resolv-conf.js'
-import { deriveHost, type HostTables, withOwnNames } from '../src/runtime/host.js'
+import { addrOf, Route, RTA_SRC, RTM_GETROUTE, RTM_NEWROUTE } from '../src/codecs/rtnetlink.js'
+import { withAskedDefaults } from '../src/runtime/ask-route.js'
+import { deriveHost, type HostTables, type NetlinkRequest, withOwnNames } from '../src/runtime/host.js'
 import { parseOptions } from '../src/runtime/options.js'
 import { needsResolvConf, type Plan, plan, resolvers } from '../src/runtime/plan.js'
 import { arbInAny, arbInAny4, arbInAny6 } from './arbitraries.js'
-import { BED, derived, hop, link, on, options, route, tables } from './tables.js'
+import { addr, BED, derived, hop, link, on, options, route, tables } from './tables.js'
 
 const conf = (text: string): E.Either<string, ResolvConf> =>
   E.mapLeft(() => 'unreadable')(ResolvConf.decode(text))
@@ -63,6 +67,63 @@ describe('what the host suggests', () => {
     assert.equal(v4(t, '--outbound-if4 nope'), 'eth1 198.51.100.2/24 via 198.51.100.1')
     assert.deepEqual(deriveHost(t, options('-i', 'nope')), E.left("no interface 'nope'"))
     assert.ok(E.isLeft(deriveHost(tables(two, both, []), options('--outbound-if4', 'nope', '-4'))))
+  })
+  test('no default route in the main table: the kernel is asked, about the named interface and our source', () => {
+    const questions: string[] = []
+    const kernel =
+      (answer: (r: Route) => Partial<Route> | null): NetlinkRequest =>
+      (request) => {
+        const [m] = E.getOrElseW(() => [])(NetlinkDatagram.decode(octets(request)))
+        const r = Route.decode(octets(m?.payload ?? new Uint8Array()))
+        assert.ok(m?.type === RTM_GETROUTE && E.isRight(r))
+        const src = r.right.other.find((a) => a.type === RTA_SRC)
+        questions.push(
+          `${show(r.right.dst)} oif ${r.right.oif} src ${src === undefined ? '-' : show(addrOf(r.right.family, src.data))}`
+        )
+        const found = answer(r.right)
+        const type = found === null ? NLMSG_ERROR : RTM_NEWROUTE
+        const payload =
+          found === null ? Uint8Array.of(155, 255, 255, 255) : Route.encode({ ...r.right, ...found })
+        return [encodeMessage({ type, flags: 0, seq: 1, pid: 0, payload })]
+      }
+    const t = tables(two, both, [route('10.0.0.0/8', 2, null)])
+    const asked = (argv: string, answer: (r: Route) => Partial<Route> | null, from = t) => {
+      questions.length = 0
+      const o = options(...argv.split(' '))
+      const a = withAskedDefaults(kernel(answer), from, o, null)
+      return `${v4(a.tables, argv)}${a.notices.map((n) => `; ${n}`).join('')}`
+    }
+    const byEth1 = () => ({
+      table: 100,
+      type: 1,
+      oif: 3,
+      gateway: addr('198.51.100.9'),
+      dst: null,
+      dstLen: 0
+    })
+    assert.equal(asked('-4', byEth1), 'eth1 198.51.100.2/24 via 198.51.100.9')
+    assert.deepEqual(questions, ['198.41.0.4 oif null src -'])
+    // half of all that there is, as VPN clients do
+    assert.equal(
+      asked('-4', () => ({ ...byEth1(), dst: addr('128.0.0.0'), dstLen: 1 })),
+      'eth1 198.51.100.2/24 via 198.51.100.9'
+    )
+    const forEth1 = (r: Route) => (r.srcLen === 32 ? byEth1() : null)
+    assert.equal(asked('-4 -i eth1', forEth1), 'eth1 198.51.100.2/24 via 198.51.100.9')
+    assert.deepEqual(questions, ['198.41.0.4 oif 3 src -', '198.41.0.4 oif 3 src 198.51.100.2'])
+    assert.match(
+      asked('-4', () => null),
+      /^eth0 192.0.2.2\/24 via -; no default route for IPv4: ENETUNREACH/
+    )
+    assert.match(
+      asked('-4 -o 192.0.2.2', () => ({ type: 7 })),
+      /the kernel names none$/
+    )
+    assert.deepEqual(questions, ['198.41.0.4 oif null src 192.0.2.2'])
+    asked('-4', byEth1, BED)
+    assert.deepEqual(questions, [])
+    asked('-6', byEth1, t)
+    assert.deepEqual(questions, ['2001:503:ba3e::2:30 oif null src -'])
   })
   test('an alternative name stands for the interface it belongs to; one too long for any other is nobody', () => {
     const uplink = 'uplink-of-the-second-provider'

@@ -60,6 +60,12 @@ const RTA = {
   EXPIRES: 23,
   NH_ID: 30
 } as const
+export const RTA_SRC = 2
+export const RTA_METRICS = 8
+export const RTA_UID = 25
+/** Of an RTM_GETROUTE that asks for one route: the table it is really in, and the entry as it stands there. */
+export const RTM_F_LOOKUP_TABLE = 0x1000
+export const RTM_F_FIB_MATCH = 0x2000
 
 // --- values
 
@@ -283,6 +289,30 @@ export interface Route {
   readonly cacheInfo: Uint8Array | null
   readonly multipath: ReadonlyArray<NextHop> | null
   readonly other: ReadonlyArray<Attribute>
+}
+
+/** A route of which nothing is said. */
+export const ANY_ROUTE: Route = {
+  family: AF_UNSPEC,
+  dstLen: 0,
+  srcLen: 0,
+  tos: 0,
+  table: 0,
+  protocol: 0,
+  scope: RT_SCOPE_UNIVERSE,
+  type: 0,
+  flags: 0,
+  dst: null,
+  oif: null,
+  gateway: null,
+  via: null,
+  priority: null,
+  prefSrc: null,
+  nextHopId: null,
+  expires: null,
+  cacheInfo: null,
+  multipath: null,
+  other: []
 }
 
 /** struct rtnexthop: LEN 0, FLAGS 2, HOPS 3, IFINDEX 4; attributes at 8. null: a length out of bounds. */

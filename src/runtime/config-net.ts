@@ -1,5 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
-import { type InAny, isLinkLocal, UNSPECIFIED6 } from '../codecs/inany.js'
+import { type InAny, isLinkLocal, showAddr, UNSPECIFIED6 } from '../codecs/inany.js'
 import {
   encodeMessage,
   type NetlinkMessage,
@@ -10,7 +10,7 @@ import {
 } from '../codecs/netlink.js'
 import { octets } from '../codecs/octets.js'
 import * as rt from '../codecs/rtnetlink.js'
-import { dumpRequest } from './host.js'
+import { dumpRequest, hopsThrough } from './host.js'
 import type { FamilyPlan, Plan } from './plan.js'
 
 /** One request to the kernel inside the namespace. */
@@ -22,6 +22,8 @@ export interface Step {
   readonly tolerate: ReadonlyArray<number>
   /** errnos that may go away once the neighbouring steps with a `retry` have been taken. */
   readonly retry: ReadonlyArray<number>
+  /** What is left out, with a warning, where the kernel refuses it; null: that is the end. */
+  readonly optional: string | null
   /** IP version the step is for, null for both. */
   readonly family: 'v4' | 'v6' | null
   /** What to do next, given the answer. */
@@ -48,6 +50,7 @@ const step = (what: string, request: Uint8Array, extra: Partial<Step> = {}): Ste
   request,
   tolerate: [],
   retry: [],
+  optional: null,
   family: null,
   next: null,
   ...extra
@@ -97,6 +100,8 @@ const newAddress = (a: rt.Address, extra: Partial<Step>): Step =>
 const family = (v6: boolean): number => (v6 ? rt.AF_INET6 : rt.AF_INET)
 const nodad = (v6: boolean): number => (v6 ? rt.IFA_F_NODAD : 0)
 
+const isLasting = (a: rt.Address): boolean => (a.flags & (rt.IFA_F_DEPRECATED | rt.IFA_F_DADFAILED)) === 0
+
 const copiedAddresses = (
   f: FamilyPlan,
   tap: number,
@@ -105,7 +110,7 @@ const copiedAddresses = (
 ): ReadonlyArray<rt.Address> =>
   all
     .filter((a) => a.index === f.index && a.family === family(v6) && a.scope !== rt.RT_SCOPE_LINK)
-    .filter((a) => (a.flags & (rt.IFA_F_DEPRECATED | rt.IFA_F_DADFAILED)) === 0)
+    .filter(isLasting)
     .map((a) => ({
       ...a,
       index: tap,
@@ -160,52 +165,51 @@ const madeByKernel = (r: rt.Route, addresses: ReadonlyArray<rt.Address>): boolea
 }
 
 /**
- * The route through the tap, or null if a nexthop leads elsewhere. Dropped from it: preferred source, nexthop object
- * and lifetime, which belong to the host; nexthop flags, which are state, but for ONLINK.
+ * The route through the tap, or null if it leads elsewhere: of several nexthops the template's alone. Dropped from it: preferred
+ * source, nexthop object and lifetime, which belong to the host; nexthop flags, which are state, but for ONLINK.
  */
 const rerouted = (r: rt.Route, template: number, tap: number): rt.Route | null => {
-  const hops = r.multipath
-  if (hops === null ? r.oif !== template : hops.some((n) => n.index !== template)) return null
+  const hops = hopsThrough(r, template)
+  const only = hops.length === 1 ? hops[0] : undefined
+  if (r.multipath === null ? r.oif !== template : hops.length === 0) return null
   return {
     ...r,
-    oif: hops === null ? tap : null,
-    flags: r.flags & rt.RTNH_F_ONLINK,
+    oif: r.multipath === null || only !== undefined ? tap : null,
+    gateway: only?.gateway ?? r.gateway,
+    via: only?.via ?? r.via,
+    flags: (only?.flags ?? r.flags) & rt.RTNH_F_ONLINK,
     prefSrc: null,
     nextHopId: null,
     expires: null,
     cacheInfo: null,
-    multipath: hops?.map((n) => ({ ...n, index: tap, flags: n.flags & rt.RTNH_F_ONLINK })) ?? null
+    multipath:
+      hops.length > 1 ? hops.map((n) => ({ ...n, index: tap, flags: n.flags & rt.RTNH_F_ONLINK })) : null
   }
+}
+
+const inWords = (r: rt.Route): string => {
+  const to = r.dst === null ? 'default' : `${showAddr(r.dst)}/${r.dstLen}`
+  const by = (h: Pick<rt.Route, 'gateway' | 'via'>): string =>
+    h.gateway !== null ? ` via ${showAddr(h.gateway)}` : h.via !== null ? ` via ${showAddr(h.via)}` : ''
+  return to + by(r) + (r.multipath ?? []).map(by).join()
 }
 
 const newRoute = (r: rt.Route, v6: boolean): Step =>
   step('add a route', message(rt.RTM_NEWROUTE, SET | NLM_F_CREATE, rt.Route.encode(r)), {
     tolerate: [EEXIST],
     retry: [ENETUNREACH, EHOSTUNREACH],
+    optional: `the ${v6 ? 'IPv6' : 'IPv4'} route ${inWords(r)}`,
     family: v6 ? 'v6' : 'v4'
   })
 
 const plainRoute = (v6: boolean, tap: number, p: Partial<rt.Route>): rt.Route => ({
+  ...rt.ANY_ROUTE,
   family: family(v6),
-  dstLen: 0,
-  srcLen: 0,
-  tos: 0,
   table: rt.RT_TABLE_MAIN,
   protocol: rt.RTPROT_BOOT,
-  scope: rt.RT_SCOPE_UNIVERSE,
   type: rt.RTN_UNICAST,
-  flags: 0,
-  dst: null,
   oif: tap,
-  gateway: null,
-  via: null,
   priority: v6 ? V6_DEFAULT_METRIC : null,
-  prefSrc: null,
-  nextHopId: null,
-  expires: null,
-  cacheInfo: null,
-  multipath: null,
-  other: [],
   ...p
 })
 
@@ -229,27 +233,46 @@ const defaultRoute = (
   return [...(covered ? [] : [toGateway]), plainRoute(v6, tap, { gateway })]
 }
 
-const familySteps = (
-  f: FamilyPlan,
-  tap: number,
-  v6: boolean,
-  routes: ReadonlyArray<rt.Route>,
-  hostAddresses: ReadonlyArray<rt.Address>
-): ReadonlyArray<Step> => {
-  const addresses = f.copyAddresses ? copiedAddresses(f, tap, v6, hostAddresses) : singleAddress(f, tap, v6)
-  const wanted = f.copyRoutes
-    ? routes
+/** What one IP version gets; nothing if it is off. */
+interface Wanted {
+  readonly addresses: ReadonlyArray<rt.Address>
+  readonly routes: ReadonlyArray<rt.Route>
+}
+
+const wantedOf = (f: FamilyPlan | null, tap: number, v6: boolean, from: CopySource): Wanted => {
+  if (f === null) return { addresses: [], routes: [] }
+  const addresses = f.copyAddresses ? copiedAddresses(f, tap, v6, from.addresses) : singleAddress(f, tap, v6)
+  const routes = f.copyRoutes
+    ? (v6 ? from.routes6 : from.routes4)
         .filter(
           (r) => r.type === rt.RTN_UNICAST && r.table === rt.RT_TABLE_MAIN && !madeByKernel(r, addresses)
         )
         .flatMap((r) => rerouted(r, f.index ?? -1, tap) ?? [])
     : defaultRoute(f, tap, v6, addresses)
-  const of = v6 ? 'v6' : 'v4'
-  return [
-    ...addresses.map((a) => newAddress(a, { tolerate: [EEXIST], family: of })),
-    ...wanted.map((r) => newRoute(r, v6))
-  ]
+  return { addresses, routes }
 }
+
+/**
+ * IPv4 by way of an IPv6 gateway (RFC 5549) takes an IPv6 that reaches it and asks for its MAC address. Without, the destinations are
+ * on the link: we answer for any of them.
+ */
+const withReachableVia =
+  (p: Plan, v6: Wanted) =>
+  (r: rt.Route): rt.Route => {
+    const covers = (a: InAny): boolean =>
+      isLinkLocal(a) ||
+      v6.addresses.some((x) => x.address !== null && inPrefix(a, x.address, x.prefixLen, true)) ||
+      v6.routes.some((x) => x.dst !== null && x.gateway === null && inPrefix(a, x.dst, x.dstLen, true))
+    const vias = [r.via, ...(r.multipath ?? []).map((n) => n.via)].filter((a) => a !== null)
+    return vias.every((a) => p.v6 !== null && p.ndp && covers(a))
+      ? r
+      : plainRoute(false, r.oif ?? r.multipath?.[0]?.index ?? 0, {
+          dst: r.dst,
+          dstLen: r.dstLen,
+          priority: r.priority,
+          scope: rt.RT_SCOPE_LINK
+        })
+  }
 
 // --- all of it
 
@@ -283,25 +306,57 @@ export interface CopySource {
   readonly routes6: ReadonlyArray<rt.Route>
 }
 
+/** RTN_*, as ip-route(8) calls them. */
+const TYPES: ReadonlyMap<number, string> = new Map([
+  [6, 'blackhole'],
+  [7, 'unreachable'],
+  [8, 'prohibit']
+])
+
+/** What the template has and the namespace does not get, each with the reason. For level info. */
+export const leftOut = (p: Plan, from: CopySource): ReadonlyArray<string> => {
+  const of = (f: FamilyPlan | null, v6: boolean): ReadonlyArray<string> => {
+    if (!p.configNet || f === null) return []
+    const stale = from.addresses
+      .filter((a) => a.index === f.index && a.family === family(v6) && f.copyAddresses && !isLasting(a))
+      .map((a) => `address ${showAddr(a.address ?? UNSPECIFIED6)}: deprecated, or a duplicate`)
+    const routes = (v6 ? from.routes6 : from.routes4).filter(() => f.copyRoutes)
+    const refusing = routes
+      .filter((r) => TYPES.has(r.type))
+      .map((r) => `${TYPES.get(r.type)} route ${inWords(r)}: the host's routing says it to the guest as well`)
+    const elsewhere = routes
+      .map((r) => ({ r, here: hopsThrough(r, f.index ?? -1).length }))
+      .filter(({ r, here }) => here > 0 && here < (r.multipath?.length ?? 0))
+      .map(({ r }) => `next hops of ${inWords(r)} that are not by ${f.ifname}`)
+    return [...stale, ...refusing, ...elsewhere]
+  }
+  return [...of(p.v4, false), ...of(p.v6, true)].map((what) => `left out: ${what}`)
+}
+
 /**
  * Everything to be done in the namespace, in order: `lo` up (always), MAC of the tap if one was asked for, and with
  * --config-net MTU, link, addresses and routes. `tap`: ifindex in the namespace. Addresses come without lifetimes.
  * Source: passt(1), --config-net; NOARP and nodad because duplicates cannot exist on a link of two, one being us.
  */
-export const configNet = (p: Plan, tap: number, from: CopySource): ReadonlyArray<Step> => [
-  setLink('bring up lo', LOOPBACK_INDEX, { flags: rt.IFF_UP, change: rt.IFF_UP }),
-  ...(p.nsMac === null ? [] : [setLink('set the MAC address', tap, { mac: p.nsMac })]),
-  ...(p.configNet
-    ? [
-        ...linkSteps(p, tap),
-        ...(p.v4 === null ? [] : familySteps(p.v4, tap, false, from.routes4, from.addresses)),
-        ...(p.v6 === null
-          ? []
-          : [
-              markLinkLocal(tap),
-              setLink('clear NOARP', tap, { flags: 0, change: rt.IFF_NOARP }),
-              ...familySteps(p.v6, tap, true, from.routes6, from.addresses)
-            ])
-      ]
-    : [])
-]
+export const configNet = (p: Plan, tap: number, from: CopySource): ReadonlyArray<Step> => {
+  const v4 = wantedOf(p.v4, tap, false, from)
+  const v6 = wantedOf(p.v6, tap, true, from)
+  const addressSteps = (w: Wanted, family: 'v4' | 'v6'): ReadonlyArray<Step> =>
+    w.addresses.map((a) => newAddress(a, { tolerate: [EEXIST], family }))
+  const toLink = [markLinkLocal(tap), setLink('clear NOARP', tap, { flags: 0, change: rt.IFF_NOARP })]
+  return [
+    setLink('bring up lo', LOOPBACK_INDEX, { flags: rt.IFF_UP, change: rt.IFF_UP }),
+    ...(p.nsMac === null ? [] : [setLink('set the MAC address', tap, { mac: p.nsMac })]),
+    ...(p.configNet
+      ? [
+          ...linkSteps(p, tap),
+          ...addressSteps(v4, 'v4'),
+          ...(p.v6 === null ? [] : toLink),
+          ...addressSteps(v6, 'v6'),
+          // those of IPv4 may lead by way of IPv6
+          ...v6.routes.map((r) => newRoute(r, true)),
+          ...v4.routes.map(withReachableVia(p, v6)).map((r) => newRoute(r, false))
+        ]
+      : [])
+  ]
+}

@@ -15,11 +15,12 @@ import { type NeighbourConfig, neighbourMac } from '../machines/neighbours.js'
 import { scans } from '../machines/port-scan.js'
 import { UDP_TIMEOUTS } from '../machines/udp.js'
 import { type Native, SIDE_1 } from './abi.js'
+import { withAskedDefaults } from './ask-route.js'
 import { isPcapng, openCapture } from './capture.js'
-import { configNet } from './config-net.js'
+import { configNet, leftOut } from './config-net.js'
 import { inheritedFd, openGuestLink, startGuestLink } from './guest-link.js'
 import type { HashKey } from './half-sip-hash.js'
-import { deriveHost, type HostTables, readTables, withOwnNames } from './host.js'
+import { deriveHost, type HostTables, type NetlinkRequest, readTables, withOwnNames } from './host.js'
 import { type Identity, identity } from './identity.js'
 import {
   CTL_FD,
@@ -238,6 +239,7 @@ const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTabl
   // without a tap there is only lo to bring up
   const index = tap?.index ?? 0
   const steps = configNet(tap === null ? { ...p, configNet: false, nsMac: null } : p, index, tables)
+  for (const line of leftOut(p, tables)) log.at('info', line)
   const done = orFatal(runSteps(netlinkIn(l), steps, index, required))
   for (const w of done.warnings) log.at('warning', w)
   return {
@@ -291,18 +293,20 @@ const ownProcNet = (): ProcNet => {
 }
 
 const prepare = (given: Options, native: Native, log: Log): Prepared => {
-  const tables = orFatal(readTables((request) => native.netlink(request)))
-  const o = orFatal(withOwnNames(given, tables.links))
+  const netlink: NetlinkRequest = (request) => native.netlink(request)
+  const found = orFatal(readTables(netlink))
+  const o = orFatal(withOwnNames(given, found.links))
+  const who = orFatal(identity(o.runAs))
+  const { tables, notices } = withAskedDefaults(netlink, found, o, who.uid < 0 ? null : who.uid)
   const host = orFatal(deriveHost(tables, o))
   const conf = needsResolvConf(o) ? readResolvConf('/etc/resolv.conf') : E.right(EMPTY_RESOLV_CONF)
-  const wanted = orFatal(plan(o, host, conf))
+  const wanted = orFatal(plan(o, { ...host, notices: [...notices, ...host.notices] }, conf))
   for (const w of wanted.warnings) log.at('warning', w)
   for (const line of wanted.info) log.at('info', line)
 
   const l = launcher(native)
   const inherited = orFatal(inheritedFd(l, wanted.link))
   orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
-  const who = orFatal(identity(wanted.runAs))
   // Not asked to be somebody else, pasta's command stays root where the user is
   if (wanted.runAs !== null || (wanted.namespace.kind === 'none' && who.uid >= 0)) orFatal(l.identity(who))
   const secret = random(16)

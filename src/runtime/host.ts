@@ -15,6 +15,7 @@ import { type Octets, octets } from '../codecs/octets.js'
 import type { PortSpec } from '../codecs/port-spec.js'
 import { RTM_GETNEIGH } from '../codecs/rtneigh.js'
 import * as rt from '../codecs/rtnetlink.js'
+import { errorText } from './error-text.js'
 import type { Options } from './options.js'
 
 /** What the kernel says of this network namespace. Routes of the main table only. */
@@ -46,8 +47,8 @@ export interface HostConfig {
   readonly notices: ReadonlyArray<string>
 }
 
-type Family = 'v4' | 'v6'
-const AF: Readonly<Record<Family, number>> = { v4: rt.AF_INET, v6: rt.AF_INET6 }
+export type Family = 'v4' | 'v6'
+export const AF: Readonly<Record<Family, number>> = { v4: rt.AF_INET, v6: rt.AF_INET6 }
 const LOOPBACK_INDEX = 1
 
 // --- choice of the template interface
@@ -78,18 +79,27 @@ const nameOf = (links: ReadonlyArray<rt.Link>, index: number): string =>
 
 // --- what the interface offers
 
+/** Nexthops of a multipath route through the interface. */
+export const hopsThrough = (r: rt.Route, index: number): ReadonlyArray<rt.NextHop> =>
+  (r.multipath ?? []).filter((n) => n.index === index)
+
+/** The first default route via the interface; null: via any. */
+export const defaultVia = (routes: ReadonlyArray<rt.Route>, index: number | null): rt.Route | undefined =>
+  routes.find(
+    (r) =>
+      isUsable(r) &&
+      r.dstLen === 0 &&
+      (index === null ? outputOf(r) !== null : r.oif === index || hopsThrough(r, index).length > 0)
+  )
+
 /**
  * Gateway of the first default route via the interface. Of several nexthops the first of the highest weight (passt(1),
  * --gateway), those through other interfaces left out, since the gateway has to be a neighbour of the address.
  */
 const gatewayOf = (routes: ReadonlyArray<rt.Route>, index: number): InAny | null => {
-  const through = (r: rt.Route): ReadonlyArray<rt.NextHop> =>
-    (r.multipath ?? []).filter((n) => n.index === index)
-  const route = routes.find(
-    (r) => isUsable(r) && r.dstLen === 0 && (r.oif === index || through(r).length > 0)
-  )
+  const route = defaultVia(routes, index)
   if (route === undefined || route.oif === index) return route?.gateway ?? null
-  return through(route).reduce((best, n) => (n.weight > best.weight ? n : best)).gateway
+  return hopsThrough(route, index).reduce((best, n) => (n.weight > best.weight ? n : best)).gateway
 }
 
 const unusable = rt.IFA_F_DEPRECATED | rt.IFA_F_DADFAILED
@@ -98,7 +108,7 @@ const longest = (list: ReadonlyArray<rt.Address>): rt.Address | null =>
     (best, a) => (best === null || a.prefixLen > best.prefixLen ? a : best),
     null
   )
-const own = (a: rt.Address): InAny | null => a.local ?? a.address
+export const own = (a: rt.Address): InAny | null => a.local ?? a.address
 
 const familyOf = (tables: HostTables, family: Family, index: number): HostFamily => {
   const here = tables.addresses.filter(
@@ -162,13 +172,17 @@ export const withOwnNames = (o: Options, links: ReadonlyArray<rt.Link>): E.Eithe
   return typeof tooLong === 'string' ? E.left(`no interface '${tooLong}'`) : E.right(out)
 }
 
+/** The interface that options name as template; null: none does, or nobody has that name. */
+export const templateIndex = (links: ReadonlyArray<rt.Link>, o: Options, family: Family): number | null => {
+  const name = o.interface ?? o.outboundIf[family]
+  return links.find((l) => name !== null && l.name === name)?.index ?? null
+}
+
 const deriveFamily = (tables: HostTables, o: Options, family: Family): E.Either<string, Derived> => {
   if (o.families !== 'both' && o.families !== family) return E.right({ family: null, notices: [] })
   const label = family === 'v4' ? 'IPv4' : 'IPv6'
-  const indexOf = (name: string | null): number | null =>
-    tables.links.find((l) => l.name === name)?.index ?? null
   const named = o.interface ?? o.outboundIf[family]
-  const index = named === null ? null : indexOf(named)
+  const index = templateIndex(tables.links, o, family)
   if (o.interface !== null && index === null) return E.left(`no interface '${o.interface}'`)
   if (index !== null) return E.right({ family: familyOf(tables, family, index), notices: [] })
 
@@ -237,7 +251,7 @@ export const ask =
     const failed = messages.map(outcomeOf).find((o) => o !== null && o.errno !== 0)
     return failed === undefined || failed === null
       ? E.right(messages)
-      : E.left({ errno: failed.errno, message: failed.message ?? `errno ${failed.errno}` })
+      : E.left({ errno: failed.errno, message: failed.message ?? errorText(failed.errno) })
   }
 
 /** Octets of the header that each kind of dump starts with: ifinfomsg, ifaddrmsg, rtmsg, ndmsg. */

@@ -15,21 +15,25 @@ export interface Configured {
 const isMissing = (errno: number, of: 'v4' | 'v6'): boolean =>
   errno === EOPNOTSUPP || errno === EAFNOSUPPORT || (of === 'v6' && errno === EACCES)
 
+interface Failed extends NetlinkFailure {
+  readonly step: Step
+}
+
 /** Steps that wait for others of their kind: as long as one of them gets through, the others are tried again. */
 const takeGroup = (
   take: (s: Step) => E.Either<NetlinkFailure, unknown>,
   group: ReadonlyArray<Step>
-): { readonly failed: ReadonlyArray<{ step: Step; errno: number; message: string }> } => {
-  let waiting = group
-  for (;;) {
-    const failed = waiting.flatMap((s) => {
+): ReadonlyArray<Failed> => {
+  const refused: Failed[] = []
+  for (let waiting = group; ; ) {
+    const failed = waiting.flatMap((s): ReadonlyArray<Failed> => {
       const r = take(s)
       return E.isLeft(r) && !s.tolerate.includes(r.left.errno) ? [{ step: s, ...r.left }] : []
     })
-    const again = failed.filter((f) => f.step.retry.includes(f.errno)).map((f) => f.step)
-    if (again.length === 0 || again.length === waiting.length || failed.length !== again.length)
-      return { failed }
-    waiting = again
+    const again = failed.filter((f) => f.step.retry.includes(f.errno))
+    refused.push(...failed.filter((f) => !again.includes(f)))
+    if (again.length === 0 || again.length === waiting.length) return [...refused, ...again]
+    waiting = again.map((f) => f.step)
   }
 }
 
@@ -46,8 +50,8 @@ const groupsOf = (steps: ReadonlyArray<Step>): ReadonlyArray<ReadonlyArray<Step>
 }
 
 /**
- * Carry the steps out. A route whose gateway stays out of reach is left out with a warning; so is an IP version that
- * the namespace lacks, unless `required`. Left: the step that failed otherwise, and why.
+ * Carry the steps out. What is optional and refused is left out with a warning; so is an IP version that the namespace
+ * lacks, unless `required`. Left: the step that failed otherwise, and why.
  */
 export const runSteps = (
   request: NetlinkRequest,
@@ -71,7 +75,7 @@ export const runSteps = (
       const of = group[0]?.family ?? null
       if (of !== null && out.missing.includes(of)) continue
       let next: ReadonlyArray<Step> = []
-      const { failed } = takeGroup((s) => {
+      const failed = takeGroup((s) => {
         const r = take(s)
         if (E.isRight(r)) next = [...next, ...r.right]
         return r
@@ -83,8 +87,9 @@ export const runSteps = (
           out = { ...out, missing: [...out.missing, of] }
           break
         }
-        if (!f.step.retry.includes(f.errno)) return E.left(`cannot ${f.step.what}: ${f.message}`)
-        warn(`left out an ${label} route: ${f.message}`)
+        if (f.step.optional === null || (of !== null && isMissing(f.errno, of)))
+          return E.left(`cannot ${f.step.what}: ${f.message}`)
+        warn(`left out ${f.step.optional}: ${f.message}`)
       }
       const rest = run(next)
       if (E.isLeft(rest)) return rest
