@@ -178,6 +178,10 @@ const tasks = {
     build()
     process.exit(run(process.execPath, ['--import', 'tsx', at('test/soak.ts'), ...args]))
   },
+  fuzz: () => {
+    install()
+    process.exit(run(process.execPath, [at('fuzz/run.mjs'), ...args]))
+  },
   'install-system': () => {
     build()
     process.exit(run(process.execPath, [at('scripts/install-system.mjs'), ...args]))

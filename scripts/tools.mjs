@@ -10,6 +10,7 @@ import { fetchGuest } from './guest.mjs'
 const tools = {
   bash: 'bash',
   busybox: 'busybox',
+  'clang++': 'clang',
   curl: 'curl',
   dhclient: 'isc-dhcp-client',
   dnsmasq: 'dnsmasq-base',
@@ -52,8 +53,15 @@ const present = (name) =>
 /** Debian comes with busybox (no DHCP client) or with one of the builds that have udhcpc. */
 const hasUdhcpc = () =>
   spawnSync('busybox', ['--list'], { encoding: 'utf8' }).stdout?.includes('udhcpc') ?? false
+/** What the fuzz targets are linked to (fuzz/Makefile). */
+const hasLibFuzzer = () => {
+  const name = `libclang_rt.fuzzer_no_main-${process.arch === 'x64' ? 'x86_64' : 'aarch64'}.a`
+  const path = spawnSync('clang++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout?.trim()
+  return path !== undefined && existsSync(path)
+}
 const missing = () => {
   const names = Object.keys(tools).filter((name) => !present(name))
+  if (!hasLibFuzzer()) names.push('libclang-rt-dev')
   if (!names.includes('busybox') && !hasUdhcpc()) names.push('udhcpc')
   return names
 }
