@@ -203,7 +203,7 @@ void Tap::read(Rings &r, uint32_t frames, uint32_t rx_limit)
 {
 	const uint32_t head = vnet ? (uint32_t)VNET_LEN : 0;
 
-	behind = fd >= 0;
+	behind = fd >= 0 && !gone;
 	while (frames-- && fd >= 0 && !gone && r.room() && r.rx_left() >= FRAME_ROOM && r.rx_used() < rx_limit) {
 		uint8_t *const at = r.slab + r.rx_next();
 		ssize_t n;
