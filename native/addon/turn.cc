@@ -16,8 +16,8 @@
 namespace passt {
 
 /**
- * Records of one look at epoll; and of the next one while frames of the guest are left unread. What a socket tells draws two
- * frames from the guest at most, as its end does (ACK and FIN): in a turn of any kind TAP_FRAMES are more than that.
+ * Records of one look at epoll; and of the next one while frames of the guest are left unread. What a socket tells makes the
+ * guest answer with two frames at most, as its end does (ACK and FIN): no more than a turn reads.
  */
 enum : int { EPOLL_BATCH = TAP_FRAMES / 2, EPOLL_BEHIND = TAP_FRAMES / 8 };
 
