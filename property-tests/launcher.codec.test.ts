@@ -179,7 +179,7 @@ describe('launcher client', () => {
     assert.deepEqual(answering([failed]).client.tap(tap), E.left({ errno: 16, text: 'Cannot: busy' }))
     assert.deepEqual(
       answering([]).client.ready(),
-      E.left({ errno: 32, text: 'No answer from the launcher: EPIPE' })
+      E.left({ errno: 32, text: 'No answer from the launcher: EPIPE, broken pipe' })
     )
     assert.ok(E.isLeft(answering([Uint8Array.of(1)]).client.ready()))
     assert.ok(

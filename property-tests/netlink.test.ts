@@ -281,7 +281,7 @@ test('whatever the transport does: a reason or a value', () =>
           if (broken) throw Object.assign(new Error('EPERM'), { errno: 1 })
           return answer
         })
-        if (broken) assert.deepEqual(r, E.left('cannot list interfaces: EPERM'))
+        if (broken) assert.match(E.isLeft(r) ? r.left : '', /^cannot ask the kernel for interfaces: EPERM, /)
         if (E.isRight(r)) assert.ok(r.right.routes4.every((x) => x.dst === null || isV4(x.dst)))
       }
     )

@@ -69,6 +69,7 @@ describe('refused, with the words that say why', () => {
     ['--migrate-exit', /vhost-user mode only/],
     ['--repair-path x', /vhost-user/],
     ['-I ', /interface name/],
+    ['-t 127.0.0.1:8080:80', /write '127\.0\.0\.1\/8080:80'/],
     [`--outbound-if4 ${'x'.repeat(128)}`, /interface name/],
     ['-I äöüäöüäö', /interface name/],
     ['-g 255.255.255.255', /broadcast/],
@@ -116,6 +117,14 @@ describe('accepted', () => {
     assert.deepEqual(o.target, { kind: 'pid', pid: 1234 })
     assert.deepEqual([o.nsIfname, o.mtu, o.netmask, o.families], ['tap0', 65520, 24, 'v4'])
     assert.equal(o.warnings.length, 1)
+  })
+  test('-p is --pcap: who means ports by it is told', () => {
+    for (const value of ['80', '8080:80', '127.0.0.1:8080:80', '53/udp'])
+      assert.match(
+        ok('-p', value).warnings.join(),
+        /captured to a file '.*'; ports are forwarded with -t and -u/
+      )
+    for (const value of ['80.pcap', './80', 'all', '/tmp/x']) assert.deepEqual(ok('-p', value).warnings, [])
   })
   test('libvirt, Lix: one value per family, the last one counts', () => {
     const o = ok('-g', '192.0.2.1', '-g', 'fe80::1', '-g', '192.0.2.9', '-4', '-6', 'true')

@@ -68,6 +68,14 @@ describe('refused, and where: the character behind the mark', () => {
     ['^65536', /invalid port/],
     ['22,^70000', /^invalid port '70000' at character 4 of '22,70000'/],
     ['8000:^0', /invalid port '0'/],
+    [
+      '127.0.0.1^:8080:80',
+      /^write '127.0.0.1\/8080:80', TCP with -t and UDP with -u; it differs at character 10 of '127/
+    ],
+    ['0.0.0.0^:53/udp', /^write '0.0.0.0\/53'/],
+    ['[::1]^:8080:80', /^write '\[::1\]\/8080:80'/],
+    ['8080:80^/tcp', /^write '8080:80'/],
+    ['127^.0.0.1:x:80', /invalid port '127.0.0.1'/],
     ['22,^', /^invalid port '' at the end of '22,'/],
     ['22,^,23', /invalid port ''/],
     ['^,22', /invalid port ''/],

@@ -102,19 +102,20 @@ const bundle = () => {
 /** The bundle once it has run, as the launcher starts it (native/launcher/snapshot.h). Without it the start is slower. */
 const snapshot = () => {
   const [blob, stamp] = [at('dist/engine.blob'), at('dist/engine.stamp')]
-  const stampOf = spawnSync(at('build/Release/passt-stamp'), [process.execPath], { encoding: 'utf8' })
-  const fits = existsSync(blob) && existsSync(stamp) && readFileSync(stamp, 'utf8') === stampOf.stdout
+  const stampNow = () =>
+    spawnSync(at('build/Release/passt-stamp'), [process.execPath, blob], { encoding: 'utf8' }).stdout
+  const fits = existsSync(blob) && existsSync(stamp) && readFileSync(stamp, 'utf8') === stampNow()
   const from = newest(at('dist/engine.cjs'), at('native/launcher/engine-options.h'))
   if (fits && oldest(blob) >= from) return
   rmSync(stamp, { force: true })
   const options = readFileSync(at('native/launcher/engine-options.h'), 'utf8').match(/(?<=")--[^"]+(?=")/g)
   const argv = [...options, '--snapshot-blob', `${blob}.tmp`, '--build-snapshot', at('dist/engine.cjs')]
-  if (stampOf.status !== 0 || run(process.execPath, argv, { stdio: ['ignore', 2, 2] }) !== 0) {
+  if (run(process.execPath, argv, { stdio: ['ignore', 2, 2] }) !== 0) {
     console.error('no snapshot of the engine: it will start more slowly')
     return
   }
   renameSync(`${blob}.tmp`, blob)
-  writeFileSync(stamp, stampOf.stdout)
+  writeFileSync(stamp, stampNow())
 }
 
 const programs = () => {

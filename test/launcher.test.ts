@@ -60,7 +60,10 @@ describe('starting the engine', () => {
   test('from its snapshot, if that was made by this very Node', async () => {
     const [blob, stamp] = [join(b.dir, 'dist/engine.blob'), join(b.dir, 'dist/engine.stamp')]
     const stampOf = (node: string) =>
-      execFileSync(join(dirname(fileURLToPath(import.meta.url)), '../build/Release/passt-stamp'), [node])
+      execFileSync(join(dirname(fileURLToPath(import.meta.url)), '../build/Release/passt-stamp'), [
+        node,
+        blob
+      ])
     const used = async () => {
       const r = b.start([['exit', 0]])
       const { options } = await r.engine()
@@ -73,6 +76,8 @@ describe('starting the engine', () => {
     assert.equal(await used(), false)
     writeFileSync(stamp, stampOf(join(b.dir, 'fake-engine')))
     assert.equal(await used(), true)
+    writeFileSync(blob, 'more or less of it')
+    assert.equal(await used(), false)
     rmSync(blob)
     assert.equal(await used(), false)
   })
@@ -88,6 +93,11 @@ describe('starting the engine', () => {
     writeFileSync(file, '')
     assert.equal(r.status, 1)
     assert.match(r.stderr, /Cannot read the engine/)
+  })
+  test('too little address space for Node: message, status 1', async () => {
+    const r = await b.start([], { before: ['sh', '-c', 'ulimit -v 100000; exec "$@"', 'sh'] }).ended
+    assert.equal(r.status, 1)
+    assert.match(r.stderr, /address space is 97 MiB, it takes about 1024 \(ulimit -v\)/)
   })
   test('closed standard streams do not become other files', async () => {
     const r = b.start(runCommand(), {

@@ -135,6 +135,10 @@ void Agent::suspend(int signal)
 	command_.resume();
 }
 
+/** Node ends itself like this, and what it says first is for those who know its source. */
+static const char NO_NODE[] = ". Does Node.js run here? Memory or processes may be limited (ulimit -a), "
+			      "or a filter of system calls refuses it something";
+
 /** The engine has ended, or has closed the control socket, which is as good. */
 void Agent::engineGone()
 {
@@ -144,7 +148,7 @@ void Agent::engineGone()
 	if (!ready_ || !command_) {
 		// It says itself what is wrong, or did what was asked of it (--help)
 		if (!exited)
-			say(std::string("The engine was ended by a signal: ") + strsignal(WTERMSIG(status)));
+			say(std::string("The engine was ended by a signal: ") + strsignal(WTERMSIG(status)) + (setUp_ ? "" : NO_NODE));
 		end_ = End{ code, 0 };
 		return;
 	}

@@ -33,6 +33,8 @@ static constexpr int SIGNALS[] = { SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGCHLD, SI
 
 /* Descriptors that a process may have open, at least: Node crashes with fewer than about 20, and each flow takes one */
 static constexpr rlim_t FILES_MIN = 64;
+/* Address space, octets: with less some releases of Node hang instead of ending */
+static constexpr rlim_t SPACE_MIN = rlim_t(512) << 20;
 
 /** Standard streams that are closed would get other files' numbers. Returns false if that cannot be helped. */
 static bool openStandardStreams()
@@ -111,9 +113,13 @@ static void cleanEnvironment()
 
 int main(int argc, char **argv)
 {
-	if (argc < 1 || !openStandardStreams())
+	if (argc < 1)
 		return 1;
 	setProgram(argv[0]);
+	if (!openStandardStreams()) {
+		say(fault(errno, "Cannot look at standard streams, or open /dev/null in their place").text);
+		return 1;
+	}
 	keepToOurselves(); // RQ_INHERITED may ask for one, RQ_SETUP closes them
 
 	Launch launch = { argc, argv, {}, {} };
@@ -136,9 +142,20 @@ int main(int argc, char **argv)
 		return 1;
 	}
 
+	rlimit space = {};
+	if (getrlimit(RLIMIT_AS, &space) == 0 && space.rlim_cur < SPACE_MIN) {
+		say("Cannot start Node.js: the limit for address space is " + std::to_string(space.rlim_cur >> 20) +
+		    " MiB, it takes about 1024 (ulimit -v)");
+		return 1;
+	}
+
 	const std::string engine = enginePath();
-	if (engine.empty() || access(engine.c_str(), R_OK) < 0) {
-		say(fault(engine.empty() ? ENOENT : errno, "Cannot read the engine (" + engine + ")").text);
+	if (engine.empty()) {
+		say(fault(errno, "Cannot find out where this program lies, and the engine with it").text + " (is /proc mounted?)");
+		return 1;
+	}
+	if (access(engine.c_str(), R_OK) < 0) {
+		say(fault(errno, "Cannot read the engine (" + engine + ")").text);
 		return 1;
 	}
 	int pair[2];

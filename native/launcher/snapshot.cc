@@ -30,20 +30,20 @@ static std::string processor()
 	return text;
 }
 
-std::string stampOf(const std::string &node)
+std::string stampOf(const std::string &node, const std::string &blob)
 {
-	struct stat st;
-	if (node.find('/') == std::string::npos || stat(node.c_str(), &st) < 0)
+	struct stat st, whole;
+	if (node.find('/') == std::string::npos || stat(node.c_str(), &st) < 0 || stat(blob.c_str(), &whole) < 0)
 		return "";
 	char text[128];
-	snprintf(text, sizeof(text), "%lld %lld.%09ld ", static_cast<long long>(st.st_size),
-		 static_cast<long long>(st.st_mtim.tv_sec), st.st_mtim.tv_nsec);
+	snprintf(text, sizeof(text), "%lld %lld.%09ld %lld ", static_cast<long long>(st.st_size),
+		 static_cast<long long>(st.st_mtim.tv_sec), st.st_mtim.tv_nsec, static_cast<long long>(whole.st_size));
 	return text + processor() + "\n";
 }
 
 std::string snapshotFor(const std::string &dist, const std::string &node)
 {
-	const std::string blob = dist + "/engine.blob", wanted = stampOf(node);
+	const std::string blob = dist + "/engine.blob", wanted = stampOf(node, blob);
 	const int fd = open((dist + "/engine.stamp").c_str(), O_RDONLY | O_CLOEXEC);
 	char found[256];
 	const ssize_t n = fd < 0 ? -1 : read(fd, found, sizeof(found));

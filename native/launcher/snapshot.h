@@ -7,8 +7,11 @@
 
 #include <string>
 
-/** What a snapshot depends on: the file `node`, and what V8 asks of the processor. "" when there is no such file. */
-std::string stampOf(const std::string &node);
+/**
+ * What the snapshot in file `blob` depends on: the file `node`, what V8 asks of the processor, and that it is whole, since Node crashes
+ * on half of one. "" when either file is missing.
+ */
+std::string stampOf(const std::string &node, const std::string &blob);
 /** The snapshot in `dist` for `node`; "" when there is none that fits. */
 std::string snapshotFor(const std::string &dist, const std::string &node);
 

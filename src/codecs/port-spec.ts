@@ -166,8 +166,24 @@ const repeated = (s: Ports): { readonly port: number; readonly item: number } | 
   return null
 }
 
+/** What `-p` of container engines takes, `ADDR:PORTS[:PORTS][/PROTO]`, as it is written here. */
+const asWrittenHere = (text: string): string =>
+  text.replace(/^([0-9.]+\.[0-9.]+|\[[^\]]*\]):(?=[0-9])/, '$1/').replace(/\/(tcp|udp)$/, '')
+
+/** Whether somebody means ports by it, in either form. */
+export const looksLikePorts = (text: string): boolean =>
+  /^[0-9[]/.test(text) && E.isRight(parseAsIs(asWrittenHere(text)))
+
 /** `[BIND/]LIST` or `none`. Left: what is wrong, and the index of the character where it shows, text.length at most. */
 export const parsePortSpec = (text: string): Read<PortSpec> => {
+  const spec = parseAsIs(text)
+  const here = asWrittenHere(text)
+  if (E.isRight(spec) || here === text || E.isLeft(parseAsIs(here))) return spec
+  const at = text.split('').findIndex((c, i) => c !== here[i])
+  return fault(`write '${here}', TCP with -t and UDP with -u; it differs`, at)
+}
+
+const parseAsIs = (text: string): Read<PortSpec> => {
   if (text === 'none') return E.right({ kind: 'none' })
   const slash = bindEnd(text)
   const on = slash < 0 ? E.right({ bind: null, ifname: null }) : bound(cut(span(text), 0, slash))

@@ -18,6 +18,7 @@ import { type Native, SIDE_1 } from './abi.js'
 import { withAskedDefaults } from './ask-route.js'
 import { isPcapng, openCapture } from './capture.js'
 import { configNet, leftOut } from './config-net.js'
+import { errnoOf, errorText, failureText } from './error-text.js'
 import { inheritedFd, openGuestLink, startGuestLink } from './guest-link.js'
 import type { HashKey } from './half-sip-hash.js'
 import { deriveHost, type HostTables, type NetlinkRequest, readTables, withOwnNames } from './host.js'
@@ -52,10 +53,25 @@ const orFatal = <A>(r: E.Either<string | LauncherFailure, A>): A => {
   throw new Fatal(typeof r.left === 'string' ? r.left : r.left.text)
 }
 
+/** `run`, whose failure by the system's fault is the end. `what`: behind "cannot". */
+const tried = <A>(what: string, run: () => A): A => {
+  try {
+    return run()
+  } catch (e) {
+    const errno = errnoOf(e)
+    throw errno > 0 ? new Fatal(`cannot ${what}: ${failureText(errno)}`) : e
+  }
+}
+
 /** The addon lies beside the bundle: <root>/dist/engine.cjs, <root>/build/Release/passt.node. */
 const loadNative = (): Native => {
   const module: { exports: unknown } = { exports: {} }
-  process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
+  try {
+    process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
+  } catch (e) {
+    const why = e instanceof Error ? e.message : String(e)
+    throw new Fatal(`cannot load the addon: ${why} (npm run build makes it, for the Node.js that it finds)`)
+  }
   return module.exports as Native
 }
 
@@ -316,11 +332,11 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const p = wanted.namespace.kind === 'none' ? wanted : configure(l, wanted, tap, tables, log)
 
   const counters: Counters = new Map()
-  const rings = openRings(native, 2 * SIDE_1)
+  const rings = tried('set aside what flows need', () => openRings(native, 2 * SIDE_1))
   if (wanted.pcap !== null)
     openCapture(native, wanted.pcap, wanted.mode, wanted.link === null ? wanted.tapName : '', log)
   if (tap !== null) {
-    const offloads = native.setTap(tap.fd, tap.vnet)
+    const offloads = tried('use the tap device', () => native.setTap(tap.fd, tap.vnet))
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
   }
   // Before the ports, which may take all descriptors that there are
@@ -331,7 +347,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   for (const line of announcement) log.at('info', line)
   const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
   const nsFiles: ProcNet = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
-  native.setCtl(CTL_FD)
+  tried('watch the launcher', () => native.setCtl(CTL_FD))
   const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
   const cfg = worldConfig(p, tap, secret, (a) =>
     neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a)
@@ -346,16 +362,24 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
 
 const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, logging: Logging): void => {
   const devNull = openSync('/dev/null', 'r+')
-  native.dropPrivileges(who.uid, who.gid)
+  tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
   const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
   if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
-  orFatal(l.ready())
-  if (p.foreground) closeSync(devNull)
-  else {
-    native.detach(devNull)
-    logging.background()
+  const seal = (): void => {
+    if (!tried('install a filter of system calls', () => native.seal()))
+      world.log.at('warning', 'this kernel has no seccomp filters: running without')
   }
-  if (!native.seal()) world.log.at('warning', 'this kernel has no seccomp filters: running without')
+  // The command starts with ready(), so what can fail comes first; in background standard error has to stay until then
+  if (p.foreground) {
+    closeSync(devNull)
+    seal()
+  }
+  orFatal(l.ready())
+  if (!p.foreground) {
+    tried('go to the background', () => native.detach(devNull))
+    logging.background()
+    seal()
+  }
   const ended = loop(world, warmUp(world.cfg, native), collect, watch(world, p))
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
@@ -364,16 +388,16 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, l
 
 /** What the kernel says of a tap whose interface was deleted, with its namespace or alone. */
 const EBADFD = 77
+const ENOMEM = 12
 const tapGone = (errno: number): string =>
-  errno === EBADFD ? "the namespace's interface is gone" : `the tap device failed: error ${errno}`
-
-/** An error of Node's file system calls: not a bug of ours, so no stack. */
-const isSystemError = (e: unknown): e is NodeJS.ErrnoException =>
-  e instanceof Error && 'syscall' in e && 'errno' in e
+  errno === EBADFD ? "the namespace's interface is gone" : `the tap device failed: ${errorText(errno)}`
 
 const messageOf = (e: unknown): string => {
   if (e instanceof Fatal) return e.message
-  if (isSystemError(e)) return `cannot start: ${e.message}`
+  // the system's fault and no bug of ours, so no stack
+  if (e instanceof Error && errnoOf(e) > 0) return `cannot start: ${e.message}`
+  if (e instanceof RangeError && /allocation failed/.test(e.message))
+    return `cannot start: ${failureText(ENOMEM)}`
   return `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
 }
 

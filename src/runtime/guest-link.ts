@@ -11,6 +11,7 @@ import { initialProbes } from '../machines/services.js'
 import { EF, LINK_BAD_LENGTH, LINK_HUNG_UP, type Native } from './abi.js'
 import { compile, type State } from './compile.js'
 import { deliver } from './deliver.js'
+import { errorText } from './error-text.js'
 import type { Launcher } from './launcher.js'
 import type { LinkPlan } from './plan.js'
 import { nextEffect } from './rings.js'
@@ -130,7 +131,7 @@ const from = (pid: number): string => (pid === 0 ? '' : ` from PID ${pid}`)
 const words: Readonly<Record<LinkNews, (n: number) => string>> = {
   accepted: (pid) => `accepted connection${from(pid)}`,
   refused: (pid) => `discarded connection${from(pid)}: another client is connected`,
-  gone: (errno) => (errno === 0 ? 'client closed the connection' : `client is gone: errno ${errno}`),
+  gone: (errno) => (errno === 0 ? 'client closed the connection' : `client is gone: ${errorText(errno)}`),
   'bad length': (octets) => `client sent a frame of ${octets} octets, which cannot be: closing the connection`
 }
 

@@ -15,7 +15,7 @@ import { type Octets, octets } from '../codecs/octets.js'
 import type { PortSpec } from '../codecs/port-spec.js'
 import { RTM_GETNEIGH } from '../codecs/rtneigh.js'
 import * as rt from '../codecs/rtnetlink.js'
-import { errorText } from './error-text.js'
+import { errnoOf, errorText, failureText } from './error-text.js'
 import type { Options } from './options.js'
 
 /** What the kernel says of this network namespace. Routes of the main table only. */
@@ -236,7 +236,7 @@ export const ask =
     const answer = E.tryCatch(
       () => request(bytes),
       (e): NetlinkFailure => ({
-        errno: typeof e === 'object' && e !== null && 'errno' in e ? Math.abs(Number(e.errno)) : 0,
+        errno: errnoOf(e),
         message: e instanceof Error ? e.message : String(e)
       })
     )
@@ -302,7 +302,10 @@ export const dump = <A>(
 /** The tables of one namespace. A kernel without IPv6 (or IPv4) refuses that dump: the table is empty then. */
 export const readTables = (request: NetlinkRequest): E.Either<string, HostTables> => {
   const links = dump(request, rt.RTM_GETLINK, rt.RTM_NEWLINK, rt.AF_UNSPEC, rt.Link)
-  if (E.isLeft(links)) return E.left(`cannot list interfaces: ${links.left.message}`)
+  if (E.isLeft(links)) {
+    const { errno, message } = links.left
+    return E.left(`cannot ask the kernel for interfaces: ${errno > 0 ? failureText(errno) : message}`)
+  }
   const addresses = (family: number): ReadonlyArray<rt.Address> =>
     E.getOrElse((): ReadonlyArray<rt.Address> => [])(
       dump(request, rt.RTM_GETADDR, rt.RTM_NEWADDR, family, rt.Address)

@@ -11,6 +11,7 @@ import {
 import { join } from '../codecs/launcher-fields.js'
 import { octets } from '../codecs/octets.js'
 import type { Native } from './abi.js'
+import { errnoOf, failureText } from './error-text.js'
 import type { NetlinkRequest } from './host.js'
 
 /** Descriptor of the control socket: native/launcher/protocol.h, CTL_FD. */
@@ -83,10 +84,10 @@ export interface Launcher {
   readonly procNet: () => Result<ReadonlyMap<ProcNetFile, number>>
 }
 
-const failure = (e: unknown): LauncherFailure => ({
-  errno: typeof e === 'object' && e !== null && 'errno' in e ? Math.abs(Number(e.errno)) : 0,
-  text: `No answer from the launcher: ${e instanceof Error ? e.message : String(e)}`
-})
+const failure = (e: unknown): LauncherFailure => {
+  const errno = errnoOf(e)
+  return { errno, text: `No answer from the launcher: ${errno > 0 ? failureText(errno) : String(e)}` }
+}
 /** errno(3) */
 const EMFILE = 24
 const OUT_OF_DESCRIPTORS: Listened = { errno: EMFILE, fds: [] }
@@ -190,7 +191,7 @@ export const launcher = (
             ? E.right(fds)
             : E.left({
                 errno: reply.errno,
-                text: `The launcher can make no sockets: errno ${reply.errno}`
+                text: `The launcher can make no sockets: ${failureText(reply.errno)}`
               })
       )(expect('Sockets', { type: 'Sockets', ...o })),
     listen: (listeners) => {

@@ -1,7 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type { OptionName } from '../codecs/argv.js'
 import { type InAny, isV4 } from '../codecs/inany.js'
-import { PortSpec } from '../codecs/port-spec.js'
+import { looksLikePorts, PortSpec } from '../codecs/port-spec.js'
 import * as v from './option-values.js'
 import type { Mode, Options, Pair } from './options.js'
 
@@ -125,6 +125,13 @@ const mappable = v.addressBut('unspecified', 'loopback', 'multicast', 'broadcast
 const path = (key: 'logFile' | 'pcap' | 'pidFile' | 'confPath' | 'userns'): Apply =>
   set(v.nonEmpty, (p) => ({ [key]: p }))
 
+/** What publishes ports elsewhere gets a word. */
+const pcap: Apply = (o, text) =>
+  E.map((next: Options): Options => {
+    const warning = `--pcap: packets are captured to a file '${text}'; ports are forwarded with -t and -u`
+    return looksLikePorts(text) ? { ...next, warnings: [...next.warnings, warning] } : next
+  })(path('pcap')(o, text))
+
 // --- the table, in the order of help
 
 const general: ReadonlyArray<OptionEntry> = [
@@ -165,7 +172,7 @@ const general: ReadonlyArray<OptionEntry> = [
   entry('-c, --conf-path', 'PATH', 'Control socket for reconfiguration', path('confPath')),
   entry('-h, --help', null, 'Show this help and exit', patch({}), { answer: 'help' }),
   entry('--version', null, 'Show version and exit', patch({}), { answer: 'version' }),
-  entry('-p, --pcap', 'FILE', 'Capture guest-side packets to FILE', path('pcap')),
+  entry('-p, --pcap', 'FILE', 'Capture guest-side packets to FILE', pcap),
   entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile'))
 ]
 

@@ -1,0 +1,105 @@
+// What keeps it from starting is said in one line: what was tried, what the kernel answered, what to do. No stack.
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { useBed } from './lib/bed.js'
+import type { Result } from './lib/proc.js'
+import { helper, isPeer, pasta, quietPorts, describe as show } from './lib/world.js'
+
+const bed = useBed()
+const start = [pasta, ...quietPorts, '--config-net', '--', 'true']
+/** Numbers of system calls by Python's processor; the same names on all of them. */
+const numbers: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  x64: {
+    prctl: 157,
+    capset: 126,
+    socket: 41,
+    seccomp: 317,
+    epoll_create1: 291,
+    unshare: 272,
+    ioctl: 16,
+    recvmsg: 47
+  },
+  arm64: {
+    prctl: 167,
+    capset: 91,
+    socket: 198,
+    seccomp: 277,
+    epoll_create1: 20,
+    unshare: 97,
+    ioctl: 29,
+    recvmsg: 212
+  }
+}
+const EPERM = 1
+const ENOSYS = 38
+const EMFILE = 24
+
+const says = (r: Result, what: RegExp): void => {
+  assert.equal(r.code, 1, show(r))
+  assert.equal(r.timedOut, false)
+  const ours = r.stderr.split('\n').filter((line) => line.startsWith('pasta: '))
+  assert.equal(ours.length, 1, show(r))
+  assert.match(ours[0] ?? '', what)
+  assert.doesNotMatch(r.stderr, /internal error| at .*\.[cm]?[jt]s:\d|node:internal/, show(r))
+}
+
+describe('a system call refused', { skip: isPeer && 'upstream does otherwise' }, () => {
+  const filter = /a filter of system calls may refuse it/
+  const rows: ReadonlyArray<readonly [string, number, RegExp]> = [
+    ['socket', EPERM, /cannot ask the kernel for interfaces: EPERM, [^\n]*a filter of system calls/],
+    ['socket', EMFILE, /cannot ask the kernel for interfaces: EMFILE, [^\n]*ulimit -Hn/],
+    ['recvmsg', EPERM, /No answer from the launcher: EPERM, /],
+    ['capset', EPERM, /cannot give up privileges[^\n]*: EPERM, /],
+    ['capset', ENOSYS, filter],
+    ['seccomp', EPERM, /cannot install a filter of system calls: EPERM, /],
+    [
+      'unshare',
+      EPERM,
+      /Cannot create a user namespace: Operation not permitted \(are user namespaces disabled/
+    ],
+    ['ioctl', EPERM, /Cannot create tap interface eth0: Operation not permitted/],
+    // Node's own needs
+    ['epoll_create1', EPERM, /ended by a signal: Aborted. Does Node.js run here\?[^\n]*filter/]
+  ]
+  for (const [name, errno, what] of rows)
+    test(`${name}, error ${errno}`, async () => {
+      const number = numbers[process.arch]?.[name]
+      assert.ok(number !== undefined, 'a number for this processor')
+      says(await bed.w.run(['python3', helper('refuse.py'), `${number}`, `${errno}`, ...start]), what)
+    })
+})
+
+describe('a machine without', { skip: isPeer && 'upstream does otherwise' }, () => {
+  const without = (lines: string): Promise<Result> => {
+    const user = 'exec setpriv --reuid 1000 --regid 1000 --clear-groups -- "$@"'
+    return bed.w.run(['unshare', '--mount', 'sh', '-ec', `${lines}; ${user}`, '-', ...start], { uid: 0 })
+  }
+  test('/proc', async () =>
+    says(
+      await without('while umount -l /proc 2>/dev/null; do :; done'),
+      /cannot give up privileges \(which takes \/proc\): ENOENT/
+    ))
+  test('/dev/net/tun', async () =>
+    says(
+      await without('umount /dev/net; mount -t tmpfs none /dev/net'),
+      /Cannot open \/dev\/net\/tun: No such file or directory \(is the tun module loaded\?\)/
+    ))
+  test('anything in /dev', async () =>
+    says(
+      await without('mount -t tmpfs none /dev; mkdir /dev/net; mknod -m 666 /dev/net/tun c 10 200'),
+      /cannot start: ENOENT: no such file or directory, open '\/dev\/urandom'/
+    ))
+  test('enough address space', async () => {
+    const limited = (kib: number) => bed.w.run(['sh', '-c', `ulimit -v ${kib}; exec "$@"`, '-', ...start])
+    says(await limited(100_000), /address space is 97 MiB/)
+    says(
+      await limited(600_000),
+      /Does Node.js run here\? Memory or processes may be limited|not enough memory/
+    )
+  })
+  test('the addon', async () =>
+    says(
+      await without('mount -t tmpfs none /mnt/repo/build/Release'),
+      /cannot load the addon: [^\n]*passt\.node: [^\n]*No such file or directory \(npm run build/
+    ))
+})
