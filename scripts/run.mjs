@@ -103,7 +103,7 @@ const bundle = () => {
 const snapshot = () => {
   const [blob, stamp] = [at('dist/engine.blob'), at('dist/engine.stamp')]
   const stampNow = () =>
-    spawnSync(at('build/Release/passt-stamp'), [process.execPath, blob], { encoding: 'utf8' }).stdout
+    spawnSync(at('build/Release/passt-stamp'), [process.execPath, blob], { encoding: 'utf8' }).stdout ?? ''
   const fits = existsSync(blob) && existsSync(stamp) && readFileSync(stamp, 'utf8') === stampNow()
   const from = newest(at('dist/engine.cjs'), at('native/launcher/engine-options.h'))
   if (fits && oldest(blob) >= from) return

@@ -107,6 +107,17 @@ ip ${f} rule add from ${own} table 100`,
           assert.equal(r.data, 'ok\n')
         }
       ))
+    test(`${f}: for the user that our sockets belong to, nobody where root starts it`, () =>
+      withHost(
+        `ip ${f} route del default; ip ${f} route add default via ${gw} dev eth0 table 100
+ip ${f} rule add uidrange 65534-65534 table 100`,
+        async () => {
+          const options = [...quietPorts, '--config-net']
+          const r = ok(await bed.w.run([pasta, ...options, 'ip', f, 'route', 'show', 'default'], { uid: 0 }))
+          assert.match(r.stdout, new RegExp(`default via ${gw}`))
+          assert.doesNotMatch(await defaultIn(f), new RegExp(`default via ${gw}`), 'another user')
+        }
+      ))
     test(`${f}: as wg-quick(8) does it, by -i and by itself`, () =>
       withHost(
         `ip link add wg0 type veth; ip link set wg0 up; ip addr add 192.0.2.66/32 dev wg0

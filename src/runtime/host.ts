@@ -146,8 +146,8 @@ const linkNamed = (links: ReadonlyArray<rt.Link>, name: string): rt.Link | undef
   links.find((l) => l.name === name || l.altNames.includes(name))
 
 /**
- * Options with each interface's own name in place of an alternative one: the template's can be longer than the kernel takes for
- * SO_BINDTODEVICE, which would cut it off. Names that nobody has stay, they may be given later.
+ * Options with each interface's own name in place of an alternative one, which may be longer than SO_BINDTODEVICE takes: that
+ * would cut it off. Names that nobody has stay, they may be given later.
  * Left: one that only an alternative name could be, and nobody has.
  */
 export const withOwnNames = (o: Options, links: ReadonlyArray<rt.Link>): E.Either<string, Options> => {

@@ -16,7 +16,7 @@ const reasonOf = (e: unknown): string => {
 const readSome = (path: string, most: number): Buffer => {
   const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOCTTY)
   try {
-    const into = Buffer.alloc(most)
+    const into = Buffer.allocUnsafe(most)
     let at = 0
     for (let n = 1; n > 0 && at < most; at += n) n = readSync(fd, into, at, most - at, null)
     return into.subarray(0, at)
