@@ -5,6 +5,7 @@
       'target_name': 'passt-launcher',
       'type': 'executable',
       'sources': [
+        'native/common/outfile.cc',
         'native/launcher/agent.cc',
         'native/launcher/command.cc',
         'native/launcher/emptyroot.cc',
@@ -85,7 +86,8 @@
         'native/addon/tcp.cc',
         'native/addon/turn.cc',
         'native/addon/udp.cc',
-        'native/addon/udp_recv.cc'
+        'native/addon/udp_recv.cc',
+        'native/common/outfile.cc'
       ],
       'defines': [ 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NAPI_VERSION=8', '_GNU_SOURCE' ],
       'include_dirs': [ 'node_modules/node-addon-api' ],

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import * as E from 'fp-ts/lib/Either.js'
+import { parseArgv } from '../src/codecs/argv.js'
 import { OPTION_TABLE, type OptionEntry } from '../src/runtime/option-table.js'
 import { defaults, type Mode, parseOptions } from '../src/runtime/options.js'
 import { MANUAL, type ManualOption, optionsOfManual, readOption } from './manual-options.js'
@@ -41,13 +42,15 @@ const NEWER = [
   readOption('pasta')('--splice-only'),
   readOption('pasta')('--no-pidns')
 ]
+/** No other release has them. */
+const OURS = [readOption('both')('--pcap-size ARG')]
 
-describe('every option of the manual, and of newer releases', () => {
+describe('every option of the manual, of newer releases, and of ours', () => {
   test('the list is that of the manual itself', (t) => {
     if (!existsSync(manual)) return t.skip(`no copy of the manual in ${manual} (PASST_MANUAL)`)
     assert.deepEqual(MANUAL, optionsOfManual(readFileSync(manual, 'utf8')))
   })
-  for (const o of [...MANUAL, ...NEWER])
+  for (const o of [...MANUAL, ...NEWER, ...OURS])
     test(`${o.names.join(', ')} (${o.section})`, () => {
       const e = entryOf(o)
       assert.ok(e !== undefined, 'is not in the table')
@@ -57,8 +60,24 @@ describe('every option of the manual, and of newer releases', () => {
       const help = typeof e.help === 'string' ? e.help : e.help.passt
       assert.equal(help.startsWith('Deprecated'), o.deprecated, help)
     })
-  test('nothing else is in the table but what newer releases have', () => {
-    const known = new Set([...MANUAL, ...NEWER].flatMap((o) => o.names))
+  test('ours take no abbreviation from the others', () => {
+    const ids = OPTION_TABLE.filter((e) => e.ours).flatMap(namesOf)
+    assert.deepEqual(
+      ids,
+      OURS.flatMap((o) => o.names)
+    )
+    for (const [given, id] of [
+      ['--pca=/x', 'pcap'],
+      ['--pc=/x', 'pcap'],
+      ['--pcap=/x', 'pcap'],
+      ['--pcap-=131072', 'pcap-size']
+    ] as const) {
+      const line = parseArgv(OPTION_TABLE)([given])
+      assert.equal(E.isRight(line) && line.right.settings[0]?.id, id, given)
+    }
+  })
+  test('nothing else is in the table', () => {
+    const known = new Set([...MANUAL, ...NEWER, ...OURS].flatMap((o) => o.names))
     assert.deepEqual(
       OPTION_TABLE.flatMap(namesOf).filter((n) => !known.has(n)),
       []
@@ -74,6 +93,7 @@ const GOOD: Readonly<Record<string, string>> = {
   runas: '1:2',
   'conf-path': '/x',
   pcap: '/x',
+  'pcap-size': '131072',
   pid: '/x',
   mtu: '1500',
   address: '192.0.2.1',

@@ -145,7 +145,7 @@ describe('capabilities of the launcher, once it serves', oursOnly, () => {
   const KILL = 1 << 5
   for (const o of [{ uid: 1000 }, root]) {
     test(`passt, uid ${o.uid}: none`, () =>
-      serving([passt, '-f', '-s', '/mnt/w/caps.socket'], o, async (_, launcher) => {
+      serving([passt, '-f', '-s', `/mnt/w/caps${o.uid}.socket`], o, async (_, launcher) => {
         assert.deepEqual(caps(launcher), [0, 0, 0, 0])
       }))
     test(`pasta with a command, uid ${o.uid}: low ports, and a look at the command`, () =>

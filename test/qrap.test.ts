@@ -75,6 +75,27 @@ const run = (args: ReadonlyArray<string>, fd = 5, path = '/mnt/w/bin') =>
 const report = async (args: ReadonlyArray<string>, fd = 5): Promise<Report> =>
   JSON.parse(ok(await run(args, fd)).stdout) as Report
 
+test("another user's socket is passed over, with its name; root's is not", async () => {
+  const fake = (n: number, uid: number) =>
+    w.start(['python3', '/mnt/w/fake.py', `/tmp/passt_${n}.socket`, 'answers'], { uid, timeout: 60_000 })
+  const theirs = fake(1, 1001)
+  try {
+    await theirs.sees(/ready/)
+    await w.sh('chmod 777 /tmp/passt_1.socket')
+    const r = await run(['7', 'my-qemu'], 7)
+    assert.equal(r.code, 1, show(r))
+    assert.match(r.stderr, /passt_1\.socket: another user's \(1001\), not connecting/)
+    assert.doesNotMatch(theirs.stdout, /[0-9a-f]{92}/, 'it has seen nothing of the guest')
+    const roots = fake(2, 0)
+    await roots.sees(/ready/)
+    await w.sh('chmod 777 /tmp/passt_2.socket')
+    assert.equal((await report(['7', 'my-qemu'], 7)).peer, '/tmp/passt_2.socket')
+    await roots.stop()
+  } finally {
+    await theirs.stop()
+    await w.sh('rm -f /tmp/passt_*.socket')
+  }
+})
 test('FDNUM and QEMU_CMD: the command gets a socket there, and its arguments as they are', async () => {
   await withSockets(['answers'], async ([passt]) => {
     const args = ['-m', '64', '-net', 'socket,fd=9', '-net', 'nic,model=virtio', '-device', 'e1000,x=y']

@@ -14,6 +14,7 @@ complete -c passt -s c -l conf-path -r -F -d 'Control socket for reconfiguration
 complete -c passt -s h -l help -d 'Show this help and exit'
 complete -c passt -l version -d 'Show version and exit'
 complete -c passt -s p -l pcap -r -F -d 'Capture guest-side packets to FILE'
+complete -c passt -l pcap-size -x -d 'End the capture before it exceeds SIZE bytes'
 complete -c passt -s P -l pid -r -F -d 'Write own PID to FILE'
 complete -c passt -s m -l mtu -x -d 'Assign MTU via DHCP and NDP, 0 for none'
 complete -c passt -s a -l address -x -d 'Assign IPv4 or IPv6 address ADDR, once each'

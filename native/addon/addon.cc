@@ -5,10 +5,12 @@
 #include "isolate.h"
 #include "logging.h"
 #include "netlink.h"
+#include "../common/outfile.h"
 #include "seccomp.h"
 
 #include <csignal>
 #include <cstring>
+#include <fcntl.h>
 #include <napi.h>
 #include <string>
 #include <unistd.h>
@@ -21,12 +23,12 @@ using passt::Engine;
 
 Engine *engine;
 
-/** Error with `.errno` (positive) and `.code`; returns undefined. */
-Value fail(Napi::Env env, const char *what, int error)
+/** Error with `.errno` (positive) and `.code`; returns undefined. `why`: for people, in place of the kernel's own words. */
+Value fail(Napi::Env env, const char *what, int error, const std::string &why = "")
 {
 	const char *const name = strerrorname_np(error);
 	const std::string code = name ? name : std::to_string(error);
-	Napi::Error e = Napi::Error::New(env, std::string(what) + ": " + code + ", " + strerror(error));
+	Napi::Error e = Napi::Error::New(env, std::string(what) + ": " + (why.empty() ? code + ", " + strerror(error) : why));
 
 	e.Set("errno", Napi::Number::New(env, error));
 	e.Set("code", Napi::String::New(env, code));
@@ -121,8 +123,11 @@ Value WatchNetlink(const CallbackInfo &info)
 
 Value LinkListen(const CallbackInfo &info)
 {
-	const int e = engine ? engine->link_listen(info[0].ToString().Utf8Value().c_str()) : EINVAL;
-	return e ? fail(info.Env(), "linkListen", e) : info.Env().Undefined();
+	if (!engine)
+		return fail(info.Env(), "linkListen", EINVAL);
+	uint32_t mode = 0;
+	const passt::Refusal r = engine->link_listen(info[0].ToString().Utf8Value().c_str(), mode);
+	return r.err ? fail(info.Env(), "linkListen", r.err, r.why) : Napi::Number::New(info.Env(), mode);
 }
 
 Value LinkOffer(const CallbackInfo &info)
@@ -140,11 +145,20 @@ Value SetOutbound(const CallbackInfo &info)
 	return fail(info.Env(), "setOutbound", EINVAL);
 }
 
+Value OpenOutput(const CallbackInfo &info)
+{
+	int fd = -1;
+	const int flags = info[1].ToBoolean().Value() ? O_RDWR | O_NONBLOCK : O_WRONLY;
+	const passt::Refusal r = passt::open_output(info[0].ToString().Utf8Value().c_str(), flags, fd);
+	return r.err ? fail(info.Env(), "open", r.err, r.why) : Napi::Number::New(info.Env(), fd);
+}
+
 Value SetPcap(const CallbackInfo &info)
 {
 	if (!engine)
 		return fail(info.Env(), "setPcap before open", EINVAL);
-	engine->tap.pcap.use(int_at(info, 0), info[1].ToBoolean().Value());
+	const double room = info[2].IsNumber() ? info[2].As<Napi::Number>().DoubleValue() : 0;
+	engine->tap.pcap.use(int_at(info, 0), info[1].ToBoolean().Value(), room > 0 ? (uint64_t)room : UINT64_MAX);
 	return info.Env().Undefined();
 }
 
@@ -364,6 +378,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("linkListen", LinkListen);
 	add("linkOffer", LinkOffer);
 	add("setOutbound", SetOutbound);
+	add("openOutput", OpenOutput);
 	add("setPcap", SetPcap);
 	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);

@@ -13,37 +13,43 @@
 
 namespace passt {
 
-/** Is `path` free to be bound, after what a dead program left there is removed? 0 or errno. */
-static int make_way(const char *path, const sockaddr_un &at)
+/** Is `p` free to be bound, after what a dead program of ours left there is removed? */
+static Refusal make_way(const FilePlace &p, const sockaddr_un &at)
 {
 	struct stat st;
 
-	if (lstat(path, &st))
-		return errno == ENOENT ? 0 : errno;
+	if (fstatat(p.dir, p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW))
+		return {errno == ENOENT ? 0 : errno, ""};
 	if (!S_ISSOCK(st.st_mode))
-		return EEXIST; /* never somebody's file */
+		return {EEXIST, ""}; /* never somebody's file */
 	const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (probe < 0)
-		return errno;
+		return {errno, ""};
 	const int e = connect(probe, reinterpret_cast<const sockaddr *>(&at), sizeof(at)) ? errno : 0;
 	close(probe);
-	/* EACCES: not ours to connect to, and perhaps not to remove, which bind() then says */
 	if (e != ECONNREFUSED && e != EACCES && e != ENOENT)
-		return EADDRINUSE;
-	unlink(path);
-	return 0;
+		return {EADDRINUSE, ""};
+	if (e != ENOENT && st.st_uid != geteuid())
+		return {EPERM, "a socket of another user's (" + user(st.st_uid) + ") is there, which nobody serves"};
+	if (e != ENOENT && unlinkat(p.dir, p.name.c_str(), 0) && errno != ENOENT)
+		return {errno, ""};
+	return {};
 }
 
-int Engine::link_listen(const char *path)
+Refusal Engine::link_listen(const char *path, uint32_t &mode)
 {
 	sockaddr_un at = {};
+	FilePlace p;
+	struct stat st;
 
 	at.sun_family = AF_UNIX;
 	if (!*path || strlen(path) >= sizeof(at.sun_path))
-		return ENAMETOOLONG;
+		return {ENAMETOOLONG, ""};
 	strcpy(at.sun_path, path);
-	if (const int e = make_way(path, at))
-		return e;
+	if (Refusal r = find_place(path, false, p); r.err)
+		return r;
+	if (Refusal r = make_way(p, at); r.err)
+		return r;
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	epoll_event ev = {};
 	ev.events = EPOLLIN;
@@ -53,12 +59,13 @@ int Engine::link_listen(const char *path)
 		const int e = errno;
 		if (fd >= 0)
 			close(fd);
-		return e;
+		return {e, ""};
 	}
+	mode = fstatat(p.dir, p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) ? 0 : st.st_mode & 07777;
 	clients = fd;
 	keep_spare();
 	tap.link.on = true;
-	return 0;
+	return {};
 }
 
 int Engine::link_offer(int fd)

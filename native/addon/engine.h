@@ -9,6 +9,7 @@
 #ifndef PASST_ENGINE_H
 #define PASST_ENGINE_H
 
+#include "../common/outfile.h"
 #include "listen.h"
 #include "nspool.h"
 #include "pipes.h"
@@ -60,8 +61,8 @@ public:
 	/** 0 or errno. */
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);
-	/** The guest link in place of a tap (clients.cc): listen for clients, or offer a connected socket. 0 or errno. */
-	int link_listen(const char *path);
+	/** The guest link in place of a tap (clients.cc): listen for clients, or offer a connected socket (0 or errno). `mode`: the socket file's. */
+	Refusal link_listen(const char *path, uint32_t &mode);
 	int link_offer(int fd);
 	int watched_ctl() const { return ctl; }
 	/** A netlink socket that hears these groups, as bits. 0 or errno. */

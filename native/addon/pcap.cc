@@ -19,11 +19,11 @@ static size_t padding(size_t n)
 	return (4 - n % 4) % 4;
 }
 
-void Pcap::use(int descriptor, bool blocks)
+void Pcap::use(int descriptor, bool blocks, uint64_t octets)
 {
 	struct stat st;
 
-	fd = descriptor, ng = blocks;
+	fd = descriptor, ng = blocks, room = octets, full = false;
 	if (fd >= 0 && !fstat(fd, &st) && !S_ISREG(st.st_mode))
 		fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
@@ -41,6 +41,8 @@ void Pcap::record(const uint8_t *frame, size_t len, const Vnet &v, bool in, uint
 	const auto total = (uint32_t)(len + pad);
 	timespec now;
 
+	if (full)
+		return; /* a pipe has not taken all that did fit */
 	if (held.size() + out.size() - done > CAPTURE_WAITING) {
 		missed++;
 		return;
@@ -106,12 +108,17 @@ void Pcap::settle()
 
 	for (const Entry &e : entries) {
 		const uint8_t *const block = held.data() + e.at;
-		if (e.note.empty()) {
+		const auto n = (uint32_t)e.note.size();
+		const auto whole = (uint32_t)(e.len + (n ? 4 + n + padding(n) : 0));
+		if (whole > room) {
+			full = true;
+			break;
+		}
+		room -= whole;
+		if (!n) {
 			append(block, e.len);
 		} else {
-			const auto n = (uint32_t)e.note.size();
 			const uint32_t head = OPT_COMMENT | n << 16;
-			const auto whole = (uint32_t)(e.len + 4 + n + padding(n));
 			const size_t at = out.size();
 			append(block, e.len - EPB_TAIL);
 			append(&head, 4);
@@ -171,6 +178,8 @@ void Pcap::flush()
 	out.clear();
 	ends.clear();
 	done = 0;
+	if (full)
+		stop(EFBIG);
 }
 
 void Pcap::finish()

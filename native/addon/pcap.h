@@ -22,8 +22,8 @@ enum : size_t { CAPTURE_WAITING = 32u << 20, CAPTURE_HELD = 4u << 20 };
 
 class Pcap {
 public:
-	/** -1 = off. `ng`: blocks instead of records. A pipe is made nonblocking. */
-	void use(int descriptor, bool ng);
+	/** -1 = off. `ng`: blocks instead of records; `octets`: how many of them may be written. A pipe is made nonblocking. */
+	void use(int descriptor, bool ng, uint64_t octets = UINT64_MAX);
 	bool on() const { return fd >= 0; }
 
 	/** From the guest; `key`: what note() will call it. */
@@ -45,7 +45,7 @@ public:
 	/** flush(), and to the disk. */
 	void finish();
 
-	/** errno that ended the capture, frames that a pipe had no room for; whoever reports them sets them to 0. */
+	/** errno that ended the capture (EFBIG: the next record has no room), frames that a pipe had no room for; whoever reports them sets them to 0. */
 	int ended = 0;
 	uint32_t missed = 0;
 
@@ -62,6 +62,9 @@ private:
 
 	int fd = -1;
 	bool ng = false;
+	/** Octets that records may still take; no further record is taken once one did not fit. */
+	uint64_t room = UINT64_MAX;
+	bool full = false;
 	/** This turn's records, serialised without notes; what is to be written, from `done` on, and where its records end. */
 	std::vector<uint8_t> held, out;
 	std::vector<Entry> entries;

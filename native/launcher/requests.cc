@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../common/outfile.h"
 #include "identity.h"
 #include "netlink.h"
 #include "protocol.h"
@@ -101,9 +102,10 @@ Fault Agent::setup(Reader &r)
 	closeAllBut({ kept[0], kept[1], kept[2], kept[3] });
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
-		pidFile_.reset(open(path.c_str(), O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC | O_NOCTTY, 0600));
-		if (!pidFile_)
-			return fault(errno, "Cannot open pid file " + path);
+		int fd = -1;
+		if (const passt::Refusal no = passt::open_output(path.c_str(), O_WRONLY, fd); no.err)
+			return { no.err, "Cannot open pid file " + path + ": " + no.why };
+		pidFile_.reset(fd);
 	}
 	setUp_ = true;
 	return {};

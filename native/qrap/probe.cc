@@ -49,38 +49,48 @@ static int awaitFrame(int sock)
 	return length >= 14 && length <= 65535 ? 0 : EPROTO;
 }
 
-static Fd connectTo(const sockaddr_un &address, int *err)
+/** Anybody may have taken the name in /tmp first: who listens shall be us or root, nobody else sees or makes the guest's frames. */
+static Fault checkServer(int sock, const std::string &path)
 {
-	Fd sock(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-	*err = 0;
-	// A full backlog means EAGAIN: somebody else waits there already.
-	if (!sock || connect(sock.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0) {
-		*err = errno;
+	ucred who = {};
+	socklen_t len = sizeof who;
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) < 0)
+		return fault(errno, path);
+	if (who.uid == 0 || who.uid == geteuid())
 		return {};
-	}
+	return { EPERM, path + ": another user's (" + std::to_string(who.uid) + "), not connecting" };
+}
+
+static Fault connectTo(const std::string &path, Fd &sock)
+{
+	sockaddr_un address{};
+	address.sun_family = AF_UNIX;
+	path.copy(address.sun_path, sizeof address.sun_path - 1);
+	sock.reset(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	// A full backlog means EAGAIN: somebody else waits there already.
+	if (!sock || connect(sock.get(), reinterpret_cast<const sockaddr *>(&address), sizeof address) < 0)
+		return fault(errno, path);
+	if (Fault f = checkServer(sock.get(), path))
+		return f;
 	if (send(sock.get(), arpRequest, sizeof arpRequest, MSG_NOSIGNAL) != sizeof arpRequest)
-		*err = errno ? errno : EPIPE;
-	else
-		*err = awaitFrame(sock.get());
-	return *err ? Fd() : std::move(sock);
+		return fault(errno ? errno : EPIPE, path);
+	const int err = awaitFrame(sock.get());
+	return err ? fault(err, path) : Fault{};
 }
 
 Fd findPasst()
 {
 	std::string failures;
 	for (int i = FIRST; i <= LAST; i++) {
-		sockaddr_un address{};
-		address.sun_family = AF_UNIX;
 		const std::string path = "/tmp/passt_" + std::to_string(i) + ".socket";
-		path.copy(address.sun_path, sizeof address.sun_path - 1);
-		int err;
-		Fd sock = connectTo(address, &err);
-		if (sock) {
+		Fd sock;
+		const Fault f = connectTo(path, sock);
+		if (!f) {
 			say("Connected to " + path);
 			return sock;
 		}
-		if (err != ENOENT)
-			failures += "\n  " + path + ": " + strerror(err);
+		if (f.err != ENOENT)
+			failures += "\n  " + f.text;
 	}
 	say("No passt answers at /tmp/passt_" + std::to_string(FIRST) + ".socket to /tmp/passt_" + std::to_string(LAST) +
 	    ".socket" + failures);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -412,9 +413,13 @@ TEST(link_clients_are_offered_one_by_one)
 		CHECK(!connect(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)));
 		return fd;
 	};
+	uint32_t mode = 0;
+	const auto listen = [&](Rig &at, const std::string &where) { return at.engine.link_listen(where.c_str(), mode).err; };
 	Rig r(true, 0);
 	unlink(path.c_str());
-	CHECK(!r.engine.link_listen(path.c_str()));
+	const mode_t mask = umask(027);
+	CHECK(!listen(r, path) && mode == 0750);
+	umask(mask);
 	const int a = dial();
 	const Ev first = r.await(EV_LINK_CLIENT);
 	CHECK(first[3] == (uint32_t)getpid() && !first[4]);
@@ -455,19 +460,19 @@ TEST(link_clients_are_offered_one_by_one)
 	CHECK(r.turn(20).empty());
 	/* nobody else may listen there; what is left behind is replaced; a file is never */
 	Rig other(true, 0);
-	CHECK(other.engine.link_listen(path.c_str()) == EADDRINUSE);
+	CHECK(listen(other, path) == EADDRINUSE);
 	unlink(path.c_str());
 	const int file = open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-	CHECK(file >= 0 && other.engine.link_listen(path.c_str()) == EEXIST);
+	CHECK(file >= 0 && listen(other, path) == EEXIST);
 	close(file);
 	unlink(path.c_str());
 	{
 		Rig gone(true, 0);
-		CHECK(!gone.engine.link_listen(path.c_str()));
+		CHECK(!listen(gone, path));
 	}
-	CHECK(!access(path.c_str(), F_OK) && !other.engine.link_listen(path.c_str()));
+	CHECK(!access(path.c_str(), F_OK) && !listen(other, path));
 	unlink(path.c_str());
-	CHECK(other.engine.link_listen(std::string(108, 'x').c_str()) == ENAMETOOLONG);
+	CHECK(listen(other, std::string(108, 'x')) == ENAMETOOLONG);
 }
 
 TEST(link_offers_are_connected_streams)

@@ -146,6 +146,40 @@ TEST(capture_ends_between_records_where_the_disk_is_full)
 	fclose(f);
 }
 
+TEST(capture_ends_in_front_of_the_record_that_would_exceed_its_size)
+{
+	for (const bool ng : {false, true}) {
+		Rig r;
+		FILE *const f = tmpfile();
+		/* 28 + 284 + 16, and a note of 4 + 8 on the second */
+		const size_t one = ng ? 328 : 300, first = ng ? one + one + 12 : 2 * one;
+		r.engine.tap.pcap.use(fileno(f), ng, first + one - 1);
+		Octets t(VNET_LEN + 284, 3);
+		std::fill(t.begin(), t.begin() + VNET_LEN, 0);
+		r.effect({EF_TAP_WRITE, 0, r.put(t), (uint32_t)t.size()});
+		r.effect({EF_CAPTURE_NOTE, 0, r.put(note("12345678"), 2048), 8, 0});
+		for (int i = 0; i < 4; i++)
+			r.effect({EF_TAP_WRITE, 0, r.put(t), (uint32_t)t.size()});
+		r.turn();
+		CHECK(r.await(EV_CAPTURE)[2] == EFBIG && contents(f).size() == first);
+		/* nor a smaller one later: what there is has no gap */
+		t.resize(VNET_LEN + 60);
+		r.effect({EF_TAP_WRITE, 0, r.put(t), (uint32_t)t.size()});
+		r.turn();
+		CHECK(contents(f).size() == first && r.take(EV_CAPTURE).empty());
+		fclose(f);
+	}
+	Rig r; /* just full is not too much */
+	FILE *const f = tmpfile();
+	r.engine.tap.pcap.use(fileno(f), false, 300);
+	Octets t(VNET_LEN + 284, 3);
+	std::fill(t.begin(), t.begin() + VNET_LEN, 0);
+	r.effect({EF_TAP_WRITE, 0, r.put(t), (uint32_t)t.size()});
+	r.turn();
+	CHECK(contents(f).size() == 300 && r.take(EV_CAPTURE).empty());
+	fclose(f);
+}
+
 TEST(capture_into_a_pipe_waits_for_nobody_and_tears_nothing)
 {
 	Rig r;

@@ -8,6 +8,8 @@ export interface OptionName<Id extends string = string> {
   /** One character, or null. */
   readonly short: string | null
   readonly takesArgument: boolean
+  /** Not in passt(1): an abbreviation that could be another option's as well is not its. */
+  readonly ours?: boolean
 }
 
 /** One option as given; `value` is null exactly when the option takes no argument. */
@@ -40,9 +42,11 @@ type Taken<Id extends string> = E.Either<
 const findLong = <Id extends string>(table: ReadonlyArray<OptionName<Id>>, name: string, given: string) => {
   const exact = table.find((o) => o.long.includes(name))
   if (exact !== undefined) return E.right({ option: exact, spelled: name })
-  const candidates = table.flatMap((option) =>
+  const all = table.flatMap((option) =>
     option.long.filter((l) => l.startsWith(name)).map((spelled) => ({ option, spelled }))
   )
+  const known = all.filter((c) => c.option.ours !== true)
+  const candidates = known.length > 0 ? known : all
   const first = candidates[0]
   if (first === undefined) return E.left(`unrecognized option '--${given}'`)
   if (candidates.every((c) => c.option.id === first.option.id)) return E.right(first)

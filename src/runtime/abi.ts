@@ -132,18 +132,24 @@ export interface Native {
   setTap(fd: number, vnet: boolean): number
   /**
    * The guest is at a stream socket instead (addon/link.h): listen at `path`, which nobody may be listening at; a socket file
-   * that was left behind is replaced. Throws EADDRINUSE: somebody listens there; EEXIST: it is no socket; and others.
+   * that was left behind by a program of ours is replaced. Returns the socket file's mode. Throws EADDRINUSE: somebody listens there;
+   * EEXIST: it is no socket; EPERM: it, or a symbolic link on the way, is another user's; and others.
    */
-  linkListen(path: string): void
+  linkListen(path: string): number
   /** A connected stream socket for EF.LINK_USE. Throws EBADF, ENOTSOCK, ESOCKTNOSUPPORT (no stream), ENOTCONN. */
   linkOffer(fd: number): void
   /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
-   * Every frame from and to the guest goes to this descriptor, behind the header that is there: as a pcap record, or with `ng`
-   * as an enhanced packet block of interface 0, in ns.
+   * A file for us to write, made with mode 0600 or emptied; `read`: to be read too, and nonblocking. The rule for what is
+   * there already is native/common/outfile.h's; EPERM, with the reason in words, is what it refuses.
    */
-  setPcap(fd: number, ng: boolean): void
+  openOutput(path: string, read: boolean): number
+  /**
+   * Every frame from and to the guest goes to this descriptor, behind the header that is there: as a pcap record, or with `ng`
+   * as an enhanced packet block of interface 0, in ns. `room`: how many octets those may take, 0 for no bound; the first that would not fit ends the capture with EFBIG.
+   */
+  setPcap(fd: number, ng: boolean, room: number): void
   /** What is still to be written of the capture, to the disk. */
   finishPcap(): void
   /** One rtnetlink request in this process's namespace; the datagrams of the answer up to NLMSG_DONE or the ACK. */

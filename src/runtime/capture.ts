@@ -1,4 +1,4 @@
-import { openSync, writeSync } from 'node:fs'
+import { writeSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { LINKTYPE_ETHERNET, PCAP_ETHERNET, PcapHeader } from '../codecs/pcap.js'
 import { PcapngBlock } from '../codecs/pcapng.js'
@@ -68,21 +68,33 @@ export const flowComments = (r: Rings): Capture => {
 }
 
 /**
- * The file of --pcap, made or emptied, mode 0600, its header written; pcapng if the name ends so. A capture that cannot be
- * written is reported, and does not stop the rest (config-and-services §1.5). Returns its descriptor, or -1.
+ * The file of --pcap, made or emptied, mode 0600, its header written; pcapng if the name ends so. `size`: octets that it may
+ * have, its header included; null: any. A capture that cannot be written is reported, and does not stop the rest. Returns its
+ * descriptor, or -1.
  */
-export const openCapture = (native: Native, path: string, mode: string, ifname: string, log: Log): number => {
+export const openCapture = (
+  native: Native,
+  path: string,
+  size: number | null,
+  mode: string,
+  ifname: string,
+  log: Log
+): number => {
   try {
-    const fd = openSync(path, 'w', 0o600)
+    const fd = native.openOutput(path, false)
     const ng = isPcapng(path)
-    writeSync(fd, header(mode, ifname, ng))
-    native.setPcap(fd, ng)
+    const head = header(mode, ifname, ng)
+    writeSync(fd, head)
+    native.setPcap(fd, ng, size === null ? 0 : size - head.length)
     return fd
   } catch (e) {
     log.at('error', `cannot write the capture ${path}: ${e instanceof Error ? e.message : String(e)}`)
     return -1
   }
 }
+
+/** errno(3): --pcap-size, or a limit of the kernel's. */
+const EFBIG = 27
 
 export const isPcapng = (path: string): boolean => path.endsWith('.pcapng')
 
@@ -94,5 +106,6 @@ export const onCapture = (w: World, at: number): void => {
     count(w.counters, 'capture-missed', missed)
     w.log.event('capture', 'warning', `capture: ${missed} frames are missing, nobody reads it fast enough`)
   }
-  if (errno !== 0) w.log.at('error', `capture ended: ${getSystemErrorName(-errno)}; traffic goes on`)
+  if (errno === EFBIG) w.log.at('warning', 'capture ended: no room for the next frame; traffic goes on')
+  else if (errno !== 0) w.log.at('error', `capture ended: ${getSystemErrorName(-errno)}; traffic goes on`)
 }

@@ -334,13 +334,20 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const counters: Counters = new Map()
   const rings = tried('set aside what flows need', () => openRings(native, 2 * SIDE_1))
   if (wanted.pcap !== null)
-    openCapture(native, wanted.pcap, wanted.mode, wanted.link === null ? wanted.tapName : '', log)
+    openCapture(
+      native,
+      wanted.pcap,
+      wanted.pcapSize,
+      wanted.mode,
+      wanted.link === null ? wanted.tapName : '',
+      log
+    )
   if (tap !== null) {
     const offloads = tried('use the tap device', () => native.setTap(tap.fd, tap.vnet))
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
   }
   // Before the ports, which may take all descriptors that there are
-  const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, inherited))
+  const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, inherited, log))
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const place = listenPlace(native, l, forwarding(p, log), p.freebind)
   const failures = openStrict(place, log)

@@ -13,6 +13,7 @@ import { compile, type State } from './compile.js'
 import { deliver } from './deliver.js'
 import { errorText } from './error-text.js'
 import type { Launcher } from './launcher.js'
+import type { Log } from './log.js'
 import type { LinkPlan } from './plan.js'
 import { nextEffect } from './rings.js'
 import { linkLost, linkReady, perform } from './serve.js'
@@ -47,12 +48,18 @@ const reasonOf = (e: unknown): string => {
   return REASONS[code] ?? (e instanceof Error ? e.message.replace(/^\w+: /, '') : String(e))
 }
 
-const listen = (native: Native, path: string): E.Either<string, string> => {
+/** Where we listen, and the socket file's mode. */
+interface Bound {
+  readonly path: string
+  readonly mode: number
+}
+
+const listen = (native: Native, path: string): E.Either<string, Bound> => {
   const octets = Buffer.byteLength(path)
   if (octets > MAX_PATH) return E.left(`path of ${octets} octets, at most ${MAX_PATH} are possible`)
   return E.bimap(
     reasonOf,
-    () => path
+    (mode: number): Bound => ({ path, mode })
   )(
     E.tryCatch(
       () => native.linkListen(path),
@@ -61,8 +68,7 @@ const listen = (native: Native, path: string): E.Either<string, string> => {
   )
 }
 
-/** Right: the path listened at. */
-const openSocket = (native: Native, wanted: string | null): E.Either<string, string> => {
+const openSocket = (native: Native, wanted: string | null): E.Either<string, Bound> => {
   if (wanted !== null)
     return E.mapLeft((why: string) => `cannot listen at ${wanted}: ${why}`)(listen(native, wanted))
   let last = ''
@@ -72,6 +78,16 @@ const openSocket = (native: Native, wanted: string | null): E.Either<string, str
     last = r.left
   }
   return E.left(`no free socket from ${DEFAULT_SOCKETS[0]} to ${DEFAULT_SOCKETS.at(-1)}: ${last}`)
+}
+
+/** To connect takes permission to write (unix(7)). */
+const OTHERS_WRITE = 0o022
+const sayWhoMay = ({ path, mode }: Bound, log: Log): void => {
+  if ((mode & OTHERS_WRITE) !== 0)
+    log.at(
+      'warning',
+      `${path} has mode ${mode.toString(8)}: other users may connect (umask 077 keeps them out)`
+    )
 }
 
 /** What passt(1) shows in its examples, for the options that QEMU has since 7.2. */
@@ -100,10 +116,14 @@ export const inheritedFd = (
 export const openGuestLink = (
   native: Native,
   p: LinkPlan,
-  given: number | null
+  given: number | null,
+  log: Log
 ): E.Either<string, ReadonlyArray<string>> =>
   given === null
-    ? E.map(howToStart)(openSocket(native, p.kind === 'socket' ? p.path : null))
+    ? E.map((bound: Bound) => {
+        sayWhoMay(bound, log)
+        return howToStart(bound.path)
+      })(openSocket(native, p.kind === 'socket' ? p.path : null))
     : E.bimap(
         (e) => `--fd ${p.kind === 'fd' ? p.fd : given}: ${reasonOf(e)}`,
         () => []

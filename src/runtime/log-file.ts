@@ -1,13 +1,4 @@
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  fsyncSync,
-  ftruncateSync,
-  openSync,
-  readSync,
-  writeSync
-} from 'node:fs'
+import { closeSync, fstatSync, fsyncSync, ftruncateSync, readSync, writeSync } from 'node:fs'
 import { fileLine, type Level } from '../codecs/log-line.js'
 import { BLOCK, cutFor, headerOver } from '../machines/log-rotation.js'
 import type { Native } from './abi.js'
@@ -37,17 +28,16 @@ export interface LogFile extends Sink {
 /**
  * The file of --log-file, made or emptied, mode 0600, with `header` as its first line. `limit`: octets. A pipe or a device is
  * written to as it is. A full disk costs lines, not traffic: how many is said by the next one that can be written.
- * Throws what open(2) or the first write says. Calls after the start: pwrite64, pread64, fallocate, ftruncate, fsync.
+ * Throws what Native.openOutput() or the first write says. Calls after the start: pwrite64, pread64, fallocate, ftruncate, fsync.
  */
 export const openLogFile = (
-  native: Pick<Native, 'collapse' | 'writeNow'>,
+  native: Pick<Native, 'collapse' | 'openOutput' | 'writeNow'>,
   path: string,
   level: Level,
   limit: number,
   header: string
 ): LogFile => {
-  const { O_RDWR, O_CREAT, O_TRUNC, O_NOCTTY, O_NONBLOCK } = constants
-  const fd = openSync(path, O_RDWR | O_CREAT | O_TRUNC | O_NOCTTY | O_NONBLOCK, 0o600)
+  const fd = native.openOutput(path, true)
   const regular = fstatSync(fd).isFile()
   let size = 0
   let lost = 0

@@ -22,7 +22,7 @@ export interface OptionEntry extends OptionName {
   readonly answer: 'help' | 'version' | null
 }
 
-type Extra = Partial<Pick<OptionEntry, 'allowed' | 'pass' | 'answer'>>
+type Extra = Partial<Pick<OptionEntry, 'allowed' | 'pass' | 'answer' | 'ours'>>
 
 /** `names`: `-x, --long, --alias`. The first long name is the option's id. */
 const entry = (
@@ -39,6 +39,7 @@ const entry = (
     long,
     short: all.find((n) => !n.startsWith('--'))?.slice(1) ?? null,
     takesArgument: argument !== null,
+    ours: false,
     allowed: 'both',
     argument,
     help,
@@ -117,6 +118,8 @@ const netns = (text: string): string => (text.includes('/') ? text : `/run/netns
 
 /** Smallest log file, octets: room for the part that is cut off at each rotation. */
 export const MIN_LOG_SIZE = 5 * 8192
+/** Smallest capture, octets: room for the largest frame, and a few others. */
+export const MIN_PCAP_SIZE = 131072
 /** Largest IP packet in a frame of 65535 octets with its header of 14. */
 export const MAX_MTU = 65521
 
@@ -173,6 +176,13 @@ const general: ReadonlyArray<OptionEntry> = [
   entry('-h, --help', null, 'Show this help and exit', patch({}), { answer: 'help' }),
   entry('--version', null, 'Show version and exit', patch({}), { answer: 'version' }),
   entry('-p, --pcap', 'FILE', 'Capture guest-side packets to FILE', pcap),
+  entry(
+    '--pcap-size',
+    'SIZE',
+    'End the capture before it exceeds SIZE bytes\ndefault: no limit',
+    set(v.numberIn(MIN_PCAP_SIZE, Number.MAX_SAFE_INTEGER), (pcapSize) => ({ pcapSize })),
+    { ours: true }
+  ),
   entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile'))
 ]
 

@@ -50,6 +50,8 @@ export interface Options {
   readonly runAs: RunAs | null
   readonly confPath: string | null
   readonly pcap: string | null
+  /** Octets. */
+  readonly pcapSize: number | null
   readonly pidFile: string | null
   /** Octets. */
   readonly mtu: number | null
@@ -131,6 +133,7 @@ export const defaults = (mode: Mode): Options => ({
   runAs: null,
   confPath: null,
   pcap: null,
+  pcapSize: null,
   pidFile: null,
   mtu: null,
   address: none,

@@ -82,6 +82,7 @@ export interface Plan {
   readonly logSize: number
   readonly pidFile: string | null
   readonly pcap: string | null
+  readonly pcapSize: number | null
   readonly runAs: RunAs | null
   readonly chrootFallback: boolean
   /** Octets; 0: not to be assigned. */
@@ -336,6 +337,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     logSize: o.logSize,
     pidFile: o.pidFile,
     pcap: o.pcap,
+    pcapSize: o.pcapSize,
     runAs: o.runAs,
     chrootFallback: o.chrootFallback,
     mtu: o.mtu ?? DEFAULT_MTU,
