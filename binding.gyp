@@ -8,6 +8,7 @@
         'native/common/outfile.cc',
         'native/launcher/agent.cc',
         'native/launcher/command.cc',
+        'native/launcher/earlytap.cc',
         'native/launcher/emptyroot.cc',
         'native/launcher/guard.cc',
         'native/launcher/identity.cc',

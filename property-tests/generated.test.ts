@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { bash, files, fish, zsh } from '../scripts/completions.js'
 import { ROOT, staleOf } from '../scripts/generated.js'
+import { files as launcherOptions } from '../scripts/launcher-options.js'
 import { page, pages, readTexts } from '../scripts/manual.js'
 import { shownIn } from '../src/runtime/help.js'
 import { OPTION_TABLE, type OptionEntry } from '../src/runtime/option-table.js'
@@ -52,6 +53,9 @@ describe('man', () => {
     )
   })
 })
+
+test("the launcher's table of options is fresh (else: 'npx tsx scripts/launcher-options.ts')", () =>
+  assert.deepEqual(staleOf(launcherOptions()), []))
 
 describe('completions', () => {
   test("are what the option table says (else: 'npx tsx scripts/completions.ts')", () =>

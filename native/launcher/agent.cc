@@ -14,9 +14,9 @@ static constexpr int GRACE_START_MS = 200;
 /* How often a namespace is looked up that nothing else reports on */
 static constexpr int WATCH_MS = 1000;
 
-Agent::Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root)
+Agent::Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early)
 	: launch_(launch), ctl_(std::move(ctl)), signals_(std::move(signals)), engineFd_(pidfdOpen(engine)), root_(std::move(root)),
-	  engine_(engine)
+	  engine_(engine), early_(std::move(early))
 {
 	for (int fd = 0; fd <= 2 && terminal_ < 0; fd++)
 		if (tcgetpgrp(fd) == getpgrp())

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "command.h"
+#include "earlytap.h"
 #include "emptyroot.h"
 #include "namespace.h"
 #include "taphelper.h"
@@ -19,7 +20,7 @@ constexpr int STALLED_MS = 5000;
 class Agent {
 public:
 	/** `ctl`: our end of the control socket; `engine`: our child; `signals`: signalfd for all blocked signals; `root`: its root. */
-	Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root);
+	Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early);
 	/** Until the end of the command, engine, namespace, or a signal; then leaves nothing behind. */
 	[[noreturn]] void run();
 
@@ -91,11 +92,12 @@ private:
 	/* terminal whose foreground process group we were in, or -1 */
 	int terminal_ = -1;
 	/* descriptors of ours that RQ_INHERITED must not give away, and RQ_SETUP not close */
-	std::array<int, 4> own() const { return { ctl_.get(), signals_.get(), engineFd_.get(), root_.fd() }; }
+	std::array<int, 5> own() const { return { ctl_.get(), signals_.get(), engineFd_.get(), root_.fd(), early_.fd() }; }
 	bool setUp_ = false, foreground_ = true, enterTried_ = false, inNamespace_ = false, ready_ = false;
 	struct Identity { uid_t uid; gid_t gid; };
 	std::optional<Identity> identity_;
 	TapHelper tapHelper_;
+	EarlyTap early_;
 	bool netnsOnly_ = false;
 	/* netlink answer that the engine fetches in parts */
 	std::string answer_;

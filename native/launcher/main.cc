@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "agent.h"
+#include "earlytap.h"
 #include "emptyroot.h"
 #include "identity.h"
 #include "engine-options.h"
@@ -164,6 +165,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	Fd ctl(pair[0]), theirs(pair[1]);
+	EarlyTap early;
+	early.start(launch);
 	Fd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
 	EmptyRoot root;
 	if (Fault f = root.prepare()) {
@@ -179,5 +182,5 @@ int main(int argc, char **argv)
 		becomeEngine(launch, engine, std::move(theirs), std::move(root));
 	theirs.reset();
 	root.started();
-	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root)).run();
+	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root), std::move(early)).run();
 }

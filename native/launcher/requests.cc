@@ -99,7 +99,7 @@ Fault Agent::setup(Reader &r)
 		return OUT_OF_ORDER;
 	std::array kept = own();
 	std::sort(kept.begin(), kept.end());
-	closeAllBut({ kept[0], kept[1], kept[2], kept[3] });
+	closeAllBut({ kept[0], kept[1], kept[2], kept[3], kept[4] });
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
 		int fd = -1;
@@ -186,7 +186,9 @@ Fault Agent::tap(Reader &r, Answer &a)
 	if (!inNamespace_)
 		return OUT_OF_ORDER;
 	Tap tap;
-	Fault f = openTap(name, flags & TAP_VNET, tap);
+	Fault f;
+	if (!early_.take(name, flags & TAP_VNET, tap))
+		f = openTap(name, flags & TAP_VNET, tap);
 	if (f.err == EACCES && tapHelper_)
 		f = tapHelper_.open(name, flags & TAP_VNET, tap);
 	if (f)

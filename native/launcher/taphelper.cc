@@ -69,6 +69,36 @@ static bool take(int line, void *data, size_t len, Fd &fd)
 	return n == static_cast<ssize_t>(len);
 }
 
+bool giveTap(int line, const Fault &f, const Tap &tap)
+{
+	Outcome o = {};
+	o.err = f.err;
+	strncpy(o.text, f.text.c_str(), sizeof(o.text) - 1);
+	if (!f) {
+		o.index = tap.index;
+		o.vnet = tap.vnet;
+		memcpy(o.mac, tap.mac, sizeof(o.mac));
+		strncpy(o.name, tap.name.c_str(), sizeof(o.name) - 1);
+	}
+	return give(line, &o, sizeof(o), tap.fd.get());
+}
+
+Fault takeTap(int line, Tap &tap)
+{
+	Outcome o = {};
+	if (!take(line, &o, sizeof(o), tap.fd))
+		return { ECHILD, "No answer from the helper process" };
+	if (o.err)
+		return { o.err, o.text };
+	if (!tap.fd)
+		return { EMFILE, "Too many open files" };
+	tap.index = o.index;
+	tap.vnet = o.vnet;
+	memcpy(tap.mac, o.mac, sizeof(tap.mac));
+	tap.name = o.name;
+	return {};
+}
+
 static Fault openIn(int netns, const Order &order, Tap &tap)
 {
 	if (setns(netns, CLONE_NEWNET) < 0)
@@ -87,16 +117,7 @@ static Fault openIn(int netns, const Order &order, Tap &tap)
 		_exit(0);
 	Tap tap;
 	const Fault f = openIn(netns.get(), order, tap);
-	Outcome o = {};
-	o.err = f.err;
-	strncpy(o.text, f.text.c_str(), sizeof(o.text) - 1);
-	if (!f) {
-		o.index = tap.index;
-		o.vnet = tap.vnet;
-		memcpy(o.mac, tap.mac, sizeof(o.mac));
-		strncpy(o.name, tap.name.c_str(), sizeof(o.name) - 1);
-	}
-	give(line, &o, sizeof(o), tap.fd.get());
+	giveTap(line, f, tap);
 	_exit(0);
 }
 
@@ -122,15 +143,10 @@ Fault TapHelper::open(const std::string &name, bool vnet, Tap &tap)
 	const Fd netns(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
 	if (!netns)
 		return fault(errno, "Cannot open /proc/self/ns/net");
-	Outcome o = {};
-	if (!give(line_.get(), &order, sizeof(order), netns.get()) || !take(line_.get(), &o, sizeof(o), tap.fd))
+	if (!give(line_.get(), &order, sizeof(order), netns.get()))
 		return { ECHILD, "No answer from the helper process" };
-	if (o.err)
-		return { o.err, o.text };
-	tap.index = o.index;
-	tap.vnet = o.vnet;
-	memcpy(tap.mac, o.mac, sizeof(tap.mac));
-	tap.name = o.name;
+	if (Fault f = takeTap(line_.get(), tap))
+		return f;
 	letGo();
 	return {};
 }

@@ -5,6 +5,10 @@
 
 #include "tap.h"
 
+/** Over a socket pair of SOCK_SEQPACKET: a tap, or why there is none; the other end's. False: nobody reads. */
+bool giveTap(int line, const Fault &f, const Tap &tap);
+Fault takeTap(int line, Tap &tap);
+
 class TapHelper {
 public:
 	/** While we are root. */
