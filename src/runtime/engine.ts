@@ -363,7 +363,15 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   world.neighbours = neighbours
   if (p.link !== null) startGuestLink(world, p.oneOff, inherited, instant(native.now()))
   if (scans(place.rules))
-    world.scanning = scanning(place, failures, hostFiles, nsFiles, log, instant(native.now()))
+    world.scanning = scanning(
+      place,
+      failures,
+      hostFiles,
+      nsFiles,
+      p.namespace.kind === 'spawn',
+      log,
+      instant(native.now())
+    )
   return { native, launcher: l, plan: p, who, world }
 }
 

@@ -152,13 +152,24 @@ const closePorts = (p: ListenPlace, { rule, ports }: RulePorts): void => {
 const FILE_MAX = 64 << 20
 let scratch = new Uint8Array(64 << 10)
 
-/** A whole /proc file, from its beginning. */
-const contents = (fd: number): Uint8Array => {
+/**
+ * The kernel fills a page with whole lines (Documentation/filesystems/seq_file.rst), each of 150 octets or a little more here: a
+ * read that brings less than this was the last one. To ask once more costs as much as the file itself, since the kernel looks
+ * through the table of all its connections for the next line: 5 ms with 262,144 places, however few are taken.
+ */
+const LAST_READ = 2048
+
+/** A whole /proc file of lines, from its beginning. `read`: into the buffer at an offset, so many octets, from a position. */
+export const contents = (
+  fd: number,
+  read: (fd: number, into: Uint8Array, at: number, most: number, from: number) => number = readSync
+): Uint8Array => {
   let n = 0
   for (;;) {
-    const got = readSync(fd, scratch, n, scratch.length - n, n)
-    if (got === 0) return scratch.subarray(0, n)
+    const room = scratch.length - n
+    const got = read(fd, scratch, n, room, n)
     n += got
+    if (got < Math.min(LAST_READ, room)) return scratch.subarray(0, n)
     if (n < scratch.length) continue
     if (n >= FILE_MAX) return scratch.subarray(0, n)
     const larger = new Uint8Array(scratch.length * 2)
@@ -180,6 +191,8 @@ const listed = (files: ProcNet): Listening => ({
   udp: portsListed(files, 'udp')
 })
 
+const NOBODY: ProcNet = new Map()
+
 /** The scanner and when it is due; null: no rule asks for one. */
 export interface Scanner {
   state: State<ScanContext>
@@ -195,11 +208,13 @@ export interface Scanning {
   readonly scanner: Scanner
 }
 
+/** `fresh`: the namespace is ours and its command still waits, so that nobody listens there when the first scan is done. */
 export const scanning = (
   place: ListenPlace,
   failures: ReadonlyArray<BindFailure>,
   host: ProcNet,
   ns: ProcNet,
+  fresh: boolean,
   log: Log,
   now: Instant
 ): Scanning => {
@@ -211,7 +226,7 @@ export const scanning = (
     log,
     scanner: { state: machine.start({ rules: place.rules, failures }, effects), at: null }
   }
-  perform(s, effects, now)
+  perform(fresh ? { ...s, ns: NOBODY } : s, effects, now)
   return s
 }
 
