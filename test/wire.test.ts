@@ -36,7 +36,8 @@ const scenarios: ReadonlyArray<readonly [string, string, 'upstream-weak'?]> = [
   ['padding', 'row M: Ethernet padding is trimmed', 'upstream-weak'],
   ['ipv4-options', 'IPv4 options are skipped'],
   ['udp-checksums', 'UDP checksums: none, wrong, missing', 'upstream-weak'],
-  ['fragments-v4', 'IPv4 fragments are dropped']
+  ['fragments-v4', 'IPv4 fragments, in any order, with copies, overlapping', 'upstream-weak'],
+  ['fragments-v6', 'IPv6 fragments, in any order, with copies, overlapping', 'upstream-weak']
 ]
 
 describe('on the wire', () => {

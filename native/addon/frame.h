@@ -10,7 +10,8 @@ namespace passt {
 enum : uint8_t { VNET_NEEDS_CSUM = 1, VNET_DATA_VALID = 2 };
 enum : uint8_t { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
 enum : uint32_t { OFF_CSUM = 0x01, OFF_TSO4 = 0x02, OFF_TSO6 = 0x04, OFF_USO4 = 0x20, OFF_USO6 = 0x40 };
-enum : size_t { ETH_LEN = 14, ETH_MIN = 60, FRAME_MAX = ETH_LEN + 65535 };
+/* The longest: IPv6 does not count its header (RFC 8200 §3) */
+enum : size_t { ETH_LEN = 14, ETH_MIN = 60, FRAME_MAX = ETH_LEN + 40 + 65535 };
 
 /** struct virtio_net_hdr (virtio 1.2 §5.1.6), host order: what tun(4) takes without TUNSETVNETLE. */
 struct Vnet {

@@ -18,6 +18,7 @@ import { UDP_LEN, writeUdp } from './udp.js'
 export const ICMP6_UNREACHABLE = 1
 export const ICMP6_PACKET_TOO_BIG = 2
 export const ICMP6_TIME_EXCEEDED = 3
+export const ICMP6_PARAMETER_PROBLEM = 4
 export const ICMP6_ECHO_REQUEST = 128
 export const ICMP6_ECHO_REPLY = 129
 export const NDP_ROUTER_SOLICITATION = 133
@@ -32,7 +33,7 @@ export const ICMP6_PORT_UNREACHABLE = 4
 export const isNdp = (type: number): boolean => type >= NDP_ROUTER_SOLICITATION && type <= NDP_REDIRECT
 
 /** Least MTU of an IPv6 link: no ICMPv6 error is longer (RFC 4443 §2.4 (c)). */
-const MIN_MTU = 1280
+export const MIN_MTU = 1280
 const QUOTED_DATA = MIN_MTU - IPV6_LEN - ICMP_LEN - IPV6_LEN - UDP_LEN
 
 /** An error as in icmp.ts; `flowLabel` is that of the rebuilt datagram. */

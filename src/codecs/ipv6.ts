@@ -24,8 +24,8 @@ export interface Ipv6Packet extends Ipv6Header {
 }
 
 const VERSION = 0 // and traffic class, flow label: one word
-const PAYLOAD_LENGTH = 4
-const NEXT_HEADER = 6
+export const PAYLOAD_LENGTH = 4
+export const NEXT_HEADER = 6
 const HOP_LIMIT = 7
 const SRC = 8
 const DST = 24 // offsets in octets, RFC 8200 §3
@@ -36,7 +36,7 @@ export const DEFAULT_HOP_LIMIT = 255
 /** Longest chain walked: our choice, far above the seven that RFC 8200 §4.1 lists (RFC 8504 §5.3 allows a limit). */
 export const MAX_EXTENSIONS = 32
 
-const FRAGMENT_HEADER = 44
+export const FRAGMENT_HEADER = 44
 const ESP = 50
 const AH = 51
 const NO_NEXT_HEADER = 59
@@ -53,11 +53,11 @@ export type Ipv6Drop =
   | 'ip6-no-next-header'
 
 /** Extension headers of the common format: next header, length in 8 octets without the first 8 (RFC 6564 §4, IANA). */
-const isExtension = (h: number): boolean =>
+export const isExtension = (h: number): boolean =>
   h === 0 || h === 43 || h === 60 || h === 135 || h === 139 || h === 140 || h === 253 || h === 254
 
 /** Fragment offset and M, all zero in an atomic fragment (RFC 8200 §4.5, RFC 6946); the two bits between are reserved. */
-const FRAGMENT_BITS = 0xfff9
+export const FRAGMENT_BITS = 0xfff9
 
 /**
  * Walk the extension headers from `off` up to `end`. Result: upper-layer protocol * 2^32 + its offset (one number, so

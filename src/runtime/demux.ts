@@ -1,17 +1,19 @@
-import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sum16 } from '../codecs/checksum.js'
+import { ETH_LEN } from '../codecs/ethernet.js'
 import { decodeFrame, type Frame } from '../codecs/frame.js'
 import { ICMP_ECHO_REQUEST } from '../codecs/icmp.js'
-import { ICMP6_ECHO_REQUEST } from '../codecs/icmpv6.js'
+import { ICMP6_ECHO_REQUEST, isNdp } from '../codecs/icmpv6.js'
 import { type InAny, isLinkLocal, isUnspecified } from '../codecs/inany.js'
 import type { Octets } from '../codecs/octets.js'
 import { ACK, RST, SYN } from '../codecs/tcp.js'
-import { GSO_UDP_L4, VNET_NEEDS_CSUM } from '../codecs/vnet.js'
+import { GSO_NONE, GSO_UDP_L4, VNET_NEEDS_CSUM } from '../codecs/vnet.js'
 import type { Instant } from '../effects/effect.js'
 import { outward } from '../machines/nat.js'
 import { resetFor } from '../machines/tcp-reset.js'
 
 import { begin, deliver } from './deliver.js'
 import { type Flow, type FlowAddresses, tapFlow } from './flow.js'
+import { collectFragment } from './fragments.js'
 import { awaitAnswers } from './group-replies.js'
 import { segmentToTap } from './interpret.js'
 import { count } from './log.js'
@@ -184,6 +186,28 @@ const route = (w: World, f: Frame, gsoType: number, gsoSize: number, now: Instan
   }
 }
 
+/** A frame that stands for itself: learn, route. */
+const accept = (w: World, frame: Frame, gsoType: number, gsoSize: number, now: Instant): void => {
+  if (frame.kind !== 'arp' && !(frame.ip.v6 ? w.cfg.v6 : w.cfg.v4))
+    return count(w.counters, 'drop-family-disabled')
+  learn(w, frame)
+  if (frame.kind === 'arp') serve(w, frame, now)
+  else route(w, frame, gsoType, gsoSize, now)
+}
+
+/** A fragment. The datagram that it completes is decoded as if it had come in one frame. */
+const acceptFragment = (w: World, where: Octets, offload: number, now: Instant): void => {
+  const whole = collectFragment(w, where, offload, now)
+  if (whole === null) return
+  const sum = sum16(whole.view, whole.off + ETH_LEN, whole.len - ETH_LEN)
+  const frame = decodeFrame(whole, { needsCsum: false, sum16: sum, gsoSize: 0 })
+  if (w.tracing) traceFromGuest(w, whole, frame)
+  if (typeof frame === 'string') return count(w.counters, `drop-${frame}`)
+  // RFC 6980 §5
+  if (frame.kind === 'icmpv6' && isNdp(frame.l4.type)) return count(w.counters, 'drop-ndp-fragmented')
+  accept(w, frame, GSO_NONE, 0, now)
+}
+
 /** An EV_TAP_FRAME record: decode in place, learn, route. Early drops are counted by their reason. */
 export const onTapFrame = (w: World, at: number, now: Instant): void => {
   const ev = w.rings.ev
@@ -195,11 +219,8 @@ export const onTapFrame = (w: World, at: number, now: Instant): void => {
     sum16: ev[at + 7],
     gsoSize: udpGso ? ev[at + 5] : 0
   })
+  if (frame === 'ip4-fragment' || frame === 'ip6-fragment') return acceptFragment(w, where, ev[at + 4], now)
   if (w.tracing) traceFromGuest(w, where, frame)
   if (typeof frame === 'string') return count(w.counters, `drop-${frame}`)
-  if (frame.kind !== 'arp' && !(frame.ip.v6 ? w.cfg.v6 : w.cfg.v4))
-    return count(w.counters, 'drop-family-disabled')
-  learn(w, frame)
-  if (frame.kind === 'arp') serve(w, frame, now)
-  else route(w, frame, ev[at + 4] >> 8, ev[at + 5], now)
+  accept(w, frame, ev[at + 4] >> 8, ev[at + 5], now)
 }

@@ -12,6 +12,7 @@ import { EF, LINK_BAD_LENGTH, LINK_HUNG_UP, type Native } from './abi.js'
 import { compile, type State } from './compile.js'
 import { deliver } from './deliver.js'
 import { errorText } from './error-text.js'
+import { forgetFragments } from './fragments.js'
 import type { Launcher } from './launcher.js'
 import type { Log } from './log.js'
 import type { LinkPlan } from './plan.js'
@@ -167,6 +168,7 @@ const interpret = (w: World, e: LinkEffect, now: Instant): void => {
       perform(w, initialProbes(w.cfg.guest, w.guestMac))
       return linkReady(w, now)
     case 'LinkDown':
+      forgetFragments(w)
       return linkLost(w)
     case 'LinkSay':
       return w.log.at(e.again ? 'debug' : e.what === 'bad length' ? 'error' : 'info', words[e.what](e.number))

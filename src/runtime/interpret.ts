@@ -98,11 +98,14 @@ const openArrived = (o: Out, f: TapFlow): void => {
 /** Octets in front of the L4 header, without virtio-net. */
 const l4Start = (v6: boolean): number => ETH_LEN + (v6 ? IPV6_LEN : IPV4_LEN)
 
+/** All that headers need of a flow's addresses; of an answer to what belongs to none as well. */
+export type Ends = Pick<FlowAddresses, 'v6' | 'guestMac' | 'ourMac' | 'guestAddr' | 'ourAddr'>
+
 /** Ethernet and IP headers of a packet from our side of `f` to the guest, at `at`. Returns where L4 begins. */
 const writeHeaders = (
   view: DataView,
   at: number,
-  f: FlowAddresses,
+  f: Ends,
   proto: number,
   l4Len: number,
   src: InAny = f.ourAddr
@@ -228,7 +231,7 @@ export const frameToTap = (o: Out, bytes: Uint8Array): void => {
 }
 
 /** An ICMP or ICMPv6 message from our side of `f`. */
-const icmpToTap = (o: Out, f: FlowAddresses, message: Uint8Array, src: InAny): void => {
+export const icmpToTap = (o: Out, f: Ends, message: Uint8Array, src: InAny): void => {
   const proto = f.v6 ? PROTO_ICMPV6 : PROTO_ICMP
   const frame = new Uint8Array(l4Start(f.v6) + message.length)
   const view = new DataView(frame.buffer)

@@ -6,6 +6,7 @@ import { onTapFrame } from './demux.js'
 import { sockEvent } from './events.js'
 import type { FlowEvent } from './flow.js'
 import { onAccepted, onListenDatagram, onListenTrouble } from './forward.js'
+import { fragmentTimer } from './fragments.js'
 import { onLinkClient, onLinkEnd, onTapRoom } from './guest-link.js'
 import { scanTimer } from './listeners.js'
 import { count } from './log.js'
@@ -113,6 +114,7 @@ const timeout = (w: World, now: Instant): number => {
   const flows = w.wheel.next(now)
   const others = Math.min(
     w.raAt ?? Number.POSITIVE_INFINITY,
+    w.fragments.at,
     w.neighbours?.dumpAt ?? Number.POSITIVE_INFINITY,
     w.scanning?.scanner.at ?? Number.POSITIVE_INFINITY
   )
@@ -176,6 +178,7 @@ export const loop = (
     const ended = handleTurn(w, n, now)
     if (ended !== null) return ended
     serviceTimer(w, now)
+    fragmentTimer(w, now)
     neighbourTimer(w, now)
     if (w.scanning !== null) scanTimer(w.scanning, now)
     tidy.turn(n, now)

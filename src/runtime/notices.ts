@@ -10,8 +10,12 @@ type Say = (n: number) => string
 const NOTICES: ReadonlyArray<readonly [string, Say]> = [
   ['drop-flow-table-full', (n) => `flow table full: ${n} packets of the guest dropped`],
   ['forward-table-full', (n) => `flow table full: ${n} connections to the guest refused`],
-  ['drop-ip4-fragment', (n) => `${n} IPv4 fragments of the guest dropped: fragments are not supported`],
-  ['drop-ip6-fragment', (n) => `${n} IPv6 fragments of the guest dropped: fragments are not supported`],
+  ['drop-fragment-timeout', (n) => `${n} datagrams of the guest dropped: some of their fragments never came`],
+  ['drop-fragment-crowded', (n) => `${n} datagrams of the guest dropped: too many in fragments at a time`],
+  [
+    'drop-fragment-overlap',
+    (n) => `${n} datagrams of the guest dropped: their fragments contradict each other`
+  ],
   ['drop-tcp-checksum', (n) => `${n} TCP segments of the guest with a wrong checksum dropped`],
   ['drop-udp-checksum', (n) => `${n} UDP datagrams of the guest with a wrong checksum dropped`],
   ['effect-ring-full', (n) => `overload: ${n} effects lost`],

@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { ARP_REPLY, ARP_REQUEST, ArpPacket } from '../codecs/arp.js'
 import { ETH_LEN, showMac } from '../codecs/ethernet.js'
+import type { Fragment } from '../codecs/fragment.js'
 import { type DropReason, decodeFrame, type Frame } from '../codecs/frame.js'
 import type { IcmpAt } from '../codecs/icmp.js'
 import { type InAny, showAddr } from '../codecs/inany.js'
@@ -99,6 +100,13 @@ export const traceFromGuest = (w: World, o: Octets, f: Frame | DropReason): void
     typeof f === 'string'
       ? `from guest: ${o.len} octets dropped: ${f}`
       : `from guest: ${showFrame(o.view, f)}`
+  )
+
+/** A fragment of a datagram of the guest. */
+export const traceFragment = (w: World, f: Fragment): void =>
+  w.log.at(
+    'trace',
+    `from guest: fragment ${showAddr(f.src)} > ${showAddr(f.dst)} id ${f.id} octets ${f.start}-${f.end}${f.more ? '+' : ''}`
   )
 
 /** Frames that we made stand in the ring with their checksums still to be completed. */

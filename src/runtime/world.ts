@@ -16,6 +16,7 @@ import { flowComments, NO_CAPTURE } from './capture.js'
 import { compile, type State } from './compile.js'
 import type { Flow, FlowAddresses } from './flow.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from './flow-table.js'
+import { type Fragments, noFragments } from './fragments.js'
 import { type HashKey, halfSipHash24 } from './half-sip-hash.js'
 import type { Out } from './interpret.js'
 import type { IdPool, Listeners, ListenPlace, Scanning } from './listeners.js'
@@ -102,6 +103,8 @@ export interface World {
   ra: State<RouterAdvertContext>
   raAt: Instant | null
   linkReady: boolean
+  /** The guest's datagrams that are not complete. */
+  readonly fragments: Fragments
   /** The host's neighbours; null: nobody tells of them. */
   neighbours: NeighbourWatch | null
   /** In place of a tap: who is at its other end; null: there is a tap. */
@@ -175,6 +178,7 @@ export const createWorld = (
     ra: machines.ndp.start({ config: cfg.guest }, []),
     raAt: null,
     linkReady: false,
+    fragments: noFragments(),
     neighbours: null,
     guestLink: null,
     refused: [],

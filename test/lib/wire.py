@@ -519,11 +519,50 @@ def udp_checksums():
     d.neither(ipv6(17, udp(6, d.sport, ECHO, b"none", check=False)), "IPv6 without checksum (RFC 8200 8.1)")
 
 
+def cut(v, inner, ident, *at):
+    """`inner`, a UDP datagram, in fragments that begin at 0 and at these octets."""
+    edges = [0, *at, len(inner)]
+    out = []
+    for start, end in zip(edges, edges[1:]):
+        more = end < len(inner)
+        if v == 4:
+            packet = bytearray(ipv4(17, inner[start:end], frag=start // 8 | (0x2000 if more else 0)))
+            packet[4:6] = struct.pack("!H", ident)
+            packet[10:12] = b"\0\0"
+            packet[10:12] = struct.pack("!H", checksum(bytes(packet[:20])))
+            out.append(bytes(packet))
+        else:
+            out.append(ipv6(44, struct.pack("!BBHI", 17, 0, start | more, ident) + inner[start:end]))
+    return out
+
+
+def fragments(v):
+    d = Datagrams(v)
+    data = bytes(i * 7 & 255 for i in range(3000))
+    inner = udp(v, d.sport, ECHO, data)
+    d.both((ipv4 if v == 4 else ipv6)(17, udp(v, d.sport, ECHO, b"whole")), b"whole", "a datagram in one piece")
+    one, two, three = cut(v, inner, 1, 1480, 2960)
+    for what, order in (
+        ("in order", (one, two, three)),
+        ("in reverse", (three, two, one)),
+        ("with copies", (two, two, three, one)),
+    ):
+        for f in order[:-1]:
+            d.neither(f, what + ", not all")
+        d.both(order[-1], data, what)
+    one, two, three = cut(v, inner, 2, 1480, 2960)
+    for f in (one, cut(v, inner, 2, 1472, 2952)[1], two):
+        d.send(f)
+    d.neither(three, "overlapping fragments")
+    d.neither(cut(v, inner, 3, 8)[0], "a first fragment alone")
+
+
 def fragments_v4():
-    d = Datagrams(4)
-    inner = udp(4, d.sport, ECHO, b"frag")
-    d.neither(ipv4(17, inner, frag=0x2000), "first fragment")
-    d.neither(ipv4(17, inner, frag=3), "later fragment")
+    fragments(4)
+
+
+def fragments_v6():
+    fragments(6)
 
 
 def main():

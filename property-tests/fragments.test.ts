@@ -1,0 +1,189 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { PROTO_ICMPV6 } from '../src/codecs/checksum.js'
+import { decodeFrame } from '../src/codecs/frame.js'
+import { octets } from '../src/codecs/octets.js'
+import { GSO_UDP_L4, VNET_DATA_VALID, VNET_LEN, VNET_NEEDS_CSUM } from '../src/codecs/vnet.js'
+import { instant } from '../src/effects/effect.js'
+import { UNMAPPED } from '../src/machines/nat.js'
+import { TIMEOUT_V6 } from '../src/machines/reassembly.js'
+import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi.js'
+import { forgetFragments, fragmentTimer } from '../src/runtime/fragments.js'
+import { idPool } from '../src/runtime/listeners.js'
+import { logTo } from '../src/runtime/log.js'
+import { handleTurn } from '../src/runtime/loop.js'
+import { ringsOver } from '../src/runtime/rings.js'
+import { createWorld, type World, type WorldConfig } from '../src/runtime/world.js'
+import { dataLength, fragment, piecesOf, udpFrame } from './fragment-arbitraries.js'
+import { build, metaOf } from './frame-spec.js'
+import { CONFIG } from './services-arbitraries.js'
+
+/** A world whose effects nobody carries out: frames of the guest go in, records of the effect ring come out. */
+
+const config: WorldConfig = {
+  guestMac: 0x020000000002,
+  guest: CONFIG,
+  nat: UNMAPPED,
+  outbound4: null,
+  outbound6: null,
+  scope6: 0,
+  tcp: true,
+  udp: true,
+  icmp: true,
+  v4: true,
+  v6: true,
+  mss4: 1460,
+  mss6: 1440,
+  hashKey: [1, 2],
+  issKey: [3, 4],
+  forward: { mode: 'pasta', splice: true, spliceOnly: false, hostLoToNsLo: false, tapIndex: 2 },
+  udpTimeouts: { oneWay: 30, stream: 180 },
+  flowComments: false
+}
+const worldOf = (more: Partial<WorldConfig> = {}): World => {
+  const rings = ringsOver({} as Native, {
+    slab: new ArrayBuffer(0x800000),
+    effects: new ArrayBuffer(256 * ABI_WORDS * 4),
+    events: new ArrayBuffer(16 * ABI_WORDS * 4),
+    clock: new ArrayBuffer(16)
+  })
+  const place = { listeners: new Map(), listenerIds: idPool() }
+  const w = createWorld(
+    { ...config, ...more },
+    rings,
+    logTo([], 0, () => 0),
+    new Map(),
+    place,
+    64
+  )
+  w.linkReady = true
+  return w
+}
+/** Where native puts what it reads. */
+const AT = 0x600000
+
+/** One frame, one turn: the effects of it. */
+const take = (w: World, frame: Uint8Array, offload = 0): void => {
+  const r = w.rings
+  r.effects = 0
+  r.tx = 0
+  r.slab.set(frame, AT)
+  r.ev.fill(0, 0, ABI_WORDS)
+  r.ev.set([EV.TAP_FRAME, 0, AT, frame.length, offload], 0)
+  handleTurn(w, 1, instant(1000))
+}
+const records = (w: World, kind: number): Uint8Array[] => {
+  const { fx, slab, effects } = w.rings
+  return Array.from({ length: effects }, (_, i) => i * ABI_WORDS)
+    .filter((at) => fx[at] === kind)
+    .map((at) => slab.slice(fx[at + 2], fx[at + 2]! + fx[at + 3]!))
+}
+/** The ICMP message that the guest gets: its first 8 octets, and what it quotes. */
+const errorOf = (w: World) => {
+  const [vnetFrame] = records(w, EF.TAP_WRITE)
+  const bytes = (vnetFrame ?? assert.fail('no answer')).subarray(VNET_LEN)
+  const f = decodeFrame(octets(bytes), metaOf(octets(bytes)))
+  assert.ok(typeof f !== 'string' && (f.kind === 'icmp' || f.kind === 'icmpv6'), JSON.stringify(f))
+  return { f, bytes, quote: bytes.subarray(f.l4.payload.off, f.l4.payload.off + f.l4.payload.len) }
+}
+const counted = (w: World): string[] => [...w.counters.keys()]
+
+for (const v6 of [false, true]) {
+  const data = Uint8Array.from({ length: 4000 }, (_, i) => i * 7)
+  const spec = udpFrame(v6, data)
+  const { bytes } = build(spec)
+  const pieces = piecesOf(dataLength(bytes), [1480, 2960]).map((p) => fragment(bytes, 77, p))
+  const [one, two, three] = pieces as [Uint8Array, Uint8Array, Uint8Array]
+
+  describe(`IPv${v6 ? 6 : 4}`, () => {
+    test('one UdpToSock with the whole payload, when the last fragment comes', () => {
+      const w = worldOf()
+      assert.equal(w.fragments.pool, null)
+      take(w, three)
+      take(w, one)
+      assert.equal(w.rings.effects, 0)
+      take(w, two)
+      assert.deepEqual(records(w, EF.UDP_SEND), [data])
+      assert.equal(w.fragments.at, Number.POSITIVE_INFINITY)
+    })
+    test('the checksum is verified over the whole', () => {
+      const w = worldOf()
+      two[two.length - 1]! ^= 1
+      for (const p of pieces) take(w, p)
+      two[two.length - 1]! ^= 1
+      assert.deepEqual(records(w, EF.UDP_SEND), [])
+      assert.ok(counted(w).includes('drop-udp-checksum'))
+    })
+    test('with a checksum to complete, or segments to cut: dropped; one that was verified: not', () => {
+      for (const offload of [VNET_NEEDS_CSUM, GSO_UDP_L4 << 8]) {
+        const w = worldOf()
+        take(w, one, offload)
+        assert.deepEqual(counted(w), ['drop-fragment-offload'])
+        assert.equal(w.fragments.state.length, 0)
+      }
+      const w = worldOf()
+      for (const p of pieces) take(w, p, VNET_DATA_VALID)
+      assert.equal(records(w, EF.UDP_SEND).length, 1)
+    })
+    test('of a family that is switched off: dropped', () => {
+      const w = worldOf(v6 ? { v6: false } : { v4: false })
+      take(w, one)
+      assert.deepEqual(counted(w), ['drop-family-disabled'])
+    })
+    test('time exceeded quotes the first fragment as it came', () => {
+      const w = worldOf()
+      take(w, two)
+      take(w, one)
+      w.rings.effects = 0
+      fragmentTimer(w, instant(w.fragments.at - 1))
+      assert.equal(w.rings.effects, 0)
+      fragmentTimer(w, instant(w.fragments.at))
+      const { f, bytes: sent, quote } = errorOf(w)
+      assert.deepEqual([f.l4.type, f.l4.code], v6 ? [3, 1] : [11, 1])
+      assert.deepEqual([f.ip.src, f.ip.dst, f.eth.dst], [spec.to, spec.from, spec.src])
+      assert.equal(sent.length - 14, v6 ? 1280 : 576)
+      assert.deepEqual(quote, one.subarray(14, 14 + quote.length))
+      assert.equal(w.fragments.at, Number.POSITIVE_INFINITY)
+    })
+    test('another guest gets nothing of it', () => {
+      const w = worldOf()
+      take(w, one)
+      take(w, two)
+      forgetFragments(w)
+      take(w, three)
+      assert.deepEqual(records(w, EF.UDP_SEND), [])
+    })
+  })
+}
+
+test('ICMPv6 parameter problem: code, pointer and the fragment as it came (RFC 8200 §4.5)', () => {
+  const { bytes } = build(udpFrame(true, new Uint8Array(100)))
+  const f = fragment(bytes, 1, { start: 0, end: 33, more: true })
+  const w = worldOf()
+  take(w, Uint8Array.from([...f, 0, 0, 0]))
+  const e = errorOf(w)
+  assert.deepEqual([e.f.l4.type, e.f.l4.code, e.f.l4.id, e.f.l4.seq], [4, 0, 0, 4])
+  assert.deepEqual(e.quote, f.subarray(14))
+})
+test('Neighbour Discovery in fragments is ignored (RFC 6980 §5)', () => {
+  const l4 = new Uint8Array(40)
+  l4[0] = 135
+  const { bytes } = build({ ...udpFrame(true, new Uint8Array(0)), proto: PROTO_ICMPV6, l4, ttl: 255 })
+  const w = worldOf()
+  for (const p of piecesOf(40, [24])) take(w, fragment(bytes, 1, p))
+  assert.ok(counted(w).includes('drop-ndp-fragmented'))
+  assert.equal(w.rings.effects, 0)
+})
+test('a fragment inside of what was put together is not taken apart again', () => {
+  const inner = build(udpFrame(true, new Uint8Array(60))).bytes
+  const nested = fragment(inner, 5, { start: 0, end: 64, more: true })
+  const w = worldOf()
+  for (const p of piecesOf(dataLength(nested), [32])) take(w, fragment(nested, 6, p))
+  assert.ok(counted(w).includes('drop-ip6-fragment'), counted(w).join())
+  assert.equal(w.fragments.state.length, 0)
+})
+test('the loop wakes for the deadline', () => {
+  const w = worldOf()
+  take(w, fragment(build(udpFrame(true, new Uint8Array(100))).bytes, 1, { start: 0, end: 48, more: true }))
+  assert.equal(w.fragments.at, 1000 + TIMEOUT_V6)
+})
