@@ -40,6 +40,20 @@ describe('a capture', () => {
         assert.doesNotMatch(text, /incorrect|bad udp|bad cksum|wrong|truncated|bogus/i)
         assert.match(text, /length (\d{4,})/)
       })
+  test('fragments of the guest stand there as they came', oursOnly, async () => {
+    const ping = `ping -n -c 1 -s 3000`
+    await bed.w.inside(`${ping} ${net.world4}; ${ping} ${net.world6}`, ['-m', '1500', '-p', '/mnt/w/fr.pcap'])
+    const text = await dump('fr.pcap')
+    for (const what of [
+      /offset 0, flags \[\+\], proto ICMP .*length 1500\)/,
+      /offset 1480, flags \[\+\], proto ICMP/,
+      /offset 2960, flags \[none\], proto ICMP/,
+      /frag \(0x[0-9a-f]+:0\|1448\) ICMP6, echo request/,
+      /frag \(0x[0-9a-f]+:2896\|112\)/,
+      /ICMP echo reply.*length 3008/
+    ])
+      assert.match(text, what)
+  })
   test('time stamps are those of the clock, and do not go back', async () => {
     const from = Date.now() / 1000
     await bed.w.inside(traffic, ['-p', '/mnt/w/t.pcap'])
