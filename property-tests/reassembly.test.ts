@@ -98,6 +98,7 @@ class Pool {
         octets += r.end - r.start
       }
       assert.equal(d.octets, octets)
+      assert.ok(d.total === null || end <= d.total, 'data behind the last fragment')
       assert.ok(d.deadline > this.now)
     }
   }
@@ -238,6 +239,7 @@ describe('RFC 5722: overlap', () => {
         assert.equal(pool.whole.length, 0)
         pool.time(1e6)
         assert.deepEqual(pool.errors, [])
+        assert.equal(pool.count('drop-fragment-timeout'), 0)
         for (const f of fragmentsOf(c, 5)) pool.take(f)
         assertSame(pool.whole[0]!, c.frame)
       }),
@@ -296,6 +298,24 @@ describe('RFC 5722: overlap', () => {
       ]
     ] as const) {
       const pool = send([...pieces, [0, 40, true], [40, 108, false]])
+      assert.equal(pool.whole.length, 0)
+      assert.equal(pool.count('drop-fragment-overlap'), 1)
+    }
+  })
+  test('as many octets as the last one says, but not these: a hole does not pass for complete', () => {
+    for (const pieces of [
+      [
+        [0, 40, true],
+        [56, 64, true],
+        [48, 56, false]
+      ],
+      [
+        [0, 40, true],
+        [48, 56, false],
+        [56, 64, true]
+      ]
+    ] as const) {
+      const pool = send(pieces)
       assert.equal(pool.whole.length, 0)
       assert.equal(pool.count('drop-fragment-overlap'), 1)
     }
