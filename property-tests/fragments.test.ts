@@ -187,3 +187,38 @@ test('the loop wakes for the deadline', () => {
   take(w, fragment(build(udpFrame(true, new Uint8Array(100))).bytes, 1, { start: 0, end: 48, more: true }))
   assert.equal(w.fragments.at, 1000 + TIMEOUT_V6)
 })
+
+describe('towards the guest', () => {
+  /** Datagrams of the peer's, one turn each: the IPv4 header's identification and DF. */
+  const sent = (v6: boolean, ...datagrams: ReadonlyArray<readonly [number, number]>) => {
+    const w = worldOf()
+    take(w, build(udpFrame(v6, new Uint8Array(1))).bytes, VNET_NEEDS_CSUM)
+    const { ev, view, fx } = w.rings
+    return datagrams.map(([len, segment]) => {
+      w.rings.effects = 0
+      w.rings.tx = 0
+      ev.fill(0, 0, ABI_WORDS)
+      ev.set([EV.DATAGRAM, 0, AT + 256, len, segment], 0)
+      handleTurn(w, 1, instant(1001))
+      assert.equal(fx[0], EF.TAP_WRITE)
+      const ip = fx[2]! + VNET_LEN + 14
+      return { id: view.getUint16(ip + 4), df: view.getUint16(ip + 6) === 0x4000 }
+    })
+  }
+  test('IPv4: what may not fit a link behind a guest that routes has no DF, and a number of its own', () => {
+    const got = sent(false, [1252, 0], [1253, 0], [3000, 1000], [4000, 1400], [60000, 0], [0, 0])
+    assert.deepEqual(got, [
+      { id: 0, df: true },
+      { id: 1, df: false },
+      { id: 0, df: true },
+      { id: 2, df: false },
+      { id: 5, df: false },
+      { id: 0, df: true }
+    ])
+  })
+  test('the numbers go round, without 0', () => {
+    const got = sent(false, ...Array.from({ length: 70_000 }, () => [2000, 0] as const))
+    assert.ok(got.every((g) => g.id > 0 && !g.df))
+    for (const [i, g] of got.entries()) if (i > 0) assert.notEqual(g.id, got[i - 1]!.id)
+  })
+})

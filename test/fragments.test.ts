@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { client, families, useBed } from './lib/bed.js'
-import { isPeer } from './lib/world.js'
+import { helper, isPeer, net } from './lib/world.js'
 
 const bed = useBed()
 const oursOnly = { skip: isPeer && 'upstream drops fragments' }
@@ -32,3 +32,24 @@ for (const f of families) {
     })
   })
 }
+
+/** A network behind the namespace, with a smaller MTU: a container's bridge, a VPN. */
+const behind = (args: string) => `
+echo 1 > /proc/sys/net/ipv4/ip_forward
+unshare -n sleep 60 & inner=$!
+trap 'kill $inner' EXIT
+until [ "$(readlink /proc/$inner/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.02; done
+ip link add v0 mtu 1400 type veth peer name v1 mtu 1400 netns $inner
+ip addr add 10.9.9.1/24 dev v0
+ip link set v0 up
+nsenter -t $inner -n sh -ec 'ip addr add 10.9.9.2/24 dev v1; ip link set v1 up; ip route add default via 10.9.9.1'
+nsenter -t $inner -n python3 ${helper('client.py')} ${args}`
+
+test(
+  'behind a guest that routes, whose network has an MTU of 1400: larger answers arrive',
+  oursOnly,
+  async () => {
+    const out = await bed.w.inside(behind(`udp-echo ${net.world4} 7001 1000 1372 1373 4000 65507`))
+    assert.deepEqual(JSON.parse(out), { failed: {} })
+  }
+)

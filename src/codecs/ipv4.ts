@@ -80,15 +80,15 @@ export const decodeIpv4At = (view: DataView, off: number, len: number): Ipv4At |
 export const decodeIpv4 = (o: Octets): Ipv4At | Ipv4Drop => decodeIpv4At(o.view, o.off, o.len)
 
 /**
- * Header without options, for `payloadLen` octets behind it: DF set, identification 0 (RFC 6864 §4.1 allows any for
- * atomic datagrams), checksum filled in. Returns octets written: 20.
+ * Header without options, for `payloadLen` octets behind it, checksum filled in. `id` 0: DF set, identification 0 (RFC 6864
+ * §4.1 allows any for atomic datagrams); else the datagram may be cut on its way. Returns octets written: 20.
  */
-export const writeIpv4 = (view: DataView, off: number, h: Ipv4Header, payloadLen: number): number => {
+export const writeIpv4 = (view: DataView, off: number, h: Ipv4Header, payloadLen: number, id = 0): number => {
   view.setUint8(off + VERSION_IHL, 0x45)
   view.setUint8(off + TOS, h.tos)
   view.setUint16(off + TOTAL_LENGTH, IPV4_LEN + payloadLen)
-  view.setUint16(off + ID, 0)
-  view.setUint16(off + FRAGMENT, DF)
+  view.setUint16(off + ID, id)
+  view.setUint16(off + FRAGMENT, id === 0 ? DF : 0)
   view.setUint8(off + TTL, h.ttl)
   view.setUint8(off + PROTOCOL, h.proto)
   view.setUint16(off + CHECKSUM, 0)

@@ -1,11 +1,20 @@
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sealL4, sealPartial } from '../codecs/checksum.js'
 import { ETH_LEN, ETH_MIN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../codecs/ethernet.js'
+import { MIN_MTU } from '../codecs/icmpv6.js'
 import type { InAny } from '../codecs/inany.js'
 import { IPV4_LEN, ipv4Header, writeIpv4 } from '../codecs/ipv4.js'
 import { IPV6_LEN, ipv6Header, writeIpv6 } from '../codecs/ipv6.js'
 import { ACK, TCP_LEN, type TcpHeader, tcpLength, writeTcp } from '../codecs/tcp.js'
 import { UDP_LEN, writeUdp } from '../codecs/udp.js'
-import { GSO_NONE, GSO_UDP_L4, NO_OFFLOAD, VNET_LEN, VNET_NEEDS_CSUM, writeVnet } from '../codecs/vnet.js'
+import {
+  GSO_NONE,
+  GSO_UDP_L4,
+  NO_OFFLOAD,
+  pieces,
+  VNET_LEN,
+  VNET_NEEDS_CSUM,
+  writeVnet
+} from '../codecs/vnet.js'
 import type { Effect, Instant, Payload, TimerName } from '../effects/effect.js'
 import { BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, SIDE_1 } from './abi.js'
 import type { Capture } from './capture.js'
@@ -31,6 +40,8 @@ export interface Out {
   readonly firstTime: (what: string) => void
   /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
   readonly offenderSeenByGuest: (flow: TapFlow, addr: InAny) => InAny | null
+  /** IPv4 identification of the next datagram to the guest that may be cut on its way. */
+  nextId: number
 }
 
 const UNSPECIFIED: InAny = [0, 0, 0, 0]
@@ -108,13 +119,28 @@ const writeHeaders = (
   f: Ends,
   proto: number,
   l4Len: number,
-  src: InAny = f.ourAddr
+  src: InAny = f.ourAddr,
+  id = 0
 ): number => {
   writeEthernet(view, at, { dst: f.guestMac, src: f.ourMac, type: f.v6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4 })
   const ip = at + ETH_LEN
   return f.v6
     ? ip + writeIpv6(view, ip, ipv6Header(src, f.guestAddr, proto), l4Len)
-    : ip + writeIpv4(view, ip, ipv4Header(src, f.guestAddr, proto), l4Len)
+    : ip + writeIpv4(view, ip, ipv4Header(src, f.guestAddr, proto), l4Len, id)
+}
+
+/** Octets of an IPv4 packet that any link behind the guest's carries whole: IPv6 asks that much of each. */
+const ANY_LINK = MIN_MTU
+
+/**
+ * Identification of `n` datagrams of `len` octets each. The network has cut what is longer than a link of its own, and would
+ * cut it again behind a guest that routes; with DF that guest tells us, who have nobody to tell. 0: short, so DF.
+ */
+const identify = (o: Out, v6: boolean, len: number, n: number): number => {
+  if (v6 || len <= ANY_LINK) return 0
+  const id = o.nextId
+  o.nextId = id + n > 0xffff ? 1 : id + n
+  return id
 }
 
 /** A frame whose L4 checksum is left to the tap (or to native where the tap does not do it). */
@@ -214,7 +240,9 @@ const udpToTap = (o: Out, f: FlowAddresses, p: Payload, segment: number): void =
   const frame = payload - headers
   const gso = segment > 0 && segment < p.len
   writePartialVnet(r.view, frame - VNET_LEN, f.v6, 6, gso ? GSO_UDP_L4 : GSO_NONE, gso ? segment : 0, UDP_LEN)
-  const l4 = writeHeaders(r.view, frame, f, PROTO_UDP, UDP_LEN + p.len)
+  const each = gso ? segment : p.len
+  const id = identify(o, f.v6, IPV4_LEN + UDP_LEN + each, pieces(p.len, each))
+  const l4 = writeHeaders(r.view, frame, f, PROTO_UDP, UDP_LEN + p.len, f.ourAddr, id)
   writeUdp(r.view, l4, { srcPort: f.ourPort, dstPort: f.guestPort }, p.len)
   sealPartial(r.view, l4, UDP_LEN + p.len, PROTO_UDP, f.ourAddr, f.guestAddr)
   putFrame(o, frame - VNET_LEN, VNET_LEN + pad(r, frame, headers + p.len))
@@ -235,7 +263,8 @@ export const icmpToTap = (o: Out, f: Ends, message: Uint8Array, src: InAny): voi
   const proto = f.v6 ? PROTO_ICMPV6 : PROTO_ICMP
   const frame = new Uint8Array(l4Start(f.v6) + message.length)
   const view = new DataView(frame.buffer)
-  const l4 = writeHeaders(view, 0, f, proto, message.length, src)
+  const id = identify(o, f.v6, IPV4_LEN + message.length, 1)
+  const l4 = writeHeaders(view, 0, f, proto, message.length, src, id)
   frame.set(message, l4)
   sealL4(view, l4, message.length, proto, src, f.guestAddr)
   frameToTap(o, frame)

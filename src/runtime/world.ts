@@ -150,7 +150,8 @@ export const createWorld = (
       const text = ADVICE[what]
       if (text !== undefined) log.at('warning', text)
     },
-    offenderSeenByGuest: (f, addr) => reverseSource(cfg.nat, f, addr, f.v6 ? world.seen6 : world.seen4)
+    offenderSeenByGuest: (f, addr) => reverseSource(cfg.nat, f, addr, f.v6 ? world.seen6 : world.seen4),
+    nextId: 1
   }
   const world: World = {
     cfg,
