@@ -10,7 +10,7 @@ import { TIMEOUT_V6 } from '../src/machines/reassembly.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi.js'
 import { forgetFragments, fragmentTimer } from '../src/runtime/fragments.js'
 import { idPool } from '../src/runtime/listeners.js'
-import { logTo } from '../src/runtime/log.js'
+import { logTo, type Sink } from '../src/runtime/log.js'
 import { handleTurn } from '../src/runtime/loop.js'
 import { ringsOver } from '../src/runtime/rings.js'
 import { createWorld, type World, type WorldConfig } from '../src/runtime/world.js'
@@ -40,22 +40,18 @@ const config: WorldConfig = {
   udpTimeouts: { oneWay: 30, stream: 180 },
   flowComments: false
 }
-const worldOf = (more: Partial<WorldConfig> = {}): World => {
+const worldOf = (more: Partial<WorldConfig> = {}, lines: string[] | null = null): World => {
   const rings = ringsOver({} as Native, {
     slab: new ArrayBuffer(0x800000),
     effects: new ArrayBuffer(256 * ABI_WORDS * 4),
     events: new ArrayBuffer(16 * ABI_WORDS * 4),
     clock: new ArrayBuffer(16)
   })
+  const sinks: Sink[] =
+    lines === null ? [] : [{ level: 'trace', write: (_, _level, text) => void lines.push(text) }]
+  const log = logTo(sinks, 0, () => 0)
   const place = { listeners: new Map(), listenerIds: idPool() }
-  const w = createWorld(
-    { ...config, ...more },
-    rings,
-    logTo([], 0, () => 0),
-    new Map(),
-    place,
-    64
-  )
+  const w = createWorld({ ...config, ...more }, rings, log, new Map(), place, 64)
   w.linkReady = true
   return w
 }
@@ -181,6 +177,20 @@ test('a fragment inside of what was put together is not taken apart again', () =
   for (const p of piecesOf(dataLength(nested), [32])) take(w, fragment(nested, 6, p))
   assert.ok(counted(w).includes('drop-ip6-fragment'), counted(w).join())
   assert.equal(w.fragments.state.length, 0)
+})
+test('--trace shows each fragment, and what they make', () => {
+  const lines: string[] = []
+  const w = worldOf({}, lines)
+  const { bytes } = build(udpFrame(false, new Uint8Array(100)))
+  for (const p of piecesOf(dataLength(bytes), [48])) take(w, fragment(bytes, 9, p))
+  assert.deepEqual(
+    lines.filter((l) => l.startsWith('from guest')),
+    [
+      'from guest: fragment 198.51.100.2 > 198.51.100.3 id 9 octets 0-48+',
+      'from guest: fragment 198.51.100.2 > 198.51.100.3 id 9 octets 48-108',
+      'from guest: UDP 198.51.100.2:1000 > 198.51.100.3:2000 len 100'
+    ]
+  )
 })
 test('the loop wakes for the deadline', () => {
   const w = worldOf()

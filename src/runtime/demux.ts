@@ -1,6 +1,6 @@
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sum16 } from '../codecs/checksum.js'
 import { ETH_LEN } from '../codecs/ethernet.js'
-import { decodeFrame, type Frame } from '../codecs/frame.js'
+import { type DropReason, decodeFrame, type Frame } from '../codecs/frame.js'
 import { ICMP_ECHO_REQUEST } from '../codecs/icmp.js'
 import { ICMP6_ECHO_REQUEST, isNdp } from '../codecs/icmpv6.js'
 import { type InAny, isLinkLocal, isUnspecified } from '../codecs/inany.js'
@@ -208,6 +208,13 @@ const acceptFragment = (w: World, where: Octets, offload: number, now: Instant):
   accept(w, frame, GSO_NONE, 0, now)
 }
 
+/** A frame that is no packet of its own: a fragment, or dropped. */
+const unaccepted = (w: World, where: Octets, why: DropReason, offload: number, now: Instant): void => {
+  if (why === 'ip4-fragment' || why === 'ip6-fragment') return acceptFragment(w, where, offload, now)
+  if (w.tracing) traceFromGuest(w, where, why)
+  count(w.counters, `drop-${why}`)
+}
+
 /** An EV_TAP_FRAME record: decode in place, learn, route. Early drops are counted by their reason. */
 export const onTapFrame = (w: World, at: number, now: Instant): void => {
   const ev = w.rings.ev
@@ -219,8 +226,7 @@ export const onTapFrame = (w: World, at: number, now: Instant): void => {
     sum16: ev[at + 7],
     gsoSize: udpGso ? ev[at + 5] : 0
   })
-  if (frame === 'ip4-fragment' || frame === 'ip6-fragment') return acceptFragment(w, where, ev[at + 4], now)
+  if (typeof frame === 'string') return unaccepted(w, where, frame, ev[at + 4], now)
   if (w.tracing) traceFromGuest(w, where, frame)
-  if (typeof frame === 'string') return count(w.counters, `drop-${frame}`)
   accept(w, frame, ev[at + 4] >> 8, ev[at + 5], now)
 }

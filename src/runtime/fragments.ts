@@ -85,7 +85,7 @@ const join = (w: World, e: Extract<ReassemblyEffect, { type: 'Join' }>): Octets 
   const bytes = kept(w, e.slot, e.head.headLen, e.octets)
   const off = txRoom(w.rings, bytes.length)
   if (off < 0) {
-    count(w.counters, 'tx-area-full')
+    count(w.counters, 'drop-fragment-no-room')
     return null
   }
   w.rings.slab.set(bytes, off)
