@@ -3,6 +3,7 @@
 
 import { CONFIG, GUEST_MAC } from '../../property-tests/services-arbitraries.js'
 import {
+  finish,
   PROTO_ICMP,
   PROTO_ICMPV6,
   PROTO_TCP,
@@ -27,6 +28,7 @@ import { VNET_NEEDS_CSUM } from '../../src/codecs/vnet.js'
 import { type Instant, instant } from '../../src/effects/effect.js'
 import { UNMAPPED } from '../../src/machines/nat.js'
 import { ABI_WORDS, EF, EV, type Native } from '../../src/runtime/abi.js'
+import { fragmentTimer } from '../../src/runtime/fragments.js'
 import { idPool } from '../../src/runtime/listeners.js'
 import { logTo } from '../../src/runtime/log.js'
 import { handleTurn } from '../../src/runtime/loop.js'
@@ -134,6 +136,7 @@ const turn = (s: Stage): void => {
   const { rings, counters, flows } = s.w
   handleTurn(s.w, s.records, s.now)
   serviceTimer(s.w, s.now)
+  fragmentTimer(s.w, s.now)
   s.records = 0
   if (counters.has('internal-error')) throw new Error(s.said.join('\n'))
   for (let i = 0; i < rings.effects; i++) {
@@ -246,6 +249,34 @@ const segment = (s: Stage, i: Input): void => {
   frame(s, off, l4 + all - off, VNET_NEEDS_CSUM, i.u8() & 1 ? i.u16() : 0)
 }
 
+/** A fragment of one of a few datagrams: near each other, so that they meet, overlap and contradict each other. */
+const fragment = (s: Stage, i: Input): void => {
+  const { view, slab } = s.w.rings
+  const kind = i.u8()
+  const v6 = (kind & 1) === 1
+  const start = i.u8() & 0x80 ? 0xff00 + (i.u8() & 0xf8) : (i.u8() % 24) * 8
+  const payload = i.octets((i.u8() % 24) * 8 + (kind & 0x70 ? 0 : i.u8() & 7))
+  const field = v6 ? start | (kind >> 7) : (start >>> 3) | ((kind >> 7) << 13)
+  const off = room(s)
+  const ip = off + ETH_LEN
+  const data = ip + (v6 ? 48 : 20)
+  writeEthernet(view, off, { dst: CONFIG.ownMac, src: GUEST_MAC, type: v6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4 })
+  if (v6) {
+    writeIpv6(view, ip, ipv6Header(HOSTS6[0], HOSTS6[1], 44), 8 + payload.length)
+    view.setUint8(ip + 40, i.pick([PROTO_UDP, PROTO_ICMPV6, PROTO_TCP, 0, 44, 60]))
+    view.setUint16(ip + 42, field)
+    view.setUint32(ip + 44, kind & 2)
+  } else {
+    writeIpv4(view, ip, ipv4Header(HOSTS4[0], HOSTS4[2], i.pick([PROTO_UDP, PROTO_ICMP])), payload.length)
+    view.setUint16(ip + 4, kind & 2)
+    view.setUint16(ip + 6, field)
+    view.setUint16(ip + 10, 0)
+    view.setUint16(ip + 10, finish(sum16(view, ip, 20)))
+  }
+  slab.set(payload, data)
+  frame(s, off, data + payload.length - off, 0, 0)
+}
+
 const errno = (i: Input): number => 1 + (i.u8() % 133)
 const SOCK_EVENTS = [
   EV.CONNECTED,
@@ -276,7 +307,7 @@ const sock = (s: Stage, i: Input): void => {
   )
 }
 
-const OPS = [raw, shaped, segment, sock]
+const OPS = [raw, shaped, segment, sock, fragment]
 
 export const fuzz = (data: Uint8Array): void => {
   const i = new Input(data)
