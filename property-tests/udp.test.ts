@@ -28,6 +28,14 @@ const event: fc.Arbitrary<UdpEvent> = fc.oneof(
   }),
   fc.record({ type: fc.constant('SOCK_DATAGRAM' as const), payload, segment, now }),
   fc.record({
+    type: fc.constant('SOCK_ANSWER' as const),
+    from: fc.constant(fromV4(0x0a000009)),
+    fromPort: fc.constant(1900),
+    payload,
+    segment,
+    now
+  }),
+  fc.record({
     type: fc.constant('SOCK_ICMP_ERROR' as const),
     errno,
     icmpType: fc.nat(16),
@@ -123,6 +131,19 @@ describe('life of a flow', () => {
     assert.deepEqual(f.out[0], { type: 'ArmTimer', timer: 'idle', at: 39_900 })
     assert.deepEqual(f.timer(39_900), ['CancelTimer', 'CloseSock'])
     assert.equal(f.state, 'closed')
+  })
+  test('answers to a group come from whoever answers, and only questions prolong the time for them', () => {
+    const f = new Flow()
+    f.tap(0)
+    f.tap(10_000)
+    const from = fromV4(0x0a000009)
+    const payload = { off: 9, len: 3 }
+    for (const ms of [11_000, 39_000]) {
+      f.at({ type: 'SOCK_ANSWER', from, fromPort: 1900, payload, segment: 0, now: instant(ms) })
+      assert.deepEqual(f.out, [{ type: 'UdpAnswerToTap', from, fromPort: 1900, payload, segment: 0 }])
+    }
+    assert.equal(f.state, 'open.oneWay')
+    assert.deepEqual(f.timer(40_000), ['CancelTimer', 'CloseSock'])
   })
   test('TTL 0 is not forwarded (RFC 791), others go along', () => {
     const f = new Flow()

@@ -265,14 +265,14 @@ note(sockopts=[[s.getsockname()[1], s.family == socket.AF_INET6, bool(fcntl.fcnt
       reply.outcomes.map((o) => o.sockets),
       [1, 0, 0, 0, 0, 1, 1, 1, 1, 1]
     )
-    // V6ONLY; RECVERR, PKTINFO of IPv4; of IPv6
+    // UDP without SO_REUSEADDR, which would let others have a share. V6ONLY; RECVERR, PKTINFO of IPv4; of IPv6
     assert.deepEqual(options, [
       [7001, true, true, 1, 1, 'lo', 0, 0, 0, 0, 0],
       [7005, false, true, 1, 1, '', -1, 0, 0, -1, -1],
       [7006, true, true, 1, 1, 'lo', 1, 0, 0, 0, 0],
-      [7007, true, true, 1, 0, 'lo', 0, 1, 1, 1, 1],
-      [7008, false, true, 1, 0, 'lo', -1, 1, 1, -1, -1],
-      [7009, true, true, 1, 0, 'lo', 1, 1, 1, 1, 1]
+      [7007, true, true, 0, 0, 'lo', 0, 1, 1, 1, 1],
+      [7008, false, true, 0, 0, 'lo', -1, 1, 1, -1, -1],
+      [7009, true, true, 0, 0, 'lo', 1, 1, 1, 1, 1]
     ])
     await end(r)
   })

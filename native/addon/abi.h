@@ -31,7 +31,8 @@ enum Effect : uint32_t {
 	EF_AWAIT_WRITABLE = 10,
 	EF_KEEPALIVE = 11,
 	EF_INFO = 12,
-	/* as EF_TCP_CONNECT, but word 8 = source port, 0 = any; 14 = 1 + id of the UDP listener whose flow this is (0: none):
+	/* as EF_TCP_CONNECT, but word 8 = source port, 0 = any, as is one that cannot be had; flag TO_GROUP: the socket is not
+	 * connected, its port is the kernel's choice (EV_BOUND), and whoever answers comes as EV_ANSWER; 14 = 1 + id of the UDP listener whose flow this is (0: none):
 	 * its device and FREEBIND are taken over, and datagrams of strangers that slipped in between bind() and connect()
 	 * come as its EV_LISTEN_DATAGRAM */
 	EF_UDP_OPEN = 13,
@@ -138,6 +139,10 @@ enum Event : uint32_t {
 	EV_NETLINK = 26,
 	/* 2 errno: the capture has ended, 0 = it goes on; 3 frames that are missing in it since the last report */
 	EV_CAPTURE = 27,
+	/* 2 port: what the kernel chose for a socket towards a group */
+	EV_BOUND = 28,
+	/* A datagram on a socket towards a group: 2-14 as EV_LISTEN_DATAGRAM */
+	EV_ANSWER = 29,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
@@ -164,7 +169,7 @@ enum : uint32_t { RQ_SOCKETS = 8, CTL_SOCKETS = 0x534b, CTL_PASSED_MAX = 64 };
 
 enum : uint32_t {
 	/* flags of opening effects */
-	BIND_OUTBOUND = 1, IN_NAMESPACE = 2,
+	BIND_OUTBOUND = 1, IN_NAMESPACE = 2, TO_GROUP = 4,
 	SEND_REPORT_ACK = 1,
 	IS_V6 = 1,
 	PEEK_EOF = 1, PEEK_DRAINED = 2, PEEK_TAP_FULL = 4, PEEK_TAP_TELLS = 8,

@@ -348,7 +348,10 @@ Value Detach(const CallbackInfo &info)
 
 Value DropPrivileges(const CallbackInfo &info)
 {
-	const int e = passt::drop_privileges(int_at(info, 0), int_at(info, 1));
+	const int uid = int_at(info, 0), gid = int_at(info, 1);
+	int e = engine && uid >= 0 ? engine->give_listeners((uint32_t)uid, (uint32_t)gid) : 0;
+	if (!e)
+		e = passt::drop_privileges(uid, gid);
 	return e ? fail(info.Env(), "dropPrivileges", e) : info.Env().Undefined();
 }
 

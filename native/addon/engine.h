@@ -71,6 +71,8 @@ public:
 	int listen(uint32_t id, Kind kind, const ListenAt &at);
 	int adopt_listener(uint32_t id, int fd, Kind kind);
 	bool close_listener(uint32_t id);
+	/** From here on we are this user. 0 or errno. */
+	int give_listeners(uint32_t uid, uint32_t gid);
 	/** Takes over all descriptors in any case. */
 	int add_ns_sockets(uint32_t kind, const int *fds, size_t n);
 	/** A message from the launcher: is it sockets for the pools? */
@@ -119,6 +121,7 @@ private:
 	void open_sock(const uint32_t *e, Kind kind);
 	void socket_came(Sock &s, const uint32_t *e, int fd);
 	void inherit(Target &t, uint32_t id);
+	void forget_port(Sock &s);
 
 	/* clients.cc */
 	void link_use(int fd);
@@ -259,6 +262,8 @@ private:
 	double clients_resume_at = 0;
 
 	std::vector<ListenSock> listeners;
+	/** On the host; in the namespace. */
+	Ports own_ports[2];
 	Slots slots;
 	/** Listeners that ran into a lack of something, and when (clock) to try again. */
 	std::vector<uint32_t> paused;

@@ -38,7 +38,8 @@ static int open_family(Kind kind, const ListenAt &at, bool v6)
 	const auto bound = [&] {
 		sockaddr_storage ss;
 		const socklen_t len = to_sockaddr(ss, at.addr, at.port, 0, v6);
-		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+		if (kind == Kind::Tcp) /* for UDP it would let others have a share of what comes (socket(7)) */
+			set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 		if (v6)
 			set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.v6only);
 		if (at.device &&
@@ -128,10 +129,15 @@ int Engine::add_listener(uint32_t id, const ListenSock &l)
 		return EEXIST;
 	if (id >= listeners.size())
 		listeners.resize(id + 1, ListenSock{});
+	/* Its flows answer from the same port */
+	if (l.kind == Kind::Udp && !share_with_ours(l.fd))
+		return errno;
 	listeners[id] = l;
 	const int e = watch_listener(id, true, EPOLL_CTL_ADD);
 	if (e)
 		listeners[id] = ListenSock{};
+	else if (l.kind == Kind::Udp)
+		own_ports[l.ns].take(bound_port(l.fd));
 	return e;
 }
 
@@ -153,7 +159,7 @@ int Engine::listen(uint32_t id, Kind kind, const ListenAt &at)
 	const int fd = open_listener(kind, at);
 	if (fd < 0)
 		return -fd;
-	const int e = fd > last_for_listeners() ? EMFILE : add_listener(id, {fd, kind, at.device != nullptr, at.freebind, false});
+	const int e = fd > last_for_listeners() ? EMFILE : add_listener(id, {fd, kind, at.device != nullptr, at.freebind, false, false});
 	if (e)
 		close(fd);
 	return e;
@@ -175,7 +181,7 @@ int Engine::adopt_listener(uint32_t id, int fd, Kind kind)
 	if (const int e = set_nonblocking(fd))
 		return e;
 	const bool bound = !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len;
-	return add_listener(id, {fd, kind, bound, false, false});
+	return add_listener(id, {fd, kind, bound, false, false, true});
 }
 
 bool Engine::close_listener(uint32_t id)
@@ -185,9 +191,21 @@ bool Engine::close_listener(uint32_t id)
 		return false;
 	/* Another process may hold the socket as well: closing alone would leave it in the set (regression 70) */
 	epoll_ctl(epoll, EPOLL_CTL_DEL, l->fd, nullptr);
+	if (l->kind == Kind::Udp)
+		own_ports[l->ns].release(bound_port(l->fd));
 	close(l->fd);
 	*l = ListenSock{};
 	return true;
+}
+
+/** The kernel lets sockets of one user share a port: listeners opened by root are the later user's (inode(7), fchown(2)). */
+int Engine::give_listeners(uint32_t uid, uint32_t gid)
+{
+	for (const ListenSock &l : listeners) {
+		if (l.kind == Kind::Udp && fchown(l.fd, uid, gid))
+			return errno;
+	}
+	return 0;
 }
 
 /** Errors of accept() by which nothing is wrong with the listener: accept(2), "Error handling". */

@@ -8,7 +8,7 @@
 
 namespace passt {
 
-/** Eight octets each: there may be 120,000 of them. All zero = free. */
+/** Small: there may be 120,000 of them. All zero = free. */
 struct ListenSock {
 	int fd;
 	Kind kind;
@@ -16,6 +16,8 @@ struct ListenSock {
 	bool device, freebind;
 	/** no interest in epoll until accepting goes on */
 	bool paused;
+	/** in the namespace */
+	bool ns;
 	/** turn in which datagrams were read last (UDP) */
 	uint32_t read_in = 0;
 };

@@ -22,6 +22,7 @@ Target::Target(const uint32_t *e)
 	src_port = (uint16_t)e[8];
 	in_namespace = e[13] & IN_NAMESPACE;
 	bind_device = e[13] & BIND_OUTBOUND && !in_namespace;
+	group = e[13] & TO_GROUP;
 }
 
 socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6)
@@ -87,7 +88,6 @@ static bool set_options(int fd, Kind kind, bool v6, const Target &t)
 		return true;
 	}
 	if (kind == Kind::Udp) {
-		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 		set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
 		set_int(fd, SOL_SOCKET, SO_RCVBUF, UDP_RCVBUF);
 	}
@@ -104,12 +104,92 @@ int make_socket(Kind kind, bool v6)
 	return fd < 0 ? -errno : fd;
 }
 
+bool share_with_ours(int fd)
+{
+	return set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+}
+
+uint16_t bound_port(int fd)
+{
+	sockaddr_storage ss = {};
+	socklen_t len = sizeof(ss);
+	uint32_t addr[4];
+	uint16_t port = 0;
+
+	if (!getsockname(fd, reinterpret_cast<sockaddr *>(&ss), &len))
+		from_sockaddr(ss, addr, &port);
+	return port;
+}
+
+static int bind_to_device(int fd, const Target &t, const Outbound &out)
+{
+	const std::string &device = !t.device.empty() ? t.device : t.v6() ? out.if6 : out.if4;
+
+	if ((!t.bind_device && t.device.empty()) || device.empty())
+		return 0;
+	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.c_str(), (socklen_t)device.size() + 1) ? errno : 0;
+}
+
+/**
+ * The address that the kernel sends from to `t`, port 0. From a socket for that alone: one that was connected over IPv6 still
+ * hears its peer only, also after connect() to AF_UNSPEC.
+ */
+static int local_address(const Target &t, const Outbound &out, sockaddr_storage &ss)
+{
+	const int fd = make_socket(Kind::Udp, t.v6());
+	socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, t.v6());
+
+	if (fd < 0)
+		return -fd;
+	set_int(fd, SOL_SOCKET, SO_BROADCAST, 1);
+	int e = bind_to_device(fd, t, out);
+	if (!e)
+		e = connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+	len = sizeof(ss);
+	if (!e)
+		e = getsockname(fd, reinterpret_cast<sockaddr *>(&ss), &len) ? errno : 0;
+	close(fd);
+	if (t.v6())
+		reinterpret_cast<sockaddr_in6 &>(ss).sin6_port = 0;
+	else
+		reinterpret_cast<sockaddr_in &>(ss).sin_port = 0;
+	return e;
+}
+
+/** Bound to an address of an interface a socket hears no groups, nor what is sent to 127.0.0.1. */
+int bind_towards_group(int fd, const Target &t, const Outbound &out)
+{
+	sockaddr_storage ss = {};
+
+	if (t.v6() ? !set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : !set_int(fd, IPPROTO_IP, IP_PKTINFO, 1))
+		return errno;
+	if (t.src[0] | t.src[1] | t.src[2] | t.src[3])
+		return 0; /* bound to the address that was asked for */
+	if (const int e = local_address(t, out, ss))
+		return e;
+	return bind(fd, reinterpret_cast<sockaddr *>(&ss), t.v6() ? sizeof(sockaddr_in6) : sizeof(sockaddr_in)) ? errno : 0;
+}
+
+/** bind(), shared with those of ours that have the port; to any other port, if that one cannot be had. 0 or errno. */
+static int bind_datagrams(int fd, const Target &t, uint16_t port)
+{
+	sockaddr_storage ss;
+	const socklen_t len = to_sockaddr(ss, t.src, port, t.scope, t.v6());
+
+	if (port && t.ours && !share_with_ours(fd))
+		return errno;
+	if (!bind(fd, reinterpret_cast<sockaddr *>(&ss), len))
+		return !port || t.ours || share_with_ours(fd) ? 0 : errno;
+	if (!port || t.exact || (errno != EADDRINUSE && errno != EACCES))
+		return errno;
+	return bind_datagrams(fd, t, 0);
+}
+
 int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 {
 	const bool v6 = t.v6();
-	const std::string &device = !t.device.empty() ? t.device : v6 ? out.if6 : out.if4;
 	const bool any = !(t.src[0] | t.src[1] | t.src[2] | t.src[3]);
-	const uint16_t port = kind == Kind::Udp ? t.src_port : (uint16_t)0;
+	const uint16_t port = kind == Kind::Udp && !t.group ? t.src_port : (uint16_t)0;
 
 	if (!any && Target::is_v4(t.src) == v6)
 		return EAFNOSUPPORT;
@@ -119,12 +199,13 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 		return errno;
 	if (t.freebind && !set_int(fd, IPPROTO_IP, IP_FREEBIND, 1))
 		return errno;
-	if ((t.bind_device || !t.device.empty()) && !device.empty() &&
-	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.c_str(), (socklen_t)device.size() + 1))
-		return errno;
+	if (const int e = bind_to_device(fd, t, out))
+		return e;
 	/* Ping sockets are bound to identifier 0: the kernel chooses (regression 22) */
 	if (any && !port && kind != Kind::Ping)
 		return 0;
+	if (kind == Kind::Udp)
+		return bind_datagrams(fd, t, port);
 	if (kind == Kind::Tcp) /* the port is chosen at connect(), when all four are known */
 		set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 	sockaddr_storage ss;

@@ -57,10 +57,18 @@ void Engine::close_sock(Sock &s, bool reset)
 		else
 			close(s.fd);
 	}
+	forget_port(s);
 	drop_pending(s);
 	delete s.pending;
 	s = Sock{};
 	s.generation = ++generations;
+}
+
+void Engine::forget_port(Sock &s)
+{
+	if (s.own_port)
+		own_ports[s.in_namespace].release(s.own_port);
+	s.own_port = 0;
 }
 
 int Engine::register_sock(const Sock &s)
@@ -101,6 +109,7 @@ void Engine::abandon(Sock &s, int error)
 		unregister(s); /* regressions 28, 70 */
 		close(s.fd);
 	}
+	forget_port(s);
 	drop_pending(s);
 	delete s.pending;
 	s.pending = nullptr;
@@ -120,6 +129,7 @@ void Engine::open_sock(const uint32_t *e, Kind kind)
 	s->listener = kind == Kind::Udp ? e[14] : 0;
 	s->hold = s->listener ? HOLDS : 0;
 	s->multicast = is_multicast(t);
+	s->group = t.group, s->scope = t.scope, s->in_namespace = t.in_namespace;
 	memcpy(s->peer, t.dst, sizeof(s->peer));
 	s->peer_port = kind == Kind::Udp ? t.port : (uint16_t)0;
 
@@ -142,10 +152,16 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 	s.fd = fd;
 	if (s.listener)
 		inherit(t, s.listener - 1);
+	Ports &ports = own_ports[t.in_namespace];
+	t.ours = s.kind == Kind::Udp && ports.any(t.src_port);
 	int error = prepare_socket(fd, s.kind, t, outbound);
+	if (!error && s.kind == Kind::Udp && t.src_port && !t.group && bound_port(fd) == t.src_port)
+		ports.take(s.own_port = t.src_port);
+	if (!error && t.group)
+		error = bind_towards_group(fd, t, outbound);
 	if (!error)
 		error = register_sock(s); /* before connect(): regression 77 */
-	if (!error) {
+	if (!error && !t.group) {
 		sockaddr_storage ss;
 		const socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, s.v6);
 		error = connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
@@ -155,6 +171,8 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 	if (error)
 		return abandon(s, error);
 	s.phase = Phase::Open;
+	if (t.group)
+		event(EV_BOUND, s)[2] = bound_port(fd);
 	if (s.kind == Kind::Tcp)
 		connected(s);
 	else
@@ -171,6 +189,7 @@ void Engine::inherit(Target &t, uint32_t id)
 	if (!l)
 		return;
 	t.freebind = l->freebind;
+	t.exact = true;
 	if (l->device && !getsockopt(l->fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len)
 		t.device.assign(device, strnlen(device, len));
 }

@@ -48,15 +48,16 @@ bool Engine::may_segment(const Sock &s, uint32_t size) const
 }
 
 /** One by one what the kernel would not cut. */
-static void send_cut(const Sock &s, const Message &m)
+static void send_cut(const Sock &s, const Message &m, const msghdr &h)
 {
+	const auto *const to = static_cast<const sockaddr *>(h.msg_name);
 	for (size_t k = 0; k < m.count; k++) {
 		const auto *p = static_cast<const uint8_t *>(m.iov[k].iov_base);
 		size_t left = m.iov[k].iov_len;
 		do {
 			const size_t part = m.count > 1 ? left : std::min<size_t>(left, m.segment);
-			if (send(s.fd, p, part, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-				send(s.fd, p, part, MSG_NOSIGNAL | MSG_DONTWAIT); /* as in send_messages() */
+			if (sendto(s.fd, p, part, MSG_NOSIGNAL | MSG_DONTWAIT, to, h.msg_namelen) < 0) /* as in send_messages() */
+				sendto(s.fd, p, part, MSG_NOSIGNAL | MSG_DONTWAIT, to, h.msg_namelen);
 			p += part, left -= part;
 		} while (left);
 	}
@@ -67,12 +68,16 @@ size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
 {
 	static mmsghdr mm[BATCH];
 	alignas(cmsghdr) static char control[BATCH][CMSG_SPACE(sizeof(uint16_t))];
+	sockaddr_storage to;
+	const socklen_t to_len = s.group ? to_sockaddr(to, s.peer, s.peer_port, s.scope, s.v6) : 0;
 	size_t lost = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const Message &m = messages[i];
 		msghdr &h = mm[i].msg_hdr;
 		h = {};
+		if (s.group)
+			h.msg_name = &to, h.msg_namelen = to_len;
 		h.msg_iov = m.iov, h.msg_iovlen = m.count;
 		if (!m.segment)
 			continue;
@@ -87,7 +92,8 @@ size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
 	bool again = false;
 	for (size_t i = 0; i < n && s.phase == Phase::Open;) {
 		if (messages[i].segment && !may_segment(s, messages[i].segment)) {
-			send_cut(s, messages[i++]);
+			send_cut(s, messages[i], mm[i].msg_hdr);
+			i++;
 			continue;
 		}
 		size_t until = i + 1;

@@ -139,6 +139,19 @@ static bool from_peer(const Sock &s, const sockaddr_storage &from)
 	return !memcmp(addr, s.peer, sizeof(addr)) && (s.kind == Kind::Ping || port == s.peer_port);
 }
 
+/** Words 2-14 of EV_LISTEN_DATAGRAM and EV_ANSWER; 15 as well. */
+static void describe(uint32_t *e, const sockaddr_storage &from, msghdr &h, uint32_t off, uint32_t len)
+{
+	const Ancillary a(h);
+	uint16_t port = 0;
+
+	e[2] = off, e[3] = len, e[4] = a.segment < len ? a.segment : 0;
+	from_sockaddr(from, e + 6, &port);
+	e[5] = port;
+	memcpy(e + 10, a.dst, sizeof(a.dst));
+	e[14] = a.ifindex, e[15] = a.own;
+}
+
 /** A stranger's datagram that came before connect() is the listener's. */
 void Engine::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
 {
@@ -170,9 +183,14 @@ void Engine::read_datagrams(Sock &s)
 		uint32_t used = 0;
 		for (uint32_t i = 0; i < n; i++) {
 			const uint32_t off = base + i * RX_STRIDE, len = r.mm[i].msg_len;
-			const bool stranger = !from_peer(s, r.from[i]);
+			const bool stranger = !s.group && !from_peer(s, r.from[i]);
 			if (r.truncated(i) || (stranger && !s.listener))
 				continue;
+			if (s.group) {
+				describe(rings.post(EV_ANSWER, handle_of(s)), r.from[i], r.mm[i].msg_hdr, off, len);
+				used = i * RX_STRIDE + HEADROOM + len;
+				continue;
+			}
 			const Ancillary a(r.mm[i].msg_hdr);
 			const uint32_t segment = a.segment < len ? a.segment : 0;
 			if (stranger) {
@@ -210,15 +228,7 @@ void Engine::listen_datagrams_ready(uint32_t id, uint32_t events)
 			const uint32_t len = r.mm[i].msg_len;
 			if (r.truncated(i))
 				continue;
-			const Ancillary a(r.mm[i].msg_hdr);
-			uint16_t port = 0;
-			uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, id);
-			e[2] = base + i * RX_STRIDE, e[3] = len;
-			e[4] = a.segment < len ? a.segment : 0;
-			from_sockaddr(r.from[i], e + 6, &port);
-			e[5] = port;
-			memcpy(e + 10, a.dst, sizeof(a.dst));
-			e[14] = a.ifindex, e[15] = a.own;
+			describe(rings.post(EV_LISTEN_DATAGRAM, id), r.from[i], r.mm[i].msg_hdr, base + i * RX_STRIDE, len);
 			used = i * RX_STRIDE + HEADROOM + len;
 		}
 		rings.rx_take(used ? used + 64 : 0);

@@ -66,7 +66,8 @@ static int listenAt(const ListenOrder &o, Fd &out)
 	const bool v6 = !isMapped(o.addr), udp = o.proto == IPPROTO_UDP;
 	const int type = udp ? SOCK_DGRAM : SOCK_STREAM;
 	Fd fd(socket(v6 ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, static_cast<int>(o.proto)));
-	if (!fd || !setInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1))
+	// For UDP it would let others have a share of what comes (socket(7))
+	if (!fd || (!udp && !setInt(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1)))
 		return errno;
 	if (v6 && !setInt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, o.v6only))
 		return errno;

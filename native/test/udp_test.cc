@@ -171,6 +171,87 @@ TEST(strangers_before_connect_are_not_heard_row_66)
 	CHECK(got.size() == 1 && text(got[0]) == "yes");
 }
 
+/** A socket towards a group, as EF_UDP_OPEN makes it. Return: its port. */
+static uint16_t ask(Rig &r, uint32_t handle, uint32_t group, uint16_t port)
+{
+	r.effect({EF_UDP_OPEN, handle, 0, 0, 0xffff, group, port, 0, 4444, 0, 0, 0, 0, TO_GROUP});
+	return (uint16_t)r.await(EV_BOUND)[2];
+}
+
+TEST(who_answers_a_group_is_told_with_address_and_interface)
+{
+	Rig r;
+	Datagrams d, stranger;
+	/* 127.255.255.255: the broadcast address of lo */
+	const uint16_t own = ask(r, 2, 0x7fffffff, d.port);
+	CHECK(own && own != 4444);
+	/* nobody gets a share of its port, and it hears nothing that is not for its own address */
+	const int other = socket(AF_INET, SOCK_DGRAM, 0);
+	const int on = 1;
+	setsockopt(other, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	setsockopt(other, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+	sockaddr_storage ss;
+	const uint32_t any[4] = {0, 0, 0xffff, 0};
+	const socklen_t len = to_sockaddr(ss, any, own, 0, false);
+	CHECK(bind(other, reinterpret_cast<sockaddr *>(&ss), len) && errno == EADDRINUSE);
+	close(other);
+	send(r, 2, octets("who?"), 4096);
+	send(r, 2, octets("who else?"), 4200);
+	r.turn();
+	stranger.send_to(own, octets("me"));
+	const Ev e = r.await(EV_ANSWER);
+	CHECK(e[1] == 2 && text(r.slab(e[2], e[3])) == "me" && e[5] == stranger.port && e[9] == INADDR_LOOPBACK);
+	CHECK(e[12] == 0xffff && e[13] >> 24 == 127 && e[14] == 1);
+	CHECK(r.take(EV_DATAGRAM).empty() && r.take(EV_FAILED).empty());
+	r.effect({EF_CLOSE, 2});
+	r.turn();
+}
+
+static int bind_with(int option, uint16_t port)
+{
+	const int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+	if (option)
+		setsockopt(fd, SOL_SOCKET, option, &on, sizeof(on));
+	sockaddr_storage ss;
+	const uint32_t any[4] = {0, 0, 0xffff, 0};
+	const socklen_t len = to_sockaddr(ss, any, port, 0, false);
+	if (!bind(fd, reinterpret_cast<sockaddr *>(&ss), len))
+		return fd;
+	close(fd);
+	return -1;
+}
+
+TEST(a_port_of_ours_is_shared_among_us_and_with_nobody_else)
+{
+	Rig r;
+	Datagrams d, d2, reserve;
+	const uint16_t port = reserve.port;
+	close(reserve.fd), reserve.fd = dup(2);
+	r.open(EF_UDP_OPEN, 2, d.port, false, port);
+	r.open(EF_UDP_OPEN, 3, d2.port, false, port);
+	send(r, 2, octets("a"), 4096);
+	send(r, 3, octets("b"), 4200);
+	r.turn();
+	uint16_t from = 0;
+	CHECK(text(d.receive(&from)) == "a" && from == port && text(d2.receive(&from)) == "b" && from == port);
+	CHECK(bind_with(SO_REUSEADDR, port) < 0 && bind_with(0, port) < 0);
+	r.effect({EF_CLOSE, 2});
+	r.effect({EF_CLOSE, 3});
+	r.turn();
+	/* somebody's, and he would share it: still not ours */
+	for (const int option : {0, SO_REUSEADDR, SO_REUSEPORT}) {
+		const int held = bind_with(option, port);
+		CHECK(held >= 0);
+		r.open(EF_UDP_OPEN, 2, d.port, false, port);
+		send(r, 2, octets("c"), 4096);
+		r.turn();
+		CHECK(text(d.receive(&from)) == "c" && from != port);
+		close(held);
+		r.effect({EF_CLOSE, 2});
+		r.turn();
+	}
+}
+
 TEST(port_unreachable_is_an_icmp_error_and_no_storm_row_38)
 {
 	for (const bool v6 : {false, true}) {

@@ -20,7 +20,10 @@ import { bytesOf, type Octets, octets, sub, wireCodec } from './octets.js'
 export const RTM_NEWLINK = 16
 export const RTM_GETLINK = 18
 export const RTM_NEWADDR = 20
+export const RTM_DELADDR = 21
 export const RTM_GETADDR = 22
+/** Bits of the groups that hear of addresses. */
+export const RTMGRP_IFADDR = 0x10 | 0x100
 export const RTM_NEWROUTE = 24
 export const RTM_GETROUTE = 26
 export const AF_UNSPEC = 0

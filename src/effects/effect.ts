@@ -93,6 +93,14 @@ export type Effect =
   | { readonly type: 'UdpToSock'; readonly payload: Payload; readonly ttl: number; readonly segment: number }
   /** Datagram(s) to the guest from the flow's peer; `segment` octets each (the last may be shorter), 0 = just one. */
   | { readonly type: 'UdpToTap'; readonly payload: Payload; readonly segment: number }
+  /** The same from somebody else, who answers a question to a group: `from` as the guest sees it. */
+  | {
+      readonly type: 'UdpAnswerToTap'
+      readonly from: InAny
+      readonly fromPort: number
+      readonly payload: Payload
+      readonly segment: number
+    }
   /** ICMP or ICMPv6 error about a datagram of this flow (RFC 792, RFC 4443 §3). */
   | {
       readonly type: 'IcmpErrorToTap'
@@ -159,6 +167,7 @@ export const effectActions: { readonly [K in Effect['type']]: Inert<K> } = {
   UdpOpen: inert,
   UdpToSock: inert,
   UdpToTap: inert,
+  UdpAnswerToTap: inert,
   IcmpErrorToTap: inert,
   PingOpen: inert,
   PingToSock: inert,

@@ -77,6 +77,15 @@ export type SockEvent =
       readonly segment: number
       readonly now: Instant
     }
+  /** UDP, on the socket of a question to a group: an answer (machines/on-link.ts). `from` as the guest sees it. */
+  | {
+      readonly type: 'SOCK_ANSWER'
+      readonly from: InAny
+      readonly fromPort: number
+      readonly payload: Payload
+      readonly segment: number
+      readonly now: Instant
+    }
   /** From the error queue of a UDP or ping socket (struct sock_extended_err, ip(7)). */
   | {
       readonly type: 'SOCK_ICMP_ERROR'

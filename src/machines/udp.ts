@@ -4,7 +4,8 @@ import { effectActions, type Instant, instant, type Payload } from '../effects/e
 import type { SockEvent } from '../effects/sock-event.js'
 import { relayable, relayed } from './host-errors.js'
 
-// A UDP flow from the guest to a host socket connected to the peer. UDP has no end, so a flow ends by silence. Opening a
+// A UDP flow from the guest to a host socket connected to the peer, or, where the peer is a group, to one that its members
+// answer to. UDP has no end, so a flow ends by silence. Opening a
 // socket reports failure only; results of one turn's effects are the first events of the next, so any other event with a
 // later `now` tells that it went well.
 
@@ -42,7 +43,7 @@ export type UdpEvent =
       readonly segment: number
       readonly now: Instant
     }
-  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
+  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ANSWER' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 
@@ -68,6 +69,12 @@ const fromPeer = ({ event: e }: Of<'SOCK_DATAGRAM'>): Heard => ({
 })
 const outward = ({ event: e }: Of<'TAP_DATAGRAM'>) => ({ payload: e.payload, ttl: e.ttl, segment: e.segment })
 const inward = ({ event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, segment: e.segment })
+const answer = ({ event: e }: Of<'SOCK_ANSWER'>) => ({
+  from: e.from,
+  fromPort: e.fromPort,
+  payload: e.payload,
+  segment: e.segment
+})
 const byEvent = <E>({ event }: { readonly event: E }): { readonly e: E } => ({ e: event })
 const byNow = ({ event }: { readonly event: { readonly now: Instant } }): { readonly now: Instant } => ({
   now: event.now
@@ -140,6 +147,8 @@ export const udpMachine = setup({
       on: {
         TAP_DATAGRAM: [spent, { actions: sent }],
         SOCK_DATAGRAM: { actions: delivered },
+        // Answers do not prolong what only questions may: 30 s after the last one nobody is heard any more.
+        SOCK_ANSWER: { actions: { type: 'UdpAnswerToTap', params: answer } },
         SOCK_ICMP_ERROR: [
           { guard: { type: 'relayable', params: byEvent }, actions: relay },
           { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }

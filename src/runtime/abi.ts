@@ -61,12 +61,16 @@ export const EV = {
   LINK_END: 24,
   TAP_ROOM: 25,
   NETLINK: 26,
-  CAPTURE: 27
+  CAPTURE: 27,
+  BOUND: 28,
+  ANSWER: 29
 } as const
 
 export const BIND_OUTBOUND = 1
 /** Opening effects: the socket comes from the pool of those made inside the namespace. */
 export const IN_NAMESPACE = 2
+/** EF.UDP_OPEN: not connected, at a port of the kernel's choice; EV.ANSWER has what comes. */
+export const TO_GROUP = 4
 export const SEND_REPORT_ACK = 1
 export const IS_V6 = 1
 export const PEEK_EOF = 1

@@ -10,7 +10,6 @@ import type {
   UdpSpliceEvent
 } from './flow.js'
 import { logBegin, logChange, logFailure } from './flow-log.js'
-import { stopAwaiting } from './group-replies.js'
 import { interpret } from './interpret.js'
 import { count } from './log.js'
 import { nextEffect } from './rings.js'
@@ -102,7 +101,6 @@ const endFlow = (w: World, f: Flow): void => {
   if (w.flows[f.index] !== f) return
   w.table.close(f.index)
   w.wheel.cancelAll(f.index)
-  if (f.kind === 'udp') stopAwaiting(w, f.index)
   w.flows[f.index] = undefined
   if (f.sockOpen) {
     // A machine ends with its socket closed; if one forgets, nothing may leak.

@@ -14,7 +14,6 @@ import { resetFor } from '../machines/tcp-reset.js'
 import { begin, deliver } from './deliver.js'
 import { type Flow, type FlowAddresses, tapFlow } from './flow.js'
 import { collectFragment } from './fragments.js'
-import { awaitAnswers } from './group-replies.js'
 import { segmentToTap } from './interpret.js'
 import { count } from './log.js'
 import { serve } from './serve.js'
@@ -139,7 +138,6 @@ const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, no
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
     flow = tapFlow('udp', index, a, state)
     begin(w, flow)
-    awaitAnswers(w, flow)
   }
   deliver(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now })
 }

@@ -12,6 +12,7 @@ import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../machines/forward-
 import { duidLlt, type GuestConfig } from '../machines/guest-config.js'
 import type { NatConfig } from '../machines/nat.js'
 import { type NeighbourConfig, neighbourMac } from '../machines/neighbours.js'
+import { linksOf } from '../machines/on-link.js'
 import { scans } from '../machines/port-scan.js'
 import { UDP_TIMEOUTS } from '../machines/udp.js'
 import { type Native, SIDE_1 } from './abi.js'
@@ -361,6 +362,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   )
   const world = createWorld(cfg, rings, log, counters, place)
   world.neighbours = neighbours
+  world.links = linksOf(tables.addresses)
   if (p.link !== null) startGuestLink(world, p.oneOff, inherited, instant(native.now()))
   if (scans(place.rules))
     world.scanning = scanning(

@@ -16,7 +16,7 @@ import {
 } from './abi.js'
 import { infoAt } from './rings.js'
 
-const addrAt = (ev: Int32Array, at: number): InAny => [
+export const addrAt = (ev: Int32Array, at: number): InAny => [
   ev[at] >>> 0,
   ev[at + 1] >>> 0,
   ev[at + 2] >>> 0,

@@ -1,5 +1,5 @@
 import { PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
-import { type InAny, isLinkLocal, isMulticast, isUnicast, isV4, UNSPECIFIED6 } from '../codecs/inany.js'
+import { type InAny, isLinkLocal, isUnicast, isV4, UNSPECIFIED6 } from '../codecs/inany.js'
 import type { Instant } from '../effects/effect.js'
 import { bindReason } from '../machines/bind-verdict.js'
 import type { Rule } from '../machines/forward-rules.js'
@@ -11,8 +11,10 @@ import {
   spliceTargetOut,
   wantsSplice
 } from '../machines/nat-inward.js'
+import { isGroupOn } from '../machines/on-link.js'
 import { EF } from './abi.js'
 import { begin, deliver } from './deliver.js'
+import { addrAt } from './events.js'
 import { type Arrival, type Endpoint, type FlowAddresses, tapFlow } from './flow.js'
 import { count } from './log.js'
 import { nextEffect } from './rings.js'
@@ -30,11 +32,6 @@ interface Incoming {
   readonly arrival: Arrival
   readonly peer: InAny
   readonly peerPort: number
-}
-
-const addrAt = (w: World, at: number): InAny => {
-  const ev = w.rings.ev
-  return [ev[at] >>> 0, ev[at + 1] >>> 0, ev[at + 2] >>> 0, ev[at + 3] >>> 0]
 }
 
 /** Addresses that the guest was seen to use. */
@@ -163,11 +160,11 @@ export const onAccepted = (w: World, at: number, now: Instant): void => {
   const known = w.listeners.get(ev[at + 1])
   if (known === undefined) return reject(w, slot, 'forward-no-listener')
   const peerPort = ev[at + 3] & 0xffff
-  const peer = addrAt(w, at + 4)
+  const peer = addrAt(ev, at + 4)
   if (!isUnicast(peer) || peerPort === 0) return reject(w, slot, 'forward-bad-peer')
   const arrival: Arrival = {
     listener: ev[at + 1],
-    addr: addrAt(w, at + 8),
+    addr: addrAt(ev, at + 8),
     port: known.port,
     scope: ev[at + 12],
     slot
@@ -225,16 +222,16 @@ const datagramToPair = (
 
 /** Ours, heard again because a group that the guest sends to is listened to here as well (row 91)? */
 const isEcho = (w: World, group: InAny, port: number, peerPort: number): boolean =>
-  isMulticast(group) && w.table.claimed(PROTO_UDP, group, port, peerPort) >= 0
+  isGroupOn(w.links, group) && w.table.claimed(PROTO_UDP, group, port, peerPort) >= 0
 
 /** EV_LISTEN_DATAGRAM */
 export const onListenDatagram = (w: World, at: number, now: Instant): void => {
   const ev = w.rings.ev
   const listener = w.listeners.get(ev[at + 1])
   if (listener === undefined) return count(w.counters, 'forward-no-listener')
-  const peer = addrAt(w, at + 6)
+  const peer = addrAt(ev, at + 6)
   const peerPort = ev[at + 5] & 0xffff
-  const sentTo = addrAt(w, at + 10)
+  const sentTo = addrAt(ev, at + 10)
   if (!isUnicast(peer) || peerPort === 0) return count(w.counters, 'forward-bad-peer')
   if (isEcho(w, sentTo, listener.port, peerPort)) return count(w.counters, 'forward-echo')
   // A group is no address to answer from: let the kernel choose one, or take the interface's.

@@ -1,56 +1,34 @@
 import { PROTO_UDP } from '../codecs/checksum.js'
-import { UNSPECIFIED4, UNSPECIFIED6 } from '../codecs/inany.js'
-import type { Rule } from '../machines/forward-rules.js'
-import { isGroup } from '../machines/nat.js'
-import { LISTEN_V6ONLY, LISTEN_WORDS } from './abi.js'
-import type { UdpFlow } from './flow.js'
-import { newId } from './listeners.js'
+import type { Instant } from '../effects/effect.js'
+import { inwardTap } from '../machines/nat-inward.js'
+import { answerFault } from '../machines/on-link.js'
+import { deliver } from './deliver.js'
+import { addrAt } from './events.js'
+import { seenOf } from './forward.js'
 import { count } from './log.js'
 import type { World } from './world.js'
 
-// Who asks a group (mDNS, SSDP) is answered by its members, from their own addresses: what comes to the guest's port on the
-// host is therefore let in while the question's flow lives, each answer as a flow of its own (row K of flows.md §8.1).
+// Who asks a group (mDNS, SSDP) is answered by its members, from their own addresses. The question's socket is therefore not
+// connected; it has a port of its own, which nobody but those who hear the question is told, and lives as long as the
+// question's flow: 30 s from the last question on (machines/udp.ts). machines/on-link.ts says what is an answer.
 
-/** Everything that comes to this UDP port goes to the same port of the guest. */
-const ruleFor = (port: number, v6: boolean): Rule => ({
-  proto: 'udp',
-  direction: 'in',
-  bind: v6 ? UNSPECIFIED6 : UNSPECIFIED4,
-  v6only: v6,
-  ifname: null,
-  first: port,
-  last: port,
-  to: port,
-  toAddress: null,
-  weak: true,
-  scan: false,
-  spec: -1
-})
-
-/** Begin to listen for answers to `f`, unless it asks no group or the port is listened on by a rule anyway. */
-export const awaitAnswers = (w: World, f: UdpFlow): void => {
-  if (f.arrival !== null || !isGroup(f.hostAddr)) return
-  for (const l of w.listeners.values()) if (l.rule.proto === 'udp' && l.port === f.guestPort) return
-  const id = newId(w.listenerIds)
-  const rule = ruleFor(f.guestPort, f.v6)
-  const addr = f.v6 ? UNSPECIFIED6 : UNSPECIFIED4
-  const record = [id, PROTO_UDP, ...addr, f.guestPort, f.v6 ? LISTEN_V6ONLY : 0, 0]
-  const [errno] = w.rings.native.listen(Int32Array.from(record.slice(0, LISTEN_WORDS)), [])
-  if (errno === 0) {
-    w.listeners.set(id, { rule, port: f.guestPort })
-    w.awaiting.set(f.index, id)
-    return
-  }
-  w.listenerIds.free.push(id)
-  count(w.counters, `group-answers-errno-${errno}`)
+/** EV_BOUND: what a listener of ours hears from this port of a group is the guest's own question (forward.ts, isEcho). */
+export const onBound = (w: World, at: number): void => {
+  const f = w.flows[w.rings.ev[at + 1]]
+  if (f?.kind === 'udp') w.table.claim(f.index, PROTO_UDP, f.hostAddr, f.hostPort, w.rings.ev[at + 2])
 }
 
-/** The question's flow is over. */
-export const stopAwaiting = (w: World, index: number): void => {
-  const id = w.awaiting.get(index)
-  if (id === undefined) return
-  w.awaiting.delete(index)
-  w.listeners.delete(id)
-  w.rings.native.closeListener(id)
-  w.listenerIds.free.push(id)
+/** EV_ANSWER */
+export const onAnswer = (w: World, at: number, now: Instant): void => {
+  const ev = w.rings.ev
+  const f = w.flows[ev[at + 1]]
+  if (f?.kind !== 'udp') return count(w.counters, 'event-without-flow')
+  const from = addrAt(ev, at + 6)
+  const fromPort = ev[at + 5] & 0xffff
+  const fault = answerFault(w.links, { from, fromPort, to: addrAt(ev, at + 10), index: ev[at + 14] })
+  if (fault !== null) return count(w.counters, `group-answer: ${fault}`)
+  const shown = inwardTap(w.cfg.nat, seenOf(w), from)
+  if (shown === null) return count(w.counters, 'group-answer: no address for the guest')
+  const payload = { off: ev[at + 2], len: ev[at + 3] }
+  deliver(w, f, { type: 'SOCK_ANSWER', from: shown, fromPort, payload, segment: ev[at + 4], now })
 }

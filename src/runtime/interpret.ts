@@ -1,5 +1,12 @@
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sealL4, sealPartial } from '../codecs/checksum.js'
-import { ETH_LEN, ETH_MIN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../codecs/ethernet.js'
+import {
+  ETH_LEN,
+  ETH_MIN,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  type Mac,
+  writeEthernet
+} from '../codecs/ethernet.js'
 import { MIN_MTU } from '../codecs/icmpv6.js'
 import type { InAny } from '../codecs/inany.js'
 import { IPV4_LEN, ipv4Header, writeIpv4 } from '../codecs/ipv4.js'
@@ -16,7 +23,7 @@ import {
   writeVnet
 } from '../codecs/vnet.js'
 import type { Effect, Instant, Payload, TimerName } from '../effects/effect.js'
-import { BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, SIDE_1 } from './abi.js'
+import { BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, SIDE_1, TO_GROUP } from './abi.js'
 import type { Capture } from './capture.js'
 import type { Endpoint, Flow, FlowAddresses, PairFlow, TapFlow } from './flow.js'
 import { buildIcmpError } from './icmp-error.js'
@@ -36,6 +43,10 @@ export interface Out {
   readonly cancelTimer: (flow: number, timer: TimerName) => void
   /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */
   readonly hostPortFor: (flow: TapFlow) => number
+  /** Nobody's own address on any of the host's links: multicast, broadcast. */
+  readonly isGroup: (addr: InAny) => boolean
+  /** MAC that the guest sees an address at. */
+  readonly macOf: (addr: InAny) => Mac
   /** Something is counted that never was before: perhaps the user should know. */
   readonly firstTime: (what: string) => void
   /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
@@ -81,13 +92,19 @@ const putEndpoint = (o: Out, at: number, e: Endpoint, word8: number, flags: numb
 }
 
 /** A socket of the host for what the guest began. */
-const open = (o: Out, kind: number, f: TapFlow, word8: number): void => {
+const open = (o: Out, kind: number, f: TapFlow, word8: number, flags = BIND_OUTBOUND): void => {
   const at = record(o, kind, f.index)
   if (at < 0) return
   const src = f.v6 ? o.outbound6 : o.outbound4
   const e = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: o.scope6, src, srcPort: 0 }
-  putEndpoint(o, at, e, word8, BIND_OUTBOUND)
+  putEndpoint(o, at, e, word8, flags)
 }
+
+/** Connected to the peer; towards a group, open to those that answer. */
+const openUdp = (o: Out, f: TapFlow): void =>
+  o.isGroup(f.hostAddr)
+    ? open(o, EF.UDP_OPEN, f, 0, BIND_OUTBOUND | TO_GROUP)
+    : open(o, EF.UDP_OPEN, f, o.hostPortFor(f))
 
 /** A UDP socket of the host that answers from the address a host peer sent to (row 65). */
 const openArrived = (o: Out, f: TapFlow): void => {
@@ -248,6 +265,20 @@ const udpToTap = (o: Out, f: FlowAddresses, p: Payload, segment: number): void =
   putFrame(o, frame - VNET_LEN, VNET_LEN + pad(r, frame, headers + p.len))
 }
 
+/** The guest's side of `f`, with somebody else as its peer. */
+const answerer = (o: Out, f: FlowAddresses, from: InAny, port: number): FlowAddresses => ({
+  v6: f.v6,
+  guestMac: f.guestMac,
+  ourMac: o.macOf(from),
+  guestAddr: f.guestAddr,
+  guestPort: f.guestPort,
+  ourAddr: from,
+  ourPort: port,
+  hostAddr: f.hostAddr,
+  hostPort: f.hostPort,
+  arrival: null
+})
+
 /** A whole frame, checksums done, from outside the slab. */
 export const frameToTap = (o: Out, bytes: Uint8Array): void => {
   const r = o.rings
@@ -375,9 +406,11 @@ const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
     case 'TcpConnect':
       f.sockOpen = true
       return open(o, EF.TCP_CONNECT, f, e.mss)
+    case 'UdpAnswerToTap':
+      return udpToTap(o, answerer(o, f, e.from, e.fromPort), e.payload, e.segment)
     case 'UdpOpen':
       f.sockOpen = true
-      return f.arrival === null ? open(o, EF.UDP_OPEN, f, o.hostPortFor(f)) : openArrived(o, f)
+      return f.arrival === null ? openUdp(o, f) : openArrived(o, f)
     case 'PingOpen':
       f.sockOpen = true
       return open(o, EF.PING_OPEN, f, 0)

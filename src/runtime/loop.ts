@@ -7,6 +7,7 @@ import { sockEvent } from './events.js'
 import type { FlowEvent } from './flow.js'
 import { onAccepted, onListenDatagram, onListenTrouble } from './forward.js'
 import { fragmentTimer } from './fragments.js'
+import { onAnswer, onBound } from './group-replies.js'
 import { onLinkClient, onLinkEnd, onTapRoom } from './guest-link.js'
 import { scanTimer } from './listeners.js'
 import { count } from './log.js'
@@ -63,6 +64,12 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       return null
     case EV.NETLINK:
       onNetlink(w, at, now)
+      return null
+    case EV.BOUND:
+      onBound(w, at)
+      return null
+    case EV.ANSWER:
+      onAnswer(w, at, now)
       return null
     case EV.ACCEPTED:
       onAccepted(w, at, now)

@@ -3,7 +3,14 @@ import { isV4 } from '../codecs/inany.js'
 import { NetlinkDatagram, NLMSG_DONE, NLMSG_ERROR } from '../codecs/netlink.js'
 import { type Octets, octets } from '../codecs/octets.js'
 import { Neighbour, RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH, RTMGRP_NEIGH } from '../codecs/rtneigh.js'
-import { AF_UNSPEC } from '../codecs/rtnetlink.js'
+import {
+  Address,
+  AF_UNSPEC,
+  RTM_DELADDR,
+  RTM_GETADDR,
+  RTM_NEWADDR,
+  RTMGRP_IFADDR
+} from '../codecs/rtnetlink.js'
 import { type Instant, instant } from '../effects/effect.js'
 import {
   learnNeighbour,
@@ -11,6 +18,7 @@ import {
   type NeighbourTable,
   NO_NEIGHBOURS
 } from '../machines/neighbours.js'
+import { learnAddress } from '../machines/on-link.js'
 import { arpAnnouncement, naAnnouncement } from '../machines/services.js'
 import { EF, type Native } from './abi.js'
 import { seenOf } from './forward.js'
@@ -20,7 +28,8 @@ import { nextEffect, txRoom } from './rings.js'
 import { perform } from './serve.js'
 import type { World } from './world.js'
 
-// The host's neighbour tables as the kernel tells of them, for the MACs that the guest sees (machines/neighbours.ts).
+// The host's neighbours and addresses as the kernel tells of them: for the MACs that the guest sees (machines/neighbours.ts),
+// and for what lies on the host's links (machines/on-link.ts).
 
 /** ms. What was lost is read anew, but not without end where a table is flooded. */
 const DUMP_PAUSE = 1000
@@ -28,31 +37,35 @@ const DUMP_PAUSE = 1000
 export interface NeighbourWatch {
   readonly config: NeighbourConfig
   table: NeighbourTable
-  /** When to ask for the whole table; null: it has been asked for. */
+  /** Tables to ask for as a whole, one after the other, as the kernel wants it; when, null: the first has been asked for. */
+  dumps: ReadonlyArray<number>
   dumpAt: Instant | null
 }
+
+const TABLES = [RTM_GETNEIGH, RTM_GETADDR]
 
 /** Null where the kernel does not tell: then every neighbour has our MAC. */
 export const watchNeighbours = (native: Native, config: NeighbourConfig, log: Log): NeighbourWatch | null => {
   if (config.index4 === 0 && config.index6 === 0) return null
   try {
-    native.watchNetlink(RTMGRP_NEIGH)
+    native.watchNetlink(RTMGRP_NEIGH | RTMGRP_IFADDR)
   } catch (e) {
     log.at('debug', `no neighbour table: ${e instanceof Error ? e.message : String(e)}`)
     return null
   }
-  return { config, table: NO_NEIGHBOURS, dumpAt: instant(0) }
+  return { config, table: NO_NEIGHBOURS, dumps: TABLES, dumpAt: instant(0) }
 }
 
-/** Ask for the whole table, if it is due. */
+/** Ask for a whole table, if it is due. */
 export const neighbourTimer = (w: World, now: Instant): void => {
   const n = w.neighbours
   if (n === null || n.dumpAt === null || now < n.dumpAt) return
-  const request = dumpRequest(RTM_GETNEIGH, AF_UNSPEC)
+  const request = dumpRequest(n.dumps[0], AF_UNSPEC)
   const at = txRoom(w.rings, request.length)
   const fx = at < 0 ? -1 : nextEffect(w.rings, EF.NETLINK, 0)
   n.dumpAt = fx < 0 ? instant(now + DUMP_PAUSE) : null
   if (fx < 0) return
+  if (n.dumps[0] === RTM_GETADDR) w.links = []
   w.rings.slab.set(request, at)
   w.rings.fx[fx + 2] = at
   w.rings.fx[fx + 3] = request.length
@@ -61,7 +74,21 @@ export const neighbourTimer = (w: World, now: Instant): void => {
 const lost = (w: World, n: NeighbourWatch, now: Instant): void => {
   count(w.counters, 'neighbours-lost')
   n.table = NO_NEIGHBOURS
+  n.dumps = TABLES
   n.dumpAt ??= instant(now + DUMP_PAUSE)
+}
+
+/** One table is read; not so if it was asked for before something was lost. */
+const done = (n: NeighbourWatch, now: Instant): void => {
+  if (n.dumpAt !== null) return
+  n.dumps = n.dumps.slice(1)
+  if (n.dumps.length > 0) n.dumpAt = now
+}
+
+const learnLink = (w: World, payload: Uint8Array, deleted: boolean): void => {
+  const decoded = Address.decode(octets(payload))
+  if (E.isLeft(decoded)) return count(w.counters, 'address-malformed')
+  w.links = learnAddress(w.links, decoded.right, deleted)
 }
 
 const learn = (w: World, n: NeighbourWatch, payload: Uint8Array, deleted: boolean): void => {
@@ -84,6 +111,8 @@ export const onNetlink = (w: World, at: number, now: Instant): void => {
   if (datagram.len === 0 || E.isLeft(messages)) return lost(w, n, now)
   for (const m of messages.right)
     if (m.type === RTM_NEWNEIGH || m.type === RTM_DELNEIGH) learn(w, n, m.payload, m.type === RTM_DELNEIGH)
+    else if (m.type === RTM_NEWADDR || m.type === RTM_DELADDR) learnLink(w, m.payload, m.type === RTM_DELADDR)
+    else if (m.type === NLMSG_DONE) done(n, now)
     else if (m.type === NLMSG_ERROR) lost(w, n, now)
-    else if (m.type !== NLMSG_DONE) count(w.counters, 'netlink-unexpected')
+    else count(w.counters, 'netlink-unexpected')
 }

@@ -7,6 +7,7 @@ import type { GuestConfig } from '../machines/guest-config.js'
 import type { LinkContext } from '../machines/guest-link.js'
 import { type NatConfig, reverseSource } from '../machines/nat.js'
 import { ndpMachine, type RouterAdvertContext } from '../machines/ndp.js'
+import { isGroupOn, type Links } from '../machines/on-link.js'
 import { pingMachine } from '../machines/ping.js'
 import { tcpMachine } from '../machines/tcp.js'
 import { tcpSpliceMachine } from '../machines/tcp-splice.js'
@@ -92,8 +93,8 @@ export interface World {
   guestMac: Mac
   readonly listeners: Listeners
   readonly listenerIds: IdPool
-  /** Listeners for answers to groups, by the flow that asks. */
-  readonly awaiting: Map<number, number>
+  /** What lies on the host's links. */
+  links: Links
   /** Automatic ports; null: none. */
   scanning: Scanning | null
   seen4: InAny | null
@@ -146,6 +147,8 @@ export const createWorld = (
     // Two guest-side addresses may stand for one host address: then only one flow can keep the guest's port.
     hostPortFor: (f) =>
       table.claim(f.index, PROTO_UDP, f.hostAddr, f.hostPort, f.guestPort) ? f.guestPort : 0,
+    isGroup: (a) => isGroupOn(world.links, a),
+    macOf: cfg.guest.macOf,
     firstTime: (what) => {
       const text = ADVICE[what]
       if (text !== undefined) log.at('warning', text)
@@ -171,7 +174,7 @@ export const createWorld = (
     guestMac: cfg.guestMac,
     listeners: place.listeners,
     listenerIds: place.listenerIds,
-    awaiting: new Map(),
+    links: [],
     scanning: null,
     seen4: cfg.nat.assigned4,
     seen6: cfg.nat.assigned6,
