@@ -11,6 +11,7 @@ const config = (mss: number, mode: 'passt' | 'pasta'): WorldConfig => ({
   guestMac: 0x020000000002,
   guest: CONFIG,
   nat: UNMAPPED,
+  guestLink: { fixed4: false, fixed6: false, prefixes: [] },
   outbound4: null,
   outbound6: null,
   scope6: 0,

@@ -90,6 +90,7 @@ const stage = (): Stage => {
       guestMac: GUEST_MAC,
       guest: CONFIG,
       nat: UNMAPPED,
+      guestLink: { fixed4: false, fixed6: false, prefixes: [{ addr: [0, 0, 0xffff, 0xc6336402], len: 24 }] },
       outbound4: null,
       outbound6: null,
       scope6: 2,

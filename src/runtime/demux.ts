@@ -3,7 +3,7 @@ import { ETH_LEN } from '../codecs/ethernet.js'
 import { type DropReason, decodeFrame, type Frame } from '../codecs/frame.js'
 import { ICMP_ECHO_REQUEST } from '../codecs/icmp.js'
 import { ICMP6_ECHO_REQUEST, isNdp } from '../codecs/icmpv6.js'
-import { type InAny, isLinkLocal, isUnspecified } from '../codecs/inany.js'
+import { type InAny, isUnspecified } from '../codecs/inany.js'
 import type { Octets } from '../codecs/octets.js'
 import { ACK, RST, SYN } from '../codecs/tcp.js'
 import { GSO_NONE, GSO_UDP_L4, VNET_NEEDS_CSUM } from '../codecs/vnet.js'
@@ -15,24 +15,13 @@ import { begin, deliver } from './deliver.js'
 import { type Flow, type FlowAddresses, tapFlow } from './flow.js'
 import { collectFragment } from './fragments.js'
 import { segmentToTap } from './interpret.js'
+import { learnSource } from './learn.js'
 import { count } from './log.js'
 import { serve } from './serve.js'
 import { traceFromGuest } from './trace.js'
 import { initialSequence, machines, type World } from './world.js'
 
 type IpFrame = Exclude<Frame, { kind: 'arp' }>
-
-/** What is on the way from a guest to the host: the last source of each kind is where answers go. */
-const learn = (w: World, f: Frame): void => {
-  w.guestMac = f.eth.src
-  if (f.kind === 'arp') return
-  const src = f.ip.src
-  // Row 12: an unspecified source is no address of the guest.
-  if (isUnspecified(src)) return
-  if (!f.ip.v6) w.seen4 = src
-  else if (isLinkLocal(src)) w.seenLinkLocal = src
-  else w.seen6 = src
-}
 
 /** Addresses of a new flow, or null where the guest asks for something that nobody can give. */
 const addresses = (
@@ -188,9 +177,9 @@ const route = (w: World, f: Frame, gsoType: number, gsoSize: number, now: Instan
 const accept = (w: World, frame: Frame, gsoType: number, gsoSize: number, now: Instant): void => {
   if (frame.kind !== 'arp' && !(frame.ip.v6 ? w.cfg.v6 : w.cfg.v4))
     return count(w.counters, 'drop-family-disabled')
-  learn(w, frame)
-  if (frame.kind === 'arp') serve(w, frame, now)
-  else route(w, frame, gsoType, gsoSize, now)
+  if (frame.kind === 'arp') return void serve(w, frame, now)
+  learnSource(w, frame)
+  route(w, frame, gsoType, gsoSize, now)
 }
 
 /** A fragment. The datagram that it completes is decoded as if it had come in one frame. */

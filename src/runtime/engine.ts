@@ -2,6 +2,7 @@ import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
+import { isV4 } from '../codecs/inany.js'
 import { PROCNET_FILES, type ProcNetFile } from '../codecs/launcher-sockets.js'
 import { octetsOfText } from '../codecs/octet-text.js'
 import type { PortRange } from '../codecs/port-spec.js'
@@ -9,10 +10,11 @@ import { EMPTY_RESOLV_CONF } from '../codecs/resolv-conf.js'
 import { instant } from '../effects/effect.js'
 import { type BindFailure, bindVerdict } from '../machines/bind-verdict.js'
 import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../machines/forward-rules.js'
+import type { GuestLink } from '../machines/guest-address.js'
 import { duidLlt, type GuestConfig } from '../machines/guest-config.js'
 import type { NatConfig } from '../machines/nat.js'
 import { type NeighbourConfig, neighbourMac } from '../machines/neighbours.js'
-import { linksOf } from '../machines/on-link.js'
+import { type Links, linksOf } from '../machines/on-link.js'
 import { scans } from '../machines/port-scan.js'
 import { UDP_TIMEOUTS } from '../machines/udp.js'
 import { type Native, SIDE_1 } from './abi.js'
@@ -167,17 +169,31 @@ const guestConfig = (p: Plan, macOf: GuestConfig['macOf']): GuestConfig => ({
   macOf
 })
 
+/** What the guest's addresses are from: what is assigned, and the template's other prefixes where -a does not say otherwise. */
+const guestLink = (p: Plan, links: Links): GuestLink => ({
+  fixed4: p.v4?.addressGiven ?? false,
+  fixed6: p.v6?.addressGiven ?? false,
+  prefixes: [p.v4, p.v6].flatMap((f) => [
+    ...(f === null || f.assigned === null ? [] : [{ addr: f.assigned, len: f.prefixLen }]),
+    ...(f === null || f.addressGiven
+      ? []
+      : links.filter((l) => l.index === f.index && isV4(l.own) === (f === p.v4)).map((l) => l.prefix))
+  ])
+})
+
 /** Ethernet's own MTU, for a guest that was told none. */
 const MTU_UNTOLD = 1500
 const worldConfig = (
   p: Plan,
   tap: TapDevice | null,
   secret: Uint8Array,
+  links: Links,
   macOf: GuestConfig['macOf']
 ): WorldConfig => {
   const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
   return {
     guest: guestConfig(p, macOf),
+    guestLink: guestLink(p, links),
     guestMac:
       p.link !== null
         ? BROADCAST_MAC
@@ -357,12 +373,13 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const nsFiles: ProcNet = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   tried('watch the launcher', () => native.setCtl(CTL_FD))
   const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
-  const cfg = worldConfig(p, tap, secret, (a) =>
+  const links = linksOf(tables.addresses)
+  const cfg = worldConfig(p, tap, secret, links, (a) =>
     neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a)
   )
   const world = createWorld(cfg, rings, log, counters, place)
   world.neighbours = neighbours
-  world.links = linksOf(tables.addresses)
+  world.links = links
   if (p.link !== null) startGuestLink(world, p.oneOff, inherited, instant(native.now()))
   if (scans(place.rules))
     world.scanning = scanning(

@@ -16,6 +16,8 @@ export interface FamilyPlan {
   readonly ifname: string | null
   /** Nothing usable on the host: link-local addresses instead (passt(1), Local mode). */
   readonly local: boolean
+  /** By -a, --address. */
+  readonly addressGiven: boolean
   /** To be the guest's. null: IPv6 in local mode, the guest's own link-local address counts then. */
   readonly assigned: InAny | null
   readonly prefixLen: number
@@ -235,6 +237,7 @@ const familyPlan = (
   return {
     index: host.index,
     ifname: host.ifname,
+    addressGiven: o.address[family] !== null,
     ...a,
     ...resolvers(servers, o.dns[family], map, o.dnsForward[family], o.dnsHost[family]),
     mapHostLoopback: map,

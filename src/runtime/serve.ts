@@ -8,6 +8,7 @@ import type { Instant, ServiceEffect } from '../effects/effect.js'
 import type { RouterAdvertEvent } from '../machines/ndp.js'
 import { answerArp, answerDhcp, answerDhcpv6, answerNdp } from '../machines/services.js'
 import { frameToTap } from './interpret.js'
+import { learnArp, learnNdp } from './learn.js'
 import { count } from './log.js'
 import { machines, type World } from './world.js'
 
@@ -72,12 +73,17 @@ export const serve = (w: World, f: Frame, now: Instant): boolean => {
     case 'arp': {
       const p = ArpPacket.decode(at(w, f.off, f.len))
       if (E.isLeft(p)) count(w.counters, 'drop-arp-malformed')
-      else perform(w, answerArp(g)(p.right, f.eth.src))
+      else {
+        learnArp(w, p.right, f.eth.src)
+        perform(w, answerArp(g)(p.right, f.eth.src))
+      }
       return true
     }
     case 'icmpv6': {
       if (!isNdp(f.l4.type)) return false
-      const { effects, solicitation } = answerNdp(g)(at(w, f.ip.off, f.ip.len), f.ip, f.eth.src)
+      const message = at(w, f.ip.off, f.ip.len)
+      learnNdp(w, message, f.ip, f.eth.src)
+      const { effects, solicitation } = answerNdp(g)(message, f.ip, f.eth.src)
       perform(w, effects)
       if (solicitation !== null)
         advertise(w, { type: 'RS_RECEIVED', solicitation, now, random: Math.random() })
@@ -87,7 +93,6 @@ export const serve = (w: World, f: Frame, now: Instant): boolean => {
       if (f.ip.v6 ? f.l4.dstPort !== DHCPV6_SERVER : f.l4.dstPort !== DHCP_SERVER) return false
       const payload = at(w, f.l4.payload.off, f.l4.payload.len)
       if (f.ip.v6) {
-        w.seenLinkLocal = f.ip.src
         perform(w, answerDhcpv6(g)(payload, f.ip, f.eth.src))
         return true
       }

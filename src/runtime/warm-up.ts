@@ -26,6 +26,14 @@ const GUEST4 = fromV4(0xc6336402) // 198.51.100.2, RFC 5737
 const PEER4 = fromV4(0xc6336409)
 const GUEST6: InAny = [0x20010db8, 0, 0, 2] // RFC 3849
 const PEER6: InAny = [0x20010db8, 0, 0, 9]
+const GUEST_LINK = {
+  fixed4: false,
+  fixed6: false,
+  prefixes: [
+    { addr: GUEST4, len: 24 },
+    { addr: GUEST6, len: 64 }
+  ]
+}
 const GUEST_PORT = 40000
 const PEER_PORT = 80
 const GUEST_MAC = 0x020000000002
@@ -232,7 +240,7 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
     })
     const all = { tcp: true, udp: true, icmp: true, v4: true, v6: true }
     const w = createWorld(
-      { ...cfg, ...all, flowComments: false, nat: { ...cfg.nat, ...UNMAPPED } },
+      { ...cfg, ...all, guestLink: GUEST_LINK, flowComments: false, nat: { ...cfg.nat, ...UNMAPPED } },
       rings,
       log,
       new Map(),

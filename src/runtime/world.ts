@@ -3,6 +3,7 @@ import type { Mac } from '../codecs/ethernet.js'
 import type { InAny } from '../codecs/inany.js'
 import { type SeqNum, seq } from '../codecs/seq.js'
 import type { Effect, Instant, ServiceEffect, TimerName } from '../effects/effect.js'
+import type { Announced, GuestLink } from '../machines/guest-address.js'
 import type { GuestConfig } from '../machines/guest-config.js'
 import type { LinkContext } from '../machines/guest-link.js'
 import { type NatConfig, reverseSource } from '../machines/nat.js'
@@ -40,6 +41,7 @@ export const machines = {
 export interface WorldConfig {
   readonly guestMac: Mac
   readonly guest: GuestConfig
+  readonly guestLink: GuestLink
   readonly nat: NatConfig
   readonly outbound4: InAny | null
   readonly outbound6: InAny | null
@@ -93,6 +95,8 @@ export interface World {
   guestMac: Mac
   readonly listeners: Listeners
   readonly listenerIds: IdPool
+  /** Addresses that the guest said to be its own. */
+  announced: Announced
   /** What lies on the host's links. */
   links: Links
   /** Automatic ports; null: none. */
@@ -174,6 +178,7 @@ export const createWorld = (
     guestMac: cfg.guestMac,
     listeners: place.listeners,
     listenerIds: place.listenerIds,
+    announced: [],
     links: [],
     scanning: null,
     seen4: cfg.nat.assigned4,
