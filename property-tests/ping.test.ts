@@ -30,7 +30,8 @@ const event: fc.Arbitrary<PingEvent> = fc.oneof(
     quoted: payload,
     now
   }),
-  fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, now }),
+  fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, refused: fc.boolean(), now }),
+  fc.record({ type: fc.constant('SOCK_REFUSED' as const), errno, now }),
   fc.record({ type: fc.constantFrom('TIMER_IDLE' as const, 'TURN_END' as const), now })
 )
 const input: fc.Arbitrary<PingInput> = fc.record({
@@ -136,6 +137,25 @@ describe('echo', () => {
       { type: 'CancelTimer', timer: 'idle' },
       { type: 'CloseSock' }
     ])
+  })
+  test('a destination that the kernel refuses is told, of the last request; it is no lack of permission', () => {
+    for (const at of ['SOCK_FAILED', 'SOCK_REFUSED'] as const) {
+      const f = open()
+      f.at(echo(0, 7))
+      f.at(echo(0, 8))
+      const out = f.at({ type: at, errno: 13, refused: true, now: instant(1) })
+      const quoted = { off: 0, len: 0 }
+      assert.deepEqual(out[0], {
+        type: 'IcmpErrorToTap',
+        icmpType: 3,
+        code: 13,
+        mtu: 0,
+        offender: null,
+        quoted,
+        seq: 8
+      })
+      assert.deepEqual(out[1], { type: 'Count', what: 'ping-refused' })
+    }
   })
   test('a socket that native gave up ends the flow, whatever the reason', () => {
     for (const e of [0, 11, 90, 101, 113]) {

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { fromV4, UNSPECIFIED6 } from '../src/codecs/inany.js'
 import { type Effect, instant } from '../src/effects/effect.js'
+import { ERROR_BURST, ERROR_EVERY, spendError } from '../src/machines/host-errors.js'
 import {
   UDP_TIMEOUTS,
   type UdpContext,
@@ -45,7 +46,8 @@ const event: fc.Arbitrary<UdpEvent> = fc.oneof(
     quoted: payload,
     now
   }),
-  fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, now }),
+  fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, refused: fc.boolean(), now }),
+  fc.record({ type: fc.constant('SOCK_REFUSED' as const), errno, now }),
   fc.record({ type: fc.constantFrom('TIMER_IDLE' as const, 'TURN_END' as const), now })
 )
 const input: fc.Arbitrary<UdpInput> = fc.record({
@@ -170,6 +172,62 @@ describe('socket errors', () => {
       assert.deepEqual(f.fail(e), ['Count', 'CancelTimer', 'CloseSock'])
       assert.ok(udp.isFinal(f.s))
     }
+  })
+  test('a destination that the kernel refuses is told with the code a router would use; a blackhole like a host', () => {
+    const codes = {
+      1: [13, 1],
+      13: [13, 1],
+      22: [1, 3],
+      99: [0, 0],
+      100: [0, 0],
+      101: [0, 0],
+      112: [1, 3],
+      113: [1, 3]
+    }
+    for (const [e, both] of Object.entries(codes))
+      for (const v6 of [false, true]) {
+        const told = { type: 'IcmpErrorToTap', icmpType: v6 ? 1 : 3, code: both[v6 ? 1 : 0], mtu: 0 }
+        const quoted = { off: 0, len: 0 }
+        const f = new Flow(v6)
+        f.tap(0)
+        f.at({ type: 'SOCK_REFUSED', errno: Number(e), now: instant(1) })
+        assert.deepEqual(f.out[0], { ...told, offender: null, quoted })
+        assert.equal(f.state, 'open.opening')
+        f.at({ type: 'SOCK_FAILED', errno: Number(e), refused: true, now: instant(1) })
+        assert.deepEqual(f.out[0], { ...told, offender: null, quoted })
+        assert.equal(f.state, 'closed')
+      }
+  })
+  test('not told: what has another reason, and of datagrams that the guest did not send', () => {
+    const f = new Flow()
+    f.tap(0)
+    assert.deepEqual(f.at({ type: 'SOCK_REFUSED', errno: 105, now: instant(1) }), ['Count'])
+    assert.deepEqual(f.fail(13), ['Count', 'CancelTimer', 'CloseSock'])
+    const arrived = new Flow()
+    arrived.sock(0)
+    assert.deepEqual(arrived.at({ type: 'SOCK_FAILED', errno: 113, refused: true, now: instant(1) }), [
+      'Count',
+      'CancelTimer',
+      'CloseSock'
+    ])
+  })
+  test('errors of our own: 50 at once, then one a ms, in any span', () => {
+    fc.assert(
+      fc.property(fc.array(fc.double({ min: 0, max: 20, noNaN: true }), { maxLength: 400 }), (gaps) => {
+        let b = { tokens: ERROR_BURST, at: 0 }
+        let at = 0
+        let told = 0
+        for (const gap of gaps) {
+          at += gap < 15 ? 0 : gap
+          const left = spendError(b, at)
+          if (left === null) continue
+          b = left
+          told++
+        }
+        assert.ok(told <= ERROR_BURST + at / ERROR_EVERY + 1e-6)
+        assert.ok(told >= Math.min(gaps.length, ERROR_BURST))
+      })
+    )
   })
   test('row 38: an error condition without an error, or an unknown one, ends the flow instead of spinning', () => {
     for (const e of [0, 5, 9, 19]) {

@@ -94,7 +94,7 @@ enum Event : uint32_t {
 	EV_READY = 7,
 	/* 2 octet (ee_data) */
 	EV_ACKED = 8,
-	/* 13 errno */
+	/* 12 1: it was the destination that the kernel refused, 13 errno */
 	EV_FAILED = 9,
 	/* 2 off 3 len 4 segment */
 	EV_DATAGRAM = 10,
@@ -143,6 +143,8 @@ enum Event : uint32_t {
 	EV_BOUND = 28,
 	/* A datagram on a socket towards a group: 2-14 as EV_LISTEN_DATAGRAM */
 	EV_ANSWER = 29,
+	/* 13 errno: the kernel refused to send datagrams there; the socket stays. One for each execution at most */
+	EV_REFUSED = 30,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */

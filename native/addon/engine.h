@@ -110,13 +110,13 @@ private:
 	/** An event about `s`: into the ring, or behind those that wait for room in it. */
 	uint32_t *event(uint32_t kind, const Sock &s);
 	/** EV_FAILED, out of epoll. */
-	void fail(Sock &s, int error);
+	void fail(Sock &s, int error, bool refused = false);
 	void unregister(const Sock &s);
 	void close_sock(Sock &s, bool reset);
 	/** The handle's socket anew: Connecting, no descriptor yet. nullptr: no such handle. */
 	Sock *fresh(uint32_t handle, Kind kind);
 	/** Opening has come to nothing: EV_FAILED, the handle is free. */
-	void abandon(Sock &s, int error);
+	void abandon(Sock &s, int error, bool refused = false);
 	int register_sock(const Sock &s);
 	void open_sock(const uint32_t *e, Kind kind);
 	void socket_came(Sock &s, const uint32_t *e, int fd);

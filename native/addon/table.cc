@@ -34,7 +34,7 @@ void Engine::unregister(const Sock &s)
 	epoll_ctl(epoll, EPOLL_CTL_DEL, s.fd, nullptr);
 }
 
-void Engine::fail(Sock &s, int error)
+void Engine::fail(Sock &s, int error, bool refused)
 {
 	if (s.phase == Phase::Failed)
 		return;
@@ -42,7 +42,8 @@ void Engine::fail(Sock &s, int error)
 	drop_pending(s);
 	s.phase = Phase::Failed;
 	s.error = error;
-	event(EV_FAILED, s)[13] = (uint32_t)error;
+	uint32_t *const e = event(EV_FAILED, s);
+	e[12] = refused, e[13] = (uint32_t)error;
 }
 
 void Engine::close_sock(Sock &s, bool reset)
@@ -101,7 +102,7 @@ Sock *Engine::fresh(uint32_t handle, Kind kind)
 	return &s;
 }
 
-void Engine::abandon(Sock &s, int error)
+void Engine::abandon(Sock &s, int error, bool refused)
 {
 	if (s.kind == Kind::Splice)
 		return splice_fail(s, 1, error);
@@ -115,7 +116,8 @@ void Engine::abandon(Sock &s, int error)
 	s.pending = nullptr;
 	s.kind = Kind::None;
 	s.fd = -1;
-	event(EV_FAILED, s)[13] = (uint32_t)error;
+	uint32_t *const e = event(EV_FAILED, s);
+	e[12] = refused, e[13] = (uint32_t)error;
 }
 
 void Engine::open_sock(const uint32_t *e, Kind kind)
@@ -161,15 +163,17 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		error = bind_towards_group(fd, t, outbound);
 	if (!error)
 		error = register_sock(s); /* before connect(): regression 77 */
+	bool refused = false;
 	if (!error && !t.group) {
 		sockaddr_storage ss;
 		const socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, s.v6);
 		error = connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+		refused = error;
 	}
 	if (s.kind == Kind::Tcp && error == EINPROGRESS)
 		return;
 	if (error)
-		return abandon(s, error);
+		return abandon(s, error, refused);
 	s.phase = Phase::Open;
 	if (t.group)
 		event(EV_BOUND, s)[2] = bound_port(fd);

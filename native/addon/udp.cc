@@ -34,6 +34,12 @@ bool fatal(int e)
 	return e == ENETUNREACH || e == EHOSTUNREACH || e == ENETDOWN || e == EADDRNOTAVAIL || e == ENODEV || e == EBADF;
 }
 
+/** A route or packet filter that forbids it, for now: ip-route(8), blackhole and prohibit. */
+bool refused(int e)
+{
+	return e == EACCES || e == EPERM || e == EINVAL;
+}
+
 /** Errors by which a kernel, route or device says that it does not segment. */
 bool no_segmentation(int e)
 {
@@ -71,6 +77,7 @@ size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
 	sockaddr_storage to;
 	const socklen_t to_len = s.group ? to_sockaddr(to, s.peer, s.peer_port, s.scope, s.v6) : 0;
 	size_t lost = 0;
+	int refusal = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		const Message &m = messages[i];
@@ -120,9 +127,13 @@ size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
 		}
 		again = false;
 		if (fatal(e))
-			fail(s, e);
+			fail(s, e, true);
+		else if (refused(e))
+			refusal = e;
 		lost += messages[i++].count;
 	}
+	if (refusal)
+		event(EV_REFUSED, s)[13] = (uint32_t)refusal;
 	return lost;
 }
 

@@ -108,10 +108,12 @@ export type Effect =
       readonly code: number
       /** Next-hop MTU, or 0. */
       readonly mtu: number
-      /** Host-side address of the router or host that reported it. */
-      readonly offender: InAny
-      /** Start of the guest's datagram payload, for the quotation. */
+      /** Host-side address of the router or host that reported it; null: we do, for what our host's kernel said. */
+      readonly offender: InAny | null
+      /** Start of the guest's datagram payload, for the quotation; with `offender` null there is none. */
       readonly quoted: Payload
+      /** Of the echo request, where nothing is quoted. */
+      readonly seq?: number
     }
   // --- host socket, ping
   | { readonly type: 'PingOpen' }

@@ -68,8 +68,18 @@ export type SockEvent =
   | { readonly type: 'SOCK_INFO'; readonly info: SockInfo; readonly now: Instant }
   /** The peer's kernel acknowledged everything up to and including this octet, counted from 0 mod 2^32 (ee_data). */
   | { readonly type: 'SOCK_ACKED'; readonly octet: number; readonly now: Instant }
-  /** A system call or the connection failed; the socket is of no further use (close it). */
-  | { readonly type: 'SOCK_FAILED'; readonly errno: number; readonly now: Instant }
+  /**
+   * A system call or the connection failed; the socket is of no further use (close it). `refused`: by the kernel, for the
+   * destination's sake.
+   */
+  | {
+      readonly type: 'SOCK_FAILED'
+      readonly errno: number
+      readonly refused?: boolean
+      readonly now: Instant
+    }
+  /** UDP, ping: the kernel refused to send there (a route, a packet filter). The socket stays. */
+  | { readonly type: 'SOCK_REFUSED'; readonly errno: number; readonly now: Instant }
   /** UDP: `segment` octets per datagram, 0 = just one. Ping: the ICMP message. */
   | {
       readonly type: 'SOCK_DATAGRAM'

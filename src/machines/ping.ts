@@ -1,7 +1,7 @@
 import { assign, setup } from 'xstate'
 import { effectActions, type Instant, instant, type Payload } from '../effects/effect.js'
 import type { SockEvent } from '../effects/sock-event.js'
-import { EACCES, relayable, relayed } from './host-errors.js'
+import { EACCES, isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 
 // An echo flow: requests of one identifier from the guest to one address, through a ping socket of the host (icmp(7)).
 // The kernel picks the identifier on the host side (row 22), the guest's is put back into the replies. Sequence numbers
@@ -25,6 +25,7 @@ export interface PingContext {
   readonly openedAt: Instant
   /** The timer is not moved for each request: it looks at this when it fires. */
   readonly lastRequest: Instant
+  readonly lastSeq: number
 }
 
 export type PingEvent =
@@ -36,7 +37,10 @@ export type PingEvent =
       readonly seq: number
       readonly now: Instant
     }
-  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
+  | Extract<
+      SockEvent,
+      { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_REFUSED' | 'SOCK_FAILED' }
+    >
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 
@@ -51,6 +55,21 @@ const byEvent = <E>({ event }: { readonly event: E }): { readonly e: E } => ({ e
 const byNow = ({ event }: { readonly event: { readonly now: Instant } }): { readonly now: Instant } => ({
   now: event.now
 })
+const byRequest = ({ event: e }: Of<'TAP_ECHO'>) => ({ now: e.now, seq: e.seq })
+/** Of the last request. */
+const tell = {
+  type: 'IcmpErrorToTap',
+  params: (r: Parameters<typeof told>[0] & { readonly context: PingContext }) => ({
+    ...told(r),
+    seq: r.context.lastSeq
+  })
+} as const
+const refusedCount = { type: 'Count', params: { what: 'ping-refused' } } as const
+const over = {
+  guard: { type: 'isRefusal', params: refused },
+  target: '#ping.closed',
+  actions: [tell, refusedCount]
+} as const
 const idleAt = ({ context: c }: { readonly context: PingContext }) =>
   ({ timer: 'idle', at: instant(c.lastRequest + PING_TIMEOUT) }) as const
 
@@ -64,17 +83,18 @@ export const pingMachine = setup({
     silent: ({ context: c }, p: { now: Instant }) => p.now >= c.lastRequest + PING_TIMEOUT,
     relayable: ({ context: c }, p: { e: Of<'SOCK_ICMP_ERROR'>['event'] }) => relayable(c.v6, p.e),
     /** net.ipv4.ping_group_range leaves us out. */
-    notPermitted: (_, p: { e: { errno: number } }) => p.e.errno === EACCES
+    notPermitted: (_, p: { e: { errno: number } }) => p.e.errno === EACCES,
+    isRefusal
   },
   actions: {
     ...effectActions,
-    asked: assign((_, p: { now: Instant }) => ({ lastRequest: p.now }))
+    asked: assign((_, p: { now: Instant; seq: number }) => ({ lastRequest: p.now, lastSeq: p.seq }))
   }
 }).createMachine({
   id: 'ping',
   description:
     'Echo requests of one identifier from the guest to one address, and their replies and errors. It ends 60 s after the last request.',
-  context: ({ input: { now, v6, id } }) => ({ v6, id, openedAt: now, lastRequest: now }),
+  context: ({ input: { now, v6, id } }) => ({ v6, id, openedAt: now, lastRequest: now, lastSeq: 0 }),
   initial: 'open',
   states: {
     open: {
@@ -92,7 +112,7 @@ export const pingMachine = setup({
           {
             actions: [
               { type: 'PingToSock', params: outward },
-              { type: 'asked', params: byNow }
+              { type: 'asked', params: byRequest }
             ]
           }
         ],
@@ -104,6 +124,10 @@ export const pingMachine = setup({
             actions: { type: 'IcmpErrorToTap', params: relayed }
           },
           { actions: { type: 'Count', params: { what: 'ping-error-not-relayed' } } }
+        ],
+        SOCK_REFUSED: [
+          { guard: { type: 'isRefusal', params: refused }, actions: [tell, refusedCount] },
+          { actions: refusedCount }
         ],
         TIMER_IDLE: [
           { guard: { type: 'silent', params: byNow }, target: 'closed' },
@@ -123,17 +147,18 @@ export const pingMachine = setup({
                 target: 'ready',
                 actions: [
                   { type: 'PingToSock', params: outward },
-                  { type: 'asked', params: byNow }
+                  { type: 'asked', params: byRequest }
                 ]
               },
               {
                 actions: [
                   { type: 'PingToSock', params: outward },
-                  { type: 'asked', params: byNow }
+                  { type: 'asked', params: byRequest }
                 ]
               }
             ],
             SOCK_FAILED: [
+              over,
               {
                 guard: { type: 'notPermitted', params: byEvent },
                 target: '#ping.closed',
@@ -147,10 +172,10 @@ export const pingMachine = setup({
           on: {
             SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: inward } },
             // Native has given the socket up, whatever the reason; the next request opens a new flow.
-            SOCK_FAILED: {
-              target: '#ping.closed',
-              actions: { type: 'Count', params: { what: 'ping-socket-failed' } }
-            }
+            SOCK_FAILED: [
+              over,
+              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'ping-socket-failed' } } }
+            ]
           }
         }
       }

@@ -2,7 +2,7 @@ import { assign, setup } from 'xstate'
 import { pieces } from '../codecs/vnet.js'
 import { effectActions, type Instant, instant, type Payload } from '../effects/effect.js'
 import type { SockEvent } from '../effects/sock-event.js'
-import { relayable, relayed } from './host-errors.js'
+import { isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 
 // A UDP flow from the guest to a host socket connected to the peer, or, where the peer is a group, to one that its members
 // answer to. UDP has no end, so a flow ends by silence. Opening a
@@ -43,7 +43,10 @@ export type UdpEvent =
       readonly segment: number
       readonly now: Instant
     }
-  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ANSWER' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
+  | Extract<
+      SockEvent,
+      { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ANSWER' | 'SOCK_ICMP_ERROR' | 'SOCK_REFUSED' | 'SOCK_FAILED' }
+    >
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 
@@ -97,6 +100,22 @@ const delivered = [
   { type: 'UdpToTap', params: inward },
   { type: 'heard', params: fromPeer }
 ] as const
+/** The guest has sent something that did not go; of flows of listeners it may know nothing yet. */
+const guestsRefused = (r: Parameters<typeof refused>[0] & { readonly context: UdpContext }) => ({
+  ...refused(r),
+  refused: refused(r).refused && r.context.fromGuest > 0
+})
+const tell = { type: 'IcmpErrorToTap', params: told } as const
+/** SOCK_FAILED: the flow is over; with a word to the guest where that helps. */
+const over = (what: string) =>
+  [
+    {
+      guard: { type: 'isRefusal', params: guestsRefused },
+      target: '#udp.closed',
+      actions: [tell, { type: 'Count', params: { what: 'udp-refused' } }]
+    },
+    { target: '#udp.closed', actions: { type: 'Count', params: { what } } }
+  ] as const
 const relay = { type: 'IcmpErrorToTap', params: relayed } as const
 
 export const udpMachine = setup({
@@ -114,6 +133,7 @@ export const udpMachine = setup({
     // The very sum that idleAt() armed: a difference could be short of the timeout by a rounding, and fire for ever.
     silentOneWay: ({ context: c }, p: { now: Instant }) => p.now >= c.lastActivity + c.timeouts.oneWay,
     silentStream: ({ context: c }, p: { now: Instant }) => p.now >= c.lastActivity + c.timeouts.stream,
+    isRefusal,
     relayable: ({ context: c }, p: { e: Of<'SOCK_ICMP_ERROR'>['event'] }) => relayable(c.v6, p.e)
   },
   actions: {
@@ -154,7 +174,14 @@ export const udpMachine = setup({
           { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
         ],
         // Native has given the socket up, whatever the reason (rows 28, 38): the next datagram opens a new flow (row 21).
-        SOCK_FAILED: { target: 'closed', actions: { type: 'Count', params: { what: 'udp-socket-failed' } } },
+        SOCK_FAILED: over('udp-socket-failed'),
+        SOCK_REFUSED: [
+          {
+            guard: { type: 'isRefusal', params: guestsRefused },
+            actions: [tell, { type: 'Count', params: { what: 'udp-refused' } }]
+          },
+          { actions: { type: 'Count', params: { what: 'udp-refused' } } }
+        ],
         TIMER_IDLE: [
           { guard: { type: 'silentOneWay', params: byNow }, target: 'closed' },
           { actions: { type: 'ArmTimer', params: idleAt('oneWay') } }
@@ -174,10 +201,7 @@ export const udpMachine = setup({
             SOCK_ICMP_ERROR: [
               { guard: { type: 'relayable', params: byEvent }, target: 'oneWay', actions: relay }
             ],
-            SOCK_FAILED: {
-              target: '#udp.closed',
-              actions: { type: 'Count', params: { what: 'udp-open-failed' } }
-            }
+            SOCK_FAILED: over('udp-open-failed')
           }
         },
         oneWay: {

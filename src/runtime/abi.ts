@@ -63,7 +63,8 @@ export const EV = {
   NETLINK: 26,
   CAPTURE: 27,
   BOUND: 28,
-  ANSWER: 29
+  ANSWER: 29,
+  REFUSED: 30
 } as const
 
 export const BIND_OUTBOUND = 1

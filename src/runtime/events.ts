@@ -86,7 +86,9 @@ export const sockEvent = (
     case EV.INFO:
       return { type: 'SOCK_INFO', info: infoAt(ev, at), now }
     case EV.FAILED:
-      return { type: 'SOCK_FAILED', errno: ev[at + 13], now }
+      return { type: 'SOCK_FAILED', errno: ev[at + 13], refused: ev[at + 12] !== 0, now }
+    case EV.REFUSED:
+      return { type: 'SOCK_REFUSED', errno: ev[at + 13], now }
     case EV.ICMP_ERROR:
       return {
         type: 'SOCK_ICMP_ERROR',

@@ -46,7 +46,7 @@ const pingError = (f: FlowAddresses, e: ErrorToTap, quoted: Uint8Array): Uint8Ar
   if (f.v6) writeIpv6(view, ICMP_LEN, ipv6Header(f.guestAddr, f.ourAddr, PROTO_ICMPV6), ICMP_LEN)
   else writeIpv4(view, ICMP_LEN, ipv4Header(f.guestAddr, f.ourAddr, PROTO_ICMP), ICMP_LEN)
   const type = f.v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO_REQUEST
-  writeIcmp(view, ICMP_LEN + ip, { type, code: 0, id: f.guestPort, seq: echoSeq(quoted) })
+  writeIcmp(view, ICMP_LEN + ip, { type, code: 0, id: f.guestPort, seq: e.seq ?? echoSeq(quoted) })
   sealL4(view, ICMP_LEN + ip, ICMP_LEN, f.v6 ? PROTO_ICMPV6 : PROTO_ICMP, f.guestAddr, f.ourAddr)
   return b
 }

@@ -45,6 +45,10 @@ export interface Out {
   readonly hostPortFor: (flow: TapFlow) => number
   /** Nobody's own address on any of the host's links: multicast, broadcast. */
   readonly isGroup: (addr: InAny) => boolean
+  /** Our address on the guest's link, null: none. */
+  readonly own: (v6: boolean) => InAny | null
+  /** May we tell the guest of one more error of our own now (machines/host-errors.ts)? */
+  readonly mayTell: () => boolean
   /** MAC that the guest sees an address at. */
   readonly macOf: (addr: InAny) => Mac
   /** Something is counted that never was before: perhaps the user should know. */
@@ -309,7 +313,9 @@ const echoReplyToTap = (o: Out, f: TapFlow, p: Payload, id: number): void => {
 }
 
 const icmpErrorToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'IcmpErrorToTap' }>): void => {
-  const src = o.offenderSeenByGuest(f, e.offender)
+  if (e.offender === null && (o.isGroup(f.hostAddr) || !o.mayTell()))
+    return count(o.counters, 'icmp-error-withheld')
+  const src = e.offender === null ? (o.own(f.v6) ?? f.ourAddr) : o.offenderSeenByGuest(f, e.offender)
   if (src === null) return count(o.counters, 'icmp-error-untranslatable')
   const quoted = o.rings.slab.subarray(e.quoted.off, e.quoted.off + e.quoted.len)
   icmpToTap(o, f, buildIcmpError(f, e, quoted, src), src)

@@ -6,6 +6,7 @@ import type { Effect, Instant, ServiceEffect, TimerName } from '../effects/effec
 import type { Announced, GuestLink } from '../machines/guest-address.js'
 import type { GuestConfig } from '../machines/guest-config.js'
 import type { LinkContext } from '../machines/guest-link.js'
+import { ERROR_BURST, type ErrorBudget, spendError } from '../machines/host-errors.js'
 import { type NatConfig, reverseSource } from '../machines/nat.js'
 import { ndpMachine, type RouterAdvertContext } from '../machines/ndp.js'
 import { isGroupOn, type Links } from '../machines/on-link.js'
@@ -139,6 +140,7 @@ export const createWorld = (
 ): World => {
   const table = createFlowTable(cfg.hashKey, maxFlows)
   const wheel = createTimerWheel(maxFlows)
+  let errors: ErrorBudget = { tokens: ERROR_BURST, at: 0 }
   const out: Out = {
     rings,
     counters,
@@ -152,6 +154,12 @@ export const createWorld = (
     hostPortFor: (f) =>
       table.claim(f.index, PROTO_UDP, f.hostAddr, f.hostPort, f.guestPort) ? f.guestPort : 0,
     isGroup: (a) => isGroupOn(world.links, a),
+    own: (v6) => (v6 ? cfg.nat.own6 : cfg.nat.own4),
+    mayTell: () => {
+      const left = spendError(errors, rings.clock[0])
+      errors = left ?? errors
+      return left !== null
+    },
     macOf: cfg.guest.macOf,
     firstTime: (what) => {
       const text = ADVICE[what]
