@@ -5,7 +5,6 @@ import { decodeFrame } from '../src/codecs/frame.js'
 import { octets } from '../src/codecs/octets.js'
 import { GSO_UDP_L4, VNET_DATA_VALID, VNET_LEN, VNET_NEEDS_CSUM } from '../src/codecs/vnet.js'
 import { instant } from '../src/effects/effect.js'
-import { UNMAPPED } from '../src/machines/nat.js'
 import { TIMEOUT_V6 } from '../src/machines/reassembly.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi.js'
 import { forgetFragments, fragmentTimer } from '../src/runtime/fragments.js'
@@ -16,30 +15,10 @@ import { ringsOver } from '../src/runtime/rings.js'
 import { createWorld, type World, type WorldConfig } from '../src/runtime/world.js'
 import { dataLength, fragment, piecesOf, udpFrame } from './fragment-arbitraries.js'
 import { build, metaOf } from './frame-spec.js'
-import { CONFIG } from './services-arbitraries.js'
+import { WORLD_CONFIG } from './world-config.js'
 
 /** A world whose effects nobody carries out: frames of the guest go in, records of the effect ring come out. */
 
-const config: WorldConfig = {
-  guestMac: 0x020000000002,
-  guest: CONFIG,
-  nat: UNMAPPED,
-  outbound4: null,
-  outbound6: null,
-  scope6: 0,
-  tcp: true,
-  udp: true,
-  icmp: true,
-  v4: true,
-  v6: true,
-  mss4: 1460,
-  mss6: 1440,
-  hashKey: [1, 2],
-  issKey: [3, 4],
-  forward: { mode: 'pasta', splice: true, spliceOnly: false, hostLoToNsLo: false, tapIndex: 2 },
-  udpTimeouts: { oneWay: 30, stream: 180 },
-  flowComments: false
-}
 const worldOf = (more: Partial<WorldConfig> = {}, lines: string[] | null = null): World => {
   const rings = ringsOver({} as Native, {
     slab: new ArrayBuffer(0x800000),
@@ -51,7 +30,7 @@ const worldOf = (more: Partial<WorldConfig> = {}, lines: string[] | null = null)
     lines === null ? [] : [{ level: 'trace', write: (_, _level, text) => void lines.push(text) }]
   const log = logTo(sinks, 0, () => 0)
   const place = { listeners: new Map(), listenerIds: idPool() }
-  const w = createWorld({ ...config, ...more }, rings, log, new Map(), place, 64)
+  const w = createWorld({ ...WORLD_CONFIG, ...more }, rings, log, new Map(), place, 64)
   w.linkReady = true
   return w
 }

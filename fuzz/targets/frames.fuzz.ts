@@ -2,6 +2,7 @@
 // Nothing throws, and no effect names memory that is not there.
 
 import { CONFIG, GUEST_MAC } from '../../property-tests/services-arbitraries.js'
+import { WORLD_CONFIG } from '../../property-tests/world-config.js'
 import {
   finish,
   PROTO_ICMP,
@@ -26,7 +27,6 @@ import { SYN, writeTcp } from '../../src/codecs/tcp.js'
 import { UDP_LEN, writeUdp } from '../../src/codecs/udp.js'
 import { VNET_NEEDS_CSUM } from '../../src/codecs/vnet.js'
 import { type Instant, instant } from '../../src/effects/effect.js'
-import { UNMAPPED } from '../../src/machines/nat.js'
 import { ABI_WORDS, EF, EV, type Native } from '../../src/runtime/abi.js'
 import { fragmentTimer } from '../../src/runtime/fragments.js'
 import { idPool } from '../../src/runtime/listeners.js'
@@ -80,33 +80,10 @@ const MEMORY_OF_ALL = {
 
 const stage = (): Stage => {
   const said: string[] = []
-  const native = {
-    listen: (b: Int32Array) => new Int32Array(b.length),
-    closeListener: () => true
-  } as Partial<Native> as Native
-  const rings = ringsOver(native, MEMORY_OF_ALL)
+  // Without listen(): only a user's option makes a listener.
+  const rings = ringsOver({} as Native, MEMORY_OF_ALL)
   const w = createWorld(
-    {
-      guestMac: GUEST_MAC,
-      guest: CONFIG,
-      nat: UNMAPPED,
-      guestLink: { fixed4: false, fixed6: false, prefixes: [{ addr: [0, 0, 0xffff, 0xc6336402], len: 24 }] },
-      outbound4: null,
-      outbound6: null,
-      scope6: 2,
-      tcp: true,
-      udp: true,
-      icmp: true,
-      v4: true,
-      v6: true,
-      mss4: 1460,
-      mss6: 1440,
-      hashKey: [1, 2],
-      issKey: [3, 4],
-      forward: { mode: 'pasta', splice: true, spliceOnly: false, hostLoToNsLo: false, tapIndex: 2 },
-      udpTimeouts: { oneWay: 30, stream: 180 },
-      flowComments: false
-    },
+    WORLD_CONFIG,
     rings,
     logTo([{ level: 'trace', write: (_, level, text) => level === 'error' && said.push(text) }], 0, () => 0),
     new Map(),
