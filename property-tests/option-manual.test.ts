@@ -41,13 +41,20 @@ const NEWER = [
   readOption('pasta')('--splice-only'),
   readOption('pasta')('--no-pidns')
 ]
+/** In no release of upstream's. */
+const OURS = [
+  readOption('both')('--limit-flows ARG'),
+  readOption('both')('--limit-files ARG'),
+  readOption('both')('--limit-ports ARG'),
+  readOption('both')('--limit-half-open ARG')
+]
 
-describe('every option of the manual, and of newer releases', () => {
+describe('every option of the manual, of newer releases, and ours', () => {
   test('the list is that of the manual itself', (t) => {
     if (!existsSync(manual)) return t.skip(`no copy of the manual in ${manual} (PASST_MANUAL)`)
     assert.deepEqual(MANUAL, optionsOfManual(readFileSync(manual, 'utf8')))
   })
-  for (const o of [...MANUAL, ...NEWER])
+  for (const o of [...MANUAL, ...NEWER, ...OURS])
     test(`${o.names.join(', ')} (${o.section})`, () => {
       const e = entryOf(o)
       assert.ok(e !== undefined, 'is not in the table')
@@ -57,8 +64,8 @@ describe('every option of the manual, and of newer releases', () => {
       const help = typeof e.help === 'string' ? e.help : e.help.passt
       assert.equal(help.startsWith('Deprecated'), o.deprecated, help)
     })
-  test('nothing else is in the table but what newer releases have', () => {
-    const known = new Set([...MANUAL, ...NEWER].flatMap((o) => o.names))
+  test('nothing else is in the table', () => {
+    const known = new Set([...MANUAL, ...NEWER, ...OURS].flatMap((o) => o.names))
     assert.deepEqual(
       OPTION_TABLE.flatMap(namesOf).filter((n) => !known.has(n)),
       []
@@ -102,7 +109,11 @@ const GOOD: Readonly<Record<string, string>> = {
   'ns-ifname': 'tap9',
   userns: '/x',
   netns: '/x',
-  'ns-mac-addr': '02:00:00:00:00:02'
+  'ns-mac-addr': '02:00:00:00:00:02',
+  'limit-flows': '100',
+  'limit-files': '100',
+  'limit-ports': '100',
+  'limit-half-open': '100'
 }
 /** What has to stand with an option to make sense. */
 const WITH: Readonly<Record<string, ReadonlyArray<string>>> = {

@@ -140,6 +140,13 @@ Value SetOutbound(const CallbackInfo &info)
 	return fail(info.Env(), "setOutbound", EINVAL);
 }
 
+Value SetPorts(const CallbackInfo &info)
+{
+	if (!engine)
+		return fail(info.Env(), "setPorts before open", EINVAL);
+	return Napi::Boolean::New(info.Env(), engine->set_ports((uint16_t)int_at(info, 0), (uint16_t)int_at(info, 1)));
+}
+
 Value SetPcap(const CallbackInfo &info)
 {
 	if (!engine)
@@ -364,6 +371,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("linkListen", LinkListen);
 	add("linkOffer", LinkOffer);
 	add("setOutbound", SetOutbound);
+	add("setPorts", SetPorts);
 	add("setPcap", SetPcap);
 	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);

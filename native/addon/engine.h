@@ -60,6 +60,8 @@ public:
 	/** 0 or errno. */
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);
+	/** As in src/runtime/abi.ts. */
+	bool set_ports(uint16_t first, uint16_t last);
 	/** The guest link in place of a tap (clients.cc): listen for clients, or offer a connected socket. 0 or errno. */
 	int link_listen(const char *path);
 	int link_offer(int fd);

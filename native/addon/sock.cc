@@ -122,6 +122,8 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 	if ((t.bind_device || !t.device.empty()) && !device.empty() &&
 	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.c_str(), (socklen_t)device.size() + 1))
 		return errno;
+	if (out.ports && !t.in_namespace && kind != Kind::Ping && !port)
+		setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &out.ports, sizeof(out.ports));
 	/* Ping sockets are bound to identifier 0: the kernel chooses (regression 22) */
 	if (any && !port && kind != Kind::Ping)
 		return 0;

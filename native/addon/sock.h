@@ -86,9 +86,10 @@ struct Target {
 socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6);
 void from_sockaddr(const sockaddr_storage &ss, uint32_t *addr, uint16_t *port = nullptr);
 
-/** Interfaces for outbound sockets, '' = none. */
+/** Interfaces for outbound sockets, '' = none; ports to choose from, as IP_LOCAL_PORT_RANGE has them, 0 = all. */
 struct Outbound {
 	std::string if4, if6;
+	uint32_t ports = 0;
 };
 
 /** socket(). Return: descriptor, or -errno. */

@@ -1,4 +1,5 @@
 /* The table of host sockets: opening, failing, closing, events about them. */
+#include "compat.h"
 #include "engine.h"
 
 #include <cerrno>
@@ -159,6 +160,18 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		connected(s);
 	else
 		send_kept(s);
+}
+
+bool Engine::set_ports(uint16_t first, uint16_t last)
+{
+	const uint32_t range = (uint32_t)last << 16 | first;
+	const int fd = make_socket(Kind::Tcp, false);
+	const bool works = fd >= 0 && !setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range));
+
+	if (fd >= 0)
+		close(fd);
+	outbound.ports = works ? range : 0;
+	return works;
 }
 
 /** What the listener of a flow was told to use, the flow's socket shall use as well. */

@@ -38,6 +38,8 @@ export type PingEvent =
     }
   | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
+  /** It gives way to another flow. */
+  | { readonly type: 'STOP'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 
 type Of<K extends PingEvent['type']> = {
@@ -105,6 +107,7 @@ export const pingMachine = setup({
           },
           { actions: { type: 'Count', params: { what: 'ping-error-not-relayed' } } }
         ],
+        STOP: 'closed',
         TIMER_IDLE: [
           { guard: { type: 'silent', params: byNow }, target: 'closed' },
           { actions: { type: 'ArmTimer', params: idleAt } }

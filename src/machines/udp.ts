@@ -44,6 +44,8 @@ export type UdpEvent =
     }
   | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
+  /** It gives way to another flow. */
+  | { readonly type: 'STOP'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 
 type Of<K extends UdpEvent['type']> = {
@@ -146,6 +148,7 @@ export const udpMachine = setup({
         ],
         // Native has given the socket up, whatever the reason (rows 28, 38): the next datagram opens a new flow (row 21).
         SOCK_FAILED: { target: 'closed', actions: { type: 'Count', params: { what: 'udp-socket-failed' } } },
+        STOP: 'closed',
         TIMER_IDLE: [
           { guard: { type: 'silentOneWay', params: byNow }, target: 'closed' },
           { actions: { type: 'ArmTimer', params: idleAt('oneWay') } }

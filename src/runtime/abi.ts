@@ -140,6 +140,11 @@ export interface Native {
   /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
+   * Local ports that the kernel may choose from for outbound sockets (IP_LOCAL_PORT_RANGE, ip(7)), a part of those that it has.
+   * False: this kernel, before Linux 6.3, chooses from all.
+   */
+  setPorts(first: number, last: number): boolean
+  /**
    * Every frame from and to the guest goes to this descriptor, behind the header that is there: as a pcap record, or with `ng`
    * as an enhanced packet block of interface 0, in ns.
    */

@@ -12,7 +12,8 @@ import {
   wantsSplice
 } from '../machines/nat-inward.js'
 import { EF } from './abi.js'
-import { begin, deliver } from './deliver.js'
+import { admit } from './admission.js'
+import { arrive, begin, deliver } from './deliver.js'
 import { type Arrival, type Endpoint, type FlowAddresses, tapFlow } from './flow.js'
 import { count } from './log.js'
 import { nextEffect } from './rings.js'
@@ -40,8 +41,9 @@ const addrAt = (w: World, at: number): InAny => {
 /** Addresses that the guest was seen to use. */
 export const seenOf = (w: World): Seen => ({ v4: w.seen4, v6: w.seen6, linkLocal6: w.seenLinkLocal })
 
-const reject = (w: World, slot: number, why: string): void => {
-  count(w.counters, why)
+/** `why`: a counter; null: it is counted. */
+const reject = (w: World, slot: number, why: string | null): void => {
+  if (why !== null) count(w.counters, why)
   const at = nextEffect(w.rings, EF.REJECT, 0)
   if (at >= 0) w.rings.fx[at + 2] = slot
 }
@@ -129,23 +131,22 @@ const pairIndex = (w: World, proto: number, i: Incoming): number =>
 const acceptPair = (w: World, i: Incoming, now: Instant): void => {
   const target = pairTarget(w, i)
   if (target === null) return reject(w, i.arrival.slot, 'forward-refused')
+  const taking = i.rule.direction === 'in' ? 'tcpPairIn' : 'tcpPairOut'
+  if (admit(w, taking, 0, now) !== null) return reject(w, i.arrival.slot, null)
   const index = pairIndex(w, PROTO_TCP, i)
   if (index < 0) return reject(w, i.arrival.slot, 'forward-table-full')
   const state = machines.tcpSplice.start({ now }, w.effects)
   const sides = endpoints(w, i, target, false)
-  begin(w, {
-    kind: 'tcp-splice',
-    index,
-    arrival: i.arrival,
-    ...sides,
-    touched: false,
-    sockOpen: false,
-    state
-  })
+  begin(
+    w,
+    { kind: 'tcp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state },
+    now
+  )
 }
 
 const acceptTap = (w: World, i: Incoming, now: Instant): void => {
   if (w.cfg.forward.spliceOnly) return reject(w, i.arrival.slot, 'forward-refused')
+  if (admit(w, 'tcpIn', 0, now) !== null) return reject(w, i.arrival.slot, null)
   const a = inward(w, PROTO_TCP, i, now)
   if (a === null) return reject(w, i.arrival.slot, 'forward-unroutable')
   const mss = a.v6 ? w.cfg.mss6 : w.cfg.mss4
@@ -153,7 +154,7 @@ const acceptTap = (w: World, i: Incoming, now: Instant): void => {
     { from: 'host', now, iss: initialSequence(w, a, now), mss, v6: a.v6 },
     w.effects
   )
-  begin(w, tapFlow('tcp', a.index, a, state))
+  begin(w, tapFlow('tcp', a.index, a, state), now)
 }
 
 /** EV_ACCEPTED */
@@ -192,13 +193,14 @@ const datagramToTap = (
   if (to === null) return count(w.counters, 'forward-unroutable')
   let f = known(w, PROTO_UDP, to.dst, to.dstPort, to.src, i.peerPort)
   if (f === undefined) {
+    if (admit(w, 'udpIn', 0, now) !== null) return
     const a = inward(w, PROTO_UDP, i, now)
     if (a === null) return count(w.counters, 'forward-table-full')
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
     f = tapFlow('udp', a.index, a, state)
-    begin(w, f)
+    begin(w, f, now)
   }
-  deliver(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
 }
 
 const datagramToPair = (
@@ -213,14 +215,17 @@ const datagramToPair = (
   if (f === undefined) {
     const target = pairTarget(w, i)
     if (target === null) return count(w.counters, 'forward-refused')
+    // The target sees the peer's own port
+    const port = i.rule.direction === 'in' ? 0 : i.peerPort
+    if (admit(w, i.rule.direction === 'in' ? 'udpPairIn' : 'udpPairOut', port, now) !== null) return
     const index = pairIndex(w, PROTO_UDP, i)
     if (index < 0) return count(w.counters, 'forward-table-full')
     const sides = endpoints(w, i, target, true)
     const state = machines.udpSplice.start({ now, timeouts: w.cfg.udpTimeouts }, w.effects)
     f = { kind: 'udp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state }
-    begin(w, f)
+    begin(w, f, now, port)
   }
-  deliver(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
 }
 
 /** Ours, heard again because a group that the guest sends to is listened to here as well (row 91)? */

@@ -34,6 +34,8 @@ export interface Out {
 }
 
 const UNSPECIFIED: InAny = [0, 0, 0, 0]
+/** As much of a packet as an ICMP error repeats at most (RFC 1812 §4.3.2.3). */
+const QUOTED_MAX = 548
 
 /** A record for `flow`; when the ring is full the effect is lost and counted, as a full device queue would. */
 const record = (o: Out, kind: number, flow: number): number => {
@@ -250,6 +252,17 @@ const icmpErrorToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'IcmpErro
   if (src === null) return count(o.counters, 'icmp-error-untranslatable')
   const quoted = o.rings.slab.subarray(e.quoted.off, e.quoted.off + e.quoted.len)
   icmpToTap(o, f, buildIcmpError(f, e, quoted, src), src)
+}
+
+/**
+ * There is no room for a flow: destination unreachable, communication administratively prohibited, as from the peer
+ * (RFC 5508 §6, REQ-8; RFC 1812 §5.2.7.1, RFC 4443 §3.1). `quoted`: data of a datagram, or an echo request.
+ */
+export const prohibitedToTap = (o: Out, f: FlowAddresses, kind: 'udp' | 'ping', quoted: Payload): void => {
+  const [icmpType, code] = f.v6 ? [1, 1] : [3, 13]
+  const e = { type: 'IcmpErrorToTap', icmpType, code, mtu: 0, offender: f.hostAddr, quoted } as const
+  const octets = o.rings.slab.subarray(quoted.off, quoted.off + Math.min(quoted.len, QUOTED_MAX))
+  icmpToTap(o, f, buildIcmpError({ ...f, kind }, e, octets, f.ourAddr), f.ourAddr)
 }
 
 /** Write one effect of `f` into the ring. */

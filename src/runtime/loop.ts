@@ -1,7 +1,7 @@
 import { type Instant, instant, type TimerName } from '../effects/effect.js'
 import { ABI_WORDS, EV, SIDE_1 } from './abi.js'
 import { onCapture } from './capture.js'
-import { deliver, survive } from './deliver.js'
+import { arrive, deliver, survive } from './deliver.js'
 import { onTapFrame } from './demux.js'
 import { sockEvent } from './events.js'
 import type { FlowEvent } from './flow.js'
@@ -12,7 +12,7 @@ import { count } from './log.js'
 import { neighbourTimer, onNetlink } from './neighbours.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
-import { onShortage } from './shortage.js'
+import { onPortShortage, onShortage } from './shortage.js'
 import { createTidy } from './tidy.js'
 import type { Watch } from './watch.js'
 import { TIMERS, type World } from './world.js'
@@ -79,11 +79,16 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
     default: {
       const flow = w.flows[ev[at + 1] % SIDE_1]
       const event = flow === undefined ? null : sockEvent(ev, i, now)
-      if (flow === undefined || event === null) count(w.counters, 'event-without-flow')
-      else deliver(w, flow, event)
-      if (event?.type === 'SOCK_FAILED') onShortage(w, event.errno, now)
-      if (event?.type === 'SOCK_PEEKED' && event.tapFull && w.guestLink !== null && flow !== undefined)
-        w.refused.push(flow)
+      if (flow === undefined || event === null) {
+        count(w.counters, 'event-without-flow')
+        return null
+      }
+      arrive(w, flow, event)
+      if (event.type === 'SOCK_FAILED' || event.type === 'SPLICE_FAILED') {
+        onShortage(w, event.errno, now)
+        onPortShortage(w, flow, event.errno)
+      }
+      if (event.type === 'SOCK_PEEKED' && event.tapFull && w.guestLink !== null) w.refused.push(flow)
       return null
     }
   }

@@ -21,6 +21,7 @@ import type { Out } from './interpret.js'
 import type { IdPool, Listeners, ListenPlace, Scanning } from './listeners.js'
 import type { Counters, Log } from './log.js'
 import type { NeighbourWatch } from './neighbours.js'
+import { createQuotas, type Limits, type Quotas } from './quotas.js'
 import type { Rings } from './rings.js'
 import { createTimerWheel, type TimerWheel } from './timer-wheel.js'
 
@@ -62,6 +63,9 @@ export interface WorldConfig {
     readonly tapIndex: number
   }
   readonly udpTimeouts: { readonly oneWay: number; readonly stream: number }
+  /** What all flows may take of the host; `sharedTcpPorts`: see quotas.ts. */
+  readonly limits: Limits
+  readonly sharedTcpPorts: boolean
   /** The capture has room for comments (pcapng). */
   readonly flowComments: boolean
 }
@@ -78,6 +82,7 @@ export interface World {
   readonly counters: Counters
   readonly table: FlowTable
   readonly flows: (Flow | undefined)[]
+  readonly quotas: Quotas
   readonly wheel: TimerWheel
   /** Flows that got an event in this turn: their TURN_END is due. */
   readonly touched: Flow[]
@@ -159,6 +164,7 @@ export const createWorld = (
     counters,
     table,
     flows: [],
+    quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts),
     wheel,
     touched: [],
     stepping: null,
