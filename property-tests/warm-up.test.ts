@@ -1,34 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { UNMAPPED } from '../src/machines/nat.js'
 import type { Native } from '../src/runtime/abi.js'
 import { warmUp } from '../src/runtime/warm-up.js'
-import type { WorldConfig } from '../src/runtime/world.js'
-import { CONFIG } from './services-arbitraries.js'
-
-const config = (mss: number, mode: 'passt' | 'pasta'): WorldConfig => ({
-  guestMac: 0x020000000002,
-  guest: CONFIG,
-  nat: UNMAPPED,
-  outbound4: null,
-  outbound6: null,
-  scope6: 0,
-  tcp: true,
-  udp: true,
-  icmp: true,
-  v4: true,
-  v6: true,
-  mss4: mss,
-  mss6: mss - 20,
-  hashKey: [1, 2],
-  issKey: [3, 4],
-  forward: { mode, splice: true, spliceOnly: false, hostLoToNsLo: false, tapIndex: 2 },
-  udpTimeouts: { oneWay: 30, stream: 180 },
-  limits: { flows: 64, files: 64, ports: 64, halfOpen: 64 },
-  sharedTcpPorts: false,
-  flowComments: false
-})
+import { config } from './world-config.js'
 
 test('warm-up: all made-up connections run to their end, whatever the configuration', () => {
   fc.assert(

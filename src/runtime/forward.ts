@@ -1,5 +1,6 @@
 import { PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
 import { type InAny, isLinkLocal, isMulticast, isUnicast, isV4, UNSPECIFIED6 } from '../codecs/inany.js'
+import { type CounterName, errnoName } from '../effects/counters.js'
 import type { Instant } from '../effects/effect.js'
 import { bindReason } from '../machines/bind-verdict.js'
 import type { Rule } from '../machines/forward-rules.js'
@@ -42,7 +43,7 @@ const addrAt = (w: World, at: number): InAny => {
 export const seenOf = (w: World): Seen => ({ v4: w.seen4, v6: w.seen6, linkLocal6: w.seenLinkLocal })
 
 /** `why`: a counter; null: it is counted. */
-const reject = (w: World, slot: number, why: string | null): void => {
+const reject = (w: World, slot: number, why: CounterName | null): void => {
   if (why !== null) count(w.counters, why)
   const at = nextEffect(w.rings, EF.REJECT, 0)
   if (at >= 0) w.rings.fx[at + 2] = slot
@@ -260,7 +261,7 @@ export const onListenDatagram = (w: World, at: number, now: Instant): void => {
 /** EV_LISTEN_TROUBLE: a lack of something, which passes; or an error of the listener itself, said once of each kind. */
 export const onListenTrouble = (w: World, at: number, now: Instant): void => {
   const errno = w.rings.ev[at + 13]
-  const what = `listen-trouble-${errno}`
+  const what = `listen-trouble-${errnoName(errno)}` as const
   if (!onShortage(w, errno, now) && !w.counters.has(what))
     w.log.at('warning', `cannot accept connections: ${bindReason(errno, 0)}; going on`)
   count(w.counters, what)

@@ -1,5 +1,6 @@
 import { PROTO_UDP } from '../codecs/checksum.js'
 import { UNSPECIFIED4, UNSPECIFIED6 } from '../codecs/inany.js'
+import { errnoName } from '../effects/counters.js'
 import type { Rule } from '../machines/forward-rules.js'
 import { isGroup } from '../machines/nat.js'
 import { LISTEN_V6ONLY, LISTEN_WORDS } from './abi.js'
@@ -42,7 +43,7 @@ export const awaitAnswers = (w: World, f: UdpFlow): void => {
     return
   }
   w.listenerIds.free.push(id)
-  count(w.counters, `group-answers-errno-${errno}`)
+  count(w.counters, `group-answers-${errnoName(errno)}`)
 }
 
 /** The question's flow is over. */

@@ -6,6 +6,7 @@ import { IPV6_LEN, ipv6Header, writeIpv6 } from '../codecs/ipv6.js'
 import { ACK, TCP_LEN, type TcpHeader, tcpLength, writeTcp } from '../codecs/tcp.js'
 import { UDP_LEN, writeUdp } from '../codecs/udp.js'
 import { GSO_NONE, GSO_UDP_L4, NO_OFFLOAD, VNET_LEN, VNET_NEEDS_CSUM, writeVnet } from '../codecs/vnet.js'
+import type { FlowCounter } from '../effects/counters.js'
 import type { Effect, Instant, Payload, TimerName } from '../effects/effect.js'
 import { BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, SIDE_1 } from './abi.js'
 import type { Capture } from './capture.js'
@@ -28,7 +29,7 @@ export interface Out {
   /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */
   readonly hostPortFor: (flow: TapFlow) => number
   /** Something is counted that never was before: perhaps the user should know. */
-  readonly firstTime: (what: string) => void
+  readonly firstTime: (what: FlowCounter) => void
   /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
   readonly offenderSeenByGuest: (flow: TapFlow, addr: InAny) => InAny | null
 }
@@ -328,7 +329,7 @@ const interpretPair = (o: Out, f: PairFlow, e: Effect): void => {
       put(o, EF.CLOSE, f.index, 0, 0)
       return put(o, EF.CLOSE, f.index + SIDE_1, 0, 0)
     default:
-      if (!interpretCommon(o, f, e)) count(o.counters, `effect-misplaced-${e.type}`)
+      if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
   }
 }
 
@@ -383,6 +384,6 @@ const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
       f.sockOpen = false
       return put(o, EF.RESET, f.index, 0, 0)
     default:
-      if (!interpretCommon(o, f, e)) count(o.counters, `effect-misplaced-${e.type}`)
+      if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
   }
 }

@@ -247,7 +247,8 @@ const perform = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant):
         s.scanner.at = e.at
         break
       case 'Warn':
-        for (const line of e.lines) s.log.at('warning', line)
+        // What listens in the namespace is its programs' doing
+        for (const line of e.lines) s.log.event('ports', 'warning', line)
         break
     }
 }

@@ -1,3 +1,4 @@
+import { errnoName } from '../effects/counters.js'
 import { type Instant, instant, type TimerName } from '../effects/effect.js'
 import { ABI_WORDS, EV, SIDE_1 } from './abi.js'
 import { onCapture } from './capture.js'
@@ -42,7 +43,7 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       onTapFrame(w, at, now)
       return null
     case EV.TAP_DROPPED:
-      count(w.counters, `tap-refused-${ev[at + 3]}`, ev[at + 2])
+      count(w.counters, `tap-refused-${errnoName(ev[at + 3])}`, ev[at + 2])
       return null
     case EV.TAP_GONE:
       return { why: 'tap-gone', errno: ev[at + 2] }

@@ -1,3 +1,4 @@
+import { errnoName } from '../effects/counters.js'
 import type { Instant } from '../effects/effect.js'
 import { bindReason, EADDRNOTAVAIL, EMFILE, ENFILE } from '../machines/bind-verdict.js'
 import { makeWay, refusedBy, sayMet } from './admission.js'
@@ -25,7 +26,7 @@ export const onPortShortage = (w: World, f: Flow, errno: number): void => {
 /** A socket was refused with `errno`. False: not for lack of anything. */
 export const onShortage = (w: World, errno: number, now: Instant): boolean => {
   if (!SHORT.has(errno)) return false
-  count(w.counters, `shortage-${errno}`)
+  count(w.counters, `shortage-${errnoName(errno)}`)
   // What is idle makes room for whoever comes next
   makeWay(w, 'files', now)
   if (now >= w.shortageSaidAt + SAID_EVERY) {
