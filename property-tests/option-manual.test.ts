@@ -45,6 +45,7 @@ const NEWER = [
 const OURS = [
   readOption('both')('--limit-flows ARG'),
   readOption('both')('--limit-files ARG'),
+  readOption('both')('--limit-memory ARG'),
   readOption('both')('--limit-ports ARG'),
   readOption('both')('--limit-half-open ARG')
 ]
@@ -112,6 +113,7 @@ const GOOD: Readonly<Record<string, string>> = {
   'ns-mac-addr': '02:00:00:00:00:02',
   'limit-flows': '100',
   'limit-files': '100',
+  'limit-memory': '100',
   'limit-ports': '100',
   'limit-half-open': '100'
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { guestPorts, limitsOf, openFilesOf } from '../src/runtime/limits.js'
+import { guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../src/runtime/limits.js'
 import {
   createQuotas,
   IDLE_AFTER,
@@ -31,6 +31,7 @@ interface Entry {
   readonly taking: Taking
   readonly port: number
   half: boolean
+  octets: number
   since: number
   /** Which came first, of the same second. */
   order: number
@@ -56,6 +57,7 @@ const usedIn = (flows: Iterable<Entry>): Record<Resource, number> => {
   return {
     flows: all.length,
     files: all.reduce((n, e) => n + (e.taking.includes('Pair') ? 2 : 1), 0),
+    memory: all.reduce((n, e) => n + e.octets, 0),
     udpPorts: new Set(udp.filter((p) => p !== 0)).size + udp.filter((p) => p === 0).length,
     tcpPorts: all.filter((e) => isTcp(e.taking)).length,
     pingIds: all.filter((e) => e.taking === 'ping').length,
@@ -64,7 +66,7 @@ const usedIn = (flows: Iterable<Entry>): Record<Resource, number> => {
   }
 }
 const limitOf = (l: Limits, r: Resource): number =>
-  r === 'flows' || r === 'files' ? l[r] : r.startsWith('half') ? l.halfOpen : l.ports
+  r === 'flows' || r === 'files' || r === 'memory' ? l[r] : r.startsWith('half') ? l.halfOpen : l.ports
 
 /** Of whom it could be, the one that has waited longest, if that is long enough. */
 const expectVictim = (m: Model, r: Resource): number => {
@@ -85,13 +87,13 @@ const agree = (m: Model, { q }: Real): void => {
   const used = usedIn(m.flows.values())
   for (const r of RESOURCES) {
     assert.equal(q.used(r), used[r], r)
-    assert.ok(used[r] <= limitOf(q.limits, r), `${r} over its limit`)
+    if (r !== 'memory') assert.ok(used[r] <= limitOf(q.limits, r), `${r} over its limit`)
     const victim = q.givesWay(r, m.now)
     const expected = expectVictim(m, r)
     // of several lists those of the same second may come in any order
     if (victim < 0 || expected < 0) assert.equal(victim, expected, r)
     else assert.equal(m.flows.get(victim)?.since, m.flows.get(expected)?.since, r)
-    if (r !== 'flows' && r !== 'files') assert.equal(victim, expected, r)
+    if (r !== 'flows' && r !== 'files' && r !== 'memory') assert.equal(victim, expected, r)
   }
   for (const [i, e] of m.flows) assert.equal(q.isHalfOpen(i), e.half)
 }
@@ -108,11 +110,12 @@ class Open implements fc.Command<Model, Real> {
       taking: this.taking,
       port,
       half: halfOf(this.taking) !== null,
+      octets: 0,
       since: m.now,
       order: m.order++
     }
     const would = usedIn([...m.flows.values(), entry])
-    const over = RESOURCES.filter((x) => would[x] > limitOf(r.q.limits, x))
+    const over = RESOURCES.filter((x) => would[x] + (x === 'memory' ? 1 : 0) > limitOf(r.q.limits, x))
     const lack = r.q.lacks(this.taking, port)
     if (lack === null) assert.deepEqual(over, [])
     else assert.ok(over.includes(lack), `${lack} is not what lacks: ${over}`)
@@ -128,7 +131,7 @@ class Open implements fc.Command<Model, Real> {
 /** Something with the flow that is `at` of all. */
 class With implements fc.Command<Model, Real> {
   constructor(
-    readonly what: 'use' | 'accepted' | 'close',
+    readonly what: 'use' | 'accepted' | 'measure' | 'close',
     readonly at: number
   ) {}
   check = (m: Readonly<Model>): boolean => m.flows.size > 0
@@ -144,6 +147,9 @@ class With implements fc.Command<Model, Real> {
       r.q.accepted(i)
       r.q.accepted(i)
       e.half = false
+    } else if (this.what === 'measure') {
+      e.octets = this.at
+      r.q.measured(i, this.at)
     } else {
       r.q.close(i)
       r.q.close(i)
@@ -164,12 +170,18 @@ class Wait implements fc.Command<Model, Real> {
 }
 
 const small = fc.integer({ min: 1, max: 9 })
-const limits = fc.record({ flows: small, files: small, ports: small, halfOpen: small })
+const limits = fc.record({
+  flows: small,
+  files: small,
+  memory: fc.integer({ min: 1, max: 100 }),
+  ports: small,
+  halfOpen: small
+})
 const commands = fc.commands(
   [
     fc.tuple(fc.constantFrom(...TAKINGS), fc.constantFrom(0, 1, 1, 53, 65535)).map((a) => new Open(...a)),
     fc
-      .tuple(fc.constantFrom('use', 'use', 'accepted', 'close'), fc.nat(CAPACITY))
+      .tuple(fc.constantFrom('use', 'use', 'accepted', 'measure', 'close'), fc.nat(CAPACITY))
       .map(([what, at]) => new With(what as 'use', at)),
     fc.constantFrom(1, 1, IDLE_AFTER, UNANSWERED_AFTER).map((s) => new Wait(s))
   ],
@@ -189,7 +201,7 @@ describe('quotas', () => {
     )
   })
   test('said once, and again after an eighth was left', () => {
-    const q = createQuotas({ flows: 100, files: 8, ports: 100, halfOpen: 100 }, 100, false)
+    const q = createQuotas({ flows: 100, files: 8, memory: 1, ports: 100, halfOpen: 100 }, 100, false)
     for (let i = 0; i < 8; i++) q.open(i, 'ping', 0, 0)
     assert.deepEqual([q.met('files'), q.met('files'), q.met('files')], [true, false, false])
     q.close(0)
@@ -197,7 +209,7 @@ describe('quotas', () => {
     assert.equal(q.met('files'), false)
   })
   test('TCP ports that the kernel takes of the part for the guest are no limit', () => {
-    const q = createQuotas({ flows: 9, files: 9, ports: 1, halfOpen: 9 }, 9, true)
+    const q = createQuotas({ flows: 9, files: 9, memory: 1, ports: 1, halfOpen: 9 }, 9, true)
     for (let i = 0; i < 9; i++) {
       assert.equal(q.lacks('tcpOut', 0), null)
       q.open(i, 'tcpOut', 0, 0)
@@ -213,13 +225,15 @@ describe('limits', () => {
     .map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }))
   test('at most half of what is shared, at least one, and what an option says', () => {
     fc.assert(
-      fc.property(natural, natural, range, (files, fileMax, ephemeral) => {
-        const l = limitsOf({ files, fileMax, ephemeral }, {})
+      fc.property(natural, natural, natural, range, (files, fileMax, tcpMemory, ephemeral) => {
+        const has = { files, fileMax, tcpMemory, ephemeral }
+        const l = limitsOf(has, {})
         const size = ephemeral.last - ephemeral.first + 1
         assert.ok(l.ports >= 1 && (l.ports <= size / 2 || size === 1))
         assert.ok(l.files >= 1 && l.files <= files && (l.files <= fileMax / 2 || fileMax === 1))
-        const asked = { flows: 1, files: 2, ports: 3, halfOpen: 4 }
-        assert.deepEqual(limitsOf({ files, fileMax, ephemeral }, asked), asked)
+        assert.ok(l.memory >= 1 && (l.memory <= tcpMemory / 2 || tcpMemory === 1))
+        const asked = { flows: 1, files: 2, memory: 5, ports: 3, halfOpen: 4 }
+        assert.deepEqual(limitsOf(has, asked), asked)
       })
     )
   })
@@ -233,6 +247,11 @@ describe('limits', () => {
         assert.ok(r.first >= ephemeral.first && r.last <= ephemeral.last)
       })
     )
+  })
+  test('tcp_mem, else of all memory what the kernel gives TCP', () => {
+    assert.equal(tcpMemoryOf('287901\t383868\t575802\n', ''), 383868 * 4096)
+    assert.equal(tcpMemoryOf('', 'MemTotal:       16777216 kB\n'), 1 << 30)
+    assert.equal(tcpMemoryOf('', ''), Number.POSITIVE_INFINITY)
   })
   test('/proc/PID/limits', () => {
     const text =

@@ -21,7 +21,7 @@ export const config = (mss: number, mode: 'passt' | 'pasta'): WorldConfig => ({
   issKey: [3, 4],
   forward: { mode, splice: true, spliceOnly: false, hostLoToNsLo: false, tapIndex: 2 },
   udpTimeouts: { oneWay: 30, stream: 180 },
-  limits: { flows: 64, files: 64, ports: 64, halfOpen: 64 },
+  limits: { flows: 64, files: 64, memory: 1 << 20, ports: 64, halfOpen: 64 },
   sharedTcpPorts: false,
   flowComments: false
 })

@@ -180,6 +180,40 @@ describe('everything else', oursOnly, () => {
         await g.stop()
       }
     })
+  test('memory of sockets that nobody reads: no more than --limit-memory says, but for what a few more hold', async () => {
+    const g = await Guest.open(bed.w, ['-t', 'none', '--limit-memory', '1'], { command: waits })
+    const held: number[] = []
+    /** Receive and send queues of the host's sockets, as ss(8) shows them: skmem:(r0,rb...,t0,tb...,f0,w0,...). */
+    const memory = async (): Promise<number> =>
+      [
+        ...(await bed.w.sh('ss -H -n -t -m dport = 7003', { in: 'host' })).matchAll(
+          /\(r(\d+),.*?,f(\d+),w(\d+),/g
+        )
+      ]
+        .map(([, r, f, w]) => Number(r) + Number(f) + Number(w))
+        .reduce((a, b) => a + b, 0)
+    try {
+      const fill = run(g, 'fill', net.world4, 7003, 40)
+      let done = false
+      void fill.finally(() => {
+        done = true
+      })
+      while (!done) held.push(await memory())
+      const r = await fill
+      assert.ok(
+        (r.open as number) > 2 && (r.refused as number) > 5,
+        `${JSON.stringify(r)} ${Math.max(...held)}`
+      )
+      assert.ok(Math.max(...held) < 3 << 20, `${Math.max(...held)} octets`)
+      assert.equal(said(g, /--limit-memory/), 1, g.proc.stderr)
+      await until('room again', async () => {
+        const again = await ask(bed.w, g, ['tcp-read', net.world4, 7006])
+        return again.data === 'ok\n'
+      })
+    } finally {
+      await g.stop()
+    }
+  })
   test('a flow that is refused: ICMP for a datagram, a reset for a connection', async () => {
     const g = await Guest.open(bed.w, ['-t', 'none', '--limit-flows', '1'], { command: waits })
     try {

@@ -140,6 +140,16 @@ Value SetOutbound(const CallbackInfo &info)
 	return fail(info.Env(), "setOutbound", EINVAL);
 }
 
+Value MemoryOf(const CallbackInfo &info)
+{
+	const auto handles = info[0].As<Napi::Int32Array>();
+	auto out = Napi::Float64Array::New(info.Env(), handles.ElementLength());
+
+	for (size_t i = 0; i < handles.ElementLength(); i++)
+		out[i] = engine ? engine->memory_of_handle((uint32_t)handles[i], info[1].ToBoolean().Value()) : 0;
+	return out;
+}
+
 Value SetPorts(const CallbackInfo &info)
 {
 	if (!engine)
@@ -372,6 +382,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("linkOffer", LinkOffer);
 	add("setOutbound", SetOutbound);
 	add("setPorts", SetPorts);
+	add("memoryOf", MemoryOf);
 	add("setPcap", SetPcap);
 	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);

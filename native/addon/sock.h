@@ -104,6 +104,9 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out);
 /** TCP_INFO and SO_MEMINFO as words 4-11 of an event. Return: the socket's TCP state, or 0. */
 int read_info(int fd, uint32_t *event);
 
+/** Octets that its buffers hold, by the kernel's own accounting (SO_MEMINFO). `freeze`: from here on they do not grow by themselves. */
+uint32_t memory_of(int fd, bool freeze);
+
 /** The pending error, taken from the socket. */
 int take_error(int fd);
 

@@ -119,7 +119,7 @@ type RuntimeCounter =
   | 'flow-ended-with-open-socket'
   | 'internal-error'
   | 'gave-way'
-  | `limit-${'flows' | 'files' | 'udpPorts' | 'tcpPorts' | 'pingIds' | 'halfOut' | 'halfIn'}`
+  | `limit-${'flows' | 'files' | 'memory' | 'udpPorts' | 'tcpPorts' | 'pingIds' | 'halfOut' | 'halfIn'}`
   | 'effect-misplaced'
   | `${'tap-refused' | 'listen-trouble' | 'shortage' | 'group-answers'}-${ErrnoName}`
 

@@ -13,6 +13,7 @@ const GIVING_WAY = 16
 const WORDS: Readonly<Record<Resource, readonly [string, string]>> = {
   flows: ['flows', 'flows'],
   files: ['descriptors of flows', 'files'],
+  memory: ['octets in the buffers of sockets', 'memory'],
   udpPorts: ['local UDP ports', 'ports'],
   tcpPorts: ['local TCP ports', 'ports'],
   pingIds: ['ping sockets', 'ports'],

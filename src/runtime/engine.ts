@@ -30,7 +30,7 @@ import {
   netlinkIn,
   type TapDevice
 } from './launcher.js'
-import { guestPorts, limitsOf, openFilesOf } from './limits.js'
+import { guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from './limits.js'
 import { type ListenPlace, listenPlace, openAll, scanning } from './listeners.js'
 import { type Counters, type Log, showCounters } from './log.js'
 import { type Logging, openLogging } from './log-sinks.js'
@@ -263,6 +263,8 @@ const ephemeralPorts = (): PortRange => {
 }
 
 const openFiles = (): number => openFilesOf(readOr('/proc/self/limits', ''))
+const tcpMemory = (): number =>
+  tcpMemoryOf(readOr('/proc/sys/net/ipv4/tcp_mem', ''), readOr('/proc/meminfo', ''))
 const fileMax = (): number => {
   const n = Number(readOr('/proc/sys/fs/file-max', '').trim())
   return n > 0 ? n : Number.POSITIVE_INFINITY
@@ -340,7 +342,10 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, inherited))
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const ephemeral = ephemeralPorts()
-  const limits = limitsOf({ files: openFiles(), fileMax: fileMax(), ephemeral }, p.limits)
+  const limits = limitsOf(
+    { files: openFiles(), fileMax: fileMax(), tcpMemory: tcpMemory(), ephemeral },
+    p.limits
+  )
   const share = guestPorts(ephemeral, limits.ports)
   const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
   const place = listenPlace(native, l, forwarding(p, ephemeral, log), p.freebind)

@@ -14,6 +14,7 @@ import { neighbourTimer, onNetlink } from './neighbours.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
 import { onPortShortage, onShortage } from './shortage.js'
+import { measureMemory } from './socket-memory.js'
 import { createTidy } from './tidy.js'
 import type { Watch } from './watch.js'
 import { TIMERS, type World } from './world.js'
@@ -183,6 +184,7 @@ export const loop = (
     if (ended !== null) return ended
     serviceTimer(w, now)
     neighbourTimer(w, now)
+    measureMemory(w, now)
     if (w.scanning !== null) scanTimer(w.scanning, now)
     tidy.turn(n, now)
     busy = w.rings.clock[1] !== moved

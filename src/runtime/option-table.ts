@@ -480,8 +480,8 @@ const forPasta: ReadonlyArray<OptionEntry> = [
   entry('--no-pidns', null, "Don't create a PID namespace for the command", patch({ pidns: false }), pasta)
 ]
 
-const limit = (key: keyof Limits, max: number): Apply =>
-  set(v.numberIn(1, max), (n, o) => ({ limits: { ...o.limits, [key]: n } }))
+const limit = (key: keyof Limits, max: number, unit = 1): Apply =>
+  set(v.numberIn(1, max), (n, o) => ({ limits: { ...o.limits, [key]: n * unit } }))
 /** Ours alone: what all flows of a guest take of the host together. */
 const limits: ReadonlyArray<OptionEntry> = [
   entry('--limit-flows', 'COUNT', `At most COUNT flows\ndefault: ${MAX_FLOWS}`, limit('flows', MAX_FLOWS)),
@@ -490,6 +490,12 @@ const limits: ReadonlyArray<OptionEntry> = [
     'COUNT',
     'At most COUNT descriptors for flows\ndefault: as RLIMIT_NOFILE allows',
     limit('files', 0x7fffffff)
+  ),
+  entry(
+    '--limit-memory',
+    'MIB',
+    'At most MIB MiB in the buffers of sockets\ndefault: half of what Linux lets TCP have',
+    limit('memory', 1 << 20, 1 << 20)
   ),
   entry(
     '--limit-ports',

@@ -6,6 +6,8 @@ export interface Limits {
   readonly flows: number
   /** Descriptors of sockets. */
   readonly files: number
+  /** Octets in the buffers of sockets, as far as they have been measured (socket-memory.ts). */
+  readonly memory: number
   /** Local ports, of UDP and of TCP each; as many identifiers of ping sockets. */
   readonly ports: number
   /** TCP connections that nobody has accepted yet: of the guest's with the world, and of the world's with the guest, each. */
@@ -13,7 +15,16 @@ export interface Limits {
 }
 
 /** The things counted. `ports` are those of one protocol, `half` connections of one direction. */
-export const RESOURCES = ['flows', 'files', 'udpPorts', 'tcpPorts', 'pingIds', 'halfOut', 'halfIn'] as const
+export const RESOURCES = [
+  'flows',
+  'files',
+  'memory',
+  'udpPorts',
+  'tcpPorts',
+  'pingIds',
+  'halfOut',
+  'halfIn'
+] as const
 export type Resource = (typeof RESOURCES)[number]
 
 /** Kinds of flows by what they take. Out: the guest began it; In: a host peer did. A pair has a socket at each end. */
@@ -86,6 +97,8 @@ export interface Quotas {
   accepted(i: number): void
   /** It waits for its connection to be accepted. */
   isHalfOpen(i: number): boolean
+  /** Its sockets hold so many octets. */
+  measured(i: number, octets: number): void
   /** It has ended. Twice is nothing. */
   close(i: number): void
   /** Was `r` used up for the first time since there was an eighth of it left? */
@@ -100,6 +113,7 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
   const bound: Readonly<Record<Resource, number>> = {
     flows: limits.flows,
     files: limits.files,
+    memory: limits.memory,
     udpPorts: limits.ports,
     tcpPorts: limits.ports,
     pingIds: limits.ports,
@@ -109,6 +123,7 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
   const used: Record<Resource, number> = {
     flows: 0,
     files: 0,
+    memory: 0,
     udpPorts: 0,
     tcpPorts: 0,
     pingIds: 0,
@@ -121,6 +136,7 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
   const binders = new Uint32Array(0x10000)
   const ports = new Uint16Array(capacity)
   const takings: (Taking | undefined)[] = []
+  const octets = new Float64Array(capacity)
   /** s, of the last use; of a half-open connection, when it began. */
   const since = new Int32Array(capacity)
   /** Doubly linked lists, indices + 1; 0 = none. */
@@ -170,6 +186,7 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
       const { files, port: kind, half } = NEEDS[t]
       if (full('flows', 1)) return 'flows'
       if (full('files', files)) return 'files'
+      if (full('memory', 1)) return 'memory'
       if (kind !== null && full(kind, portsFor(kind, port))) return kind
       return half !== null && full(half, 1) ? half : null
     },
@@ -209,6 +226,11 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
       unlink(i)
       take(NEEDS[t].half ?? 'halfOut', -1)
     },
+    measured: (i, n) => {
+      if (takings[i] === undefined) return
+      take('memory', n - octets[i])
+      octets[i] = n
+    },
     isHalfOpen: (i) => queued[i] > LAST_IDLE,
     close: (i) => {
       const t = takings[i]
@@ -216,6 +238,8 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
       const { files, port: kind, half } = NEEDS[t]
       if (half !== null && queued[i] > LAST_IDLE) take(half, -1)
       unlink(i)
+      take('memory', -octets[i])
+      octets[i] = 0
       takings[i] = undefined
       take('flows', -1)
       take('files', -files)

@@ -83,6 +83,8 @@ export interface World {
   readonly table: FlowTable
   readonly flows: (Flow | undefined)[]
   readonly quotas: Quotas
+  /** When the next flows are measured, and from which one on (socket-memory.ts). */
+  readonly measuring: { at: number; from: number }
   readonly wheel: TimerWheel
   /** Flows that got an event in this turn: their TURN_END is due. */
   readonly touched: Flow[]
@@ -165,6 +167,7 @@ export const createWorld = (
     table,
     flows: [],
     quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts),
+    measuring: { at: 0, from: 0 },
     wheel,
     touched: [],
     stepping: null,

@@ -5,6 +5,8 @@ quota.py bind COUNT                          COUNT sockets of each protocol, bou
 quota.py ping COUNT ADDRESS                  the same of ping sockets, an echo request each: {"ping", "answered"}
 quota.py udp ADDRESS PORT FIRST LAST         a datagram from each local port, at a pace that no queue drops: {"sent"}
 quota.py syn ADDRESS PORT COUNT              connect() of COUNT sockets at once, and kept for a minute: {"failed"}
+quota.py fill ADDRESS PORT COUNT             COUNT connections one after the other, each asks for more than it reads (peer.py, source), and
+                                             is kept until all are there: {"open", "refused"}
 quota.py echoes ADDRESS COUNT                echo requests of COUNT identifiers, by a raw socket: {"sent"}
 """
 import errno
@@ -86,6 +88,22 @@ def syn(address, port, count):
     print(json.dumps({"failed": failed}), flush=True)
     time.sleep(60)
     return {}
+
+
+def fill(address, port, count):
+    kept, refused = [], 0
+    for _ in range(int(count)):
+        s = socket.socket(family(address), socket.SOCK_STREAM)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.settimeout(5)
+        try:
+            s.connect((address, int(port)))
+            s.sendall(b"1000000 7\n")
+            kept.append(s)
+        except ConnectionRefusedError:
+            refused += 1
+        time.sleep(0.2)
+    return {"open": len(kept), "refused": refused}
 
 
 def echoes(address, count):
