@@ -3,9 +3,9 @@
 #define PASST_COMPAT_H
 
 #include <linux/if_tun.h>
-#include <netinet/in.h>
 #include <linux/net_tstamp.h>
 #include <linux/udp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #ifndef TUN_F_USO4

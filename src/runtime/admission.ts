@@ -24,15 +24,27 @@ const WORDS: Readonly<Record<Resource, readonly [string, string]>> = {
 /** The counter of what a limit refused. */
 export const refusedBy = (r: Resource): `limit-${Resource}` => `limit-${r}`
 
-/** A limit was met: said once, and again when it has been left in between. */
-export const sayMet = (log: Log, q: Quotas, r: Resource): void => {
-  if (!q.met(r)) return
+const say = (log: Log, q: Quotas, r: Resource): void => {
   const [what, option] = WORDS[r]
   log.event(
     'limit',
     'warning',
     `limit reached: ${q.limitOf(r)} ${what}, and none is idle; new ones are refused (--limit-${option})`
   )
+}
+
+/** A limit was met: said once, and again when it has been left in between. */
+export const sayMet = (log: Log, q: Quotas, r: Resource): void => {
+  if (q.met(r)) say(log, q, r)
+}
+
+/** ms that a connection which has ended may keep its port: TIME-WAIT in Linux. */
+const PORT_KEPT = 60_000
+
+/** The kernel had none of the guest's ports left: said once, and again when there were some for a while. */
+export const sayOutOfPorts = (w: World, now: Instant): void => {
+  if (now >= w.portsOutAt + PORT_KEPT) say(w.log, w.quotas, 'tcpPorts')
+  w.portsOutAt = now
 }
 
 /** The flow is told to end, as by a timeout. */

@@ -88,7 +88,7 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       arrive(w, flow, event)
       if (event.type === 'SOCK_FAILED' || event.type === 'SPLICE_FAILED') {
         onShortage(w, event.errno, now)
-        onPortShortage(w, flow, event.errno)
+        onPortShortage(w, flow, event.errno, now)
       }
       if (event.type === 'SOCK_PEEKED' && event.tapFull && w.guestLink !== null) w.refused.push(flow)
       return null

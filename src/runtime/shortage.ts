@@ -1,7 +1,7 @@
 import { errnoName } from '../effects/counters.js'
 import type { Instant } from '../effects/effect.js'
 import { bindReason, EADDRNOTAVAIL, EMFILE, ENFILE } from '../machines/bind-verdict.js'
-import { makeWay, refusedBy, sayMet } from './admission.js'
+import { makeWay, refusedBy, sayOutOfPorts } from './admission.js'
 import type { Flow } from './flow.js'
 import { count } from './log.js'
 import type { World } from './world.js'
@@ -16,11 +16,11 @@ const SHORT: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOMEM, ENOBUFS])
 const SAID_EVERY = 30_000
 
 /** The kernel had no port left of those that are the guest's, or nothing of that address is here any more. */
-export const onPortShortage = (w: World, f: Flow, errno: number): void => {
+export const onPortShortage = (w: World, f: Flow, errno: number, now: Instant): void => {
   if (errno !== EADDRNOTAVAIL || (f.kind !== 'tcp' && f.kind !== 'tcp-splice')) return
   count(w.counters, refusedBy('tcpPorts'))
-  if ((f.kind === 'tcp' && f.v6 ? w.cfg.outbound6 : w.cfg.outbound4) === null)
-    sayMet(w.log, w.quotas, 'tcpPorts')
+  // With --outbound it may be that the address has gone
+  if ((f.kind === 'tcp' && f.v6 ? w.cfg.outbound6 : w.cfg.outbound4) === null) sayOutOfPorts(w, now)
 }
 
 /** A socket was refused with `errno`. False: not for lack of anything. */

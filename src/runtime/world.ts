@@ -117,6 +117,8 @@ export interface World {
   readonly refused: Flow[]
   /** When it was last said that something has run out (shortage.ts). */
   shortageSaidAt: number
+  /** When the kernel last had no port for a connection (admission.ts). */
+  portsOutAt: number
 }
 
 export const TIMERS: readonly TimerName[] = ['rto', 'ack', 'keepalive', 'idle']
@@ -187,7 +189,8 @@ export const createWorld = (
     neighbours: null,
     guestLink: null,
     refused: [],
-    shortageSaidAt: Number.NEGATIVE_INFINITY
+    shortageSaidAt: Number.NEGATIVE_INFINITY,
+    portsOutAt: Number.NEGATIVE_INFINITY
   }
   return world
 }
