@@ -240,7 +240,7 @@ describe('DHCP answers (config-and-services §3.4)', () => {
   })
   test('silent, and counted: other server, DECLINE, RELEASE, replies, switched off', () => {
     silent('dhcp: other server', message([type(3), option(54, 10, 0, 2, 2), option(50, 192, 0, 2, 7)]))
-    for (const n of [2, 4, 5, 6, 7, 9, 13]) silent(`dhcp: message type ${n}`, message([type(n)]))
+    for (const n of [2, 4, 5, 6, 7, 9, 13]) silent('dhcp: other message type', message([type(n)]))
     silent('dhcp: not a request', message([type(1)], { op: 2 }))
     silent('dhcp: off', message([type(1)]), { noDhcp: true })
     silent('dhcp: off', message([type(1)]), { v4: null })

@@ -171,14 +171,14 @@ describe('how often', () => {
     let now = 0
     const log = logTo([sink], 0, () => now)
     for (let i = 0; i < 100; i++) {
-      log.event('a', 'info', 'A')
-      log.event('b', 'warning', 'B')
-      log.event('c', 'debug', 'C')
+      log.event('DHCP', 'info', 'A')
+      log.event('flow', 'warning', 'B')
+      log.event('NDP', 'debug', 'C')
     }
     const n = (of: string): number => lines.filter((l) => l === of).length
     assert.deepEqual([n('info A'), n('warning B'), n('debug C')], [BURST, BURST, 100])
     now = EVERY
-    log.event('a', 'info', 'A')
+    log.event('DHCP', 'info', 'A')
     assert.equal(lines.at(-1), 'info A (80 more like this suppressed)')
   })
   test('a sink sees its level and what is more important', () => {

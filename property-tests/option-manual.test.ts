@@ -43,7 +43,14 @@ const NEWER = [
   readOption('pasta')('--no-pidns')
 ]
 /** No other release has them. */
-const OURS = [readOption('both')('--pcap-size ARG')]
+const OURS = [
+  readOption('both')('--pcap-size ARG'),
+  readOption('both')('--limit-flows ARG'),
+  readOption('both')('--limit-files ARG'),
+  readOption('both')('--limit-memory ARG'),
+  readOption('both')('--limit-ports ARG'),
+  readOption('both')('--limit-half-open ARG')
+]
 
 describe('every option of the manual, of newer releases, and of ours', () => {
   test('the list is that of the manual itself', (t) => {
@@ -122,7 +129,12 @@ const GOOD: Readonly<Record<string, string>> = {
   'ns-ifname': 'tap9',
   userns: '/x',
   netns: '/x',
-  'ns-mac-addr': '02:00:00:00:00:02'
+  'ns-mac-addr': '02:00:00:00:00:02',
+  'limit-flows': '100',
+  'limit-files': '100',
+  'limit-memory': '100',
+  'limit-ports': '100',
+  'limit-half-open': '100'
 }
 /** What has to stand with an option to make sense. */
 const WITH: Readonly<Record<string, ReadonlyArray<string>>> = {

@@ -23,5 +23,7 @@ export const WORLD_CONFIG: WorldConfig = {
   issKey: [3, 4],
   forward: { mode: 'pasta', splice: true, spliceOnly: false, hostLoToNsLo: false, tapIndex: 2 },
   udpTimeouts: { oneWay: 30, stream: 180 },
+  limits: { flows: 64, files: 64, memory: 1 << 20, ports: 64, halfOpen: 64 },
+  sharedTcpPorts: false,
   flowComments: false
 }

@@ -1,11 +1,15 @@
 // `auto`: ports follow what listens at the other side, within two seconds, in both directions.
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
 import { ask, Guest, type Place, waiting } from './lib/guest.js'
-import { type Proc, sleep, until } from './lib/proc.js'
+import { exeOf, manyDescriptors, type Proc, sleep, statusField, until } from './lib/proc.js'
 import { isPeer, net, ok, pasta } from './lib/world.js'
 
+manyDescriptors(20_000)
 const bed = useBed()
 /** A scan each second, and as long again for a busy machine. */
 const SOON = 6_000
@@ -266,5 +270,58 @@ test('several programs on one host do not feed on each other for ever', async ()
     await vanishes(two, 'tcp', '*%lo 9701')
   } finally {
     await Promise.all([one.stop(), two.stop()])
+  }
+})
+
+/** Octets that one turn of the loop reads of /proc/net at most (runtime/port-reader.ts). */
+const SLICE = 32 << 10
+
+test('thousands of sockets in the namespace: read in slices, a turn each, and what listens is found', {
+  skip: isPeer && 'upstream does otherwise'
+}, async () => {
+  const g = await Guest.open(bed.w, ['-t', 'auto', '-u', 'auto'], sleeper)
+  const crowd = `import resource, socket
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+keep = []
+for i in range(1500):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("127.0.0.1", 0)); s.connect(("127.0.0.1", 9)); keep.append(s)
+l = socket.socket(); l.bind(("127.0.0.1", 0)); l.listen(100)
+for i in range(1500):
+    c = socket.create_connection(l.getsockname()); a, _ = l.accept(); c.close(); a.close()
+print("ready", flush=True)
+import time; time.sleep(600)`
+  try {
+    const many = g.start(['python3', '-c', crowd], { timeout: 60_000 })
+    await many.sees(/ready/)
+    const engine = g.engine().find((pid) => /node/.test(exeOf(pid)))!
+    const log = join(bed.w.dir, 'reads')
+    const calls = 'trace=pread64,epoll_wait,epoll_pwait,epoll_pwait2'
+    const strace = spawn('strace', ['-s', '0', '-q', '-o', log, '-e', calls, '-p', `${engine}`], {
+      stdio: 'ignore'
+    })
+    try {
+      await until('strace at work', () => statusField(engine, 'TracerPid') !== '0')
+      const late = await hold(g, 'tcp/0.0.0.0/7105', 'udp/0.0.0.0/7106')
+      await appears('host', 'tcp', '* 7105')
+      await appears('host', 'udp', '* 7106')
+      await late.stop()
+      await vanishes('host', 'udp', '* 7106')
+    } finally {
+      strace.kill('SIGINT')
+      await new Promise((done) => strace.once('exit', done))
+    }
+    const turns = [0]
+    for (const line of readFileSync(log, 'utf8').split('\n')) {
+      const read = /^pread64\(.* = (\d+)$/.exec(line)
+      if (read !== null) turns.push(turns.pop()! + Number(read[1]))
+      else if (line.startsWith('epoll')) turns.push(0)
+    }
+    const most = Math.max(...turns)
+    assert.ok(most > 8192 && most <= SLICE, `${most} octets in one turn`)
+    // Some 200 kB of UDP sockets a scan, and hardly more of TCP's than its listeners
+    assert.ok(turns.filter((n) => n > SLICE / 2).length >= 6, `${turns.filter((n) => n > 0)}`)
+  } finally {
+    await g.stop()
   }
 })

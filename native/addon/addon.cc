@@ -145,6 +145,23 @@ Value SetOutbound(const CallbackInfo &info)
 	return fail(info.Env(), "setOutbound", EINVAL);
 }
 
+Value MemoryOf(const CallbackInfo &info)
+{
+	const auto handles = info[0].As<Napi::Int32Array>();
+	auto out = Napi::Float64Array::New(info.Env(), handles.ElementLength());
+
+	for (size_t i = 0; i < handles.ElementLength(); i++)
+		out[i] = engine ? engine->memory_of_handle((uint32_t)handles[i], info[1].ToBoolean().Value()) : 0;
+	return out;
+}
+
+Value SetPorts(const CallbackInfo &info)
+{
+	if (!engine)
+		return fail(info.Env(), "setPorts before open", EINVAL);
+	return Napi::Boolean::New(info.Env(), engine->set_ports((uint16_t)int_at(info, 0), (uint16_t)int_at(info, 1)));
+}
+
 Value OpenOutput(const CallbackInfo &info)
 {
 	int fd = -1;
@@ -382,6 +399,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("linkOffer", LinkOffer);
 	add("setOutbound", SetOutbound);
 	add("openOutput", OpenOutput);
+	add("setPorts", SetPorts);
+	add("memoryOf", MemoryOf);
 	add("setPcap", SetPcap);
 	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);

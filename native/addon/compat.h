@@ -5,6 +5,7 @@
 #include <linux/if_tun.h>
 #include <linux/net_tstamp.h>
 #include <linux/udp.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #ifndef TUN_F_USO4
@@ -25,6 +26,9 @@
 #endif
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
+#endif
+#ifndef IP_LOCAL_PORT_RANGE
+#define IP_LOCAL_PORT_RANGE 51
 #endif
 
 namespace passt {

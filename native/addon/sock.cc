@@ -201,6 +201,9 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 		return errno;
 	if (const int e = bind_to_device(fd, t, out))
 		return e;
+	/* Also where a port is named: another may have to do */
+	if (out.ports && !t.in_namespace && kind != Kind::Ping)
+		setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &out.ports, sizeof(out.ports));
 	/* Ping sockets are bound to identifier 0: the kernel chooses (regression 22) */
 	if (any && !port && kind != Kind::Ping)
 		return 0;
@@ -227,11 +230,28 @@ int take_error(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &e, &len) ? errno : e;
 }
 
+/* linux/sock_diag.h, SK_MEMINFO_* */
+enum { MEM_RMEM_ALLOC = 0, MEM_SNDBUF = 3, MEM_FWD_ALLOC = 4, MEM_WMEM_QUEUED = 5, MEM_VARS = 9 };
+
+uint32_t memory_of(int fd, bool freeze)
+{
+	uint32_t mem[MEM_VARS] = {};
+	socklen_t len = sizeof(mem);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &len))
+		return 0;
+	for (const int option : {SO_RCVBUF, SO_SNDBUF}) {
+		int size;
+		socklen_t size_len = sizeof(size);
+		if (freeze && !getsockopt(fd, SOL_SOCKET, option, &size, &size_len))
+			set_int(fd, SOL_SOCKET, option, size / 2); /* it is doubled, socket(7) */
+	}
+	return mem[MEM_RMEM_ALLOC] + mem[MEM_FWD_ALLOC] + mem[MEM_WMEM_QUEUED];
+}
+
 int read_info(int fd, uint32_t *e)
 {
-	/* linux/sock_diag.h, SK_MEMINFO_* */
-	enum { SNDBUF = 3, WMEM_QUEUED = 5, VARS = 9 };
-	uint32_t mem[VARS] = {};
+	uint32_t mem[MEM_VARS] = {};
 	tcp_info info = {};
 	socklen_t len = sizeof(info), mem_len = sizeof(mem);
 
@@ -245,8 +265,8 @@ int read_info(int fd, uint32_t *e)
 	e[8] = len >= offsetof(tcp_info, tcpi_min_rtt) + sizeof(info.tcpi_min_rtt) ? info.tcpi_min_rtt : UINT32_MAX;
 	e[9] = (uint32_t)info.tcpi_bytes_acked;
 	if (!getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &mem_len)) {
-		e[10] = mem[SNDBUF] > mem[WMEM_QUEUED] ? mem[SNDBUF] - mem[WMEM_QUEUED] : 0;
-		e[11] = mem[SNDBUF];
+		e[10] = mem[MEM_SNDBUF] > mem[MEM_WMEM_QUEUED] ? mem[MEM_SNDBUF] - mem[MEM_WMEM_QUEUED] : 0;
+		e[11] = mem[MEM_SNDBUF];
 	}
 	return info.tcpi_state;
 }

@@ -97,9 +97,10 @@ struct Target {
 socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6);
 void from_sockaddr(const sockaddr_storage &ss, uint32_t *addr, uint16_t *port = nullptr);
 
-/** Interfaces for outbound sockets, '' = none. */
+/** Interfaces for outbound sockets, '' = none; ports to choose from, as IP_LOCAL_PORT_RANGE has them, 0 = all. */
 struct Outbound {
 	std::string if4, if6;
+	uint32_t ports = 0;
 };
 
 /** socket(). Return: descriptor, or -errno. */
@@ -143,6 +144,9 @@ private:
 
 /** TCP_INFO and SO_MEMINFO as words 4-11 of an event. Return: the socket's TCP state, or 0. */
 int read_info(int fd, uint32_t *event);
+
+/** Octets that its buffers hold, by the kernel's own accounting (SO_MEMINFO). `freeze`: from here on they do not grow by themselves. */
+uint32_t memory_of(int fd, bool freeze);
 
 /** The pending error, taken from the socket. */
 int take_error(int fd);

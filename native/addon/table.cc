@@ -1,4 +1,5 @@
 /* The table of host sockets: opening, failing, closing, events about them. */
+#include "compat.h"
 #include "engine.h"
 
 #include <cerrno>
@@ -181,6 +182,35 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		connected(s);
 	else
 		send_kept(s);
+}
+
+uint32_t Engine::memory_of_handle(uint32_t handle, bool freeze)
+{
+	uint32_t all = 0;
+
+	for (const uint32_t h : {handle, handle + SIDE_1}) {
+		const Sock *const s = sock(h);
+		if (!s)
+			continue;
+		if (s->kind == Kind::Splice && s->splice)
+			for (const SpliceSide &side : s->splice->side)
+				all += side.fd >= 0 ? memory_of(side.fd, freeze) : 0;
+		else if (s->fd >= 0)
+			all += memory_of(s->fd, freeze);
+	}
+	return all;
+}
+
+bool Engine::set_ports(uint16_t first, uint16_t last)
+{
+	const uint32_t range = (uint32_t)last << 16 | first;
+	const int fd = make_socket(Kind::Tcp, false);
+	const bool works = fd >= 0 && !setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range));
+
+	if (fd >= 0)
+		close(fd);
+	outbound.ports = works ? range : 0;
+	return works;
 }
 
 /** What the listener of a flow was told to use, the flow's socket shall use as well. */

@@ -49,6 +49,11 @@ enum : int {
 	OPT_NO_SPLICE,
 	OPT_SPLICE_ONLY,
 	OPT_NO_PIDNS,
+	OPT_LIMIT_FLOWS,
+	OPT_LIMIT_FILES,
+	OPT_LIMIT_MEMORY,
+	OPT_LIMIT_PORTS,
+	OPT_LIMIT_HALF_OPEN,
 	OPT_DEBUG = 'd',
 	OPT_QUIET = 'q',
 	OPT_FOREGROUND = 'f',
@@ -157,6 +162,11 @@ static constexpr option OPTION_NAMES[] = {
 	{ "no-splice", no_argument, nullptr, OPT_NO_SPLICE },
 	{ "splice-only", no_argument, nullptr, OPT_SPLICE_ONLY },
 	{ "no-pidns", no_argument, nullptr, OPT_NO_PIDNS },
+	{ "limit-flows", required_argument, nullptr, OPT_LIMIT_FLOWS },
+	{ "limit-files", required_argument, nullptr, OPT_LIMIT_FILES },
+	{ "limit-memory", required_argument, nullptr, OPT_LIMIT_MEMORY },
+	{ "limit-ports", required_argument, nullptr, OPT_LIMIT_PORTS },
+	{ "limit-half-open", required_argument, nullptr, OPT_LIMIT_HALF_OPEN },
 	{ nullptr, 0, nullptr, 0 },
 };
 

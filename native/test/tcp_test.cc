@@ -450,3 +450,41 @@ TEST(full_event_ring_keeps_what_must_not_be_lost)
 	for (const int p : peers)
 		close(p);
 }
+
+/** Local port of handle's peer socket */
+static uint16_t port_of_peer(int fd)
+{
+	sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	uint32_t addr[4];
+	uint16_t port = 0;
+
+	CHECK(!getpeername(fd, reinterpret_cast<sockaddr *>(&ss), &len));
+	from_sockaddr(ss, addr, &port);
+	return port;
+}
+
+TEST(ports_come_from_the_part_that_is_the_guests)
+{
+	enum : uint16_t { FIRST = 40000, COUNT = 4 };
+
+	for (const bool v6 : {false, true}) {
+		Rig r;
+		Listener l(v6);
+		const bool works = r.engine.set_ports(FIRST, FIRST + COUNT - 1);
+		CHECK(works == (r.engine.outbound.ports != 0)); /* before Linux 6.3: from all */
+		for (uint32_t i = 0; i < COUNT; i++) {
+			r.open(EF_TCP_CONNECT, 1 + i, l.port, v6, 1400);
+			r.await(EV_CONNECTED);
+			const int peer = l.accept();
+			const uint16_t port = port_of_peer(peer);
+			CHECK(!works || (port >= FIRST && port < FIRST + COUNT));
+			close(peer);
+		}
+		r.open(EF_TCP_CONNECT, 1 + COUNT, l.port, v6, 1400);
+		if (works)
+			CHECK(r.await(EV_FAILED)[13] == EADDRNOTAVAIL);
+		else
+			r.await(EV_CONNECTED);
+	}
+}

@@ -139,6 +139,29 @@ const hexAt = (b: Uint8Array, at: number, digits: number): number => {
   return n
 }
 
+/** The port of the line [at, end) if somebody listens on it, 0 if it is another socket's, -1 if it is none. */
+const portOfLine = (b: Uint8Array, at: number, end: number, digits: number, state: number): number => {
+  let i = at
+  while (b[i] === SPACE) i++
+  while (i < end && b[i] !== COLON) i++
+  // `: ADDRESS:PORT ADDRESS:PORT ST `
+  const port = i + 2 + digits + 1
+  const st = port + 5 + digits + 6
+  if (
+    st + 2 >= end ||
+    b[port - 1] !== COLON ||
+    b[port + 4] !== SPACE ||
+    b[st - 1] !== SPACE ||
+    b[st + 2] !== SPACE
+  )
+    return -1
+  const found = hexAt(b, st, 2)
+  if (found < 0) return -1
+  if (found !== state) return 0
+  const p = hexAt(b, port, 4)
+  return p > 0 ? p : -1
+}
+
 /**
  * Ports in /proc/net/KIND that somebody listens on, whatever the address; added to `into`, for the two files of a
  * protocol. Looks at a few octets a line, for tables of many thousands of connections. The same ports as those of
@@ -151,23 +174,32 @@ export const listeningPorts = (b: Uint8Array, kind: ProcNetKind, into: PortSet =
   for (let at = 0; at < b.length; at = end + 1) {
     end = b.indexOf(NL, at)
     if (end < 0) end = b.length
-    let i = at
-    while (b[i] === SPACE) i++
-    while (i < end && b[i] !== COLON) i++
-    // `: ADDRESS:PORT ADDRESS:PORT ST `
-    const port = i + 2 + digits + 1
-    const st = port + 5 + digits + 6
-    if (
-      st + 2 >= end ||
-      b[port - 1] !== COLON ||
-      b[port + 4] !== SPACE ||
-      b[st - 1] !== SPACE ||
-      b[st + 2] !== SPACE
-    )
-      continue
-    if (hexAt(b, st, 2) !== state) continue
-    const p = hexAt(b, port, 4)
+    const p = portOfLine(b, at, end, digits, state)
     if (p > 0) addPort(into, p)
   }
   return into
+}
+
+/**
+ * The same of a file that is read piece by piece. `b`: what the last call gave back, and the next piece; `last`: there is no
+ * more. Gives the line that has only begun, or null where nothing more is to be read: at the end, and for TCP behind the
+ * listening sockets, which come first (Documentation/networking/proc_net_tcp.rst).
+ */
+export const listeningPortsSoFar = (
+  b: Uint8Array,
+  kind: ProcNetKind,
+  into: PortSet,
+  last: boolean
+): Uint8Array | null => {
+  const digits = is6(kind) ? 32 : 8
+  const state = listeningState(kind)
+  let at = 0
+  for (let end = b.indexOf(NL); end >= 0; at = end + 1, end = b.indexOf(NL, at)) {
+    const p = portOfLine(b, at, end, digits, state)
+    if (p > 0) addPort(into, p)
+    if (p === 0 && isTcp(kind)) return null
+  }
+  if (!last) return b.slice(at)
+  listeningPorts(b.subarray(at), kind, into)
+  return null
 }

@@ -1,5 +1,6 @@
 import type { InAny } from '../codecs/inany.js'
 import type { SeqNum } from '../codecs/seq.js'
+import type { FlowCounter, ServiceCounter } from './counters.js'
 
 /** Absolute ms on CLOCK_MONOTONIC with fractions (µs matter to RTT), read once per loop turn. */
 export type Instant = number & { readonly Instant: unique symbol }
@@ -128,16 +129,23 @@ export type Effect =
   | { readonly type: 'ArmTimer'; readonly timer: TimerName; readonly at: Instant }
   | { readonly type: 'CancelTimer'; readonly timer: TimerName }
   /** Count something worth seeing in statistics. */
-  | { readonly type: 'Count'; readonly what: string }
+  | { readonly type: 'Count'; readonly what: FlowCounter }
 
+/** Services that say what they did: `text` is behind their name. */
+export type Service = 'DHCP' | 'DHCPv6' | 'NDP'
 /** Frames and messages outside flows: what the answering services (ARP, NDP, DHCP, DHCPv6) produce. */
 export type ServiceEffect =
   /** A whole Ethernet frame, at least 60 octets, checksums filled in. */
   | { readonly type: 'FrameToTap'; readonly frame: Uint8Array }
   | { readonly type: 'ArmServiceTimer'; readonly at: Instant }
-  | { readonly type: 'Log'; readonly level: 'info' | 'debug'; readonly text: string }
+  | {
+      readonly type: 'Log'
+      readonly service: Service
+      readonly level: 'info' | 'debug'
+      readonly text: string
+    }
   /** A message that got no answer, and why: 'arp: ours', 'dhcp: other server', … */
-  | { readonly type: 'Count'; readonly what: string }
+  | { readonly type: 'Count'; readonly what: ServiceCounter }
 
 type Inert<K extends Effect['type']> = (
   _: unknown,

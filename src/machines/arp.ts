@@ -1,6 +1,7 @@
 import { ARP_REPLY, ARP_REQUEST, type ArpPacket } from '../codecs/arp.js'
 import { BROADCAST_MAC, type Mac, ZERO_MAC } from '../codecs/ethernet.js'
 import { type InAny, isUnspecified, sameAddr } from '../codecs/inany.js'
+import type { ArpSilence } from '../effects/counters.js'
 import type { ServiceEffect } from '../effects/effect.js'
 import type { GuestConfig } from './guest-config.js'
 import { arpToTap, count } from './service-frame.js'
@@ -8,7 +9,7 @@ import { arpToTap, count } from './service-frame.js'
 // ARP towards the guest (RFC 826). Whatever the guest asks for is behind us, so every address but its own resolves.
 
 /** What becomes of a request; all but `reply` are silence. */
-type Disposition = 'reply' | 'off' | 'not a request' | 'assigned address' | 'announcement'
+type Disposition = 'reply' | ArpSilence
 
 const disposition = (c: GuestConfig, p: ArpPacket): Disposition => {
   if (c.v4 === null) return 'off'

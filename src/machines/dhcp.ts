@@ -47,6 +47,7 @@ import {
   UNSPECIFIED4,
   v4Word
 } from '../codecs/inany.js'
+import type { DhcpSilence } from '../effects/counters.js'
 import type { ServiceEffect } from '../effects/effect.js'
 import { dns4Of, type GuestConfig, type GuestV4, searchOf } from './guest-config.js'
 import { count, info, udp4ToTap } from './service-frame.js'
@@ -69,7 +70,7 @@ const RCODE_UNUSED = 255
 // --- what to answer
 
 type Reply = 'offer' | 'ack' | 'rapid ack' | 'nak' | 'inform ack'
-type Disposition = { readonly reply: Reply } | { readonly drop: string }
+type Disposition = { readonly reply: Reply } | { readonly drop: DhcpSilence }
 
 /** RFC 2131 §4.3.2: DHCPREQUEST in SELECTING, INIT-REBOOT, RENEWING, REBINDING; they differ in what is filled in. */
 const requested = (v4: GuestV4, m: DhcpMessage): Disposition => {
@@ -93,7 +94,7 @@ const disposition = (v4: GuestV4, m: DhcpMessage): Disposition => {
     case DHCPINFORM:
       return { reply: 'inform ack' }
     default: // DECLINE and RELEASE get no answer (RFC 2131 §4.3.3, §4.3.4), the others are not for servers
-      return { drop: `message type ${type}` }
+      return { drop: 'other message type' }
   }
 }
 
@@ -246,7 +247,7 @@ export const answerDhcp =
     const ip = { src: c.v4.own, dst: destination(c.v4, m, what.reply) }
     const ports = { srcPort: SERVER_PORT, dstPort: CLIENT_PORT }
     return [
-      info(`DHCP: ${WORDS[what.reply]} from ${showMac(srcMac)}`),
+      info('DHCP', `${WORDS[what.reply]} from ${showMac(srcMac)}`),
       udp4ToTap({ dst: srcMac, src: c.ownMac }, ip, ports, data)
     ]
   }

@@ -31,6 +31,7 @@ import { DnsName, nameFromText, searchNames } from '../codecs/dns-name.js'
 import type { Mac } from '../codecs/ethernet.js'
 import { type InAny, isMulticast, isUnspecified, sameAddr } from '../codecs/inany.js'
 import type { Octets } from '../codecs/octets.js'
+import type { Dhcpv6Silence } from '../effects/counters.js'
 import type { ServiceEffect } from '../effects/effect.js'
 import { dns6Of, type GuestConfig, searchOf, servesDhcpv6 } from './guest-config.js'
 import { count, info, udp6ToTap } from './service-frame.js'
@@ -67,9 +68,9 @@ const sameOctets = (a: Uint8Array, b: Uint8Array): boolean =>
   a.length === b.length && a.every((octet, i) => octet === b[i])
 
 /** Why a message is discarded, or null. */
-const invalid = (c: GuestConfig, m: Dhcp6Message): string | null => {
+const invalid = (c: GuestConfig, m: Dhcp6Message): Dhcpv6Silence | null => {
   const rule = RULES[m.msgType]
-  if (rule === undefined) return `message type ${m.msgType}`
+  if (rule === undefined) return 'other message type'
   if (optionTagged(m, 'ClientId') === null && m.msgType !== INFORMATION_REQUEST) return 'no client identifier'
   const id = optionTagged(m, 'ServerId')
   if (id === null) return rule.serverId === 'ours' ? 'no server identifier' : null
@@ -251,7 +252,7 @@ export const answerDhcpv6 =
     const ip = { src: c.v6.ownLinkLocal, dst: from.src }
     const ports = { srcPort: SERVER_PORT, dstPort: CLIENT_PORT }
     return [
-      info(`DHCPv6: received ${RULES[m.msgType].name}, sending ${NAMES[answer.msgType]}`),
+      info('DHCPv6', `received ${RULES[m.msgType].name}, sending ${NAMES[answer.msgType]}`),
       udp6ToTap({ dst: srcMac, src: c.ownMac }, ip, ports, data)
     ]
   }

@@ -1,5 +1,5 @@
 // How often one kind of message may be said. What a guest does must not fill a disk or drown other messages: each kind
-// has a token bucket of its own, and says how many were left out once it may speak again. Kinds are constants of ours.
+// has a token bucket of its own, and says how many were left out once it may speak again. Kinds are a closed set (runtime/log.ts).
 
 /** State of one kind: immutable, made by `admit` only. */
 export interface Bucket {

@@ -4,6 +4,7 @@ import type { Mac } from '../codecs/ethernet.js'
 import { type InAny, isMulticast, isUnspecified, sameAddr, UNSPECIFIED6 } from '../codecs/inany.js'
 import { encodeNdpOption, NdpMessage, type NdpOption } from '../codecs/ndp.js'
 import type { Octets } from '../codecs/octets.js'
+import type { NdpSilence } from '../effects/counters.js'
 import type { ServiceEffect } from '../effects/effect.js'
 import { dns6Of, type GuestConfig, searchOf, servesDhcpv6 } from './guest-config.js'
 import { count, info, multicastMac, ndpFrame, toTap } from './service-frame.js'
@@ -139,7 +140,7 @@ const answer = (...effects: ServiceEffect[]): NdpAnswer => ({ effects, solicitat
 const hasSourceLla = (m: NdpMessage): boolean => m.options.some((o) => o.tag === 'SourceLla')
 
 /** Why a solicitation is invalid (RFC 4861 §7.1.1), or null. */
-const invalidNs = (target: InAny, m: NdpMessage, from: NdpSource): string | null => {
+const invalidNs = (target: InAny, m: NdpMessage, from: NdpSource): NdpSilence | null => {
   if (isMulticast(target)) return 'NS for multicast'
   if (!isUnspecified(from.src)) return null
   if (hasSourceLla(m)) return 'NS from :: with link-layer address'
@@ -161,7 +162,7 @@ const answerNs = (c: GuestConfig, m: NeighbourSolicit, from: NdpSource, srcMac: 
   const link = { dst: srcMac, src: c.ownMac }
   const na = advert(m.target, c.macOf(m.target), true)
   return answer(
-    info('NDP: received NS, sending NA'),
+    info('NDP', 'received NS, sending NA'),
     toTap(ndpFrame(link, { src: c.v6.ownLinkLocal, dst: from.src }, na))
   )
 }

@@ -63,9 +63,9 @@ const toAll = ({ context }: { context: RouterAdvertContext }): { frame: Uint8Arr
 const bySource = ({ event }: Args<'RS_RECEIVED'>): { src: InAny } => ({
   src: event.solicitation.src
 })
-const answering = { level: 'info', text: 'NDP: received RS, sending RA' } as const
-const unsolicited = { level: 'info', text: 'NDP: sending unsolicited RA' } as const
-const tooSoon = { what: 'ndp: RS within 3 s of an RA' }
+const answering = { service: 'NDP', level: 'info', text: 'received RS, sending RA' } as const
+const unsolicited = { service: 'NDP', level: 'info', text: 'sending unsolicited RA' } as const
+const tooSoon = { what: 'ndp: RS within 3 s of an RA' } as const
 
 const enabled = (c: GuestConfig): boolean => c.v6 !== null && !c.noNdp && !c.noRa
 

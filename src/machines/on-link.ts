@@ -8,6 +8,7 @@ import {
   sameAddr
 } from '../codecs/inany.js'
 import type { Address } from '../codecs/rtnetlink.js'
+import type { AnswerFault } from '../effects/counters.js'
 
 // What lies on the host's links, by the addresses of its interfaces, and who may answer a question to a group.
 
@@ -91,7 +92,7 @@ export interface Candidate {
  * our own address, by the interface that has it, and from an address that is on-link there. The host itself, which comes by
  * way of lo, is a neighbour under an address of that interface, and never under a loopback address.
  */
-export const answerFault = (links: Links, c: Candidate): string | null => {
+export const answerFault = (links: Links, c: Candidate): AnswerFault | null => {
   if (!isUnicast(c.from) || isLoopback(c.from) || c.fromPort === 0) return 'no peer'
   if (isV4(c.from) !== isV4(c.to)) return 'not to us'
   const at = links.find((l) => sameAddr(l.own, c.to))

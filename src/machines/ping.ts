@@ -42,6 +42,8 @@ export type PingEvent =
       { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_REFUSED' | 'SOCK_FAILED' }
     >
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
+  /** It gives way to another flow. */
+  | { readonly type: 'STOP'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 
 type Of<K extends PingEvent['type']> = {
@@ -129,6 +131,7 @@ export const pingMachine = setup({
           { guard: { type: 'isRefusal', params: refused }, actions: [tell, refusedCount] },
           { actions: refusedCount }
         ],
+        STOP: 'closed',
         TIMER_IDLE: [
           { guard: { type: 'silent', params: byNow }, target: 'closed' },
           { actions: { type: 'ArmTimer', params: idleAt } }

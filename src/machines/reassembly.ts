@@ -1,6 +1,7 @@
 import { ETH_LEN } from '../codecs/ethernet.js'
 import type { DatagramId, Fragment } from '../codecs/fragment.js'
 import { isBroadcast4, isMulticast, isUnicast, sameAddr } from '../codecs/inany.js'
+import type { FragmentFault, ReassemblyCounter } from '../effects/counters.js'
 import { type Instant, instant, type Payload } from '../effects/effect.js'
 
 // Datagrams that the guest sends in fragments, put together again (RFC 791 §3.2, RFC 815, RFC 8200 §4.5). Each has a slot in
@@ -67,15 +68,15 @@ export type ReassemblyEffect =
   | { readonly type: 'TimeExceeded'; readonly slot: number; readonly head: Head }
   /** About the fragment that just came. */
   | { readonly type: 'ParameterProblem'; readonly problem: Problem }
-  | { readonly type: 'Count'; readonly what: string }
+  | { readonly type: 'Count'; readonly what: ReassemblyCounter }
 
 export interface Step {
   readonly state: Reassembly
   readonly effects: ReadonlyArray<ReassemblyEffect>
 }
 
-const counted = (what: string): ReassemblyEffect => ({ type: 'Count', what })
-const dropped = (state: Reassembly, why: string): Step => ({
+const counted = (what: ReassemblyCounter): ReassemblyEffect => ({ type: 'Count', what })
+const dropped = (state: Reassembly, why: FragmentFault): Step => ({
   state,
   effects: [counted(`drop-fragment-${why}`)]
 })
@@ -91,7 +92,7 @@ const sameDatagram = (a: DatagramId, b: DatagramId): boolean =>
 const fragmentOffsetAt = (f: Fragment): number => f.headLen - ETH_LEN - 6
 
 /** What is wrong with a fragment whatever else is there of its datagram, and what RFC 8200 §4.5 wants said; null: nothing. */
-const fault = (f: Fragment): { readonly why: string; readonly problem: Problem | null } | null => {
+const fault = (f: Fragment): { readonly why: FragmentFault; readonly problem: Problem | null } | null => {
   if (f.more && (f.end - f.start) % 8 !== 0) return { why: 'length', problem: { code: 0, pointer: 4 } }
   if (f.counted + f.end > LENGTH_MAX)
     return { why: 'too-long', problem: { code: 0, pointer: fragmentOffsetAt(f) } }
@@ -143,7 +144,7 @@ const place = (d: Datagram, f: Fragment): number | 'copy' | 'contradiction' => {
 const replace = (state: Reassembly, d: Datagram): Reassembly => state.map((x) => (x.slot === d.slot ? d : x))
 
 /** Nothing of it is delivered any more; of what it had nothing is kept. */
-const spoil = (state: Reassembly, d: Datagram, why: string): Step =>
+const spoil = (state: Reassembly, d: Datagram, why: FragmentFault): Step =>
   dropped(replace(state, { ...d, ranges: [], octets: 0, total: null, head: null, spoiled: true }), why)
 
 const headOf = (f: Fragment): Head => ({

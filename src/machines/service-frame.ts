@@ -14,7 +14,8 @@ import { IPV4_LEN, ipv4Header, writeIpv4 } from '../codecs/ipv4.js'
 import { IPV6_LEN, ipv6Header, writeIpv6 } from '../codecs/ipv6.js'
 import { NdpMessage } from '../codecs/ndp.js'
 import { UDP_LEN, type UdpPorts, writeUdp } from '../codecs/udp.js'
-import type { ServiceEffect } from '../effects/effect.js'
+import type { ServiceCounter } from '../effects/counters.js'
+import type { Service, ServiceEffect } from '../effects/effect.js'
 
 // Whole frames for the guest: headers, checksums, padding with zeros to 60 octets (IEEE 802.3 §4.2.3.3; row 78).
 
@@ -77,6 +78,10 @@ export const udp6ToTap = (link: Link, ip: Addresses, ports: UdpPorts, data: Uint
 /** Ethernet multicast address of an IPv6 multicast address: 33:33 and its last 32 bits (RFC 2464 §7). */
 export const multicastMac = (a: InAny): Mac => 0x333300000000 + a[3]
 
-export const count = (what: string): ServiceEffect => ({ type: 'Count', what })
-export const info = (text: string): ServiceEffect => ({ type: 'Log', level: 'info', text })
-export const debug = (text: string): ServiceEffect => ({ type: 'Log', level: 'debug', text })
+export const count = (what: ServiceCounter): ServiceEffect => ({ type: 'Count', what })
+export const info = (service: Service, text: string): ServiceEffect => ({
+  type: 'Log',
+  service,
+  level: 'info',
+  text
+})

@@ -1,4 +1,5 @@
 import { assign, setup } from 'xstate'
+import type { FlowCounter } from '../effects/counters.js'
 import { effectActions, type Instant } from '../effects/effect.js'
 import type { SpliceEvent } from '../effects/sock-event.js'
 
@@ -33,7 +34,7 @@ const byEvent = <E extends Moved & Side>({ event: e }: { readonly event: E }): M
   side: e.side,
   moved: e.moved
 })
-const count = (what: string) => ({ type: 'Count', params: { what } }) as const
+const count = (what: FlowCounter) => ({ type: 'Count', params: { what } }) as const
 const note = { type: 'note', params: byEvent } as const
 const reset = { type: 'SpliceReset', params: {} } as const
 /** A FIN to the other side than the one whose stream has ended. */

@@ -1,5 +1,6 @@
 import { assign, setup } from 'xstate'
 import { pieces } from '../codecs/vnet.js'
+import type { FlowCounter } from '../effects/counters.js'
 import { effectActions, type Instant, instant, type Payload } from '../effects/effect.js'
 import type { SockEvent } from '../effects/sock-event.js'
 import { isRefusal, refused, relayable, relayed, told } from './host-errors.js'
@@ -48,6 +49,8 @@ export type UdpEvent =
       { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ANSWER' | 'SOCK_ICMP_ERROR' | 'SOCK_REFUSED' | 'SOCK_FAILED' }
     >
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
+  /** It gives way to another flow. */
+  | { readonly type: 'STOP'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 
 type Of<K extends UdpEvent['type']> = {
@@ -107,7 +110,7 @@ const guestsRefused = (r: Parameters<typeof refused>[0] & { readonly context: Ud
 })
 const tell = { type: 'IcmpErrorToTap', params: told } as const
 /** SOCK_FAILED: the flow is over; with a word to the guest where that helps. */
-const over = (what: string) =>
+const over = (what: FlowCounter) =>
   [
     {
       guard: { type: 'isRefusal', params: guestsRefused },
@@ -175,6 +178,7 @@ export const udpMachine = setup({
         ],
         // Native has given the socket up, whatever the reason (rows 28, 38): the next datagram opens a new flow (row 21).
         SOCK_FAILED: over('udp-socket-failed'),
+        STOP: 'closed',
         SOCK_REFUSED: [
           {
             guard: { type: 'isRefusal', params: guestsRefused },

@@ -146,6 +146,16 @@ export interface Native {
   /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
+   * Octets that the sockets of each of these flows hold in their buffers. `freeze`: from here on the kernel makes those buffers no
+   * larger (SO_RCVBUF and SO_SNDBUF at what they are, socket(7)).
+   */
+  memoryOf(flows: Int32Array, freeze: boolean): Float64Array
+  /**
+   * Local ports that the kernel may choose from for outbound sockets (IP_LOCAL_PORT_RANGE, ip(7)), a part of those that it has.
+   * False: this kernel, before Linux 6.3, chooses from all.
+   */
+  setPorts(first: number, last: number): boolean
+  /**
    * A file for us to write, made with mode 0600 or emptied; `read`: to be read too, and nonblocking. The rule for what is
    * there already is native/common/outfile.h's; EPERM, with the reason in words, is what it refuses.
    */

@@ -1,4 +1,4 @@
-import type { Effect } from '../effects/effect.js'
+import type { Effect, Instant } from '../effects/effect.js'
 import { EF, SIDE_1 } from './abi.js'
 import type {
   Flow,
@@ -12,6 +12,7 @@ import type {
 import { logBegin, logChange, logFailure } from './flow-log.js'
 import { interpret } from './interpret.js'
 import { count } from './log.js'
+import { seconds, type Taking } from './quotas.js'
 import { nextEffect } from './rings.js'
 import { machines, type World } from './world.js'
 
@@ -38,6 +39,23 @@ const isFinal = (f: Flow): boolean => {
       return machines.tcpSplice.isFinal(f.state)
     case 'udp-splice':
       return machines.udpSplice.isFinal(f.state)
+  }
+}
+
+const nodes = (m: { readonly leaves: ReadonlyArray<string> }, ...names: ReadonlyArray<string>) =>
+  names.map((name) => m.leaves.indexOf(name))
+const TCP_OUT = nodes(machines.tcp, 'connecting')
+const TCP_IN = nodes(machines.tcp, 'connecting', 'synSent', 'synRcvd')
+const PAIR = nodes(machines.tcpSplice, 'connecting')
+/** A connection that whom it is for has not accepted yet. */
+const isWaiting = (f: Flow): boolean => {
+  switch (f.kind) {
+    case 'tcp':
+      return (f.arrival === null ? TCP_OUT : TCP_IN).includes(f.state.node)
+    case 'tcp-splice':
+      return PAIR.includes(f.state.node)
+    default:
+      return false
   }
 }
 
@@ -81,12 +99,40 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
   if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, f, e)
   if (w.debugging && before.node !== f.state.node)
     logChange(w.log, f, e.type, leavesOf(f)[before.node], leavesOf(f)[f.state.node])
+  if (before.node !== f.state.node && w.quotas.isHalfOpen(f.index) && !isWaiting(f))
+    w.quotas.accepted(f.index)
   settle(w, f, isFinal(f), touch)
 }
 
-/** Enter a flow whose machine was just started: its first effects are in `w.effects`. */
-export const begin = (w: World, f: Flow): void => {
+/** Something came for the flow: it is in use. */
+export const arrive = (w: World, f: Flow, e: FlowEvent): void => {
+  w.quotas.use(f.index, seconds(e.now))
+  deliver(w, f, e)
+}
+
+/** What a flow takes of the host. */
+const takingOf = (f: Flow): Taking => {
+  switch (f.kind) {
+    case 'tcp':
+      return f.arrival === null ? 'tcpOut' : 'tcpIn'
+    case 'udp':
+      return f.arrival === null ? 'udpOut' : 'udpIn'
+    case 'ping':
+      return 'ping'
+    case 'tcp-splice':
+      return f.side1.inNamespace ? 'tcpPairIn' : 'tcpPairOut'
+    case 'udp-splice':
+      return f.side1.inNamespace ? 'udpPairIn' : 'udpPairOut'
+  }
+}
+
+/**
+ * Enter a flow whose machine was just started: its first effects are in `w.effects`. There is room for it (admission.ts).
+ * `port`: of the host, that its UDP socket binds; 0 = the kernel's choice.
+ */
+export const begin = (w: World, f: Flow, now: Instant, port = 0): void => {
   w.flows[f.index] = f
+  w.quotas.open(f.index, takingOf(f), port, seconds(now))
   w.out.capture.began(f, w.frameAt)
   if (w.debugging) logBegin(w.log, f, leavesOf(f)[f.state.node])
   settle(w, f, isFinal(f), true)
@@ -100,6 +146,7 @@ const closeSockets = (w: World, f: Flow, how: number): void => {
 const endFlow = (w: World, f: Flow): void => {
   if (w.flows[f.index] !== f) return
   w.table.close(f.index)
+  w.quotas.close(f.index)
   w.wheel.cancelAll(f.index)
   w.flows[f.index] = undefined
   if (f.sockOpen) {

@@ -5,18 +5,20 @@ import { ICMP_ECHO_REQUEST } from '../codecs/icmp.js'
 import { ICMP6_ECHO_REQUEST, isNdp } from '../codecs/icmpv6.js'
 import { type InAny, isUnspecified } from '../codecs/inany.js'
 import type { Octets } from '../codecs/octets.js'
-import { ACK, RST, SYN } from '../codecs/tcp.js'
+import { ACK, RST, SYN, type TcpSegment } from '../codecs/tcp.js'
 import { GSO_NONE, GSO_UDP_L4, VNET_NEEDS_CSUM } from '../codecs/vnet.js'
 import type { Instant } from '../effects/effect.js'
 import { outward } from '../machines/nat.js'
 import { resetFor } from '../machines/tcp-reset.js'
 
-import { begin, deliver } from './deliver.js'
+import { admit } from './admission.js'
+import { arrive, begin } from './deliver.js'
 import { type Flow, type FlowAddresses, tapFlow } from './flow.js'
 import { collectFragment } from './fragments.js'
-import { segmentToTap } from './interpret.js'
+import { prohibitedToTap, segmentToTap } from './interpret.js'
 import { learnSource } from './learn.js'
 import { count } from './log.js'
+import type { Resource } from './quotas.js'
 import { serve } from './serve.js'
 import { traceFromGuest } from './trace.js'
 import { initialSequence, machines, type World } from './world.js'
@@ -47,17 +49,40 @@ const addresses = (
   }
 }
 
-/** Put a flow into the table; -1 when it is full or the addresses will not do. Both are counted. */
-const insert = (
+/** A place in the table, and what the flow's socket binds. */
+interface Placed {
+  readonly index: number
+  readonly a: FlowAddresses
+  readonly port: number
+}
+
+/** The guest's port, but where another flow of it has this peer already: then the kernel chooses (world.ts). */
+const portToBind = (w: World, a: FlowAddresses): number =>
+  w.table.claimed(PROTO_UDP, a.hostAddr, a.hostPort, a.guestPort) < 0 ? a.guestPort : 0
+
+/**
+ * Put a flow into the table; null when there is no room or the addresses will not do. Both are counted; whom there is no
+ * room for `refuse` tells, what it lacks is counted.
+ */
+const place = (
   w: World,
   f: IpFrame,
   proto: number,
   srcPort: number,
-  dstPort: number
-): { readonly index: number; readonly a: FlowAddresses } | null => {
+  dstPort: number,
+  now: Instant,
+  taking: 'tcpOut' | 'udpOut' | 'ping',
+  refuse: (a: FlowAddresses, lack: Resource) => void
+): Placed | null => {
   const a = addresses(w, f, proto, srcPort, dstPort)
   if (a === null) {
     count(w.counters, 'drop-unroutable')
+    return null
+  }
+  const port = taking === 'udpOut' ? portToBind(w, a) : 0
+  const lack = admit(w, taking, port, now)
+  if (lack !== null) {
+    refuse(a, lack)
     return null
   }
   const index = w.table.insert(proto, f.ip.src, srcPort, f.ip.dst, dstPort)
@@ -65,7 +90,7 @@ const insert = (
     count(w.counters, 'drop-flow-table-full')
     return null
   }
-  return { index, a }
+  return { index, a, port }
 }
 
 const find = (
@@ -80,30 +105,39 @@ const find = (
   return i < 0 ? undefined : w.flows[i]
 }
 
+/** Answer to a segment that belongs to no connection. False: there is none to it. */
+const resetToTap = (w: World, a: FlowAddresses, seg: TcpSegment): boolean => {
+  const reset = resetFor(seg)
+  if (reset === null) return false
+  segmentToTap(w.out, a, {
+    ...reset,
+    srcPort: seg.dstPort,
+    dstPort: seg.srcPort,
+    wnd: 0,
+    urgent: 0,
+    mss: null,
+    windowScale: null
+  })
+  return true
+}
+
 const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, now: Instant): void => {
   const seg = f.l4
   const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
-    deliver(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now })
+    arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now })
     // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; row 16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
   if ((seg.flags & (SYN | ACK | RST)) !== SYN) {
-    const reset = resetFor(seg)
-    const a = reset === null ? null : addresses(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
-    if (reset === null || a === null) return count(w.counters, 'drop-tcp-no-flow')
-    segmentToTap(w.out, a, {
-      ...reset,
-      srcPort: seg.dstPort,
-      dstPort: seg.srcPort,
-      wnd: 0,
-      urgent: 0,
-      mss: null,
-      windowScale: null
-    })
+    const a = addresses(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
+    if (a === null || !resetToTap(w, a, seg)) count(w.counters, 'drop-tcp-no-flow')
     return
   }
-  const placed = insert(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
+  const placed = place(w, f, PROTO_TCP, seg.srcPort, seg.dstPort, now, 'tcpOut', (a, lack) => {
+    // A SYN comes again, when others may have been answered; of all else there will be no more so soon.
+    if (lack !== 'halfOut') resetToTap(w, a, seg)
+  })
   if (placed === null) return
   const { index, a } = placed
   const input = {
@@ -114,21 +148,23 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, no
     mss: a.v6 ? w.cfg.mss6 : w.cfg.mss4,
     v6: a.v6
   } as const
-  begin(w, tapFlow('tcp', index, a, machines.tcp.start(input, w.effects)))
+  begin(w, tapFlow('tcp', index, a, machines.tcp.start(input, w.effects)), now)
 }
 
 const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, now: Instant): void => {
   const { srcPort, dstPort, payload } = f.l4
   let flow = find(w, PROTO_UDP, f.ip.src, srcPort, f.ip.dst, dstPort)
   if (flow === undefined) {
-    const placed = insert(w, f, PROTO_UDP, srcPort, dstPort)
+    const placed = place(w, f, PROTO_UDP, srcPort, dstPort, now, 'udpOut', (a) =>
+      prohibitedToTap(w.out, a, 'udp', payload)
+    )
     if (placed === null) return
-    const { index, a } = placed
+    const { index, a, port } = placed
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
     flow = tapFlow('udp', index, a, state)
-    begin(w, flow)
+    begin(w, flow, now, port)
   }
-  deliver(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now })
+  arrive(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now })
 }
 
 const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: Instant): void => {
@@ -136,14 +172,14 @@ const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: I
   const proto = f.ip.v6 ? PROTO_ICMPV6 : PROTO_ICMP
   let flow = find(w, proto, f.ip.src, id, f.ip.dst, id)
   if (flow === undefined) {
-    const placed = insert(w, f, proto, id, id)
+    const placed = place(w, f, proto, id, id, now, 'ping', (a) => prohibitedToTap(w.out, a, 'ping', f.ip))
     if (placed === null) return
     const { index, a } = placed
     const state = machines.ping.start({ now, id, v6: a.v6 }, w.effects)
     flow = tapFlow('ping', index, a, state)
-    begin(w, flow)
+    begin(w, flow, now)
   }
-  deliver(w, flow, {
+  arrive(w, flow, {
     type: 'TAP_ECHO',
     payload: { off: f.ip.off, len: f.ip.len },
     ttl: f.ip.ttl,

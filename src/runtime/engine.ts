@@ -34,13 +34,16 @@ import {
   netlinkIn,
   type TapDevice
 } from './launcher.js'
-import { type ListenPlace, listenPlace, openAll, type ProcNet, scanning } from './listeners.js'
+import { guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from './limits.js'
+import { type ListenPlace, listenPlace, openAll, scanning } from './listeners.js'
 import { type Counters, type Log, showCounters } from './log.js'
 import { type Logging, openLogging } from './log-sinks.js'
 import { loop } from './loop.js'
 import { watchNeighbours } from './neighbours.js'
 import { type Options, parseOptions } from './options.js'
 import { type FamilyPlan, needsResolvConf, type Plan, plan } from './plan.js'
+import type { ProcNet } from './port-reader.js'
+import type { Limits } from './quotas.js'
 import { readResolvConf } from './resolv-file.js'
 import { openRings } from './rings.js'
 import { runSteps } from './run-steps.js'
@@ -185,6 +188,8 @@ const guestLink = (p: Plan, links: Links): GuestLink => ({
 const MTU_UNTOLD = 1500
 const worldConfig = (
   p: Plan,
+  limits: Limits,
+  sharedTcpPorts: boolean,
   tap: TapDevice | null,
   secret: Uint8Array,
   links: Links,
@@ -221,6 +226,8 @@ const worldConfig = (
     hashKey: hashKey(secret, 0),
     issKey: hashKey(secret, 8),
     udpTimeouts: UDP_TIMEOUTS,
+    limits,
+    sharedTcpPorts,
     flowComments: p.pcap !== null && isPcapng(p.pcap)
   }
 }
@@ -288,14 +295,22 @@ const ephemeralPorts = (): PortRange => {
   return first > 0 && last >= first ? { first, last } : DEFAULT_EPHEMERAL
 }
 
+const openFiles = (): number => openFilesOf(readOr('/proc/self/limits', ''))
+const tcpMemory = (): number =>
+  tcpMemoryOf(readOr('/proc/sys/net/ipv4/tcp_mem', ''), readOr('/proc/meminfo', ''))
+const fileMax = (): number => {
+  const n = Number(readOr('/proc/sys/fs/file-max', '').trim())
+  return n > 0 ? n : Number.POSITIVE_INFINITY
+}
+
 /** The rules that the port options stand for. */
-const forwarding = (p: Plan, log: Log): ReadonlyArray<Rule> => {
+const forwarding = (p: Plan, ephemeral: PortRange, log: Log): ReadonlyArray<Rule> => {
   const { mode, tcp, udp } = p
   const env = {
     mode,
     tcp,
     udp,
-    ephemeral: ephemeralPorts(),
+    ephemeral,
     v4: p.v4 !== null,
     v6: p.v6 !== null,
     bindToDevice: true
@@ -366,7 +381,14 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   // Before the ports, which may take all descriptors that there are
   const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, inherited, log))
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
-  const place = listenPlace(native, l, forwarding(p, log), p.freebind)
+  const ephemeral = ephemeralPorts()
+  const limits = limitsOf(
+    { files: openFiles(), fileMax: fileMax(), tcpMemory: tcpMemory(), ephemeral },
+    p.limits
+  )
+  const share = guestPorts(ephemeral, limits.ports)
+  const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
+  const place = listenPlace(native, l, forwarding(p, ephemeral, log), p.freebind)
   const failures = openStrict(place, log)
   for (const line of announcement) log.at('info', line)
   const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
@@ -374,7 +396,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('watch the launcher', () => native.setCtl(CTL_FD))
   const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
   const links = linksOf(tables.addresses)
-  const cfg = worldConfig(p, tap, secret, links, (a) =>
+  const cfg = worldConfig(p, limits, sharedTcpPorts, tap, secret, links, (a) =>
     neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a)
   )
   const world = createWorld(cfg, rings, log, counters, place)

@@ -1,5 +1,6 @@
 import { PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
 import { type InAny, isLinkLocal, isUnicast, isV4, UNSPECIFIED6 } from '../codecs/inany.js'
+import { type CounterName, errnoName } from '../effects/counters.js'
 import type { Instant } from '../effects/effect.js'
 import { bindReason } from '../machines/bind-verdict.js'
 import type { Rule } from '../machines/forward-rules.js'
@@ -13,7 +14,8 @@ import {
 } from '../machines/nat-inward.js'
 import { isGroupOn } from '../machines/on-link.js'
 import { EF } from './abi.js'
-import { begin, deliver } from './deliver.js'
+import { admit } from './admission.js'
+import { arrive, begin, deliver } from './deliver.js'
 import { addrAt } from './events.js'
 import { type Arrival, type Endpoint, type FlowAddresses, tapFlow } from './flow.js'
 import { count } from './log.js'
@@ -37,8 +39,9 @@ interface Incoming {
 /** Addresses that the guest was seen to use. */
 export const seenOf = (w: World): Seen => ({ v4: w.seen4, v6: w.seen6, linkLocal6: w.seenLinkLocal })
 
-const reject = (w: World, slot: number, why: string): void => {
-  count(w.counters, why)
+/** `why`: a counter; null: it is counted. */
+const reject = (w: World, slot: number, why: CounterName | null): void => {
+  if (why !== null) count(w.counters, why)
   const at = nextEffect(w.rings, EF.REJECT, 0)
   if (at >= 0) w.rings.fx[at + 2] = slot
 }
@@ -126,23 +129,22 @@ const pairIndex = (w: World, proto: number, i: Incoming): number =>
 const acceptPair = (w: World, i: Incoming, now: Instant): void => {
   const target = pairTarget(w, i)
   if (target === null) return reject(w, i.arrival.slot, 'forward-refused')
+  const taking = i.rule.direction === 'in' ? 'tcpPairIn' : 'tcpPairOut'
+  if (admit(w, taking, 0, now) !== null) return reject(w, i.arrival.slot, null)
   const index = pairIndex(w, PROTO_TCP, i)
   if (index < 0) return reject(w, i.arrival.slot, 'forward-table-full')
   const state = machines.tcpSplice.start({ now }, w.effects)
   const sides = endpoints(w, i, target, false)
-  begin(w, {
-    kind: 'tcp-splice',
-    index,
-    arrival: i.arrival,
-    ...sides,
-    touched: false,
-    sockOpen: false,
-    state
-  })
+  begin(
+    w,
+    { kind: 'tcp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state },
+    now
+  )
 }
 
 const acceptTap = (w: World, i: Incoming, now: Instant): void => {
   if (w.cfg.forward.spliceOnly) return reject(w, i.arrival.slot, 'forward-refused')
+  if (admit(w, 'tcpIn', 0, now) !== null) return reject(w, i.arrival.slot, null)
   const a = inward(w, PROTO_TCP, i, now)
   if (a === null) return reject(w, i.arrival.slot, 'forward-unroutable')
   const mss = a.v6 ? w.cfg.mss6 : w.cfg.mss4
@@ -150,7 +152,7 @@ const acceptTap = (w: World, i: Incoming, now: Instant): void => {
     { from: 'host', now, iss: initialSequence(w, a, now), mss, v6: a.v6 },
     w.effects
   )
-  begin(w, tapFlow('tcp', a.index, a, state))
+  begin(w, tapFlow('tcp', a.index, a, state), now)
 }
 
 /** EV_ACCEPTED */
@@ -189,13 +191,14 @@ const datagramToTap = (
   if (to === null) return count(w.counters, 'forward-unroutable')
   let f = known(w, PROTO_UDP, to.dst, to.dstPort, to.src, i.peerPort)
   if (f === undefined) {
+    if (admit(w, 'udpIn', 0, now) !== null) return
     const a = inward(w, PROTO_UDP, i, now)
     if (a === null) return count(w.counters, 'forward-table-full')
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
     f = tapFlow('udp', a.index, a, state)
-    begin(w, f)
+    begin(w, f, now)
   }
-  deliver(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
 }
 
 const datagramToPair = (
@@ -210,14 +213,17 @@ const datagramToPair = (
   if (f === undefined) {
     const target = pairTarget(w, i)
     if (target === null) return count(w.counters, 'forward-refused')
+    // The target sees the peer's own port
+    const port = i.rule.direction === 'in' ? 0 : i.peerPort
+    if (admit(w, i.rule.direction === 'in' ? 'udpPairIn' : 'udpPairOut', port, now) !== null) return
     const index = pairIndex(w, PROTO_UDP, i)
     if (index < 0) return count(w.counters, 'forward-table-full')
     const sides = endpoints(w, i, target, true)
     const state = machines.udpSplice.start({ now, timeouts: w.cfg.udpTimeouts }, w.effects)
     f = { kind: 'udp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state }
-    begin(w, f)
+    begin(w, f, now, port)
   }
-  deliver(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
 }
 
 /** Ours, heard again because a group that the guest sends to is listened to here as well (row 91)? */
@@ -252,7 +258,7 @@ export const onListenDatagram = (w: World, at: number, now: Instant): void => {
 /** EV_LISTEN_TROUBLE: a lack of something, which passes; or an error of the listener itself, said once of each kind. */
 export const onListenTrouble = (w: World, at: number, now: Instant): void => {
   const errno = w.rings.ev[at + 13]
-  const what = `listen-trouble-${errno}`
+  const what = `listen-trouble-${errnoName(errno)}` as const
   if (!onShortage(w, errno, now) && !w.counters.has(what))
     w.log.at('warning', `cannot accept connections: ${bindReason(errno, 0)}; going on`)
   count(w.counters, what)

@@ -130,11 +130,14 @@ const carryOut = (w: World, step: Step, frame: Octets | null): Octets | null => 
  * the end of the turn; null: there is none, and that is counted or will be.
  */
 export const collectFragment = (w: World, frame: Octets, offload: number, now: Instant): Octets | null => {
-  const f = decodeFragment(frame)
   // The kernel completes checksums before it cuts, and what is to be segmented is not cut
-  const why = (offload & ~VNET_DATA_VALID) !== 0 ? 'fragment-offload' : typeof f === 'string' ? f : null
-  if (why !== null || typeof f === 'string') {
-    count(w.counters, `drop-${why}`)
+  if ((offload & ~VNET_DATA_VALID) !== 0) {
+    count(w.counters, 'drop-fragment-offload')
+    return null
+  }
+  const f = decodeFragment(frame)
+  if (typeof f === 'string') {
+    count(w.counters, `drop-${f}`)
     return null
   }
   if (!(f.v6 ? w.cfg.v6 : w.cfg.v4)) {

@@ -171,7 +171,11 @@ const interpret = (w: World, e: LinkEffect, now: Instant): void => {
       forgetFragments(w)
       return linkLost(w)
     case 'LinkSay':
-      return w.log.at(e.again ? 'debug' : e.what === 'bad length' ? 'error' : 'info', words[e.what](e.number))
+      return w.log.event(
+        'link',
+        e.again ? 'debug' : e.what === 'bad length' ? 'error' : 'info',
+        words[e.what](e.number)
+      )
   }
 }
 

@@ -55,5 +55,9 @@ const pingError = (f: FlowAddresses, e: ErrorToTap, quoted: Uint8Array): Uint8Ar
  * The ICMP or ICMPv6 message that tells the guest of an error about a packet of `f`; outer checksum left to the caller,
  * who knows the source address. `quoted`: what the kernel's error queue had of it (UDP: data, ping: ICMP message).
  */
-export const buildIcmpError = (f: TapFlow, e: ErrorToTap, quoted: Uint8Array, src: InAny): Uint8Array =>
-  f.kind === 'ping' ? pingError(f, e, quoted) : udpError(f, e, quoted, src)
+export const buildIcmpError = (
+  f: FlowAddresses & Pick<TapFlow, 'kind'>,
+  e: ErrorToTap,
+  quoted: Uint8Array,
+  src: InAny
+): Uint8Array => (f.kind === 'ping' ? pingError(f, e, quoted) : udpError(f, e, quoted, src))

@@ -22,6 +22,7 @@ import {
   VNET_NEEDS_CSUM,
   writeVnet
 } from '../codecs/vnet.js'
+import type { FlowCounter } from '../effects/counters.js'
 import type { Effect, Instant, Payload, TimerName } from '../effects/effect.js'
 import { BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, SIDE_1, TO_GROUP } from './abi.js'
 import type { Capture } from './capture.js'
@@ -52,7 +53,7 @@ export interface Out {
   /** MAC that the guest sees an address at. */
   readonly macOf: (addr: InAny) => Mac
   /** Something is counted that never was before: perhaps the user should know. */
-  readonly firstTime: (what: string) => void
+  readonly firstTime: (what: FlowCounter) => void
   /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
   readonly offenderSeenByGuest: (flow: TapFlow, addr: InAny) => InAny | null
   /** IPv4 identification of the next datagram to the guest that may be cut on its way. */
@@ -60,6 +61,8 @@ export interface Out {
 }
 
 const UNSPECIFIED: InAny = [0, 0, 0, 0]
+/** As much of a packet as an ICMP error repeats at most (RFC 1812 §4.3.2.3). */
+const QUOTED_MAX = 548
 
 /** A record for `flow`; when the ring is full the effect is lost and counted, as a full device queue would. */
 const record = (o: Out, kind: number, flow: number): number => {
@@ -321,6 +324,17 @@ const icmpErrorToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'IcmpErro
   icmpToTap(o, f, buildIcmpError(f, e, quoted, src), src)
 }
 
+/**
+ * There is no room for a flow: destination unreachable, communication administratively prohibited, as from the peer
+ * (RFC 5508 §6, REQ-8; RFC 1812 §5.2.7.1, RFC 4443 §3.1). `quoted`: data of a datagram, or an echo request.
+ */
+export const prohibitedToTap = (o: Out, f: FlowAddresses, kind: 'udp' | 'ping', quoted: Payload): void => {
+  const [icmpType, code] = f.v6 ? [1, 1] : [3, 13]
+  const e = { type: 'IcmpErrorToTap', icmpType, code, mtu: 0, offender: f.hostAddr, quoted } as const
+  const octets = o.rings.slab.subarray(quoted.off, quoted.off + Math.min(quoted.len, QUOTED_MAX))
+  icmpToTap(o, f, buildIcmpError({ ...f, kind }, e, octets, f.ourAddr), f.ourAddr)
+}
+
 /** Write one effect of `f` into the ring. */
 export const interpret = (o: Out, f: Flow, e: Effect): void => {
   if (f.kind === 'tcp-splice' || f.kind === 'udp-splice') interpretPair(o, f, e)
@@ -384,7 +398,7 @@ const interpretPair = (o: Out, f: PairFlow, e: Effect): void => {
       put(o, EF.CLOSE, f.index, 0, 0)
       return put(o, EF.CLOSE, f.index + SIDE_1, 0, 0)
     default:
-      if (!interpretCommon(o, f, e)) count(o.counters, `effect-misplaced-${e.type}`)
+      if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
   }
 }
 
@@ -441,6 +455,6 @@ const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
       f.sockOpen = false
       return put(o, EF.RESET, f.index, 0, 0)
     default:
-      if (!interpretCommon(o, f, e)) count(o.counters, `effect-misplaced-${e.type}`)
+      if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
   }
 }

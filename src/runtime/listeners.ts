@@ -2,15 +2,11 @@ import { readSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { PROTO_TCP, PROTO_UDP } from '../codecs/checksum.js'
 import { UNSPECIFIED6 } from '../codecs/inany.js'
-import type { ProcNetFile } from '../codecs/launcher-sockets.js'
 import { octetsOfText } from '../codecs/octet-text.js'
-import { emptyPorts, type PortSet } from '../codecs/port-set.js'
-import { listeningPorts } from '../codecs/proc-net.js'
 import type { Instant } from '../effects/effect.js'
 import type { BindFailure } from '../machines/bind-verdict.js'
 import type { Rule } from '../machines/forward-rules.js'
 import {
-  type Listening,
   portScanMachine,
   type RulePorts,
   type ScanContext,
@@ -21,6 +17,7 @@ import { LISTEN_FREEBIND, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from './abi
 import { compile, type State } from './compile.js'
 import type { Launcher } from './launcher.js'
 import type { Log } from './log.js'
+import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settled } from './port-reader.js'
 
 // Opening and closing listeners, at start and when ports come and go (`auto`).
 
@@ -30,9 +27,6 @@ export interface Listener {
 }
 /** By native id. */
 export type Listeners = Map<number, Listener>
-
-/** /proc/net files of one side, opened before the doors close; those that do not exist are missing. */
-export type ProcNet = ReadonlyMap<ProcNetFile, number>
 
 export interface ListenPlace {
   readonly native: Native
@@ -149,47 +143,7 @@ const closePorts = (p: ListenPlace, { rule, ports }: RulePorts): void => {
 
 // --- automatic ports
 
-const FILE_MAX = 64 << 20
-let scratch = new Uint8Array(64 << 10)
-
-/**
- * The kernel fills a page with whole lines (Documentation/filesystems/seq_file.rst), each of 150 octets or a little more here: a
- * read that brings less than this was the last one. To ask once more costs as much as the file itself, since the kernel looks
- * through the table of all its connections for the next line: 5 ms with 262,144 places, however few are taken.
- */
-const LAST_READ = 2048
-
-/** A whole /proc file of lines, from its beginning. `read`: into the buffer at an offset, so many octets, from a position. */
-export const contents = (
-  fd: number,
-  read: (fd: number, into: Uint8Array, at: number, most: number, from: number) => number = readSync
-): Uint8Array => {
-  let n = 0
-  for (;;) {
-    const room = scratch.length - n
-    const got = read(fd, scratch, n, room, n)
-    n += got
-    if (got < Math.min(LAST_READ, room)) return scratch.subarray(0, n)
-    if (n < scratch.length) continue
-    if (n >= FILE_MAX) return scratch.subarray(0, n)
-    const larger = new Uint8Array(scratch.length * 2)
-    larger.set(scratch)
-    scratch = larger
-  }
-}
-
-const portsListed = (files: ProcNet, proto: 'tcp' | 'udp'): PortSet => {
-  const into = emptyPorts()
-  for (const file of [proto, `${proto}6`] as const) {
-    const fd = files.get(file)
-    if (fd !== undefined) listeningPorts(contents(fd), file, into)
-  }
-  return into
-}
-const listed = (files: ProcNet): Listening => ({
-  tcp: portsListed(files, 'tcp'),
-  udp: portsListed(files, 'udp')
-})
+const pread: ReadAt = (fd, into, offset) => readSync(fd, into, 0, into.length, offset)
 
 const NOBODY: ProcNet = new Map()
 
@@ -197,6 +151,10 @@ const NOBODY: ProcNet = new Map()
 export interface Scanner {
   state: State<ScanContext>
   at: Instant | null
+  /** Under way; null: it waits for the next one. */
+  reading: Reading | null
+  /** What was read last. */
+  found: Reading['found'] | null
 }
 const machine = compile<typeof portScanMachine, ScanEffect>(portScanMachine)
 
@@ -224,9 +182,16 @@ export const scanning = (
     host,
     ns,
     log,
-    scanner: { state: machine.start({ rules: place.rules, failures }, effects), at: null }
+    scanner: {
+      state: machine.start({ rules: place.rules, failures }, effects),
+      at: null,
+      reading: null,
+      found: null
+    }
   }
   perform(fresh ? { ...s, ns: NOBODY } : s, effects, now)
+  // At the start ports are there at once
+  while (s.scanner.reading !== null) readOn(s, now)
   return s
 }
 
@@ -236,19 +201,28 @@ const step = (s: Scanning, e: ScanEvent, now: Instant): void => {
   perform(s, effects, now)
 }
 
-const read = (s: Scanning, now: Instant): ScanEvent => {
+/** The next slice; the machine hears of the last one. */
+const readOn = (s: Scanning, now: Instant): void => {
+  const r = s.scanner.reading
+  if (r === null) return
   try {
-    return { type: 'SCANNED', host: listed(s.host), ns: listed(s.ns), now }
+    if (!readSlice(r, pread)) return
   } catch {
-    return { type: 'SCAN_FAILED', now }
+    s.scanner.reading = null
+    return step(s, { type: 'SCAN_FAILED', now }, now)
   }
+  const { host, ns } = settled(r, s.scanner.found)
+  s.scanner.reading = null
+  s.scanner.found = r.found
+  step(s, { type: 'SCANNED', host, ns, now }, now)
 }
 
 const perform = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant): void => {
   for (const e of effects)
     switch (e.type) {
       case 'ReadListeners':
-        step(s, read(s, now), now)
+        s.scanner.reading = beginReading(s.host, s.ns)
+        s.scanner.at = now
         break
       case 'CloseListeners':
         for (const r of e.list) closePorts(s.place, r)
@@ -262,14 +236,18 @@ const perform = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant):
         s.scanner.at = e.at
         break
       case 'Warn':
-        for (const line of e.lines) s.log.at('warning', line)
+        // What listens in the namespace is its programs' doing
+        for (const line of e.lines) s.log.event('ports', 'warning', line)
         break
     }
 }
 
-/** Scan if it is time. */
+/** Scan if it is time, a slice a turn. */
 export const scanTimer = (s: Scanning, now: Instant): void => {
   if (s.scanner.at === null || now < s.scanner.at) return
-  s.scanner.at = null
-  step(s, { type: 'TIMER_SCAN' }, now)
+  if (s.scanner.reading === null) {
+    s.scanner.at = null
+    step(s, { type: 'TIMER_SCAN' }, now)
+  }
+  readOn(s, now)
 }

@@ -1,7 +1,8 @@
+import { errnoName } from '../effects/counters.js'
 import { type Instant, instant, type TimerName } from '../effects/effect.js'
 import { ABI_WORDS, EV, SIDE_1 } from './abi.js'
 import { onCapture } from './capture.js'
-import { deliver, survive } from './deliver.js'
+import { arrive, deliver, survive } from './deliver.js'
 import { onTapFrame } from './demux.js'
 import { sockEvent } from './events.js'
 import type { FlowEvent } from './flow.js'
@@ -14,7 +15,8 @@ import { count } from './log.js'
 import { neighbourTimer, onNetlink } from './neighbours.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
-import { onShortage } from './shortage.js'
+import { onPortShortage, onShortage } from './shortage.js'
+import { measureMemory } from './socket-memory.js'
 import { createTidy } from './tidy.js'
 import type { Watch } from './watch.js'
 import { TIMERS, type World } from './world.js'
@@ -44,7 +46,7 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       onTapFrame(w, at, now)
       return null
     case EV.TAP_DROPPED:
-      count(w.counters, `tap-refused-${ev[at + 3]}`, ev[at + 2])
+      count(w.counters, `tap-refused-${errnoName(ev[at + 3])}`, ev[at + 2])
       return null
     case EV.TAP_GONE:
       return { why: 'tap-gone', errno: ev[at + 2] }
@@ -87,11 +89,16 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
     default: {
       const flow = w.flows[ev[at + 1] % SIDE_1]
       const event = flow === undefined ? null : sockEvent(ev, i, now)
-      if (flow === undefined || event === null) count(w.counters, 'event-without-flow')
-      else deliver(w, flow, event)
-      if (event?.type === 'SOCK_FAILED') onShortage(w, event.errno, now)
-      if (event?.type === 'SOCK_PEEKED' && event.tapFull && w.guestLink !== null && flow !== undefined)
-        w.refused.push(flow)
+      if (flow === undefined || event === null) {
+        count(w.counters, 'event-without-flow')
+        return null
+      }
+      arrive(w, flow, event)
+      if (event.type === 'SOCK_FAILED' || event.type === 'SPLICE_FAILED') {
+        onShortage(w, event.errno, now)
+        onPortShortage(w, flow, event.errno, now)
+      }
+      if (event.type === 'SOCK_PEEKED' && event.tapFull && w.guestLink !== null) w.refused.push(flow)
       return null
     }
   }
@@ -187,6 +194,7 @@ export const loop = (
     serviceTimer(w, now)
     fragmentTimer(w, now)
     neighbourTimer(w, now)
+    measureMemory(w, now)
     if (w.scanning !== null) scanTimer(w.scanning, now)
     tidy.turn(n, now)
     busy = w.rings.clock[1] !== moved

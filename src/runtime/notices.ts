@@ -1,3 +1,4 @@
+import type { CounterName } from '../effects/counters.js'
 import type { Counters } from './log.js'
 
 // Drops are counted, not logged: a guest can cause any number. Some of them a user should know of all the same, since they
@@ -7,7 +8,7 @@ import type { Counters } from './log.js'
 export const NOTICE_EVERY = 10_000
 
 type Say = (n: number) => string
-const NOTICES: ReadonlyArray<readonly [string, Say]> = [
+const NOTICES: ReadonlyArray<readonly [CounterName, Say]> = [
   ['drop-flow-table-full', (n) => `flow table full: ${n} packets of the guest dropped`],
   ['forward-table-full', (n) => `flow table full: ${n} connections to the guest refused`],
   ['drop-fragment-timeout', (n) => `${n} datagrams of the guest dropped: some of their fragments never came`],
@@ -22,21 +23,26 @@ const NOTICES: ReadonlyArray<readonly [string, Say]> = [
   ['tx-area-full', (n) => `overload: ${n} frames to the guest lost`]
 ]
 
+/** What is noticed, by name. */
+export const NOTICED: ReadonlyArray<CounterName> = NOTICES.map(([name]) => name)
+
 /** What was counted at the last glance, by name. */
-export type Noticed = ReadonlyMap<string, number>
+export type Noticed = ReadonlyMap<CounterName, number>
 
 /**
- * Lines about what has increased since.
+ * Lines about what has increased since; `seen'` has what was counted at all.
  * Law: the numbers in all lines of one kind add up to its counter; nothing is said of what has not changed.
  */
 export const notices = (
   seen: Noticed,
-  counters: Counters
+  counters: Counters,
+  among: ReadonlyArray<CounterName> = NOTICED
 ): { readonly lines: ReadonlyArray<string>; readonly seen: Noticed } => {
   const lines: string[] = []
   const next = new Map(seen)
   for (const [name, say] of NOTICES) {
-    const n = counters.get(name) ?? 0
+    const n = counters.get(name)
+    if (n === undefined || !among.includes(name)) continue
     const more = n - (seen.get(name) ?? 0)
     if (more > 0) lines.push(say(more))
     next.set(name, n)

@@ -2,8 +2,11 @@ import * as E from 'fp-ts/lib/Either.js'
 import type { OptionName } from '../codecs/argv.js'
 import { type InAny, isV4 } from '../codecs/inany.js'
 import { looksLikePorts, PortSpec } from '../codecs/port-spec.js'
+import { MAX_FLOWS } from './flow-table.js'
+import { HALF_OPEN } from './limits.js'
 import * as v from './option-values.js'
 import type { Mode, Options, Pair } from './options.js'
+import type { Limits } from './quotas.js'
 
 type Apply = (o: Options, value: string) => E.Either<string, Options>
 
@@ -494,6 +497,37 @@ const forPasta: ReadonlyArray<OptionEntry> = [
   entry('--no-pidns', null, "Don't create a PID namespace for the command", patch({ pidns: false }), pasta)
 ]
 
+const limit = (key: keyof Limits, max: number, unit = 1): Apply =>
+  set(v.numberIn(1, max), (n, o) => ({ limits: { ...o.limits, [key]: n * unit } }))
+/** Ours alone: what all flows of a guest take of the host together. */
+const limits: ReadonlyArray<OptionEntry> = [
+  entry('--limit-flows', 'COUNT', `At most COUNT flows\ndefault: ${MAX_FLOWS}`, limit('flows', MAX_FLOWS)),
+  entry(
+    '--limit-files',
+    'COUNT',
+    'At most COUNT descriptors for flows\ndefault: as RLIMIT_NOFILE allows',
+    limit('files', 0x7fffffff)
+  ),
+  entry(
+    '--limit-memory',
+    'MIB',
+    'At most MIB MiB in the buffers of sockets\ndefault: half of what Linux lets TCP have',
+    limit('memory', 1 << 20, 1 << 20)
+  ),
+  entry(
+    '--limit-ports',
+    'COUNT',
+    'At most COUNT local ports, of UDP and TCP each\ndefault: half of the ephemeral ports',
+    limit('ports', 0xffff)
+  ),
+  entry(
+    '--limit-half-open',
+    'COUNT',
+    `At most COUNT TCP connections not yet accepted, each way\ndefault: ${HALF_OPEN}`,
+    limit('halfOpen', MAX_FLOWS)
+  )
+].map((e) => ({ ...e, ours: true }))
+
 /** Groups as help shows them; -t and -u stand with those of pasta but are for both. */
 export const OPTION_GROUPS: ReadonlyArray<{
   readonly title: string
@@ -502,8 +536,9 @@ export const OPTION_GROUPS: ReadonlyArray<{
   { title: 'General', entries: general },
   { title: 'Network', entries: network },
   { title: 'passt', entries: forPasst },
-  { title: 'Forwarding and namespace', entries: forPasta }
+  { title: 'Forwarding and namespace', entries: forPasta },
+  { title: 'Limits', entries: limits }
 ]
 
-/** Every option of the manual, and those that clients use from newer releases. */
+/** Every option of the manual, those that clients use from newer releases, and ours. */
 export const OPTION_TABLE: ReadonlyArray<OptionEntry> = OPTION_GROUPS.flatMap((g) => g.entries)

@@ -7,6 +7,7 @@ import type { PortSpec } from '../codecs/port-spec.js'
 import { helpText, versionText } from './help.js'
 import { OPTION_TABLE, type OptionEntry } from './option-table.js'
 import type { AddressAndLength, RunAs } from './option-values.js'
+import type { Limits } from './quotas.js'
 
 export type Mode = 'passt' | 'pasta'
 
@@ -111,6 +112,8 @@ export interface Options {
   readonly repairPath: string | null
   readonly migrateExit: boolean
   readonly migrateNoLinger: boolean
+  /** Of what the guest may take of the host (quotas.ts): where an option says. */
+  readonly limits: Partial<Limits>
 }
 
 const none = { v4: null, v6: null } as const
@@ -186,7 +189,8 @@ export const defaults = (mode: Mode): Options => ({
   printCapabilities: false,
   repairPath: null,
   migrateExit: false,
-  migrateNoLinger: false
+  migrateNoLinger: false,
+  limits: {}
 })
 
 /** `usage`: shown behind the message on stderr; null when the options were understood but make no sense. */

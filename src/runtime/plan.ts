@@ -8,6 +8,7 @@ import { infoLines } from './info.js'
 import { MAX_DNS } from './option-table.js'
 import type { RunAs } from './option-values.js'
 import type { Mode, Options } from './options.js'
+import type { Limits } from './quotas.js'
 
 /** Everything about one IP version. Addresses that end in null do not exist: no map, no rule. */
 export interface FamilyPlan {
@@ -109,6 +110,8 @@ export interface Plan {
   /** Port options as given, and what they need (machines/forward-rules.ts). */
   readonly ports: PortOptions
   readonly freebind: boolean
+  /** What options say of them. */
+  readonly limits: Partial<Limits>
   /** Local traffic past the tap; with `spliceOnly` there is no tap. */
   readonly splice: boolean
   readonly spliceOnly: boolean
@@ -353,6 +356,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     v6Only: o.families === 'v6',
     tcp: o.tcp,
     udp: o.udp,
+    limits: o.limits,
     icmp: o.icmp,
     // without a gateway we have no address to serve from (passt(1), --no-dhcp)
     dhcp: o.dhcp && v4 !== null && v4.gateway !== null,

@@ -23,8 +23,7 @@ export const perform = (w: World, effects: ReadonlyArray<ServiceEffect>): void =
         frameToTap(w.out, e.frame)
         break
       case 'Log':
-        // 'DHCP: …', 'NDP: …': each service is a kind
-        w.log.event(e.text.split(':', 1)[0], e.level, e.text)
+        w.log.event(e.service, e.level, `${e.service}: ${e.text}`)
         break
       case 'Count':
         count(w.counters, e.what)

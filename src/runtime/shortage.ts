@@ -1,5 +1,8 @@
+import { errnoName } from '../effects/counters.js'
 import type { Instant } from '../effects/effect.js'
-import { bindReason, EMFILE, ENFILE } from '../machines/bind-verdict.js'
+import { bindReason, EADDRNOTAVAIL, EMFILE, ENFILE } from '../machines/bind-verdict.js'
+import { makeWay, refusedBy, sayOutOfPorts } from './admission.js'
+import type { Flow } from './flow.js'
 import { count } from './log.js'
 import type { World } from './world.js'
 
@@ -12,10 +15,20 @@ const SHORT: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOMEM, ENOBUFS])
 /** ms between two lines about it; every one is counted. */
 const SAID_EVERY = 30_000
 
+/** The kernel had no port left of those that are the guest's, or nothing of that address is here any more. */
+export const onPortShortage = (w: World, f: Flow, errno: number, now: Instant): void => {
+  if (errno !== EADDRNOTAVAIL || (f.kind !== 'tcp' && f.kind !== 'tcp-splice')) return
+  count(w.counters, refusedBy('tcpPorts'))
+  // With --outbound it may be that the address has gone
+  if ((f.kind === 'tcp' && f.v6 ? w.cfg.outbound6 : w.cfg.outbound4) === null) sayOutOfPorts(w, now)
+}
+
 /** A socket was refused with `errno`. False: not for lack of anything. */
 export const onShortage = (w: World, errno: number, now: Instant): boolean => {
   if (!SHORT.has(errno)) return false
-  count(w.counters, `shortage-${errno}`)
+  count(w.counters, `shortage-${errnoName(errno)}`)
+  // What is idle makes room for whoever comes next
+  makeWay(w, 'files', now)
   if (now >= w.shortageSaidAt + SAID_EVERY) {
     w.shortageSaidAt = now
     w.log.at('warning', `${bindReason(errno, 0)}: some connections fail or wait, going on`)

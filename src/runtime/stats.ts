@@ -37,7 +37,7 @@ const zero = (): Row => Object.fromEntries(COLUMNS.map((c) => [c, 0])) as Row
 
 const dropsOf = (counters: Counters): number => {
   let n = 0
-  for (const [name, k] of counters) if (/drop|refused|full|lost/.test(name)) n += k
+  for (const [name, k] of counters) if (/drop|refused|full|lost|limit/.test(name)) n += k
   return n
 }
 

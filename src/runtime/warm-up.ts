@@ -14,6 +14,7 @@ import { ABI_WORDS, EV, type Native, PEEK_DRAINED, PEEK_EOF, READY_IN, READY_RDH
 import { idPool } from './listeners.js'
 import { logTo } from './log.js'
 import { handleTurn } from './loop.js'
+import type { Limits } from './quotas.js'
 import { ringsOver } from './rings.js'
 import { createWorld, type World, type WorldConfig } from './world.js'
 
@@ -53,6 +54,15 @@ const SEGMENTS = 4
 const PEER_CLIENT = 50000
 const GUEST_SERVER = 8080
 const LISTENER = 0
+const FLOWS = 64
+/** Whatever options say. */
+const LIMITS: Limits = {
+  flows: FLOWS,
+  files: FLOWS,
+  memory: Number.POSITIVE_INFINITY,
+  ports: FLOWS,
+  halfOpen: FLOWS
+}
 
 const RULE: Rule = {
   proto: 'tcp',
@@ -240,12 +250,19 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
     })
     const all = { tcp: true, udp: true, icmp: true, v4: true, v6: true }
     const w = createWorld(
-      { ...cfg, ...all, guestLink: GUEST_LINK, flowComments: false, nat: { ...cfg.nat, ...UNMAPPED } },
+      {
+        ...cfg,
+        ...all,
+        guestLink: GUEST_LINK,
+        limits: LIMITS,
+        flowComments: false,
+        nat: { ...cfg.nat, ...UNMAPPED }
+      },
       rings,
       log,
       new Map(),
       { listeners: new Map([[LISTENER, { rule: RULE, port: GUEST_SERVER }]]), listenerIds: idPool() },
-      64
+      FLOWS
     )
     w.linkReady = true
     return { w, v6, now: instant(1) }

@@ -1,4 +1,5 @@
-import { NOTICE_EVERY, type Noticed, notices } from './notices.js'
+import type { CounterName } from '../effects/counters.js'
+import { NOTICE_EVERY, NOTICED, type Noticed, notices } from './notices.js'
 import type { Plan } from './plan.js'
 import { statsTurns } from './stats.js'
 import { traceTurns } from './trace.js'
@@ -18,16 +19,22 @@ const noticeTurns = (w: World): Watch => {
   let seen: Noticed = new Map()
   let next = 0
   let names = 0
+  const glance = (among: ReadonlyArray<CounterName>): void => {
+    const found = notices(seen, w.counters, among)
+    seen = found.seen
+    for (const line of found.lines) w.log.at('warning', line)
+  }
   return {
     effects: () => {},
     events: (n, now) => {
-      // at once where something is counted for the first time, so that a lone event is told as well
-      if ((n === 0 || now < next) && w.counters.size === names) return
+      // At once what is noticed for the first time ever, so that a lone event is told as well: names are a closed set
+      if (w.counters.size !== names) {
+        names = w.counters.size
+        glance(NOTICED.filter((name) => !seen.has(name)))
+      }
+      if (n === 0 || now < next) return
       next = now + NOTICE_EVERY
-      names = w.counters.size
-      const found = notices(seen, w.counters)
-      seen = found.seen
-      for (const line of found.lines) w.log.at('warning', line)
+      glance(NOTICED.filter((name) => seen.has(name)))
     }
   }
 }

@@ -25,6 +25,7 @@ import type { Out } from './interpret.js'
 import type { IdPool, Listeners, ListenPlace, Scanning } from './listeners.js'
 import type { Counters, Log } from './log.js'
 import type { NeighbourWatch } from './neighbours.js'
+import { createQuotas, type Limits, type Quotas } from './quotas.js'
 import type { Rings } from './rings.js'
 import { createTimerWheel, type TimerWheel } from './timer-wheel.js'
 
@@ -67,6 +68,9 @@ export interface WorldConfig {
     readonly tapIndex: number
   }
   readonly udpTimeouts: { readonly oneWay: number; readonly stream: number }
+  /** What all flows may take of the host; `sharedTcpPorts`: see quotas.ts. */
+  readonly limits: Limits
+  readonly sharedTcpPorts: boolean
   /** The capture has room for comments (pcapng). */
   readonly flowComments: boolean
 }
@@ -83,6 +87,9 @@ export interface World {
   readonly counters: Counters
   readonly table: FlowTable
   readonly flows: (Flow | undefined)[]
+  readonly quotas: Quotas
+  /** When the next flows are measured, and from which one on (socket-memory.ts). */
+  readonly measuring: { at: number; from: number }
   readonly wheel: TimerWheel
   /** Flows that got an event in this turn: their TURN_END is due. */
   readonly touched: Flow[]
@@ -119,6 +126,8 @@ export interface World {
   readonly refused: Flow[]
   /** When it was last said that something has run out (shortage.ts). */
   shortageSaidAt: number
+  /** When the kernel last had no port for a connection (admission.ts). */
+  portsOutAt: number
 }
 
 export const TIMERS: readonly TimerName[] = ['rto', 'ack', 'keepalive', 'idle']
@@ -178,6 +187,8 @@ export const createWorld = (
     counters,
     table,
     flows: [],
+    quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts),
+    measuring: { at: 0, from: 0 },
     wheel,
     touched: [],
     stepping: null,
@@ -199,7 +210,8 @@ export const createWorld = (
     neighbours: null,
     guestLink: null,
     refused: [],
-    shortageSaidAt: Number.NEGATIVE_INFINITY
+    shortageSaidAt: Number.NEGATIVE_INFINITY,
+    portsOutAt: Number.NEGATIVE_INFINITY
   }
   return world
 }

@@ -1,0 +1,266 @@
+// What flows take of the host, against a model that counts anew each time.
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../src/runtime/limits.js'
+import {
+  createQuotas,
+  IDLE_AFTER,
+  type Limits,
+  type Quotas,
+  RESOURCES,
+  type Resource,
+  type Taking,
+  UNANSWERED_AFTER
+} from '../src/runtime/quotas.js'
+
+const CAPACITY = 24
+const TAKINGS: ReadonlyArray<Taking> = [
+  'tcpOut',
+  'tcpIn',
+  'udpOut',
+  'udpIn',
+  'ping',
+  'tcpPairOut',
+  'tcpPairIn',
+  'udpPairOut',
+  'udpPairIn'
+]
+
+interface Entry {
+  readonly taking: Taking
+  readonly port: number
+  half: boolean
+  octets: number
+  since: number
+  /** Which came first, of the same second. */
+  order: number
+}
+interface Model {
+  readonly flows: Map<number, Entry>
+  now: number
+  order: number
+}
+interface Real {
+  readonly q: Quotas
+}
+
+const isUdp = (t: Taking): boolean => t === 'udpOut' || t === 'udpPairOut'
+const isTcp = (t: Taking): boolean => t === 'tcpOut' || t === 'tcpPairOut'
+const halfOf = (t: Taking): 'halfOut' | 'halfIn' | null =>
+  isTcp(t) ? 'halfOut' : t === 'tcpIn' || t === 'tcpPairIn' ? 'halfIn' : null
+
+/** Counted from the flows that there are. */
+const usedIn = (flows: Iterable<Entry>): Record<Resource, number> => {
+  const all = [...flows]
+  const udp = all.filter((e) => isUdp(e.taking)).map((e) => e.port)
+  return {
+    flows: all.length,
+    files: all.reduce((n, e) => n + (e.taking.includes('Pair') ? 2 : 1), 0),
+    memory: all.reduce((n, e) => n + e.octets, 0),
+    udpPorts: new Set(udp.filter((p) => p !== 0)).size + udp.filter((p) => p === 0).length,
+    tcpPorts: all.filter((e) => isTcp(e.taking)).length,
+    pingIds: all.filter((e) => e.taking === 'ping').length,
+    halfOut: all.filter((e) => e.half && halfOf(e.taking) === 'halfOut').length,
+    halfIn: all.filter((e) => e.half && halfOf(e.taking) === 'halfIn').length
+  }
+}
+const limitOf = (l: Limits, r: Resource): number =>
+  r === 'flows' || r === 'files' || r === 'memory' ? l[r] : r.startsWith('half') ? l.halfOpen : l.ports
+
+/** Of whom it could be, the one that has waited longest, if that is long enough. */
+const expectVictim = (m: Model, r: Resource): number => {
+  const may = (e: Entry): boolean => {
+    if (r === 'halfOut' || r === 'halfIn') return e.half && halfOf(e.taking) === r
+    if (halfOf(e.taking) !== null) return false
+    if (r === 'udpPorts') return isUdp(e.taking)
+    if (r === 'pingIds') return e.taking === 'ping'
+    return r !== 'tcpPorts'
+  }
+  const wait = r.startsWith('half') ? UNANSWERED_AFTER : IDLE_AFTER
+  const list = [...m.flows].filter(([, e]) => may(e) && m.now - e.since >= wait)
+  list.sort(([, a], [, b]) => a.since - b.since || a.order - b.order)
+  return list[0]?.[0] ?? -1
+}
+
+const agree = (m: Model, { q }: Real): void => {
+  const used = usedIn(m.flows.values())
+  for (const r of RESOURCES) {
+    assert.equal(q.used(r), used[r], r)
+    if (r !== 'memory') assert.ok(used[r] <= limitOf(q.limits, r), `${r} over its limit`)
+    const victim = q.givesWay(r, m.now)
+    const expected = expectVictim(m, r)
+    // of several lists those of the same second may come in any order
+    if (victim < 0 || expected < 0) assert.equal(victim, expected, r)
+    else assert.equal(m.flows.get(victim)?.since, m.flows.get(expected)?.since, r)
+    if (r !== 'flows' && r !== 'files' && r !== 'memory') assert.equal(victim, expected, r)
+  }
+  for (const [i, e] of m.flows) assert.equal(q.isHalfOpen(i), e.half)
+}
+
+class Open implements fc.Command<Model, Real> {
+  constructor(
+    readonly taking: Taking,
+    readonly port: number
+  ) {}
+  check = (m: Readonly<Model>): boolean => m.flows.size < CAPACITY
+  run(m: Model, r: Real): void {
+    const port = isUdp(this.taking) ? this.port : 0
+    const entry = {
+      taking: this.taking,
+      port,
+      half: halfOf(this.taking) !== null,
+      octets: 0,
+      since: m.now,
+      order: m.order++
+    }
+    const would = usedIn([...m.flows.values(), entry])
+    const over = RESOURCES.filter((x) => would[x] + (x === 'memory' ? 1 : 0) > limitOf(r.q.limits, x))
+    const lack = r.q.lacks(this.taking, port)
+    if (lack === null) assert.deepEqual(over, [])
+    else assert.ok(over.includes(lack), `${lack} is not what lacks: ${over}`)
+    if (lack === null) {
+      const i = Array.from({ length: CAPACITY }, (_, k) => k).find((k) => !m.flows.has(k))!
+      r.q.open(i, this.taking, port, m.now)
+      m.flows.set(i, entry)
+    }
+    agree(m, r)
+  }
+  toString = (): string => `${this.taking}(${this.port})`
+}
+/** Something with the flow that is `at` of all. */
+class With implements fc.Command<Model, Real> {
+  constructor(
+    readonly what: 'use' | 'accepted' | 'measure' | 'close',
+    readonly at: number
+  ) {}
+  check = (m: Readonly<Model>): boolean => m.flows.size > 0
+  run(m: Model, r: Real): void {
+    const [i, e] = [...m.flows][this.at % m.flows.size]!
+    if (this.what === 'use') {
+      r.q.use(i, m.now)
+      if (halfOf(e.taking) === null && e.since !== m.now) {
+        e.since = m.now
+        e.order = m.order++
+      }
+    } else if (this.what === 'accepted') {
+      r.q.accepted(i)
+      r.q.accepted(i)
+      e.half = false
+    } else if (this.what === 'measure') {
+      e.octets = this.at
+      r.q.measured(i, this.at)
+    } else {
+      r.q.close(i)
+      r.q.close(i)
+      m.flows.delete(i)
+    }
+    agree(m, r)
+  }
+  toString = (): string => `${this.what}(${this.at})`
+}
+class Wait implements fc.Command<Model, Real> {
+  constructor(readonly s: number) {}
+  check = (): boolean => true
+  run(m: Model, r: Real): void {
+    m.now += this.s
+    agree(m, r)
+  }
+  toString = (): string => `wait(${this.s})`
+}
+
+const small = fc.integer({ min: 1, max: 9 })
+const limits = fc.record({
+  flows: small,
+  files: small,
+  memory: fc.integer({ min: 1, max: 100 }),
+  ports: small,
+  halfOpen: small
+})
+const commands = fc.commands(
+  [
+    fc.tuple(fc.constantFrom(...TAKINGS), fc.constantFrom(0, 1, 1, 53, 65535)).map((a) => new Open(...a)),
+    fc
+      .tuple(fc.constantFrom('use', 'use', 'accepted', 'measure', 'close'), fc.nat(CAPACITY))
+      .map(([what, at]) => new With(what as 'use', at)),
+    fc.constantFrom(1, 1, IDLE_AFTER, UNANSWERED_AFTER).map((s) => new Wait(s))
+  ],
+  { size: '+1' }
+)
+
+describe('quotas', () => {
+  test('counts are those of the flows, never over the limits; who gives way is who was idle for longest', () => {
+    fc.assert(
+      fc.property(limits, commands, (l, list) => {
+        const setup = () => ({
+          model: { flows: new Map(), now: 1, order: 0 },
+          real: { q: createQuotas(l, CAPACITY, false) }
+        })
+        fc.modelRun(setup, list)
+      })
+    )
+  })
+  test('said once, and again after an eighth was left', () => {
+    const q = createQuotas({ flows: 100, files: 8, memory: 1, ports: 100, halfOpen: 100 }, 100, false)
+    for (let i = 0; i < 8; i++) q.open(i, 'ping', 0, 0)
+    assert.deepEqual([q.met('files'), q.met('files'), q.met('files')], [true, false, false])
+    q.close(0)
+    assert.equal(q.met('files'), true)
+    assert.equal(q.met('files'), false)
+  })
+  test('TCP ports that the kernel takes of the part for the guest are no limit', () => {
+    const q = createQuotas({ flows: 9, files: 9, memory: 1, ports: 1, halfOpen: 9 }, 9, true)
+    for (let i = 0; i < 9; i++) {
+      assert.equal(q.lacks('tcpOut', 0), null)
+      q.open(i, 'tcpOut', 0, 0)
+    }
+    assert.equal(q.lacks('tcpOut', 0), 'flows')
+  })
+})
+
+describe('limits', () => {
+  const natural = fc.integer({ min: 1, max: 0x7fffffff })
+  const range = fc
+    .tuple(fc.integer({ min: 1, max: 65535 }), fc.integer({ min: 1, max: 65535 }))
+    .map(([a, b]) => ({ first: Math.min(a, b), last: Math.max(a, b) }))
+  test('at most half of what is shared, at least one, and what an option says', () => {
+    fc.assert(
+      fc.property(natural, natural, natural, range, (files, fileMax, tcpMemory, ephemeral) => {
+        const has = { files, fileMax, tcpMemory, ephemeral }
+        const l = limitsOf(has, {})
+        const size = ephemeral.last - ephemeral.first + 1
+        assert.ok(l.ports >= 1 && (l.ports <= size / 2 || size === 1))
+        assert.ok(l.files >= 1 && l.files <= files && (l.files <= fileMax / 2 || fileMax === 1))
+        assert.ok(l.memory >= 1 && (l.memory <= tcpMemory / 2 || tcpMemory === 1))
+        const asked = { flows: 1, files: 2, memory: 5, ports: 3, halfOpen: 4 }
+        assert.deepEqual(limitsOf(has, asked), asked)
+      })
+    )
+  })
+  test("the guest's ports are so many of the range, or all", () => {
+    fc.assert(
+      fc.property(range, fc.integer({ min: 1, max: 65535 }), (ephemeral, ports) => {
+        const r = guestPorts(ephemeral, ports)
+        const size = ephemeral.last - ephemeral.first + 1
+        if (r === null) return assert.ok(ports >= size)
+        assert.equal(r.last - r.first + 1, ports)
+        assert.ok(r.first >= ephemeral.first && r.last <= ephemeral.last)
+      })
+    )
+  })
+  test('tcp_mem, else of all memory what the kernel gives TCP', () => {
+    assert.equal(tcpMemoryOf('287901\t383868\t575802\n', ''), 383868 * 4096)
+    assert.equal(tcpMemoryOf('', 'MemTotal:       16777216 kB\n'), 1 << 30)
+    assert.equal(tcpMemoryOf('', ''), Number.POSITIVE_INFINITY)
+  })
+  test('/proc/PID/limits', () => {
+    const text =
+      'Limit                     Soft Limit           Hard Limit           Units     \nMax open files            1024                 20000                files     \n'
+    assert.equal(openFilesOf(text), 1024)
+    assert.equal(
+      openFilesOf('Max open files            unlimited            unlimited            files     \n'),
+      Number.POSITIVE_INFINITY
+    )
+    assert.equal(openFilesOf(''), Number.POSITIVE_INFINITY)
+  })
+})
