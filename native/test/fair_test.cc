@@ -124,7 +124,7 @@ TEST(fair_peeks_of_little_are_bounded_as_well)
 
 TEST(fair_peeks_of_sockets_that_are_closed_or_fail_meanwhile)
 {
-	constexpr uint32_t N = 64;
+	constexpr uint32_t N = 128;
 	Crowd c(N);
 
 	for (uint32_t h = 0; h < N; h++) {
