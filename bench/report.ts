@@ -96,6 +96,8 @@ Made by \`npm run bench\`; do not edit. ${run.quick ? 'A **quick** run: good for
 - TCP and UDP throughput: iperf3, 10 s, octets that the receiver counted. Round trips, connections, start-up: \`bench/rr.cc\`,
   10,000 round trips and 1,000 connections in a sample, after 1 s of idle time and 1,000 unmeasured; rows «first 500»: the
   very first ones of a fresh process, without either.
+  Rows «at once»: \`bench/crowd.cc\`, 128 connections under way for 10 s; beside them, each 10 ms, a ping, an octet there and back
+  on a connection that stays, and one on a new connection. What had no answer within 2 s counts as 2 s.
   Start-up: from exec to the command's first octet, as seen by the parent. Memory: VmRSS summed over all processes of
   the program (pages that they share count more than once).
 

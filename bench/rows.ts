@@ -312,6 +312,51 @@ const latencies = (cold: boolean): Row[] => [
   )
 ]
 
+/** Milliseconds of one probe of bench/crowd.cc. */
+interface Waits {
+  readonly p99: number
+}
+/**
+ * 128 connections that download (or upload) as fast as they can, and what little there is beside them. The answers to pings
+ * tell nothing where both ends are loopback addresses.
+ */
+const crowd = (way: Way, down: boolean): Row => {
+  const probes = (['ping', 'echo', 'connect'] as const).filter(
+    (name) => name !== 'ping' || way.to !== '127.0.0.1'
+  )
+  return {
+    id: [...(way.id === '' ? [] : [way.id]), 'crowd', down ? 'down' : 'up'].join('-'),
+    title: `128 TCP ${down ? 'downloads' : 'uploads'} at once, ${way.title}`,
+    metrics: [
+      ...probes.map(
+        (name): Metric => ({
+          name: `${name} p99`,
+          unit: 'ms',
+          better: 'lower',
+          goal: { of: 'ratio', bound: 1 }
+        })
+      ),
+      { name: 'throughput', unit: 'Gbit/s', better: 'higher' }
+    ],
+    sample: async (w, c, quick) => {
+      const [port, echo] = [freshPort(), freshPort()]
+      const seconds = quick ? 2 : SECONDS
+      const out = await exchange(w, c, way, way.ports(echo), {
+        port,
+        server: `sh -c '/mnt/w/rr server ${way.at} ${echo} & /mnt/w/crowd server ${way.at} ${port}'`,
+        ready: /ready\s+ready/,
+        client: `/mnt/w/crowd ${down ? 'down' : 'up'} ${way.to} ${port} 128 ${seconds} ${echo}`,
+        timeout: 60_000
+      })
+      const got = JSON.parse(out.slice(out.indexOf('{'))) as Record<(typeof probes)[number], Waits> & {
+        octets: number
+        seconds: number
+      }
+      return [...probes.map((name) => got[name].p99 / 1000), (got.octets * 8) / got.seconds / 1e9]
+    }
+  }
+}
+
 const startup: Row = {
   id: 'startup',
   title: 'Start-up (pasta --config-net echo)',
@@ -420,6 +465,9 @@ export const rows: ReadonlyArray<Row> = [
   ...modes.map((mode) => latency(mode, ways.passtOut, false, 1.3)),
   ...latencies(false),
   ...latencies(true),
+  ...[true, false].flatMap((down) =>
+    [ways.world, ways.passtOut, ways.bypassIn].map((way) => crowd(way, down))
+  ),
   startup,
   memory,
   ...matrix('host', false, true),

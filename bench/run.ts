@@ -86,8 +86,10 @@ const version = async (w: World, c: Contender): Promise<string> =>
     .trim()
 
 const main = async (w: World, peer: string): Promise<void> => {
-  must('g++', ['-O2', '-Wall', '-Wextra', '-o', join(w.dir, 'rr'), join(repo, 'bench/rr.cc')])
-  chmodSync(join(w.dir, 'rr'), 0o755)
+  for (const name of ['rr', 'crowd']) {
+    must('g++', ['-O2', '-Wall', '-Wextra', '-o', join(w.dir, name), join(repo, `bench/${name}.cc`)])
+    chmodSync(join(w.dir, name), 0o755)
+  }
   const ours: Contender = { name: 'ours', bin: process.env.OURS ?? '/mnt/repo/bin/pasta' }
   const upstream: Contender = {
     name: 'upstream',

@@ -157,6 +157,11 @@ enum : uint32_t { SIDE_1 = 0x20000 };
  * 8 interface: index into the names + 1, 0 = none */
 enum : uint32_t { LISTEN_WORDS = 9, LISTEN_V6ONLY = 1, LISTEN_FREEBIND = 2, ACCEPT_PAUSE = 100 };
 
+/* Octets that EF_PEEK takes to the guest in one turn. A socket with PEEK_LITTLE or less goes first, all of those up to
+ * PEEK_LITTLE_ALL; the others wait in order, have each a share of PEEK_ALL, at least PEEK_SHARE, and go on in the turns that
+ * follow. EV_PEEKED comes once a peek has had its share: less than the budget of its effect, without PEEK_DRAINED */
+enum : uint32_t { PEEK_ALL = 2 << 20, PEEK_SHARE = 256 << 10, PEEK_LITTLE = 16 << 10, PEEK_LITTLE_ALL = 512 << 10 };
+
 /* Pools of sockets made inside the namespace, as Native.addNsSockets() counts them */
 enum : uint32_t { NS_TCP4 = 0, NS_TCP6 = 1, NS_UDP4 = 2, NS_UDP6 = 3 };
 

@@ -12,6 +12,7 @@
 #include "../common/outfile.h"
 #include "listen.h"
 #include "nspool.h"
+#include "peek.h"
 #include "pipes.h"
 #include "rings.h"
 #include "sock.h"
@@ -25,7 +26,14 @@ namespace passt {
 enum : size_t { PENDING_MAX = 8u << 20, PENDING_MAX_ALL = 256u << 20 };
 /* In front of datagrams, for the headers that JS writes there */
 enum : uint32_t { HEADROOM = 128 };
-enum : uint32_t { TAP_FRAMES = 128, DATAGRAMS = 64, CTL_MAX = 1 << 20 };
+/* One datagram's place in the slab while it is read: headroom, the longest there is, a sign of truncation */
+enum : uint32_t { RX_STRIDE = (HEADROOM + 65535 + 1 + 63) & ~63u };
+enum : uint32_t { TAP_FRAMES = 128, CTL_MAX = 1 << 20 };
+/*
+ * Datagrams that one socket may bring in a turn; where more than DATAGRAM_SOCKETS have something: their share of
+ * DATAGRAMS_ALL, at least as many as one call reads. Octets that joined sockets move between two looks at all the others.
+ */
+enum : uint32_t { DATAGRAMS = 64, DATAGRAM_SOCKETS = 4, DATAGRAMS_ALL = 256, DATAGRAMS_MIN = 8, JOINED_ALL = 4 << 20 };
 
 /** What epoll's word says beside handle and generation: bits 24-31 of the low half, above any handle. */
 enum : uint32_t { TAG_SIDE_1 = 1u << 24, TAG_LISTENER = 2u << 24, TAGS = 0xff000000 };
@@ -93,10 +101,16 @@ public:
 	static double now_ms();
 
 private:
+	/** A handle that something is to be done about, unless its generation has changed. */
+	struct Moving {
+		uint32_t handle, generation;
+	};
+
 	/* turn.cc */
 	void execute(uint32_t n);
 	void execute_one(const uint32_t *e);
 	void wait(double timeout_ms);
+	bool exhausted() const;
 	int poll(double timeout_ms);
 	bool look();
 	int look_on();
@@ -167,10 +181,11 @@ private:
 	void splice_ready(Sock &s, uint32_t which, uint32_t events);
 	bool splice_push(Splice &x, uint32_t way);
 	bool splice_copy(Splice &x, uint32_t way);
-	bool splice_pull(Splice &x, uint32_t way);
+	bool splice_pull(Splice &x, uint32_t way, size_t most);
 	bool splice_end(SpliceSide &from, int error);
-	bool splice_move(Splice &x, uint32_t way);
-	void splice_run(Sock &s);
+	bool splice_move(Splice &x, uint32_t way, size_t share);
+	bool splice_run(Sock &s, size_t share);
+	void splice_turn(Moving m, size_t share);
 	void splice_run_all();
 	void splice_shut(Sock &s, uint32_t side);
 	void splice_drop(Splice &x);
@@ -187,6 +202,12 @@ private:
 
 	/* peek.cc */
 	void peek(Sock &s, const uint32_t *e);
+	uint32_t peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail);
+	bool peeks_go() const;
+	void peek_all();
+	Peeks peeks;
+	/** octets that went at once since the last turn of those that wait */
+	uint32_t peeked_little = 0;
 
 	/* send.cc */
 	struct Gathered {
@@ -224,6 +245,11 @@ private:
 	/** looks that paid, less twice those that did not; waits since the last trial without credit */
 	int look_credit = 1, looks_missed = 0;
 	static constexpr int LOOK_CREDIT = 8, LOOK_AGAIN = 32;
+	/** at the last look: whom something ran out in front of (epoll's word; 0: nobody); datagrams for each socket; where
+	 * `volume` ends the share of joined sockets */
+	uint64_t unserved = 0;
+	uint32_t datagrams_each = DATAGRAMS;
+	uint64_t joined_until = 0;
 	/** octets moved past the tap so far; at the last wait; from how many between two of them on it is bulk */
 	uint64_t volume = 0, volume_seen = 0;
 	static constexpr uint64_t BULK = 1 << 16;
@@ -241,11 +267,6 @@ private:
 	bool read_acks(Sock &s);
 	size_t read_icmp_errors(Sock &s);
 	bool read_listener_errors(uint32_t id);
-
-	/** A handle that something is to be done about, unless its generation has changed. */
-	struct Moving {
-		uint32_t handle, generation;
-	};
 
 	Sock *socks = nullptr;
 	Results results;
@@ -272,8 +293,8 @@ private:
 	std::vector<uint32_t> paused;
 	double accept_resume_at = 0;
 	NsPool ns[NS_KINDS];
-	/** Spliced connections that can go on. */
-	std::vector<Moving> moving;
+	/** Spliced connections that have something to do; that had their first share and can go on. */
+	std::vector<Moving> woken, moving;
 	/** Joined sockets that EV_UDP_MOVED is due for, and when (clock). */
 	std::vector<Moving> moved;
 	double moved_at = 0;

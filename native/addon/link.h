@@ -22,6 +22,8 @@ namespace passt {
 enum : size_t { LINK_HEAD = 4, LINK_FRAME_MAX = 65535 };
 /** Octets. Frames of a turn go with one send(), what is peeked of a host socket look by look. */
 enum : size_t { LINK_IN = 512u << 10, LINK_OUT = 1u << 20 };
+/** Octets that may wait in front of bulk: what is small finds room behind it, and does not wait long. */
+enum : size_t { LINK_AHEAD = 256u << 10 };
 
 class Link {
 public:
@@ -48,6 +50,8 @@ public:
 	 */
 	uint8_t *reserve(size_t len, uint32_t *frames);
 	void commit(size_t len);
+	/** May bulk be added? */
+	bool takes_bulk() const { return !full || out_tail - out_head <= LINK_AHEAD; }
 	/** Hand over what is waiting, as far as the socket takes it. */
 	void flush();
 	/** The socket did not take all: wait for EPOLLOUT, then writable(). */

@@ -13,65 +13,59 @@
 
 namespace passt {
 
-enum : uint32_t { HEADER_MAX = 256, TCP_MIN = 20, TCP_PSH = 0x08, CSUM_OFFSET = 16, PROTO_TCP = 6 };
+enum : uint32_t { TCP_MIN = 20, TCP_PSH = 0x08, CSUM_OFFSET = 16, PROTO_TCP = 6 };
 /** For the guest link: octets peeked at once, and segments that they are read to. */
 enum : uint32_t { LINK_AT_ONCE = 512u << 10, LINK_SEGMENTS = 96 };
+/** The largest part that one look takes: no share is cut finer. */
+enum : uint32_t { LOOK_MAX = 65536 };
 
-namespace {
+bool Header::begin(const uint8_t *header, uint32_t length, uint32_t segment, bool six)
+{
+	const uint32_t ip = ETH_LEN;
 
-/** Ethernet, IP and TCP header in front of what is peeked, and SEQ of its next octet. */
-struct Header {
-	uint8_t octets[HEADER_MAX];
-	uint32_t len, l4, seq, mss;
-	bool v6;
+	len = length, mss = segment, v6 = six;
+	l4 = ip + (v6 ? 40 : 20);
+	if (len > HEADER_MAX || len < l4 + TCP_MIN || !mss)
+		return false;
+	memcpy(octets, header, len);
+	seq = get32(octets + l4 + 4);
+	return octets[ip] >> 4 == (v6 ? 6 : 4) && (v6 || octets[ip] == 0x45) &&
+	       (uint32_t)(octets[l4 + 12] >> 4) * 4 == len - l4;
+}
 
-	/** False: not a header of ours. */
-	bool begin(const uint8_t *header, uint32_t length, uint32_t segment, bool six)
-	{
-		const uint32_t ip = ETH_LEN;
+uint32_t Header::most() const
+{
+	const uint32_t max = 65535 - (len - (uint32_t)ETH_LEN);
+	return mss < max ? max / mss * mss : max;
+}
 
-		len = length, mss = segment, v6 = six;
-		l4 = ip + (v6 ? 40 : 20);
-		if (len > HEADER_MAX || len < l4 + TCP_MIN || !mss)
-			return false;
-		memcpy(octets, header, len);
-		seq = get32(octets + l4 + 4);
-		return octets[ip] >> 4 == (v6 ? 6 : 4) && (v6 || octets[ip] == 0x45) &&
-		       (uint32_t)(octets[l4 + 12] >> 4) * 4 == len - l4;
+void Header::write(uint8_t *frame, uint32_t at, uint32_t n, uint32_t index, bool last) const
+{
+	uint8_t *const ip = frame + ETH_LEN, *const tcp = frame + l4;
+	const uint32_t length = len - l4 + n;
+
+	memcpy(frame, octets, len);
+	if (v6) {
+		put16(ip + 4, (uint16_t)length);
+	} else {
+		put16(ip + 2, (uint16_t)(20 + length));
+		put16(ip + 4, (uint16_t)(get16(ip + 4) + index));
+		put16(ip + 10, 0);
+		put16(ip + 10, (uint16_t)~sum_fold(sum_octets(ip, 20)));
 	}
+	put32(tcp + 4, seq + at);
+	tcp[13] = (uint8_t)(last ? tcp[13] | TCP_PSH : tcp[13] & ~TCP_PSH);
+	put16(tcp + CSUM_OFFSET, sum_fold(sum_pseudo(ip, v6, PROTO_TCP, length)));
+}
 
-	/** Payload octets of the largest IP packet, a multiple of the MSS. IPv4 counts its header in the length, IPv6 does not. */
-	uint32_t most() const
-	{
-		const uint32_t max = 65535 - (len - (uint32_t)ETH_LEN);
-		return mss < max ? max / mss * mss : max;
-	}
-
-	/**
-	 * In front of `n` octets of payload, `at` octets behind SEQ, in segment `index`: lengths, SEQ, PSH where it is the `last`
-	 * of its batch (regression 51); the checksum's field holds the pseudo-header's sum.
-	 */
-	void write(uint8_t *frame, uint32_t at, uint32_t n, uint32_t index, bool last) const
-	{
-		uint8_t *const ip = frame + ETH_LEN, *const tcp = frame + l4;
-		const uint32_t length = len - l4 + n;
-
-		memcpy(frame, octets, len);
-		if (v6) {
-			put16(ip + 4, (uint16_t)length);
-		} else {
-			put16(ip + 2, (uint16_t)(20 + length));
-			put16(ip + 4, (uint16_t)(get16(ip + 4) + index));
-			put16(ip + 10, 0);
-			put16(ip + 10, (uint16_t)~sum_fold(sum_octets(ip, 20)));
-		}
-		put32(tcp + 4, seq + at);
-		tcp[13] = (uint8_t)(last ? tcp[13] | TCP_PSH : tcp[13] & ~TCP_PSH);
-		put16(tcp + CSUM_OFFSET, sum_fold(sum_pseudo(ip, v6, PROTO_TCP, length)));
-	}
-};
-
-} // namespace
+void Peeks::drop(size_t n)
+{
+	head += n;
+	if (head * 2 < all.size())
+		return;
+	all.erase(all.begin(), all.begin() + (std::ptrdiff_t)head);
+	head = 0;
+}
 
 /** What lies behind our peek offset, octets. */
 static uint32_t unread(const Sock &s)
@@ -193,25 +187,14 @@ static Peeked peek_to_link(Tap &tap, const Sock &s, const Header &h, uint32_t le
 	return p;
 }
 
-void Engine::peek(Sock &s, const uint32_t *e)
+/** Up to `left` octets of what is there; `avail` of them are known. EV_PEEKED. Return: octets that went out. */
+uint32_t Engine::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 {
-	Header h;
-	uint32_t left = e[4], sent = 0, flags = 0;
-	int error = 0;
-
-	if (s.phase != Phase::Open) {
-		uint32_t *const r = event(EV_PEEKED, s);
-		r[3] = PEEK_DRAINED;
-		r[13] = (uint32_t)(s.error ? s.error : ENOTCONN);
-		return;
-	}
-	if (e[3] > HEADER_MAX || !rings.in_slab(e[2], VNET_LEN + e[3]) ||
-	    !h.begin(rings.slab + e[2] + VNET_LEN, e[3], std::min<uint32_t>(e[5], 65535), e[6] & IS_V6))
-		return fail(s, EFAULT);
-
 	/* Frames for a client that is not there vanish in the tap */
 	const bool link = tap.link.on && tap.link.fd >= 0 && !tap.link.ended;
-	uint32_t avail = unread(s);
+	uint32_t sent = 0, flags = 0;
+	int error = 0;
+
 	while (left && avail) {
 		const Peeked p = (link ? peek_to_link : peek_to_tap)(tap, s, h, left, avail);
 		if (p.got <= 0 && !p.refused) {
@@ -228,6 +211,8 @@ void Engine::peek(Sock &s, const uint32_t *e)
 			break;
 		}
 		avail -= p.out;
+		if (!tap.link.takes_bulk())
+			break;
 		/* As much as one look takes: much is coming, so look whether more came. What comes later has its own edge. */
 		if (!avail && p.whole && left)
 			avail = unread(s);
@@ -250,6 +235,58 @@ void Engine::peek(Sock &s, const uint32_t *e)
 	r[2] = sent, r[3] = flags, r[13] = (uint32_t)error;
 	if (error) /* recv() has taken the error from the socket: nobody else will tell */
 		fail(s, error);
+	return sent;
+}
+
+/** EF_PEEK: at once where there is little, so that no answer waits behind bulk; the others go one behind the other. */
+void Engine::peek(Sock &s, const uint32_t *e)
+{
+	Peek p = {e[1], s.generation, e[4], {}};
+
+	if (s.phase != Phase::Open) {
+		uint32_t *const r = event(EV_PEEKED, s);
+		r[3] = PEEK_DRAINED;
+		r[13] = (uint32_t)(s.error ? s.error : ENOTCONN);
+		return;
+	}
+	if (e[3] > HEADER_MAX || !rings.in_slab(e[2], VNET_LEN + e[3]) ||
+	    !p.header.begin(rings.slab + e[2] + VNET_LEN, e[3], std::min<uint32_t>(e[5], 65535), e[6] & IS_V6))
+		return fail(s, EFAULT);
+	const uint32_t avail = unread(s);
+	if (avail > PEEK_LITTLE || peeked_little + avail > PEEK_LITTLE_ALL || !tap.link.takes_bulk())
+		return peeks.add(p, [this](const Peek &q) { return generation(q.handle) == q.generation; });
+	peeked_little += avail;
+	peek_now(s, p.header, std::min<uint32_t>(p.budget, PEEK_LITTLE), avail);
+}
+
+/** May those that wait go on? */
+bool Engine::peeks_go() const
+{
+	return !peeks.empty() && tap.link.takes_bulk();
+}
+
+/**
+ * A share for each that waits, until PEEK_ALL is used up; the next turn goes on with the next. Whoever had its share asks
+ * again, and comes behind the others.
+ */
+void Engine::peek_all()
+{
+	const auto n = (uint32_t)peeks.size();
+	uint32_t left = PEEK_ALL, done = 0;
+
+	for (; done < n && left >= LOOK_MAX && tap.link.takes_bulk(); done++) {
+		Peek &p = peeks[done];
+		if (generation(p.handle) != p.generation)
+			continue;
+		Sock &s = socks[p.handle];
+		if (s.phase == Phase::Failed) /* that was told */
+			continue;
+		/* Whole frames; a share holds one */
+		const uint32_t share = std::min(left, std::max<uint32_t>(PEEK_SHARE, PEEK_ALL / n)), most = p.header.most();
+		left -= peek_now(s, p.header, std::min(p.budget, share / most * most), unread(s));
+	}
+	peeks.drop(done);
+	peeked_little = 0;
 }
 
 } // namespace passt

@@ -1,6 +1,7 @@
 #include "splice.h"
 #include "engine.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -15,11 +16,12 @@ enum : size_t {
 	COPY_MAX = 16384,
 	/* Splices that bring less than this for long are better copied */
 	BULK_MIN = 8192,
-	/* One pair's share before the others have theirs, and all pairs' before the rest of the turn */
-	SHARE = 1 << 20,
+	/* What one pair moves each way before the others have their share: alone; among others at least; and the first time,
+	 * before all that have more to move. And what all that have more move before the rest of the turn */
+	SHARE = 1 << 20, SHARE_MIN = 256 << 10, SHARE_FIRST = 64 << 10,
+	SHARE_ALL = 4 << 20,
 	/* Copied and not yet written, of all pairs: beyond that reads are small */
 	REST_ALL = 64 << 20, COPY_SMALL = 4096,
-	SHARE_ALL = 8 << 20,
 };
 
 static bool passing(int e)
@@ -112,7 +114,7 @@ void Engine::splice_queue(Sock &s)
 	if (s.splice->queued)
 		return;
 	s.splice->queued = true;
-	moving.push_back({handle_of(s), s.generation});
+	woken.push_back({handle_of(s), s.generation});
 }
 
 void Engine::splice_ready(Sock &s, uint32_t which, uint32_t events)
@@ -242,8 +244,8 @@ bool Engine::splice_end(SpliceSide &from, int error)
 	return false;
 }
 
-/** Read from side `i` into a pipe. False: it cannot go on now. */
-bool Engine::splice_pull(Splice &x, uint32_t i)
+/** Read from side `i` into a pipe, `most` octets. False: it cannot go on now. */
+bool Engine::splice_pull(Splice &x, uint32_t i, size_t most)
 {
 	SpliceWay &w = x.way[i];
 	SpliceSide &from = x.side[i];
@@ -257,7 +259,8 @@ bool Engine::splice_pull(Splice &x, uint32_t i)
 		return splice_copy(x, i);
 	/* The pipe is empty: EAGAIN is about the socket (regressions 31, 39, 89) */
 	do
-		n = ::splice(from.fd, nullptr, w.pipe.write, nullptr, w.pipe.size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+		n = ::splice(from.fd, nullptr, w.pipe.write, nullptr, std::min<size_t>(w.pipe.size, most),
+			     SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	while (n < 0 && errno == EINTR);
 	if (!n) /* the end, or an urgent mark with the end behind it: recv() knows */
 		return splice_copy(x, i);
@@ -268,12 +271,12 @@ bool Engine::splice_pull(Splice &x, uint32_t i)
 	return true;
 }
 
-/** Way `i` until nothing goes on or its share is used up. True: there is more to do. */
-bool Engine::splice_move(Splice &x, uint32_t i)
+/** Way `i` until nothing goes on or its `share` is used up. True: there is more to do. */
+bool Engine::splice_move(Splice &x, uint32_t i, size_t share)
 {
 	SpliceWay &w = x.way[i];
 	SpliceSide &from = x.side[i], &to = x.side[!i];
-	const uint64_t limit = w.moved + SHARE;
+	const uint64_t limit = w.moved + share;
 	bool more = true;
 
 	while (more && w.moved < limit) {
@@ -283,7 +286,8 @@ bool Engine::splice_move(Splice &x, uint32_t i)
 			more = to.writable && splice_push(x, i);
 		} else {
 			/* Nothing is read that cannot be written: it stays where the sender's window counts it */
-			more = from.readable && !from.read_over && to.writable && !to.shut && splice_pull(x, i);
+			more = from.readable && !from.read_over && to.writable && !to.shut &&
+			       splice_pull(x, i, (size_t)(limit - w.moved));
 		}
 	}
 	if (w.pipe && (!more || to.broken) && (w.empty() || to.broken)) {
@@ -293,26 +297,26 @@ bool Engine::splice_move(Splice &x, uint32_t i)
 	return more;
 }
 
-/** Both ways, then what is to be said. */
-void Engine::splice_run(Sock &s)
+/** Both ways, then what is to be said. True: there is more to do. */
+bool Engine::splice_run(Sock &s, size_t share)
 {
 	Splice &x = *s.splice;
 	bool more = false;
 
 	for (uint32_t i = 0; i < 2; i++)
-		more = splice_move(x, i) || more;
+		more = splice_move(x, i, share) || more;
 	/* A side whose write failed is read to its end: what it said before it broke counts (regression 86). Its reset woke
 	 * epoll, so it is readable, now or soon */
 	for (uint32_t i = 0; i < 2; i++) {
 		if (x.side[i].write_failed && x.side[i].readable && !x.side[i].read_over)
-			more = splice_move(x, i) || more;
+			more = splice_move(x, i, share) || more;
 	}
 	for (uint32_t i = 0; i < 2; i++) {
 		SpliceSide &k = x.side[i], &o = x.side[!i];
 		/* The other side takes nothing now, but has something to say to a side that is gone: it shall know */
 		const bool stuck = !o.writable && (k.write_failed || (o.readable && !o.read_over));
 		if (k.broken && (k.read_over || stuck || o.broken))
-			return splice_fail(s, i, k.broken);
+			return splice_fail(s, i, k.broken), false;
 		if (k.eof && !k.eof_said && !o.broken) {
 			k.eof_said = true;
 			splice_event(EV_SPLICE_EOF, s, i, 0);
@@ -327,30 +331,44 @@ void Engine::splice_run(Sock &s)
 			splice_watch(s, i, EPOLL_CTL_MOD);
 		}
 	}
-	if (more)
-		splice_queue(s);
+	return more;
 }
 
-/** Every pair with work to do, once; it comes again behind the others. */
+/** The pair of `m`, if there still is one: its share. Whoever has more to do comes behind the others. */
+void Engine::splice_turn(Moving m, size_t share)
+{
+	if (generation(m.handle) != m.generation)
+		return;
+	Sock &s = socks[m.handle];
+	Splice &x = *s.splice;
+	const uint64_t was = x.way[0].moved + x.way[1].moved;
+
+	x.queued = false;
+	if (s.phase == Phase::Open && splice_run(s, share) && !x.queued) {
+		x.queued = true;
+		moving.push_back(m);
+	}
+	volume += x.way[0].moved + x.way[1].moved - was;
+}
+
+/**
+ * Those that have something new to do, a little of it; then those that have more, in order: what is small does not wait for
+ * bulk, nor bulk for all that is small. Either list goes on in the next turn where SHARE_ALL ended it.
+ */
 void Engine::splice_run_all()
 {
-	const size_t n = moving.size();
-	const uint64_t before = volume;
-	size_t done = 0;
+	const size_t small = woken.size(), large = moving.size();
+	const auto run = [&](std::vector<Moving> &list, size_t n, size_t share) {
+		const uint64_t before = volume;
+		size_t done = 0;
+		while (done < n && volume - before < SHARE_ALL)
+			splice_turn(list[done++], share);
+		list.erase(list.begin(), list.begin() + (std::ptrdiff_t)done);
+	};
 
-	while (done < n && volume - before < SHARE_ALL) {
-		const Moving m = moving[done++];
-		if (generation(m.handle) != m.generation)
-			continue;
-		Sock &s = socks[m.handle];
-		Splice &x = *s.splice;
-		x.queued = false;
-		const uint64_t was = x.way[0].moved + x.way[1].moved;
-		if (s.phase == Phase::Open)
-			splice_run(s);
-		volume += x.way[0].moved + x.way[1].moved - was;
-	}
-	moving.erase(moving.begin(), moving.begin() + (std::ptrdiff_t)done);
+	run(woken, small, small + large == 1 ? SHARE : SHARE_FIRST);
+	if (large)
+		run(moving, large, std::max<size_t>(SHARE_MIN, std::min<size_t>(SHARE, SHARE_ALL / large)));
 }
 
 void Engine::splice_shut(Sock &s, uint32_t side)

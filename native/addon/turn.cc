@@ -106,7 +106,7 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	rings.rx_reset();
 	tap_report();
 	results.deliver(rings, [this](uint32_t h) { return generation(h); });
-	wait(rings.posted || !results.empty() || tap.link.more() ? 0 : timeout_ms);
+	wait(rings.posted || !results.empty() || tap.link.more() || peeks_go() ? 0 : timeout_ms);
 	tap_report();
 	results.deliver(rings, [this](uint32_t h) { return generation(h); });
 	rings.clock[1] = (double)volume;
@@ -117,6 +117,7 @@ void Engine::execute(uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		execute_one(rings.effects[i]);
+	peek_all();
 	flush_all();
 	slots.clear();
 	if (tap.link.on)
@@ -275,12 +276,24 @@ double Engine::due(double deadline) const
 	return deadline;
 }
 
-/** epoll once, and what is ready. Return: records of epoll, negative = interrupted. */
+/** Is something used up that a socket may need to be served at all? */
+bool Engine::exhausted() const
+{
+	return rings.room() < DATAGRAMS_MIN || rings.rx_left() < DATAGRAMS_MIN * RX_STRIDE || slots.full() || volume >= joined_until;
+}
+
+/**
+ * epoll once, and what is ready. Return: records of epoll, negative = interrupted. The guest leaves room in ring and slab to
+ * the others, which come in the kernel's order. That stays the same while they stay ready: so the next time begins where it was
+ * that something ran out, lest those in front have all for ever.
+ */
 int Engine::poll(double timeout_ms)
 {
 	epoll_event ev[EPOLL_BATCH];
 	const int most = tap.behind ? EPOLL_BEHIND : EPOLL_BATCH;
 	const int n = epoll_wait_ms(epoll, ev, most, timeout_ms > 1e12 ? -1 : timeout_ms);
+	const uint64_t first = unserved;
+	int begin = first && n > 0 ? (int)(turn_no % (uint32_t)n) : 0;
 
 	*rings.clock = now_ms();
 	/*
@@ -292,15 +305,24 @@ int Engine::poll(double timeout_ms)
 	for (int i = 0; i < n; i++) {
 		if (ev[i].data.u64 == guest)
 			from_guest = ev[i].events;
+		else if (first && ev[i].data.u64 == first)
+			begin = i;
 	}
 	if (from_guest)
 		ready(guest, from_guest);
-	for (int i = 0; i < n; i++) {
-		if (ev[i].data.u64 != guest)
-			ready(ev[i].data.u64, ev[i].events);
-	}
-	if (tap.link.on)
+	else if (tap.link.on)
 		link_ready(0);
+	unserved = 0;
+	datagrams_each = n > (int)DATAGRAM_SOCKETS ? std::max<uint32_t>(DATAGRAMS_MIN, DATAGRAMS_ALL / (uint32_t)n) : (uint32_t)DATAGRAMS;
+	joined_until = volume + JOINED_ALL;
+	for (int k = 0; k < n; k++) {
+		const epoll_event &e = ev[(begin + k) % n];
+		if (e.data.u64 == guest)
+			continue;
+		if (!unserved && exhausted())
+			unserved = e.data.u64;
+		ready(e.data.u64, e.events);
+	}
 	return n;
 }
 
@@ -343,7 +365,7 @@ void Engine::wait(double timeout_ms)
 
 	ns_ask_again();
 	for (bool first = true;; first = false) {
-		const double left = moving.empty() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
+		const double left = moving.empty() && woken.empty() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
 		if (!n && timeout_ms && left > 0)
@@ -355,7 +377,7 @@ void Engine::wait(double timeout_ms)
 		splice_run_all();
 		resume_accepting();
 		report_moved();
-		if (n < 0 || rings.posted || !results.empty() || tap.dropped || tap.gone || *rings.clock >= deadline)
+		if (n < 0 || rings.posted || !results.empty() || tap.dropped || tap.gone || peeks_go() || *rings.clock >= deadline)
 			return;
 	}
 }

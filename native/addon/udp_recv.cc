@@ -14,9 +14,7 @@ namespace passt {
 
 enum : uint32_t {
 	/* Messages in one recvmmsg(): each takes 64 KiB of the slab while it waits */
-	RX_BATCH = 8,
-	/* One datagram's place in the slab while it is read: headroom, the longest there is, a sign of truncation */
-	RX_STRIDE = (HEADROOM + 65535 + 1 + 63) & ~63u,
+	RX_BATCH = DATAGRAMS_MIN,
 	/* Joined sockets: messages in one recvmmsg(), batches before others have their turn */
 	JOINED_BATCH = 16, JOINED_ROUNDS = 4,
 	/* ms between two EV_UDP_MOVED of one handle */
@@ -174,7 +172,7 @@ void Engine::read_datagrams(Sock &s)
 {
 	Received<RX_BATCH> r;
 
-	for (uint32_t total = 0; total < DATAGRAMS;) {
+	for (uint32_t total = 0; total < datagrams_each;) {
 		const uint32_t base = rings.rx_next() + HEADROOM;
 		const uint32_t want = std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE});
 		if (!want)
@@ -217,7 +215,7 @@ void Engine::listen_datagrams_ready(uint32_t id, uint32_t events)
 	/* Errors on a listener raise EPOLLERR, which no read clears (regression 38) */
 	if (events & EPOLLERR && !read_listener_errors(id))
 		return;
-	for (uint32_t total = 0; total < DATAGRAMS;) {
+	for (uint32_t total = 0; total < datagrams_each;) {
 		const uint32_t base = rings.rx_next() + HEADROOM;
 		const uint32_t want = std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE});
 		if (!want)
@@ -263,7 +261,7 @@ void Engine::move_datagrams(Sock &s, Sock &to)
 	static uint8_t *const room = new uint8_t[JOINED_BATCH * 65536ul];
 	Message messages[JOINED_BATCH];
 
-	for (uint32_t round = 0; round < JOINED_ROUNDS; round++) {
+	for (uint32_t round = 0; round < JOINED_ROUNDS && volume < joined_until; round++) {
 		const uint32_t n = r.read(s.fd, room, 65536, JOINED_BATCH);
 		size_t k = 0;
 		for (uint32_t i = 0; i < n; i++) {

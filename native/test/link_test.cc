@@ -335,45 +335,109 @@ TEST(link_peeks_into_place)
 				check_peek(v6, peek_off, mss, std::min<size_t>(mss * 3000, 2000000) + chance(1000));
 }
 
-TEST(link_peek_stops_where_there_is_no_room_and_goes_on)
-{
-	Linked r({1 << 20, 8 << 20, 64, 4096, 512}, 4608);
-	Listener listener(false, 8 << 20);
-	r.open(EF_TCP_CONNECT, 1, listener.port, false, 1400);
-	r.await(EV_CONNECTED);
-	const int peer = listener.accept();
-	const Octets data = noise(3 * LINK_OUT);
+/** A host socket that has `data`, and how much of it went to the client. */
+struct Peeked : Linked {
+	Listener listener{false, 8 << 20};
+	int peer = -1;
+	const Octets data;
+	size_t written = 0, seq = 0;
 	Octets got;
-	size_t written = 0;
-	uint32_t seq = 0;
-	bool refused = false;
 
-	const auto look = [&] {
+	explicit Peeked(size_t size) : Linked({1 << 20, 8 << 20, 64, 4096, 512}, 4608), data(noise(size))
+	{
+		open(EF_TCP_CONNECT, 1, listener.port, false, 1400);
+		await(EV_CONNECTED);
+		peer = listener.accept();
+	}
+	~Peeked() { close(peer); }
+	void feed()
+	{
 		const ssize_t n = send(peer, data.data() + written, data.size() - written, MSG_DONTWAIT | MSG_NOSIGNAL);
 		written += (size_t)std::max<ssize_t>(n, 0);
-		const Octets t = tcp_template(false, seq);
-		r.effect({EF_PEEK, 1, r.put(t, 0), (uint32_t)t.size() - VNET_LEN, 1 << 20, 1460, 0});
-		const Ev e = r.await(EV_PEEKED);
+	}
+	void ask(uint32_t mss = 1460)
+	{
+		const Octets t = tcp_template(false, (uint32_t)seq);
+		effect({EF_PEEK, 1, put(t, 0), (uint32_t)t.size() - VNET_LEN, 1 << 20, mss, 0});
+	}
+	/** EV_PEEKED, where there is one: what went is discarded. Return: its flags. */
+	uint32_t answer(const Ev &e)
+	{
+		CHECK(!e[13]);
 		seq += e[2];
-		r.effect({EF_DISCARD, 1, e[2]});
+		effect({EF_DISCARD, 1, e[2]});
 		return e[3];
-	};
-	for (int i = 0; i < 5000 && !refused; i++)
-		refused = look() & PEEK_TAP_FULL;
-	CHECK(refused && seq <= LINK_OUT);
-	for (int i = 0; got.size() < data.size(); i++) {
-		CHECK(i < 100000);
+	}
+	/** What the client gets, up to SEQ. */
+	void collect()
+	{
 		while (got.size() < seq) {
-			const Octets f = next_frame(r);
+			const Octets f = next_frame(*this);
 			const size_t end = ETH_LEN + get16(f.data() + ETH_LEN + 2);
 			CHECK(get32(f.data() + ETH_LEN + 24) == (uint32_t)got.size());
 			got.insert(got.end(), f.begin() + ETH_LEN + 40, f.begin() + (ptrdiff_t)end);
 		}
-		look();
 	}
-	CHECK(got == data);
+};
+
+/** Bulk waits in its socket while the client reads nothing: room is left for what is small, and little lies in front of it. */
+TEST(link_bulk_waits_where_there_is_no_room_and_goes_on)
+{
+	Peeked r(3 * LINK_OUT);
+	bool waits = false;
+
+	for (int i = 0; i < 100 && !waits; i++) {
+		r.feed();
+		r.ask();
+		r.turn(20);
+		const Ev e = r.take(EV_PEEKED);
+		waits = e.empty();
+		CHECK(waits || !(r.answer(e) & PEEK_TAP_FULL));
+	}
+	CHECK(waits && r.seq > LINK_AHEAD && r.seq <= LINK_OUT * 3 / 4 + 8192);
+	bool asleep = false; /* but for what the peer still sends */
+	for (int i = 0; i < 20 && !asleep; i++) {
+		const double before = Engine::now_ms();
+		asleep = r.turn(50).empty() && Engine::now_ms() - before > 45;
+	}
+	CHECK(asleep);
+	for (int i = 0; i < 100; i++) {
+		r.write_frame(noise(100));
+		r.turn();
+	}
+	CHECK(r.take(EV_TAP_DROPPED).empty());
+	r.collect();
+	drained(r, 100 * 104, 4096);
+	for (int i = 0; r.got.size() < r.data.size(); i++) {
+		CHECK(i < 100000);
+		r.answer(r.await(EV_PEEKED)); /* nobody asked again, nor was told of room */
+		r.collect();
+		r.feed();
+		r.ask();
+	}
+	CHECK(r.got == r.data);
+	CHECK(r.take(EV_TAP_ROOM).empty());
+}
+
+/** Frames of one turn have filled the buffer in front of a peek. */
+TEST(link_peek_stops_where_there_is_no_room_and_goes_on)
+{
+	Peeked r(12000);
+	r.feed();
+	const Octets f = noise(61670);
+	for (int i = 0; i < 17; i++)
+		r.write_frame(f);
+	r.ask(60000);
+	r.turn();
+	const Ev e = r.await(EV_PEEKED);
+	CHECK(r.answer(e) == (PEEK_TAP_FULL | PEEK_TAP_TELLS) && !e[2] && r.take(EV_TAP_DROPPED).empty());
+	drained(r, 17 * (f.size() + 4), 4096);
 	r.await(EV_TAP_ROOM);
-	close(peer);
+	r.collect();
+	r.ask(60000);
+	CHECK(r.answer(r.await(EV_PEEKED)) & PEEK_DRAINED);
+	r.collect();
+	CHECK(r.got == r.data);
 }
 
 TEST(link_end_of_the_client)

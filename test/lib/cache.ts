@@ -1,6 +1,6 @@
 // What is made or fetched for the tests and outlives them: small C++ programs, a guest's kernel. Git ignores it.
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, renameSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -22,11 +22,12 @@ export const cached = (name: string, sources: ReadonlyArray<string>, make: (to: 
   renameSync(own, file)
 }
 
-/** Compiles `source`, a path in the repository; the path of the program, or whatever `flags` make it, inside a world. */
+/** Compiles `source`, a path in the repository, with the headers beside it; the path of the program, or whatever `flags` make it, inside a world. */
 export const compiled = (source: string, flags: ReadonlyArray<string> = []): string => {
   const name = basename(source, '.cc')
   const from = join(repo, source)
-  cached(name, [from], (to) => {
+  const headers = readdirSync(dirname(from)).filter((file) => file.endsWith('.h'))
+  cached(name, [from, ...headers.map((file) => join(dirname(from), file))], (to) => {
     const argv = ['-std=gnu++17', '-O2', '-Wall', '-Wextra', '-pthread', ...flags, '-o', to, from]
     const r = spawnSync('g++', argv, { encoding: 'utf8' })
     if (r.status !== 0) throw new Error(`g++ ${argv.join(' ')}: ${r.error?.message ?? r.stderr}`)
