@@ -1,4 +1,9 @@
 {
+  'variables': {
+    # No C++ runtime to be found at the start, which LD_LIBRARY_PATH of a caller may lead to another one; some systems have none to
+    # link with (Fedora: package libstdc++-static)
+    'own_runtime': [ '<!@(echo "int main(){}" | g++ -x c++ - -static-libstdc++ -static-libgcc -o /dev/null 2> /dev/null && echo -static-libstdc++ -static-libgcc || true)' ]
+  },
   'targets': [
     {
       # The programs bin/passt and bin/pasta: starts the engine, keeps the namespaces (native/launcher/main.cc)
@@ -28,7 +33,8 @@
       'defines': [ 'NODE_PATH="<!(node -p process.execPath)"', '_GNU_SOURCE' ],
       'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
       'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
-      'include_dirs!': [ '<(node_root_dir)/include/node' ]
+      'include_dirs!': [ '<(node_root_dir)/include/node' ],
+      'ldflags': [ '<@(own_runtime)' ]
     },
     {
       # Says what a snapshot of the engine depends on (native/launcher/snapshot.h): for scripts/run.mjs
@@ -53,7 +59,8 @@
       'defines': [ '_GNU_SOURCE' ],
       'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
       'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
-      'include_dirs!': [ '<(node_root_dir)/include/node' ]
+      'include_dirs!': [ '<(node_root_dir)/include/node' ],
+      'ldflags': [ '<@(own_runtime)' ]
     },
     {
       # The addon that the engine loads: build/Release/passt.node (native/addon/engine.h)

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, readdirSync, readFileSync, readlinkSync, writeFi
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { compiled } from './lib/cache.js'
+import { cacheInside, compiled } from './lib/cache.js'
 import { passt } from './lib/passt.js'
 import { cmdlineOf, kill, type Proc, statusField, until } from './lib/proc.js'
 import { isPeer, pasta, type RunOptions, describe as show, World } from './lib/world.js'
@@ -14,10 +14,7 @@ const { EPERM } = constants.errno
 let w: World
 before(async () => {
   w = await World.open()
-  const preload = compiled('test/lib/inject.cc', ['-shared', '-fPIC'])
-  const wrapper = join(w.dir, 'node')
-  writeFileSync(wrapper, `#!/bin/sh\nLD_PRELOAD=${preload} exec '${process.execPath}' "$@"\n`)
-  chmodSync(wrapper, 0o755)
+  compiled('test/lib/inject.cc', ['-shared', '-fPIC'])
 })
 after(() => w?.close())
 
@@ -179,7 +176,11 @@ describe('an intruder in the engine', oursOnly, () => {
   /** What came of it: an errno, or the end. */
   const attempt = async (what: string): Promise<number | 'killed'> => {
     const file = `injected-${++number}`
-    const env = { PASST_NODE: '/mnt/w/node', INJECT: what, INJECT_TO: `/mnt/w/${file}` }
+    // Of our environment nothing would reach it
+    const variables = `LD_PRELOAD=${cacheInside}/inject INJECT=${what} INJECT_TO=/mnt/w/${file}`
+    writeFileSync(join(w.dir, 'node'), `#!/bin/sh\n${variables} exec '${process.execPath}' "$@"\n`)
+    chmodSync(join(w.dir, 'node'), 0o755)
+    const env = { PASST_NODE: '/mnt/w/node' }
     let outcome: number | 'killed' | undefined
     await serving(['--config-net'], { env }, async (engine, proc) => {
       kill(engine, 64 as unknown as NodeJS.Signals)
