@@ -13,6 +13,7 @@
         'native/common/outfile.cc',
         'native/launcher/agent.cc',
         'native/launcher/command.cc',
+        'native/launcher/confine.cc',
         'native/launcher/earlytap.cc',
         'native/launcher/emptyroot.cc',
         'native/launcher/guard.cc',

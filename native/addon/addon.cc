@@ -355,9 +355,10 @@ Value DropPrivileges(const CallbackInfo &info)
 	return e ? fail(info.Env(), "dropPrivileges", e) : info.Env().Undefined();
 }
 
-/** False: this kernel has no filters. */
+/** (bind, connect): TCP. False: this kernel has no filters. */
 Value Seal(const CallbackInfo &info)
 {
+	passt::confine({info[0].ToBoolean(), true, info[1].ToBoolean(), false});
 	const int e = passt::seal();
 	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
 }
@@ -375,6 +376,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	};
 	/* Never in a terminal's foreground process group, and not to be stopped for what we say there (stty tostop) */
 	signal(SIGTTOU, SIG_IGN);
+	/* Node's inspector, if the launcher could not see to it (confine.h) */
+	signal(SIGUSR1, SIG_IGN);
+	passt::close_to_others();
 	add("open", Open);
 	add("turn", Turn);
 	add("setTap", SetTap);

@@ -151,8 +151,8 @@ int on_others()
 	return 0;
 }
 
-/** `what` on every thread, this one first: threads that it starts inherit. */
-int everywhere(void (*what)())
+/** `what` on every thread, this one first: threads that it starts inherit. Or last, where it takes away the signal to the others. */
+int everywhere(void (*what)(), bool self_last = false)
 {
 	/* Let glibc fill in the kernel's form (restorer) for a signal it does not mind, then use that for the other */
 	struct sigaction ours = {}, spare = {};
@@ -169,13 +169,32 @@ int everywhere(void (*what)())
 	sigaction(SPARE, &spare, nullptr);
 	if (e)
 		return e;
-	what();
+	if (!self_last)
+		what();
 	e = on_others();
+	if (self_last)
+		what();
 	kernel_sigaction(BORROWED, &before, nullptr);
 	return e;
 }
 
 } // namespace
+
+void close_to_others()
+{
+	prctl(PR_SET_DUMPABLE, 0);
+}
+
+static std::atomic<int> ruleset;
+
+void confine(const Landlock &allowed)
+{
+	ruleset = make_ruleset(allowed);
+	if (ruleset < 0)
+		return;
+	everywhere([] { restrict_here(ruleset); }, true);
+	close(ruleset);
+}
 
 int drop_privileges(long uid, long gid)
 {
@@ -189,6 +208,7 @@ int drop_privileges(long uid, long gid)
 		    setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid))
 			return errno;
 	}
+	close_to_others();
 	failed_with = 0;
 	const int e = everywhere(drop_here);
 	return e ? e : failed_with.load();

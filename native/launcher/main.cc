@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "agent.h"
+#include "confine.h"
 #include "earlytap.h"
 #include "emptyroot.h"
 #include "identity.h"
@@ -105,6 +106,7 @@ static std::vector<char *> engineEnvironment()
 	const std::vector<char *> environment = engineEnvironment();
 	handOnLowPorts();
 	restoreSignals(launch);
+	withoutInspector();
 	execvpe(node.c_str(), argv.data(), environment.data());
 	int err = errno;
 	if (err == ENOENT && !(chosen && *chosen) && !getauxval(AT_SECURE)) {

@@ -34,7 +34,7 @@ enum Request : uint32_t {
 	/* nothing. Reply: as RQ_NETLINK */
 	RQ_NEXT = 6,
 	/* nothing. Pid file is written, the command starts, the launcher's caller gets its prompt back. Reply: nothing.
-	 * From here on only RQ_NETLINK, RQ_NEXT and what follows below are served */
+	 * From here on only RQ_SOCKETS and RQ_LISTEN are served */
 	RQ_READY = 7,
 	/* u32 family (2 = AF_INET, 10 = AF_INET6), u32 type (1 = SOCK_STREAM, 2 = SOCK_DGRAM), u32 count (1..SOCKETS_MAX).
 	 * Sockets made in the namespace: non-blocking, close-on-exec, nothing else set. The reply has a form of its own,

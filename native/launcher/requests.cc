@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../common/outfile.h"
+#include "confine.h"
 #include "identity.h"
 #include "netlink.h"
 #include "protocol.h"
@@ -48,7 +49,7 @@ void Agent::serve(Reader r)
 /** After Ready the engine reads the guest's packets, and may be somebody else by now: no more than serving takes. */
 static bool isForServing(uint32_t kind)
 {
-	return kind == RQ_NETLINK || kind == RQ_NEXT || kind == RQ_LISTEN || kind == RQ_PROCNET;
+	return kind == RQ_LISTEN;
 }
 
 Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
@@ -333,7 +334,8 @@ Fault Agent::giveUp()
 		if (Fault f = becomeCapable(*identity_); f && (f.err != EINVAL || !inNamespace_))
 			return f;
 	keepOnly(kept);
-	return {};
+	const bool looks = command_ || watch_.byTimer();
+	return confineLauncher({ inNamespace_, command_.pid(), engine_ }, looks);
 }
 
 Fault Agent::emptyRoot(Reader &r)

@@ -73,6 +73,7 @@ Fault enterUserNamespaceAs(const Identity &outside)
 		return fault(errno, "Cannot start a helper process");
 	if (mapper == 0) {
 		ours.reset();
+		keepOnly(uint64_t(1) << CAP_SYS_ADMIN | uint64_t(1) << CAP_SETUID | uint64_t(1) << CAP_SETGID);
 		char made;
 		if (read(theirs.get(), &made, 1) == 1)
 			(void)writeAll(theirs.get(), mapParent(outside) + '\0');

@@ -413,7 +413,8 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, l
   const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
   if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
   const seal = (): void => {
-    if (!tried('install a filter of system calls', () => native.seal()))
+    const binds = p.tcp && world.scanning !== null // ports that appear later
+    if (!tried('install a filter of system calls', () => native.seal(binds, p.tcp)))
       world.log.at('warning', 'this kernel has no seccomp filters: running without')
   }
   // The command starts with ready(), so what can fail comes first; in background standard error has to stay until then

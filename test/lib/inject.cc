@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <linux/netlink.h>
+#include <netinet/in.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -41,6 +42,16 @@ static long attempt()
 		return socket(AF_INET, SOCK_RAW, 6);
 	if (is("tcp"))
 		return socket(AF_INET, SOCK_STREAM, 0);
+	const bool binds = is("bind"), connects = is("connect");
+	if (binds || connects || is("bind-free")) {
+		const int fd = socket(AF_INET, SOCK_STREAM, 0);
+		sockaddr_in at = {};
+		at.sin_family = AF_INET;
+		at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		at.sin_port = htons(connects || binds ? 7998 : 0);
+		const auto address = reinterpret_cast<const sockaddr *>(&at);
+		return connects ? connect(fd, address, sizeof(at)) : bind(fd, address, sizeof(at));
+	}
 	errno = EINVAL;
 	return -1;
 }
