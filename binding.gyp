@@ -53,6 +53,7 @@
       'type': 'executable',
       'sources': [
         'native/launcher/util.cc',
+        'native/qrap/apart.cc',
         'native/qrap/args.cc',
         'native/qrap/main.cc',
         'native/qrap/probe.cc'
