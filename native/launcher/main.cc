@@ -105,8 +105,8 @@ static std::vector<char *> engineEnvironment()
 	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc + 1);
 	const std::vector<char *> environment = engineEnvironment();
 	handOnLowPorts();
+	withoutInspector(); // while the signal is blocked still
 	restoreSignals(launch);
-	withoutInspector();
 	execvpe(node.c_str(), argv.data(), environment.data());
 	int err = errno;
 	if (err == ENOENT && !(chosen && *chosen) && !getauxval(AT_SECURE)) {
