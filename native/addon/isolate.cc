@@ -134,8 +134,13 @@ int on_others()
 			}
 			done[n++] = tid;
 			pending_threads = 1;
-			if (syscall(SYS_tgkill, pid, tid, BORROWED))
-				continue; /* ended meanwhile */
+			if (syscall(SYS_tgkill, pid, tid, BORROWED)) {
+				const int e = errno;
+				if (e == ESRCH)
+					continue; /* ended meanwhile */
+				closedir(d);
+				return e; /* it keeps what it has: a filter around us, too many signals that wait */
+			}
 			more = true;
 			for (int i = 0; pending_threads > 0 && !is_gone(pid, tid); i++) {
 				if (i > 50000) {
