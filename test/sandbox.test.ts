@@ -310,11 +310,13 @@ describe('an intruder in the engine', oursOnly, () => {
   const { EACCES } = constants.errno
   const ports: ReadonlyArray<readonly [string, ReadonlyArray<string>, number]> = [
     ['bind', ['-t', '7999'], EACCES],
+    ['thread:bind', ['-t', '7999'], EACCES],
     ['bind', ['-t', 'auto'], 0],
     ['bind', ['--no-tcp', '-t', 'none', '-T', 'none'], EACCES],
     ['bind-free', ['-t', 'none'], 0],
     ['connect', ['-t', 'none'], constants.errno.ECONNREFUSED],
-    ['connect', ['--no-tcp', '-t', 'none', '-T', 'none'], EACCES]
+    ['connect', ['--no-tcp', '-t', 'none', '-T', 'none'], EACCES],
+    ['thread:connect', ['--no-tcp', '-t', 'none', '-T', 'none'], EACCES]
   ]
   for (const [what, options, errno] of ports)
     test(`${what} with ${options.join(' ')}: ${errno}`, {

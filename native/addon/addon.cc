@@ -355,10 +355,16 @@ Value DropPrivileges(const CallbackInfo &info)
 	return e ? fail(info.Env(), "dropPrivileges", e) : info.Env().Undefined();
 }
 
-/** (bind, connect): TCP. False: this kernel has no filters. */
+/** (bind, connect): TCP. */
+Value Confine(const CallbackInfo &info)
+{
+	const int e = passt::confine({info[0].ToBoolean(), true, info[1].ToBoolean(), false});
+	return e ? fail(info.Env(), "confine", e) : info.Env().Undefined();
+}
+
+/** False: this kernel has no filters. */
 Value Seal(const CallbackInfo &info)
 {
-	passt::confine({info[0].ToBoolean(), true, info[1].ToBoolean(), false});
 	const int e = passt::seal();
 	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
 }
@@ -403,6 +409,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("now", Now);
 	add("detach", Detach);
 	add("dropPrivileges", DropPrivileges);
+	add("confine", Confine);
 	add("seal", Seal);
 	add("exit", Exit);
 	return exports;

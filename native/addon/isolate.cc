@@ -192,13 +192,14 @@ void close_to_others()
 
 static std::atomic<int> ruleset;
 
-void confine(const Landlock &allowed)
+int confine(const Landlock &allowed)
 {
 	ruleset = make_ruleset(allowed);
 	if (ruleset < 0)
-		return;
-	everywhere([] { restrict_here(ruleset); }, true);
+		return 0;
+	const int e = everywhere([] { restrict_here(ruleset); }, true);
 	close(ruleset);
+	return e;
 }
 
 int drop_privileges(long uid, long gid)

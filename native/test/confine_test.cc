@@ -35,7 +35,7 @@ int refusal(const Landlock &allowed, const std::function<long()> &what)
 			if (read(line[0], &c, 1) == 1)
 				seen = what() < 0 ? errno : 0;
 		});
-		confine(allowed);
+		CHECK(!confine(allowed));
 		const int own = what() < 0 ? errno : 0;
 		CHECK(write(line[1], "", 1) == 1);
 		other.join();

@@ -410,11 +410,12 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
 const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, logging: Logging): void => {
   const devNull = openSync('/dev/null', 'r+')
   tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
+  const binds = p.tcp && world.scanning !== null // ports that appear later
+  tried('confine all threads', () => native.confine(binds, p.tcp))
   const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
   if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
   const seal = (): void => {
-    const binds = p.tcp && world.scanning !== null // ports that appear later
-    if (!tried('install a filter of system calls', () => native.seal(binds, p.tcp)))
+    if (!tried('install a filter of system calls', () => native.seal()))
       world.log.at('warning', 'this kernel has no seccomp filters: running without')
   }
   // The command starts with ready(), so what can fail comes first; in background standard error has to stay until then
