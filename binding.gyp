@@ -1,4 +1,9 @@
 {
+  'variables': {
+    # No C++ runtime to be found at the start, which LD_LIBRARY_PATH of a caller may lead to another one; some systems have none to
+    # link with (Fedora: package libstdc++-static)
+    'own_runtime': [ '<!@(echo "int main(){}" | g++ -x c++ - -static-libstdc++ -static-libgcc -o /dev/null 2> /dev/null && echo -static-libstdc++ -static-libgcc || true)' ]
+  },
   'targets': [
     {
       # The programs bin/passt and bin/pasta: starts the engine, keeps the namespaces (native/launcher/main.cc)
@@ -8,6 +13,7 @@
         'native/common/outfile.cc',
         'native/launcher/agent.cc',
         'native/launcher/command.cc',
+        'native/launcher/confine.cc',
         'native/launcher/earlytap.cc',
         'native/launcher/emptyroot.cc',
         'native/launcher/guard.cc',
@@ -28,7 +34,8 @@
       'defines': [ 'NODE_PATH="<!(node -p process.execPath)"', '_GNU_SOURCE' ],
       'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
       'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
-      'include_dirs!': [ '<(node_root_dir)/include/node' ]
+      'include_dirs!': [ '<(node_root_dir)/include/node' ],
+      'ldflags': [ '<@(own_runtime)' ]
     },
     {
       # Says what a snapshot of the engine depends on (native/launcher/snapshot.h): for scripts/run.mjs
@@ -46,6 +53,7 @@
       'type': 'executable',
       'sources': [
         'native/launcher/util.cc',
+        'native/qrap/apart.cc',
         'native/qrap/args.cc',
         'native/qrap/main.cc',
         'native/qrap/probe.cc'
@@ -53,7 +61,8 @@
       'defines': [ '_GNU_SOURCE' ],
       'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
       'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
-      'include_dirs!': [ '<(node_root_dir)/include/node' ]
+      'include_dirs!': [ '<(node_root_dir)/include/node' ],
+      'ldflags': [ '<@(own_runtime)' ]
     },
     {
       # The addon that the engine loads: build/Release/passt.node (native/addon/engine.h)

@@ -57,7 +57,7 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('ProcNet') }),
   record({ type: type('Inherited'), fd: u32 }),
   record({ type: type('EmptyRoot'), byChroot: fc.boolean() }),
-  record({ type: type('Identity'), uid: fc.nat(), gid: fc.nat() })
+  record({ type: type('Identity'), uid: fc.nat(), gid: fc.nat(), late: fc.boolean() })
 )
 const line = word.map((s) => s.replaceAll('\n', '')).filter((s) => s !== '')
 const reply: fc.Arbitrary<LauncherReply> = fc.oneof(

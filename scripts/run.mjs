@@ -60,7 +60,13 @@ const native = () => {
   const made = ['passt.node', 'passt-launcher', 'passt-stamp', 'qrap'].map((name) =>
     at('build/Release', name)
   )
-  const sources = [at('native/addon'), at('native/launcher'), at('native/qrap'), at('binding.gyp')]
+  const sources = [
+    at('native/addon'),
+    at('native/common'),
+    at('native/launcher'),
+    at('native/qrap'),
+    at('binding.gyp')
+  ]
   if (newest(...sources) <= oldest(...made)) return
   // Headers of the running Node where the installation has them; otherwise node-gyp fetches them.
   const nodedir = resolve(process.execPath, '../..')

@@ -1,9 +1,10 @@
 // A tap that somebody else has made, as RootlessKit does: it is attached while the engine still starts, and what is sent then is kept.
 import assert from 'node:assert/strict'
-import { chmodSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
+import { compiled } from './lib/cache.js'
 import { type Proc, until } from './lib/proc.js'
 import { isPeer, net, ok, pasta, describe as show } from './lib/world.js'
 
@@ -85,6 +86,20 @@ describe('a tap that exists', oursOnly, () => {
       assert.equal(await inside(t, 'ip -o link | wc -l'), '2\n')
       await ended(proc, t)
     })
+  test('the helper has the right to attach it, and no other', async () => {
+    const preload = compiled('test/lib/attaching.cc', ['-shared', '-fPIC'])
+    const t = await target(TAP)
+    const env = { PASST_NODE: '/mnt/w/slow-node', LD_PRELOAD: preload }
+    const proc = bed.w.start([pasta, ...LINE, `${t.pid}`], { env, timeout: 60_000 })
+    await until('carrier', () => hasCarrier(t))
+    const status = readFileSync(join(bed.w.dir, 'attaching'), 'utf8')
+    const field = (name: string) => new RegExp(`^${name}:\\s*(\\w+)`, 'm').exec(status)?.[1]
+    const sets = ['CapPrm', 'CapEff', 'CapInh', 'CapAmb', 'CapBnd'].map((set) => Number(`0x${field(set)}`))
+    const NET_ADMIN = 1 << 12
+    assert.deepEqual([field('NoNewPrivs'), sets], ['1', [NET_ADMIN, NET_ADMIN, 0, 0, 0]])
+    go()
+    await ended(proc, t)
+  })
   test('is let go again when the engine refuses to start', async () => {
     const t = await target(TAP)
     const proc = start([...LINE, '--mtu=1', '--address=nonsense', `${t.pid}`])

@@ -122,20 +122,76 @@ describe('--runas without privilege', oursOnly, () => {
   })
 })
 
-describe(
-  'as root, passt becomes nobody; pasta, whose command stays root, hands that to its engine alone',
-  oursOnly,
-  () => {
-    test('passt', () =>
-      serving([passt, '-f', '-s', '/mnt/w/nobody.socket'], root, async (engine, launcher) => {
-        assert.deepEqual([ids(engine), ids(launcher)], ['65534:65534 ', '65534:65534 '])
-      }))
-    test('pasta', () =>
-      serving([pasta, '--config-net', '--', 'sleep', '1000'], root, async (engine, launcher) => {
-        assert.deepEqual([ids(engine), ids(launcher).split(' ')[0]], ['65534:65534 ', '0:0'])
-      }))
+describe('started as root without --runas', oursOnly, () => {
+  const NOBODY = '65534:65534 '
+  /** What only root of the host may: read a file, write a setting (with what it has), enter a directory. */
+  const attempts = [
+    'id -u; cat /proc/self/uid_map /proc/self/gid_map; cd /mnt/w/roots || echo no directory',
+    'head -c 1 /etc/shadow > /dev/null && echo shadow',
+    'v=$(cat /proc/sys/kernel/core_pattern); (echo "$v" > /proc/sys/kernel/core_pattern) && echo setting',
+    'touch /mnt/w/by-command; ip -o link show dev eth0 | grep -c eth0'
+  ].join('\n')
+  const tried = async (options: ReadonlyArray<string>, o: RunOptions = {}) => {
+    await w.sh('mkdir -p -m 700 /mnt/w/roots; rm -f /mnt/w/by-command')
+    const argv = [pasta, ...quietPorts, '--config-net', ...options, '--', 'sh', '-c', attempts]
+    const r = ok(await w.run(argv, { ...root, ...o }))
+    const made = statSync(join(w.dir, 'by-command'))
+    return { r, lines: r.stdout.replaceAll(/ +/g, ' ').trim().split('\n'), owner: [made.uid, made.gid] }
   }
-)
+  for (const o of [{}, { tightTun: true }])
+    test(`the command is root inside and nobody outside, and is told so once ${JSON.stringify(o)}`, async () => {
+      const { r, lines, owner } = await tried([], o)
+      assert.deepEqual(lines, ['0', ' 0 65534 1', ' 0 65534 1', 'no directory', '1'])
+      assert.deepEqual(owner, [65534, 65534])
+      assert.equal(r.stderr.match(/^warning: started as root: .*nobody.*--runas 0/gm)?.length, 1, r.stderr)
+    })
+  test('no other process of nobody may enter its namespace', () =>
+    serving([pasta, '--config-net', '--', 'sleep', '1000'], root, async () => {
+      const command = await until('the command', () =>
+        w.pidsInside().find((p) => cmdlineOf(p) === 'sleep 1000')
+      )
+      const inner = statusField(command, 'NSpid')!.split('\t')[1]!
+      const r = await w.run(['nsenter', '--user', '--preserve-credentials', '-t', inner, 'true'], {
+        uid: 65534
+      })
+      assert.match(r.stderr, /nsenter: .*Permission denied|Operation not permitted/, show(r))
+    }))
+  test('--runas 0: root of the host, as it says, without a word', async () => {
+    const { r, lines, owner } = await tried(['--runas', '0'])
+    assert.deepEqual(lines, ['0', ' 0 0 1', ' 0 0 1', 'shadow', 'setting', '1'])
+    assert.deepEqual([owner, r.stderr], [[0, 0], ''])
+  })
+  test('--netns-only: no user namespace, so the command is who started it', async () => {
+    const { lines, owner } = await tried(['--netns-only'])
+    assert.deepEqual([lines[0], owner], ['0', [0, 0]])
+  })
+  test('a program that nobody may not reach: an error of the command', async () => {
+    await w.sh('mkdir -p -m 700 /mnt/w/roots; cp /bin/true /mnt/w/roots/true')
+    const r = await w.run([pasta, ...quietPorts, '--', '/mnt/w/roots/true'], root)
+    assert.equal(r.code, 1, show(r))
+    assert.match(r.stderr, /started as root.*\n.*Cannot run \/mnt\/w\/roots\/true: Permission denied/)
+  })
+  test('engine and launcher: passt, and pasta with a command', async () => {
+    for (const argv of [
+      [passt, '-f', '-s', '/mnt/w/nobody.socket'],
+      [pasta, '--config-net', '--', 'sleep', '1000'],
+      [pasta, '--config-net', '--netns-only', '--', 'sleep', '1000']
+    ])
+      await serving(argv, root, async (engine, launcher) => {
+        assert.deepEqual([ids(engine), ids(launcher)], [NOBODY, NOBODY], argv.join(' '))
+      })
+  })
+  test('engine and launcher: pasta that joins a namespace', async () => {
+    await w.sh('ip netns add joined')
+    try {
+      await serving([pasta, '-f', '--config-net', '--netns', 'joined'], root, async (engine, launcher) => {
+        assert.deepEqual([ids(engine), ids(launcher)], [NOBODY, NOBODY])
+      })
+    } finally {
+      await w.sh('ip netns del joined')
+    }
+  })
+})
 
 describe('capabilities of the launcher, once it serves', oursOnly, () => {
   const caps = (pid: number) =>

@@ -48,7 +48,8 @@ export interface EngineNote {
   readonly sid: number
   readonly stdin: string
   readonly fds: ReadonlyArray<number>
-  readonly node: ReadonlyArray<string>
+  /** What it has but the shell that starts it: PATH without its value. */
+  readonly environment: ReadonlyArray<string>
   /** For Node itself. */
   readonly options: ReadonlyArray<string>
   readonly blocked: ReadonlyArray<number>
@@ -135,6 +136,17 @@ const asUser = (argv: ReadonlyArray<string>): ReadonlyArray<string> => [
   ...argv
 ]
 
+/** A script that starts the scripted engine with `environment`, of which the launcher would hand on nothing. */
+export const writeNode = (
+  to: string,
+  engine: string,
+  environment: Readonly<Record<string, string>>
+): void => {
+  const quoted = Object.entries(environment).map(([name, v]) => `${name}='${v.replaceAll("'", "'\\''")}'`)
+  writeFileSync(to, `#!/bin/sh\nexport ${quoted.join(' ')}\nexec '${engine}' "$@"\n`)
+  chmodSync(to, 0o755)
+}
+
 export const bed = () => {
   const dir = mkdtempSync(join(tmpdir(), 'passt-launcher-'))
   chmodSync(dir, 0o777)
@@ -157,6 +169,12 @@ export const bed = () => {
       const bytes = argument instanceof Uint8Array ? argument : LauncherRequest.encode(argument)
       return [verb, Buffer.from(bytes).toString('hex')]
     })
+    const node = join(dir, `node.${runs}`)
+    writeNode(node, join(dir, 'fake-engine'), {
+      PASST_TEST_RUN: mark,
+      FAKE_STEPS: JSON.stringify(encoded),
+      FAKE_LOG: log
+    })
     const program = [join(dir, 'bin', o.name ?? 'pasta'), ...(o.args ?? [])]
     const inner = [...(o.before ?? []), ...program]
     const [file, ...argv] = o.who === 'user' ? asUser(inner) : inner
@@ -165,10 +183,8 @@ export const bed = () => {
       env: {
         ...process.env,
         PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', // ours may lead through /root
-        PASST_NODE: o.node ?? join(dir, 'fake-engine'),
+        PASST_NODE: o.node ?? node,
         PASST_TEST_RUN: mark,
-        FAKE_STEPS: JSON.stringify(encoded),
-        FAKE_LOG: log,
         ...o.env
       },
       stdio: ['pipe', 'pipe', 'pipe']

@@ -11,7 +11,8 @@ import {
   runCommand,
   setup,
   spawnCommand,
-  stateOf
+  stateOf,
+  writeNode
 } from './launcher-bed.js'
 import { repo } from './lib/cache.js'
 import { sleep, until } from './lib/proc.js'
@@ -186,13 +187,16 @@ describe('on a terminal', () => {
       verb,
       Buffer.from(LauncherRequest.encode(r as LauncherRequest)).toString('hex')
     ])
+    const node = join(b.dir, 'node.pty')
+    writeNode(node, fakeEngine, {
+      FAKE_STEPS: JSON.stringify([...encoded, ['serve']]),
+      FAKE_LOG: join(b.dir, 'pty.log')
+    })
     const run = spawnSync(ptyRunner, [JSON.stringify(steps), join(b.dir, 'bin/pasta'), ...args], {
       encoding: 'utf8',
       env: {
         ...process.env,
-        PASST_NODE: fakeEngine,
-        FAKE_STEPS: JSON.stringify([...encoded, ['serve']]),
-        FAKE_LOG: join(b.dir, 'pty.log'),
+        PASST_NODE: node,
         PS1: 'prompt> ',
         ...o.env
       }

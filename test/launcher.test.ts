@@ -28,14 +28,21 @@ describe('starting the engine', () => {
   test('arguments, session, descriptors, environment, signal mask', async () => {
     const r = b.start([['exit', 7]], {
       args: ['-x', 'two words', ''],
-      env: { NODE_OPTIONS: '--inspect', NODE_CHANNEL_FD: '9' }
+      env: {
+        NODE_OPTIONS: '--inspect',
+        NODE_CHANNEL_FD: '9',
+        LD_LIBRARY_PATH: '/nowhere',
+        OPENSSL_CONF: '/x',
+        TZ: 'x'
+      }
     })
     const e = await r.engine()
     assert.deepEqual(e.argv.slice(1), [join(b.dir, 'bin/pasta'), '-x', 'two words', ''])
     assert.match(e.argv[0], /\/dist\/engine\.cjs$/)
     assert.deepEqual([e.pgid, e.sid], [e.pid, sessionOf(process.pid)])
     assert.equal(e.stdin, '/dev/null')
-    assert.deepEqual(e.node, [])
+    const own = ['OPENSSL_CONF=/dev/null', 'PATH', 'UV_USE_IO_URING=0']
+    assert.deepEqual(e.environment, own)
     assert.deepEqual(e.blocked, [])
     assert.equal((await r.ended).status, 7)
   })
@@ -64,8 +71,10 @@ describe('starting the engine', () => {
         node,
         blob
       ])
+    const node = join(b.dir, 'node')
+    writeFileSync(node, `#!/bin/sh\nexec "$(ls -t ${b.dir}/node.* | head -n 1)" "$@"\n`, { mode: 0o755 })
     const used = async () => {
-      const r = b.start([['exit', 0]])
+      const r = b.start([['exit', 0]], { node })
       const { options } = await r.engine()
       await r.ended
       return options.includes(`--snapshot-blob=${b.dir}/bin/../dist/engine.blob`)
@@ -74,7 +83,7 @@ describe('starting the engine', () => {
     assert.equal(await used(), false)
     writeFileSync(stamp, stampOf('/bin/sh'))
     assert.equal(await used(), false)
-    writeFileSync(stamp, stampOf(join(b.dir, 'fake-engine')))
+    writeFileSync(stamp, stampOf(node))
     assert.equal(await used(), true)
     writeFileSync(blob, 'more or less of it')
     assert.equal(await used(), false)

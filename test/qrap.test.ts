@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import type { Proc } from './lib/proc.js'
+import { cmdlineOf, type Proc, statusField, until } from './lib/proc.js'
 import { ok, describe as show, World } from './lib/world.js'
 
 const qrap = process.env.QRAP ?? '/mnt/repo/bin/qrap'
@@ -16,7 +16,8 @@ s = socket.socket(fileno=os.dup(fd))
 frame = s.recv(int.from_bytes(s.recv(4, socket.MSG_WAITALL), "big"), socket.MSG_WAITALL)
 link = lambda n: os.path.exists(f"/proc/self/fd/{n}") and os.readlink(f"/proc/self/fd/{n}")
 others = [n for n in map(int, os.listdir("/proc/self/fd")) if n not in (fd, s.fileno()) and link(n) == link(fd)]
-print(json.dumps({"argv": sys.argv, "peer": s.getpeername(), "blocking": os.get_blocking(fd), "frame": frame.hex(), "others": others}))
+limits = [l.split()[1] for l in open("/proc/self/status") if l.startswith(("NoNewPrivs:", "Seccomp:"))]
+print(json.dumps({"limits": limits, "argv": sys.argv, "peer": s.getpeername(), "blocking": os.get_blocking(fd), "frame": frame.hex(), "others": others}))
 `
 /** Stands for passt: fake.py PATH HOW. Prints "ready", then what it gets. */
 const fake = `
@@ -43,6 +44,8 @@ interface Report {
   readonly blocking: boolean
   readonly frame: string
   readonly others: ReadonlyArray<number>
+  /** NoNewPrivs and Seccomp of proc_pid_status(5). */
+  readonly limits: ReadonlyArray<string>
 }
 
 let w: World
@@ -134,6 +137,23 @@ test('the last socket that is probed is the 64th', async () => {
     },
     65
   )
+})
+test('the search is filtered, in a process of its own; QEMU is not', async () => {
+  await withSockets(['silent', 'answers'], async () => {
+    const proc = w.start(['env', 'PATH=/mnt/w/bin', 'FD=7', qrap, '7', 'my-qemu'], { timeout: 30_000 })
+    const seen = await until('the search', () => {
+      const pids = w.pidsInside().filter((pid) => /bin\/qrap 7/.test(cmdlineOf(pid)))
+      const of = (pid: number) => ['Seccomp', 'NoNewPrivs'].map((f) => Number(statusField(pid, f)))
+      const fields = pids.map(of).sort()
+      return fields.length === 2 && fields[1]![0] !== 0 && fields
+    })
+    assert.deepEqual(seen, [
+      [0, 0],
+      [2, 1]
+    ])
+    const r = JSON.parse(ok(await proc.wait()).stdout) as Report
+    assert.deepEqual([r.peer, r.limits], ['/tmp/passt_2.socket', ['0', '0']])
+  })
 })
 test('without FDNUM and QEMU_CMD: QEMU from PATH, its network replaced', async () => {
   await withSockets(['answers'], async () => {

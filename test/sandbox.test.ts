@@ -1,10 +1,19 @@
 // The engine once it serves, looked at from outside, and tried from inside: what it may still do.
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import {
+  chmodSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync
+} from 'node:fs'
 import { constants } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { compiled } from './lib/cache.js'
+import { cacheInside, compiled } from './lib/cache.js'
 import { passt } from './lib/passt.js'
 import { cmdlineOf, kill, type Proc, statusField, until } from './lib/proc.js'
 import { isPeer, pasta, type RunOptions, describe as show, World } from './lib/world.js'
@@ -14,15 +23,18 @@ const { EPERM } = constants.errno
 let w: World
 before(async () => {
   w = await World.open()
-  const preload = compiled('test/lib/inject.cc', ['-shared', '-fPIC'])
-  const wrapper = join(w.dir, 'node')
-  writeFileSync(wrapper, `#!/bin/sh\nLD_PRELOAD=${preload} exec '${process.execPath}' "$@"\n`)
-  chmodSync(wrapper, 0o755)
+  compiled('test/lib/inject.cc', ['-shared', '-fPIC'])
 })
 after(() => w?.close())
 
 const lines = (pid: number, file: string): string => readFileSync(`/proc/${pid}/${file}`, 'utf8')
 const isEngine = (pid: number): boolean => /engine\.cjs/.test(cmdlineOf(pid))
+
+/** Does this kernel have Landlock, and rules for ports in it (version 4)? */
+const landlock = (): boolean => {
+  const ask = 'import ctypes; print(ctypes.CDLL(None).syscall(444, 0, 0, 1))'
+  return Number(spawnSync('python3', ['-c', ask], { encoding: 'utf8' }).stdout) >= 4
+}
 
 /** `use` with the engine of a pasta that serves a sleeping command. */
 const serving = async (
@@ -77,7 +89,8 @@ for (const { who, o, uid } of users)
           const mounts = lines(engine, 'mountinfo').trim().split('\n')
           assert.equal(mounts.length, 1, mounts.join('\n'))
           assert.match(mounts[0]!, / \/ \/ ro,nosuid,nodev,noexec.* - tmpfs /)
-          assert.equal(proc.stderr, '')
+          // of an empty root that was not to be had
+          assert.match(proc.stderr, o.uid === 0 ? /^warning: started as root: .*\n$/ : /^$/)
         }))
     test('nothing shows in the mounts of the host', () =>
       serving(['--config-net'], o, async () => {
@@ -90,6 +103,90 @@ for (const { who, o, uid } of users)
         await until('them alone', () => w.processes().length === (o.uid === 0 ? 5 : 4))
       }))
   })
+
+describe('every process of a session, once it serves', oursOnly, () => {
+  const BIND = 1 << 10
+  const PTRACE = 1 << 19
+  const KILL = 1 << 5
+  const READ = 1 << 2
+  const sleeping = ['sleep', '1000']
+  /** What is started, by whom, and the capabilities of its processes in ascending order: engine, launcher, guards. */
+  const sessions: ReadonlyArray<readonly [ReadonlyArray<string>, number, ReadonlyArray<number>]> = [
+    [[pasta, '--config-net', '--', ...sleeping], 1000, [0, BIND | PTRACE]],
+    [[pasta, '--config-net', '--', ...sleeping], 0, [0, KILL, BIND | PTRACE]],
+    [[pasta, '--config-net', '--runas', '1001', '--', ...sleeping], 0, [0, KILL, BIND | PTRACE]],
+    [[pasta, '--config-net', '--netns-only', '--', ...sleeping], 0, [0, KILL, KILL, BIND | PTRACE | KILL]],
+    [[pasta, '-f', '--config-net', '--netns', 'every'], 0, [0, KILL, BIND]],
+    [[pasta, '--config-net', '--netns', 'every'], 0, [0, KILL, BIND]],
+    [[pasta, '-f', '--config-net', '--netns', '/mnt/w/every'], 0, [0, KILL, BIND | READ]],
+    [[passt, '-f', '-s', '/mnt/w/every.socket'], 1000, [0, 0]],
+    [[passt, '-f', '-s', '/mnt/w/every-root.socket'], 0, [0, 0]],
+    [[passt, '-s', '/mnt/w/every.socket'], 1000, [0, 0]]
+  ]
+  before(() => w.sh('ip netns add every; ln -sfn /run/netns/every /mnt/w/every'))
+  const ours = () => w.pidsInside().filter((pid) => !/^(sleep|nsenter|setpriv)/.test(cmdlineOf(pid)))
+  const capabilities = (pid: number) => Number(`0x${statusField(pid, 'CapPrm')}`)
+  for (const [argv, uid, expected] of sessions)
+    test(`uid ${uid}: ${argv.map((a) => a.replace(/.*\//, '')).join(' ')}`, async () => {
+      const proc = w.start(argv, { uid, timeout: 60_000 })
+      try {
+        const all = await until('all of them to be filtered', () => {
+          const pids = ours()
+          const sealed = pids.filter((pid) => statusField(pid, 'Seccomp') === '2')
+          const engine = pids.find(isEngine)
+          // the engine has one filter from its start on
+          const serves = engine !== undefined && statusField(engine, 'Seccomp_filters') === '2'
+          return serves && pids.length === expected.length && sealed.length === pids.length && pids
+        }).catch((e) => {
+          throw new Error(`${e}: ${w.processes().join('; ')}; ${proc.stderr}`)
+        })
+        assert.deepEqual(
+          all.map(capabilities).sort((a, b) => a - b),
+          expected
+        )
+        for (const pid of all) {
+          const what = cmdlineOf(pid)
+          assert.equal(statusField(pid, 'NoNewPrivs'), '1', what)
+          for (const set of ['CapInh', 'CapAmb']) assert.equal(Number(`0x${statusField(pid, set)}`), 0, what)
+          assert.equal(statusField(pid, 'CapEff'), statusField(pid, 'CapPrm'), what)
+          // not dumpable: it is root's, whoever it is itself (proc(5)), so that who is the same user reads and changes nothing
+          assert.equal(statSync(`/proc/${pid}/environ`).uid, 0, what)
+          const inner = statusField(pid, 'NSpid')!.split('\t')[1]
+          const who = Number(statusField(pid, 'Uid')!.split('\t')[0])
+          if (who === 0) continue
+          const r = await w.run(['cat', `/proc/${inner}/environ`], { uid: who })
+          assert.match(r.stderr, /Permission denied/, what)
+        }
+      } finally {
+        await proc.stop()
+        for (const pid of ours()) kill(pid, 'SIGKILL')
+        await until('the end', () => ours().length === 0)
+      }
+    })
+})
+
+describe("SIGUSR1, which starts Node's inspector", oursOnly, () => {
+  test('to the engine, from its first moment on: nothing', async () => {
+    const proc = w.startPasta(['--config-net'], ['sh', '-c', 'echo up; sleep 1000'], { timeout: 60_000 })
+    try {
+      let sent = 0
+      const engine = await until('the command, behind an engine that serves', () => {
+        const pid = w.pidsInside().find(isEngine)
+        for (const end = Date.now() + 5; pid !== undefined && Date.now() < end; sent++) kill(pid, 'SIGUSR1')
+        return /up/.test(proc.stdout) && pid
+      })
+      for (let i = 0; i < 10; i++) kill(engine, 'SIGUSR1')
+      assert.ok(sent > 10, `${sent}`)
+      const handled = BigInt(`0x${statusField(engine, 'SigCgt')}`)
+      assert.equal((handled >> BigInt(constants.signals.SIGUSR1 - 1)) & 1n, 0n)
+      assert.equal((await w.sh('ss -Htln sport = :9229')).trim(), '')
+      assert.equal(proc.stderr, '')
+      assert.ok(proc.running)
+    } finally {
+      await proc.stop()
+    }
+  })
+})
 
 describe('where there are no more user namespaces', oursOnly, () => {
   /** argv that makes a user namespace in which no others can be made, and runs `command` there, as its root or user 1000. */
@@ -177,11 +274,15 @@ describe('descriptors of the engine', oursOnly, () => {
 describe('an intruder in the engine', oursOnly, () => {
   let number = 0
   /** What came of it: an errno, or the end. */
-  const attempt = async (what: string): Promise<number | 'killed'> => {
+  const attempt = async (what: string, options: ReadonlyArray<string> = []): Promise<number | 'killed'> => {
     const file = `injected-${++number}`
-    const env = { PASST_NODE: '/mnt/w/node', INJECT: what, INJECT_TO: `/mnt/w/${file}` }
+    // Of our environment nothing would reach it
+    const variables = `LD_PRELOAD=${cacheInside}/inject INJECT=${what} INJECT_TO=/mnt/w/${file}`
+    writeFileSync(join(w.dir, 'node'), `#!/bin/sh\n${variables} exec '${process.execPath}' "$@"\n`)
+    chmodSync(join(w.dir, 'node'), 0o755)
+    const env = { PASST_NODE: '/mnt/w/node' }
     let outcome: number | 'killed' | undefined
-    await serving(['--config-net'], { env }, async (engine, proc) => {
+    await serving(['--config-net', ...options], { env }, async (engine, proc) => {
       kill(engine, 64 as unknown as NodeJS.Signals)
       const report = join(w.dir, file)
       assert.ok(existsSync(report))
@@ -204,6 +305,24 @@ describe('an intruder in the engine', oursOnly, () => {
   for (const what of ['open', 'create', 'fork', 'unix', 'netlink', 'packet', 'raw'])
     test(`${what} is refused`, async () => {
       assert.equal(await attempt(what), EPERM)
+    })
+  // Of these only Landlock knows which port they are for
+  const { EACCES } = constants.errno
+  const ports: ReadonlyArray<readonly [string, ReadonlyArray<string>, number]> = [
+    ['bind', ['-t', '7999'], EACCES],
+    ['thread:bind', ['-t', '7999'], EACCES],
+    ['bind', ['-t', 'auto'], 0],
+    ['bind', ['--no-tcp', '-t', 'none', '-T', 'none'], EACCES],
+    ['bind-free', ['-t', 'none'], 0],
+    ['connect', ['-t', 'none'], constants.errno.ECONNREFUSED],
+    ['connect', ['--no-tcp', '-t', 'none', '-T', 'none'], EACCES],
+    ['thread:connect', ['--no-tcp', '-t', 'none', '-T', 'none'], EACCES]
+  ]
+  for (const [what, options, errno] of ports)
+    test(`${what} with ${options.join(' ')}: ${errno}`, {
+      skip: !landlock() && 'no Landlock here'
+    }, async () => {
+      assert.equal(await attempt(what, options), errno)
     })
   for (const what of ['execve', 'ptrace', 'kill'])
     test(`${what} is the end, and said to be`, async () => {

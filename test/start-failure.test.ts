@@ -17,7 +17,8 @@ const numbers: Readonly<Record<string, Readonly<Record<string, number>>>> = {
     epoll_create1: 291,
     unshare: 272,
     ioctl: 16,
-    recvmsg: 47
+    recvmsg: 47,
+    tgkill: 234
   },
   arm64: {
     prctl: 167,
@@ -27,7 +28,8 @@ const numbers: Readonly<Record<string, Readonly<Record<string, number>>>> = {
     epoll_create1: 20,
     unshare: 97,
     ioctl: 29,
-    recvmsg: 212
+    recvmsg: 212,
+    tgkill: 131
   }
 }
 const EPERM = 1
@@ -51,6 +53,9 @@ describe('a system call refused', { skip: isPeer && 'upstream does otherwise' },
     ['recvmsg', EPERM, /No answer from the launcher: EPERM, /],
     ['capset', EPERM, /cannot give up privileges[^\n]*: EPERM, /],
     ['capset', ENOSYS, filter],
+    // What would leave other threads as they are
+    ['tgkill', EPERM, /cannot give up privileges[^\n]*: EPERM, /],
+    ['tgkill', ENOSYS, filter],
     ['seccomp', EPERM, /cannot install a filter of system calls: EPERM, /],
     [
       'unshare',

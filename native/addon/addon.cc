@@ -372,6 +372,13 @@ Value DropPrivileges(const CallbackInfo &info)
 	return e ? fail(info.Env(), "dropPrivileges", e) : info.Env().Undefined();
 }
 
+/** (bind, connect): TCP. */
+Value Confine(const CallbackInfo &info)
+{
+	const int e = passt::confine({info[0].ToBoolean(), true, info[1].ToBoolean(), false});
+	return e ? fail(info.Env(), "confine", e) : info.Env().Undefined();
+}
+
 /** False: this kernel has no filters. */
 Value Seal(const CallbackInfo &info)
 {
@@ -392,6 +399,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	};
 	/* Never in a terminal's foreground process group, and not to be stopped for what we say there (stty tostop) */
 	signal(SIGTTOU, SIG_IGN);
+	/* Node's inspector, if the launcher could not see to it (confine.h) */
+	signal(SIGUSR1, SIG_IGN);
+	passt::close_to_others();
 	add("open", Open);
 	add("turn", Turn);
 	add("setTap", SetTap);
@@ -418,6 +428,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("now", Now);
 	add("detach", Detach);
 	add("dropPrivileges", DropPrivileges);
+	add("confine", Confine);
 	add("seal", Seal);
 	add("exit", Exit);
 	return exports;

@@ -134,8 +134,13 @@ int on_others()
 			}
 			done[n++] = tid;
 			pending_threads = 1;
-			if (syscall(SYS_tgkill, pid, tid, BORROWED))
-				continue; /* ended meanwhile */
+			if (syscall(SYS_tgkill, pid, tid, BORROWED)) {
+				const int e = errno;
+				if (e == ESRCH)
+					continue; /* ended meanwhile */
+				closedir(d);
+				return e; /* it keeps what it has: a filter around us, too many signals that wait */
+			}
 			more = true;
 			for (int i = 0; pending_threads > 0 && !is_gone(pid, tid); i++) {
 				if (i > 50000) {
@@ -151,8 +156,8 @@ int on_others()
 	return 0;
 }
 
-/** `what` on every thread, this one first: threads that it starts inherit. */
-int everywhere(void (*what)())
+/** `what` on every thread, this one first: threads that it starts inherit. Or last, where it takes away the signal to the others. */
+int everywhere(void (*what)(), bool self_last = false)
 {
 	/* Let glibc fill in the kernel's form (restorer) for a signal it does not mind, then use that for the other */
 	struct sigaction ours = {}, spare = {};
@@ -169,13 +174,33 @@ int everywhere(void (*what)())
 	sigaction(SPARE, &spare, nullptr);
 	if (e)
 		return e;
-	what();
+	if (!self_last)
+		what();
 	e = on_others();
+	if (self_last)
+		what();
 	kernel_sigaction(BORROWED, &before, nullptr);
 	return e;
 }
 
 } // namespace
+
+void close_to_others()
+{
+	prctl(PR_SET_DUMPABLE, 0);
+}
+
+static std::atomic<int> ruleset;
+
+int confine(const Landlock &allowed)
+{
+	ruleset = make_ruleset(allowed);
+	if (ruleset < 0)
+		return 0;
+	const int e = everywhere([] { restrict_here(ruleset); }, true);
+	close(ruleset);
+	return e;
+}
 
 int drop_privileges(long uid, long gid)
 {
@@ -189,6 +214,7 @@ int drop_privileges(long uid, long gid)
 		    setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid))
 			return errno;
 	}
+	close_to_others();
 	failed_with = 0;
 	const int e = everywhere(drop_here);
 	return e ? e : failed_with.load();

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -207,7 +208,8 @@ void Agent::restoreTerminal() const
 	if (!command_ || terminal_ < 0)
 		return;
 	const pid_t group = tcgetpgrp(terminal_);
-	if (group > 0 && group != getpgrp() && kill(-group, 0) < 0 && errno == ESRCH)
+	errno = 0; // a priority may be -1
+	if (group > 0 && group != getpgrp() && getpriority(PRIO_PGRP, static_cast<id_t>(group)) == -1 && errno == ESRCH)
 		tcsetpgrp(terminal_, getpgrp()); // SIGTTOU is blocked
 }
 

@@ -9,6 +9,7 @@
 #include "command.h"
 #include "earlytap.h"
 #include "emptyroot.h"
+#include "identity.h"
 #include "namespace.h"
 #include "taphelper.h"
 
@@ -67,7 +68,8 @@ private:
 	Fault identity(Reader &r);
 	Fault emptyRoot(Reader &r);
 	Fault ready();
-	Fault becomeOther();
+	/* `outside`: where a user namespace will make the command somebody else, that one */
+	Fault becomeOther(std::optional<Identity> *outside);
 	Fault giveUp();
 	Fault writePidFile(pid_t pid);
 	Fault goBackground();
@@ -94,8 +96,9 @@ private:
 	/* descriptors of ours that RQ_INHERITED must not give away, and RQ_SETUP not close */
 	std::array<int, 5> own() const { return { ctl_.get(), signals_.get(), engineFd_.get(), root_.fd(), early_.fd() }; }
 	bool setUp_ = false, foreground_ = true, enterTried_ = false, inNamespace_ = false, ready_ = false;
-	struct Identity { uid_t uid; gid_t gid; };
 	std::optional<Identity> identity_;
+	/* it is for RQ_READY */
+	bool late_ = false;
 	TapHelper tapHelper_;
 	EarlyTap early_;
 	bool netnsOnly_ = false;

@@ -19,6 +19,8 @@ Command::Command(pid_t pid, bool isInit, Fd gate) : pid_(pid), isInit_(isInit), 
 	char path[64];
 	snprintf(path, sizeof(path), "/proc/%d/status", static_cast<int>(pid));
 	status_.reset(::open(path, O_RDONLY | O_CLOEXEC));
+	snprintf(path, sizeof(path), "/proc/%d/syscall", static_cast<int>(pid));
+	syscall_.reset(::open(path, O_RDONLY | O_CLOEXEC));
 }
 
 void Command::open()
@@ -34,15 +36,13 @@ void Command::kill(int signal) const
 }
 
 /**
- * awaits(pid, signal) - is it in sigwait(3) for this signal? Then it had it blocked, which its SigBlk does not show for the
+ * awaits(signal) - is it in sigwait(3) for this signal? Then it had it blocked, which its SigBlk does not show for the
  * time of the call. Inits for containers do just that. Of the first thread, whose mask decides whether process 1 is ignored.
  */
-static bool awaits(pid_t pid, int signal)
+bool Command::awaits(int signal) const
 {
-	char path[64], text[256];
-	snprintf(path, sizeof(path), "/proc/%d/syscall", static_cast<int>(pid));
-	const Fd fd(open(path, O_RDONLY | O_CLOEXEC));
-	const ssize_t n = fd ? read(fd.get(), text, sizeof(text) - 1) : -1;
+	char text[256];
+	const ssize_t n = syscall_ ? pread(syscall_.get(), text, sizeof(text) - 1, 0) : -1;
 	if (n <= 0)
 		return false;
 	text[n] = 0;
@@ -52,7 +52,7 @@ static bool awaits(pid_t pid, int signal)
 	uint64_t set = 0;
 	const iovec ours = { &set, sizeof(set) };
 	const iovec theirs = { reinterpret_cast<void *>(strtoull(end, nullptr, 16)), sizeof(set) };
-	return process_vm_readv(pid, &ours, 1, &theirs, 1, 0) == sizeof(set) && (set >> (signal - 1) & 1);
+	return process_vm_readv(pid_, &ours, 1, &theirs, 1, 0) == sizeof(set) && (set >> (signal - 1) & 1);
 }
 
 /**
@@ -74,7 +74,7 @@ Command::Takes Command::takes(int signal) const
 		return Takes::BY_HANDLER;
 	if (has("\nSigIgn:"))
 		return Takes::IGNORES;
-	return has("\nSigBlk:") || awaits(pid_, signal) ? Takes::BLOCKED : Takes::BY_DEFAULT;
+	return has("\nSigBlk:") || awaits(signal) ? Takes::BLOCKED : Takes::BY_DEFAULT;
 }
 
 bool Command::hasIt(bool fromKernel) const

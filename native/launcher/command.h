@@ -41,13 +41,14 @@ public:
 private:
 	enum class Takes { BY_HANDLER, BLOCKED, IGNORES, BY_DEFAULT };
 	Takes takes(int signal) const;
+	bool awaits(int signal) const;
 	/** The terminal gives ^C to our whole process group: then the command has it already. */
 	bool hasIt(bool fromKernel) const;
 	void kill(int signal) const;
 
 	pid_t pid_ = 0;
 	bool isInit_ = false, ended_ = false;
-	Fd gate_, status_;
+	Fd gate_, status_, syscall_;
 	Guard guard_;
 	int waitStatus_ = 0;
 	/* signal that we replaced by SIGKILL, 0 = none */

@@ -4,12 +4,14 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "identity.h"
 #include "namespace.h"
 #include "options.h"
 #include "taphelper.h"
@@ -88,10 +90,13 @@ static bool ownNamespace(struct stat &st)
 	for (int fd = 0; fd <= 2; fd++)
 		close(fd);
 	closeAllBut({ line });
+	constexpr uint64_t ATTACH = uint64_t(1) << CAP_NET_ADMIN;
+	keepOnly(ATTACH | uint64_t(1) << CAP_SYS_ADMIN); // to join
 	Watch none;
 	Tap tap;
 	struct stat st = {};
 	Fault f = joinNamespaces(p.join, none);
+	keepOnly(ATTACH); // a user namespace that is joined gives all rights over it
 	// One that is not there would be made, by its name
 	if (!f && (!ownNamespace(st) || if_nametoindex(p.tap.c_str()) == 0))
 		f = fault(errno, p.tap);

@@ -2,9 +2,9 @@
  *
  * Who makes the tap itself (RootlessKit does) may send at once, and until we attach the kernel drops what is sent: there is no
  * carrier. The engine takes some 100 ms to say which tap, so the launcher looks at its command line, where that names it plainly:
- * a PID or --netns, and --ns-ifname. A helper process joins the namespaces as the launcher will, with the same rights, and
- * attaches a tap that exists. The kernel keeps what comes until the engine reads. Whatever does not fit is no error: the engine's
- * own way is gone then, which says what is wrong.
+ * a PID or --netns, and --ns-ifname. A helper process joins the namespaces as the launcher will, with no right but what that takes,
+ * and attaches a tap that exists. The kernel keeps what comes until the engine reads. Whatever does not fit is no error: the
+ * engine's own way is gone then, which says what is wrong.
  */
 #ifndef PASST_LAUNCHER_EARLYTAP_H
 #define PASST_LAUNCHER_EARLYTAP_H

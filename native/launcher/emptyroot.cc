@@ -1,5 +1,6 @@
 #include "emptyroot.h"
 
+#include "identity.h"
 #include "userns.h"
 
 #include <cerrno>
@@ -79,6 +80,7 @@ static Fault exchange(bool byChroot)
 	for (int fd = 0; fd <= 2; fd++)
 		close(fd);
 	closeAllBut({ line });
+	keepOnly(uint64_t(1) << CAP_SYS_ADMIN | uint64_t(1) << CAP_SYS_CHROOT);
 	tell(line, getpid(), {});
 	char byChroot;
 	ssize_t n;

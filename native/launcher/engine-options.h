@@ -6,3 +6,11 @@
  * that wait for such work, and never get any: it takes one at least. Any Node from 20 on must know them all, or it does
  * not start. */
 #define ENGINE_OPTIONS "--single-threaded", "--max-semi-space-size=4", "--expose-gc", "--max-inlined-bytecode-size-cumulative=300", "--v8-pool-size=1"
+
+/* All that the engine's environment has. What a caller's says is for the caller's own programs: it would load libraries (LD_*,
+ * OPENSSL_CONF) into a process that may hold capabilities, or change how Node, V8's memory and the C library work (NODE_*, UV_*, MALLOC_*,
+ * GLIBC_TUNABLES, TZ). PATH is for a script that PASST_NODE names.
+ * What is off in Node: OpenSSL's configuration, the system's as well, of which nothing here makes use; io_uring, which keeps threads in
+ * the kernel that no filter of system calls sees; its inspector, by confine.h. Options come from the list above alone. */
+#define ENGINE_ALLOWED "PATH"
+#define ENGINE_ENVIRONMENT "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0"

@@ -1,8 +1,12 @@
 #include "guard.h"
 
+#include "confine.h"
+#include "identity.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +22,9 @@
 		close(fd);
 	closeAllBut({ std::min(target, lifeline), std::max(target, lifeline) });
 	(void)!chdir("/");
+	keepOnly(uint64_t(1) << CAP_KILL); // the target may be another user's
+	if (confineGuard(target))
+		_exit(1);
 	char none;
 	while (read(lifeline, &none, 1) < 0 && errno == EINTR)
 		;

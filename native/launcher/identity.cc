@@ -1,18 +1,43 @@
 #include "identity.h"
 
+#include "userns.h"
+
 #include <cerrno>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-Fault become(uid_t uid, gid_t gid)
+static void emptyBoundingSet()
 {
+	// Fails at once without CAP_SETPCAP; no_new_privs keeps the set out of reach
+	for (unsigned long cap = 0; cap < 64 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+		;
+}
+
+Fault become(const Identity &who)
+{
+	const auto [uid, gid] = who;
+	if (uid != geteuid())
+		syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr); // a new one; fails where there are no keys
 	// Without privilege there may be nothing to do: a user can become what it is
 	if ((setgroups(0, nullptr) < 0 && errno != EPERM) || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)
 		return fault(errno, "Cannot become user " + std::to_string(uid) + " of group " + std::to_string(gid));
 	return {};
+}
+
+Fault becomeCapable(const Identity &who)
+{
+	emptyBoundingSet();
+	prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0); // execve(2) resets it
+	return become(who);
+}
+
+bool mayActFor(const Identity &who)
+{
+	return who.uid != geteuid() && isCapable(CAP_SYS_ADMIN) && isCapable(CAP_SETUID) && isCapable(CAP_SETGID);
 }
 
 static __user_cap_header_struct header()
@@ -23,9 +48,7 @@ static __user_cap_header_struct header()
 void keepOnly(uint64_t kept)
 {
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	// Fails at once without CAP_SETPCAP; no_new_privs keeps the set out of reach
-	for (unsigned long cap = 0; cap < 64 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
-		;
+	emptyBoundingSet();
 	__user_cap_header_struct head = header();
 	__user_cap_data_struct sets[2] = {};
 	if (syscall(SYS_capget, &head, sets) == 0) {

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "agent.h"
+#include "confine.h"
 #include "earlytap.h"
 #include "emptyroot.h"
 #include "identity.h"
@@ -63,15 +64,18 @@ static std::string enginePath()
 	return slash == std::string::npos ? "" : path.substr(0, slash) + "/../dist/engine.cjs";
 }
 
-/** What is meant for the user's own Node programs must not change the engine; the command gets it all. */
-static void cleanEnvironment()
+/** The engine's environment: of the caller's the allowed names only, which the command gets whole. */
+static std::vector<char *> engineEnvironment()
 {
-	std::vector<std::string> names;
-	for (char **e = environ; *e; e++)
-		if (strncmp(*e, "NODE_", 5) == 0)
-			names.emplace_back(*e, strcspn(*e, "="));
-	for (const std::string &name : names)
-		unsetenv(name.c_str());
+	std::vector<char *> out;
+	for (const char *const name : { ENGINE_ALLOWED })
+		for (char **e = environ; *e; e++)
+			if (const size_t len = strlen(name); strncmp(*e, name, len) == 0 && (*e)[len] == '=')
+				out.push_back(*e);
+	for (const char *const own : { ENGINE_ENVIRONMENT })
+		out.push_back(const_cast<char *>(own));
+	out.push_back(nullptr);
+	return out;
 }
 
 /** In the child: become Node with the engine, our arguments behind. */
@@ -99,13 +103,14 @@ static void cleanEnvironment()
 		argv.push_back((snapshot = "--snapshot-blob=" + snapshot).data());
 	argv.push_back(const_cast<char *>(engine.c_str()));
 	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc + 1);
-	cleanEnvironment();
+	const std::vector<char *> environment = engineEnvironment();
 	handOnLowPorts();
+	withoutInspector(); // while the signal is blocked still
 	restoreSignals(launch);
-	execvp(node.c_str(), argv.data());
+	execvpe(node.c_str(), argv.data(), environment.data());
 	int err = errno;
 	if (err == ENOENT && !(chosen && *chosen) && !getauxval(AT_SECURE)) {
-		execvp("node", argv.data());
+		execvpe("node", argv.data(), environment.data());
 		err = errno;
 	}
 	say(fault(err, "Cannot run Node.js (" + node + ")").text + " (PASST_NODE names another one)");

@@ -34,7 +34,7 @@ enum Request : uint32_t {
 	/* nothing. Reply: as RQ_NETLINK */
 	RQ_NEXT = 6,
 	/* nothing. Pid file is written, the command starts, the launcher's caller gets its prompt back. Reply: nothing.
-	 * From here on only RQ_NETLINK, RQ_NEXT and what follows below are served */
+	 * From here on only RQ_SOCKETS and RQ_LISTEN are served */
 	RQ_READY = 7,
 	/* u32 family (2 = AF_INET, 10 = AF_INET6), u32 type (1 = SOCK_STREAM, 2 = SOCK_DGRAM), u32 count (1..SOCKETS_MAX).
 	 * Sockets made in the namespace: non-blocking, close-on-exec, nothing else set. The reply has a form of its own,
@@ -54,8 +54,8 @@ enum Request : uint32_t {
 	/* u32 flags (ROOT_BY_CHROOT). Before RQ_READY: the engine's root directory, and that of all its threads, becomes an empty
 	 * one. Reply: nothing; with an errno it is as it was */
 	RQ_EMPTY_ROOT = 12,
-	/* u32 user, u32 group, 31 bits each. After RQ_SETUP: whom the launcher becomes, and with it the command, before it enters
-	 * namespaces, or at RQ_READY if it enters none. Reply: nothing */
+	/* u32 user, u32 group, 31 bits each, u32 flags (IDENTITY_LATE). After RQ_SETUP: whom the launcher becomes, and with it the
+	 * command, before it enters namespaces; at RQ_READY, so without the command, if it enters none or is told so. Reply: nothing */
 	RQ_IDENTITY = 13,
 };
 
@@ -68,6 +68,7 @@ enum : uint32_t {
 	JOIN_NO_QUIT = 1,
 	TAP_VNET = 1,
 	ROOT_BY_CHROOT = 1,
+	IDENTITY_LATE = 1,
 	REPLY_MORE = 1,
 	LISTEN_V6ONLY = 1,
 	/* In the reply: the kernel refused devices, so what should be the wildcard address on lo is 127.0.0.1 and ::1 */

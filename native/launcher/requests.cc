@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "../common/outfile.h"
+#include "confine.h"
 #include "identity.h"
 #include "netlink.h"
 #include "protocol.h"
@@ -48,7 +49,7 @@ void Agent::serve(Reader r)
 /** After Ready the engine reads the guest's packets, and may be somebody else by now: no more than serving takes. */
 static bool isForServing(uint32_t kind)
 {
-	return kind == RQ_NETLINK || kind == RQ_NEXT || kind == RQ_LISTEN || kind == RQ_PROCNET;
+	return kind == RQ_LISTEN;
 }
 
 Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
@@ -120,21 +121,25 @@ Fault Agent::guardEngine()
 	return geteuid() == 0 ? guard_.start(engine_, GRACE_MS) : Fault{};
 }
 
-/** Whom RQ_IDENTITY names. */
-Fault Agent::becomeOther()
+/** Whom RQ_IDENTITY names, before namespaces. */
+Fault Agent::becomeOther(std::optional<Identity> *outside)
 {
-	if (!identity_)
+	if (!identity_ || late_)
 		return {};
 	if (geteuid() == 0 && identity_->uid != 0)
 		if (Fault f = tapHelper_.start())
 			return f;
-	return become(identity_->uid, identity_->gid);
+	if (outside && mayActFor(*identity_)) {
+		*outside = identity_;
+		return {};
+	}
+	return become(*identity_);
 }
 
 Fault Agent::spawn(Reader &r, Answer &a)
 {
 	const uint32_t flags = r.u32(), argvIndex = r.u32();
-	const SpawnOrder order = { (flags & SPAWN_NETNS_ONLY) != 0, (flags & SPAWN_NO_PIDNS) != 0, argvIndex, r.str() };
+	SpawnOrder order = { (flags & SPAWN_NETNS_ONLY) != 0, (flags & SPAWN_NO_PIDNS) != 0, argvIndex, r.str(), {} };
 	if (!r.done() || argvIndex >= static_cast<uint32_t>(launch_.argc))
 		return MALFORMED;
 	if (!setUp_ || enterTried_)
@@ -143,7 +148,7 @@ Fault Agent::spawn(Reader &r, Answer &a)
 	foreground_ = true;
 	if (Fault f = guardEngine())
 		return f;
-	if (Fault f = becomeOther())
+	if (Fault f = becomeOther(order.netnsOnly ? nullptr : &order.outside))
 		return f;
 	netnsOnly_ = order.netnsOnly;
 	std::string warnings;
@@ -169,7 +174,7 @@ Fault Agent::join(Reader &r)
 	enterTried_ = true;
 	if (Fault f = guardEngine())
 		return f;
-	if (Fault f = becomeOther())
+	if (Fault f = becomeOther(nullptr))
 		return f;
 	if (Fault f = joinNamespaces(order, watch_))
 		return f;
@@ -301,12 +306,13 @@ Fault Agent::writePidFile(pid_t pid)
 
 Fault Agent::identity(Reader &r)
 {
-	const uint32_t uid = r.u32(), gid = r.u32();
+	const uint32_t uid = r.u32(), gid = r.u32(), flags = r.u32();
 	if (!r.done() || static_cast<int32_t>(uid) < 0 || static_cast<int32_t>(gid) < 0)
 		return MALFORMED;
 	if (!setUp_ || enterTried_)
 		return OUT_OF_ORDER;
 	identity_ = Identity{ uid, gid };
+	late_ = flags & IDENTITY_LATE;
 	return {};
 }
 
@@ -323,11 +329,13 @@ Fault Agent::giveUp()
 		kept |= bit(CAP_KILL); // it may change its user
 	if (watch_.byTimer())
 		kept |= bit(CAP_DAC_READ_SEARCH); // is the namespace's entry still there
-	if (identity_ && !inNamespace_)
-		if (Fault f = become(identity_->uid, identity_->gid))
+	// In the user namespace that we joined there may be no such user (EINVAL); we stay who we are then, without rights
+	if (identity_ && (late_ || !inNamespace_))
+		if (Fault f = becomeCapable(*identity_); f && (f.err != EINVAL || !inNamespace_))
 			return f;
 	keepOnly(kept);
-	return {};
+	const bool looks = command_ || watch_.byTimer();
+	return confineLauncher({ inNamespace_, command_.pid(), engine_ }, looks);
 }
 
 Fault Agent::emptyRoot(Reader &r)

@@ -93,7 +93,7 @@ static pid_t cloneProcess(unsigned long flags)
 Fault spawnCommand(const Launch &launch, const SpawnOrder &order, Command &command, std::string &warnings)
 {
 	if (!order.netnsOnly)
-		if (Fault f = enterUserNamespace(0, 0, 0, warnings))
+		if (Fault f = order.outside ? enterUserNamespaceAs(*order.outside) : enterUserNamespace(0, 0, 0, warnings))
 			return f;
 	if (unshare(CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS) < 0)
 		return fault(errno, "Cannot create a network namespace");

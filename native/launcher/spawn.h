@@ -3,6 +3,9 @@
 #define PASST_LAUNCHER_SPAWN_H
 
 #include "command.h"
+#include "identity.h"
+
+#include <optional>
 
 struct SpawnOrder {
 	bool netnsOnly, noPidns;
@@ -10,6 +13,8 @@ struct SpawnOrder {
 	uint32_t argvIndex;
 	/* empty: "pasta-" and our own */
 	std::string hostname;
+	/* who root of the new user namespace is outside; none: who we are */
+	std::optional<Identity> outside;
 };
 
 /**

@@ -1,10 +1,14 @@
 #include "userns.h"
 
 #include <cerrno>
+#include <cstring>
+#include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static uint64_t effective()
@@ -38,17 +42,69 @@ static std::string only(unsigned inside, unsigned outside)
 	return std::to_string(inside) + " " + std::to_string(outside) + " 1\n";
 }
 
+static Fault cannotCreate()
+{
+	Fault f = fault(errno, "Cannot create a user namespace");
+	if (f.err == EPERM || f.err == ENOSPC)
+		f.text += " (are user namespaces disabled here? see user.max_user_namespaces, "
+			  "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)";
+	return f;
+}
+
+/** In a child that stays outside, where it has the rights to: what its parent's new namespace shall map. "" or what failed. */
+static std::string mapParent(const Identity &outside)
+{
+	const std::string proc = "/proc/" + std::to_string(getppid()) + "/";
+	std::string failures;
+	warn(failures, writeFile((proc + "uid_map").c_str(), only(0, outside.uid)), "Cannot map the user id");
+	writeFile((proc + "setgroups").c_str(), "deny"); // not there before Linux 3.19
+	warn(failures, writeFile((proc + "gid_map").c_str(), only(0, outside.gid)), "Cannot map the group id");
+	return failures;
+}
+
+Fault enterUserNamespaceAs(const Identity &outside)
+{
+	int line[2];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) < 0)
+		return fault(errno, "Cannot create a socket");
+	Fd ours(line[0]), theirs(line[1]);
+	const pid_t mapper = fork();
+	if (mapper < 0)
+		return fault(errno, "Cannot start a helper process");
+	if (mapper == 0) {
+		ours.reset();
+		keepOnly(uint64_t(1) << CAP_SYS_ADMIN | uint64_t(1) << CAP_SETUID | uint64_t(1) << CAP_SETGID);
+		char made;
+		if (read(theirs.get(), &made, 1) == 1)
+			(void)writeAll(theirs.get(), mapParent(outside) + '\0');
+		_exit(0);
+	}
+	theirs.reset();
+	char answer[512] = "";
+	ssize_t n = -1;
+	setgroups(0, nullptr); // those that are not mapped could not be given up inside
+	Fault f = unshare(CLONE_NEWUSER) < 0 ? cannotCreate() : Fault{};
+	if (!f && writeAll(ours.get(), "+") == 0)
+		while ((n = read(ours.get(), answer, sizeof(answer) - 1)) < 0 && errno == EINTR)
+			;
+	ours.reset();
+	while (waitpid(mapper, nullptr, 0) < 0 && errno == EINTR)
+		;
+	if (f)
+		return f;
+	if (n < 1 || answer[0])
+		return { EPERM, n < 1 ? "No answer from the helper process" : std::string(answer, strcspn(answer, "\n")) };
+	f = become({ 0, 0 });
+	prctl(PR_SET_DUMPABLE, 1); // as below
+	return f;
+}
+
 Fault enterUserNamespace(int more, uid_t uid, gid_t gid, std::string &warnings)
 {
 	const uid_t outerUid = geteuid();
 	const gid_t outerGid = getegid();
-	if (unshare(CLONE_NEWUSER | more) < 0) {
-		Fault f = fault(errno, "Cannot create a user namespace");
-		if (f.err == EPERM || f.err == ENOSPC)
-			f.text += " (are user namespaces disabled here? see user.max_user_namespaces, "
-				  "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)";
-		return f;
-	}
+	if (unshare(CLONE_NEWUSER | more) < 0)
+		return cannotCreate();
 	prctl(PR_SET_DUMPABLE, 1); // a program with file capabilities is not, so its maps would be root's
 	warn(warnings, writeFile("/proc/self/uid_map", only(uid, outerUid)), "Cannot map the user id");
 	const int err = writeFile("/proc/self/setgroups", "deny");

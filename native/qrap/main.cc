@@ -1,6 +1,6 @@
 /* qrap(1): connects to a passt, puts the socket at a descriptor and becomes QEMU; for QEMU older than 7.2. */
+#include "apart.h"
 #include "args.h"
-#include "probe.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -86,7 +86,7 @@ int main(int argc, char **argv)
 		order = patchedOrder(qemu, args, DEFAULT_FD);
 	}
 
-	Fd sock = findPasst();
+	Fd sock = findPasstApart();
 	if (!sock)
 		return 1;
 	if (const Fault f = place(std::move(sock), order->fd)) {

@@ -69,7 +69,7 @@ export type LauncherRequest =
   /** Descriptor `fd` as the launcher inherited it. Before Setup, which closes all of them. */
   | { readonly type: 'Inherited'; readonly fd: number }
   /** Whom the launcher and the command become: before Spawn and Join, or at Ready without them. 31 bits each. */
-  | { readonly type: 'Identity'; readonly uid: number; readonly gid: number }
+  | { readonly type: 'Identity'; readonly uid: number; readonly gid: number; readonly late: boolean }
   /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
   | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
 
@@ -129,6 +129,7 @@ const SPAWN_NO_PIDNS = 2
 const JOIN_NO_QUIT = 1
 const TAP_VNET = 1
 const ROOT_BY_CHROOT = 1
+const IDENTITY_LATE = 1
 const ID_MAX = 0x7fffffff
 const REPLY_MORE = 1
 const LISTEN_SPLIT = 1
@@ -195,7 +196,7 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
     case 'Inherited':
       return u32(RQ.INHERITED, r.fd)
     case 'Identity':
-      return u32(RQ.IDENTITY, r.uid, r.gid)
+      return u32(RQ.IDENTITY, r.uid, r.gid, r.late ? IDENTITY_LATE : 0)
     case 'EmptyRoot':
       return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
   }
@@ -238,8 +239,12 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
     return f === null ? bad : { type: 'Inherited', fd: f.w[0] }
   }
   if (kind === RQ.IDENTITY) {
-    const f = fields(body, 2, 0)
-    return f === null || f.w.some((id) => id > ID_MAX) ? bad : { type: 'Identity', uid: f.w[0], gid: f.w[1] }
+    const f = fields(body, 3, 0)
+    if (f === null) return bad
+    const [uid, gid, flags] = f.w
+    return uid > ID_MAX || gid > ID_MAX
+      ? bad
+      : { type: 'Identity', uid, gid, late: (flags & IDENTITY_LATE) !== 0 }
   }
   if (kind === RQ.EMPTY_ROOT) {
     const f = fields(body, 1, 0)

@@ -210,6 +210,11 @@ export interface Native {
   detach(devNull: number): void
   /** no_new_privs on every thread; drop all capabilities; if `uid` >= 0 change user and group first. */
   dropPrivileges(uid: number, gid: number): void
+  /**
+   * Where the kernel has Landlock: no thread opens a file, a TCP socket is bound to a port of the caller's choice only with `bindTcp`, and
+   * connects only with `connectTcp`. After dropPrivileges(); takes /proc.
+   */
+  confine(bindTcp: boolean, connectTcp: boolean): void
   /** From here on no thread gets more system calls than native/addon/seccomp-calls.def lists. False: the kernel cannot. */
   seal(): boolean
   /** _exit(2): the process ends here and now, without what Node does then. */

@@ -266,6 +266,20 @@ const enterNamespace = (l: Launcher, p: Plan, log: Log): void => {
   for (const w of spawned.warnings) log.at('warning', w)
 }
 
+/** Whom launcher and command become. Root's identity is for a command of which that was asked: --runas 0, --netns-only. */
+const assume = (l: Launcher, p: Plan, who: Identity, log: Log): void => {
+  if (who.uid < 0) return
+  const { namespace: ns, runAs } = p
+  // What only root may: join others' namespaces, make some without a user namespace around them
+  const late = runAs === null && (ns.kind === 'join' || (ns.kind === 'spawn' && !ns.newUserns))
+  orFatal(l.identity({ ...who, late }))
+  if (runAs === null && ns.kind === 'spawn' && !late)
+    log.at(
+      'warning',
+      `started as root: the command is root in its namespaces only, outside it is nobody (user ${who.uid}); --runas 0 keeps root`
+    )
+}
+
 interface Prepared {
   readonly native: Native
   readonly launcher: Launcher
@@ -355,8 +369,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const l = launcher(native)
   const inherited = orFatal(inheritedFd(l, wanted.link))
   orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
-  // Not asked to be somebody else, pasta's command stays root where the user is
-  if (wanted.runAs !== null || (wanted.namespace.kind === 'none' && who.uid >= 0)) orFatal(l.identity(who))
+  assume(l, wanted, who, log)
   const secret = random(16)
   enterNamespace(l, wanted, log)
   const tap =
@@ -419,6 +432,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
 const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, logging: Logging): void => {
   const devNull = openSync('/dev/null', 'r+')
   tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
+  const binds = p.tcp && world.scanning !== null // ports that appear later
+  tried('confine all threads', () => native.confine(binds, p.tcp))
   const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
   if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
   const seal = (): void => {

@@ -49,7 +49,7 @@ export interface Launcher {
   readonly inherited: (fd: number) => Result<number>
   /** First call but for inherited(). `pidFile`: '' = none; it is created (empty) now and written at ready(). */
   readonly setup: (o: Order<'Setup'>) => Result<void>
-  /** After setup(): whom the launcher, and the command with it, becomes. It is tried at spawn(), join() or ready(). */
+  /** After setup(): whom the launcher becomes: at spawn() or join(), and the command with it, or at ready() if `late` or without those. */
   readonly identity: (o: Order<'Identity'>) => Result<void>
   /** New namespaces with the command waiting in them. Implies foreground. Right: its process id, warnings to print. */
   readonly spawn: (

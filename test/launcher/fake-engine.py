@@ -97,7 +97,8 @@ options = []
 while args and args[0].startswith('--'):
     options.append(args.pop(0))
 note(pid=os.getpid(), argv=args, pgid=os.getpgid(0), sid=os.getsid(0), stdin=os.path.realpath('/proc/self/fd/0'),
-     fds=sorted(int(f) for f in os.listdir('/proc/self/fd'))[:4], node=[k for k in os.environ if k.startswith('NODE_')], options=options,
+     fds=sorted(int(f) for f in os.listdir('/proc/self/fd'))[:4], environment=sorted('PATH' if k == 'PATH' else f'{k}={v}' for k, v in os.environ.items()
+                                                                                   if not k.startswith(('FAKE_', 'PASST_TEST_')) and k not in ('PWD', 'OLDPWD', 'SHLVL', '_', 'LC_CTYPE')), options=options,
      blocked=[int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])])
 for step in json.loads(os.environ['FAKE_STEPS']):
     STEPS[step[0]](*step[1:])

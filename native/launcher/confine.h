@@ -1,0 +1,29 @@
+/* The last doors of launcher and guards: filters of system calls, and Landlock. */
+#ifndef PASST_LAUNCHER_CONFINE_H
+#define PASST_LAUNCHER_CONFINE_H
+
+#include "util.h"
+
+/** Whom the launcher still deals with, once it serves. */
+struct Served {
+	bool inNamespace;
+	/* 0 = none */
+	pid_t command, engine;
+};
+
+/**
+ * From here on: launcher-calls.def. Needs no_new_privs (keepOnly()). Files go by Landlock as well, where the launcher needs no look into
+ * others' processes: `looks`, since that takes them into account too (ptrace(2), proc(5)). A kernel without either is no Fault.
+ */
+Fault confineLauncher(const Served &served, bool looks);
+
+/** The same for a guard: guard-calls.def. 0 or errno. */
+int confineGuard(int target);
+
+/**
+ * In the process that becomes Node: SIGUSR1 does nothing from here on, whatever Node makes of it, which would start its inspector and
+ * let who may signal it debug it. With no_new_privs; where there are no filters the addon ignores the signal when it is loaded.
+ */
+void withoutInspector();
+
+#endif
