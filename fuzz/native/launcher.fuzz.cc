@@ -1,0 +1,326 @@
+/* An engine that has been taken over asks the launcher for anything, in any order. Each request has one reply; before there is a
+ * namespace nothing is made in it, and after RQ_READY nothing is done but to make sockets there. What would reach the system is
+ * made up here. */
+#include "../../native/common/outfile.h"
+#include "../../native/launcher/confine.h"
+#include "../../native/launcher/identity.h"
+#include "../../native/launcher/netlink.h"
+#include "../../native/launcher/protocol.h"
+#include "../../native/launcher/sockets.h"
+#include "../../native/launcher/spawn.h"
+#include "input.h"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <optional>
+#include <string>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <vector>
+
+#define private public /* the class under test, whose requests are served by a member */
+#include "../../native/launcher/agent.h"
+#undef private
+
+namespace {
+
+/** What the requests of an input have led to. */
+struct {
+	bool gone = false, entered = false, ready = false;
+	/** Each made-up call fails with this, if it is not 0. */
+	int fails = 0;
+} world;
+
+Fault outcome()
+{
+	return world.fails ? Fault{ world.fails, "made up" } : Fault{};
+}
+Fd aFile()
+{
+	return Fd(memfd_create("fuzz", MFD_CLOEXEC));
+}
+void beforeReady()
+{
+	MUST(!world.ready);
+}
+void inside()
+{
+	MUST(world.entered);
+}
+
+} // namespace
+
+/* agent.cc */
+Agent::Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early)
+	: launch_(launch), ctl_(std::move(ctl)), signals_(std::move(signals)), root_(std::move(root)), engine_(engine),
+	  early_(std::move(early))
+{
+}
+void Agent::engineGone()
+{
+	world.gone = true;
+}
+
+/* the rest of the launcher */
+Fault Guard::start(pid_t, int)
+{
+	beforeReady();
+	return outcome();
+}
+Fault TapHelper::start()
+{
+	beforeReady();
+	return outcome();
+}
+Fault TapHelper::open(const std::string &, bool, Tap &)
+{
+	beforeReady();
+	return outcome();
+}
+void TapHelper::letGo() {}
+void EmptyRoot::letGo() {}
+Fault EmptyRoot::close(bool)
+{
+	beforeReady();
+	return outcome();
+}
+bool EarlyTap::take(const std::string &, bool, Tap &)
+{
+	inside();
+	beforeReady();
+	return false;
+}
+void Command::open()
+{
+	MUST(world.ready);
+}
+Fault become(const Identity &)
+{
+	beforeReady();
+	return outcome();
+}
+Fault becomeCapable(const Identity &)
+{
+	beforeReady();
+	return outcome();
+}
+bool mayActFor(const Identity &who)
+{
+	return who.uid & 1;
+}
+void keepOnly(uint64_t)
+{
+	beforeReady();
+}
+Fault confineLauncher(const Served &, bool)
+{
+	beforeReady();
+	const Fault f = outcome();
+	world.ready = !f;
+	return f;
+}
+Fault spawnCommand(const Launch &launch, const SpawnOrder &order, Command &, std::string &warnings)
+{
+	beforeReady();
+	MUST(!world.entered && order.argvIndex < (uint32_t)launch.argc);
+	warnings.assign(order.hostname.size() * 40, 'w');
+	const Fault f = outcome();
+	world.entered = !f;
+	return f;
+}
+Fault joinNamespaces(const JoinOrder &order, Watch &)
+{
+	beforeReady();
+	MUST(!world.entered);
+	MUST(order.userns.find('\0') == std::string::npos && order.netns.find('\0') == std::string::npos);
+	const Fault f = outcome();
+	world.entered = !f;
+	return f;
+}
+Fault openTap(const std::string &name, bool vnet, Tap &tap)
+{
+	inside();
+	beforeReady();
+	MUST(name.find('\0') == std::string::npos);
+	tap.fd = aFile(), tap.name = name, tap.vnet = vnet;
+	return outcome();
+}
+Fault netlinkCall(Fd &, std::string_view request, std::string &answer)
+{
+	inside();
+	beforeReady();
+	answer.assign(request.size() * 100, 'n');
+	return outcome();
+}
+int makeSockets(int family, int type, uint32_t count, std::vector<Fd> &out)
+{
+	inside();
+	MUST((family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM));
+	for (uint32_t i = 0; i < (world.fails ? count / 2 : count); i++)
+		out.push_back(aFile());
+	return world.fails;
+}
+int makeListener(const ListenOrder &order, std::vector<Fd> &out, bool &split)
+{
+	inside();
+	MUST(order.port && order.device.find('\0') == std::string::npos);
+	if (world.fails)
+		return world.fails;
+	split = order.port & 1;
+	for (int i = 0; i < (split ? 2 : 1); i++)
+		out.push_back(aFile());
+	return 0;
+}
+Fault openProcNet(std::vector<Fd> &out, uint32_t &which)
+{
+	inside();
+	beforeReady();
+	out.push_back(aFile()), which = PROCNET_UDP;
+	return outcome();
+}
+passt::Refusal passt::open_output(const char *, int, int &fd)
+{
+	beforeReady();
+	fd = world.fails ? -1 : aFile().release();
+	return { world.fails, "made up" };
+}
+
+/* By the linker (Makefile): no child, and no descriptor of the fuzzer's closed */
+extern "C" pid_t __wrap_fork()
+{
+	errno = EAGAIN;
+	return -1;
+}
+extern "C" void __wrap__Z11closeAllButSt16initializer_listIiE(std::initializer_list<int>) {}
+
+namespace {
+
+void text(std::string &body, Input &in)
+{
+	const std::vector<uint8_t> octets = in.octets(in.u8() % 40);
+
+	putU32(body, (uint32_t)octets.size());
+	body.append(octets.begin(), octets.end());
+}
+
+/** A request that holds together, but for what the last octets say. */
+std::string request(Input &in)
+{
+	const uint32_t kind = 1 + in.u8() % 14;
+	std::string body;
+
+	putU32(body, kind);
+	switch (kind) {
+	case RQ_SETUP:
+	case RQ_TAP:
+		putU32(body, in.u8());
+		text(body, in);
+		break;
+	case RQ_SPAWN:
+		putU32(body, in.u8());
+		putU32(body, in.u8() % 4);
+		text(body, in);
+		break;
+	case RQ_JOIN:
+		putU32(body, in.u16());
+		putU32(body, in.u8());
+		text(body, in);
+		text(body, in);
+		break;
+	case RQ_SOCKETS:
+		for (const uint32_t word : { in.u8() & 1 ? 2u : 10u, in.u8() & 1 ? 1u : 2u, uint32_t(in.u8()) })
+			putU32(body, word);
+		break;
+	case RQ_LISTEN: {
+		const uint32_t count = in.u8() % (LISTEN_MAX + 2);
+		putU32(body, count);
+		for (uint32_t i = 0; i < count && !in.done(); i++) {
+			for (const uint32_t word : { in.u8() & 1 ? 6u : 17u, uint32_t(in.u8()), uint32_t(in.u16()) })
+				putU32(body, word);
+			body.append(16, (char)in.u8());
+			text(body, in);
+		}
+		break;
+	}
+	case RQ_IDENTITY:
+		for (int i = 0; i < 3; i++)
+			putU32(body, in.u32());
+		break;
+	case RQ_INHERITED:
+	case RQ_EMPTY_ROOT:
+		putU32(body, in.u8());
+		break;
+	default:
+		break;
+	}
+	const uint8_t change = in.u8();
+	if (change & 1)
+		body.resize(in.u16() % (body.size() + 1));
+	if (change & 2)
+		text(body, in);
+	if (change & 4 && !body.empty())
+		body[in.u16() % body.size()] = (char)in.u8();
+	return body;
+}
+
+/** The one reply to `asked`. */
+void reply(int engine, const std::string &asked)
+{
+	static char buffer[CTL_MAX + 1];
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * (PASSED_MAX + 1))];
+	iovec iov = { buffer, sizeof(buffer) };
+	msghdr m = {};
+	m.msg_iov = &iov, m.msg_iovlen = 1, m.msg_control = control, m.msg_controllen = sizeof(control);
+	const ssize_t n = recvmsg(engine, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	MUST(n >= (ssize_t)REPLY_HEAD && n <= (ssize_t)CTL_MAX && !(m.msg_flags & MSG_CTRUNC));
+	size_t passed = 0;
+	for (cmsghdr *c = CMSG_FIRSTHDR(&m); c; c = CMSG_NXTHDR(&m, c)) {
+		passed += (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++)
+			close(reinterpret_cast<int *>(CMSG_DATA(c))[i]);
+	}
+	Reader r(buffer, (size_t)n), q(asked.data(), asked.size());
+	const uint32_t kind = r.u32(), of = q.u32();
+	if (kind == SOCKETS && of == RQ_SOCKETS) {
+		r.u32(), r.u32();
+		MUST(r.u32() == passed);
+		return;
+	}
+	MUST(kind == (q.ok ? of : 0));
+	const uint32_t error = r.u32();
+	MUST(!error || !passed);
+	/* A namespace may be entered in vain, and with it the only try; RQ_READY itself is what makes it so */
+	if (world.ready && kind != RQ_LISTEN && kind != RQ_READY)
+		MUST(error);
+	MUST(recv(engine, buffer, 1, MSG_DONTWAIT) < 0);
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	Input in(data, len);
+	char name[] = "pasta", command[] = "true";
+	char *argv[] = { name, command, nullptr };
+	const Launch launch = { 2, argv, {}, {} };
+	int pair[2];
+
+	world = {};
+	MUST(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+	const Fd engine(pair[1]);
+	Agent agent(launch, Fd(pair[0]), 0, Fd(), EmptyRoot(), EarlyTap());
+	while (!in.done()) {
+		world.fails = in.u8() > 0xf0 ? 1 + in.u8() % 100 : 0;
+		const std::string asked = in.u8() == 0xff ? std::string(in.u16(), 'x') : request(in);
+		if (asked.empty()) /* as the end of the engine */
+			continue;
+		MUST(send(engine.get(), asked.data(), asked.size(), MSG_DONTWAIT) == (ssize_t)asked.size());
+		agent.onControl();
+		if (world.gone)
+			break;
+		reply(engine.get(), asked);
+	}
+	return 0;
+}
