@@ -157,14 +157,22 @@ describe('stopping', () => {
       process.kill(r.pid, 'SIGTERM')
       assert.equal((await r.ended).status, 143)
     })
-  test('SIGTSTP stops a command that blocks signals now and then, as shells do around a fork()', async () => {
-    const blocking = `import signal, time
+  /** As shells do around a fork(), but most of the time. */
+  const blocking = `import signal, time
 print("up", flush=True)
 while True:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP, signal.SIGTERM, signal.SIGINT])
     time.sleep(0.02)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTSTP, signal.SIGTERM, signal.SIGINT])
     time.sleep(0.005)`
+  test('SIGTERM ends a command that blocks signals now and then', async () => {
+    for (let i = 0; i < 5; i++) {
+      const r = await started(['/usr/bin/python3', '-c', blocking])
+      process.kill(r.pid, 'SIGTERM')
+      assert.equal((await r.ended).status, 143)
+    }
+  })
+  test('SIGTSTP stops a command that blocks signals now and then', async () => {
     const r = await started(['/usr/bin/python3', '-c', blocking], ownGroup)
     const command = await r.command()
     process.kill(r.pid, 'SIGTSTP')

@@ -98,10 +98,8 @@ void Command::deliver(int signal, bool fromKernel)
 	if (isOptional(signal)) {
 		if (how == Takes::BY_HANDLER)
 			kill(signal);
-		else if (how == Takes::BLOCKED && recheckAt_ < 0) { // for good, or around a fork() as shells do?
-			recheckSignal_ = signal;
-			recheckAt_ = monotonicMs() + RECHECK_MS;
-		}
+		else if (how == Takes::BLOCKED && recheckAt_ < 0)
+			recheckLater(signal);
 		return;
 	}
 	if (isInit_ && how == Takes::BY_DEFAULT) {
@@ -110,10 +108,16 @@ void Command::deliver(int signal, bool fromKernel)
 	}
 	if (!hasIt(fromKernel))
 		kill(signal);
-	if (isInit_ && how == Takes::BLOCKED) {
-		recheckSignal_ = signal;
-		recheckAt_ = monotonicMs() + RECHECK_MS;
-	}
+	if (isInit_ && how == Takes::BLOCKED)
+		recheckLater(signal);
+}
+
+/** Is it blocked for good, or around a fork() as shells do? */
+void Command::recheckLater(int signal)
+{
+	recheckSignal_ = signal;
+	recheckAt_ = monotonicMs() + RECHECK_MS;
+	recheckUntil_ = recheckAt_ + RECHECK_MS;
 }
 
 void Command::recheck(int64_t now)
@@ -124,6 +128,11 @@ void Command::recheck(int64_t now)
 	if (!running())
 		return;
 	const Takes how = takes(recheckSignal_);
+	// It may fork in step with our looks: one that finds it blocked says little
+	if (how == Takes::BLOCKED && now < recheckUntil_) {
+		recheckAt_ = now + LOOK_MS;
+		return;
+	}
 	if (isOptional(recheckSignal_)) {
 		if (how == Takes::BY_HANDLER || how == Takes::BLOCKED)
 			kill(recheckSignal_);

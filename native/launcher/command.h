@@ -45,6 +45,7 @@ private:
 	/** The terminal gives ^C to our whole process group: then the command has it already. */
 	bool hasIt(bool fromKernel) const;
 	void kill(int signal) const;
+	void recheckLater(int signal);
 
 	pid_t pid_ = 0;
 	bool isInit_ = false, ended_ = false;
@@ -54,7 +55,7 @@ private:
 	/* signal that we replaced by SIGKILL, 0 = none */
 	int forced_ = 0;
 	int recheckSignal_ = 0;
-	int64_t recheckAt_ = -1;
+	int64_t recheckAt_ = -1, recheckUntil_ = -1;
 };
 
 #endif
