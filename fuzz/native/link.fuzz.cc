@@ -5,6 +5,8 @@
 #include "input.h"
 
 #include <cstring>
+#include <memory>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,17 +15,18 @@ using namespace passt;
 namespace {
 
 using Octets = std::vector<uint8_t>;
-enum : size_t { TX = 1 << 18, EFFECTS = 64 };
+enum : size_t { TX = 1 << 18, RX = 1 << 20, EFFECTS = 64 };
 
 struct Linked {
-	Engine engine;
+	std::unique_ptr<Engine> own{new Engine};
+	Engine &engine = *own;
 	int client = -1;
 	uint32_t effects = 0;
 
 	Linked()
 	{
 		int s[2];
-		MUST(!engine.open({TX, 1 << 20, 16, EFFECTS, 64}));
+		MUST(!engine.open({TX, RX, 16, EFFECTS, 64}));
 		MUST(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s));
 		client = s[1];
 		MUST(!engine.link_offer(s[0]));
@@ -31,7 +34,15 @@ struct Linked {
 		e[2] = (uint32_t)s[0];
 		turn();
 	}
-	~Linked() { close(client); }
+	~Linked()
+	{
+		uint8_t *const slab = engine.rings.slab;
+
+		close(client);
+		own.reset();
+		/* Rings are never unmapped, since JS may hold a view of them */
+		munmap(slab, TX + RX);
+	}
 
 	uint32_t *effect(uint32_t kind)
 	{
