@@ -29,7 +29,6 @@ const TAKINGS: ReadonlyArray<Taking> = [
 
 interface Entry {
   readonly taking: Taking
-  readonly port: number
   half: boolean
   octets: number
   since: number
@@ -53,12 +52,11 @@ const halfOf = (t: Taking): 'halfOut' | 'halfIn' | null =>
 /** Counted from the flows that there are. */
 const usedIn = (flows: Iterable<Entry>): Record<Resource, number> => {
   const all = [...flows]
-  const udp = all.filter((e) => isUdp(e.taking)).map((e) => e.port)
   return {
     flows: all.length,
     files: all.reduce((n, e) => n + (e.taking.includes('Pair') ? 2 : 1), 0),
     memory: all.reduce((n, e) => n + e.octets, 0),
-    udpPorts: new Set(udp.filter((p) => p !== 0)).size + udp.filter((p) => p === 0).length,
+    udpPorts: all.filter((e) => isUdp(e.taking)).length,
     tcpPorts: all.filter((e) => isTcp(e.taking)).length,
     pingIds: all.filter((e) => e.taking === 'ping').length,
     halfOut: all.filter((e) => e.half && halfOf(e.taking) === 'halfOut').length,
@@ -99,16 +97,11 @@ const agree = (m: Model, { q }: Real): void => {
 }
 
 class Open implements fc.Command<Model, Real> {
-  constructor(
-    readonly taking: Taking,
-    readonly port: number
-  ) {}
+  constructor(readonly taking: Taking) {}
   check = (m: Readonly<Model>): boolean => m.flows.size < CAPACITY
   run(m: Model, r: Real): void {
-    const port = isUdp(this.taking) ? this.port : 0
     const entry = {
       taking: this.taking,
-      port,
       half: halfOf(this.taking) !== null,
       octets: 0,
       since: m.now,
@@ -116,17 +109,17 @@ class Open implements fc.Command<Model, Real> {
     }
     const would = usedIn([...m.flows.values(), entry])
     const over = RESOURCES.filter((x) => would[x] + (x === 'memory' ? 1 : 0) > limitOf(r.q.limits, x))
-    const lack = r.q.lacks(this.taking, port)
+    const lack = r.q.lacks(this.taking)
     if (lack === null) assert.deepEqual(over, [])
     else assert.ok(over.includes(lack), `${lack} is not what lacks: ${over}`)
     if (lack === null) {
       const i = Array.from({ length: CAPACITY }, (_, k) => k).find((k) => !m.flows.has(k))!
-      r.q.open(i, this.taking, port, m.now)
+      r.q.open(i, this.taking, m.now)
       m.flows.set(i, entry)
     }
     agree(m, r)
   }
-  toString = (): string => `${this.taking}(${this.port})`
+  toString = (): string => this.taking
 }
 /** Something with the flow that is `at` of all. */
 class With implements fc.Command<Model, Real> {
@@ -179,7 +172,7 @@ const limits = fc.record({
 })
 const commands = fc.commands(
   [
-    fc.tuple(fc.constantFrom(...TAKINGS), fc.constantFrom(0, 1, 1, 53, 65535)).map((a) => new Open(...a)),
+    fc.constantFrom(...TAKINGS).map((taking) => new Open(taking)),
     fc
       .tuple(fc.constantFrom('use', 'use', 'accepted', 'measure', 'close'), fc.nat(CAPACITY))
       .map(([what, at]) => new With(what as 'use', at)),
@@ -202,7 +195,7 @@ describe('quotas', () => {
   })
   test('said once, and again after an eighth was left', () => {
     const q = createQuotas({ flows: 100, files: 8, memory: 1, ports: 100, halfOpen: 100 }, 100, false)
-    for (let i = 0; i < 8; i++) q.open(i, 'ping', 0, 0)
+    for (let i = 0; i < 8; i++) q.open(i, 'ping', 0)
     assert.deepEqual([q.met('files'), q.met('files'), q.met('files')], [true, false, false])
     q.close(0)
     assert.equal(q.met('files'), true)
@@ -211,10 +204,10 @@ describe('quotas', () => {
   test('TCP ports that the kernel takes of the part for the guest are no limit', () => {
     const q = createQuotas({ flows: 9, files: 9, memory: 1, ports: 1, halfOpen: 9 }, 9, true)
     for (let i = 0; i < 9; i++) {
-      assert.equal(q.lacks('tcpOut', 0), null)
-      q.open(i, 'tcpOut', 0, 0)
+      assert.equal(q.lacks('tcpOut'), null)
+      q.open(i, 'tcpOut', 0)
     }
-    assert.equal(q.lacks('tcpOut', 0), 'flows')
+    assert.equal(q.lacks('tcpOut'), 'flows')
   })
 })
 

@@ -54,6 +54,23 @@ describe('ports of the host', oursOnly, () => {
       await g.stop()
     }
   })
+  for (const [what, local, to] of [
+    ['a port that the host does not give', 53, net.world4],
+    ['any port, to groups', 5353, 'group']
+  ] as const)
+    test(`many UDP flows from one port of the guest, ${what}: each has its own on the host, and counts`, async () => {
+      const g = await Guest.open(bed.w, ['-t', 'none'], { command: waits })
+      try {
+        await run(g, 'spread', local, 1, to)
+        // as many as it may have, where the kernel would not choose any of them
+        await run(g, 'udp', net.world4, 7004, LAST + 1 - SHARE, LAST)
+        await run(g, 'spread', local, SHARE, to)
+        assert.deepEqual(await bound(), { udp: 300, tcp: 300 })
+        assert.ok((await udpPorts()).length <= SHARE, `${(await udpPorts()).length} ports`)
+      } finally {
+        await g.stop()
+      }
+    })
   test('TCP connections, open or ended just now: as many as go, the host has its half', async () => {
     const many = helper('many.py')
     const server = bed.w.start(['python3', many, 'serve', '9000', net.world4], {

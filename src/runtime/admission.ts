@@ -63,10 +63,9 @@ export const makeWay = (w: World, r: Resource, now: Instant): boolean => {
 }
 
 /** null: there is room for such a flow, perhaps by now. Else what it lacks; that is counted and said. */
-export const admit = (w: World, t: Taking, port: number, now: Instant): Resource | null => {
-  let lack = w.quotas.lacks(t, port)
-  for (let i = 0; lack !== null && i < GIVING_WAY && makeWay(w, lack, now); i++)
-    lack = w.quotas.lacks(t, port)
+export const admit = (w: World, t: Taking, now: Instant): Resource | null => {
+  let lack = w.quotas.lacks(t)
+  for (let i = 0; lack !== null && i < GIVING_WAY && makeWay(w, lack, now); i++) lack = w.quotas.lacks(t)
   if (lack === null) return null
   count(w.counters, refusedBy(lack))
   sayMet(w.log, w.quotas, lack)

@@ -128,11 +128,10 @@ const takingOf = (f: Flow): Taking => {
 
 /**
  * Enter a flow whose machine was just started: its first effects are in `w.effects`. There is room for it (admission.ts).
- * `port`: of the host, that its UDP socket binds; 0 = the kernel's choice.
  */
-export const begin = (w: World, f: Flow, now: Instant, port = 0): void => {
+export const begin = (w: World, f: Flow, now: Instant): void => {
   w.flows[f.index] = f
-  w.quotas.open(f.index, takingOf(f), port, seconds(now))
+  w.quotas.open(f.index, takingOf(f), seconds(now))
   w.out.capture.began(f, w.frameAt)
   if (w.debugging) logBegin(w.log, f, leavesOf(f)[f.state.node])
   settle(w, f, isFinal(f), true)

@@ -49,16 +49,11 @@ const addresses = (
   }
 }
 
-/** A place in the table, and what the flow's socket binds. */
+/** A place in the table. */
 interface Placed {
   readonly index: number
   readonly a: FlowAddresses
-  readonly port: number
 }
-
-/** The guest's port, but where another flow of it has this peer already: then the kernel chooses (world.ts). */
-const portToBind = (w: World, a: FlowAddresses): number =>
-  w.table.claimed(PROTO_UDP, a.hostAddr, a.hostPort, a.guestPort) < 0 ? a.guestPort : 0
 
 /**
  * Put a flow into the table; null when there is no room or the addresses will not do. Both are counted; whom there is no
@@ -79,8 +74,7 @@ const place = (
     count(w.counters, 'drop-unroutable')
     return null
   }
-  const port = taking === 'udpOut' ? portToBind(w, a) : 0
-  const lack = admit(w, taking, port, now)
+  const lack = admit(w, taking, now)
   if (lack !== null) {
     refuse(a, lack)
     return null
@@ -90,7 +84,7 @@ const place = (
     count(w.counters, 'drop-flow-table-full')
     return null
   }
-  return { index, a, port }
+  return { index, a }
 }
 
 const find = (
@@ -159,10 +153,10 @@ const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, no
       prohibitedToTap(w.out, a, 'udp', payload)
     )
     if (placed === null) return
-    const { index, a, port } = placed
+    const { index, a } = placed
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
     flow = tapFlow('udp', index, a, state)
-    begin(w, flow, now, port)
+    begin(w, flow, now)
   }
   arrive(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now })
 }

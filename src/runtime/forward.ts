@@ -130,7 +130,7 @@ const acceptPair = (w: World, i: Incoming, now: Instant): void => {
   const target = pairTarget(w, i)
   if (target === null) return reject(w, i.arrival.slot, 'forward-refused')
   const taking = i.rule.direction === 'in' ? 'tcpPairIn' : 'tcpPairOut'
-  if (admit(w, taking, 0, now) !== null) return reject(w, i.arrival.slot, null)
+  if (admit(w, taking, now) !== null) return reject(w, i.arrival.slot, null)
   const index = pairIndex(w, PROTO_TCP, i)
   if (index < 0) return reject(w, i.arrival.slot, 'forward-table-full')
   const state = machines.tcpSplice.start({ now }, w.effects)
@@ -144,7 +144,7 @@ const acceptPair = (w: World, i: Incoming, now: Instant): void => {
 
 const acceptTap = (w: World, i: Incoming, now: Instant): void => {
   if (w.cfg.forward.spliceOnly) return reject(w, i.arrival.slot, 'forward-refused')
-  if (admit(w, 'tcpIn', 0, now) !== null) return reject(w, i.arrival.slot, null)
+  if (admit(w, 'tcpIn', now) !== null) return reject(w, i.arrival.slot, null)
   const a = inward(w, PROTO_TCP, i, now)
   if (a === null) return reject(w, i.arrival.slot, 'forward-unroutable')
   const mss = a.v6 ? w.cfg.mss6 : w.cfg.mss4
@@ -191,7 +191,7 @@ const datagramToTap = (
   if (to === null) return count(w.counters, 'forward-unroutable')
   let f = known(w, PROTO_UDP, to.dst, to.dstPort, to.src, i.peerPort)
   if (f === undefined) {
-    if (admit(w, 'udpIn', 0, now) !== null) return
+    if (admit(w, 'udpIn', now) !== null) return
     const a = inward(w, PROTO_UDP, i, now)
     if (a === null) return count(w.counters, 'forward-table-full')
     const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
@@ -213,15 +213,13 @@ const datagramToPair = (
   if (f === undefined) {
     const target = pairTarget(w, i)
     if (target === null) return count(w.counters, 'forward-refused')
-    // The target sees the peer's own port
-    const port = i.rule.direction === 'in' ? 0 : i.peerPort
-    if (admit(w, i.rule.direction === 'in' ? 'udpPairIn' : 'udpPairOut', port, now) !== null) return
+    if (admit(w, i.rule.direction === 'in' ? 'udpPairIn' : 'udpPairOut', now) !== null) return
     const index = pairIndex(w, PROTO_UDP, i)
     if (index < 0) return count(w.counters, 'forward-table-full')
     const sides = endpoints(w, i, target, true)
     const state = machines.udpSplice.start({ now, timeouts: w.cfg.udpTimeouts }, w.effects)
     f = { kind: 'udp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state }
-    begin(w, f, now, port)
+    begin(w, f, now)
   }
   arrive(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
 }

@@ -46,7 +46,9 @@ interface Needs {
   readonly half: 'halfOut' | 'halfIn' | null
 }
 /**
- * A pair that goes into the namespace takes its ports there; a flow that a host peer began has its listener's port.
+ * A pair that goes into the namespace takes its ports there; a flow that a host peer began has its listener's port. UDP flows from
+ * one port of the guest may share one of the host, but need not: what that one is taken for (another program, a question to a group)
+ * the kernel chooses. So each counts as one.
  */
 const NEEDS: Readonly<Record<Taking, Needs>> = {
   tcpOut: { files: 1, port: 'tcpPorts', half: 'halfOut' },
@@ -85,12 +87,12 @@ export interface Quotas {
   readonly limits: Limits
   used(r: Resource): number
   limitOf(r: Resource): number
-  /** What one more such flow would lack; null: nothing. `port`: what it binds, 0 = the kernel's choice. */
-  lacks(t: Taking, port: number): Resource | null
+  /** What one more such flow would lack; null: nothing. */
+  lacks(t: Taking): Resource | null
   /** The flow that gives way, so that there is more of `r`; -1: none does. `now`: s, never going back. */
   givesWay(r: Resource, now: number): number
   /** A flow has begun, at index `i` that no other flow has. */
-  open(i: number, t: Taking, port: number, now: number): void
+  open(i: number, t: Taking, now: number): void
   /** Something came for it. */
   use(i: number, now: number): void
   /** Its connection is accepted: half open no more. */
@@ -132,9 +134,6 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
   }
   const told = new Set<Resource>()
   // Large arrays start as untouched zero pages: what was never used costs no memory.
-  /** Flows that bind a UDP port: they share it. */
-  const binders = new Uint32Array(0x10000)
-  const ports = new Uint16Array(capacity)
   const takings: (Taking | undefined)[] = []
   const octets = new Float64Array(capacity)
   /** s, of the last use; of a half-open connection, when it began. */
@@ -167,9 +166,6 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
     used[r] += n
     if (n < 0 && used[r] <= bound[r] - bound[r] / 8) told.delete(r)
   }
-  /** How many more of its kind of port such a flow takes. */
-  const portsFor = (kind: Needs['port'], port: number): number =>
-    kind === 'udpPorts' && port !== 0 && binders[port] > 0 ? 0 : 1
   const full = (r: Resource, n: number): boolean =>
     used[r] + n > bound[r] && !(r === 'tcpPorts' && sharedTcpPorts)
   /** The oldest of a queue, if it has waited for `s`. */
@@ -182,12 +178,12 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
     limits,
     used: (r) => used[r],
     limitOf: (r) => bound[r],
-    lacks: (t, port) => {
+    lacks: (t) => {
       const { files, port: kind, half } = NEEDS[t]
       if (full('flows', 1)) return 'flows'
       if (full('files', files)) return 'files'
       if (full('memory', 1)) return 'memory'
-      if (kind !== null && full(kind, portsFor(kind, port))) return kind
+      if (kind !== null && full(kind, 1)) return kind
       return half !== null && full(half, 1) ? half : null
     },
     givesWay: (r, now) => {
@@ -201,15 +197,13 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
       }
       return first
     },
-    open: (i, t, port, now) => {
+    open: (i, t, now) => {
       const { files, port: kind, half } = NEEDS[t]
       takings[i] = t
-      ports[i] = port
       since[i] = now
       take('flows', 1)
       take('files', files)
-      if (kind !== null) take(kind, portsFor(kind, port))
-      if (kind === 'udpPorts') binders[port]++
+      if (kind !== null) take(kind, 1)
       if (half !== null) take(half, 1)
       append(i, queueOf(t))
     },
@@ -243,8 +237,7 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
       takings[i] = undefined
       take('flows', -1)
       take('files', -files)
-      if (kind === 'udpPorts') binders[ports[i]]--
-      if (kind !== null) take(kind, -portsFor(kind, ports[i]))
+      if (kind !== null) take(kind, -1)
     },
     met: (r) => {
       if (told.has(r)) return false

@@ -4,6 +4,7 @@ quota.py bind COUNT                          COUNT sockets of each protocol, bou
                                              all are there: {"udp", "tcp": how many got one}
 quota.py ping COUNT ADDRESS                  the same of ping sockets, an echo request each: {"ping", "answered"}
 quota.py udp ADDRESS PORT FIRST LAST         a datagram from each local port, at a pace that no queue drops: {"sent"}
+quota.py spread LOCAL COUNT ADDRESS|group    a datagram from one local port to COUNT ports of ADDRESS, or to as many groups: {"sent"}
 quota.py syn ADDRESS PORT COUNT              connect() of COUNT sockets at once, and kept for a minute: {"failed"}
 quota.py fill ADDRESS PORT COUNT             COUNT connections one after the other, each asks for more than it reads (peer.py, source), and
                                              is kept until all are there: {"open", "refused"}
@@ -72,6 +73,17 @@ def udp(address, port, first, last):
         if sent % 50 == 0:
             time.sleep(0.02)
     return {"sent": sent}
+
+
+def spread(local, count, address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("0.0.0.0", int(local)))
+        for i in range(int(count)):
+            to = ("239.1.%d.%d" % (1 + i // 250, i % 250), 9) if address == "group" else (address, 10000 + i)
+            s.sendto(b"x", to)
+            if i % 50 == 49:
+                time.sleep(0.02)
+    return {"sent": int(count)}
 
 
 def syn(address, port, count):
