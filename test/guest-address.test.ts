@@ -64,6 +64,26 @@ describe('a network behind the guest', () => {
     )
 })
 
+test(
+  'what is bridged behind the guest takes no published port by announcing an address of another network',
+  oursOnly,
+  async () => {
+    const g = await open()
+    assert.equal(await where(4), net.host4)
+    await g.sh(`python3 - <<'END'
+import socket, struct
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+s.bind(("eth0", 0))
+mac, address = bytes.fromhex("029999999999"), socket.inet_aton("10.9.9.9")
+arp = struct.pack("!HHBBH", 1, 0x800, 6, 4, 1) + mac + address + bytes(6) + address
+for _ in range(5):
+    s.send(b"\\xff" * 6 + mac + b"\\x08\\x06" + arp)
+END`)
+    assert.equal(await where(4), net.host4)
+    await g.stop()
+  }
+)
+
 describe('addresses of its own', () => {
   const send = (v: 4 | 6, from: string) =>
     `echo hello | socat -T 3 - UDP${v}:${v === 4 ? net.world4 : `[${net.world6}]`}:7001,bind=${v === 4 ? from : `[${from}]`}`

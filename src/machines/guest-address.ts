@@ -17,7 +17,8 @@ import { contains, type Prefix } from './on-link.js'
 // Whose address is the guest's? Packets of others pass through it as well: of a VPN's clients, of a network behind a nested
 // router. Where they are not masqueraded they are answered, but what comes in for the guest is not for them. Its own are those
 // assigned, those on the link's prefix (SLAAC, RFC 8981 privacy addresses, others of a subnet), and those that it announces by
-// ARP or NDP with its own MAC, which a router does for no other's.
+// ARP or NDP with its own MAC, which a router does for no other's. What is bridged behind the guest has a MAC of its own: beyond the
+// prefix it announces nothing that counts (learn.ts).
 
 export interface GuestLink {
   /** -a, --address: no other IPv4 address is the guest's. */
@@ -41,6 +42,10 @@ export const isGuests = (c: GuestLink, assigned4: InAny | null, announced: Annou
   if (isV4(a) && c.fixed4) return assigned4 !== null && sameAddr(a, assigned4)
   return c.prefixes.some((p) => contains(p, a)) || announced.some((b) => sameAddr(a, b))
 }
+
+/** On the guest's link, by prefix. */
+export const isOnLink = (c: GuestLink, a: InAny): boolean =>
+  (!isV4(a) && isLinkLocal(a)) || c.prefixes.some((p) => contains(p, a))
 
 /** One more announcement. Where -a rules, nothing new is learnt. */
 export const announce = (c: GuestLink, announced: Announced, a: InAny): Announced =>

@@ -1,9 +1,9 @@
 import type { ArpPacket } from '../codecs/arp.js'
-import type { Mac } from '../codecs/ethernet.js'
+import { BROADCAST_MAC, type Mac } from '../codecs/ethernet.js'
 import type { Frame } from '../codecs/frame.js'
 import { type InAny, isLinkLocal, isUnspecified, isV4, sameAddr } from '../codecs/inany.js'
 import type { Octets } from '../codecs/octets.js'
-import { announce, announcedByNdp, isGuests } from '../machines/guest-address.js'
+import { announce, announcedByNdp, isGuests, isOnLink } from '../machines/guest-address.js'
 import type { NdpSource } from '../machines/ndp-answer.js'
 import type { World } from './world.js'
 
@@ -28,6 +28,7 @@ export const learnSource = (w: World, f: Exclude<Frame, { kind: 'arp' }>): void 
 }
 
 const learnAnnounced = (w: World, a: InAny, mac: Mac): void => {
+  if (mac !== w.guestMac && w.guestMac !== BROADCAST_MAC && !isOnLink(w.cfg.guestLink, a)) return
   w.announced = announce(w.cfg.guestLink, w.announced, a)
   if (isGuests(w.cfg.guestLink, w.cfg.nat.assigned4, w.announced, a)) take(w, a, mac)
 }
