@@ -128,7 +128,7 @@ bool EarlyTap::take(const std::string &name, bool vnet, Tap &tap)
 	if (!line)
 		return false;
 	pollfd p = { line.get(), POLLIN, 0 };
-	if (poll(&p, 1, PATIENCE_MS) == 0)
+	if (poll(&p, 1, PATIENCE_MS) != 1)
 		kill(pid_, SIGKILL); // no end of file, so it is there
 	struct stat theirs = {}, ours = {};
 	Tap early;
