@@ -13,6 +13,7 @@ import {
   type Taking,
   UNANSWERED_AFTER
 } from '../src/runtime/quotas.js'
+import { STUCK_AFTER, stuck } from '../src/runtime/socket-memory.js'
 
 const CAPACITY = 24
 const TAKINGS: ReadonlyArray<Taking> = [
@@ -142,7 +143,7 @@ class With implements fc.Command<Model, Real> {
       e.half = false
     } else if (this.what === 'measure') {
       e.octets = this.at
-      r.q.measured(i, this.at)
+      r.q.measured(i, this.at, e.octets % 3, m.now)
     } else {
       r.q.close(i)
       r.q.close(i)
@@ -208,6 +209,55 @@ describe('quotas', () => {
       q.open(i, 'tcpOut', 0)
     }
     assert.equal(q.lacks('tcpOut'), 'flows')
+  })
+})
+
+describe('connections that hold what nobody takes', () => {
+  const holding = fc.record({ octets: fc.nat(1000), stillFor: fc.nat(2 * STUCK_AFTER) })
+  test('who gives way holds more than its share and has not moved, the largest first, as few as it takes', () => {
+    fc.assert(
+      fc.property(fc.array(holding), fc.nat(1000), fc.integer({ min: 1, max: 9000 }), (all, rest, limit) => {
+        const list = all.map((h, index) => ({ ...h, index }))
+        const used = rest + list.reduce((n, h) => n + h.octets, 0)
+        const flows = Math.max(1, list.length)
+        const gone = stuck(list, used, limit, flows)
+        const may = list.filter((h) => h.stillFor >= STUCK_AFTER && h.octets > limit / flows)
+        const held = gone.map((i) => list[i].octets)
+        assert.ok(gone.every((i) => may.includes(list[i])) && new Set(gone).size === gone.length)
+        assert.deepEqual(
+          held,
+          may
+            .map((h) => h.octets)
+            .sort((a, b) => b - a)
+            .slice(0, gone.length)
+        )
+        const left = used - held.reduce((n, o) => n + o, 0)
+        // Either there is room again, or nobody is left who may; or it was enough for one look
+        assert.ok(left < limit || gone.length === Math.min(8, may.length), `${left} of ${limit}: ${gone}`)
+        if (gone.length > 0) assert.ok(left + (held.at(-1) ?? 0) >= limit, 'one too many')
+      })
+    )
+  })
+  test('what is taken, sent or acknowledged is movement, and so is a new flow in the same place', () => {
+    const q = createQuotas({ flows: 9, files: 9, memory: 9, ports: 9, halfOpen: 9 }, 9, false)
+    q.open(0, 'tcpOut', 0)
+    q.open(1, 'udpOut', 0)
+    const still = (now: number, octets: number, moved: number): number => {
+      for (const i of [0, 1]) q.measured(i, octets, moved, now)
+      assert.equal(q.stillFor(1, now), 0)
+      return q.stillFor(0, now)
+    }
+    assert.equal(still(1, 100, 0), 1)
+    assert.equal(still(2, 100, 7), 0)
+    assert.equal(still(5, 100, 7), 3)
+    assert.equal(still(7, 101, 7), 5)
+    assert.equal(still(9, 99, 7), 0)
+    assert.equal(still(19, 99, 7), 10)
+    assert.equal(still(20, 99, 8), 0)
+    assert.equal(still(30, 99, 8), 10)
+    q.close(0)
+    q.open(0, 'tcpIn', 31)
+    assert.equal(q.stillFor(0, 31), 0)
   })
 })
 

@@ -1,6 +1,7 @@
 // What a guest can take of the host has a limit: other programs of the host have their share, whatever the guest does.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { useBed } from './lib/bed.js'
 import { ask, Guest } from './lib/guest.js'
 import { manyDescriptors, until } from './lib/proc.js'
@@ -197,18 +198,18 @@ describe('everything else', oursOnly, () => {
         await g.stop()
       }
     })
+  /** Receive and send queues of the host's sockets, as ss(8) shows them: skmem:(r0,rb...,t0,tb...,f0,w0,...). */
+  const memory = async (): Promise<number> =>
+    [
+      ...(await bed.w.sh('ss -H -n -t -m dport = 7003', { in: 'host' })).matchAll(
+        /\(r(\d+),.*?,f(\d+),w(\d+),/g
+      )
+    ]
+      .map(([, r, f, w]) => Number(r) + Number(f) + Number(w))
+      .reduce((a, b) => a + b, 0)
   test('memory of sockets that nobody reads: no more than --limit-memory says, but for what a few more hold', async () => {
     const g = await Guest.open(bed.w, ['-t', 'none', '--limit-memory', '1'], { command: waits })
     const held: number[] = []
-    /** Receive and send queues of the host's sockets, as ss(8) shows them: skmem:(r0,rb...,t0,tb...,f0,w0,...). */
-    const memory = async (): Promise<number> =>
-      [
-        ...(await bed.w.sh('ss -H -n -t -m dport = 7003', { in: 'host' })).matchAll(
-          /\(r(\d+),.*?,f(\d+),w(\d+),/g
-        )
-      ]
-        .map(([, r, f, w]) => Number(r) + Number(f) + Number(w))
-        .reduce((a, b) => a + b, 0)
     try {
       const fill = run(g, 'fill', net.world4, 7003, 40)
       let done = false
@@ -227,6 +228,30 @@ describe('everything else', oursOnly, () => {
         const again = await ask(bed.w, g, ['tcp-read', net.world4, 7006])
         return again.data === 'ok\n'
       })
+    } finally {
+      await g.stop()
+    }
+  })
+  test('connections that grow and are then not read: those that hold the most are reset, one that is read goes on', async () => {
+    const g = await Guest.open(bed.w, ['-t', 'none', '--limit-memory', '4'], { command: waits })
+    const held: number[] = []
+    try {
+      let done = false
+      const grow = run(g, 'grow', net.world4, 7003, 4, 8_000_000).finally(() => {
+        done = true
+      })
+      while (!done) {
+        held.push(await memory())
+        await sleep(100)
+      }
+      const r = await grow
+      assert.ok(Math.max(...held) > 4 << 20, `${Math.max(...held)} octets`)
+      assert.ok((r.reset as number) > 0 && (r.busy as number) > 200_000, JSON.stringify(r))
+      assert.ok(
+        held.slice(-8).some((n) => n < 4 << 20),
+        `${held.slice(-8)} octets in the end`
+      )
+      assert.equal(said(g, /--limit-memory/), 1, g.proc.stderr)
     } finally {
       await g.stop()
     }

@@ -148,10 +148,13 @@ Value SetOutbound(const CallbackInfo &info)
 Value MemoryOf(const CallbackInfo &info)
 {
 	const auto handles = info[0].As<Napi::Int32Array>();
-	auto out = Napi::Float64Array::New(info.Env(), handles.ElementLength());
+	auto out = Napi::Float64Array::New(info.Env(), 2 * handles.ElementLength());
 
-	for (size_t i = 0; i < handles.ElementLength(); i++)
-		out[i] = engine ? engine->memory_of_handle((uint32_t)handles[i], info[1].ToBoolean().Value()) : 0;
+	for (size_t i = 0; engine && i < handles.ElementLength(); i++) {
+		const Engine::Held held = engine->memory_of_handle((uint32_t)handles[i], info[1].ToBoolean().Value());
+		out[2 * i] = held.octets;
+		out[2 * i + 1] = (double)held.moved;
+	}
 	return out;
 }
 

@@ -70,7 +70,13 @@ public:
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);
 	/** As in src/runtime/abi.ts. */
-	uint32_t memory_of_handle(uint32_t handle, bool freeze);
+	struct Held
+	{
+		uint32_t octets;
+		/** 0 where nothing is frozen. */
+		uint64_t moved;
+	};
+	Held memory_of_handle(uint32_t handle, bool freeze);
 	bool set_ports(uint16_t first, uint16_t last);
 	/** The guest link in place of a tap (clients.cc): listen for clients, or offer a connected socket (0 or errno). `mode`: the socket file's. */
 	Refusal link_listen(const char *path, uint32_t &mode);

@@ -249,6 +249,16 @@ uint32_t memory_of(int fd, bool freeze)
 	return mem[MEM_RMEM_ALLOC] + mem[MEM_FWD_ALLOC] + mem[MEM_WMEM_QUEUED];
 }
 
+uint64_t moved_of(int fd)
+{
+	tcp_info info = {};
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		return 0;
+	return info.tcpi_bytes_acked + info.tcpi_bytes_received;
+}
+
 int read_info(int fd, uint32_t *e)
 {
 	uint32_t mem[MEM_VARS] = {};

@@ -148,6 +148,9 @@ int read_info(int fd, uint32_t *event);
 /** Octets that its buffers hold, by the kernel's own accounting (SO_MEMINFO). `freeze`: from here on they do not grow by themselves. */
 uint32_t memory_of(int fd, bool freeze);
 
+/** Octets that a TCP socket's peer has sent, and acknowledged, since it began (TCP_INFO); 0 of others. */
+uint64_t moved_of(int fd);
+
 /** The pending error, taken from the socket. */
 int take_error(int fd);
 

@@ -184,9 +184,15 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		send_kept(s);
 }
 
-uint32_t Engine::memory_of_handle(uint32_t handle, bool freeze)
+Engine::Held Engine::memory_of_handle(uint32_t handle, bool freeze)
 {
-	uint32_t all = 0;
+	Held all = {};
+	const auto add = [&](int fd) {
+		if (fd < 0)
+			return;
+		all.octets += memory_of(fd, freeze);
+		all.moved += freeze ? moved_of(fd) : 0;
+	};
 
 	for (const uint32_t h : {handle, handle + SIDE_1}) {
 		const Sock *const s = sock(h);
@@ -194,9 +200,9 @@ uint32_t Engine::memory_of_handle(uint32_t handle, bool freeze)
 			continue;
 		if (s->kind == Kind::Splice && s->splice)
 			for (const SpliceSide &side : s->splice->side)
-				all += side.fd >= 0 ? memory_of(side.fd, freeze) : 0;
-		else if (s->fd >= 0)
-			all += memory_of(s->fd, freeze);
+				add(side.fd);
+		else
+			add(s->fd);
 	}
 	return all;
 }

@@ -147,7 +147,8 @@ export interface Native {
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
    * Octets that the sockets of each of these flows hold in their buffers. `freeze`: from here on the kernel makes those buffers no
-   * larger (SO_RCVBUF and SO_SNDBUF at what they are, socket(7)).
+   * larger (SO_RCVBUF and SO_SNDBUF at what they are, socket(7)), for good. Two numbers each: those octets; and with `freeze` how
+   * many its TCP peers have sent and acknowledged so far, else 0.
    */
   memoryOf(flows: Int32Array, freeze: boolean): Float64Array
   /**

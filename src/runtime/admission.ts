@@ -48,7 +48,7 @@ export const sayOutOfPorts = (w: World, now: Instant): void => {
 }
 
 /** The flow is told to end, as by a timeout. */
-const giveWay = (w: World, f: Flow, now: Instant): void => {
+export const giveWay = (w: World, f: Flow, now: Instant): void => {
   count(w.counters, 'gave-way')
   deliver(w, f, { type: 'STOP', now }, false)
 }

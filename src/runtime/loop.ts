@@ -16,7 +16,7 @@ import { neighbourTimer, onNetlink } from './neighbours.js'
 import { turn } from './rings.js'
 import { linkReady, serviceTimer } from './serve.js'
 import { onPortShortage, onShortage } from './shortage.js'
-import { measureMemory } from './socket-memory.js'
+import { measureMemory, measuringDue } from './socket-memory.js'
 import { createTidy } from './tidy.js'
 import type { Watch } from './watch.js'
 import { TIMERS, type World } from './world.js'
@@ -129,6 +129,7 @@ const timeout = (w: World, now: Instant): number => {
   const others = Math.min(
     w.raAt ?? Number.POSITIVE_INFINITY,
     w.fragments.at,
+    measuringDue(w),
     w.neighbours?.dumpAt ?? Number.POSITIVE_INFINITY,
     w.scanning?.scanner.at ?? Number.POSITIVE_INFINITY
   )

@@ -99,8 +99,10 @@ export interface Quotas {
   accepted(i: number): void
   /** It waits for its connection to be accepted. */
   isHalfOpen(i: number): boolean
-  /** Its sockets hold so many octets. */
-  measured(i: number, octets: number): void
+  /** Its sockets hold so many octets; its TCP peers have taken and sent `moved` so far. */
+  measured(i: number, octets: number, moved: number, now: number): void
+  /** s that a TCP connection holds what it holds, and nothing of it has moved, from measurement to measurement. */
+  stillFor(i: number, now: number): number
   /** It has ended. Twice is nothing. */
   close(i: number): void
   /** Was `r` used up for the first time since there was an eighth of it left? */
@@ -136,6 +138,9 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
   // Large arrays start as untouched zero pages: what was never used costs no memory.
   const takings: (Taking | undefined)[] = []
   const octets = new Float64Array(capacity)
+  const moved = new Float64Array(capacity)
+  /** s, of the first measurement since which it holds no less and nothing has moved. */
+  const stillSince = new Int32Array(capacity)
   /** s, of the last use; of a half-open connection, when it began. */
   const since = new Int32Array(capacity)
   /** Doubly linked lists, indices + 1; 0 = none. */
@@ -201,6 +206,8 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
       const { files, port: kind, half } = NEEDS[t]
       takings[i] = t
       since[i] = now
+      stillSince[i] = now
+      moved[i] = 0
       take('flows', 1)
       take('files', files)
       if (kind !== null) take(kind, 1)
@@ -220,10 +227,16 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
       unlink(i)
       take(NEEDS[t].half ?? 'halfOut', -1)
     },
-    measured: (i, n) => {
+    measured: (i, n, sum, now) => {
       if (takings[i] === undefined) return
+      if (n < octets[i] || sum !== moved[i]) stillSince[i] = now
       take('memory', n - octets[i])
       octets[i] = n
+      moved[i] = sum
+    },
+    stillFor: (i, now) => {
+      const t = takings[i]
+      return t === undefined || NEEDS[t].half === null ? 0 : now - stillSince[i]
     },
     isHalfOpen: (i) => queued[i] > LAST_IDLE,
     close: (i) => {

@@ -8,6 +8,8 @@ quota.py spread LOCAL COUNT ADDRESS|group    a datagram from one local port to C
 quota.py syn ADDRESS PORT COUNT              connect() of COUNT sockets at once, and kept for a minute: {"failed"}
 quota.py fill ADDRESS PORT COUNT             COUNT connections one after the other, each asks for more than it reads (peer.py, source), and
                                              is kept until all are there: {"open", "refused"}
+quota.py grow ADDRESS PORT COUNT OCTETS       COUNT connections that read OCTETS of more as fast as they can, and then nothing for 15 s, while one
+                                             beside them reads on, slowly; then the rest: {"reset", "busy": octets of that one}
 quota.py echoes ADDRESS COUNT                echo requests of COUNT identifiers, by a raw socket: {"sent"}
 """
 import errno
@@ -116,6 +118,37 @@ def fill(address, port, count):
             refused += 1
         time.sleep(0.2)
     return {"open": len(kept), "refused": refused}
+
+
+def grow(address, port, count, octets):
+    def source():
+        s = socket.create_connection((address, int(port)), 5)
+        s.sendall(b"30000000 7\n")
+        return s
+
+    def read(s, wanted):
+        got = 0
+        while got < wanted:
+            data = s.recv(min(1 << 20, wanted - got))
+            assert data, got
+            got += len(data)
+        return got
+
+    kept = [source() for _ in range(int(count))]
+    busy, went_on, gone = source(), 0, 0
+    for s in kept:
+        read(s, int(octets))
+    until = time.monotonic() + 15
+    while time.monotonic() < until:
+        went_on += read(busy, 50_000)
+        time.sleep(0.1)
+    for s in kept:
+        try:
+            while s.recv(1 << 20):
+                pass
+        except ConnectionResetError:
+            gone += 1
+    return {"reset": gone, "busy": went_on}
 
 
 def echoes(address, count):
