@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../src/runtime/limits.js'
+import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../src/runtime/limits.js'
 import {
   createQuotas,
   IDLE_AFTER,
@@ -10,6 +10,7 @@ import {
   type Quotas,
   RESOURCES,
   type Resource,
+  shareOf,
   type Taking,
   UNANSWERED_AFTER
 } from '../src/runtime/quotas.js'
@@ -32,6 +33,7 @@ interface Entry {
   readonly taking: Taking
   half: boolean
   octets: number
+  answered: boolean
   since: number
   /** Which came first, of the same second. */
   order: number
@@ -43,6 +45,16 @@ interface Model {
 }
 interface Real {
   readonly q: Quotas
+  readonly bothSides: boolean
+}
+
+const isIn = (t: Taking): boolean => t.endsWith('In')
+/** Of its side, with one more such flow. */
+const overShare = (m: Model, { q, bothSides }: Real, r: Resource, t: Taking): boolean => {
+  if (!bothSides || (r !== 'flows' && r !== 'files')) return false
+  const all = [...[...m.flows.values()].map((e) => e.taking), t].filter((x) => isIn(x) === isIn(t))
+  const used = all.reduce((n, x) => n + (r === 'files' && x.includes('Pair') ? 2 : 1), 0)
+  return used > shareOf(q.limits[r])
 }
 
 const isUdp = (t: Taking): boolean => t === 'udpOut' || t === 'udpPairOut'
@@ -68,8 +80,10 @@ const limitOf = (l: Limits, r: Resource): number =>
   r === 'flows' || r === 'files' || r === 'memory' ? l[r] : r.startsWith('half') ? l.halfOpen : l.ports
 
 /** Of whom it could be, the one that has waited longest, if that is long enough. */
-const expectVictim = (m: Model, r: Resource): number => {
+const expectVictim = (m: Model, real: Real, r: Resource, t: Taking): number => {
+  const own = overShare(m, real, r, t)
   const may = (e: Entry): boolean => {
+    if (own && isIn(e.taking) !== isIn(t)) return false
     if (r === 'halfOut' || r === 'halfIn') return e.half && halfOf(e.taking) === r
     if (halfOf(e.taking) !== null) return false
     if (r === 'udpPorts') return isUdp(e.taking)
@@ -77,22 +91,27 @@ const expectVictim = (m: Model, r: Resource): number => {
     return r !== 'tcpPorts'
   }
   const wait = r.startsWith('half') ? UNANSWERED_AFTER : IDLE_AFTER
-  const list = [...m.flows].filter(([, e]) => may(e) && m.now - e.since >= wait)
-  list.sort(([, a], [, b]) => a.since - b.since || a.order - b.order)
+  // Who was never answered comes first, and at once
+  const last = (e: Entry): boolean => e.taking.startsWith('udp') && isIn(e.taking) && !e.answered
+  const list = [...m.flows].filter(([, e]) => may(e) && (last(e) || m.now - e.since >= wait))
+  list.sort(([, a], [, b]) => Number(last(b)) - Number(last(a)) || a.since - b.since || a.order - b.order)
   return list[0]?.[0] ?? -1
 }
 
-const agree = (m: Model, { q }: Real): void => {
+const agree = (m: Model, real: Real): void => {
+  const { q } = real
   const used = usedIn(m.flows.values())
   for (const r of RESOURCES) {
     assert.equal(q.used(r), used[r], r)
     if (r !== 'memory') assert.ok(used[r] <= limitOf(q.limits, r), `${r} over its limit`)
-    const victim = q.givesWay(r, m.now)
-    const expected = expectVictim(m, r)
-    // of several lists those of the same second may come in any order
-    if (victim < 0 || expected < 0) assert.equal(victim, expected, r)
-    else assert.equal(m.flows.get(victim)?.since, m.flows.get(expected)?.since, r)
-    if (r !== 'flows' && r !== 'files' && r !== 'memory') assert.equal(victim, expected, r)
+    for (const t of ['udpOut', 'tcpPairIn'] as const) {
+      const victim = q.givesWay(r, m.now, t)
+      const expected = expectVictim(m, real, r, t)
+      // of several lists those of the same second may come in any order
+      if (victim < 0 || expected < 0) assert.equal(victim, expected, r)
+      else assert.equal(m.flows.get(victim)?.since, m.flows.get(expected)?.since, r)
+      if (r !== 'flows' && r !== 'files' && r !== 'memory') assert.equal(victim, expected, r)
+    }
   }
   for (const [i, e] of m.flows) assert.equal(q.isHalfOpen(i), e.half)
 }
@@ -105,11 +124,14 @@ class Open implements fc.Command<Model, Real> {
       taking: this.taking,
       half: halfOf(this.taking) !== null,
       octets: 0,
+      answered: false,
       since: m.now,
       order: m.order++
     }
     const would = usedIn([...m.flows.values(), entry])
-    const over = RESOURCES.filter((x) => would[x] + (x === 'memory' ? 1 : 0) > limitOf(r.q.limits, x))
+    const over = RESOURCES.filter(
+      (x) => would[x] + (x === 'memory' ? 1 : 0) > limitOf(r.q.limits, x) || overShare(m, r, x, this.taking)
+    )
     const lack = r.q.lacks(this.taking)
     if (lack === null) assert.deepEqual(over, [])
     else assert.ok(over.includes(lack), `${lack} is not what lacks: ${over}`)
@@ -125,7 +147,7 @@ class Open implements fc.Command<Model, Real> {
 /** Something with the flow that is `at` of all. */
 class With implements fc.Command<Model, Real> {
   constructor(
-    readonly what: 'use' | 'accepted' | 'measure' | 'close',
+    readonly what: 'use' | 'answered' | 'accepted' | 'measure' | 'close',
     readonly at: number
   ) {}
   check = (m: Readonly<Model>): boolean => m.flows.size > 0
@@ -137,6 +159,16 @@ class With implements fc.Command<Model, Real> {
         e.since = m.now
         e.order = m.order++
       }
+    } else if (this.what === 'answered') {
+      // of whoever it concerns it is always behind a use
+      r.q.use(i, m.now)
+      r.q.answered(i)
+      if (halfOf(e.taking) === null) {
+        const moves = e.taking.startsWith('udp') && isIn(e.taking) && !e.answered
+        if (e.since !== m.now || moves) e.order = m.order++
+        e.since = m.now
+      }
+      e.answered = true
     } else if (this.what === 'accepted') {
       r.q.accepted(i)
       r.q.accepted(i)
@@ -175,7 +207,7 @@ const commands = fc.commands(
   [
     fc.constantFrom(...TAKINGS).map((taking) => new Open(taking)),
     fc
-      .tuple(fc.constantFrom('use', 'use', 'accepted', 'measure', 'close'), fc.nat(CAPACITY))
+      .tuple(fc.constantFrom('use', 'use', 'answered', 'accepted', 'measure', 'close'), fc.nat(CAPACITY))
       .map(([what, at]) => new With(what as 'use', at)),
     fc.constantFrom(1, 1, IDLE_AFTER, UNANSWERED_AFTER).map((s) => new Wait(s))
   ],
@@ -185,25 +217,39 @@ const commands = fc.commands(
 describe('quotas', () => {
   test('counts are those of the flows, never over the limits; who gives way is who was idle for longest', () => {
     fc.assert(
-      fc.property(limits, commands, (l, list) => {
+      fc.property(limits, fc.boolean(), commands, (l, bothSides, list) => {
         const setup = () => ({
           model: { flows: new Map(), now: 1, order: 0 },
-          real: { q: createQuotas(l, CAPACITY, false) }
+          real: { q: createQuotas(l, CAPACITY, false, bothSides), bothSides }
         })
         fc.modelRun(setup, list)
       })
     )
   })
   test('said once, and again after an eighth was left', () => {
-    const q = createQuotas({ flows: 100, files: 8, memory: 1, ports: 100, halfOpen: 100 }, 100, false)
+    const q = createQuotas({ flows: 100, files: 8, memory: 1, ports: 100, halfOpen: 100 }, 100, false, false)
     for (let i = 0; i < 8; i++) q.open(i, 'ping', 0)
     assert.deepEqual([q.met('files'), q.met('files'), q.met('files')], [true, false, false])
     q.close(0)
     assert.equal(q.met('files'), true)
     assert.equal(q.met('files'), false)
   })
+  test("a flood from outside leaves the guest's flows their share, and those the guest answered", () => {
+    const q = createQuotas({ flows: 80, files: 80, memory: 1, ports: 80, halfOpen: 80 }, 80, false, true)
+    q.open(0, 'udpIn', 0)
+    q.answered(0)
+    for (let i = 1; i < 70; i++) q.open(i, 'udpIn', 0)
+    assert.equal(q.lacks('udpIn'), 'flows')
+    assert.equal(q.givesWay('flows', 0, 'udpIn'), 1)
+    for (let i = 70; i < 80; i++) {
+      assert.equal(q.lacks('tcpOut'), null)
+      q.open(i, 'tcpOut', 0)
+    }
+    assert.equal(q.lacks('tcpOut'), 'flows')
+    assert.equal(q.givesWay('flows', 0, 'tcpOut'), 1)
+  })
   test('TCP ports that the kernel takes of the part for the guest are no limit', () => {
-    const q = createQuotas({ flows: 9, files: 9, memory: 1, ports: 1, halfOpen: 9 }, 9, true)
+    const q = createQuotas({ flows: 9, files: 9, memory: 1, ports: 1, halfOpen: 9 }, 9, true, false)
     for (let i = 0; i < 9; i++) {
       assert.equal(q.lacks('tcpOut'), null)
       q.open(i, 'tcpOut', 0)
@@ -239,7 +285,7 @@ describe('connections that hold what nobody takes', () => {
     )
   })
   test('what is taken, sent or acknowledged is movement, and so is a new flow in the same place', () => {
-    const q = createQuotas({ flows: 9, files: 9, memory: 9, ports: 9, halfOpen: 9 }, 9, false)
+    const q = createQuotas({ flows: 9, files: 9, memory: 9, ports: 9, halfOpen: 9 }, 9, false, false)
     q.open(0, 'tcpOut', 0)
     q.open(1, 'udpOut', 0)
     const still = (now: number, octets: number, moved: number): number => {
@@ -279,6 +325,18 @@ describe('limits', () => {
         assert.deepEqual(limitsOf(has, asked), asked)
       })
     )
+  })
+  test('descriptors of flows, with those that are open, are never all; at least one', () => {
+    fc.assert(
+      fc.property(natural, natural, fc.nat(), (limit, allowed, open) => {
+        const n = filesBeside(limit, allowed, open)
+        assert.ok(n >= 1 && n <= limit)
+        assert.ok(n === 1 || (n + open < allowed && n >= Math.min(limit, (allowed - open - 320) / 2)))
+      })
+    )
+    assert.equal(filesBeside(9999, 1024, 40), 1024 - 40 - 160)
+    assert.equal(filesBeside(9999, Number.POSITIVE_INFINITY, 40), 9999)
+    assert.equal(filesBeside(9999, 64, Number.POSITIVE_INFINITY), 1)
   })
   test("the guest's ports are so many of the range, or all", () => {
     fc.assert(

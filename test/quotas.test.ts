@@ -256,6 +256,25 @@ describe('everything else', oursOnly, () => {
       await g.stop()
     }
   })
+  test("datagrams from many ports outside, which the guest does not answer: the guest's own flows have room at once", async () => {
+    const g = await Guest.open(bed.w, ['-t', 'none', '-u', '8005:7004', '--limit-flows', '40'])
+    const flood = bed.w.start(['python3', quota, 'udp', net.host4, '8005', '30000', '59999'], {
+      in: 'world',
+      timeout: 60_000
+    })
+    try {
+      await until('the flood', () => g.proc.stdout.split('"udp": 7004').length > 100)
+      for (const to of [net.world4, net.world6]) {
+        const r = await ask(bed.w, g, ['udp-echo', to, 7001, 10])
+        assert.deepEqual(r.failed, {}, JSON.stringify(r))
+        assert.equal((await ask(bed.w, g, ['tcp-read', to, 7006])).data, 'ok\n')
+      }
+      assert.doesNotMatch(flood.stdout, /sent/, 'the flood has ended too soon')
+    } finally {
+      await flood.stop()
+      await g.stop()
+    }
+  })
   test('a flow that is refused: ICMP for a datagram, a reset for a connection', async () => {
     const g = await Guest.open(bed.w, ['-t', 'none', '--limit-flows', '1'], { command: waits })
     try {

@@ -11,6 +11,8 @@ import { helper, isPeer, net, describe as show } from './lib/world.js'
 const bed = useBed()
 const oursOnly = { skip: isPeer && 'upstream does otherwise' }
 const waits = ['sh', '-c', 'echo ready; sleep 1000']
+/** No limit of ours, so that the kernel's is met. */
+const unlimited = isPeer ? [] : ['--limit-files', '1000']
 const many = helper('many.py')
 
 const engineOf = (g: Guest): number => {
@@ -44,7 +46,7 @@ describe('out of descriptors', oursOnly, () => {
       timeout: 60_000
     })
     await server.sees(/ready/)
-    const g = await Guest.open(bed.w, ['-t', '8001:7001'], { command: waits, nofile: 64 })
+    const g = await Guest.open(bed.w, ['-t', '8001:7001', ...unlimited], { command: waits, nofile: 64 })
     try {
       for (let round = 0; round < 2; round++) {
         const { proc, open, failed } = await held(g, 80)
@@ -63,7 +65,7 @@ describe('out of descriptors', oursOnly, () => {
     }
   })
   test('connections to a forwarded port wait until there are some', async () => {
-    const g = await Guest.open(bed.w, ['-t', '8002:9002'], { command: waits, nofile: 64 })
+    const g = await Guest.open(bed.w, ['-t', '8002:9002', ...unlimited], { command: waits, nofile: 64 })
     const server = g.start(['python3', many, 'serve', '9002', net.host4], { timeout: 60_000 })
     try {
       await server.sees(/ready/)

@@ -53,9 +53,9 @@ export const giveWay = (w: World, f: Flow, now: Instant): void => {
   deliver(w, f, { type: 'STOP', now }, false)
 }
 
-/** End the flow that has been idle for longest, for want of `r`. False: none is idle. */
-export const makeWay = (w: World, r: Resource, now: Instant): boolean => {
-  const i = w.quotas.givesWay(r, seconds(now))
+/** End the flow that has been idle for longest, for want of `r`, for such a flow. False: none is idle. */
+export const makeWay = (w: World, r: Resource, now: Instant, t: Taking | null): boolean => {
+  const i = w.quotas.givesWay(r, seconds(now), t)
   const f = i < 0 ? undefined : w.flows[i]
   if (f === undefined) return false
   giveWay(w, f, now)
@@ -65,7 +65,7 @@ export const makeWay = (w: World, r: Resource, now: Instant): boolean => {
 /** null: there is room for such a flow, perhaps by now. Else what it lacks; that is counted and said. */
 export const admit = (w: World, t: Taking, now: Instant): Resource | null => {
   let lack = w.quotas.lacks(t)
-  for (let i = 0; lack !== null && i < GIVING_WAY && makeWay(w, lack, now); i++) lack = w.quotas.lacks(t)
+  for (let i = 0; lack !== null && i < GIVING_WAY && makeWay(w, lack, now, t); i++) lack = w.quotas.lacks(t)
   if (lack === null) return null
   count(w.counters, refusedBy(lack))
   sayMet(w.log, w.quotas, lack)

@@ -107,6 +107,7 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
 /** Something came for the flow: it is in use. */
 export const arrive = (w: World, f: Flow, e: FlowEvent): void => {
   w.quotas.use(f.index, seconds(e.now))
+  if (e.type === 'TAP_DATAGRAM' || (e.type === 'UDP_MOVED' && e.side === 1)) w.quotas.answered(f.index)
   deliver(w, f, e)
 }
 

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import { BROADCAST_MAC, readMac, ZERO_MAC } from '../codecs/ethernet.js'
@@ -34,7 +34,7 @@ import {
   netlinkIn,
   type TapDevice
 } from './launcher.js'
-import { guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from './limits.js'
+import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from './limits.js'
 import { type ListenPlace, listenPlace, openAll, scanning } from './listeners.js'
 import { type Counters, type Log, showCounters } from './log.js'
 import { type Logging, openLogging } from './log-sinks.js'
@@ -190,6 +190,7 @@ const worldConfig = (
   p: Plan,
   limits: Limits,
   sharedTcpPorts: boolean,
+  bothSides: boolean,
   tap: TapDevice | null,
   secret: Uint8Array,
   links: Links,
@@ -228,6 +229,7 @@ const worldConfig = (
     udpTimeouts: UDP_TIMEOUTS,
     limits,
     sharedTcpPorts,
+    bothSides,
     flowComments: p.pcap !== null && isPcapng(p.pcap)
   }
 }
@@ -310,6 +312,14 @@ const ephemeralPorts = (): PortRange => {
 }
 
 const openFiles = (): number => openFilesOf(readOr('/proc/self/limits', ''))
+/** How many are open; infinitely many where none is left to look with. */
+const descriptors = (): number => {
+  try {
+    return readdirSync('/proc/self/fd').length
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}
 const tcpMemory = (): number =>
   tcpMemoryOf(readOr('/proc/sys/net/ipv4/tcp_mem', ''), readOr('/proc/meminfo', ''))
 const fileMax = (): number => {
@@ -409,8 +419,16 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('watch the launcher', () => native.setCtl(CTL_FD))
   const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
   const links = linksOf(tables.addresses)
-  const cfg = worldConfig(p, limits, sharedTcpPorts, tap, secret, links, (a) =>
-    neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a)
+  const bothSides = place.rules.some((r) => r.direction === 'in')
+  const cfg = worldConfig(
+    p,
+    { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
+    sharedTcpPorts,
+    bothSides,
+    tap,
+    secret,
+    links,
+    (a) => (neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a))
   )
   const world = createWorld(cfg, rings, log, counters, place)
   world.neighbours = neighbours

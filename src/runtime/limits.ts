@@ -29,6 +29,18 @@ export const limitsOf = (has: HostHas, asked: Partial<Limits>): Limits => ({
 })
 
 /**
+ * Descriptors beside those of flows: 32 pipes in use and 16 kept (native/addon/pipes.h), two each; and 64 for listeners of
+ * automatic ports, for what is accepted but not yet a flow, and for files.
+ */
+const RESERVE = 2 * (32 + 16) + 64
+
+/** What flows may have of the `allowed` descriptors when `open` of them are open, listeners' too; half of the rest where that is little. */
+export const filesBeside = (limit: number, allowed: number, open: number): number => {
+  const left = open < allowed ? allowed - open : 0
+  return Math.max(1, Math.min(limit, left - Math.min(RESERVE, Math.ceil(left / 2))))
+}
+
+/**
  * The guest's part of the ephemeral ports: from the first one on. What the kernel chooses for its TCP connections comes from
  * there; null: all of them are the guest's.
  */

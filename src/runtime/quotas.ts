@@ -68,17 +68,36 @@ export const IDLE_AFTER = 5
 export const UNANSWERED_AFTER = 3
 
 /** Who may give way stands in one of these lists, the one that waits longest first. 0: in none. */
-const QUEUES = ['udpPorts', 'pingIds', 'other', 'halfOut', 'halfIn'] as const
+const QUEUES = ['unanswered', 'udpPorts', 'pingIds', 'answered', 'halfOut', 'halfIn'] as const
 type Queue = (typeof QUEUES)[number]
 const IN_NONE = 0
 const numberOf = (q: Queue): number => QUEUES.indexOf(q) + 1
-/** The first three: flows without an end of their own, by last use. The others by when they began. */
-const LAST_IDLE = numberOf('other')
+/** Datagrams of host peers: until the guest has answered, and then. Who was never answered gives way at once. */
+const UNANSWERED = numberOf('unanswered')
+const ANSWERED = numberOf('answered')
+/** Up to here: flows without an end of their own, by last use. The others by when they began. */
+const LAST_IDLE = ANSWERED
 const queueOf = (t: Taking): number => {
   const { port, half } = NEEDS[t]
   if (half !== null) return numberOf(half)
-  return port === 'udpPorts' || port === 'pingIds' ? numberOf(port) : numberOf('other')
+  return port === 'udpPorts' || port === 'pingIds' ? numberOf(port) : UNANSWERED
 }
+
+/** Who began it; each side has a share of flows and descriptors that the other cannot take. */
+type Side = 'out' | 'in'
+const SIDE: Readonly<Record<Taking, Side>> = {
+  tcpOut: 'out',
+  tcpIn: 'in',
+  udpOut: 'out',
+  udpIn: 'in',
+  ping: 'out',
+  tcpPairOut: 'out',
+  tcpPairIn: 'in',
+  udpPairOut: 'out',
+  udpPairIn: 'in'
+}
+/** What of `limit` one side may take: an eighth is left to the other. */
+export const shareOf = (limit: number): number => Math.ceil((limit * 7) / 8)
 
 /** Time as counted here: a look at it costs a packet next to nothing. */
 export const seconds = (ms: number): number => Math.floor(ms / 1000)
@@ -89,12 +108,14 @@ export interface Quotas {
   limitOf(r: Resource): number
   /** What one more such flow would lack; null: nothing. */
   lacks(t: Taking): Resource | null
-  /** The flow that gives way, so that there is more of `r`; -1: none does. `now`: s, never going back. */
-  givesWay(r: Resource, now: number): number
+  /** The flow that gives way, so that there is more of `r`, for such a flow; -1: none does. `now`: s, never going back. */
+  givesWay(r: Resource, now: number, t: Taking | null): number
   /** A flow has begun, at index `i` that no other flow has. */
   open(i: number, t: Taking, now: number): void
   /** Something came for it. */
   use(i: number, now: number): void
+  /** The guest has answered it. */
+  answered(i: number): void
   /** Its connection is accepted: half open no more. */
   accepted(i: number): void
   /** It waits for its connection to be accepted. */
@@ -111,9 +132,15 @@ export interface Quotas {
 
 /**
  * `capacity`: flow indices are below it. `sharedTcpPorts`: the kernel chooses them of a range that is the guest's, where
- * connections to different peers share them, so that their number is no limit.
+ * connections to different peers share them, so that their number is no limit. `bothSides`: host peers may begin flows as well
+ * as the guest, so that each side has its share.
  */
-export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: boolean): Quotas => {
+export const createQuotas = (
+  limits: Limits,
+  capacity: number,
+  sharedTcpPorts: boolean,
+  bothSides: boolean
+): Quotas => {
   const bound: Readonly<Record<Resource, number>> = {
     flows: limits.flows,
     files: limits.files,
@@ -134,6 +161,7 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
     halfOut: 0,
     halfIn: 0
   }
+  const usedBy = { out: { flows: 0, files: 0 }, in: { flows: 0, files: 0 } }
   const told = new Set<Resource>()
   // Large arrays start as untouched zero pages: what was never used costs no memory.
   const takings: (Taking | undefined)[] = []
@@ -169,8 +197,19 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
   }
   const take = (r: Resource, n: number): void => {
     used[r] += n
-    if (n < 0 && used[r] <= bound[r] - bound[r] / 8) told.delete(r)
+    // A side may be at its share's end when an eighth is left
+    const free = bothSides && (r === 'flows' || r === 'files') ? bound[r] / 4 : bound[r] / 8
+    if (n < 0 && used[r] <= bound[r] - free) told.delete(r)
   }
+  const takeAll = (t: Taking, sign: 1 | -1): void => {
+    const { files } = NEEDS[t]
+    usedBy[SIDE[t]].flows += sign
+    usedBy[SIDE[t]].files += sign * files
+    take('flows', sign)
+    take('files', sign * files)
+  }
+  const shareFull = (r: 'flows' | 'files', t: Taking): boolean =>
+    bothSides && usedBy[SIDE[t]][r] + (r === 'flows' ? 1 : NEEDS[t].files) > shareOf(bound[r])
   const full = (r: Resource, n: number): boolean =>
     used[r] + n > bound[r] && !(r === 'tcpPorts' && sharedTcpPorts)
   /** The oldest of a queue, if it has waited for `s`. */
@@ -185,31 +224,34 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
     limitOf: (r) => bound[r],
     lacks: (t) => {
       const { files, port: kind, half } = NEEDS[t]
-      if (full('flows', 1)) return 'flows'
-      if (full('files', files)) return 'files'
+      if (full('flows', 1) || shareFull('flows', t)) return 'flows'
+      if (full('files', files) || shareFull('files', t)) return 'files'
       if (full('memory', 1)) return 'memory'
       if (kind !== null && full(kind, 1)) return kind
       return half !== null && full(half, 1) ? half : null
     },
-    givesWay: (r, now) => {
+    givesWay: (r, now, t) => {
       if (r === 'halfOut' || r === 'halfIn') return oldest(numberOf(r), UNANSWERED_AFTER, now)
       if (r === 'udpPorts' || r === 'pingIds') return oldest(numberOf(r), IDLE_AFTER, now)
       if (r === 'tcpPorts') return -1
-      let first = -1
-      for (let q = 1; q <= LAST_IDLE; q++) {
+      // Whose side's share is used up has room only by a flow of that side
+      const side = t !== null && (r === 'flows' || r === 'files') && shareFull(r, t) ? SIDE[t] : null
+      let first = side === 'out' ? -1 : oldest(UNANSWERED, 0, now)
+      if (first >= 0) return first
+      for (let q = UNANSWERED + 1; q <= LAST_IDLE; q++) {
+        if (side !== null && (side === 'in') !== (q === ANSWERED)) continue
         const i = oldest(q, IDLE_AFTER, now)
         if (i >= 0 && (first < 0 || since[i] < since[first])) first = i
       }
       return first
     },
     open: (i, t, now) => {
-      const { files, port: kind, half } = NEEDS[t]
+      const { port: kind, half } = NEEDS[t]
       takings[i] = t
       since[i] = now
       stillSince[i] = now
       moved[i] = 0
-      take('flows', 1)
-      take('files', files)
+      takeAll(t, 1)
       if (kind !== null) take(kind, 1)
       if (half !== null) take(half, 1)
       append(i, queueOf(t))
@@ -220,6 +262,11 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
       since[i] = now
       unlink(i)
       append(i, q)
+    },
+    answered: (i) => {
+      if (queued[i] !== UNANSWERED) return
+      unlink(i)
+      append(i, ANSWERED)
     },
     accepted: (i) => {
       const t = takings[i]
@@ -242,14 +289,13 @@ export const createQuotas = (limits: Limits, capacity: number, sharedTcpPorts: b
     close: (i) => {
       const t = takings[i]
       if (t === undefined) return
-      const { files, port: kind, half } = NEEDS[t]
+      const { port: kind, half } = NEEDS[t]
       if (half !== null && queued[i] > LAST_IDLE) take(half, -1)
       unlink(i)
       take('memory', -octets[i])
       octets[i] = 0
       takings[i] = undefined
-      take('flows', -1)
-      take('files', -files)
+      takeAll(t, -1)
       if (kind !== null) take(kind, -1)
     },
     met: (r) => {

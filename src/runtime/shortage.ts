@@ -28,7 +28,7 @@ export const onShortage = (w: World, errno: number, now: Instant): boolean => {
   if (!SHORT.has(errno)) return false
   count(w.counters, `shortage-${errnoName(errno)}`)
   // What is idle makes room for whoever comes next
-  makeWay(w, 'files', now)
+  makeWay(w, 'files', now, null)
   if (now >= w.shortageSaidAt + SAID_EVERY) {
     w.shortageSaidAt = now
     w.log.at('warning', `${bindReason(errno, 0)}: some connections fail or wait, going on`)

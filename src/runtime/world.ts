@@ -71,6 +71,8 @@ export interface WorldConfig {
   /** What all flows may take of the host; `sharedTcpPorts`: see quotas.ts. */
   readonly limits: Limits
   readonly sharedTcpPorts: boolean
+  /** Host peers may begin flows: an option forwards ports to the guest. */
+  readonly bothSides: boolean
   /** The capture has room for comments (pcapng). */
   readonly flowComments: boolean
 }
@@ -187,7 +189,7 @@ export const createWorld = (
     counters,
     table,
     flows: [],
-    quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts),
+    quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts, cfg.bothSides),
     measuring: { at: 0, from: 0 },
     wheel,
     touched: [],
