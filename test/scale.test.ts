@@ -22,9 +22,12 @@ const serving = (port: number, ...addresses: string[]) => ({
   command: ['python3', many, 'serve', `${port}`, ...addresses],
   timeout: 300_000
 })
-/** Two sockets a connection; upstream has two pipes beside them. Never more than asked for. */
+/**
+ * Two sockets a connection, of which host peers have seven eighths (src/runtime/quotas.ts); upstream has two pipes beside them. Never more
+ * than asked for.
+ */
 const within = (wanted: number): number =>
-  Math.min(wanted, Math.floor((descriptors - 500) / (isPeer ? 6 : 2.02)))
+  Math.min(wanted, Math.floor((descriptors - 500) / (isPeer ? 6 : (2.02 * 8) / 7)))
 
 interface Held {
   readonly open: number
