@@ -33,6 +33,8 @@ interface Entry {
   readonly taking: Taking
   half: boolean
   octets: number
+  /** Its sockets are closed. */
+  bare: boolean
   answered: boolean
   since: number
   /** Which came first, of the same second. */
@@ -49,11 +51,13 @@ interface Real {
 }
 
 const isIn = (t: Taking): boolean => t.endsWith('In')
+const filesOf = (e: Pick<Entry, 'taking' | 'bare'>): number =>
+  e.bare ? 0 : e.taking.includes('Pair') ? 2 : 1
 /** Of its side, with one more such flow. */
 const overShare = (m: Model, { q, bothSides }: Real, r: Resource, t: Taking): boolean => {
   if (!bothSides || (r !== 'flows' && r !== 'files')) return false
-  const all = [...[...m.flows.values()].map((e) => e.taking), t].filter((x) => isIn(x) === isIn(t))
-  const used = all.reduce((n, x) => n + (r === 'files' && x.includes('Pair') ? 2 : 1), 0)
+  const all = [...m.flows.values(), { taking: t, bare: false }].filter((e) => isIn(e.taking) === isIn(t))
+  const used = all.reduce((n, e) => n + (r === 'files' ? filesOf(e) : 1), 0)
   return used > shareOf(q.limits[r])
 }
 
@@ -67,7 +71,7 @@ const usedIn = (flows: Iterable<Entry>): Record<Resource, number> => {
   const all = [...flows]
   return {
     flows: all.length,
-    files: all.reduce((n, e) => n + (e.taking.includes('Pair') ? 2 : 1), 0),
+    files: all.reduce((n, e) => n + filesOf(e), 0),
     memory: all.reduce((n, e) => n + e.octets, 0),
     udpPorts: all.filter((e) => isUdp(e.taking)).length,
     tcpPorts: all.filter((e) => isTcp(e.taking)).length,
@@ -124,6 +128,7 @@ class Open implements fc.Command<Model, Real> {
       taking: this.taking,
       half: halfOf(this.taking) !== null,
       octets: 0,
+      bare: false,
       answered: false,
       since: m.now,
       order: m.order++
@@ -147,7 +152,7 @@ class Open implements fc.Command<Model, Real> {
 /** Something with the flow that is `at` of all. */
 class With implements fc.Command<Model, Real> {
   constructor(
-    readonly what: 'use' | 'answered' | 'accepted' | 'measure' | 'close',
+    readonly what: 'use' | 'answered' | 'accepted' | 'measure' | 'released' | 'close',
     readonly at: number
   ) {}
   check = (m: Readonly<Model>): boolean => m.flows.size > 0
@@ -176,6 +181,10 @@ class With implements fc.Command<Model, Real> {
     } else if (this.what === 'measure') {
       e.octets = this.at
       r.q.measured(i, this.at, e.octets % 3, m.now)
+    } else if (this.what === 'released') {
+      r.q.released(i)
+      r.q.released(i)
+      e.bare = true
     } else {
       r.q.close(i)
       r.q.close(i)
@@ -207,7 +216,10 @@ const commands = fc.commands(
   [
     fc.constantFrom(...TAKINGS).map((taking) => new Open(taking)),
     fc
-      .tuple(fc.constantFrom('use', 'use', 'answered', 'accepted', 'measure', 'close'), fc.nat(CAPACITY))
+      .tuple(
+        fc.constantFrom('use', 'use', 'answered', 'accepted', 'measure', 'released', 'close'),
+        fc.nat(CAPACITY)
+      )
       .map(([what, at]) => new With(what as 'use', at)),
     fc.constantFrom(1, 1, IDLE_AFTER, UNANSWERED_AFTER).map((s) => new Wait(s))
   ],

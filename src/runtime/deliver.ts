@@ -81,7 +81,9 @@ const step = (f: Flow, e: FlowEvent, out: Effect[]): void => {
 
 /** Carry a step's effects to the ring; a flow in a final state stops matching look-ups at once. */
 const settle = (w: World, f: Flow, done: boolean, touch: boolean): void => {
+  const had = f.sockOpen
   for (const e of w.effects) interpret(w.out, f, e)
+  if (had && !f.sockOpen && !done) w.quotas.released(f.index)
   while (w.effects.length > 0) w.effects.pop() // to set the length gives its memory away: 40 ns more
   if (done) endFlow(w, f)
   else if (touch && !f.touched) {

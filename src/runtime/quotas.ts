@@ -124,6 +124,8 @@ export interface Quotas {
   measured(i: number, octets: number, moved: number, now: number): void
   /** s that a TCP connection holds what it holds, and nothing of it has moved, from measurement to measurement. */
   stillFor(i: number, now: number): number
+  /** Its sockets are closed, though it goes on, as TCP does in TIME-WAIT: no descriptor is its any more. */
+  released(i: number): void
   /** It has ended. Twice is nothing. */
   close(i: number): void
   /** Was `r` used up for the first time since there was an eighth of it left? */
@@ -168,6 +170,8 @@ export const createQuotas = (
   const octets = new Float64Array(capacity)
   const moved = new Float64Array(capacity)
   /** s, of the first measurement since which it holds no less and nothing has moved. */
+  /** 1: its sockets are closed. */
+  const bare = new Uint8Array(capacity)
   const stillSince = new Int32Array(capacity)
   /** s, of the last use; of a half-open connection, when it began. */
   const since = new Int32Array(capacity)
@@ -201,11 +205,13 @@ export const createQuotas = (
     const free = bothSides && (r === 'flows' || r === 'files') ? bound[r] / 4 : bound[r] / 8
     if (n < 0 && used[r] <= bound[r] - free) told.delete(r)
   }
-  const takeAll = (t: Taking, sign: 1 | -1): void => {
-    const { files } = NEEDS[t]
+  const takeFlow = (t: Taking, sign: 1 | -1): void => {
     usedBy[SIDE[t]].flows += sign
-    usedBy[SIDE[t]].files += sign * files
     take('flows', sign)
+  }
+  const takeFiles = (t: Taking, sign: 1 | -1): void => {
+    const { files } = NEEDS[t]
+    usedBy[SIDE[t]].files += sign * files
     take('files', sign * files)
   }
   const shareFull = (r: 'flows' | 'files', t: Taking): boolean =>
@@ -248,10 +254,12 @@ export const createQuotas = (
     open: (i, t, now) => {
       const { port: kind, half } = NEEDS[t]
       takings[i] = t
+      bare[i] = 0
       since[i] = now
       stillSince[i] = now
       moved[i] = 0
-      takeAll(t, 1)
+      takeFlow(t, 1)
+      takeFiles(t, 1)
       if (kind !== null) take(kind, 1)
       if (half !== null) take(half, 1)
       append(i, queueOf(t))
@@ -286,6 +294,12 @@ export const createQuotas = (
       return t === undefined || NEEDS[t].half === null ? 0 : now - stillSince[i]
     },
     isHalfOpen: (i) => queued[i] > LAST_IDLE,
+    released: (i) => {
+      const t = takings[i]
+      if (t === undefined || bare[i] === 1) return
+      bare[i] = 1
+      takeFiles(t, -1)
+    },
     close: (i) => {
       const t = takings[i]
       if (t === undefined) return
@@ -295,7 +309,8 @@ export const createQuotas = (
       take('memory', -octets[i])
       octets[i] = 0
       takings[i] = undefined
-      takeAll(t, -1)
+      takeFlow(t, -1)
+      if (bare[i] === 0) takeFiles(t, -1)
       if (kind !== null) take(kind, -1)
     },
     met: (r) => {
