@@ -75,6 +75,7 @@
         'native/addon/ctl.cc',
         'native/addon/errqueue.cc',
         'native/addon/frame.cc',
+        'native/addon/headers.cc',
         'native/addon/isolate.cc',
         'native/addon/link.cc',
         'native/addon/listen.cc',

@@ -1,5 +1,4 @@
 /* One frame behind any virtio-net header: cut into segments, and its checksum completed, without a look outside of it. */
-#include "../../native/addon/checksum.h"
 #include "../../native/addon/frame.h"
 #include "input.h"
 

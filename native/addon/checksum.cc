@@ -5,26 +5,6 @@
 
 namespace passt {
 
-void put16(uint8_t *p, uint16_t v)
-{
-	p[0] = (uint8_t)(v >> 8), p[1] = (uint8_t)v;
-}
-
-void put32(uint8_t *p, uint32_t v)
-{
-	put16(p, (uint16_t)(v >> 16)), put16(p + 2, (uint16_t)v);
-}
-
-uint16_t get16(const uint8_t *p)
-{
-	return (uint16_t)(p[0] << 8 | p[1]);
-}
-
-uint32_t get32(const uint8_t *p)
-{
-	return (uint32_t)get16(p) << 16 | get16(p + 2);
-}
-
 /** 64-bit addition with the carry brought round: ones' complement, so 2^16-1 divides every wrap. */
 static inline uint64_t add(uint64_t a, uint64_t b)
 {
@@ -123,15 +103,6 @@ uint16_t sum_fold(uint64_t sum)
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return ntohs((uint16_t)sum);
-}
-
-uint64_t sum_pseudo(const uint8_t *ip, bool v6, uint8_t protocol, uint32_t len)
-{
-	uint8_t tail[8] = {};
-
-	put32(tail, len);
-	tail[7] = protocol;
-	return sum_octets(tail, sizeof(tail), v6 ? sum_octets(ip + 8, 32) : sum_octets(ip + 12, 8));
 }
 
 } // namespace passt

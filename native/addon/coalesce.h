@@ -36,12 +36,14 @@ public:
 private:
 	bool same_flow(const uint8_t *frame) const;
 	/** Longest frame */
-	size_t most() const { return ETH_LEN + 65535 + (v6 ? 40u : 0u); }
+	size_t most() const { return ETH_LEN + IP_MAX + (at.v6 ? (size_t)IPV6_LEN : 0); }
 
-	bool v6 = false, udp = false, open = false;
+	bool open = false, known = false;
 	uint8_t *first = nullptr;
-	/** Octets of the frame so far; where L4 and payload begin. */
-	size_t len = 0, l4 = 0, data = 0;
+	/** If `known` */
+	Layers at;
+	/** Octets of the frame so far */
+	size_t len = 0;
 	uint32_t segments = 0, size = 0, next_seq = 0;
 	uint16_t next_id = 0;
 	/** Of TCP, of the latest segment */

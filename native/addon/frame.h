@@ -1,17 +1,14 @@
-/* Ethernet frames as the tap exchanges them: virtio-net header, checksum completion, segmentation in software. */
+/* Ethernet frames as the tap exchanges them: virtio-net header, segmentation in software. */
 #ifndef PASST_FRAME_H
 #define PASST_FRAME_H
 
-#include <cstddef>
-#include <cstdint>
+#include "headers.h"
 
 namespace passt {
 
 enum : uint8_t { VNET_NEEDS_CSUM = 1, VNET_DATA_VALID = 2 };
 enum : uint8_t { GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
 enum : uint32_t { OFF_CSUM = 0x01, OFF_TSO4 = 0x02, OFF_TSO6 = 0x04, OFF_USO4 = 0x20, OFF_USO6 = 0x40 };
-/* The longest: IPv6 does not count its header (RFC 8200 §3) */
-enum : size_t { ETH_LEN = 14, ETH_MIN = 60, FRAME_MAX = ETH_LEN + 40 + 65535 };
 
 /** struct virtio_net_hdr (virtio 1.2 §5.1.6), host order: what tun(4) takes without TUNSETVNETLE. */
 struct Vnet {
@@ -22,12 +19,6 @@ struct Vnet {
 	uint16_t csum_start;
 	uint16_t csum_offset;
 };
-
-/** Finish the checksum that starts at csum_start; the field holds the pseudo-header's sum. False: offsets outside. */
-bool complete_checksum(uint8_t *frame, size_t len, size_t csum_start, size_t csum_offset);
-
-/** The same for a sum over all from `l4` on. */
-void put_checksum(uint8_t *l4, size_t csum_offset, uint64_t partial);
 
 /** One segment out: 0 or errno. */
 using Emit = int (*)(void *to, uint8_t *frame, size_t len);

@@ -1,6 +1,5 @@
 #include "link.h"
 #include "abi.h"
-#include "checksum.h"
 
 #include <algorithm>
 #include <cerrno>

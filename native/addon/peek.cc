@@ -1,6 +1,5 @@
 /* Unread data of a host TCP socket to the guest, without taking it: peeked straight behind a header into a frame. */
 #include "abi.h"
-#include "checksum.h"
 #include "compat.h"
 #include "engine.h"
 
@@ -13,7 +12,6 @@
 
 namespace passt {
 
-enum : uint32_t { TCP_MIN = 20, TCP_PSH = 0x08, CSUM_OFFSET = 16, PROTO_TCP = 6 };
 /** For the guest link: octets peeked at once, and segments that they are read to. */
 enum : uint32_t { LINK_AT_ONCE = 512u << 10, LINK_SEGMENTS = 96 };
 /** The largest part that one look takes: no share is cut finer. */
@@ -21,41 +19,34 @@ enum : uint32_t { LOOK_MAX = 65536 };
 
 bool Header::begin(const uint8_t *header, uint32_t length, uint32_t segment, bool six)
 {
-	const uint32_t ip = ETH_LEN;
-
-	len = length, mss = segment, v6 = six;
-	l4 = ip + (v6 ? 40 : 20);
-	if (len > HEADER_MAX || len < l4 + TCP_MIN || !mss)
+	len = length, mss = segment;
+	if (len > HEADER_MAX || !mss)
 		return false;
 	memcpy(octets, header, len);
-	seq = get32(octets + l4 + 4);
-	return octets[ip] >> 4 == (v6 ? 6 : 4) && (v6 || octets[ip] == 0x45) &&
-	       (uint32_t)(octets[l4 + 12] >> 4) * 4 == len - l4;
+	if (!read_headers(octets, len, false, BEHIND_IP, at) || at.v6 != six || at.data != len ||
+	    at.l4 != ETH_LEN + (six ? IPV6_LEN : IPV4_LEN))
+		return false;
+	seq = get32(octets + at.l4 + TCP_SEQ);
+	return true;
 }
 
 uint32_t Header::most() const
 {
-	const uint32_t max = 65535 - (len - (uint32_t)ETH_LEN);
+	const uint32_t max = (uint32_t)(IP_MAX + ETH_LEN) - len;
 	return mss < max ? max / mss * mss : max;
 }
 
-void Header::write(uint8_t *frame, uint32_t at, uint32_t n, uint32_t index, bool last) const
+void Header::write(uint8_t *frame, uint32_t behind, uint32_t n, uint32_t index, bool last) const
 {
-	uint8_t *const ip = frame + ETH_LEN, *const tcp = frame + l4;
-	const uint32_t length = len - l4 + n;
+	uint8_t *const id = frame + ETH_LEN + IPV4_ID, *const tcp = frame + at.l4;
 
 	memcpy(frame, octets, len);
-	if (v6) {
-		put16(ip + 4, (uint16_t)length);
-	} else {
-		put16(ip + 2, (uint16_t)(20 + length));
-		put16(ip + 4, (uint16_t)(get16(ip + 4) + index));
-		put16(ip + 10, 0);
-		put16(ip + 10, (uint16_t)~sum_fold(sum_octets(ip, 20)));
-	}
-	put32(tcp + 4, seq + at);
-	tcp[13] = (uint8_t)(last ? tcp[13] | TCP_PSH : tcp[13] & ~TCP_PSH);
-	put16(tcp + CSUM_OFFSET, sum_fold(sum_pseudo(ip, v6, PROTO_TCP, length)));
+	if (!at.v6)
+		put16(id, (uint16_t)(get16(id) + index));
+	put_lengths(frame, at, len + n);
+	put32(tcp + TCP_SEQ, seq + behind);
+	tcp[TCP_FLAGS] = (uint8_t)(last ? tcp[TCP_FLAGS] | TCP_PSH : tcp[TCP_FLAGS] & ~TCP_PSH);
+	put_pseudo(frame, at, len + n);
 }
 
 void Peeks::drop(size_t n)
@@ -135,10 +126,10 @@ static Peeked peek_to_tap(Tap &tap, const Sock &s, const Header &h, uint32_t lef
 	const auto got = (uint32_t)p.got;
 	Vnet v = {};
 	v.flags = VNET_NEEDS_CSUM;
-	v.csum_start = (uint16_t)h.l4;
-	v.csum_offset = CSUM_OFFSET;
+	v.csum_start = (uint16_t)h.at.l4;
+	v.csum_offset = TCP_CSUM;
 	if (got > h.mss) {
-		v.gso_type = h.v6 ? GSO_TCPV6 : GSO_TCPV4;
+		v.gso_type = h.at.v6 ? GSO_TCPV6 : GSO_TCPV4;
 		v.gso_size = (uint16_t)h.mss;
 		v.hdr_len = (uint16_t)h.len;
 	}
@@ -178,7 +169,7 @@ static Peeked peek_to_link(Tap &tap, const Sock &s, const Header &h, uint32_t le
 		uint8_t *const frame = to + i * stride;
 		const uint32_t n = std::min(mss, got - at);
 		h.write(frame, at, n, i, last && at + n == got);
-		put_checksum(frame + h.l4, CSUM_OFFSET, sum_octets(frame + h.l4, h.len - h.l4 + n));
+		complete_checksum(frame, h.len + n, h.at.l4, TCP_CSUM);
 		tap.commit_link(frame, h.len + n);
 	}
 	tap.link.flush();

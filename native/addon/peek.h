@@ -3,6 +3,7 @@
 #define PASST_PEEK_H
 
 #include "abi.h"
+#include "headers.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -15,18 +16,18 @@ enum : uint32_t { HEADER_MAX = 128 };
 /** Ethernet, IP and TCP header in front of what is peeked, and SEQ of its next octet. */
 struct Header {
 	uint8_t octets[HEADER_MAX];
-	uint32_t len, l4, seq, mss;
-	bool v6;
+	Layers at;
+	uint32_t len, seq, mss;
 
 	/** False: not a header of ours. */
 	bool begin(const uint8_t *header, uint32_t length, uint32_t segment, bool six);
 	/** Payload octets of the largest IP packet, a multiple of the MSS. IPv4 counts its header in the length, IPv6 does not. */
 	uint32_t most() const;
 	/**
-	 * In front of `n` octets of payload, `at` octets behind SEQ, in segment `index`: lengths, SEQ, PSH where it is the `last`
+	 * In front of `n` octets of payload, `behind` octets after SEQ, in segment `index`: lengths, SEQ, PSH where it is the `last`
 	 * of its batch (regression 51); the checksum's field holds the pseudo-header's sum.
 	 */
-	void write(uint8_t *frame, uint32_t at, uint32_t n, uint32_t index, bool last) const;
+	void write(uint8_t *frame, uint32_t behind, uint32_t n, uint32_t index, bool last) const;
 };
 
 /** An EF_PEEK whose turn has not come. */

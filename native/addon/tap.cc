@@ -1,5 +1,4 @@
 #include "tap.h"
-#include "checksum.h"
 #include "compat.h"
 
 #include <algorithm>
@@ -99,7 +98,7 @@ int Tap::write_link(const Vnet &v, const uint8_t *frame, size_t len, size_t *pay
 		return failed(EAGAIN);
 	memcpy(to, frame, start);
 	if (start < len)
-		put_checksum(to + start, v.csum_offset, copy_octets(to + start, frame + start, len - start));
+		put_checksum(to + start, v.csum_offset, sum_fold(copy_octets(to + start, frame + start, len - start)));
 	*payload = SIZE_MAX;
 	return emit_link(this, to, len);
 }
@@ -147,7 +146,7 @@ bool Tap::does(const Vnet &v, const uint8_t *frame) const
 		need |= OFF_TSO6;
 		break;
 	case GSO_UDP_L4:
-		need |= get16(frame + 12) == 0x86dd ? OFF_USO6 : OFF_USO4;
+		need |= ether_type(frame) == TYPE_IPV6 ? OFF_USO6 : OFF_USO4;
 		break;
 	default:
 		return false;

@@ -3,7 +3,6 @@
 #ifndef PASST_TEST_HARNESS_H
 #define PASST_TEST_HARNESS_H
 
-#include "../addon/checksum.h"
 #include "../addon/engine.h"
 
 #include <cstdio>
