@@ -4,8 +4,8 @@
 #include "../../native/common/outfile.h"
 #include "../../native/launcher/confine.h"
 #include "../../native/launcher/identity.h"
-#include "../../native/launcher/netlink.h"
 #include "../../native/launcher/protocol.h"
+#include "../../native/launcher/requests.h"
 #include "../../native/launcher/sockets.h"
 #include "../../native/launcher/spawn.h"
 #include "input.h"
@@ -20,15 +20,11 @@
 #include <unistd.h>
 #include <vector>
 
-#define private public /* the class under test, whose requests are served by a member */
-#include "../../native/launcher/agent.h"
-#undef private
-
 namespace {
 
 /** What the requests of an input have led to. */
 struct {
-	bool gone = false, entered = false, ready = false;
+	bool entered = false, ready = false;
 	/** Each made-up call fails with this, if it is not 0. */
 	int fails = 0;
 } world;
@@ -51,17 +47,6 @@ void inside()
 }
 
 } // namespace
-
-/* agent.cc */
-Agent::Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early)
-	: launch_(launch), ctl_(std::move(ctl)), signals_(std::move(signals)), root_(std::move(root)), engine_(engine),
-	  early_(std::move(early))
-{
-}
-void Agent::engineGone()
-{
-	world.gone = true;
-}
 
 /* the rest of the launcher */
 Fault Guard::start(pid_t, int)
@@ -147,7 +132,7 @@ Fault openTap(const std::string &name, bool vnet, Tap &tap)
 	tap.fd = aFile(), tap.name = name, tap.vnet = vnet;
 	return outcome();
 }
-Fault netlinkCall(Fd &, std::string_view request, std::string &answer)
+Fault passt::Netlink::ask(std::string_view request, std::string &answer, size_t)
 {
 	inside();
 	beforeReady();
@@ -180,7 +165,7 @@ Fault openProcNet(std::vector<Fd> &out, uint32_t &which)
 	out.push_back(aFile()), which = PROCNET_UDP;
 	return outcome();
 }
-passt::Refusal passt::open_output(const char *, int, int &fd)
+passt::Fault passt::open_output(const char *, int, int &fd)
 {
 	beforeReady();
 	fd = world.fails ? -1 : aFile().release();
@@ -310,15 +295,18 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	world = {};
 	MUST(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
 	const Fd engine(pair[1]);
-	Agent agent(launch, Fd(pair[0]), 0, Fd(), EmptyRoot(), EarlyTap());
+	Control control{ Fd(pair[0]) };
+	Session session;
+	Requests requests(launch, 0, { control.fd(), -1, -1 }, EmptyRoot(), EarlyTap(), session);
 	while (!in.done()) {
 		world.fails = in.u8() > 0xf0 ? 1 + in.u8() % 100 : 0;
 		const std::string asked = in.u8() == 0xff ? std::string(in.u16(), 'x') : request(in);
 		if (asked.empty()) /* as the end of the engine */
 			continue;
 		MUST(send(engine.get(), asked.data(), asked.size(), MSG_DONTWAIT) == (ssize_t)asked.size());
-		agent.onControl();
-		if (world.gone)
+		std::string_view request;
+		MUST(control.take(request) == Control::Came::REQUEST);
+		if (!control.post(requests.serve(request)))
 			break;
 		reply(engine.get(), asked);
 	}

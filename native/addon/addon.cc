@@ -4,7 +4,7 @@
 #include "engine.h"
 #include "isolate.h"
 #include "logging.h"
-#include "netlink.h"
+#include "../common/netlink.h"
 #include "../common/outfile.h"
 #include "seccomp.h"
 
@@ -126,8 +126,8 @@ Value LinkListen(const CallbackInfo &info)
 	if (!engine)
 		return fail(info.Env(), "linkListen", EINVAL);
 	uint32_t mode = 0;
-	const passt::Refusal r = engine->link_listen(info[0].ToString().Utf8Value().c_str(), mode);
-	return r.err ? fail(info.Env(), "linkListen", r.err, r.why) : Napi::Number::New(info.Env(), mode);
+	const passt::Fault r = engine->link_listen(info[0].ToString().Utf8Value().c_str(), mode);
+	return r.err ? fail(info.Env(), "linkListen", r.err, r.text) : Napi::Number::New(info.Env(), mode);
 }
 
 Value LinkOffer(const CallbackInfo &info)
@@ -169,8 +169,8 @@ Value OpenOutput(const CallbackInfo &info)
 {
 	int fd = -1;
 	const int flags = info[1].ToBoolean().Value() ? O_RDWR | O_NONBLOCK : O_WRONLY;
-	const passt::Refusal r = passt::open_output(info[0].ToString().Utf8Value().c_str(), flags, fd);
-	return r.err ? fail(info.Env(), "open", r.err, r.why) : Napi::Number::New(info.Env(), fd);
+	const passt::Fault r = passt::open_output(info[0].ToString().Utf8Value().c_str(), flags, fd);
+	return r.err ? fail(info.Env(), "open", r.err, r.text) : Napi::Number::New(info.Env(), fd);
 }
 
 Value SetPcap(const CallbackInfo &info)
@@ -270,11 +270,11 @@ Value AddNsSockets(const CallbackInfo &info)
 	return e ? fail(info.Env(), "addNsSockets", e) : info.Env().Undefined();
 }
 
-Napi::Uint8Array copy_of(Napi::Env env, const passt::Bytes &b)
+Napi::Uint8Array copy_of(Napi::Env env, const void *from, size_t n)
 {
-	Napi::Uint8Array a = Napi::Uint8Array::New(env, b.size());
-	if (!b.empty())
-		memcpy(a.Data(), b.data(), b.size());
+	Napi::Uint8Array a = Napi::Uint8Array::New(env, n);
+	if (n)
+		memcpy(a.Data(), from, n);
 	return a;
 }
 
@@ -284,13 +284,11 @@ Value Netlink(const CallbackInfo &info)
 	size_t len;
 	if (!bytes_at(info, 0, data, len))
 		return info.Env().Undefined();
-	std::vector<passt::Bytes> answer;
-	if (const int e = passt::netlink_exchange(data, len, answer))
-		return fail(info.Env(), "netlink", e);
-	Napi::Array out = Napi::Array::New(info.Env(), answer.size());
-	for (size_t i = 0; i < answer.size(); i++)
-		out.Set((uint32_t)i, copy_of(info.Env(), answer[i]));
-	return out;
+	passt::Netlink netlink;
+	std::string answer;
+	if (const passt::Fault f = netlink.ask({reinterpret_cast<const char *>(data), len}, answer, SIZE_MAX))
+		return fail(info.Env(), "netlink", f.err, f.text);
+	return copy_of(info.Env(), answer.data(), answer.size());
 }
 
 Value CtlSend(const CallbackInfo &info)
@@ -328,7 +326,7 @@ Value CtlCall(const CallbackInfo &info)
 	Napi::Array fds = Napi::Array::New(env, passed.size());
 	for (size_t i = 0; i < passed.size(); i++)
 		fds.Set((uint32_t)i, Napi::Number::New(env, passed[i]));
-	out.Set("data", copy_of(env, answer));
+	out.Set("data", copy_of(env, answer.data(), answer.size()));
 	out.Set("fd", Napi::Number::New(env, passed.empty() ? -1 : passed[0]));
 	out.Set("fds", fds);
 	return out;

@@ -14,7 +14,7 @@
 namespace passt {
 
 /** Is `p` free to be bound, after what a dead program of ours left there is removed? */
-static Refusal make_way(const FilePlace &p, const sockaddr_un &at)
+static Fault make_way(const FilePlace &p, const sockaddr_un &at)
 {
 	struct stat st;
 
@@ -36,7 +36,7 @@ static Refusal make_way(const FilePlace &p, const sockaddr_un &at)
 	return {};
 }
 
-Refusal Engine::link_listen(const char *path, uint32_t &mode)
+Fault Engine::link_listen(const char *path, uint32_t &mode)
 {
 	sockaddr_un at = {};
 	FilePlace p;
@@ -46,9 +46,9 @@ Refusal Engine::link_listen(const char *path, uint32_t &mode)
 	if (!*path || strlen(path) >= sizeof(at.sun_path))
 		return {ENAMETOOLONG, ""};
 	strcpy(at.sun_path, path);
-	if (Refusal r = find_place(path, false, p); r.err)
+	if (Fault r = find_place(path, false, p); r.err)
 		return r;
-	if (Refusal r = make_way(p, at); r.err)
+	if (Fault r = make_way(p, at); r.err)
 		return r;
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	epoll_event ev = {};

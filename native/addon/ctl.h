@@ -2,11 +2,13 @@
 #ifndef PASST_CTL_H
 #define PASST_CTL_H
 
-#include "netlink.h"
-
+#include <cstdint>
 #include <sys/types.h>
+#include <vector>
 
 namespace passt {
+
+using Bytes = std::vector<uint8_t>;
 
 /** Send one message; waits while the socket is full. 0 or errno. */
 int ctl_send(int fd, const uint8_t *message, size_t len);

@@ -79,7 +79,7 @@ public:
 	Held memory_of_handle(uint32_t handle, bool freeze);
 	bool set_ports(uint16_t first, uint16_t last);
 	/** The guest link in place of a tap (clients.cc): listen for clients, or offer a connected socket (0 or errno). `mode`: the socket file's. */
-	Refusal link_listen(const char *path, uint32_t &mode);
+	Fault link_listen(const char *path, uint32_t &mode);
 	int link_offer(int fd);
 	int watched_ctl() const { return ctl; }
 	/** A netlink socket that hears these groups, as bits. 0 or errno. */

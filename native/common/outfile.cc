@@ -39,7 +39,7 @@ struct Handle {
 	int give() { return std::exchange(fd, -1); }
 };
 
-Refusal refusal(int err)
+Fault refusal(int err)
 {
 	return {err, strerror(err)};
 }
@@ -96,14 +96,14 @@ std::string next_component(std::string &rest, bool &last)
 }
 
 /** Is it ours alone? Devices are nobody's: root alone makes them. */
-Refusal check(const struct stat &st)
+Fault check(const struct stat &st)
 {
 	const bool fifo = S_ISFIFO(st.st_mode);
 
 	if (S_ISCHR(st.st_mode))
 		return {};
 	if (!S_ISREG(st.st_mode) && !fifo)
-		return S_ISDIR(st.st_mode) ? refusal(EISDIR) : Refusal{EPERM, "it is no regular file"};
+		return S_ISDIR(st.st_mode) ? refusal(EISDIR) : Fault{EPERM, "it is no regular file"};
 	const std::string whose = user(st.st_uid) + ", mode " + octal(st.st_mode);
 	if (st.st_uid != geteuid() && !(fifo && st.st_uid == 0))
 		return {EPERM, "the file that is there belongs to another user (" + whose + "): remove it, or name another one"};
@@ -125,24 +125,24 @@ int open_at(const FilePlace &p, int flags)
 }
 
 /** Opened and found good, but not yet emptied. ENOENT: made or removed meanwhile, so once more. */
-Refusal open_place(const FilePlace &p, int flags, int &fd)
+Fault open_place(const FilePlace &p, int flags, int &fd)
 {
 	struct stat st;
 
 	if (p.descriptor)
-		return (fd = open_at(p, flags)) < 0 ? refusal(errno) : Refusal{};
+		return (fd = open_at(p, flags)) < 0 ? refusal(errno) : Fault{};
 	// Before it is opened, which makes us wait for a FIFO's reader
 	if (fstatat(p.dir, p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW)) {
 		if (errno == ENOENT && (fd = open_at(p, flags | O_CREAT | O_EXCL | O_NOFOLLOW)) >= 0)
 			return {};
 		return refusal(errno == EEXIST ? ENOENT : errno);
 	}
-	if (Refusal r = check(st); r.err)
+	if (Fault r = check(st); r.err)
 		return r;
 	Handle h(open_at(p, flags | O_NOFOLLOW));
 	if (h.fd < 0 || fstat(h.fd, &st))
 		return refusal(errno);
-	Refusal r = check(st); // this one counts
+	Fault r = check(st); // this one counts
 	if (!r.err)
 		fd = h.give();
 	return r;
@@ -161,7 +161,7 @@ FilePlace::~FilePlace()
 		close(dir);
 }
 
-Refusal find_place(const char *path, bool follow, FilePlace &place)
+Fault find_place(const char *path, bool follow, FilePlace &place)
 {
 	std::string rest = path;
 	if (rest.empty())
@@ -220,9 +220,9 @@ Refusal find_place(const char *path, bool follow, FilePlace &place)
 	return refusal(errno);
 }
 
-Refusal open_output(const char *path, int flags, int &fd)
+Fault open_output(const char *path, int flags, int &fd)
 {
-	Refusal r = {ENOENT, ""};
+	Fault r = {ENOENT, ""};
 
 	for (int i = 0; r.err == ENOENT && i < TRIES; i++) {
 		FilePlace p;

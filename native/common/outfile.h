@@ -7,7 +7,8 @@
 #ifndef PASST_OUTFILE_H
 #define PASST_OUTFILE_H
 
-#include <string>
+#include "fault.h"
+
 #include <sys/types.h>
 
 namespace passt {
@@ -24,26 +25,20 @@ struct FilePlace {
 	~FilePlace();
 };
 
-/** 0 = nothing is wrong; `why`: for people, without the path. */
-struct Refusal {
-	int err = 0;
-	std::string why;
-};
-
 /** "user 1000", for people. A user namespace knows few users: the number of another one is not to be had there. */
 std::string user(uid_t uid);
 
 /**
- * Where `path` leads. `follow`: links that stand there as well, for a path whose file is to be opened. EPERM: a link of
+ * Where `path` leads; a Fault is without the path. `follow`: links that stand there as well, for a path whose file is to be opened. EPERM: a link of
  * another user's; EISDIR: no name is left ("/", "x/..", "x/"); ELOOP; others as open(2) says.
  */
-Refusal find_place(const char *path, bool follow, FilePlace &place);
+Fault find_place(const char *path, bool follow, FilePlace &place);
 
 /**
  * Open `path` for writing, made with mode 0600 or emptied, close-on-exec. `flags`: O_WRONLY or O_RDWR, O_NONBLOCK. What is
  * looked at is the file that was opened. EPERM: it is not the caller's alone.
  */
-Refusal open_output(const char *path, int flags, int &fd);
+Fault open_output(const char *path, int flags, int &fd);
 
 } // namespace passt
 

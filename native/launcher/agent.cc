@@ -16,8 +16,8 @@ static constexpr int GRACE_START_MS = 200;
 static constexpr int WATCH_MS = 1000;
 
 Agent::Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early)
-	: launch_(launch), ctl_(std::move(ctl)), signals_(std::move(signals)), engineFd_(pidfdOpen(engine)), root_(std::move(root)),
-	  engine_(engine), early_(std::move(early))
+	: launch_(launch), control_(std::move(ctl)), signals_(std::move(signals)), engineFd_(pidfdOpen(engine)), engine_(engine),
+	  requests_(launch, engine, { control_.fd(), signals_.get(), engineFd_.get() }, std::move(root), std::move(early), session_)
 {
 	for (int fd = 0; fd <= 2 && terminal_ < 0; fd++)
 		if (tcgetpgrp(fd) == getpgrp())
@@ -34,7 +34,7 @@ void Agent::run()
 int Agent::timeout() const
 {
 	int64_t at = -1;
-	for (const int64_t due : { command_.recheckAt(), watchAt_, stalledAt_ })
+	for (const int64_t due : { session_.command.recheckAt(), watchAt_, control_.stalledAt() })
 		if (due >= 0 && (at < 0 || due < at))
 			at = due;
 	return at < 0 ? -1 : static_cast<int>(std::max<int64_t>(0, at - monotonicMs()));
@@ -42,14 +42,14 @@ int Agent::timeout() const
 
 void Agent::step()
 {
-	if (ready_ && watch_.byTimer() && watchAt_ < 0)
+	if (session_.ready && session_.watch.byTimer() && watchAt_ < 0)
 		watchAt_ = monotonicMs() + WATCH_MS;
 	enum { SIGNALS, CONTROL, ENGINE, WATCH, COUNT };
 	pollfd p[COUNT] = {
 		{ signals_.get(), POLLIN, 0 },
-		{ ctl_.get(), static_cast<short>(unsent_ ? POLLOUT : POLLIN), 0 },
+		{ control_.fd(), static_cast<short>(control_.unsent() ? POLLOUT : POLLIN), 0 },
 		{ engineFd_.get(), POLLIN, 0 }, // a negative descriptor is passed over
-		{ ready_ ? watch_.fd() : -1, POLLIN, 0 },
+		{ session_.ready ? session_.watch.fd() : -1, POLLIN, 0 },
 	};
 	if (poll(p, COUNT, timeout()) < 0 && errno != EINTR) {
 		say(fault(errno, "poll").text);
@@ -59,18 +59,27 @@ void Agent::step()
 	if (p[SIGNALS].revents)
 		onSignals();
 	const int64_t now = monotonicMs();
-	command_.recheck(now);
+	session_.command.recheck(now);
 	const bool due = watchAt_ >= 0 && now >= watchAt_;
 	if (due)
 		watchAt_ = now + WATCH_MS;
-	if (!end_ && (p[WATCH].revents || due) && watch_.gone())
+	if (!end_ && (p[WATCH].revents || due) && session_.watch.gone())
 		end_ = End{ 0, 0 };
 	// The socket first: what the engine asked for before its end was asked for
-	if (!end_ && unsent_ && (p[CONTROL].revents || now >= stalledAt_))
-		flush();
-	else if (!end_ && p[CONTROL].revents)
+	if (!end_ && control_.unsent() && (p[CONTROL].revents || now >= control_.stalledAt())) {
+		if (!control_.flush())
+			engineGone();
+	} else if (!end_ && p[CONTROL].revents)
 		onControl();
 	else if (!end_ && (p[ENGINE].revents || engineStatus_))
+		engineGone();
+}
+
+void Agent::onControl()
+{
+	std::string_view request;
+	const Control::Came came = control_.take(request);
+	if (came == Control::Came::END || (came == Control::Came::REQUEST && !control_.post(requests_.serve(request))))
 		engineGone();
 }
 
@@ -94,16 +103,16 @@ void Agent::onSignal(int signal, bool fromKernel)
 		return suspend(signal);
 	case SIGUSR1:
 	case SIGUSR2:
-		return command_.deliver(signal, fromKernel);
+		return session_.command.deliver(signal, fromKernel);
 	case SIGTERM:
 	case SIGQUIT:
 	case SIGINT:
 	case SIGHUP:
-		if (command_.running())
-			return command_.deliver(signal, fromKernel);
+		if (session_.command.running())
+			return session_.command.deliver(signal, fromKernel);
 		if (launch_.ignores(signal))
 			return;
-		end_ = ready_ && (signal == SIGTERM || signal == SIGQUIT) ? End{ 0, 0 } : End{ 0, signal };
+		end_ = session_.ready && (signal == SIGTERM || signal == SIGQUIT) ? End{ 0, 0 } : End{ 0, signal };
 		return;
 	default: // SIGPIPE: write() says it
 		return;
@@ -114,26 +123,26 @@ void Agent::reap()
 {
 	int status;
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
-		if (pid == engine_ && engineIsChild_)
+		if (pid == engine_ && engineIsChild())
 			engineStatus_ = status;
-		else if (pid == command_.pid())
-			command_.ended(status);
+		else if (pid == session_.command.pid())
+			session_.command.ended(status);
 	}
-	if (command_ && !command_.alive())
-		end_ = End{ command_.exitStatus(), 0 };
+	if (session_.command && !session_.command.alive())
+		end_ = End{ session_.command.exitStatus(), 0 };
 }
 
 /** Stop as a process does that knows nothing of job control; the engine, in a process group of its own, goes on. */
 void Agent::suspend(int signal)
 {
-	command_.suspend(signal);
+	session_.command.suspend(signal);
 	sigset_t only, before;
 	sigemptyset(&only);
 	sigaddset(&only, signal);
 	raise(signal);
 	sigprocmask(SIG_UNBLOCK, &only, &before); // stopped in here, until SIGCONT
 	sigprocmask(SIG_SETMASK, &before, nullptr);
-	command_.resume();
+	session_.command.resume();
 }
 
 /** Node ends itself like this, and what it says first is for those who know its source. */
@@ -146,10 +155,10 @@ void Agent::engineGone()
 	const int status = stopEngine(GRACE_MS);
 	const bool exited = WIFEXITED(status);
 	const int code = exited ? WEXITSTATUS(status) : 1;
-	if (!ready_ || !command_) {
+	if (!session_.ready || !session_.command) {
 		// It says itself what is wrong, or did what was asked of it (--help)
 		if (!exited)
-			say(std::string("The engine was ended by a signal: ") + strsignal(WTERMSIG(status)) + (setUp_ ? "" : NO_NODE));
+			say(std::string("The engine was ended by a signal: ") + strsignal(WTERMSIG(status)) + (session_.setUp ? "" : NO_NODE));
 		end_ = End{ code, 0 };
 		return;
 	}
@@ -161,14 +170,12 @@ void Agent::engineGone()
 /** Let the engine end, by force after `graceMs`. Returns its wait status; 0 where that is not to be had. */
 int Agent::stopEngine(int graceMs)
 {
-	if (ctl_)
-		shutdown(ctl_.get(), SHUT_RDWR);
-	ctl_.reset();
-	guard_.letGo();
+	control_.close();
+	session_.guard.letGo();
 	const int64_t deadline = monotonicMs() + graceMs, last = deadline + GRACE_MS;
 	bool killed = false;
 	while (!engineStatus_ && monotonicMs() < last) {
-		if (engineIsChild_) {
+		if (engineIsChild()) {
 			int status;
 			const pid_t pid = waitpid(engine_, &status, WNOHANG);
 			if (pid == engine_ || (pid < 0 && errno == ECHILD)) {
@@ -179,33 +186,33 @@ int Agent::stopEngine(int graceMs)
 		const int64_t left = deadline - monotonicMs();
 		if (left <= 0 && !killed) {
 			killed = true;
-			if (engineIsChild_ || !engineFd_)
+			if (engineIsChild() || !engineFd_)
 				kill(engine_, SIGKILL);
 			else
 				pidfdSignal(engineFd_.get(), SIGKILL);
 		}
 		if (!engineFd_) { // before Linux 5.3
-			if (!engineIsChild_ && kill(engine_, 0) < 0)
+			if (!engineIsChild() && kill(engine_, 0) < 0)
 				break;
 			poll(nullptr, 0, 5);
 			continue;
 		}
 		pollfd p = { engineFd_.get(), POLLIN, 0 };
-		if (poll(&p, 1, static_cast<int>(killed ? GRACE_MS : left)) > 0 && !engineIsChild_) {
+		if (poll(&p, 1, static_cast<int>(killed ? GRACE_MS : left)) > 0 && !engineIsChild()) {
 			engineStatus_ = 0; // gone, whenever its new parent takes note
 			break;
 		}
 	}
 	engineFd_.reset();
-	if (engineIsChild_)
-		guard_.reap();
+	if (engineIsChild())
+		session_.guard.reap();
 	return engineStatus_.value_or(0);
 }
 
 /** A shell with job control that was process 1 could not give the terminal back to us: it has no name for our group. */
 void Agent::restoreTerminal() const
 {
-	if (!command_ || terminal_ < 0)
+	if (!session_.command || terminal_ < 0)
 		return;
 	const pid_t group = tcgetpgrp(terminal_);
 	errno = 0; // a priority may be -1
@@ -215,8 +222,8 @@ void Agent::restoreTerminal() const
 
 void Agent::finish()
 {
-	command_.destroy();
-	stopEngine(ready_ ? GRACE_MS : GRACE_START_MS);
+	session_.command.destroy();
+	stopEngine(session_.ready ? GRACE_MS : GRACE_START_MS);
 	restoreTerminal();
 	if (end_->signal) {
 		signal(end_->signal, SIG_DFL);

@@ -1,4 +1,4 @@
-#include "agent.h"
+#include "requests.h"
 
 #include <algorithm>
 #include <array>
@@ -13,37 +13,34 @@
 
 #include "../common/outfile.h"
 #include "confine.h"
-#include "identity.h"
-#include "netlink.h"
 #include "protocol.h"
 #include "sockets.h"
 #include "spawn.h"
 #include "tap.h"
 
+/* Longest answer, octets; a full routing table of the Internet is larger and of no use to us */
+static constexpr size_t NETLINK_MAX = 16 << 20;
+
 static const Fault MALFORMED = { EBADMSG, "The launcher does not understand the engine: they are of different versions" };
 static const Fault OUT_OF_ORDER = { EPROTO, "The engine asked the launcher for something out of order" };
 
-void Agent::onControl()
+Requests::Requests(const Launch &launch, pid_t engine, const std::array<int, 3> &ours, EmptyRoot root, EarlyTap early, Session &session)
+	: launch_(launch), engine_(engine), ours_(ours), session_(session), root_(std::move(root)), early_(std::move(early))
 {
-	static char buffer[CTL_MAX];
-	const ssize_t n = recv(ctl_.get(), buffer, sizeof(buffer), MSG_DONTWAIT | MSG_TRUNC);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0)
-		return engineGone();
-	if (static_cast<size_t>(n) > sizeof(buffer))
-		return reply(0, MALFORMED, {});
-	serve(Reader(buffer, static_cast<size_t>(n)));
 }
 
-void Agent::serve(Reader r)
+Message Requests::serve(std::string_view request)
 {
+	Reader r(request.data(), request.size());
 	const uint32_t kind = r.u32();
 	if (kind == RQ_SOCKETS)
 		return sockets(r);
 	Answer a;
-	const Fault f = answer(kind, r, a);
-	reply(kind, f, std::move(a));
+	if (const Fault f = answer(kind, r, a))
+		return { replyHead(kind, f.err, 0) + f.text, {}, {} };
+	const Fault refused = fault(ETOOMANYREFS, "Cannot hand over descriptors");
+	std::string without = a.passed.empty() ? std::string() : replyHead(kind, refused.err, 0) + refused.text;
+	return { replyHead(kind, 0, a.flags) + a.body, std::move(without), std::move(a.passed) };
 }
 
 /** After Ready the engine reads the guest's packets, and may be somebody else by now: no more than serving takes. */
@@ -52,9 +49,11 @@ static bool isForServing(uint32_t kind)
 	return kind == RQ_LISTEN;
 }
 
-Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
+Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 {
-	if (ready_ && !isForServing(kind))
+	if (!r.ok)
+		return MALFORMED;
+	if (session_.ready && !isForServing(kind))
 		return OUT_OF_ORDER;
 	switch (kind) {
 	case RQ_SETUP: return setup(r);
@@ -73,12 +72,12 @@ Fault Agent::answer(uint32_t kind, Reader &r, Answer &a)
 	}
 }
 
-Fault Agent::inherited(Reader &r, Answer &a)
+Fault Requests::inherited(Reader &r, Answer &a)
 {
 	const uint32_t number = r.u32();
 	if (!r.done())
 		return MALFORMED;
-	if (setUp_ || enterTried_)
+	if (session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
 	const std::array ours = own();
 	const bool isOurs = std::find(ours.begin(), ours.end(), static_cast<int>(number)) != ours.end();
@@ -90,13 +89,13 @@ Fault Agent::inherited(Reader &r, Answer &a)
 	return {};
 }
 
-Fault Agent::setup(Reader &r)
+Fault Requests::setup(Reader &r)
 {
 	const uint32_t flags = r.u32();
 	const std::string path = r.str();
 	if (!r.done())
 		return MALFORMED;
-	if (setUp_ || enterTried_)
+	if (session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
 	std::array kept = own();
 	std::sort(kept.begin(), kept.end());
@@ -104,11 +103,11 @@ Fault Agent::setup(Reader &r)
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
 		int fd = -1;
-		if (const passt::Refusal no = passt::open_output(path.c_str(), O_WRONLY, fd); no.err)
-			return { no.err, "Cannot open pid file " + path + ": " + no.why };
+		if (const passt::Fault no = passt::open_output(path.c_str(), O_WRONLY, fd); no.err)
+			return { no.err, "Cannot open pid file " + path + ": " + no.text };
 		pidFile_.reset(fd);
 	}
-	setUp_ = true;
+	session_.setUp = true;
 	return {};
 }
 
@@ -116,13 +115,13 @@ Fault Agent::setup(Reader &r)
  * Started by root, the engine changes its user, and we, once in another user namespace, have no right over it any more: a
  * process that stays behind ends it for us.
  */
-Fault Agent::guardEngine()
+Fault Requests::guardEngine()
 {
-	return geteuid() == 0 ? guard_.start(engine_, GRACE_MS) : Fault{};
+	return geteuid() == 0 ? session_.guard.start(engine_, GRACE_MS) : Fault{};
 }
 
 /** Whom RQ_IDENTITY names, before namespaces. */
-Fault Agent::becomeOther(std::optional<Identity> *outside)
+Fault Requests::becomeOther(std::optional<Identity> *outside)
 {
 	if (!identity_ || late_)
 		return {};
@@ -136,13 +135,13 @@ Fault Agent::becomeOther(std::optional<Identity> *outside)
 	return become(*identity_);
 }
 
-Fault Agent::spawn(Reader &r, Answer &a)
+Fault Requests::spawn(Reader &r, Answer &a)
 {
 	const uint32_t flags = r.u32(), argvIndex = r.u32();
 	SpawnOrder order = { (flags & SPAWN_NETNS_ONLY) != 0, (flags & SPAWN_NO_PIDNS) != 0, argvIndex, r.str(), {} };
 	if (!r.done() || argvIndex >= static_cast<uint32_t>(launch_.argc))
 		return MALFORMED;
-	if (!setUp_ || enterTried_)
+	if (!session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
 	enterTried_ = true;
 	foreground_ = true;
@@ -152,15 +151,15 @@ Fault Agent::spawn(Reader &r, Answer &a)
 		return f;
 	netnsOnly_ = order.netnsOnly;
 	std::string warnings;
-	if (Fault f = spawnCommand(launch_, order, command_, warnings))
+	if (Fault f = spawnCommand(launch_, order, session_.command, warnings))
 		return f;
 	inNamespace_ = true;
-	putU32(a.body, static_cast<uint32_t>(command_.pid()));
+	putU32(a.body, static_cast<uint32_t>(session_.command.pid()));
 	a.body += warnings.substr(0, CTL_MAX / 2);
 	return {};
 }
 
-Fault Agent::join(Reader &r)
+Fault Requests::join(Reader &r)
 {
 	JoinOrder order;
 	order.pid = r.u32();
@@ -169,20 +168,20 @@ Fault Agent::join(Reader &r)
 	order.netns = r.str();
 	if (!r.done())
 		return MALFORMED;
-	if (!setUp_ || enterTried_)
+	if (!session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
 	enterTried_ = true;
 	if (Fault f = guardEngine())
 		return f;
 	if (Fault f = becomeOther(nullptr))
 		return f;
-	if (Fault f = joinNamespaces(order, watch_))
+	if (Fault f = joinNamespaces(order, session_.watch))
 		return f;
 	inNamespace_ = true;
 	return {};
 }
 
-Fault Agent::tap(Reader &r, Answer &a)
+Fault Requests::tap(Reader &r, Answer &a)
 {
 	const uint32_t flags = r.u32();
 	const std::string name = r.str();
@@ -207,7 +206,7 @@ Fault Agent::tap(Reader &r, Answer &a)
 	return {};
 }
 
-Fault Agent::netlink(Reader &r, Answer &a)
+Fault Requests::netlink(Reader &r, Answer &a)
 {
 	const std::string_view request = r.rest();
 	if (!r.ok)
@@ -215,14 +214,14 @@ Fault Agent::netlink(Reader &r, Answer &a)
 	if (!inNamespace_)
 		return OUT_OF_ORDER; // never in the host's namespace with our rights
 	answerAt_ = 0;
-	if (Fault f = netlinkCall(netlink_, request, answer_)) {
+	if (Fault f = netlink_.ask(request, answer_, NETLINK_MAX)) {
 		answer_.clear();
 		return f;
 	}
 	return next(a);
 }
 
-Fault Agent::next(Answer &a)
+Fault Requests::next(Answer &a)
 {
 	a.body = answer_.substr(answerAt_, NETLINK_PART);
 	answerAt_ += a.body.size();
@@ -235,7 +234,7 @@ Fault Agent::next(Answer &a)
 	return {};
 }
 
-Fault Agent::listen(Reader &r, Answer &a)
+Fault Requests::listen(Reader &r, Answer &a)
 {
 	const uint32_t count = r.u32();
 	if (!r.ok || count < 1 || count > LISTEN_MAX)
@@ -265,7 +264,7 @@ Fault Agent::listen(Reader &r, Answer &a)
 	return {};
 }
 
-Fault Agent::procNet(Answer &a)
+Fault Requests::procNet(Answer &a)
 {
 	if (!inNamespace_)
 		return OUT_OF_ORDER;
@@ -278,7 +277,7 @@ Fault Agent::procNet(Answer &a)
 	return {};
 }
 
-void Agent::sockets(Reader &r)
+Message Requests::sockets(Reader &r)
 {
 	const uint32_t family = r.u32(), type = r.u32(), count = r.u32();
 	const bool known = (family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM);
@@ -292,10 +291,10 @@ void Agent::sockets(Reader &r)
 	int err = EBADMSG;
 	if (r.done() && known && count >= 1 && count <= SOCKETS_MAX)
 		err = inNamespace_ ? makeSockets(static_cast<int>(family), static_cast<int>(type), count, made) : EPROTO;
-	post({ head(made.size(), err), head(0, ETOOMANYREFS), std::move(made) });
+	return { head(made.size(), err), head(0, ETOOMANYREFS), std::move(made) };
 }
 
-Fault Agent::writePidFile(pid_t pid)
+Fault Requests::writePidFile(pid_t pid)
 {
 	if (!pidFile_)
 		return {};
@@ -304,12 +303,12 @@ Fault Agent::writePidFile(pid_t pid)
 	return err ? fault(err, "Cannot write the pid file") : Fault{};
 }
 
-Fault Agent::identity(Reader &r)
+Fault Requests::identity(Reader &r)
 {
 	const uint32_t uid = r.u32(), gid = r.u32(), flags = r.u32();
 	if (!r.done() || static_cast<int32_t>(uid) < 0 || static_cast<int32_t>(gid) < 0)
 		return MALFORMED;
-	if (!setUp_ || enterTried_)
+	if (!session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
 	identity_ = Identity{ uid, gid };
 	late_ = flags & IDENTITY_LATE;
@@ -317,28 +316,28 @@ Fault Agent::identity(Reader &r)
 }
 
 /** What serving does not take. */
-Fault Agent::giveUp()
+Fault Requests::giveUp()
 {
 	const auto bit = [](int cap) { return uint64_t(1) << cap; };
 	uint64_t kept = 0;
 	if (inNamespace_)
 		kept |= bit(CAP_NET_BIND_SERVICE); // listeners that ports in the namespace ask for later
-	if (command_)
+	if (session_.command)
 		kept |= bit(CAP_SYS_PTRACE); // is it waiting for this signal (command.cc)
-	if (command_ && netnsOnly_)
+	if (session_.command && netnsOnly_)
 		kept |= bit(CAP_KILL); // it may change its user
-	if (watch_.byTimer())
+	if (session_.watch.byTimer())
 		kept |= bit(CAP_DAC_READ_SEARCH); // is the namespace's entry still there
 	// In the user namespace that we joined there may be no such user (EINVAL); we stay who we are then, without rights
 	if (identity_ && (late_ || !inNamespace_))
 		if (Fault f = becomeCapable(*identity_); f && (f.err != EINVAL || !inNamespace_))
 			return f;
 	keepOnly(kept);
-	const bool looks = command_ || watch_.byTimer();
-	return confineLauncher({ inNamespace_, command_.pid(), engine_ }, looks);
+	const bool looks = session_.command || session_.watch.byTimer();
+	return confineLauncher({ inNamespace_, session_.command.pid(), engine_ }, looks);
 }
 
-Fault Agent::emptyRoot(Reader &r)
+Fault Requests::emptyRoot(Reader &r)
 {
 	const uint32_t flags = r.u32();
 	if (!r.done())
@@ -346,9 +345,9 @@ Fault Agent::emptyRoot(Reader &r)
 	return root_.fd() < 0 ? OUT_OF_ORDER : root_.close(flags & ROOT_BY_CHROOT);
 }
 
-Fault Agent::ready()
+Fault Requests::ready()
 {
-	if (!setUp_ || enterTried_ != inNamespace_)
+	if (!session_.setUp || enterTried_ != inNamespace_)
 		return OUT_OF_ORDER;
 	root_.letGo();
 	tapHelper_.letGo();
@@ -356,14 +355,14 @@ Fault Agent::ready()
 		return f;
 	if (Fault f = giveUp())
 		return f;
-	ready_ = true;
-	if (command_)
-		command_.open();
+	session_.ready = true;
+	if (session_.command)
+		session_.command.open();
 	return {};
 }
 
 /** Returns in a new process with a session of its own. The old one then ends with status 0; on a Fault it is the one here. */
-Fault Agent::goBackground()
+Fault Requests::goBackground()
 {
 	int line[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) < 0)
@@ -389,8 +388,7 @@ Fault Agent::goBackground()
 	}
 	parent.reset();
 	pidFile_.reset();
-	engineIsChild_ = false;
-	terminal_ = -1;
+	session_.background = true;
 	setsid();
 	(void)!chdir("/");
 	const Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));

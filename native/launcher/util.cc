@@ -24,18 +24,6 @@
 
 static std::string program = "pasta";
 
-Fault fault(int err, const std::string &what)
-{
-	return { err ? err : EIO, what + ": " + strerror(err ? err : EIO) };
-}
-
-void Fd::reset(int fd)
-{
-	if (fd_ >= 0 && fd_ != fd)
-		close(fd_);
-	fd_ = fd;
-}
-
 void setProgram(const char *argv0)
 {
 	const char *slash = strrchr(argv0, '/');

@@ -1,6 +1,8 @@
-/* Small things that every part of the launcher uses. No exceptions anywhere: failures are a Fault. */
+/* Small things that every part of the launcher uses. */
 #ifndef PASST_LAUNCHER_UTIL_H
 #define PASST_LAUNCHER_UTIL_H
+
+#include "../common/fault.h"
 
 #include <csignal>
 #include <cstdint>
@@ -9,34 +11,9 @@
 #include <string_view>
 #include <sys/types.h>
 
-/** What went wrong, for people: `err` is an errno (0 = nothing went wrong), `text` says the step and the reason. */
-struct Fault {
-	int err = 0;
-	std::string text;
-	explicit operator bool() const { return err != 0; }
-};
-
-/** A Fault from errno: "<what>: <reason>" */
-Fault fault(int err, const std::string &what);
-
-/** A descriptor that is closed with its owner; -1 = none. */
-class Fd {
-public:
-	Fd() = default;
-	explicit Fd(int fd) : fd_(fd) {}
-	Fd(Fd &&o) noexcept : fd_(o.release()) {}
-	Fd &operator=(Fd &&o) noexcept { reset(o.release()); return *this; }
-	Fd(const Fd &) = delete;
-	Fd &operator=(const Fd &) = delete;
-	~Fd() { reset(); }
-	int get() const { return fd_; }
-	explicit operator bool() const { return fd_ >= 0; }
-	int release() { const int fd = fd_; fd_ = -1; return fd; }
-	void reset(int fd = -1);
-
-private:
-	int fd_ = -1;
-};
+using passt::fault;
+using passt::Fault;
+using passt::Fd;
 
 /** "<program>: <text>" on standard error, in one write. Never blocks on more than that, never fails. */
 void say(const std::string &text);

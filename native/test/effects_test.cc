@@ -1,7 +1,7 @@
 /* Effect records that JS should never write: nothing out of range is touched, nothing hangs. And what else is plain C++. */
 #include "../addon/ctl.h"
 #include "../addon/isolate.h"
-#include "../addon/netlink.h"
+#include "../common/netlink.h"
 #include "forward.h"
 
 #include <fcntl.h>
@@ -253,31 +253,46 @@ TEST(launcher_messages)
 	close(s[0]);
 }
 
+/** The kinds of the messages in an answer. */
+static std::vector<uint16_t> kinds_in(const std::string &answer)
+{
+	std::vector<uint16_t> out;
+	nlmsghdr h = {};
+	for (size_t at = 0; at < answer.size(); at += NLMSG_ALIGN(h.nlmsg_len)) {
+		memcpy(&h, answer.data() + at, sizeof(h));
+		CHECK(h.nlmsg_len >= sizeof(h));
+		out.push_back(h.nlmsg_type);
+	}
+	return out;
+}
+
 TEST(netlink_dump_single_and_error)
 {
 	struct {
 		nlmsghdr h;
 		ifinfomsg i;
 	} q = {};
-	std::vector<Bytes> a;
+	Netlink n;
+	std::string a;
 	q.h.nlmsg_len = sizeof(q), q.h.nlmsg_type = RTM_GETLINK, q.h.nlmsg_seq = 7;
-	q.h.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-	const auto *const bytes = reinterpret_cast<const uint8_t *>(&q);
-	CHECK(!netlink_exchange(bytes, sizeof(q), a) && !a.empty());
-	nlmsghdr last = {};
-	for (size_t at = 0; at < a.back().size(); at += NLMSG_ALIGN(last.nlmsg_len))
-		memcpy(&last, a.back().data() + at, sizeof(last));
-	CHECK(last.nlmsg_type == NLMSG_DONE);
-	a.clear();
-	q.h.nlmsg_flags = NLM_F_REQUEST;
-	q.i.ifi_index = 1;
-	CHECK(!netlink_exchange(bytes, sizeof(q), a) && a.size() == 1);
-	a.clear();
-	q.i.ifi_index = 123456;
-	CHECK(!netlink_exchange(bytes, sizeof(q), a) && a.size() == 1);
-	memcpy(&last, a[0].data(), sizeof(last));
-	CHECK(last.nlmsg_type == NLMSG_ERROR);
-	CHECK(netlink_exchange(bytes, 3, a) == EINVAL);
+	const auto ask = [&](uint16_t flags, int index, size_t most = SIZE_MAX) {
+		q.h.nlmsg_flags = flags, q.i.ifi_index = index;
+		return n.ask({reinterpret_cast<const char *>(&q), sizeof(q)}, a, most).err;
+	};
+	CHECK(!ask(NLM_F_REQUEST | NLM_F_DUMP, 0) && kinds_in(a).size() > 1 && kinds_in(a).back() == NLMSG_DONE);
+	/* Each answer alone: the acknowledgement of the one before is not left over */
+	for (int i = 0; i < 3; i++)
+		CHECK(!ask(NLM_F_REQUEST, 1) && kinds_in(a) == (std::vector<uint16_t>{RTM_NEWLINK, NLMSG_ERROR}));
+	CHECK(!ask(0, 123456) && kinds_in(a) == std::vector<uint16_t>{NLMSG_ERROR});
+	CHECK(ask(NLM_F_REQUEST | NLM_F_DUMP, 0, 100) == EMSGSIZE && a.empty());
+	CHECK(!ask(NLM_F_REQUEST, 1) && kinds_in(a).front() == RTM_NEWLINK);
+	CHECK(n.ask("abc", a, SIZE_MAX).err == EINVAL);
+	q.h.nlmsg_len--;
+	CHECK(!ask(NLM_F_REQUEST, 1));
+	q.h.nlmsg_len = sizeof(q) + 1;
+	CHECK(ask(NLM_F_REQUEST, 1) == EINVAL);
+	q.h.nlmsg_len = 8;
+	CHECK(ask(NLM_F_REQUEST, 1) == EINVAL);
 }
 
 static bool unprivileged_here()

@@ -45,8 +45,8 @@ off_t size_of(const std::string &path)
 int opened(const std::string &path, int flags = O_WRONLY)
 {
 	int fd = -1;
-	const Refusal r = open_output(path.c_str(), flags, fd);
-	CHECK((fd >= 0) == !r.err && (r.err ? !r.why.empty() : fcntl(fd, F_GETFD) == FD_CLOEXEC));
+	const Fault r = open_output(path.c_str(), flags, fd);
+	CHECK((fd >= 0) == !r.err && (r.err ? !r.text.empty() : fcntl(fd, F_GETFD) == FD_CLOEXEC));
 	if (fd >= 0)
 		close(fd);
 	return r.err;
@@ -77,8 +77,8 @@ TEST(outfile_refuses_what_is_not_the_callers_alone)
 	for (const std::string &p : {theirs, open_to_all, group, twice})
 		CHECK(opened(p) == EPERM && size_of(p) == 3);
 	int fd = -1;
-	const Refusal r = open_output(theirs.c_str(), O_WRONLY, fd);
-	CHECK(r.why.find("12345") != std::string::npos && r.why.find("0666") != std::string::npos);
+	const Fault r = open_output(theirs.c_str(), O_WRONLY, fd);
+	CHECK(r.text.find("12345") != std::string::npos && r.text.find("0666") != std::string::npos);
 	CHECK(opened(d.path) == EISDIR && opened(d.at("none/x")) == ENOENT && opened(twice + "/x") == ENOTDIR);
 	CHECK(opened(d.at("new/")) == ENOENT && opened("/") == EISDIR && opened("") == ENOENT && opened(d.at("..")) == EISDIR);
 }

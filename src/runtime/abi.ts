@@ -168,8 +168,8 @@ export interface Native {
   setPcap(fd: number, ng: boolean, room: number): void
   /** What is still to be written of the capture, to the disk. */
   finishPcap(): void
-  /** One rtnetlink request in this process's namespace; the datagrams of the answer up to NLMSG_DONE or the ACK. */
-  netlink(request: Uint8Array): Uint8Array[]
+  /** One rtnetlink request in this process's namespace; the messages of the answer up to NLMSG_DONE or the ACK. */
+  netlink(request: Uint8Array): Uint8Array
   /** Send a message to the launcher on descriptor `fd` and wait for one answer. `fds`: descriptors that came with it. */
   ctlCall(
     fd: number,

@@ -365,7 +365,7 @@ const ownProcNet = (): ProcNet => {
 }
 
 const prepare = (given: Options, native: Native, log: Log): Prepared => {
-  const netlink: NetlinkRequest = (request) => native.netlink(request)
+  const netlink: NetlinkRequest = (request) => [native.netlink(request)]
   const found = orFatal(readTables(netlink))
   const o = orFatal(withOwnNames(given, found.links))
   const who = orFatal(identity(o.runAs))

@@ -221,7 +221,7 @@ export const deriveHost = (tables: HostTables, o: Options): E.Either<string, Hos
 
 // --- reading the tables
 
-/** Native.netlink, or the same in another namespace: the datagrams of the answer, up to NLMSG_DONE or the ACK. */
+/** Native.netlink, or the same in another namespace: the messages of the answer up to NLMSG_DONE or the ACK, in one piece or in datagrams. */
 export type NetlinkRequest = (request: Uint8Array) => ReadonlyArray<Uint8Array>
 
 /** All messages of an answer. Left: an error from the kernel or the transport, with the errno where there is one. */

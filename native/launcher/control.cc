@@ -1,4 +1,4 @@
-#include "agent.h"
+#include "control.h"
 
 #include <cerrno>
 #include <cstring>
@@ -34,7 +34,7 @@ static int transmit(int socket, const std::string &data, const std::vector<Fd> &
 	return n < 0 ? errno : 0;
 }
 
-static std::string head(uint32_t kind, int err, uint32_t flags)
+std::string replyHead(uint32_t kind, int err, uint32_t flags)
 {
 	std::string s;
 	putU32(s, kind);
@@ -43,39 +43,48 @@ static std::string head(uint32_t kind, int err, uint32_t flags)
 	return s;
 }
 
-void Agent::reply(uint32_t kind, const Fault &f, Answer &&a)
+Control::Came Control::take(std::string_view &request)
 {
-	if (f)
-		return post({ head(kind, f.err, 0) + f.text, {}, {} });
-	const Fault refused = fault(ETOOMANYREFS, "Cannot hand over descriptors");
-	std::string without = a.passed.empty() ? std::string() : head(kind, refused.err, 0) + refused.text;
-	post({ head(kind, 0, a.flags) + a.body, std::move(without), std::move(a.passed) });
+	static char buffer[CTL_MAX];
+	const ssize_t n = recv(socket_.get(), buffer, sizeof(buffer), MSG_DONTWAIT | MSG_TRUNC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return Came::NOTHING;
+	if (n <= 0)
+		return Came::END;
+	request = { buffer, static_cast<size_t>(n) > sizeof(buffer) ? 0 : static_cast<size_t>(n) };
+	return Came::REQUEST;
 }
 
-void Agent::post(Message &&m)
+bool Control::post(Message &&m)
 {
 	unsent_ = std::move(m);
-	flush();
+	return flush();
 }
 
-void Agent::flush()
+bool Control::flush()
 {
-	int err = transmit(ctl_.get(), unsent_->data, unsent_->passed);
+	int err = transmit(socket_.get(), unsent_->data, unsent_->passed);
 	if (err && err != EAGAIN && !unsent_->passed.empty()) {
 		// So many are on their way already that the user may have no more (unix(7), ETOOMANYREFS), or memory is short
 		unsent_ = Message{ unsent_->without, {}, {} };
-		err = transmit(ctl_.get(), unsent_->data, {});
+		err = transmit(socket_.get(), unsent_->data, {});
 	}
 	if (err == EAGAIN) {
 		const int64_t now = monotonicMs();
 		if (stalledAt_ < 0)
 			stalledAt_ = now + STALLED_MS;
 		if (now < stalledAt_)
-			return;
+			return true;
 	}
 	unsent_.reset();
 	stalledAt_ = -1;
 	// One that does not fetch its replies is out of its mind, and we must stay able to end it
-	if (err)
-		engineGone();
+	return !err;
+}
+
+void Control::close()
+{
+	if (socket_)
+		shutdown(socket_.get(), SHUT_RDWR);
+	socket_.reset();
 }
