@@ -21,6 +21,7 @@
         'native/launcher/guard.cc',
         'native/launcher/identity.cc',
         'native/launcher/main.cc',
+        'native/launcher/names.cc',
         'native/launcher/namespace.cc',
         'native/launcher/requests.cc',
         'native/launcher/snapshot.cc',

@@ -57,6 +57,7 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('ProcNet') }),
   record({ type: type('Inherited'), fd: u32 }),
   record({ type: type('EmptyRoot'), byChroot: fc.boolean() }),
+  record({ type: type('Names'), user: word, group: word }),
   record({ type: type('Identity'), uid: fc.nat(), gid: fc.nat(), late: fc.boolean() })
 )
 const line = word.map((s) => s.replaceAll('\n', '')).filter((s) => s !== '')
@@ -83,6 +84,7 @@ const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
     outcomes: fc.array(record({ errno: u32, sockets: u32 }), { minLength: 1, maxLength: LISTEN_MAX })
   }),
   record({ type: type('Inherited') }),
+  record({ type: type('Names'), uid: u32, gid: u32 }),
   record({ type: type('ProcNet'), files: fc.subarray([...PROCNET_FILES]) }),
   record({ type: type('Done'), kind: fc.constantFrom(RQ.SETUP, RQ.JOIN, RQ.READY) })
 )
@@ -101,7 +103,7 @@ describe('launcher codecs', () => {
     )
   })
   test('any octets decode to a value or a Left; a request that decodes encodes again', () => {
-    const kind = fc.oneof(fc.integer({ min: 0, max: 12 }), fc.constant(SOCKETS))
+    const kind = fc.oneof(fc.integer({ min: 0, max: 15 }), fc.constant(SOCKETS))
     const start = kind.map((k) => Uint8Array.of(k & 0xff, k >>> 8, 0, 0))
     const some = fc.tuple(start, bytes).map(([a, b]) => Uint8Array.of(...a, ...b))
     fc.assert(

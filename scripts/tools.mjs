@@ -59,9 +59,14 @@ const hasLibFuzzer = () => {
   const path = spawnSync('clang++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout?.trim()
   return path !== undefined && existsSync(path)
 }
+/** A source of users besides /etc/passwd (test/identity.test.ts). */
+const hasExtraUsers = () =>
+  spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' }).stdout?.includes('libnss_extrausers.so.2') ??
+  false
 const missing = () => {
   const names = Object.keys(tools).filter((name) => !present(name))
   if (!hasLibFuzzer()) names.push('libclang-rt-dev')
+  if (!hasExtraUsers()) names.push('libnss-extrausers')
   if (!names.includes('busybox') && !hasUdhcpc()) names.push('udhcpc')
   return names
 }

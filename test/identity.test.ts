@@ -9,8 +9,19 @@ import { isPeer, ok, pasta, quietPorts, type RunOptions, describe as show, World
 
 const oursOnly = { skip: isPeer && 'upstream as root becomes nobody and then fails, or has one process' }
 let w: World
+/** Users and groups that passwd(5) and group(5) do not have, from another source (nsswitch.conf(5)). */
+const otherSource = `
+mkdir -p /mnt/w/extrausers
+echo 'faraway:x:1234:1235::/nonexistent:/bin/sh' > /mnt/w/extrausers/passwd
+echo "farafield:x:2345:
+many:x:3456:$(seq -s, -f member-with-a-long-name-%g 3000)" > /mnt/w/extrausers/group
+sed -E 's/^(passwd|group):.*/\\1: files extrausers/' /etc/nsswitch.conf > /mnt/w/nsswitch.conf
+mount --bind /mnt/w/nsswitch.conf /etc/nsswitch.conf
+mkdir -p /var/lib/extrausers
+mount --bind /mnt/w/extrausers /var/lib/extrausers
+`
 before(async () => {
-  w = await World.open()
+  w = await World.open({ hostSetup: otherSource })
 })
 after(() => w?.close())
 
@@ -47,6 +58,10 @@ describe('--runas as root', oursOnly, () => {
     ['nobody', '65534:65534 '],
     ['daemon:users', '1:100 '],
     ['daemon:7', '1:7 '],
+    ['faraway', '1234:1235 '],
+    ['faraway:farafield', '1234:2345 '],
+    ['faraway:many', '1234:3456 '],
+    ['7:farafield', '7:2345 '],
     ['1000:users', '1000:100 ']
   ] as const
   for (const [form, expected] of forms)
@@ -73,6 +88,19 @@ describe('--runas as root', oursOnly, () => {
       const made = join(w.dir, 'made')
       assert.deepEqual([statSync(made).uid, statSync(made).gid], [1000, 1000])
     }
+  })
+  test('the command is a user whom /etc/passwd does not have', async () => {
+    const argv = [
+      pasta,
+      ...quietPorts,
+      '--runas',
+      'faraway',
+      '--',
+      'cat',
+      '/proc/self/uid_map',
+      '/proc/self/gid_map'
+    ]
+    assert.match(ok(await w.run(argv, root)).stdout.replaceAll(/ +/g, ' '), /^ 0 1234 1\n 0 1235 1\n/)
   })
   for (const [bad, message] of [
     ['root', /root/],

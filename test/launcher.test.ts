@@ -5,6 +5,7 @@ import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import type { LauncherRequest } from '../src/codecs/launcher.js'
 import {
   bed,
   commOf,
@@ -334,6 +335,38 @@ describe('SIGKILL of any one process leaves nothing behind', () => {
     const steps: Step[] = [setup(true), spawnCommand(1), ['become', 65534], ready, ['sleep', 100]]
     const r = b.start(steps, { args: ['sleep', '100'] })
     await r.replies(3)
+    process.kill(r.pid, 'SIGKILL')
+    await r.ended
+  })
+})
+
+describe('names of users and groups', () => {
+  const names = (user: string, group: string): LauncherRequest => ({ type: 'Names', user, group })
+  test('their numbers, before anything is given up only', async () => {
+    const steps: Step[] = [
+      ['try', names('daemon', '')],
+      ['try', names('daemon', 'users')],
+      ['try', names('', 'users')],
+      ['try', names('', '')],
+      ['try', names('nosuch', '')],
+      ['try', names('daemon', 'nosuch')],
+      setup(true),
+      ['try', names('root', '')],
+      ['try', { type: 'Identity', uid: 0, gid: 0, late: true }],
+      ['try', names('root', '')],
+      spawnCommand(1),
+      ['try', names('root', '')],
+      ready,
+      ['try', names('root', '')]
+    ]
+    const r = b.start([...steps, ['sleep', 100]], { args: ['sleep', '100'] })
+    const replies = (await r.replies(steps.length)).map(({ reply }) => reply)
+    const found = (uid: number, gid: number) => ({ type: 'Names', uid, gid })
+    assert.deepEqual(replies.slice(0, 4), [found(1, 1), found(1, 100), found(0, 100), found(0, 0)])
+    const missing = (text: string) => ({ type: 'Failed', kind: 14, errno: 2, text })
+    assert.deepEqual(replies.slice(4, 6), [missing('no such user: nosuch'), missing('no such group: nosuch')])
+    assert.deepEqual(replies[7], found(0, 0))
+    for (const i of [9, 11, 13]) assert.equal(replies[i].type === 'Failed' && replies[i].errno, 71) // EPROTO
     process.kill(r.pid, 'SIGKILL')
     await r.ended
   })

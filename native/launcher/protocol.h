@@ -17,7 +17,7 @@
 enum : int { CTL_FD = 3 };
 
 enum Request : uint32_t {
-	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED. Reply: nothing */
+	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: nothing */
 	RQ_SETUP = 1,
 	/* u32 flags (SPAWN_*), u32 index of the command in argv (0 = login shell), str host name ('' = pasta-<own>).
 	 * Reply: u32 process id, warnings (lines of text). The command waits for RQ_READY */
@@ -57,6 +57,9 @@ enum Request : uint32_t {
 	/* u32 user, u32 group, 31 bits each, u32 flags (IDENTITY_LATE). After RQ_SETUP: whom the launcher becomes, and with it the
 	 * command, before it enters namespaces; at RQ_READY, so without the command, if it enters none or is told so. Reply: nothing */
 	RQ_IDENTITY = 13,
+	/* str user, str group, '' = not asked for. Before RQ_IDENTITY, RQ_SPAWN, RQ_JOIN: their numbers, as this system knows them. Reply:
+	 * u32 user, u32 group: the one named, or the user's own; 0 where nothing was asked for. ENOENT: one of them does not exist */
+	RQ_NAMES = 14,
 };
 
 /* First word of the reply to RQ_SOCKETS. Fixed: native/addon/abi.h knows it as well */

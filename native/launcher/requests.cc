@@ -13,6 +13,7 @@
 
 #include "../common/outfile.h"
 #include "confine.h"
+#include "names.h"
 #include "protocol.h"
 #include "sockets.h"
 #include "spawn.h"
@@ -63,6 +64,7 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_TAP: return tap(r, a);
 	case RQ_NETLINK: return netlink(r, a);
 	case RQ_NEXT: return r.done() ? next(a) : MALFORMED;
+	case RQ_NAMES: return names(r, a);
 	case RQ_IDENTITY: return identity(r);
 	case RQ_EMPTY_ROOT: return emptyRoot(r);
 	case RQ_READY: return r.done() ? ready() : MALFORMED;
@@ -86,6 +88,22 @@ Fault Requests::inherited(Reader &r, Answer &a)
 	if (!copy)
 		return fault(errno, "Cannot use descriptor " + std::to_string(number));
 	a.passed.push_back(std::move(copy));
+	return {};
+}
+
+/** Before anything is given up, and where names mean what they do to the caller. */
+Fault Requests::names(Reader &r, Answer &a)
+{
+	const std::string user = r.str(), group = r.str();
+	if (!r.done())
+		return MALFORMED;
+	if (enterTried_ || identity_)
+		return OUT_OF_ORDER;
+	Identity who = {};
+	if (Fault f = lookUp(launch_, user, group, who))
+		return f;
+	putU32(a.body, who.uid);
+	putU32(a.body, who.gid);
 	return {};
 }
 

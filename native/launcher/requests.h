@@ -57,6 +57,7 @@ private:
 	Fault listen(Reader &r, Answer &a);
 	Fault procNet(Answer &a);
 	Message sockets(Reader &r);
+	Fault names(Reader &r, Answer &a);
 	Fault identity(Reader &r);
 	Fault emptyRoot(Reader &r);
 	Fault ready();

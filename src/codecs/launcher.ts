@@ -68,6 +68,8 @@ export type LauncherRequest =
   | { readonly type: 'ProcNet' }
   /** Descriptor `fd` as the launcher inherited it. Before Setup, which closes all of them. */
   | { readonly type: 'Inherited'; readonly fd: number }
+  /** Numbers of a user and a group, as the host knows them; '' = not asked for. Before Identity, Spawn and Join. */
+  | { readonly type: 'Names'; readonly user: string; readonly group: string }
   /** Whom the launcher and the command become: before Spawn and Join, or at Ready without them. 31 bits each. */
   | { readonly type: 'Identity'; readonly uid: number; readonly gid: number; readonly late: boolean }
   /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
@@ -103,6 +105,8 @@ export type LauncherReply =
   | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
   /** Comes with the descriptor. */
   | { readonly type: 'Inherited' }
+  /** `gid`: of the group that was named, or the user's own. 0 where nothing was asked for. Failed with ENOENT: no such name. */
+  | { readonly type: 'Names'; readonly uid: number; readonly gid: number }
   /** Setup, Join, Identity, EmptyRoot, Ready. */
   | { readonly type: 'Done'; readonly kind: number }
 
@@ -119,7 +123,8 @@ export const RQ = {
   PROCNET: 10,
   INHERITED: 11,
   EMPTY_ROOT: 12,
-  IDENTITY: 13
+  IDENTITY: 13,
+  NAMES: 14
 } as const
 /** First word of the reply to Sockets, which has a form of its own. */
 export const SOCKETS = 0x534b
@@ -151,7 +156,8 @@ const requestKinds: ReadonlySet<string> = new Set([
   'ProcNet',
   'Inherited',
   'EmptyRoot',
-  'Identity'
+  'Identity',
+  'Names'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -162,6 +168,7 @@ const replyKinds: ReadonlySet<string> = new Set([
   'Listening',
   'ProcNet',
   'Inherited',
+  'Names',
   'Done'
 ])
 const hasType =
@@ -197,6 +204,8 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return u32(RQ.INHERITED, r.fd)
     case 'Identity':
       return u32(RQ.IDENTITY, r.uid, r.gid, r.late ? IDENTITY_LATE : 0)
+    case 'Names':
+      return join(u32(RQ.NAMES), ...str(r.user), ...str(r.group))
     case 'EmptyRoot':
       return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
   }
@@ -246,6 +255,10 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
       ? bad
       : { type: 'Identity', uid, gid, late: (flags & IDENTITY_LATE) !== 0 }
   }
+  if (kind === RQ.NAMES) {
+    const f = fields(body, 0, 2)
+    return f === null ? bad : { type: 'Names', user: f.s[0], group: f.s[1] }
+  }
   if (kind === RQ.EMPTY_ROOT) {
     const f = fields(body, 1, 0)
     return f === null ? bad : { type: 'EmptyRoot', byChroot: (f.w[0] & ROOT_BY_CHROOT) !== 0 }
@@ -293,6 +306,8 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       )
     case 'Inherited':
       return u32(RQ.INHERITED, 0, 0)
+    case 'Names':
+      return u32(RQ.NAMES, 0, 0, r.uid, r.gid)
     case 'Done':
       return u32(r.kind, 0, 0)
   }
@@ -345,6 +360,10 @@ const decodeReply = (o: Octets): LauncherReply | string => {
       if (mask === null || body.len !== 4 || mask >>> PROCNET_FILES.length !== 0)
         return 'malformed reply to ProcNet'
       return { type: 'ProcNet', files: PROCNET_FILES.filter((_, i) => (mask >>> i) & 1) }
+    }
+    case RQ.NAMES: {
+      const f = fields(body, 2, 0)
+      return f === null ? 'malformed reply to Names' : { type: 'Names', uid: f.w[0], gid: f.w[1] }
     }
     case RQ.INHERITED:
       return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'

@@ -368,7 +368,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const netlink: NetlinkRequest = (request) => [native.netlink(request)]
   const found = orFatal(readTables(netlink))
   const o = orFatal(withOwnNames(given, found.links))
-  const who = orFatal(identity(o.runAs))
+  const l = launcher(native)
+  const who = orFatal(identity(l.names, o.runAs))
   const { tables, notices } = withAskedDefaults(netlink, found, o, who.uid < 0 ? null : who.uid)
   const host = orFatal(deriveHost(tables, o))
   const conf = needsResolvConf(o) ? readResolvConf('/etc/resolv.conf') : E.right(EMPTY_RESOLV_CONF)
@@ -376,7 +377,6 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   for (const w of wanted.warnings) log.at('warning', w)
   for (const line of wanted.info) log.at('info', line)
 
-  const l = launcher(native)
   const inherited = orFatal(inheritedFd(l, wanted.link))
   orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
   assume(l, wanted, who, log)

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
+import type { Launcher } from './launcher.js'
 import type { RunAs } from './option-values.js'
 
 /** Whom the engine becomes; -1: it stays who it is. */
@@ -8,17 +9,8 @@ export interface Identity {
   readonly gid: number
 }
 
-/** Colon-separated entry of passwd(5) or group(5) with this name. */
-const entry = (file: string, name: string): ReadonlyArray<string> | undefined => {
-  try {
-    return readFileSync(file, 'utf8')
-      .split('\n')
-      .map((l) => l.split(':'))
-      .find(([n]) => n === name)
-  } catch {
-    return undefined
-  }
-}
+/** Launcher.names. */
+type Names = Launcher['names']
 
 /** Root of the initial user namespace: its map is the identity over all ids (user_namespaces(7)). */
 const isInitialRoot = (): boolean => {
@@ -30,12 +22,9 @@ const isInitialRoot = (): boolean => {
   }
 }
 
-/** Where passwd(5) has no nobody: the kernel's overflow ids. */
+/** Where there is no nobody: the kernel's overflow ids. */
 const NOBODY: Identity = { uid: 65534, gid: 65534 }
-const nobody = (): Identity => {
-  const e = entry('/etc/passwd', 'nobody')
-  return e === undefined ? NOBODY : { uid: Number(e[2]), gid: Number(e[3]) }
-}
+const nobody = (names: Names): Identity => E.getOrElse(() => NOBODY)(names({ user: 'nobody', group: '' }))
 
 /** The addon and the launcher take ids of 31 bits. */
 const ID_MAX = 0x7fffffff
@@ -49,17 +38,19 @@ const checked = (who: Identity): E.Either<string, Identity> => {
     : E.left(`cannot run as user ${uid}, group ${gid}: only root may become somebody else`)
 }
 
-const lookUp = ({ user, group }: RunAs): E.Either<string, Identity> => {
-  const login = typeof user === 'string' ? entry('/etc/passwd', user) : undefined
-  if (typeof user === 'string' && login === undefined) return E.left(`no such user: ${user}`)
-  const uid = typeof user === 'number' ? user : Number(login?.[2])
-  if (typeof user === 'string' && uid === 0) return E.left('will not run as a user with root privileges')
-  if (typeof group === 'number') return checked({ uid, gid: group })
-  if (group === null) return checked({ uid, gid: login === undefined ? uid : Number(login[3]) })
-  const named = entry('/etc/group', group)
-  return named === undefined ? E.left(`no such group: ${group}`) : checked({ uid, gid: Number(named[2]) })
+/** A number is taken as it is, whether or not anybody has it; alone it is the group's, too. */
+const lookUp = (names: Names, { user, group }: RunAs): E.Either<string, Identity> => {
+  const text = (id: string | number | null): string => (typeof id === 'string' ? id : '')
+  const asked = { user: text(user), group: text(group) }
+  const found = asked.user === '' && asked.group === '' ? E.right({ uid: 0, gid: 0 }) : names(asked)
+  if (E.isLeft(found)) return E.left(found.left.text)
+  const { uid, gid } = found.right
+  if (typeof user === 'number')
+    return checked({ uid: user, gid: group === null ? user : typeof group === 'number' ? group : gid })
+  if (uid === 0) return E.left('will not run as a user with root privileges')
+  return checked({ uid, gid: typeof group === 'number' ? group : gid })
 }
 
 /** --runas, else nobody for root where it means something, else nothing (passt(1), --runas). Left: a message. */
-export const identity = (runAs: RunAs | null): E.Either<string, Identity> =>
-  runAs !== null ? lookUp(runAs) : E.right(isInitialRoot() ? nobody() : { uid: -1, gid: -1 })
+export const identity = (names: Names, runAs: RunAs | null): E.Either<string, Identity> =>
+  runAs !== null ? lookUp(names, runAs) : E.right(isInitialRoot() ? nobody(names) : { uid: -1, gid: -1 })

@@ -47,7 +47,9 @@ export interface Listened {
 export interface Launcher {
   /** Before setup(), which closes what the launcher inherited: its descriptor of this number, ours from here on. */
   readonly inherited: (fd: number) => Result<number>
-  /** First call but for inherited(). `pidFile`: '' = none; it is created (empty) now and written at ready(). */
+  /** Before identity(), spawn() and join(): see LauncherRequest, Names. Left with ENOENT: there is no such user, or group. */
+  readonly names: (o: Order<'Names'>) => Result<{ readonly uid: number; readonly gid: number }>
+  /** First call but for inherited() and names(). `pidFile`: '' = none; it is created (empty) now and written at ready(). */
   readonly setup: (o: Order<'Setup'>) => Result<void>
   /** After setup(): whom the launcher becomes: at spawn() or join(), and the command with it, or at ready() if `late` or without those. */
   readonly identity: (o: Order<'Identity'>) => Result<void>
@@ -157,6 +159,10 @@ export const launcher = (
   return {
     inherited: (fd) =>
       E.map(({ fds }: Expected<'Inherited'>) => fds[0])(expect('Inherited', { type: 'Inherited', fd })),
+    names: (o) =>
+      E.map(({ reply: { uid, gid } }: Expected<'Names'>) => ({ uid, gid }))(
+        expect('Names', { type: 'Names', ...o })
+      ),
     setup: (o) => done({ type: 'Setup', ...o }),
     identity: (o) => done({ type: 'Identity', ...o }),
     join: (o) => done({ type: 'Join', ...o }),

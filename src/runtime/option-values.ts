@@ -113,7 +113,7 @@ export const hostName: Read<string | null> = (text) =>
     ? E.right(text === '' ? null : text)
     : E.left(`has more than ${MAX_NAME} characters`)
 
-/** Whom to become: names are looked up later, by who can read /etc/passwd. */
+/** Whom to become: names are looked up later, by the launcher. */
 export interface RunAs {
   readonly user: string | number
   readonly group: string | number | null
