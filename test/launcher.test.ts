@@ -5,7 +5,7 @@ import { hostname } from 'node:os'
 import { dirname, join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import type { LauncherRequest } from '../src/codecs/launcher.js'
+import type { LauncherRequest } from '../src/codecs/control/launcher.js'
 import {
   bed,
   commOf,
