@@ -46,7 +46,6 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
   fc.record({
     type: fc.constant('SOCK_SENT' as const),
     taken: octets,
-    pending: fc.constantFrom(0, 10),
     dropped: fc.constantFrom(0, 0, 10),
     errno,
     info,

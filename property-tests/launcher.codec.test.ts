@@ -126,7 +126,7 @@ describe('launcher codecs', () => {
     )
   })
   test('the same numbers as protocol.h', () => {
-    const header = readFileSync(new URL('../native/launcher/protocol.h', import.meta.url), 'utf8')
+    const header = readFileSync(new URL('../native/common/protocol.h', import.meta.url), 'utf8')
     for (const [name, value] of Object.entries(RQ)) assert.match(header, new RegExp(`RQ_${name} = ${value},`))
     assert.match(header, new RegExp(`CTL_FD = ${CTL_FD} `))
     assert.match(header, new RegExp(`CTL_MAX = ${CTL_MAX},.*NETLINK_PART = ${NETLINK_PART} `))

@@ -64,7 +64,6 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
   fc.record({
     type: fc.constant('SOCK_SENT' as const),
     taken: octets,
-    pending: octets,
     dropped: fc.oneof(fc.constant(0), octets),
     errno,
     info,

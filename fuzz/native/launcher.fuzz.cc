@@ -5,7 +5,7 @@
 #include "../../native/launcher/confine.h"
 #include "../../native/launcher/identity.h"
 #include "../../native/launcher/names.h"
-#include "../../native/launcher/protocol.h"
+#include "../../native/common/protocol.h"
 #include "../../native/launcher/requests.h"
 #include "../../native/launcher/sockets.h"
 #include "../../native/launcher/spawn.h"

@@ -6,7 +6,7 @@
 #ifndef PASST_ABI_H
 #define PASST_ABI_H
 
-#include <cstdint>
+#include "../common/protocol.h"
 
 enum : uint32_t { ABI_WORDS = 16, VNET_LEN = 10 };
 
@@ -46,8 +46,6 @@ enum Effect : uint32_t {
 	EF_ADOPT = 17,
 	/* word 1 unused, 2 slot: reset. So are all slots that the effects of the turn behind EV_ACCEPTED do not name */
 	EF_REJECT = 18,
-	/* word 1 = listener: closed */
-	EF_UNLISTEN = 19,
 	/* as EF_TCP_CONNECT, but word 8 = slot: side 0. A socket made here or, with IN_NAMESPACE, there connects: side 1 */
 	EF_SPLICE = 20,
 	/* 2 side: shutdown(SHUT_WR) there, once all that was read from the other side is written */
@@ -56,8 +54,6 @@ enum Effect : uint32_t {
 	EF_SPLICE_CLOSE = 22,
 	/* Reset both sides; EF_RESET does the same */
 	EF_SPLICE_RESET = 23,
-	/* EV_SPLICE_MOVED is the answer */
-	EF_SPLICE_QUERY = 24,
 	/* 2 the other UDP handle: from here on what one of them receives the other one sends, without EV_DATAGRAM, until
 	 * either is closed */
 	EF_UDP_JOIN = 25,
@@ -123,8 +119,6 @@ enum Event : uint32_t {
 	EV_SPLICE_EOF = 19,
 	/* 2 side, 13 errno: broken; what it sent before is written as far as the other side took it. moved. No more comes */
 	EV_SPLICE_FAILED = 20,
-	/* moved */
-	EV_SPLICE_MOVED = 21,
 	/* word 1 = the joined handle that received, 2 datagrams, 3 lost since the last report; at most one a second for each */
 	EV_UDP_MOVED = 22,
 	/* 2 descriptor, 3 process id (0: unknown), 4 flags: LINK_HUNG_UP. No further client is accepted before EF_LINK_USE or
@@ -153,9 +147,9 @@ enum Event : uint32_t {
  * handle is index + SIDE_1: the table of handles is then opened with 2 * SIDE_1. A spliced pair has one handle only. */
 enum : uint32_t { SIDE_1 = 0x20000 };
 
-/* Native.listen(): records of LISTEN_WORDS words. 0 listener id, 1 protocol (6, 17), 2-5 addr, 6 port, 7 flags,
- * 8 interface: index into the names + 1, 0 = none */
-enum : uint32_t { LISTEN_WORDS = 9, LISTEN_V6ONLY = 1, LISTEN_FREEBIND = 2, ACCEPT_PAUSE = 100 };
+/* Native.listen(): records of LISTEN_WORDS words. 0 listener id, 1 protocol (6, 17), 2-5 addr, 6 port, 7 flags
+ * (LISTEN_V6ONLY of protocol.h, LISTEN_FREEBIND), 8 interface: index into the names + 1, 0 = none */
+enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, ACCEPT_PAUSE = 100 };
 
 /* Octets that EF_PEEK takes to the guest in one turn. A socket with PEEK_LITTLE or less goes first, all of those up to
  * PEEK_LITTLE_ALL; the others wait in order, have each a share of PEEK_ALL, at least PEEK_SHARE, and go on in the turns that
@@ -164,12 +158,6 @@ enum : uint32_t { PEEK_ALL = 2 << 20, PEEK_SHARE = 256 << 10, PEEK_LITTLE = 16 <
 
 /* Pools of sockets made inside the namespace, as Native.addNsSockets() counts them */
 enum : uint32_t { NS_TCP4 = 0, NS_TCP6 = 1, NS_UDP4 = 2, NS_UDP6 = 3 };
-
-/* Words between native and the launcher, little-endian (native/launcher/protocol.h). Native asks: RQ_SOCKETS, family,
- * type, count. The launcher sends: CTL_SOCKETS, family, type, count, errno, with so many descriptors; 0 = it could make
- * none */
-enum : uint32_t { RQ_SOCKETS = 8, CTL_SOCKETS = 0x534b, CTL_PASSED_MAX = 64 };
-
 
 /* info: 4 snd_wnd, 5 peer window scale, 6 snd_mss, 7 rtt µs, 8 min_rtt µs, 9 bytes_acked (low 32 bits), 10 sndbuf free,
  * 11 sndbuf */

@@ -10,8 +10,6 @@
 
 namespace passt {
 
-enum : size_t { MESSAGE_MAX = 1 << 20 };
-
 /** The descriptor may be nonblocking, since epoll watches it: wait here. */
 static void wait_for(int fd, short events)
 {
@@ -32,7 +30,7 @@ int ctl_send(int fd, const uint8_t *message, size_t len)
 
 ssize_t ctl_read(int fd, uint8_t *to, size_t len, std::vector<int> &passed)
 {
-	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * CTL_PASSED_MAX)];
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * PASSED_MAX)];
 	iovec iov = {to, len};
 	msghdr m = {};
 	ssize_t n;

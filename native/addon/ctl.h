@@ -8,13 +8,16 @@
 
 namespace passt {
 
+/** Longest message that is read, octets: more than any of the launcher's (protocol.h) */
+enum : size_t { MESSAGE_MAX = 1 << 20 };
+
 using Bytes = std::vector<uint8_t>;
 
 /** Send one message; waits while the socket is full. 0 or errno. */
 int ctl_send(int fd, const uint8_t *message, size_t len);
 
 /**
- * Read one message into `to`; MSG_DONTWAIT. Its descriptors (close-on-exec, at most CTL_PASSED_MAX) go to `passed`.
+ * Read one message into `to`; MSG_DONTWAIT. Its descriptors (close-on-exec, at most PASSED_MAX) go to `passed`.
  * Return: its octets, 0 at the end of the other side, or -1 with errno; EMSGSIZE for one that is longer.
  */
 ssize_t ctl_read(int fd, uint8_t *to, size_t len, std::vector<int> &passed);

@@ -28,7 +28,7 @@ enum : size_t { PENDING_MAX = 8u << 20, PENDING_MAX_ALL = 256u << 20 };
 enum : uint32_t { HEADROOM = 128 };
 /* One datagram's place in the slab while it is read: headroom, the longest there is, a sign of truncation */
 enum : uint32_t { RX_STRIDE = (HEADROOM + 65535 + 1 + 63) & ~63u };
-enum : uint32_t { TAP_FRAMES = 128, CTL_MAX = 1 << 20 };
+enum : uint32_t { TAP_FRAMES = 128 };
 /*
  * Datagrams that one socket may bring in a turn; where more than DATAGRAM_SOCKETS have something: their share of
  * DATAGRAMS_ALL, at least as many as one call reads. Octets that joined sockets move between two looks at all the others.

@@ -91,7 +91,7 @@ void Engine::ns_ask_again()
 	}
 }
 
-/** CTL_SOCKETS? Takes over the descriptors then. */
+/** SOCKETS? Takes over the descriptors then. */
 bool Engine::take_sockets(const uint8_t *message, size_t len, const std::vector<int> &passed)
 {
 	SocketsMessage m = {};
@@ -99,7 +99,7 @@ bool Engine::take_sockets(const uint8_t *message, size_t len, const std::vector<
 	if (len < SOCKETS_HEAD)
 		return false;
 	memcpy(&m, message, std::min(len, sizeof(m)));
-	if (m.kind != CTL_SOCKETS)
+	if (m.kind != SOCKETS)
 		return false;
 	const bool known = (m.family == AF_INET || m.family == AF_INET6) && (m.type == SOCK_STREAM || m.type == SOCK_DGRAM);
 	const uint32_t kind = known ? pool_of(m.type == SOCK_DGRAM ? Kind::Udp : Kind::Tcp, m.family == AF_INET6)

@@ -1,4 +1,4 @@
-/* Sockets made inside the namespace ahead of need: the launcher sends them in batches (abi.h, CTL_SOCKETS). */
+/* Sockets made inside the namespace ahead of need: the launcher sends them in batches (protocol.h, SOCKETS). */
 #ifndef PASST_NSPOOL_H
 #define PASST_NSPOOL_H
 
@@ -11,7 +11,7 @@
 namespace passt {
 
 /* Below half of NS_POOL another batch is asked for. More than NS_WAITING that wait for a socket fail. */
-enum : uint32_t { NS_KINDS = 4, NS_POOL = CTL_PASSED_MAX, NS_WAITING = 4096 };
+enum : uint32_t { NS_KINDS = 4, NS_POOL = PASSED_MAX, NS_WAITING = 4096 };
 
 struct NsPool {
 	/** An opening effect that waits for a socket: its record, the generation of its handle. */

@@ -163,9 +163,6 @@ void Engine::execute_one(const uint32_t *e)
 	case EF_REJECT:
 		reject(e[2]);
 		return;
-	case EF_UNLISTEN:
-		close_listener(handle);
-		return;
 	case EF_NETLINK:
 		netlink_send(e);
 		return;
@@ -188,10 +185,6 @@ void Engine::execute_one(const uint32_t *e)
 	case EF_SPLICE_SHUT:
 		if ((s = sock(handle, Kind::Splice)))
 			splice_shut(*s, e[2]);
-		return;
-	case EF_SPLICE_QUERY:
-		if ((s = sock(handle, Kind::Splice)))
-			splice_event(EV_SPLICE_MOVED, *s, 0, 0);
 		return;
 	case EF_UDP_JOIN:
 		join(handle, e[2]);
@@ -446,7 +439,7 @@ void Engine::ctl_ready()
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (!rings.room() || (n > 0 && (uint32_t)n > rings.rx_left() && (size_t)n <= CTL_MAX))
+	if (!rings.room() || (n > 0 && (uint32_t)n > rings.rx_left() && (size_t)n <= MESSAGE_MAX))
 		return; /* next turn: level-triggered */
 	if (n <= 0) {
 		epoll_ctl(epoll, EPOLL_CTL_DEL, ctl, nullptr);

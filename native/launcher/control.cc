@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "protocol.h"
+#include "../common/protocol.h"
 
 /** Send one message, never waiting. Returns 0 or errno. */
 static int transmit(int socket, const std::string &data, const std::vector<Fd> &passed)

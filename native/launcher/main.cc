@@ -22,7 +22,7 @@
 #include "emptyroot.h"
 #include "identity.h"
 #include "engine-options.h"
-#include "protocol.h"
+#include "../common/protocol.h"
 #include "snapshot.h"
 
 #ifndef NODE_PATH

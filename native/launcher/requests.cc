@@ -14,7 +14,7 @@
 #include "../common/outfile.h"
 #include "confine.h"
 #include "names.h"
-#include "protocol.h"
+#include "../common/protocol.h"
 #include "sockets.h"
 #include "spawn.h"
 #include "tap.h"

@@ -7,7 +7,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "protocol.h"
+#include "../common/protocol.h"
 
 /* Connections that wait to be accepted: config-and-services §1.6 */
 static constexpr int BACKLOG = 128;

@@ -142,10 +142,8 @@ TEST(listener_options)
 	CHECK(!r.engine.listen(0, Kind::Tcp, at(true, port, true)) && !r.engine.listen(1, Kind::Tcp, at(false, port)));
 	Client again(port);
 	CHECK(r.await(EV_ACCEPTED)[1] == 1);
-	/* EF_UNLISTEN: the port is free, whoever waits is reset */
-	r.effect({EF_UNLISTEN, 1});
-	r.effect({EF_UNLISTEN, 1});
-	r.effect({EF_UNLISTEN, 7777});
+	/* The port is free, whoever waits is reset */
+	CHECK(r.engine.close_listener(1) && !r.engine.close_listener(1) && !r.engine.close_listener(7777));
 	r.turn();
 	CHECK(!r.engine.listen(1, Kind::Tcp, at(false, port)));
 
@@ -259,7 +257,7 @@ TEST(flow_of_a_listener_answers_from_its_port_row_65)
 		const Ev third = r.await(EV_LISTEN_DATAGRAM);
 		CHECK(third[1] == 3 && third[5] == other.port);
 		/* the flow outlives its listener */
-		r.effect({EF_UNLISTEN, 3});
+		CHECK(r.engine.close_listener(3));
 		d.send_to(port, octets("fourth"));
 		CHECK(r.await(EV_DATAGRAM)[1] == 8);
 	}

@@ -81,7 +81,7 @@ struct Agent {
 		if (n < 0)
 			return false;
 		CHECK(n == 16 && q[0] == RQ_SOCKETS && (q[1] == AF_INET || q[1] == AF_INET6) &&
-		      (q[2] == SOCK_STREAM || q[2] == SOCK_DGRAM) && q[3] > 0 && q[3] <= CTL_PASSED_MAX);
+		      (q[2] == SOCK_STREAM || q[2] == SOCK_DGRAM) && q[3] > 0 && q[3] <= PASSED_MAX);
 		requests++;
 		return true;
 	}
@@ -89,7 +89,7 @@ struct Agent {
 	{
 		for (uint32_t q[4]; request(q);) {
 			const uint32_t n = std::min(q[3], most);
-			send({CTL_SOCKETS, q[1], q[2], n}, sockets(q[1], q[2], n));
+			send({SOCKETS, q[1], q[2], n}, sockets(q[1], q[2], n));
 		}
 	}
 };
@@ -132,7 +132,7 @@ TEST(ns_pool_asks_for_more_below_half_one_request_at_a_time)
 	}
 	CHECK(a.request(q) && q[1] == AF_INET && q[2] == SOCK_DGRAM && q[3] == 33);
 	CHECK(!a.request(q)); /* not another one while that is under way */
-	a.send({CTL_SOCKETS, AF_INET, SOCK_DGRAM, 33}, a.sockets(AF_INET, SOCK_DGRAM, 33));
+	a.send({SOCKETS, AF_INET, SOCK_DGRAM, 33}, a.sockets(AF_INET, SOCK_DGRAM, 33));
 	CHECK(a.r.turn(20).empty()); /* no EV_CTL */
 	for (uint32_t i = 0; i < 20; i++)
 		a.r.effect({EF_UDP_OPEN, i, 0, 0, 0xffff, INADDR_LOOPBACK, server->port, 0, 0, 0, 0, 0, 0, IN_NAMESPACE});
@@ -216,7 +216,7 @@ TEST(ns_launcher_has_none)
 	a.r.effect({EF_PING_OPEN, 5, 0, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, IN_NAMESPACE});
 	CHECK(a.r.await(EV_FAILED)[13] == EOPNOTSUPP);
 	CHECK(a.request(q) && q[1] == AF_INET6);
-	a.send({CTL_SOCKETS, AF_INET6, SOCK_DGRAM, 0}, {});
+	a.send({SOCKETS, AF_INET6, SOCK_DGRAM, 0}, {});
 	const Ev e = a.r.await(EV_FAILED);
 	CHECK(e[1] == 3 && e[13] == EMFILE && !a.r.engine.pending_all);
 	CHECK(a.r.turn(20).empty() && !a.request(q)); /* it is not asked over and over */
@@ -224,7 +224,7 @@ TEST(ns_launcher_has_none)
 	a.r.effect({EF_UDP_OPEN, 3, 0, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, IN_NAMESPACE});
 	a.r.turn();
 	CHECK(a.request(q));
-	a.send({CTL_SOCKETS, AF_INET6, SOCK_DGRAM, 0, EAFNOSUPPORT}, {});
+	a.send({SOCKETS, AF_INET6, SOCK_DGRAM, 0, EAFNOSUPPORT}, {});
 	CHECK(a.r.await(EV_FAILED)[13] == EAFNOSUPPORT);
 }
 
@@ -232,18 +232,18 @@ TEST(ns_messages_that_are_not_what_they_seem)
 {
 	Agent a;
 	const size_t fds = open_fds();
-	a.send({CTL_SOCKETS, 99, SOCK_STREAM, 2}, a.sockets(AF_INET, SOCK_STREAM, 2));
-	a.send({CTL_SOCKETS, AF_INET, 99, 2}, a.sockets(AF_INET, SOCK_STREAM, 2));
-	a.send({CTL_SOCKETS, AF_INET, SOCK_STREAM, 2}, {}); /* says two, has none */
+	a.send({SOCKETS, 99, SOCK_STREAM, 2}, a.sockets(AF_INET, SOCK_STREAM, 2));
+	a.send({SOCKETS, AF_INET, 99, 2}, a.sockets(AF_INET, SOCK_STREAM, 2));
+	a.send({SOCKETS, AF_INET, SOCK_STREAM, 2}, {}); /* says two, has none */
 	CHECK(a.r.turn(20).empty() && open_fds() == fds);
 	/* another kind of message with descriptors: JS is told of it, they are closed */
 	a.send({77, 1, 2, 3}, a.sockets(AF_INET, SOCK_STREAM, 3));
 	CHECK(a.r.await(EV_CTL)[3] == 16 && open_fds() == fds);
-	a.send({CTL_SOCKETS, AF_INET}, a.sockets(AF_INET, SOCK_STREAM, 1));
+	a.send({SOCKETS, AF_INET}, a.sockets(AF_INET, SOCK_STREAM, 1));
 	CHECK(a.r.await(EV_CTL)[3] == 8 && open_fds() == fds);
 	/* more than ever was asked for is not hoarded */
 	for (int i = 0; i < 10; i++)
-		a.send({CTL_SOCKETS, AF_INET, SOCK_STREAM, 64}, a.sockets(AF_INET, SOCK_STREAM, 64)), a.r.turn(5);
+		a.send({SOCKETS, AF_INET, SOCK_STREAM, 64}, a.sockets(AF_INET, SOCK_STREAM, 64)), a.r.turn(5);
 	CHECK(open_fds() == fds + 4 * NS_POOL && a.r.turn(5).empty());
 	CHECK(a.r.engine.add_ns_sockets(4, a.sockets(AF_INET, SOCK_STREAM, 2).data(), 2) == EINVAL);
 	CHECK(open_fds() == fds + 4 * NS_POOL);

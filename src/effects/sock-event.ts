@@ -31,12 +31,11 @@ export type SockEvent =
   | { readonly type: 'SOCK_CONNECTED'; readonly info: SockInfo; readonly now: Instant }
   /**
    * Outcome of all SendToSock of one turn, or of native writing what it kept. `taken`: octets the kernel newly took.
-   * `pending`: kept by native. `dropped`: refused because native keeps too much already; always the last ones given.
+   * `dropped`: refused because native keeps too much already; always the last ones given.
    */
   | {
       readonly type: 'SOCK_SENT'
       readonly taken: number
-      readonly pending: number
       readonly dropped: number
       readonly errno: number
       readonly info: SockInfo

@@ -118,7 +118,6 @@ export class Host {
     this.event({
       type: 'SOCK_SENT',
       taken,
-      pending: this.tail,
       dropped,
       errno: 0,
       info: this.info,
@@ -224,7 +223,6 @@ export class Host {
       this.event({
         type: 'SOCK_SENT',
         taken: n,
-        pending: this.tail,
         dropped: 0,
         errno: 0,
         info: this.info,

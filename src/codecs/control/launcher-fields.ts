@@ -1,7 +1,7 @@
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
 import { bytesOf, type Octets, sub } from '../value/octets.js'
 
-// Words and strings of the launcher's messages (native/launcher/protocol.h): u32 little-endian; str: u32 length, octets.
+// Words and strings of the launcher's messages (native/common/protocol.h): u32 little-endian; str: u32 length, octets.
 
 /** Words, little-endian. */
 export const u32 = (...words: ReadonlyArray<number>): Uint8Array => {

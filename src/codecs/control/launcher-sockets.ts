@@ -3,7 +3,7 @@ import { octetsOfText } from '../value/octet-text.js'
 import type { Octets } from '../value/octets.js'
 import { textAt, wordAt } from './launcher-fields.js'
 
-// Parts of the launcher's messages that concern sockets made inside the namespace (native/launcher/protocol.h).
+// Parts of the launcher's messages that concern sockets made inside the namespace (native/common/protocol.h).
 
 /** Most sockets of one request; also the most descriptors of any message. */
 export const SOCKETS_MAX = 64

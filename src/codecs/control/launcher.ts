@@ -25,7 +25,7 @@ export {
   type SocketKind
 } from './launcher-sockets.js'
 
-// The control protocol between engine and launcher; native/launcher/protocol.h is the same table. Little-endian, one
+// The control protocol between engine and launcher; native/common/protocol.h is the same table. Little-endian, one
 // message per packet: the engine asks, and each request gets exactly one reply, in order.
 
 /** Longest message either way, and longest part of a netlink answer in one reply; octets. */
@@ -381,7 +381,7 @@ const decodeReply = (o: Octets): LauncherReply | string => {
 /**
  * Shape: u32 kind, body as in protocol.h; strings u32 length + octets.
  * Left: unknown kind; octets missing or left over; NUL in a string; a count, port, family or protocol out of range.
- * Law: decode(encode(r)) = right(r) for strings of whole code points without NUL.   Source: native/launcher/protocol.h
+ * Law: decode(encode(r)) = right(r) for strings of whole code points without NUL.   Source: native/common/protocol.h
  */
 export const LauncherRequest: t.Type<LauncherRequest, Uint8Array, Octets> = wireCodec(
   'LauncherRequest',

@@ -20,12 +20,10 @@ export const EF = {
   PING_SEND: 16,
   ADOPT: 17,
   REJECT: 18,
-  UNLISTEN: 19,
   SPLICE: 20,
   SPLICE_SHUT: 21,
   SPLICE_CLOSE: 22,
   SPLICE_RESET: 23,
-  SPLICE_QUERY: 24,
   UDP_JOIN: 25,
   LINK_USE: 26,
   LINK_REFUSE: 27,
@@ -55,7 +53,6 @@ export const EV = {
   SPLICE_CONNECTED: 18,
   SPLICE_EOF: 19,
   SPLICE_FAILED: 20,
-  SPLICE_MOVED: 21,
   UDP_MOVED: 22,
   LINK_CLIENT: 23,
   LINK_END: 24,
@@ -177,7 +174,7 @@ export interface Native {
   ): { readonly data: Uint8Array; readonly fd: number; readonly fds: ReadonlyArray<number> }
   ctlSend(fd: number, message: Uint8Array): void
   /**
-   * Watch the launcher's descriptor: EV_CTL. Sockets from the namespace (abi.h, CTL_SOCKETS) go to their pools without
+   * Watch the launcher's descriptor: EV_CTL. Sockets from the namespace (protocol.h, SOCKETS) go to their pools without
    * one, and are asked for as pools run low.
    */
   setCtl(fd: number): void
@@ -192,7 +189,7 @@ export interface Native {
   listen(batch: Int32Array, ifnames: ReadonlyArray<Uint8Array>): Int32Array
   /** Listen on a bound socket (TCP: listening already) that was made elsewhere. `fd` is the addon's from here on. */
   adoptListener(id: number, fd: number, proto: number): void
-  /** As EF.UNLISTEN. False: there was none. */
+  /** Closes it. False: there was none. */
   closeListener(id: number): boolean
   /** Sockets made inside the namespace, for IN_NAMESPACE. `kind`: NS_*. They are the addon's from here on. */
   addNsSockets(kind: number, fds: Int32Array): void

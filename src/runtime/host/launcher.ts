@@ -14,7 +14,7 @@ import type { Native } from '../abi/abi.js'
 import { errnoOf, failureText } from './error-text.js'
 import type { NetlinkRequest } from './host.js'
 
-/** Descriptor of the control socket: native/launcher/protocol.h, CTL_FD. */
+/** Descriptor of the control socket: native/common/protocol.h, CTL_FD. */
 export const CTL_FD = 3
 
 /** `text` says what failed and why, for people; `errno` > 0, or 0 where none applies. */

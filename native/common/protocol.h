@@ -1,4 +1,4 @@
-/* Control protocol between the engine (Node, descriptor 3) and the launcher: src/codecs/control/launcher.ts is the same table.
+/* Control protocol between the engine (Node and the addon, descriptor 3) and the launcher: src/codecs/control/launcher.ts is the same table.
  *
  * SOCK_SEQPACKET, one message per packet, little-endian. The engine asks, the launcher answers each request with exactly
  * one reply, in order, and never speaks unasked; the end of either is the other's end of file. Requests may be sent ahead
@@ -16,7 +16,7 @@
 
 enum : int { CTL_FD = 3 };
 
-enum Request : uint32_t {
+enum RequestKind : uint32_t {
 	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: nothing */
 	RQ_SETUP = 1,
 	/* u32 flags (SPAWN_*), u32 index of the command in argv (0 = login shell), str host name ('' = pasta-<own>).
@@ -62,7 +62,7 @@ enum Request : uint32_t {
 	RQ_NAMES = 14,
 };
 
-/* First word of the reply to RQ_SOCKETS. Fixed: native/addon/abi.h knows it as well */
+/* First word of the reply to RQ_SOCKETS, by which the addon knows it among others */
 enum : uint32_t { SOCKETS = 0x534b };
 
 enum : uint32_t {
