@@ -118,14 +118,14 @@ Value SetTap(const CallbackInfo &info)
 {
 	if (!engine)
 		return fail(info.Env(), "setTap before open", EINVAL);
-	if (const int e = engine->set_tap(int_at(info, 0), info[1].ToBoolean().Value()))
+	if (const int e = engine->tap_port.use(int_at(info, 0), info[1].ToBoolean().Value()))
 		return fail(info.Env(), "setTap", e);
 	return Napi::Number::New(info.Env(), engine->tap.offloads);
 }
 
 Value WatchNetlink(const CallbackInfo &info)
 {
-	const int e = engine ? engine->watch_netlink((uint32_t)int_at(info, 0)) : EINVAL;
+	const int e = engine ? engine->notices.watch((uint32_t)int_at(info, 0)) : EINVAL;
 	return e ? fail(info.Env(), "watchNetlink", e) : info.Env().Undefined();
 }
 
@@ -134,13 +134,13 @@ Value LinkListen(const CallbackInfo &info)
 	if (!engine)
 		return fail(info.Env(), "linkListen", EINVAL);
 	uint32_t mode = 0;
-	const passt::Fault r = engine->link_listen(info[0].ToString().Utf8Value().c_str(), mode);
+	const passt::Fault r = engine->clients.listen(info[0].ToString().Utf8Value().c_str(), mode);
 	return r.err ? fail(info.Env(), "linkListen", r.err, r.text) : Napi::Number::New(info.Env(), mode);
 }
 
 Value LinkOffer(const CallbackInfo &info)
 {
-	const int e = engine ? engine->link_offer(int_at(info, 0)) : EINVAL;
+	const int e = engine ? engine->clients.offer(int_at(info, 0)) : EINVAL;
 	return e ? fail(info.Env(), "linkOffer", e) : info.Env().Undefined();
 }
 
@@ -159,7 +159,7 @@ Value MemoryOf(const CallbackInfo &info)
 	auto out = Napi::Float64Array::New(info.Env(), 2 * handles.ElementLength());
 
 	for (size_t i = 0; engine && i < handles.ElementLength(); i++) {
-		const Engine::Held held = engine->memory_of_handle((uint32_t)handles[i], info[1].ToBoolean().Value());
+		const passt::Table::Held held = engine->table.memory_of_handle((uint32_t)handles[i], info[1].ToBoolean().Value());
 		out[2 * i] = held.octets;
 		out[2 * i + 1] = (double)held.moved;
 	}
@@ -170,7 +170,7 @@ Value SetPorts(const CallbackInfo &info)
 {
 	if (!engine)
 		return fail(info.Env(), "setPorts before open", EINVAL);
-	return Napi::Boolean::New(info.Env(), engine->set_ports((uint16_t)int_at(info, 0), (uint16_t)int_at(info, 1)));
+	return Napi::Boolean::New(info.Env(), engine->opener.set_ports((uint16_t)int_at(info, 0), (uint16_t)int_at(info, 1)));
 }
 
 Value OpenOutput(const CallbackInfo &info)
@@ -199,7 +199,7 @@ Value FinishPcap(const CallbackInfo &info)
 
 Value SetCtl(const CallbackInfo &info)
 {
-	const int e = engine ? engine->set_ctl(int_at(info, 0)) : EINVAL;
+	const int e = engine ? engine->pools.set_ctl(int_at(info, 0)) : EINVAL;
 	return e ? fail(info.Env(), "setCtl", e) : info.Env().Undefined();
 }
 
@@ -230,7 +230,7 @@ int listen_record(const uint32_t *w, const std::vector<std::string> &names)
 		return EINVAL;
 	if (w[8])
 		at.device = names[w[8] - 1].c_str();
-	return engine->listen(w[0], kind, at);
+	return engine->listeners.listen(w[0], kind, at);
 }
 
 Value Listen(const CallbackInfo &info)
@@ -258,14 +258,14 @@ Value AdoptListener(const CallbackInfo &info)
 {
 	const passt::Kind kind = kind_of((uint32_t)int_at(info, 2));
 	const int e = engine && kind != passt::Kind::None
-			  ? engine->adopt_listener((uint32_t)int_at(info, 0), int_at(info, 1), kind)
+			  ? engine->listeners.adopt((uint32_t)int_at(info, 0), int_at(info, 1), kind)
 			  : EINVAL;
 	return e ? fail(info.Env(), "adoptListener", e) : info.Env().Undefined();
 }
 
 Value CloseListener(const CallbackInfo &info)
 {
-	return Napi::Boolean::New(info.Env(), engine && engine->close_listener((uint32_t)int_at(info, 0)));
+	return Napi::Boolean::New(info.Env(), engine && engine->listeners.close((uint32_t)int_at(info, 0)));
 }
 
 Value AddNsSockets(const CallbackInfo &info)
@@ -324,7 +324,7 @@ Value CtlCall(const CallbackInfo &info)
 		passed.clear();
 		if (!e)
 			e = passt::ctl_receive(fd, answer, passed);
-	} while (!e && engine && engine->watched_ctl() == fd && engine->take_sockets(answer.data(), answer.size(), passed));
+	} while (!e && engine && engine->pools.watched() == fd && engine->take_sockets(answer.data(), answer.size(), passed));
 	if (e) {
 		for (const int one : passed)
 			close(one);
@@ -375,7 +375,7 @@ Value Detach(const CallbackInfo &info)
 Value DropPrivileges(const CallbackInfo &info)
 {
 	const int uid = int_at(info, 0), gid = int_at(info, 1);
-	int e = engine && uid >= 0 ? engine->give_listeners((uint32_t)uid, (uint32_t)gid) : 0;
+	int e = engine && uid >= 0 ? engine->listeners.give((uint32_t)uid, (uint32_t)gid) : 0;
 	if (!e)
 		e = passt::drop_privileges(uid, gid);
 	return e ? fail(info.Env(), "dropPrivileges", e) : info.Env().Undefined();

@@ -1,7 +1,8 @@
-/* Who is at the other end of the guest link: clients are accepted and offered to JS, which says who is served. */
-#include "engine.h"
+#include "clients.h"
+#include "../common/outfile.h"
 
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
@@ -36,7 +37,7 @@ static Fault make_way(const FilePlace &p, const sockaddr_un &at)
 	return {};
 }
 
-Fault Engine::link_listen(const char *path, uint32_t &mode)
+Fault Clients::listen(const char *path, uint32_t &mode)
 {
 	sockaddr_un at = {};
 	FilePlace p;
@@ -51,24 +52,21 @@ Fault Engine::link_listen(const char *path, uint32_t &mode)
 	if (Fault r = make_way(p, at); r.err)
 		return r;
 	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	epoll_event ev = {};
-	ev.events = EPOLLIN;
-	ev.data.u64 = ID_CLIENTS;
-	if (fd < 0 || bind(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)) || ::listen(fd, 0) ||
-	    epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev)) {
-		const int e = errno;
-		if (fd >= 0)
-			close(fd);
+	const int e = fd < 0 || bind(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)) || ::listen(fd, 0)
+			      ? errno
+			      : core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_CLIENTS);
+	if (e && fd >= 0)
+		::close(fd);
+	if (e)
 		return {e, ""};
-	}
 	mode = fstatat(p.dir, p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) ? 0 : st.st_mode & 07777;
-	clients = fd;
+	listener = fd;
 	keep_spare();
 	tap.link.on = true;
 	return {};
 }
 
-int Engine::link_offer(int fd)
+int Clients::offer(int fd)
 {
 	if (offered >= 0)
 		return EBUSY;
@@ -79,44 +77,40 @@ int Engine::link_offer(int fd)
 	return 0;
 }
 
-void Engine::keep_spare()
+void Clients::keep_spare()
 {
-	if (spare < 0 && clients >= 0)
-		spare = fcntl(clients, F_DUPFD_CLOEXEC, 0);
+	if (spare < 0 && listener >= 0)
+		spare = fcntl(listener, F_DUPFD_CLOEXEC, 0);
 }
 
-void Engine::watch_clients(bool on)
+void Clients::watch(bool on)
 {
-	epoll_event ev = {};
-
-	ev.events = on ? (uint32_t)EPOLLIN : 0;
-	ev.data.u64 = ID_CLIENTS;
-	if (clients >= 0)
-		epoll_ctl(epoll, EPOLL_CTL_MOD, clients, &ev);
+	if (listener >= 0)
+		core.watch(EPOLL_CTL_MOD, listener, on ? (uint32_t)EPOLLIN : 0, ID_CLIENTS);
 }
 
 /** Another client: JS decides. Until it has, nobody else is accepted. */
-void Engine::client_ready()
+void Clients::ready()
 {
 	if (offered >= 0 || !rings.room())
 		return;
 	/* The end of the old one is told first, if it is known at all */
 	link_ready(0);
-	int fd = accept4(clients, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0 && errno == EMFILE && spare >= 0) {
-		close(spare);
+		::close(spare);
 		spare = -1;
-		fd = accept4(clients, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	}
 	if (fd < 0) {
 		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-			watch_clients(false);
-			clients_resume_at = *rings.clock + ACCEPT_PAUSE;
+			watch(false);
+			resume_at = *rings.clock + ACCEPT_PAUSE;
 		}
 		return;
 	}
 	offered = fd;
-	watch_clients(false);
+	watch(false);
 	ucred who = {};
 	socklen_t len = sizeof(who);
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
@@ -127,87 +121,94 @@ void Engine::client_ready()
 	e[4] = tap.link.fd >= 0 && ::poll(&p, 1, 0) == 1 ? (uint32_t)LINK_HUNG_UP : 0;
 }
 
-void Engine::link_use(int fd)
+void Clients::use(int fd)
 {
 	if (fd < 0 || fd != offered)
 		return;
-	link_close();
+	close();
 	offered = -1;
 	tap.link.use(fd);
-	epoll_event ev = {};
-	ev.events = EPOLLIN;
-	ev.data.u64 = ID_LINK;
-	link_registered = !epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev);
-	link_out = false, link_end_said = false;
-	watch_clients(true);
+	registered = !core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_LINK);
+	out = false, end_said = false;
+	watch(true);
 }
 
-void Engine::link_refuse(int fd)
+void Clients::refuse(int fd)
 {
 	if (fd < 0 || fd != offered)
 		return;
-	close(fd);
+	::close(fd);
 	offered = -1;
 	keep_spare();
-	watch_clients(true);
+	watch(true);
 }
 
-void Engine::link_close()
+void Clients::close()
 {
 	tap.link.close(); /* out of epoll with it */
-	link_registered = false;
+	registered = false;
 	keep_spare();
 }
 
 /** In epoll as long as it is of use, for output only while the socket is full. */
-void Engine::link_watch()
+void Clients::watch_link()
 {
 	Link &l = tap.link;
 
-	if (link_registered && l.ended) {
-		epoll_ctl(epoll, EPOLL_CTL_DEL, l.fd, nullptr);
-		link_registered = false;
+	if (registered && l.ended) {
+		core.unwatch(l.fd);
+		registered = false;
 	}
-	if (!link_registered || l.blocked() == link_out)
+	if (!registered || l.blocked() == out)
 		return;
-	link_out = l.blocked();
-	epoll_event ev = {};
-	ev.events = EPOLLIN | (link_out ? (uint32_t)EPOLLOUT : 0);
-	ev.data.u64 = ID_LINK;
-	epoll_ctl(epoll, EPOLL_CTL_MOD, l.fd, &ev);
+	out = l.blocked();
+	core.watch(EPOLL_CTL_MOD, l.fd, EPOLLIN | (out ? (uint32_t)EPOLLOUT : 0), ID_LINK);
 }
 
 /** Send what the effects of this turn brought; say what there is to say. */
-void Engine::link_report()
+void Clients::report()
 {
 	Link &l = tap.link;
 
 	l.flush();
 	if (l.room_again())
 		results.add(EV_TAP_ROOM, 0, 0);
-	if (l.ended && !link_end_said) {
-		link_end_said = true;
+	if (l.ended && !end_said) {
+		end_said = true;
 		uint32_t *const e = results.add(EV_LINK_END, 0, 0);
 		e[2] = l.ended, e[3] = l.detail;
 	}
-	link_watch();
+	watch_link();
 }
 
 /** `events` 0: whatever is left from before. */
-void Engine::link_ready(uint32_t events)
+void Clients::link_ready(uint32_t events)
 {
 	Link &l = tap.link;
 
 	if (events & EPOLLOUT)
 		l.writable();
 	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) || l.more())
-		l.read(rings, TAP_FRAMES, rings.size.rx / 4 * 3, tap.pcap);
-	if (clients_resume_at > 0 && *rings.clock >= clients_resume_at) {
-		clients_resume_at = 0;
-		watch_clients(offered < 0);
+		l.read(rings, TAP_FRAMES, core.guests_share(), tap.pcap);
+	if (resume_at > 0 && *rings.clock >= resume_at) {
+		resume_at = 0;
+		watch(offered < 0);
 	}
 	if (l.fd >= 0)
-		link_report();
+		report();
+}
+
+double Clients::due() const
+{
+	return resume_at > 0 ? resume_at : INFINITY;
+}
+
+Clients::~Clients()
+{
+	for (const int fd : {listener, offered, spare}) {
+		if (fd >= 0)
+			::close(fd);
+	}
 }
 
 } // namespace passt

@@ -1,7 +1,8 @@
 /* Socket error queues: acknowledged octets of TCP, ICMP errors of datagram sockets (ip(7), IP_RECVERR). */
 #include "abi.h"
 #include "compat.h"
-#include "engine.h"
+#include "receive.h"
+#include "tcp.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -60,7 +61,7 @@ ssize_t next_error(int fd, iovec *iov, bool &found, Extended &out)
 } // namespace
 
 /** All TX_ACK records as one EV_ACKED: only the furthest matters. Return: whether there were any records. */
-bool Engine::read_acks(Sock &s)
+bool Tcp::read_acks(Sock &s)
 {
 	bool any = false, acked = false, found;
 	uint32_t furthest = 0;
@@ -76,12 +77,12 @@ bool Engine::read_acks(Sock &s)
 		acked = true;
 	}
 	if (acked)
-		event(EV_ACKED, s)[2] = furthest;
+		table.event(EV_ACKED, s)[2] = furthest;
 	return any;
 }
 
 /** Each ICMP error as EV_ICMP_ERROR while there is room. Return: records seen, those from elsewhere included. */
-size_t Engine::read_icmp_errors(Sock &s)
+size_t Receiver::read_icmp_errors(Sock &s)
 {
 	size_t seen = 0;
 
@@ -95,7 +96,7 @@ size_t Engine::read_icmp_errors(Sock &s)
 			break;
 		if (!found || (x.err.ee_origin != SO_EE_ORIGIN_ICMP && x.err.ee_origin != SO_EE_ORIGIN_ICMP6))
 			continue;
-		uint32_t *const e = rings.post(EV_ICMP_ERROR, handle_of(s));
+		uint32_t *const e = rings.post(EV_ICMP_ERROR, table.handle_of(s));
 		e[2] = off, e[3] = (uint32_t)n;
 		e[4] = x.err.ee_errno, e[5] = x.err.ee_type, e[6] = x.err.ee_code, e[7] = x.err.ee_info;
 		from_sockaddr(x.offender, e + 8);
@@ -105,10 +106,8 @@ size_t Engine::read_icmp_errors(Sock &s)
 }
 
 /** Errors about datagrams that a listener's flow sent before it was closed. False: no room, next turn. */
-bool Engine::read_listener_errors(uint32_t id)
+bool Receiver::read_listener_errors(uint32_t id, int fd)
 {
-	const int fd = listeners[id].fd;
-
 	for (size_t seen = 0; seen < 16; seen++) {
 		if (!rings.room() || rings.rx_left() < HEADROOM + 65536)
 			return false;

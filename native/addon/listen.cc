@@ -1,10 +1,10 @@
 #include "listen.h"
 #include "compat.h"
-#include "engine.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cmath>
 #include <cstring>
 #include <linux/tcp.h>
 #include <sys/epoll.h>
@@ -74,13 +74,6 @@ int open_listener(Kind kind, const ListenAt &at)
 	return open_family(kind, v4, false);
 }
 
-void close_hard(int fd)
-{
-	const linger hard = {1, 0};
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	close(fd);
-}
-
 uint32_t Slots::put(int fd, bool v6)
 {
 	slot[used] = {fd, v6};
@@ -108,24 +101,16 @@ void Slots::clear()
 	used = 0;
 }
 
-ListenSock *Engine::listener(uint32_t id)
+int Listeners::watch(uint32_t id, bool on, int op)
 {
-	return id < listeners.size() && listeners[id].kind != Kind::None ? &listeners[id] : nullptr;
+	return core.watch(op, listeners[id].fd, on ? (uint32_t)EPOLLIN : 0u, id | (uint32_t)TAG_LISTENER);
 }
 
-int Engine::watch_listener(uint32_t id, bool on, int op)
-{
-	epoll_event ev = {};
-	ev.events = on ? (uint32_t)EPOLLIN : 0u;
-	ev.data.u64 = id | (uint32_t)TAG_LISTENER;
-	return epoll_ctl(epoll, op, listeners[id].fd, &ev) ? errno : 0;
-}
-
-int Engine::add_listener(uint32_t id, const ListenSock &l)
+int Listeners::add(uint32_t id, const ListenSock &l)
 {
 	if (id >= LISTENERS_MAX)
 		return EINVAL;
-	if (listener(id))
+	if (find(id))
 		return EEXIST;
 	if (id >= listeners.size())
 		listeners.resize(id + 1, ListenSock{});
@@ -133,11 +118,11 @@ int Engine::add_listener(uint32_t id, const ListenSock &l)
 	if (l.kind == Kind::Udp && !share_with_ours(l.fd))
 		return errno;
 	listeners[id] = l;
-	const int e = watch_listener(id, true, EPOLL_CTL_ADD);
+	const int e = watch(id, true, EPOLL_CTL_ADD);
 	if (e)
 		listeners[id] = ListenSock{};
 	else if (l.kind == Kind::Udp)
-		own_ports[l.ns].take(bound_port(l.fd));
+		table.own_ports[l.ns].take(bound_port(l.fd));
 	return e;
 }
 
@@ -150,22 +135,22 @@ static int last_for_listeners()
 	return (int)(r.rlim_cur - std::min<rlim_t>(r.rlim_cur / 8, LISTEN_SPARE));
 }
 
-int Engine::listen(uint32_t id, Kind kind, const ListenAt &at)
+int Listeners::listen(uint32_t id, Kind kind, const ListenAt &at)
 {
-	if (id >= LISTENERS_MAX || epoll < 0)
+	if (id >= LISTENERS_MAX || core.epoll < 0)
 		return EINVAL;
-	if (listener(id))
+	if (find(id))
 		return EEXIST;
 	const int fd = open_listener(kind, at);
 	if (fd < 0)
 		return -fd;
-	const int e = fd > last_for_listeners() ? EMFILE : add_listener(id, {fd, kind, at.device != nullptr, at.freebind, false, false});
+	const int e = fd > last_for_listeners() ? EMFILE : add(id, {fd, kind, at.device != nullptr, at.freebind, false, false});
 	if (e)
-		close(fd);
+		::close(fd);
 	return e;
 }
 
-int Engine::adopt_listener(uint32_t id, int fd, Kind kind)
+int Listeners::adopt(uint32_t id, int fd, Kind kind)
 {
 	int domain = 0, type = 0;
 	socklen_t n = sizeof(domain), m = sizeof(type);
@@ -181,25 +166,25 @@ int Engine::adopt_listener(uint32_t id, int fd, Kind kind)
 	if (const int e = set_nonblocking(fd))
 		return e;
 	const bool bound = !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len;
-	return add_listener(id, {fd, kind, bound, false, false, true});
+	return add(id, {fd, kind, bound, false, false, true});
 }
 
-bool Engine::close_listener(uint32_t id)
+bool Listeners::close(uint32_t id)
 {
-	ListenSock *const l = listener(id);
+	ListenSock *const l = find(id);
 	if (!l)
 		return false;
 	/* Another process may hold the socket as well: closing alone would leave it in the set (regression 70) */
-	epoll_ctl(epoll, EPOLL_CTL_DEL, l->fd, nullptr);
+	core.unwatch(l->fd);
 	if (l->kind == Kind::Udp)
-		own_ports[l->ns].release(bound_port(l->fd));
-	close(l->fd);
+		table.own_ports[l->ns].release(bound_port(l->fd));
+	::close(l->fd);
 	*l = ListenSock{};
 	return true;
 }
 
 /** The kernel lets sockets of one user share a port: listeners opened by root are the later user's (inode(7), fchown(2)). */
-int Engine::give_listeners(uint32_t uid, uint32_t gid)
+int Listeners::give(uint32_t uid, uint32_t gid)
 {
 	for (const ListenSock &l : listeners) {
 		if (l.kind == Kind::Udp && fchown(l.fd, uid, gid))
@@ -215,23 +200,18 @@ static bool only_this_one(int e)
 	       e == EHOSTDOWN || e == ENONET || e == EHOSTUNREACH || e == EOPNOTSUPP || e == ENETUNREACH;
 }
 
-void Engine::listener_ready(uint32_t id, uint32_t events)
+void Listeners::ready(uint32_t id, ListenSock &l)
 {
-	ListenSock *const l = listener(id);
-	if (!l)
-		return;
-	if (l->kind == Kind::Udp)
-		return listen_datagrams_ready(id, events);
 	for (uint32_t i = 0; i < ACCEPT_BURST && !slots.full() && rings.room(); i++) {
 		sockaddr_storage peer = {}, local = {};
 		socklen_t peer_len = sizeof(peer), local_len = sizeof(local);
-		const int fd = accept4(l->fd, reinterpret_cast<sockaddr *>(&peer), &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		const int fd = accept4(l.fd, reinterpret_cast<sockaddr *>(&peer), &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0) {
 			if (errno == EAGAIN)
 				return;
 			if (only_this_one(errno))
 				continue;
-			return pause_accepting(id, errno);
+			return pause(id, errno);
 		}
 		if (getsockname(fd, reinterpret_cast<sockaddr *>(&local), &local_len)) {
 			close_hard(fd);
@@ -249,64 +229,61 @@ void Engine::listener_ready(uint32_t id, uint32_t events)
 }
 
 /** Out of descriptors, memory: let the backlog wait instead of looping around a listener that stays readable. */
-void Engine::pause_accepting(uint32_t id, int error)
+void Listeners::pause(uint32_t id, int error)
 {
 	const bool passing = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 	const bool said = passing && !paused.empty();
 
 	if (passing) {
-		watch_listener(id, false, EPOLL_CTL_MOD);
+		watch(id, false, EPOLL_CTL_MOD);
 		listeners[id].paused = true;
 		paused.push_back(id);
 		if (!said)
-			accept_resume_at = *rings.clock + ACCEPT_PAUSE;
+			resume_at = *rings.clock + ACCEPT_PAUSE;
 	} else { /* a hang-up cannot be masked, so out of the set */
-		epoll_ctl(epoll, EPOLL_CTL_DEL, listeners[id].fd, nullptr);
+		core.unwatch(listeners[id].fd);
 	}
 	if (!said)
 		results.add(EV_LISTEN_TROUBLE, id, 0)[13] = (uint32_t)error;
 }
 
-void Engine::resume_accepting()
+void Listeners::resume()
 {
-	if (paused.empty() || *rings.clock < accept_resume_at)
+	if (paused.empty() || *rings.clock < resume_at)
 		return;
 	for (const uint32_t id : paused) {
-		ListenSock *const l = listener(id);
+		ListenSock *const l = find(id);
 		if (!l || !l->paused)
 			continue;
 		l->paused = false;
-		watch_listener(id, true, EPOLL_CTL_MOD);
+		watch(id, true, EPOLL_CTL_MOD);
 	}
 	paused.clear();
 }
 
-/** What an accepted connection becomes: the handle's TCP socket. */
-void Engine::adopt(const uint32_t *e)
+void Listeners::inherit(Target &t, uint32_t id)
 {
-	bool v6 = false;
-	const int fd = slots.take(e[2], v6);
-	Sock *const s = fresh(e[1], Kind::Tcp);
+	const ListenSock *const l = find(id);
+	char device[64];
+	socklen_t len = sizeof(device);
 
-	if (!s || fd < 0) {
-		if (fd >= 0)
-			close_hard(fd);
-		if (s)
-			abandon(*s, EBADF);
+	if (!l)
 		return;
-	}
-	s->fd = fd, s->v6 = v6;
-	if (const int error = register_sock(*s))
-		return abandon(*s, error);
-	connected(*s);
+	t.freebind = l->freebind;
+	t.exact = true;
+	if (l->device && !getsockopt(l->fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len)
+		t.device.assign(device, strnlen(device, len));
 }
 
-void Engine::reject(uint32_t slot)
+double Listeners::due() const
 {
-	bool v6;
-	const int fd = slots.take(slot, v6);
-	if (fd >= 0)
-		close_hard(fd);
+	return paused.empty() ? INFINITY : resume_at;
+}
+
+Listeners::~Listeners()
+{
+	for (uint32_t id = 0; id < listeners.size(); id++)
+		close(id);
 }
 
 } // namespace passt

@@ -2,7 +2,7 @@
 #ifndef PASST_LISTEN_H
 #define PASST_LISTEN_H
 
-#include "sock.h"
+#include "table.h"
 
 #include <vector>
 
@@ -61,8 +61,42 @@ private:
 	uint32_t first = 0, used = 0;
 };
 
-/** RST instead of FIN (regression 82). */
-void close_hard(int fd);
+class Listeners : Part {
+public:
+	Listeners(Core &c, Table &t) : Part(c), table(t) {}
+	~Listeners();
+
+	/** As in src/runtime/abi/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
+	int listen(uint32_t id, Kind kind, const ListenAt &at);
+	int adopt(uint32_t id, int fd, Kind kind);
+	/** False: there was none. */
+	bool close(uint32_t id);
+	/** From here on we are this user. 0 or errno. */
+	int give(uint32_t uid, uint32_t gid);
+
+	/** nullptr: none. */
+	ListenSock *find(uint32_t id) { return id < listeners.size() && listeners[id].kind != Kind::None ? &listeners[id] : nullptr; }
+	/** Connections. */
+	void ready(uint32_t id, ListenSock &l);
+	/** When accepting goes on, by the clock; infinity: it does. */
+	double due() const;
+	void resume();
+	/** What the flow's socket shall use as its listener was told to. */
+	void inherit(Target &t, uint32_t id);
+
+	Slots slots;
+
+private:
+	int watch(uint32_t id, bool on, int op);
+	int add(uint32_t id, const ListenSock &l);
+	void pause(uint32_t id, int error);
+
+	Table &table;
+	std::vector<ListenSock> listeners;
+	/** Those that ran into a lack of something, and when (clock) to try again. */
+	std::vector<uint32_t> paused;
+	double resume_at = 0;
+};
 
 } // namespace passt
 

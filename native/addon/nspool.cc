@@ -1,6 +1,5 @@
 #include "nspool.h"
 #include "ctl.h"
-#include "engine.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -16,7 +15,7 @@ static uint32_t pool_of(Kind kind, bool v6)
 }
 
 /** Takes all of them, the pool's or not. */
-int Engine::add_ns_sockets(uint32_t kind, const int *fds, size_t n)
+int NsPools::add(uint32_t kind, const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (kind >= NS_KINDS || ns[kind].fds.size() >= 4 * NS_POOL)
@@ -24,30 +23,27 @@ int Engine::add_ns_sockets(uint32_t kind, const int *fds, size_t n)
 		else
 			ns[kind].fds.push_back(fds[i]);
 	}
-	if (kind >= NS_KINDS)
-		return EINVAL;
-	ns_serve(kind);
-	return 0;
+	return kind < NS_KINDS ? 0 : EINVAL;
 }
 
-/** Open what waited, in order, as far as there are sockets. */
-void Engine::ns_serve(uint32_t kind)
+bool NsPools::next(NsPool::Waiting &w, int &fd)
 {
-	NsPool &p = ns[kind];
-
-	while (!p.waiting.empty() && !p.fds.empty()) {
-		const NsPool::Waiting w = p.waiting.front();
-		p.waiting.pop_front();
-		if (generation(w.effect[1]) != w.generation)
-			continue; /* closed while it waited */
-		const int fd = p.fds.back();
-		p.fds.pop_back();
-		socket_came(socks[w.effect[1]], w.effect, fd);
+	for (NsPool &p : ns) {
+		while (!p.waiting.empty() && !p.fds.empty()) {
+			w = p.waiting.front();
+			p.waiting.pop_front();
+			if (table.generation(w.effect[1]) != w.generation)
+				continue; /* closed while it waited */
+			fd = p.fds.back();
+			p.fds.pop_back();
+			return true;
+		}
 	}
+	return false;
 }
 
 /** A socket from the pool, -EAGAIN = `s` is in the queue for one, or another -errno. */
-int Engine::ns_take(const Sock &s, const uint32_t *effect)
+int NsPools::take(const Sock &s, const uint32_t *effect)
 {
 	const uint32_t kind = pool_of(s.kind == Kind::Splice ? Kind::Tcp : s.kind, s.v6);
 	NsPool &p = ns[kind];
@@ -56,7 +52,7 @@ int Engine::ns_take(const Sock &s, const uint32_t *effect)
 	if (!p.fds.empty()) {
 		fd = p.fds.back();
 		p.fds.pop_back();
-	} else if (!ctl_registered) {
+	} else if (!registered) {
 		fd = -ENOENT; /* none will ever come */
 	} else if (p.waiting.size() >= NS_WAITING) {
 		fd = -EMFILE;
@@ -65,16 +61,16 @@ int Engine::ns_take(const Sock &s, const uint32_t *effect)
 		memcpy(p.waiting.back().effect, effect, sizeof(Record));
 		p.waiting.back().generation = s.generation;
 	}
-	ns_ask(kind);
+	ask(kind);
 	return fd;
 }
 
 /** One request for each pool at a time. If the launcher's socket is full the next turn tries again. */
-void Engine::ns_ask(uint32_t kind)
+void NsPools::ask(uint32_t kind)
 {
 	NsPool &p = ns[kind];
 
-	if (p.asked || !p.low() || !ctl_registered)
+	if (p.asked || !p.low() || !registered)
 		return;
 	const uint32_t m[4] = {RQ_SOCKETS, kind == NS_TCP6 || kind == NS_UDP6 ? (uint32_t)AF_INET6 : (uint32_t)AF_INET,
 				  kind >= NS_UDP4 ? (uint32_t)SOCK_DGRAM : (uint32_t)SOCK_STREAM,
@@ -83,16 +79,24 @@ void Engine::ns_ask(uint32_t kind)
 	p.retry = !p.asked;
 }
 
-void Engine::ns_ask_again()
+void NsPools::ask_again()
 {
 	for (uint32_t k = 0; k < NS_KINDS; k++) {
 		if (ns[k].retry)
-			ns_ask(k);
+			ask(k);
+	}
+}
+
+void NsPools::ask_for_waiting()
+{
+	for (uint32_t k = 0; k < NS_KINDS; k++) {
+		if (!ns[k].waiting.empty())
+			ask(k);
 	}
 }
 
 /** SOCKETS? Takes over the descriptors then. */
-bool Engine::take_sockets(const uint8_t *message, size_t len, const std::vector<int> &passed)
+bool NsPools::take_sockets(const uint8_t *message, size_t len, const std::vector<int> &passed)
 {
 	SocketsMessage m = {};
 
@@ -106,19 +110,65 @@ bool Engine::take_sockets(const uint8_t *message, size_t len, const std::vector<
 				    : (uint32_t)NS_KINDS;
 	if (known)
 		ns[kind].asked = false;
-	add_ns_sockets(kind, passed.data(), passed.size());
+	add(kind, passed.data(), passed.size());
 	if (!known)
 		return true;
 	/* It could make none: those that wait would do so for ever */
 	while (passed.empty() && !ns[kind].waiting.empty()) {
 		const NsPool::Waiting w = ns[kind].waiting.front();
 		ns[kind].waiting.pop_front();
-		if (generation(w.effect[1]) == w.generation)
-			abandon(socks[w.effect[1]], m.error ? (int)m.error : EMFILE);
+		if (table.generation(w.effect[1]) == w.generation)
+			table.abandon(table.at(w.effect[1]), m.error ? (int)m.error : EMFILE);
 	}
-	if (!ns[kind].waiting.empty())
-		ns_ask(kind);
 	return true;
+}
+
+int NsPools::set_ctl(int fd)
+{
+	if (registered)
+		core.unwatch(ctl);
+	registered = false;
+	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_CTL))
+		return e;
+	ctl = fd, registered = true;
+	return 0;
+}
+
+bool NsPools::ctl_ready()
+{
+	ssize_t n = recv(ctl, nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return false;
+	if (!rings.room() || (n > 0 && (uint32_t)n > rings.rx_left() && (size_t)n <= MESSAGE_MAX))
+		return false; /* next turn: level-triggered */
+	if (n <= 0) {
+		core.unwatch(ctl);
+		registered = false;
+		rings.post(EV_CTL, 0);
+		return false;
+	}
+	const uint32_t at = rings.rx_next();
+	std::vector<int> passed;
+	n = ctl_read(ctl, rings.slab + at, std::min((size_t)n, (size_t)rings.rx_left()), passed);
+	if (n <= 0)
+		return false;
+	if (take_sockets(rings.slab + at, (size_t)n, passed))
+		return true;
+	for (const int fd : passed)
+		close(fd);
+	uint32_t *const e = rings.post(EV_CTL, 0);
+	e[2] = at, e[3] = (uint32_t)n;
+	rings.rx_take((uint32_t)n);
+	return false;
+}
+
+NsPools::~NsPools()
+{
+	for (const NsPool &p : ns) {
+		for (const int fd : p.fds)
+			close(fd);
+	}
 }
 
 } // namespace passt

@@ -2,11 +2,9 @@
 #ifndef PASST_NSPOOL_H
 #define PASST_NSPOOL_H
 
-#include "abi.h"
+#include "table.h"
 
-#include <cstddef>
 #include <deque>
-#include <vector>
 
 namespace passt {
 
@@ -33,6 +31,38 @@ struct SocketsMessage {
 	uint32_t kind, family, type, count, error;
 };
 enum : size_t { SOCKETS_HEAD = 16 };
+
+/** The line to the launcher, and what comes over it. */
+class NsPools : Part {
+public:
+	NsPools(Core &c, Table &t) : Part(c), table(t) {}
+	~NsPools();
+
+	/** The launcher's descriptor, from here on watched. 0 or errno. */
+	int set_ctl(int fd);
+	int watched() const { return ctl; }
+	/** Something came: EV_CTL, unless it is sockets. True: sockets came, for next(). */
+	bool ctl_ready();
+	/** A message from the launcher: is it sockets for the pools? Takes over the descriptors then. */
+	bool take_sockets(const uint8_t *message, size_t len, const std::vector<int> &passed);
+	/** Takes over all descriptors in any case. 0 or errno. */
+	int add(uint32_t kind, const int *fds, size_t n);
+	/** One that waited, in order, and its socket, the caller's. False: none, or no socket for it. */
+	bool next(NsPool::Waiting &w, int &fd);
+	/** A socket from the pool, -EAGAIN = `s` is in the queue for one, or another -errno. */
+	int take(const Sock &s, const uint32_t *effect);
+	/** What could not be asked for; what next() left. */
+	void ask_again();
+	void ask_for_waiting();
+
+private:
+	void ask(uint32_t kind);
+
+	Table &table;
+	int ctl = -1;
+	bool registered = false;
+	NsPool ns[NS_KINDS];
+};
 
 } // namespace passt
 

@@ -1,7 +1,6 @@
 /* Unread data of a host TCP socket to the guest, without taking it: peeked straight behind a header into a frame. */
-#include "abi.h"
+#include "peek.h"
 #include "compat.h"
-#include "engine.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -179,7 +178,7 @@ static Peeked peek_to_link(Tap &tap, const Sock &s, const Header &h, uint32_t le
 }
 
 /** Up to `left` octets of what is there; `avail` of them are known. EV_PEEKED. Return: octets that went out. */
-uint32_t Engine::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
+uint32_t Peeker::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 {
 	/* Frames for a client that is not there vanish in the tap */
 	const bool link = tap.link.on && tap.link.fd >= 0 && !tap.link.ended;
@@ -217,59 +216,48 @@ uint32_t Engine::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 			if (!n)
 				flags |= PEEK_EOF;
 			else if (n > 0)
-				rewind(s, s.peek_off);
+				tcp.rewind(s, s.peek_off);
 			else if (errno != EAGAIN)
 				error = errno;
 		}
 	}
-	uint32_t *const r = event(EV_PEEKED, s);
+	uint32_t *const r = table.event(EV_PEEKED, s);
 	r[2] = sent, r[3] = flags, r[13] = (uint32_t)error;
 	if (error) /* recv() has taken the error from the socket: nobody else will tell */
-		fail(s, error);
+		table.fail(s, error);
 	return sent;
 }
 
-/** EF_PEEK: at once where there is little, so that no answer waits behind bulk; the others go one behind the other. */
-void Engine::peek(Sock &s, const uint32_t *e)
+void Peeker::peek(Sock &s, const uint32_t *e)
 {
 	Peek p = {e[1], s.generation, e[4], {}};
 
 	if (s.phase != Phase::Open) {
-		uint32_t *const r = event(EV_PEEKED, s);
+		uint32_t *const r = table.event(EV_PEEKED, s);
 		r[3] = PEEK_DRAINED;
 		r[13] = (uint32_t)(s.error ? s.error : ENOTCONN);
 		return;
 	}
 	if (e[3] > HEADER_MAX || !rings.in_slab(e[2], VNET_LEN + e[3]) ||
 	    !p.header.begin(rings.slab + e[2] + VNET_LEN, e[3], std::min<uint32_t>(e[5], 65535), e[6] & IS_V6))
-		return fail(s, EFAULT);
+		return table.fail(s, EFAULT);
 	const uint32_t avail = unread(s);
-	if (avail > PEEK_LITTLE || peeked_little + avail > PEEK_LITTLE_ALL || !tap.link.takes_bulk())
-		return peeks.add(p, [this](const Peek &q) { return generation(q.handle) == q.generation; });
-	peeked_little += avail;
+	if (avail > PEEK_LITTLE || little + avail > PEEK_LITTLE_ALL || !tap.link.takes_bulk())
+		return peeks.add(p, [this](const Peek &q) { return table.generation(q.handle) == q.generation; });
+	little += avail;
 	peek_now(s, p.header, std::min<uint32_t>(p.budget, PEEK_LITTLE), avail);
 }
 
-/** May those that wait go on? */
-bool Engine::peeks_go() const
-{
-	return !peeks.empty() && tap.link.takes_bulk();
-}
-
-/**
- * A share for each that waits, until PEEK_ALL is used up; the next turn goes on with the next. Whoever had its share asks
- * again, and comes behind the others.
- */
-void Engine::peek_all()
+void Peeker::go_on()
 {
 	const auto n = (uint32_t)peeks.size();
 	uint32_t left = PEEK_ALL, done = 0;
 
 	for (; done < n && left >= LOOK_MAX && tap.link.takes_bulk(); done++) {
 		Peek &p = peeks[done];
-		if (generation(p.handle) != p.generation)
+		if (table.generation(p.handle) != p.generation)
 			continue;
-		Sock &s = socks[p.handle];
+		Sock &s = table.at(p.handle);
 		if (s.phase == Phase::Failed) /* that was told */
 			continue;
 		/* Whole frames; a share holds one */
@@ -277,7 +265,7 @@ void Engine::peek_all()
 		left -= peek_now(s, p.header, std::min(p.budget, share / most * most), unread(s));
 	}
 	peeks.drop(done);
-	peeked_little = 0;
+	little = 0;
 }
 
 } // namespace passt

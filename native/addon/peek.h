@@ -4,6 +4,8 @@
 
 #include "abi.h"
 #include "headers.h"
+#include "tap.h"
+#include "tcp.h"
 
 #include <algorithm>
 #include <cstddef>
@@ -60,6 +62,31 @@ private:
 	std::vector<Peek> all;
 	size_t head = 0, purge_at = PURGE_MIN;
 	static constexpr size_t PURGE_MIN = 1024;
+};
+
+class Peeker : Part {
+public:
+	Peeker(Core &c, Table &t, Tap &p, Tcp &stream) : Part(c), table(t), tap(p), tcp(stream) {}
+
+	/** EF_PEEK: at once where there is little, so that no answer waits behind bulk; the others go one behind the other. */
+	void peek(Sock &s, const uint32_t *e);
+	/** May those that wait go on? */
+	bool may_go_on() const { return !peeks.empty() && tap.link.takes_bulk(); }
+	/**
+	 * A share for each that waits, until PEEK_ALL is used up; the next turn goes on with the next. Whoever had its share asks
+	 * again, and comes behind the others.
+	 */
+	void go_on();
+
+private:
+	uint32_t peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail);
+
+	Table &table;
+	Tap &tap;
+	Tcp &tcp;
+	Peeks peeks;
+	/** octets that went at once since the last turn of those that wait */
+	uint32_t little = 0;
 };
 
 } // namespace passt

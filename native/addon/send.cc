@@ -1,7 +1,7 @@
 /* Octets from the guest to host sockets: gathered per socket and execution, the tail that does not fit kept in order. */
 #include "abi.h"
 #include "compat.h"
-#include "engine.h"
+#include "send.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -14,12 +14,12 @@ namespace passt {
 enum : size_t { VECTOR = 256 };
 enum : int { STATE_CLOSE = 7 }; /* TCP_CLOSE, include/net/tcp_states.h */
 
-void Engine::gather(Sock &s, const uint32_t *e)
+void Sender::gather(Sock &s, const uint32_t *e)
 {
 	if (s.phase == Phase::Failed)
 		return;
 	if (!rings.in_slab(e[2], e[3]))
-		return fail(s, EFAULT);
+		return table.fail(s, EFAULT);
 	const bool tcp = s.kind == Kind::Tcp;
 	const uint32_t segment = s.kind == Kind::Udp ? std::min<uint32_t>(e[5], UINT16_MAX) : 0;
 	/* No message of more datagrams than every kernel cuts: the socket would be taken for one that cannot have that */
@@ -42,11 +42,11 @@ void Engine::gather(Sock &s, const uint32_t *e)
 		s.report = true;
 	if (!s.touched) {
 		s.touched = true;
-		touched.push_back(handle_of(s));
+		touched.push_back(table.handle_of(s));
 	}
 }
 
-void Engine::flush(Sock &s)
+void Sender::flush(Sock &s)
 {
 	if (s.first && s.phase != Phase::Failed) {
 		if (s.kind == Kind::Tcp)
@@ -57,10 +57,10 @@ void Engine::flush(Sock &s)
 	s.first = s.last = s.gathered = 0;
 }
 
-void Engine::flush_all()
+void Sender::flush_all()
 {
 	for (const uint32_t h : touched) {
-		Sock &s = socks[h];
+		Sock &s = table.at(h);
 		if (!s.touched)
 			continue; /* closed meanwhile */
 		s.touched = false;
@@ -72,32 +72,24 @@ void Engine::flush_all()
 	gathered.clear();
 }
 
-void Engine::drop_pending(Sock &s)
-{
-	if (!s.pending)
-		return;
-	pending_all -= s.pending->size();
-	s.pending->consume(s.pending->size());
-}
-
 /** To the pending buffer, up to its limit; once something was dropped in an execution, all that follows is. */
-void Engine::keep(Sock &s, const void *from, size_t n)
+void Sender::keep(Sock &s, const void *from, size_t n)
 {
 	if (!s.pending)
 		s.pending = new Pending;
 	const size_t have = s.pending->size();
 	size_t room = have < pending_max ? pending_max - have : 0;
 
-	room = std::min(room, pending_all < PENDING_MAX_ALL ? PENDING_MAX_ALL - pending_all : (size_t)0);
+	room = std::min(room, table.pending_all < PENDING_MAX_ALL ? PENDING_MAX_ALL - table.pending_all : (size_t)0);
 	size_t take = s.dropped ? 0 : std::min(n, room);
 	if (take && !s.pending->append(from, take))
 		take = 0;
-	pending_all += take;
+	table.pending_all += take;
 	s.dropped += (uint32_t)(n - take);
 }
 
 /** One sendmsg(); `report`: ask for an error queue record once its last octet is acknowledged. */
-ssize_t Engine::send_vector(Sock &s, const iovec *iov, size_t parts, bool report)
+ssize_t Sender::send_vector(Sock &s, const iovec *iov, size_t parts, bool report)
 {
 	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(uint32_t))] = {};
 	msghdr m = {};
@@ -126,15 +118,15 @@ ssize_t Engine::send_vector(Sock &s, const iovec *iov, size_t parts, bool report
 	return n;
 }
 
-void Engine::send_failed(Sock &s, int error, size_t lost)
+void Sender::send_failed(Sock &s, int error, size_t lost)
 {
 	s.sent_errno = error;
 	s.dropped += (uint32_t)(lost + (s.pending ? s.pending->size() : 0));
-	drop_pending(s);
+	table.drop_pending(s);
 	s.shut = true; /* whatever comes in this execution is lost as well */
 }
 
-void Engine::flush_stream(Sock &s)
+void Sender::flush_stream(Sock &s)
 {
 	uint32_t i = s.first;
 	size_t lost = 0;
@@ -182,7 +174,7 @@ void Engine::flush_stream(Sock &s)
 		s.report = false;
 }
 
-void Engine::flush_pending(Sock &s)
+void Sender::flush_pending(Sock &s)
 {
 	while (s.pending && s.pending->size()) {
 		const iovec iov = {const_cast<uint8_t *>(s.pending->data()), s.pending->size()};
@@ -193,14 +185,14 @@ void Engine::flush_pending(Sock &s)
 			return;
 		}
 		s.pending->consume((size_t)n);
-		pending_all -= (size_t)n;
+		table.pending_all -= (size_t)n;
 	}
 	s.report = false;
 	if (s.shut_due)
 		shutdown_wr(s);
 }
 
-void Engine::shutdown_wr(Sock &s)
+void Sender::shutdown_wr(Sock &s)
 {
 	flush(s);
 	if (s.shut || s.phase == Phase::Failed)
@@ -212,9 +204,9 @@ void Engine::shutdown_wr(Sock &s)
 	shutdown(s.fd, SHUT_WR);
 }
 
-void Engine::report_sent(Sock &s)
+void Sender::report_sent(Sock &s)
 {
-	uint32_t *const e = event(EV_SENT, s);
+	uint32_t *const e = table.event(EV_SENT, s);
 	const int state = read_info(s.fd, e);
 	const int error = s.sent_errno;
 
@@ -226,7 +218,7 @@ void Engine::report_sent(Sock &s)
 	s.sent_errno = 0;
 	/* sendmsg() has taken the error from the socket. EPIPE alone may just be our own shutdown(). */
 	if (error && (error != EPIPE || state == STATE_CLOSE))
-		fail(s, error);
+		table.fail(s, error);
 }
 
 } // namespace passt

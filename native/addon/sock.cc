@@ -216,6 +216,13 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 	return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
 }
 
+void close_hard(int fd)
+{
+	const linger hard = {1, 0};
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(fd);
+}
+
 int set_nonblocking(int fd)
 {
 	const int flags = fcntl(fd, F_GETFL);

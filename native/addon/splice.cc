@@ -1,5 +1,4 @@
-#include "splice.h"
-#include "engine.h"
+#include "splices.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -29,25 +28,12 @@ static bool passing(int e)
 	return e == EAGAIN || e == EWOULDBLOCK;
 }
 
-void Engine::splice_event(uint32_t kind, Sock &s, uint32_t side, int error)
-{
-	uint32_t *const e = event(kind, s);
-	const Splice &x = *s.splice;
-
-	e[2] = side;
-	e[13] = (uint32_t)error;
-	for (uint32_t i = 0; i < 2; i++) {
-		e[4 + 2 * i] = (uint32_t)x.way[i].moved;
-		e[5 + 2 * i] = (uint32_t)(x.way[i].moved >> 32);
-	}
-}
-
 /** EF_SPLICE: the accepted socket is side 0, side 1 is still to be made. */
-void Engine::splice_open(const uint32_t *e)
+void Splices::open(const uint32_t *e)
 {
 	bool v6 = false;
-	const int accepted = slots.take(e[8], v6);
-	Sock *const s = fresh(e[1], Kind::Splice);
+	const int accepted = listeners.slots.take(e[8], v6);
+	Sock *const s = table.fresh(e[1], Kind::Splice);
 
 	if (!s) {
 		if (accepted >= 0)
@@ -60,64 +46,62 @@ void Engine::splice_open(const uint32_t *e)
 	s->splice->side[0].fd = accepted;
 	s->splice->side[1].fd = -1;
 	if (accepted < 0)
-		return splice_fail(*s, 0, EBADF);
+		return table.fail_splice(*s, 0, EBADF);
 	set_int(accepted, IPPROTO_TCP, TCP_QUICKACK, 1);
-	if (const int error = splice_watch(*s, 0, EPOLL_CTL_ADD))
-		return splice_fail(*s, 0, error);
-	const int fd = t.in_namespace ? ns_take(*s, e) : make_socket(Kind::Tcp, s->v6);
+	if (const int error = watch(*s, 0, EPOLL_CTL_ADD))
+		return table.fail_splice(*s, 0, error);
+	const int fd = t.in_namespace ? pools.take(*s, e) : make_socket(Kind::Tcp, s->v6);
 	if (fd >= 0)
-		splice_connect(*s, t, fd);
+		connect(*s, t, fd);
 	else if (!t.in_namespace || fd != -EAGAIN)
-		splice_fail(*s, 1, -fd);
+		table.fail_splice(*s, 1, -fd);
 }
 
-int Engine::splice_watch(const Sock &s, uint32_t side, int op)
+int Splices::watch(const Sock &s, uint32_t side, int op)
 {
 	const SpliceSide &k = s.splice->side[side];
-	epoll_event ev = {};
 	/* Ordinary data wakes those who wait for urgent data as well */
-	ev.events = (k.deaf ? 0u : (uint32_t)(EPOLLIN | EPOLLPRI)) | EPOLLOUT | EPOLLRDHUP | EPOLLET;
-	ev.data.u64 = (handle_of(s) | (side ? (uint32_t)TAG_SIDE_1 : 0u)) | (uint64_t)s.generation << 32;
-	return epoll_ctl(epoll, op, k.fd, &ev) ? errno : 0;
+	const uint32_t events = (k.deaf ? 0u : (uint32_t)(EPOLLIN | EPOLLPRI)) | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+	return core.watch(op, k.fd, events, table.word(s, side ? (uint32_t)TAG_SIDE_1 : 0u));
 }
 
-void Engine::splice_connect(Sock &s, Target t, int fd)
+void Splices::connect(Sock &s, Target t, int fd)
 {
 	s.splice->side[1].fd = fd;
 	t.mss = 0; /* that word is the slot */
 	int error = prepare_socket(fd, Kind::Tcp, t, outbound);
 	if (!error) {
 		set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
-		error = splice_watch(s, 1, EPOLL_CTL_ADD); /* before connect(): regression 77 */
+		error = watch(s, 1, EPOLL_CTL_ADD); /* before connect(): regression 77 */
 	}
 	if (!error) {
 		sockaddr_storage ss;
 		const socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, s.v6);
-		error = connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+		error = ::connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
 	}
 	if (error && error != EINPROGRESS)
-		return splice_fail(s, 1, error);
+		return table.fail_splice(s, 1, error);
 	if (!error)
-		splice_connected(s);
+		connected(s);
 }
 
-void Engine::splice_connected(Sock &s)
+void Splices::connected(Sock &s)
 {
 	s.phase = Phase::Open;
 	s.splice->side[0].writable = s.splice->side[1].writable = true;
-	splice_event(EV_SPLICE_CONNECTED, s, 1, 0);
-	splice_queue(s);
+	table.splice_event(EV_SPLICE_CONNECTED, s, 1, 0);
+	queue(s);
 }
 
-void Engine::splice_queue(Sock &s)
+void Splices::queue(Sock &s)
 {
 	if (s.splice->queued)
 		return;
 	s.splice->queued = true;
-	woken.push_back({handle_of(s), s.generation});
+	woken.push_back(table.moving(s));
 }
 
-void Engine::splice_ready(Sock &s, uint32_t which, uint32_t events)
+void Splices::ready(Sock &s, uint32_t which, uint32_t events)
 {
 	Splice &x = *s.splice;
 	SpliceSide &k = x.side[which];
@@ -127,7 +111,7 @@ void Engine::splice_ready(Sock &s, uint32_t which, uint32_t events)
 	/* The other side is full, and each segment that comes meanwhile would wake us to hear what is known */
 	if (k.readable && events & EPOLLIN && !x.side[!which].writable && !k.deaf) {
 		k.deaf = true;
-		splice_watch(s, which, EPOLL_CTL_MOD);
+		watch(s, which, EPOLL_CTL_MOD);
 	}
 	if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
 		k.readable = true;
@@ -141,10 +125,10 @@ void Engine::splice_ready(Sock &s, uint32_t which, uint32_t events)
 	if (s.phase == Phase::Connecting) {
 		if (events & (EPOLLHUP | EPOLLERR)) {
 			const int e = take_error(k.fd);
-			return splice_fail(s, which, e ? e : ECONNRESET);
+			return table.fail_splice(s, which, e ? e : ECONNRESET);
 		}
 		if (which == 1 && events & EPOLLOUT)
-			splice_connected(s);
+			connected(s);
 		return;
 	}
 	/* Behind the end of its stream nobody reads from it, and nobody else would notice its reset */
@@ -152,11 +136,11 @@ void Engine::splice_ready(Sock &s, uint32_t which, uint32_t events)
 		k.broken = take_error(k.fd);
 		k.read_over = k.read_over || k.broken;
 	}
-	splice_queue(s);
+	queue(s);
 }
 
 /** Write what way `i` holds. False: it cannot go on now. */
-bool Engine::splice_push(Splice &x, uint32_t i)
+bool Splices::push(Splice &x, uint32_t i)
 {
 	SpliceWay &w = x.way[i];
 	SpliceSide &to = x.side[!i];
@@ -172,7 +156,7 @@ bool Engine::splice_push(Splice &x, uint32_t i)
 		w.moved += (size_t)n;
 		if (w.rest.size()) {
 			w.rest.consume((size_t)n);
-			pending_all -= (size_t)n;
+			table.pending_all -= (size_t)n;
 		} else {
 			w.inside -= (uint32_t)n;
 		}
@@ -187,19 +171,19 @@ bool Engine::splice_push(Splice &x, uint32_t i)
 }
 
 /** Read from side `i` by copying, and write at once. False: it cannot go on now. */
-bool Engine::splice_copy(Splice &x, uint32_t i)
+bool Splices::copy(Splice &x, uint32_t i)
 {
 	alignas(4096) static uint8_t copied[COPY_MAX];
 	SpliceWay &w = x.way[i];
 	SpliceSide &from = x.side[i], &to = x.side[!i];
-	const size_t most = pending_all < REST_ALL ? (size_t)COPY_MAX : (size_t)COPY_SMALL;
+	const size_t most = table.pending_all < REST_ALL ? (size_t)COPY_MAX : (size_t)COPY_SMALL;
 	ssize_t n, m;
 
 	do
 		n = recv(from.fd, copied, most, MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n <= 0)
-		return splice_end(from, n ? errno : 0);
+		return end(from, n ? errno : 0);
 	const bool full = (size_t)n == most;
 	w.bulk = full && most == COPY_MAX;
 	/* All there was; what comes now has an edge of its own. Urgent data cuts reads short, an end stands behind them. */
@@ -225,12 +209,12 @@ bool Engine::splice_copy(Splice &x, uint32_t i)
 		to.write_failed = true;
 		return false;
 	}
-	pending_all += (size_t)(n - m);
+	table.pending_all += (size_t)(n - m);
 	return true;
 }
 
 /** A read brought nothing: `error`, or 0 = end of stream. Always false. */
-bool Engine::splice_end(SpliceSide &from, int error)
+bool Splices::end(SpliceSide &from, int error)
 {
 	if (passing(error)) {
 		from.readable = false;
@@ -245,7 +229,7 @@ bool Engine::splice_end(SpliceSide &from, int error)
 }
 
 /** Read from side `i` into a pipe, `most` octets. False: it cannot go on now. */
-bool Engine::splice_pull(Splice &x, uint32_t i, size_t most)
+bool Splices::pull(Splice &x, uint32_t i, size_t most)
 {
 	SpliceWay &w = x.way[i];
 	SpliceSide &from = x.side[i];
@@ -254,25 +238,25 @@ bool Engine::splice_pull(Splice &x, uint32_t i, size_t most)
 	/* splice() stops at an urgent mark for ever, whatever SO_OOBINLINE says; recv() does not */
 	const bool bulk = w.bulk && !from.urgent;
 	if (bulk && !w.pipe)
-		w.pipe = pipes.get();
+		w.pipe = table.pipes.get();
 	if (!bulk || !w.pipe)
-		return splice_copy(x, i);
+		return copy(x, i);
 	/* The pipe is empty: EAGAIN is about the socket (regressions 31, 39, 89) */
 	do
 		n = ::splice(from.fd, nullptr, w.pipe.write, nullptr, std::min<size_t>(w.pipe.size, most),
 			     SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 	while (n < 0 && errno == EINTR);
 	if (!n) /* the end, or an urgent mark with the end behind it: recv() knows */
-		return splice_copy(x, i);
+		return copy(x, i);
 	if (n < 0)
-		return splice_end(from, errno);
+		return end(from, errno);
 	w.inside = (uint32_t)n;
 	w.bulk = (size_t)n >= BULK_MIN;
 	return true;
 }
 
 /** Way `i` until nothing goes on or its `share` is used up. True: there is more to do. */
-bool Engine::splice_move(Splice &x, uint32_t i, size_t share)
+bool Splices::move(Splice &x, uint32_t i, size_t share)
 {
 	SpliceWay &w = x.way[i];
 	SpliceSide &from = x.side[i], &to = x.side[!i];
@@ -283,86 +267,82 @@ bool Engine::splice_move(Splice &x, uint32_t i, size_t share)
 		if (to.broken) {
 			more = false;
 		} else if (!w.empty()) {
-			more = to.writable && splice_push(x, i);
+			more = to.writable && push(x, i);
 		} else {
 			/* Nothing is read that cannot be written: it stays where the sender's window counts it */
 			more = from.readable && !from.read_over && to.writable && !to.shut &&
-			       splice_pull(x, i, (size_t)(limit - w.moved));
+			       pull(x, i, (size_t)(limit - w.moved));
 		}
 	}
 	if (w.pipe && (!more || to.broken) && (w.empty() || to.broken)) {
-		pipes.put(w.pipe, w.inside);
+		table.pipes.put(w.pipe, w.inside);
 		w.inside = 0;
 	}
 	return more;
 }
 
 /** Both ways, then what is to be said. True: there is more to do. */
-bool Engine::splice_run(Sock &s, size_t share)
+bool Splices::run(Sock &s, size_t share)
 {
 	Splice &x = *s.splice;
 	bool more = false;
 
 	for (uint32_t i = 0; i < 2; i++)
-		more = splice_move(x, i, share) || more;
+		more = move(x, i, share) || more;
 	/* A side whose write failed is read to its end: what it said before it broke counts (regression 86). Its reset woke
 	 * epoll, so it is readable, now or soon */
 	for (uint32_t i = 0; i < 2; i++) {
 		if (x.side[i].write_failed && x.side[i].readable && !x.side[i].read_over)
-			more = splice_move(x, i, share) || more;
+			more = move(x, i, share) || more;
 	}
 	for (uint32_t i = 0; i < 2; i++) {
 		SpliceSide &k = x.side[i], &o = x.side[!i];
 		/* The other side takes nothing now, but has something to say to a side that is gone: it shall know */
 		const bool stuck = !o.writable && (k.write_failed || (o.readable && !o.read_over));
 		if (k.broken && (k.read_over || stuck || o.broken))
-			return splice_fail(s, i, k.broken), false;
+			return table.fail_splice(s, i, k.broken), false;
 		if (k.eof && !k.eof_said && !o.broken) {
 			k.eof_said = true;
-			splice_event(EV_SPLICE_EOF, s, i, 0);
+			table.splice_event(EV_SPLICE_EOF, s, i, 0);
 		}
 		if (o.shut_due && x.way[i].empty())
-			splice_shut(s, !i);
+			shut(s, !i);
 	}
 	for (uint32_t i = 0; i < 2; i++) {
 		SpliceSide &k = x.side[i];
 		if (k.deaf && !k.readable) { /* the kernel looks at once: nothing is missed */
 			k.deaf = false;
-			splice_watch(s, i, EPOLL_CTL_MOD);
+			watch(s, i, EPOLL_CTL_MOD);
 		}
 	}
 	return more;
 }
 
 /** The pair of `m`, if there still is one: its share. Whoever has more to do comes behind the others. */
-void Engine::splice_turn(Moving m, size_t share)
+void Splices::turn(Moving m, size_t share)
 {
-	if (generation(m.handle) != m.generation)
+	if (table.generation(m.handle) != m.generation)
 		return;
-	Sock &s = socks[m.handle];
+	Sock &s = table.at(m.handle);
 	Splice &x = *s.splice;
 	const uint64_t was = x.way[0].moved + x.way[1].moved;
 
 	x.queued = false;
-	if (s.phase == Phase::Open && splice_run(s, share) && !x.queued) {
+	if (s.phase == Phase::Open && run(s, share) && !x.queued) {
 		x.queued = true;
 		moving.push_back(m);
 	}
-	volume += x.way[0].moved + x.way[1].moved - was;
+	core.volume += x.way[0].moved + x.way[1].moved - was;
 }
 
-/**
- * Those that have something new to do, a little of it; then those that have more, in order: what is small does not wait for
- * bulk, nor bulk for all that is small. Either list goes on in the next turn where SHARE_ALL ended it.
- */
-void Engine::splice_run_all()
+void Splices::run_all()
 {
 	const size_t small = woken.size(), large = moving.size();
 	const auto run = [&](std::vector<Moving> &list, size_t n, size_t share) {
-		const uint64_t before = volume;
+		const uint64_t before = core.volume;
 		size_t done = 0;
-		while (done < n && volume - before < SHARE_ALL)
-			splice_turn(list[done++], share);
+		while (done < n && core.volume - before < SHARE_ALL)
+			turn(list[done++], share);
 		list.erase(list.begin(), list.begin() + (std::ptrdiff_t)done);
 	};
 
@@ -371,7 +351,7 @@ void Engine::splice_run_all()
 		run(moving, large, std::max<size_t>(SHARE_MIN, std::min<size_t>(SHARE, SHARE_ALL / large)));
 }
 
-void Engine::splice_shut(Sock &s, uint32_t side)
+void Splices::shut(Sock &s, uint32_t side)
 {
 	if (side > 1 || s.phase == Phase::Connecting)
 		return;
@@ -387,50 +367,10 @@ void Engine::splice_shut(Sock &s, uint32_t side)
 		return;
 	}
 	k.shut = true;
-	shutdown(k.fd, SHUT_WR);
+	::shutdown(k.fd, SHUT_WR);
 	/* The reset may have come with the end, and so before anybody looked: no edge will tell */
 	if (s.phase == Phase::Open && o.eof && !o.broken && (o.broken = take_error(o.fd)))
-		splice_queue(s);
-}
-
-void Engine::splice_drop(Splice &x)
-{
-	for (SpliceWay &w : x.way) {
-		pipes.put(w.pipe, w.inside);
-		w.inside = 0;
-		pending_all -= w.rest.size();
-		w.rest.consume(w.rest.size());
-	}
-}
-
-void Engine::splice_fail(Sock &s, uint32_t side, int error)
-{
-	if (s.phase == Phase::Failed)
-		return;
-	for (const SpliceSide &k : s.splice->side) {
-		if (k.fd >= 0)
-			epoll_ctl(epoll, EPOLL_CTL_DEL, k.fd, nullptr);
-	}
-	splice_drop(*s.splice);
-	s.phase = Phase::Failed;
-	s.error = error;
-	splice_event(EV_SPLICE_FAILED, s, side, error);
-}
-
-void Engine::splice_free(Sock &s, bool reset)
-{
-	for (const SpliceSide &k : s.splice->side) {
-		if (k.fd < 0)
-			continue;
-		if (s.phase != Phase::Failed) /* regression 70 */
-			epoll_ctl(epoll, EPOLL_CTL_DEL, k.fd, nullptr);
-		if (reset)
-			close_hard(k.fd);
-		else
-			close(k.fd);
-	}
-	splice_drop(*s.splice);
-	delete s.splice;
+		queue(s);
 }
 
 } // namespace passt

@@ -1,41 +1,50 @@
-/* The table of host sockets: opening, failing, closing, events about them. */
-#include "compat.h"
-#include "engine.h"
+#include "table.h"
 
 #include <cerrno>
 #include <cstring>
-#include <sys/epoll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace passt {
 
-Sock *Engine::sock(uint32_t handle, Kind kind)
+Table::~Table()
 {
-	if (handle >= rings.size.handles)
-		return nullptr;
-	Sock &s = socks[handle];
-
-	if (s.kind == Kind::None || (kind != Kind::None && s.kind != kind))
-		return nullptr;
-	return &s;
+	for (uint32_t i = 0; socks && i < rings.size.handles; i++) {
+		if (socks[i].kind != Kind::None)
+			close_sock(socks[i], false);
+	}
+	if (socks)
+		munmap(socks, sizeof(Sock) * rings.size.handles);
 }
 
-uint32_t Engine::generation(uint32_t handle) const
+int Table::open(uint32_t handles)
 {
-	return handle < rings.size.handles ? socks[handle].generation : 0;
+	void *const p = mmap(nullptr, sizeof(Sock) * handles, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return ENOMEM;
+	socks = static_cast<Sock *>(p);
+	return 0;
 }
 
-uint32_t *Engine::event(uint32_t kind, const Sock &s)
+void Table::splice_event(uint32_t kind, const Sock &s, uint32_t side, int error)
 {
-	return results.add(kind, handle_of(s), s.generation);
+	uint32_t *const e = event(kind, s);
+	const Splice &x = *s.splice;
+
+	e[2] = side;
+	e[13] = (uint32_t)error;
+	for (uint32_t i = 0; i < 2; i++) {
+		e[4 + 2 * i] = (uint32_t)x.way[i].moved;
+		e[5 + 2 * i] = (uint32_t)(x.way[i].moved >> 32);
+	}
 }
 
-void Engine::unregister(const Sock &s)
+void Table::unregister(const Sock &s)
 {
-	epoll_ctl(epoll, EPOLL_CTL_DEL, s.fd, nullptr);
+	core.unwatch(s.fd);
 }
 
-void Engine::fail(Sock &s, int error, bool refused)
+void Table::fail(Sock &s, int error, bool refused)
 {
 	if (s.phase == Phase::Failed)
 		return;
@@ -47,10 +56,10 @@ void Engine::fail(Sock &s, int error, bool refused)
 	e[12] = refused, e[13] = (uint32_t)error;
 }
 
-void Engine::close_sock(Sock &s, bool reset)
+void Table::close_sock(Sock &s, bool reset)
 {
 	if (s.kind == Kind::Splice) {
-		splice_free(s, reset);
+		close_splice(s, reset);
 	} else if (s.fd >= 0) {
 		if (s.phase != Phase::Failed)
 			unregister(s);
@@ -66,27 +75,20 @@ void Engine::close_sock(Sock &s, bool reset)
 	s.generation = ++generations;
 }
 
-void Engine::forget_port(Sock &s)
+void Table::forget_port(Sock &s)
 {
 	if (s.own_port)
 		own_ports[s.in_namespace].release(s.own_port);
 	s.own_port = 0;
 }
 
-int Engine::register_sock(const Sock &s)
+int Table::register_sock(const Sock &s)
 {
-	epoll_event ev = {};
-	ev.events = s.kind == Kind::Tcp ? EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET : EPOLLIN;
-	ev.data.u64 = handle_of(s) | (uint64_t)s.generation << 32;
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, s.fd, &ev) ? errno : 0;
+	const uint32_t events = s.kind == Kind::Tcp ? EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET : EPOLLIN;
+	return core.watch(EPOLL_CTL_ADD, s.fd, events, word(s));
 }
 
-static bool is_multicast(const Target &t)
-{
-	return t.v6() ? t.dst[0] >> 24 == 0xff : t.dst[3] >> 28 == 0xe;
-}
-
-Sock *Engine::fresh(uint32_t handle, Kind kind)
+Sock *Table::fresh(uint32_t handle, Kind kind)
 {
 	if (handle >= rings.size.handles)
 		return nullptr;
@@ -103,10 +105,10 @@ Sock *Engine::fresh(uint32_t handle, Kind kind)
 	return &s;
 }
 
-void Engine::abandon(Sock &s, int error, bool refused)
+void Table::abandon(Sock &s, int error, bool refused)
 {
 	if (s.kind == Kind::Splice)
-		return splice_fail(s, 1, error);
+		return fail_splice(s, 1, error);
 	if (s.fd >= 0) {
 		unregister(s); /* regressions 28, 70 */
 		close(s.fd);
@@ -121,70 +123,7 @@ void Engine::abandon(Sock &s, int error, bool refused)
 	e[12] = refused, e[13] = (uint32_t)error;
 }
 
-void Engine::open_sock(const uint32_t *e, Kind kind)
-{
-	Sock *const s = fresh(e[1], kind);
-	if (!s)
-		return;
-	const Target t(e);
-
-	s->v6 = t.v6();
-	s->listener = kind == Kind::Udp ? e[14] : 0;
-	s->hold = s->listener ? HOLDS : 0;
-	s->multicast = is_multicast(t);
-	s->group = t.group, s->scope = t.scope, s->in_namespace = t.in_namespace;
-	memcpy(s->peer, t.dst, sizeof(s->peer));
-	s->peer_port = kind == Kind::Udp ? t.port : (uint16_t)0;
-
-	if (t.in_namespace && kind == Kind::Ping)
-		return abandon(*s, EOPNOTSUPP);
-	const int fd = t.in_namespace ? ns_take(*s, e) : make_socket(kind, s->v6);
-	if (fd >= 0)
-		socket_came(*s, e, fd);
-	else if (!t.in_namespace || fd != -EAGAIN)
-		abandon(*s, -fd);
-}
-
-/** The second half of opening: `fd` is new, from here or from the namespace. */
-void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
-{
-	Target t(e);
-
-	if (s.kind == Kind::Splice)
-		return splice_connect(s, t, fd);
-	s.fd = fd;
-	if (s.listener)
-		inherit(t, s.listener - 1);
-	Ports &ports = own_ports[t.in_namespace];
-	t.ours = s.kind == Kind::Udp && ports.any(t.src_port);
-	int error = prepare_socket(fd, s.kind, t, outbound);
-	if (!error && s.kind == Kind::Udp && t.src_port && !t.group && bound_port(fd) == t.src_port)
-		ports.take(s.own_port = t.src_port);
-	if (!error && t.group)
-		error = bind_towards_group(fd, t, outbound);
-	if (!error)
-		error = register_sock(s); /* before connect(): regression 77 */
-	bool refused = false;
-	if (!error && !t.group) {
-		sockaddr_storage ss;
-		const socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, s.v6);
-		error = connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
-		refused = error;
-	}
-	if (s.kind == Kind::Tcp && error == EINPROGRESS)
-		return;
-	if (error)
-		return abandon(s, error, refused);
-	s.phase = Phase::Open;
-	if (t.group)
-		event(EV_BOUND, s)[2] = bound_port(fd);
-	if (s.kind == Kind::Tcp)
-		connected(s);
-	else
-		send_kept(s);
-}
-
-Engine::Held Engine::memory_of_handle(uint32_t handle, bool freeze)
+Table::Held Table::memory_of_handle(uint32_t handle, bool freeze)
 {
 	Held all = {};
 	const auto add = [&](int fd) {
@@ -207,31 +146,52 @@ Engine::Held Engine::memory_of_handle(uint32_t handle, bool freeze)
 	return all;
 }
 
-bool Engine::set_ports(uint16_t first, uint16_t last)
+void Table::drop_pending(Sock &s)
 {
-	const uint32_t range = (uint32_t)last << 16 | first;
-	const int fd = make_socket(Kind::Tcp, false);
-	const bool works = fd >= 0 && !setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range));
-
-	if (fd >= 0)
-		close(fd);
-	outbound.ports = works ? range : 0;
-	return works;
+	if (!s.pending)
+		return;
+	pending_all -= s.pending->size();
+	s.pending->consume(s.pending->size());
 }
 
-/** What the listener of a flow was told to use, the flow's socket shall use as well. */
-void Engine::inherit(Target &t, uint32_t id)
+void Table::drop_splice(Splice &x)
 {
-	const ListenSock *const l = listener(id);
-	char device[64];
-	socklen_t len = sizeof(device);
+	for (SpliceWay &w : x.way) {
+		pipes.put(w.pipe, w.inside);
+		w.inside = 0;
+		pending_all -= w.rest.size();
+		w.rest.consume(w.rest.size());
+	}
+}
 
-	if (!l)
+void Table::fail_splice(Sock &s, uint32_t side, int error)
+{
+	if (s.phase == Phase::Failed)
 		return;
-	t.freebind = l->freebind;
-	t.exact = true;
-	if (l->device && !getsockopt(l->fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len)
-		t.device.assign(device, strnlen(device, len));
+	for (const SpliceSide &k : s.splice->side) {
+		if (k.fd >= 0)
+			core.unwatch(k.fd);
+	}
+	drop_splice(*s.splice);
+	s.phase = Phase::Failed;
+	s.error = error;
+	splice_event(EV_SPLICE_FAILED, s, side, error);
+}
+
+void Table::close_splice(Sock &s, bool reset)
+{
+	for (const SpliceSide &k : s.splice->side) {
+		if (k.fd < 0)
+			continue;
+		if (s.phase != Phase::Failed) /* regression 70 */
+			core.unwatch(k.fd);
+		if (reset)
+			close_hard(k.fd);
+		else
+			close(k.fd);
+	}
+	drop_splice(*s.splice);
+	delete s.splice;
 }
 
 } // namespace passt

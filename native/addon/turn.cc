@@ -1,5 +1,4 @@
 /* One loop turn: effects, results, epoll, readiness. */
-#include "ctl.h"
 #include "engine.h"
 
 #include <algorithm>
@@ -7,9 +6,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstring>
-#include <ctime>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,44 +18,12 @@ namespace passt {
  */
 enum : int { EPOLL_BATCH = TAP_FRAMES / 2, EPOLL_BEHIND = TAP_FRAMES / 8 };
 
-double Engine::now_ms()
-{
-	timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-Engine::~Engine()
-{
-	for (uint32_t i = 0; socks && i < rings.size.handles; i++) {
-		if (socks[i].kind != Kind::None)
-			close_sock(socks[i], false);
-	}
-	for (uint32_t id = 0; id < listeners.size(); id++)
-		close_listener(id);
-	for (const int fd : {clients, offered, spare, netlink}) {
-		if (fd >= 0)
-			close(fd);
-	}
-	for (NsPool &p : ns) {
-		for (const int fd : p.fds)
-			close(fd);
-	}
-	if (socks)
-		munmap(socks, sizeof(Sock) * rings.size.handles);
-	if (epoll >= 0)
-		close(epoll);
-}
-
 int Engine::open(const Sizes &sizes)
 {
 	if (const int e = rings.open(sizes))
 		return e;
-	void *const p = mmap(nullptr, sizeof(Sock) * sizes.handles, PROT_READ | PROT_WRITE,
-			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (p == MAP_FAILED)
-		return ENOMEM;
-	socks = static_cast<Sock *>(p);
+	if (const int e = table.open(sizes.handles))
+		return e;
 	signal(SIGXFSZ, SIG_IGN); /* EFBIG tells as well (setrlimit(2), RLIMIT_FSIZE) */
 	signal(SIGPIPE, SIG_IGN); /* Node does so, too; but splice() knows no MSG_NOSIGNAL, so this must hold */
 	epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -66,63 +31,38 @@ int Engine::open(const Sizes &sizes)
 	return epoll < 0 ? errno : 0;
 }
 
-int Engine::set_tap(int fd, bool vnet)
-{
-	if (tap_registered)
-		epoll_ctl(epoll, EPOLL_CTL_DEL, tap.fd, nullptr);
-	tap_registered = false;
-	if (const int e = tap.use(fd, vnet))
-		return e;
-	epoll_event ev = {};
-	ev.events = EPOLLIN;
-	ev.data.u64 = ID_TAP;
-	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev))
-		return errno;
-	tap_registered = true, tap_gone_said = false;
-	return 0;
-}
-
-int Engine::set_ctl(int fd)
-{
-	if (ctl_registered)
-		epoll_ctl(epoll, EPOLL_CTL_DEL, ctl, nullptr);
-	ctl_registered = false;
-	epoll_event ev = {};
-	ev.events = EPOLLIN;
-	ev.data.u64 = ID_CTL;
-	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ev))
-		return errno;
-	ctl = fd, ctl_registered = true;
-	return 0;
-}
-
 int Engine::turn(uint32_t effects, double timeout_ms)
 {
-	if (!socks || epoll < 0)
+	if (!table.is_open() || epoll < 0)
 		return -1;
 	rings.posted = 0;
 	turn_no++;
 	execute(effects < rings.size.effects ? effects : rings.size.effects);
 	rings.rx_reset();
-	tap_report();
-	results.deliver(rings, [this](uint32_t h) { return generation(h); });
-	wait(rings.posted || !results.empty() || tap.link.more() || peeks_go() ? 0 : timeout_ms);
-	tap_report();
-	results.deliver(rings, [this](uint32_t h) { return generation(h); });
+	tap_port.report();
+	deliver();
+	wait(rings.posted || !results.empty() || tap.link.more() || peeker.may_go_on() ? 0 : timeout_ms);
+	tap_port.report();
+	deliver();
 	rings.clock[1] = (double)volume;
 	return (int)rings.posted;
+}
+
+void Engine::deliver()
+{
+	results.deliver(rings, [this](uint32_t h) { return table.generation(h); });
 }
 
 /** JS still reads the events of the last turn: nothing is posted, what comes of these effects waits as a result. */
 void Engine::carry_out(uint32_t n)
 {
-	if (!socks || epoll < 0)
+	if (!table.is_open() || epoll < 0)
 		return;
 	const uint32_t posted = rings.posted;
 	rings.posted = rings.size.events;
 	for (uint32_t i = 0; i < n && i < rings.size.effects; i++)
 		execute_one(rings.effects[i]);
-	flush_all();
+	sender.flush_all();
 	rings.posted = posted;
 }
 
@@ -130,11 +70,11 @@ void Engine::execute(uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		execute_one(rings.effects[i]);
-	peek_all();
-	flush_all();
-	slots.clear();
+	peeker.go_on();
+	sender.flush_all();
+	listeners.slots.clear();
 	if (tap.link.on)
-		link_report();
+		clients.report();
 	tap.pcap.flush();
 }
 
@@ -151,96 +91,96 @@ void Engine::execute_one(const uint32_t *e)
 			tap.dropped++, tap.drop_errno = EFAULT;
 		return;
 	case EF_TCP_CONNECT:
-		open_sock(e, Kind::Tcp);
+		opener.open(e, Kind::Tcp);
 		return;
 	case EF_UDP_OPEN:
-		open_sock(e, Kind::Udp);
+		opener.open(e, Kind::Udp);
 		return;
 	case EF_PING_OPEN:
-		open_sock(e, Kind::Ping);
+		opener.open(e, Kind::Ping);
 		return;
 	case EF_CLOSE:
 	case EF_RESET:
 	case EF_SPLICE_CLOSE:
 	case EF_SPLICE_RESET:
-		if ((s = sock(handle))) {
+		if ((s = table.sock(handle))) {
 			const bool reset = e[0] == EF_RESET || e[0] == EF_SPLICE_RESET;
 			if (!reset && s->phase == Phase::Open)
-				flush(*s);
-			close_sock(*s, reset);
+				sender.flush(*s);
+			table.close_sock(*s, reset);
 		}
 		return;
 	case EF_ADOPT:
-		adopt(e);
+		opener.adopt(e);
 		return;
 	case EF_REJECT:
-		reject(e[2]);
+		opener.reject(e[2]);
 		return;
 	case EF_NETLINK:
-		netlink_send(e);
+		notices.send(e);
 		return;
 	case EF_CAPTURE_NOTE:
 		if (rings.in_slab(e[2], e[3]))
 			tap.pcap.note(e[4], rings.slab + e[2], e[3]);
 		return;
 	case EF_LINK_USE:
-		link_use((int)e[2]);
+		clients.use((int)e[2]);
 		return;
 	case EF_LINK_REFUSE:
-		link_refuse((int)e[2]);
+		clients.refuse((int)e[2]);
 		return;
 	case EF_LINK_CLOSE:
-		link_close();
+		clients.close();
 		return;
 	case EF_SPLICE:
-		splice_open(e);
+		splices.open(e);
 		return;
 	case EF_SPLICE_SHUT:
-		if ((s = sock(handle, Kind::Splice)))
-			splice_shut(*s, e[2]);
+		if ((s = table.sock(handle, Kind::Splice)))
+			splices.shut(*s, e[2]);
 		return;
 	case EF_UDP_JOIN:
-		join(handle, e[2]);
+		receiver.join(handle, e[2]);
 		return;
 	case EF_UDP_SEND:
-		if ((s = sock(handle, Kind::Udp)))
-			gather(*s, e);
+		if ((s = table.sock(handle, Kind::Udp)))
+			sender.gather(*s, e);
 		return;
 	case EF_PING_SEND:
-		if ((s = sock(handle, Kind::Ping)))
-			gather(*s, e);
+		if ((s = table.sock(handle, Kind::Ping)))
+			sender.gather(*s, e);
 		return;
 	default:
 		break;
 	}
 
-	if (!(s = sock(handle, Kind::Tcp)))
+	if (!(s = table.sock(handle, Kind::Tcp)))
 		return;
 	switch (e[0]) {
 	case EF_SEND:
-		gather(*s, e);
+		sender.gather(*s, e);
 		break;
 	case EF_PEEK:
-		peek(*s, e);
+		peeker.peek(*s, e);
 		break;
 	case EF_DISCARD:
-		discard(*s, e[2]);
+		tcp.discard(*s, e[2]);
 		break;
 	case EF_REWIND:
-		rewind(*s, e[2]);
+		tcp.rewind(*s, e[2]);
 		break;
 	case EF_SHUTDOWN_WR:
-		shutdown_wr(*s);
+		sender.shutdown_wr(*s);
 		break;
 	case EF_AWAIT_WRITABLE:
-		await_writable(*s);
+		tcp.await_writable(*s);
 		break;
 	case EF_KEEPALIVE:
 		set_int(s->fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 		break;
 	case EF_INFO:
-		flush(*s);
-		query(*s);
+		sender.flush(*s);
+		tcp.query(*s);
 		break;
 	default:
 		break;
@@ -273,19 +213,13 @@ static int epoll_wait_ms(int epoll, epoll_event *ev, int max, double ms)
 /** The earlier of `deadline` (infinity: none) and what this side has to do on its own. */
 double Engine::due(double deadline) const
 {
-	if (!paused.empty())
-		deadline = std::min(deadline, accept_resume_at);
-	if (!moved.empty())
-		deadline = std::min(deadline, moved_at);
-	if (clients_resume_at > 0)
-		deadline = std::min(deadline, clients_resume_at);
-	return deadline;
+	return std::min({deadline, listeners.due(), receiver.due(), clients.due()});
 }
 
 /** Is something used up that a socket may need to be served at all? */
 bool Engine::exhausted() const
 {
-	return rings.room() < DATAGRAMS_MIN || rings.rx_left() < DATAGRAMS_MIN * RX_STRIDE || slots.full() || volume >= joined_until;
+	return rings.room() < DATAGRAMS_MIN || rings.rx_left() < DATAGRAMS_MIN * RX_STRIDE || listeners.slots.full() || receiver.spent();
 }
 
 /**
@@ -317,10 +251,9 @@ int Engine::poll(double timeout_ms)
 	if (from_guest)
 		ready(guest, from_guest);
 	else if (tap.link.on)
-		link_ready(0);
+		clients.link_ready(0);
 	unserved = 0;
-	datagrams_each = n > (int)DATAGRAM_SOCKETS ? std::max<uint32_t>(DATAGRAMS_MIN, DATAGRAMS_ALL / (uint32_t)n) : (uint32_t)DATAGRAMS;
-	joined_until = volume + JOINED_ALL;
+	receiver.begin(n > 0 ? (uint32_t)n : 0);
 	for (int k = 0; k < n; k++) {
 		const epoll_event &e = ev[(begin + k) % n];
 		if (e.data.u64 == guest)
@@ -332,34 +265,16 @@ int Engine::poll(double timeout_ms)
 	return n;
 }
 
-/**
- * Is the next answer worth looking for before we sleep? Who sleeps wakes late: another processor's wake-up costs tens of
- * µs, more than most answers take to come. Not so in bulk, where whoever is to fill or to empty the buffers needs the
- * processor more than we do; nor where answers do not come while we look, because it is us whom the other side waits for.
- */
-bool Engine::look()
-{
-	const bool bulk = volume - volume_seen >= BULK;
-
-	volume_seen = volume;
-	if (bulk)
-		return false;
-	if (look_credit <= 0 && ++looks_missed < LOOK_AGAIN)
-		return false;
-	looks_missed = 0;
-	return true;
-}
-
-/** epoll again and again, until LOOK after the last event. Return: as poll(). */
+/** epoll again and again, until some time after the last event. Return: as poll(). */
 int Engine::look_on()
 {
 	int n = 0;
 
-	if (now_ms() >= lively + LOOK)
+	if (now_ms() >= look.until())
 		return 0;
-	while (!n && now_ms() < lively + LOOK)
+	while (!n && now_ms() < look.until())
 		n = poll(0);
-	look_credit = n > 0 ? std::min(look_credit + 1, (int)LOOK_CREDIT) : std::max(look_credit - 2, 0);
+	look.paid(n > 0);
 	return n;
 }
 
@@ -369,21 +284,21 @@ void Engine::wait(double timeout_ms)
 	/* NaN as well */
 	const double deadline = timeout_ms >= 0 ? now_ms() + timeout_ms : INFINITY;
 
-	ns_ask_again();
+	pools.ask_again();
 	for (bool first = true;; first = false) {
-		const double left = moving.empty() && woken.empty() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
+		const double left = splices.idle() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
 		if (!n && timeout_ms && left > 0)
-			n = look() ? look_on() : 0;
+			n = look.worth(volume) ? look_on() : 0;
 		if (!n && timeout_ms && left > 0)
 			n = poll(left);
 		if (n > 0)
-			lively = now_ms();
-		splice_run_all();
-		resume_accepting();
-		report_moved();
-		if (n < 0 || rings.posted || !results.empty() || tap.dropped || tap.gone || peeks_go() || *rings.clock >= deadline)
+			look.lively(now_ms());
+		splices.run_all();
+		listeners.resume();
+		receiver.report_moved();
+		if (n < 0 || rings.posted || !results.empty() || tap.dropped || tap.gone || peeker.may_go_on() || *rings.clock >= deadline)
 			return;
 	}
 }
@@ -391,85 +306,54 @@ void Engine::wait(double timeout_ms)
 void Engine::ready(uint64_t what, uint32_t events)
 {
 	if (what == ID_TAP)
-		return tap_ready(events);
-	if (what == ID_CTL)
-		return ctl_ready();
+		return tap_port.ready(events);
+	if (what == ID_CTL) {
+		if (pools.ctl_ready())
+			opener.serve_waiting();
+		return;
+	}
 	if (what == ID_LINK)
-		return link_ready(events);
+		return clients.link_ready(events);
 	if (what == ID_CLIENTS)
-		return client_ready();
+		return clients.ready();
 	if (what == ID_NETLINK)
-		return netlink_ready();
+		return notices.ready();
 	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
-	if (tag == TAG_LISTENER)
-		return listener_ready(handle, events);
-	Sock *const s = sock(handle);
+	if (tag == TAG_LISTENER) {
+		ListenSock *const l = listeners.find(handle);
+		if (l && l->kind == Kind::Udp)
+			receiver.listener_ready(handle, *l, events);
+		else if (l)
+			listeners.ready(handle, *l);
+		return;
+	}
+	Sock *const s = table.sock(handle);
 	/* Closed, or closed and used again, since the kernel queued this */
 	if (!s || s->generation != (uint32_t)(what >> 32))
 		return;
 	if (s->kind == Kind::Splice)
-		splice_ready(*s, tag == TAG_SIDE_1, events);
+		splices.ready(*s, tag == TAG_SIDE_1, events);
 	else if (s->kind == Kind::Tcp)
-		tcp_ready(*s, events);
+		tcp.ready(*s, events);
 	else
-		datagrams_ready(*s, events);
+		receiver.ready(*s, events);
 }
 
-void Engine::tap_ready(uint32_t events)
+int Engine::add_ns_sockets(uint32_t kind, const int *fds, size_t n)
 {
-	const uint32_t before = rings.posted, lost = tap.dropped;
-	const bool room = rings.room();
+	const int e = pools.add(kind, fds, n);
 
-	/* A quarter of the slab is left for datagrams and the launcher */
-	tap.read(rings, TAP_FRAMES, rings.size.rx / 4 * 3);
-	if (events & (EPOLLERR | EPOLLHUP) && room && rings.posted == before && tap.dropped == lost && !tap.gone)
-		tap.gone = ENODEV; /* never to be waited for again: it would be reported for ever */
+	opener.serve_waiting();
+	return e;
 }
 
-void Engine::tap_report()
+bool Engine::take_sockets(const uint8_t *message, size_t len, const std::vector<int> &passed)
 {
-	if (tap.dropped) {
-		uint32_t *const e = results.add(EV_TAP_DROPPED, 0, 0);
-		e[2] = tap.dropped, e[3] = (uint32_t)tap.drop_errno;
-		tap.dropped = 0;
-	}
-	if (tap.pcap.ended || tap.pcap.missed) {
-		uint32_t *const e = results.add(EV_CAPTURE, 0, 0);
-		e[2] = (uint32_t)tap.pcap.ended, e[3] = tap.pcap.missed;
-		tap.pcap.ended = 0, tap.pcap.missed = 0;
-	}
-	if (tap.gone && !tap_gone_said) {
-		if (tap_registered)
-			epoll_ctl(epoll, EPOLL_CTL_DEL, tap.fd, nullptr);
-		tap_registered = false, tap_gone_said = true;
-		results.add(EV_TAP_GONE, 0, 0)[2] = (uint32_t)tap.gone;
-	}
-}
+	const bool taken = pools.take_sockets(message, len, passed);
 
-void Engine::ctl_ready()
-{
-	ssize_t n = recv(ctl, nullptr, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
-
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (!rings.room() || (n > 0 && (uint32_t)n > rings.rx_left() && (size_t)n <= MESSAGE_MAX))
-		return; /* next turn: level-triggered */
-	if (n <= 0) {
-		epoll_ctl(epoll, EPOLL_CTL_DEL, ctl, nullptr);
-		ctl_registered = false;
-		rings.post(EV_CTL, 0);
-		return;
-	}
-	const uint32_t at = rings.rx_next();
-	std::vector<int> passed;
-	n = ctl_read(ctl, rings.slab + at, std::min((size_t)n, (size_t)rings.rx_left()), passed);
-	if (n <= 0 || take_sockets(rings.slab + at, (size_t)n, passed))
-		return;
-	for (const int fd : passed)
-		close(fd);
-	uint32_t *const e = rings.post(EV_CTL, 0);
-	e[2] = at, e[3] = (uint32_t)n;
-	rings.rx_take((uint32_t)n);
+	if (taken)
+		opener.serve_waiting();
+	return taken;
 }
 
 } // namespace passt

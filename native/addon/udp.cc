@@ -1,7 +1,7 @@
 /* Datagrams out: UDP and ping sockets, batched, with segmentation by the kernel where it does that. */
 #include "abi.h"
 #include "compat.h"
-#include "engine.h"
+#include "send.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -15,7 +15,7 @@ enum : size_t {
 	KEPT_MAX = 1 << 18, /* octets of datagrams that wait for a socket from the namespace */
 };
 
-void Engine::set_ttl(Sock &s, uint32_t ttl)
+void Sender::set_ttl(Sock &s, uint32_t ttl)
 {
 	if (!ttl || ttl > 255 || (int)ttl == s.ttl)
 		return;
@@ -48,7 +48,7 @@ bool no_segmentation(int e)
 
 } // namespace
 
-bool Engine::may_segment(const Sock &s, uint32_t size) const
+bool Sender::may_segment(const Sock &s, uint32_t size) const
 {
 	return s.kind == Kind::Udp && udp_segment_works && size && (!s.no_segment_from || size < s.no_segment_from);
 }
@@ -70,7 +70,7 @@ static void send_cut(const Sock &s, const Message &m, const msghdr &h)
 }
 
 /** At most BATCH of them. Return: how many parts of them (iov) were lost. */
-size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
+size_t Sender::send_messages(Sock &s, const Message *messages, size_t n)
 {
 	static mmsghdr mm[BATCH];
 	alignas(cmsghdr) static char control[BATCH][CMSG_SPACE(sizeof(uint16_t))];
@@ -127,18 +127,18 @@ size_t Engine::send_messages(Sock &s, const Message *messages, size_t n)
 		}
 		again = false;
 		if (fatal(e))
-			fail(s, e, true);
+			table.fail(s, e, true);
 		else if (refused(e))
 			refusal = e;
 		lost += messages[i++].count;
 	}
 	if (refusal)
-		event(EV_REFUSED, s)[13] = (uint32_t)refusal;
+		table.event(EV_REFUSED, s)[13] = (uint32_t)refusal;
 	return lost;
 }
 
 /** Datagrams [from, to) of the flattened list, as few messages as possible. Return: index of the first not dealt with. */
-size_t Engine::send_datagrams(Sock &s, size_t from, size_t to)
+size_t Sender::send_datagrams(Sock &s, size_t from, size_t to)
 {
 	static std::vector<iovec> iov;
 	static std::vector<uint32_t> list;
@@ -174,7 +174,7 @@ size_t Engine::send_datagrams(Sock &s, size_t from, size_t to)
 	return at;
 }
 
-void Engine::flush_datagrams(Sock &s)
+void Sender::flush_datagrams(Sock &s)
 {
 	const size_t n = s.gathered;
 	size_t from = 0, at = 0;
@@ -197,25 +197,25 @@ void Engine::flush_datagrams(Sock &s)
 }
 
 /** For a socket that is still to come from the namespace. Beyond KEPT_MAX datagrams are lost, as any may be. */
-void Engine::keep_datagram(Sock &s, const void *from, uint32_t len, uint32_t segment)
+void Sender::keep_datagram(Sock &s, const void *from, uint32_t len, uint32_t segment)
 {
 	const uint32_t head[2] = {len, segment};
 	const size_t need = sizeof(head) + len;
 
 	if (!s.pending)
 		s.pending = new Pending;
-	if (s.pending->size() + need > KEPT_MAX || pending_all + need > PENDING_MAX_ALL)
+	if (s.pending->size() + need > KEPT_MAX || table.pending_all + need > PENDING_MAX_ALL)
 		return;
 	if (!s.pending->append(head, sizeof(head)))
 		return;
-	pending_all += sizeof(head);
+	table.pending_all += sizeof(head);
 	if (s.pending->append(from, len))
-		pending_all += len;
+		table.pending_all += len;
 	else
-		drop_pending(s); /* a head alone is worse than nothing */
+		table.drop_pending(s); /* a head alone is worse than nothing */
 }
 
-void Engine::send_kept(Sock &s)
+void Sender::send_kept(Sock &s)
 {
 	while (s.pending && s.pending->size() && s.phase == Phase::Open) {
 		uint32_t head[2];
@@ -226,7 +226,7 @@ void Engine::send_kept(Sock &s)
 		if (s.phase != Phase::Open)
 			return; /* failed: nothing is pending any more */
 		s.pending->consume(sizeof(head) + head[0]);
-		pending_all -= sizeof(head) + head[0];
+		table.pending_all -= sizeof(head) + head[0];
 	}
 }
 

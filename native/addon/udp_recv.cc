@@ -1,10 +1,9 @@
-/* Datagrams in: from the sockets of flows, from listeners, and from one joined socket to the other. */
-#include "abi.h"
+#include "receive.h"
 #include "compat.h"
-#include "engine.h"
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -90,16 +89,16 @@ struct Ancillary {
  * Has the listener that this socket took over from datagrams that came earlier? What it has is read first, and what JS
  * has of it goes out at the start of the next turn, so that a burst keeps its order (regression 66).
  */
-bool Engine::listener_first(Sock &s)
+bool Receiver::listener_first(Sock &s)
 {
-	const ListenSock *const l = listener(s.listener - 1);
+	const ListenSock *const l = listeners.find(s.listener - 1);
 	if (!l)
 		return false;
 	pollfd p = {l->fd, POLLIN, 0};
-	return l->read_in == turn_no || (::poll(&p, 1, 0) > 0 && p.revents & POLLIN);
+	return l->read_in == core.turn_no || (::poll(&p, 1, 0) > 0 && p.revents & POLLIN);
 }
 
-void Engine::datagrams_ready(Sock &s, uint32_t events)
+void Receiver::ready(Sock &s, uint32_t events)
 {
 	if (s.phase != Phase::Open)
 		return;
@@ -108,7 +107,7 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 			return; /* next turn: level-triggered */
 		const size_t n = read_icmp_errors(s);
 		if (!take_error(s.fd) && !n)
-			return fail(s, EIO);
+			return table.fail(s, EIO);
 	}
 	if (!(events & EPOLLIN))
 		return;
@@ -119,9 +118,9 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 	s.hold = 0;
 	Sock *const to = joined(s);
 	if (to)
-		move_datagrams(s, *to);
+		move(s, *to);
 	else
-		read_datagrams(s);
+		read(s);
 }
 
 /**
@@ -151,7 +150,7 @@ static void describe(uint32_t *e, const sockaddr_storage &from, msghdr &h, uint3
 }
 
 /** A stranger's datagram that came before connect() is the listener's. */
-void Engine::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
+void Receiver::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
 {
 	uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, s.listener - 1);
 	sockaddr_storage local = {};
@@ -168,11 +167,11 @@ void Engine::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32
 	e[15] = from.ss_family == AF_INET ? e[13] : 0;
 }
 
-void Engine::read_datagrams(Sock &s)
+void Receiver::read(Sock &s)
 {
 	Received<RX_BATCH> r;
 
-	for (uint32_t total = 0; total < datagrams_each;) {
+	for (uint32_t total = 0; total < each;) {
 		const uint32_t base = rings.rx_next() + HEADROOM;
 		const uint32_t want = std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE});
 		if (!want)
@@ -185,7 +184,7 @@ void Engine::read_datagrams(Sock &s)
 			if (r.truncated(i) || (stranger && !s.listener))
 				continue;
 			if (s.group) {
-				describe(rings.post(EV_ANSWER, handle_of(s)), r.from[i], r.mm[i].msg_hdr, off, len);
+				describe(rings.post(EV_ANSWER, table.handle_of(s)), r.from[i], r.mm[i].msg_hdr, off, len);
 				used = i * RX_STRIDE + HEADROOM + len;
 				continue;
 			}
@@ -194,7 +193,7 @@ void Engine::read_datagrams(Sock &s)
 			if (stranger) {
 				hand_up(s, r.from[i], off, len, segment);
 			} else {
-				uint32_t *const e = rings.post(EV_DATAGRAM, handle_of(s));
+				uint32_t *const e = rings.post(EV_DATAGRAM, table.handle_of(s));
 				e[2] = off, e[3] = len, e[4] = segment;
 			}
 			used = i * RX_STRIDE + HEADROOM + len;
@@ -207,20 +206,19 @@ void Engine::read_datagrams(Sock &s)
 	}
 }
 
-void Engine::listen_datagrams_ready(uint32_t id, uint32_t events)
+void Receiver::listener_ready(uint32_t id, ListenSock &l, uint32_t events)
 {
 	Received<RX_BATCH> r;
-	const int fd = listeners[id].fd;
 
 	/* Errors on a listener raise EPOLLERR, which no read clears (regression 38) */
-	if (events & EPOLLERR && !read_listener_errors(id))
+	if (events & EPOLLERR && !read_listener_errors(id, l.fd))
 		return;
-	for (uint32_t total = 0; total < datagrams_each;) {
+	for (uint32_t total = 0; total < each;) {
 		const uint32_t base = rings.rx_next() + HEADROOM;
 		const uint32_t want = std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE});
 		if (!want)
 			return; /* next turn */
-		const uint32_t n = r.read(fd, rings.slab + base, RX_STRIDE, want);
+		const uint32_t n = r.read(l.fd, rings.slab + base, RX_STRIDE, want);
 		uint32_t used = 0;
 		for (uint32_t i = 0; i < n; i++) {
 			const uint32_t len = r.mm[i].msg_len;
@@ -231,16 +229,16 @@ void Engine::listen_datagrams_ready(uint32_t id, uint32_t events)
 		}
 		rings.rx_take(used ? used + 64 : 0);
 		if (n)
-			listeners[id].read_in = turn_no;
+			l.read_in = core.turn_no;
 		total += n;
 		if (n < want)
 			return;
 	}
 }
 
-void Engine::join(uint32_t a, uint32_t b)
+void Receiver::join(uint32_t a, uint32_t b)
 {
-	Sock *const s = sock(a, Kind::Udp), *const t = sock(b, Kind::Udp);
+	Sock *const s = table.sock(a, Kind::Udp), *const t = table.sock(b, Kind::Udp);
 
 	if (!s || !t || s == t)
 		return;
@@ -249,19 +247,19 @@ void Engine::join(uint32_t a, uint32_t b)
 }
 
 /** The socket that sends what `s` receives, or nullptr. It may still wait for its socket. */
-Sock *Engine::joined(const Sock &s)
+Sock *Receiver::joined(const Sock &s)
 {
-	Sock *const t = s.partner ? sock(s.partner - 1, Kind::Udp) : nullptr;
+	Sock *const t = s.partner ? table.sock(s.partner - 1, Kind::Udp) : nullptr;
 	return t && t->generation == s.partner_generation ? t : nullptr;
 }
 
-void Engine::move_datagrams(Sock &s, Sock &to)
+void Receiver::move(Sock &s, Sock &to)
 {
 	static Received<JOINED_BATCH> r;
 	static uint8_t *const room = new uint8_t[JOINED_BATCH * 65536ul];
 	Message messages[JOINED_BATCH];
 
-	for (uint32_t round = 0; round < JOINED_ROUNDS && volume < joined_until; round++) {
+	for (uint32_t round = 0; round < JOINED_ROUNDS && core.volume < joined_until; round++) {
 		const uint32_t n = r.read(s.fd, room, 65536, JOINED_BATCH);
 		size_t k = 0;
 		for (uint32_t i = 0; i < n; i++) {
@@ -288,14 +286,14 @@ void Engine::move_datagrams(Sock &s, Sock &to)
 }
 
 /** Neighbours of one length, the last may be shorter, become one message, which the kernel cuts. Return: what remains. */
-size_t Engine::coalesce(const Sock &to, Message *m, size_t n) const
+size_t Receiver::coalesce(const Sock &to, Message *m, size_t n) const
 {
 	size_t k = 0;
 
 	for (size_t i = 0; i < n;) {
 		Message run = m[i++];
 		const size_t size = run.iov->iov_len;
-		size_t last = run.segment || size > WORTH_CUTTING || !may_segment(to, (uint32_t)size) ? 0 : size, total = size;
+		size_t last = run.segment || size > WORTH_CUTTING || !sender.may_segment(to, (uint32_t)size) ? 0 : size, total = size;
 		while (last == size && i < n && !m[i].segment && m[i].iov == run.iov + run.count && run.count < SEGMENTS) {
 			const size_t next = m[i].iov->iov_len;
 			if (!next || next > size || total + next > PAYLOAD_MAX)
@@ -309,42 +307,53 @@ size_t Engine::coalesce(const Sock &to, Message *m, size_t n) const
 	return k;
 }
 
-void Engine::forward(Sock &s, Sock &to, const Message *messages, size_t n)
+void Receiver::forward(Sock &s, Sock &to, const Message *messages, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		for (size_t k = 0; k < messages[i].count; k++) {
 			const iovec &v = messages[i].iov[k];
 			const auto len = (uint32_t)v.iov_len;
-			const uint32_t each = messages[i].count > 1 ? 0 : messages[i].segment;
-			s.moved += each ? (len + each - 1) / each : 1;
-			volume += len;
+			const uint32_t size = messages[i].count > 1 ? 0 : messages[i].segment;
+			s.moved += size ? (len + size - 1) / size : 1;
+			core.volume += len;
 			if (to.phase == Phase::Connecting)
-				keep_datagram(to, v.iov_base, len, each);
+				sender.keep_datagram(to, v.iov_base, len, size);
 		}
 	}
 	if (to.phase == Phase::Open)
-		s.lost += (uint32_t)send_messages(to, messages, n);
+		s.lost += (uint32_t)sender.send_messages(to, messages, n);
 	if (n && !s.moved_listed) {
 		s.moved_listed = true;
-		moved.push_back({handle_of(s), s.generation});
+		moved.push_back(table.moving(s));
 	}
 }
 
-void Engine::report_moved()
+void Receiver::report_moved()
 {
 	if (moved.empty() || *rings.clock < moved_at)
 		return;
 	for (const Moving &m : moved) {
-		if (generation(m.handle) != m.generation)
+		if (table.generation(m.handle) != m.generation)
 			continue;
-		Sock &s = socks[m.handle];
-		uint32_t *const e = event(EV_UDP_MOVED, s);
+		Sock &s = table.at(m.handle);
+		uint32_t *const e = table.event(EV_UDP_MOVED, s);
 		e[2] = s.moved, e[3] = s.lost;
 		s.moved = s.lost = 0;
 		s.moved_listed = false;
 	}
 	moved.clear();
 	moved_at = *rings.clock + MOVED_EVERY;
+}
+
+void Receiver::begin(uint32_t n)
+{
+	each = n > DATAGRAM_SOCKETS ? std::max<uint32_t>(DATAGRAMS_MIN, DATAGRAMS_ALL / n) : (uint32_t)DATAGRAMS;
+	joined_until = core.volume + JOINED_ALL;
+}
+
+double Receiver::due() const
+{
+	return moved.empty() ? INFINITY : moved_at;
 }
 
 } // namespace passt

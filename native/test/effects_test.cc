@@ -105,10 +105,10 @@ TEST(random_effects)
 	const uint32_t total = (1 << 16) + (1 << 20);
 	int ctl[2];
 	uint32_t slot = 0;
-	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ctl) && !r.engine.set_ctl(ctl[0]));
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ctl) && !r.engine.pools.set_ctl(ctl[0]));
 	const uint16_t tcp = listen_at(r, 1, Kind::Tcp), udp = listen_at(r, 2, Kind::Udp);
 
-	r.engine.pending_max = 1 << 20;
+	r.engine.sender.pending_max = 1 << 20;
 	for (int round = 0; round < 1500; round++) {
 		r.put(tcp_template(chance(2), chance(UINT32_MAX)), 0);
 		if (!chance(4))
@@ -122,7 +122,7 @@ TEST(random_effects)
 				r.effect({kind, h, 0, 0, 0xffff, 0x7f000001, port, chance(9), word8, 0, 0,
 					  chance(9) ? 0 : 0xffffu, 0, chance(4), chance(5)});
 			} else if (kind == 19) { /* no effect: a listener goes between two turns */
-				r.engine.close_listener(chance(40) ? chance(UINT32_MAX) : 1 + chance(2));
+				r.engine.listeners.close(chance(40) ? chance(UINT32_MAX) : 1 + chance(2));
 			} else if (kind >= EF_ADOPT && chance(4)) {
 				r.effect({kind, h, chance(2) ? slot - chance(3) : chance(10)});
 			} else {
@@ -140,9 +140,9 @@ TEST(random_effects)
 		r.seen.clear();
 		/* listeners that were closed come back */
 		ListenAt at = {{0, 0, 0xffff, INADDR_LOOPBACK}, tcp, false, false, nullptr};
-		r.engine.listen(1, Kind::Tcp, at);
+		r.engine.listeners.listen(1, Kind::Tcp, at);
 		at.port = udp;
-		r.engine.listen(2, Kind::Udp, at);
+		r.engine.listeners.listen(2, Kind::Udp, at);
 		if (chance(2))
 			clients.emplace_back(tcp);
 		if (clients.size() > 20 || (!clients.empty() && !chance(5)))
@@ -185,7 +185,7 @@ TEST(random_effects)
 	for (uint32_t h = 0; h < 8; h++)
 		r.effect({EF_CLOSE, h});
 	r.turn();
-	CHECK(!r.engine.pending_all && !r.engine.pipes.in_use);
+	CHECK(!r.engine.table.pending_all && !r.engine.table.pipes.in_use);
 	close(ctl[0]), close(ctl[1]);
 }
 
@@ -215,7 +215,7 @@ TEST(launcher_messages)
 	int s[2];
 	std::vector<int> passed;
 	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s));
-	CHECK(!r.engine.set_ctl(s[0]));
+	CHECK(!r.engine.pools.set_ctl(s[0]));
 	const Octets big = noise(100000);
 	CHECK(write(s[1], "ready", 5) == 5 && write(s[1], big.data(), big.size()) > 0);
 	Ev e = r.await(EV_CTL);

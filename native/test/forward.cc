@@ -48,7 +48,7 @@ uint16_t listen_at(Rig &r, uint32_t id, Kind kind, bool v6, bool dual)
 	ListenAt at = {{0, 0, v6 ? 0u : 0xffffu, v6 ? 1u : (uint32_t)INADDR_LOOPBACK}, free_port(), v6 && !dual, false, nullptr};
 	if (dual)
 		memset(at.addr, 0, sizeof(at.addr));
-	CHECK(!r.engine.listen(id, kind, at));
+	CHECK(!r.engine.listeners.listen(id, kind, at));
 	return at.port;
 }
 

@@ -38,7 +38,7 @@ Rig::Rig(bool vnet, uint32_t offloads, Sizes sizes)
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &big, sizeof(big));
 	}
 	tap = s[0], guest = s[1];
-	CHECK(!engine.set_tap(tap, vnet));
+	CHECK(!engine.tap_port.use(tap, vnet));
 	engine.tap.offloads = vnet ? offloads : 0;
 }
 

@@ -70,7 +70,7 @@ TEST(joined_bursts_keep_borders_and_order)
 {
 	for (const bool offload : {true, false}) {
 		Bed b;
-		b.r.engine.udp_segment_works = offload;
+		b.r.engine.sender.udp_segment_works = offload;
 		/* Runs of one length, shorter ones behind them or between, empty ones, some too large for one run */
 		std::vector<Octets> sent;
 		for (const size_t n : {700, 700, 700, 300, 700, 700, 0, 700, 0, 0, 1, 1, 1, 2, 1, 30000, 30000, 30000, 30000, 5})
@@ -95,7 +95,7 @@ TEST(joined_datagrams_keep_their_borders)
 {
 	for (const bool offload : {true, false}) {
 		Bed b;
-		b.r.engine.udp_segment_works = offload;
+		b.r.engine.sender.udp_segment_works = offload;
 		const int size = 700;
 		CHECK(!setsockopt(b.client.fd, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size)));
 		const Octets all = noise(700 * 20 + 5);
@@ -181,7 +181,7 @@ TEST(joined_with_one_that_waits_for_its_socket)
 	Rig r;
 	Datagrams client, server;
 	int s[2];
-	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s) && !r.engine.set_ctl(s[0]));
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s) && !r.engine.pools.set_ctl(s[0]));
 	const uint16_t port = listen_at(r, 0, Kind::Udp);
 	client.send_to(port, octets("first"));
 	const Ev e = r.await(EV_LISTEN_DATAGRAM);

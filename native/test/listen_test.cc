@@ -144,30 +144,30 @@ TEST(listener_options)
 	};
 	/* row 90: the dual-stack wildcard hears both; v6only does not */
 	const uint16_t port = free_port();
-	CHECK(!r.engine.listen(0, Kind::Tcp, at(true, port)));
-	CHECK(r.engine.listen(0, Kind::Tcp, at(true, port)) == EEXIST);
-	CHECK(r.engine.listen(1, Kind::Tcp, at(true, port)) == EADDRINUSE);
+	CHECK(!r.engine.listeners.listen(0, Kind::Tcp, at(true, port)));
+	CHECK(r.engine.listeners.listen(0, Kind::Tcp, at(true, port)) == EEXIST);
+	CHECK(r.engine.listeners.listen(1, Kind::Tcp, at(true, port)) == EADDRINUSE);
 	Client four(port), six(port, true);
 	Ev e = r.await(EV_ACCEPTED);
 	CHECK(addr_is(e, 4, false) && addr_is(e, 8, false));
 	e = r.await(EV_ACCEPTED);
 	CHECK(addr_is(e, 4, true));
-	CHECK(r.engine.close_listener(0) && !r.engine.close_listener(0));
-	CHECK(!r.engine.listen(0, Kind::Tcp, at(true, port, true)) && !r.engine.listen(1, Kind::Tcp, at(false, port)));
+	CHECK(r.engine.listeners.close(0) && !r.engine.listeners.close(0));
+	CHECK(!r.engine.listeners.listen(0, Kind::Tcp, at(true, port, true)) && !r.engine.listeners.listen(1, Kind::Tcp, at(false, port)));
 	Client again(port);
 	CHECK(r.await(EV_ACCEPTED)[1] == 1);
 	/* The port is free, whoever waits is reset */
-	CHECK(r.engine.close_listener(1) && !r.engine.close_listener(1) && !r.engine.close_listener(7777));
+	CHECK(r.engine.listeners.close(1) && !r.engine.listeners.close(1) && !r.engine.listeners.close(7777));
 	r.turn();
-	CHECK(!r.engine.listen(1, Kind::Tcp, at(false, port)));
+	CHECK(!r.engine.listeners.listen(1, Kind::Tcp, at(false, port)));
 
-	CHECK(r.engine.listen(2, Kind::Tcp, at(false, free_port(), false, "no-such-device")) == ENODEV);
-	CHECK(!r.engine.listen(2, Kind::Tcp, at(false, free_port(), false, "lo")));
+	CHECK(r.engine.listeners.listen(2, Kind::Tcp, at(false, free_port(), false, "no-such-device")) == ENODEV);
+	CHECK(!r.engine.listeners.listen(2, Kind::Tcp, at(false, free_port(), false, "lo")));
 	ListenAt foreign = {{0, 0, 0xffff, 0xc0000201}, free_port(), false, false, nullptr};
-	CHECK(r.engine.listen(3, Kind::Udp, foreign) == EADDRNOTAVAIL);
+	CHECK(r.engine.listeners.listen(3, Kind::Udp, foreign) == EADDRNOTAVAIL);
 	foreign.freebind = true;
-	CHECK(!r.engine.listen(3, Kind::Udp, foreign));
-	CHECK(r.engine.listen(LISTENERS_MAX, Kind::Tcp, at(false, 0)) == EINVAL);
+	CHECK(!r.engine.listeners.listen(3, Kind::Udp, foreign));
+	CHECK(r.engine.listeners.listen(LISTENERS_MAX, Kind::Tcp, at(false, 0)) == EINVAL);
 }
 
 TEST(dual_stack_means_ipv4_without_ipv6_rows_88_90)
@@ -187,11 +187,11 @@ TEST(listener_made_elsewhere)
 	Rig r;
 	Listener l;
 	Datagrams d;
-	CHECK(r.engine.adopt_listener(0, l.fd, Kind::Udp) == EPROTOTYPE);
-	CHECK(r.engine.adopt_listener(0, r.tap, Kind::Tcp) == EPROTOTYPE);
-	CHECK(r.engine.adopt_listener(0, 987, Kind::Tcp) == EBADF);
+	CHECK(r.engine.listeners.adopt(0, l.fd, Kind::Udp) == EPROTOTYPE);
+	CHECK(r.engine.listeners.adopt(0, r.tap, Kind::Tcp) == EPROTOTYPE);
+	CHECK(r.engine.listeners.adopt(0, 987, Kind::Tcp) == EBADF);
 	const int tcp = dup(l.fd), udp = dup(d.fd);
-	CHECK(!r.engine.adopt_listener(0, tcp, Kind::Tcp) && !r.engine.adopt_listener(1, udp, Kind::Udp));
+	CHECK(!r.engine.listeners.adopt(0, tcp, Kind::Tcp) && !r.engine.listeners.adopt(1, udp, Kind::Udp));
 	CHECK(fcntl(tcp, F_GETFL) & O_NONBLOCK);
 	Client c(l.port);
 	CHECK(r.await(EV_ACCEPTED)[1] == 0);
@@ -200,7 +200,7 @@ TEST(listener_made_elsewhere)
 	const Ev e = r.await(EV_LISTEN_DATAGRAM);
 	CHECK(e[1] == 1 && e[5] == from.port && addr_is(e, 10, false));
 	/* closed here, open there: it must not come back from epoll (row 70) */
-	CHECK(r.engine.close_listener(0));
+	CHECK(r.engine.listeners.close(0));
 	Client later(l.port);
 	const double cpu = cpu_ms();
 	CHECK(r.turn(100).empty() && cpu_ms() - cpu < 10);
@@ -234,7 +234,7 @@ TEST(multicast_tells_its_destination_row_91)
 	const uint16_t port = listen_at(r, 9, Kind::Udp);
 	(void)port;
 	ListenAt any = {{0, 0, 0xffff, 0}, free_port(), false, false, nullptr};
-	CHECK(!r.engine.listen(1, Kind::Udp, any));
+	CHECK(!r.engine.listeners.listen(1, Kind::Udp, any));
 	const int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	const in_addr lo = {htonl(INADDR_LOOPBACK)};
 	CHECK(!setsockopt(s, IPPROTO_IP, IP_MULTICAST_IF, &lo, sizeof(lo)));
@@ -271,7 +271,7 @@ TEST(flow_of_a_listener_answers_from_its_port_row_65)
 		const Ev third = r.await(EV_LISTEN_DATAGRAM);
 		CHECK(third[1] == 3 && third[5] == other.port);
 		/* the flow outlives its listener */
-		CHECK(r.engine.close_listener(3));
+		CHECK(r.engine.listeners.close(3));
 		d.send_to(port, octets("fourth"));
 		CHECK(r.await(EV_DATAGRAM)[1] == 8);
 	}
@@ -281,7 +281,7 @@ TEST(device_and_freebind_go_from_listener_to_flow)
 {
 	Rig r;
 	ListenAt at = {{0, 0, 0xffff, INADDR_LOOPBACK}, free_port(), false, true, "lo"};
-	CHECK(!r.engine.listen(3, Kind::Udp, at));
+	CHECK(!r.engine.listeners.listen(3, Kind::Udp, at));
 	Datagrams d;
 	const int before = dup(0);
 	close(before);
@@ -372,7 +372,7 @@ TEST(errors_on_a_listener_are_drained_rows_38_64)
 			Datagrams d(v6);
 			dead = d.port;
 		}
-		CHECK(!r.engine.adopt_listener(3, dup(l.fd), Kind::Udp));
+		CHECK(!r.engine.listeners.adopt(3, dup(l.fd), Kind::Udp));
 		/* as if a flow had sent it and was closed before the answer came */
 		l.send_to(dead, octets("to nobody"));
 		const Ev e = r.await(EV_LISTEN_ICMP_ERROR);
@@ -396,7 +396,7 @@ TEST(many_listeners_cost_little_to_open)
 	std::vector<uint32_t> ids;
 	for (uint32_t id = 0; id < 2000; id++) {
 		ListenAt at = {{0, 0, 0, 0}, 0, false, false, nullptr};
-		CHECK(!r.engine.listen(id, id & 1 ? Kind::Udp : Kind::Tcp, at));
+		CHECK(!r.engine.listeners.listen(id, id & 1 ? Kind::Udp : Kind::Tcp, at));
 	}
 	printf("   (%.1f µs each, with sanitizers)\n", (Engine::now_ms() - t) / 2);
 	CHECK(r.turn(5).empty());

@@ -57,8 +57,8 @@ TEST(netlink_dump_ends_with_done)
 {
 	in_namespace([] {
 		Rig r;
-		CHECK(!r.engine.watch_netlink(RTMGRP_NEIGH));
-		CHECK(r.engine.watch_netlink(RTMGRP_NEIGH) == EBUSY);
+		CHECK(!r.engine.notices.watch(RTMGRP_NEIGH));
+		CHECK(r.engine.notices.watch(RTMGRP_NEIGH) == EBUSY);
 		const Request q = dump_request();
 		send_message(r, &q, sizeof(q));
 		const Ev e = r.await(EV_NETLINK);
@@ -73,7 +73,7 @@ TEST(netlink_lost_is_told_and_the_rest_goes_on)
 {
 	in_namespace([] {
 		Rig r;
-		CHECK(!r.engine.watch_netlink(RTMGRP_LINK));
+		CHECK(!r.engine.notices.watch(RTMGRP_LINK));
 		/* Links come and go until the kernel has no room for the news */
 		const int s = socket(AF_INET, SOCK_DGRAM, 0);
 		ifreq ifr = {};

@@ -22,7 +22,7 @@ struct Agent {
 	Agent()
 	{
 		CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ctl));
-		CHECK(!r.engine.set_ctl(ctl[0]));
+		CHECK(!r.engine.pools.set_ctl(ctl[0]));
 		home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 		if (unshare(CLONE_NEWNET))
 			return;
@@ -191,7 +191,7 @@ TEST(ns_empty_pool_keeps_datagrams)
 	for (int i = 0; i < 100; i++) /* beyond what is kept: lost, no more */
 		a.r.effect({EF_UDP_SEND, 3, 8192, 60000});
 	a.r.turn();
-	CHECK(a.r.engine.pending_all && a.r.engine.pending_all <= 1 << 18);
+	CHECK(a.r.engine.table.pending_all && a.r.engine.table.pending_all <= 1 << 18);
 	/* another one is closed while it waits */
 	a.r.effect({EF_UDP_OPEN, 4, 0, 0, 0xffff, INADDR_LOOPBACK, server->port, 0, 0, 0, 0, 0, 0, IN_NAMESPACE});
 	a.r.effect({EF_UDP_SEND, 4, a.r.put(octets("never")), 5});
@@ -204,7 +204,7 @@ TEST(ns_empty_pool_keeps_datagrams)
 		CHECK(text(server->receive()) == want);
 	while (wait_for(server->fd, POLLIN, 5))
 		CHECK(server->receive().size() == 60000);
-	CHECK(!a.r.engine.pending_all && a.r.take(EV_FAILED).empty());
+	CHECK(!a.r.engine.table.pending_all && a.r.take(EV_FAILED).empty());
 }
 
 TEST(ns_launcher_has_none)
@@ -218,7 +218,7 @@ TEST(ns_launcher_has_none)
 	CHECK(a.request(q) && q[1] == AF_INET6);
 	a.send({SOCKETS, AF_INET6, SOCK_DGRAM, 0}, {});
 	const Ev e = a.r.await(EV_FAILED);
-	CHECK(e[1] == 3 && e[13] == EMFILE && !a.r.engine.pending_all);
+	CHECK(e[1] == 3 && e[13] == EMFILE && !a.r.engine.table.pending_all);
 	CHECK(a.r.turn(20).empty() && !a.request(q)); /* it is not asked over and over */
 	/* another one tries again, and is told why not */
 	a.r.effect({EF_UDP_OPEN, 3, 0, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, IN_NAMESPACE});
@@ -268,7 +268,7 @@ TEST(ns_too_many_waiting_fail)
 {
 	Rig r(true, 0, {1 << 16, 1 << 20, 5000, 5000, 512});
 	int s[2];
-	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s) && !r.engine.set_ctl(s[0]));
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s) && !r.engine.pools.set_ctl(s[0]));
 	for (uint32_t h = 0; h < 4100; h++)
 		r.effect({EF_UDP_OPEN, h, 0, 0, 0xffff, INADDR_LOOPBACK, 9, 0, 0, 0, 0, 0, 0, IN_NAMESPACE});
 	r.turn();

@@ -1,4 +1,5 @@
 /* Files that the caller names: whose links are followed, which files are taken, and that nobody can exchange them meanwhile. */
+#include "../common/outfile.h"
 #include "harness.h"
 
 #include <atomic>

@@ -307,13 +307,13 @@ TEST(splice_answer_in_front_of_a_failing_write_arrives_row_86)
 static void check_bulk(uint64_t total, uint32_t pipe, uint32_t most_pipes, size_t piece, size_t sip, bool back)
 {
 	Bed b;
-	b.r.engine.pipes.wanted = pipe;
-	b.r.engine.pipes.max = most_pipes;
+	b.r.engine.table.pipes.wanted = pipe;
+	b.r.engine.table.pipes.max = most_pipes;
 	Pair p(b.r, b.port, b.l);
 	const int from = back ? p.server : p.client.fd, to = back ? p.client.fd : p.server;
 	pump(b.r, from, to, total, piece, sip);
 	check_idle(b.r);
-	CHECK(!b.r.engine.pipes.in_use && !b.r.engine.pending_all);
+	CHECK(!b.r.engine.table.pipes.in_use && !b.r.engine.table.pending_all);
 	shutdown(from, SHUT_WR);
 	const Ev e = b.r.await(EV_SPLICE_EOF);
 	CHECK(moved(e, back) == total && !moved(e, !back));
@@ -456,7 +456,7 @@ TEST(splice_full_receiver_that_resets_or_whose_sender_does)
 			const Ev e = b.r.await(EV_SPLICE_FAILED);
 			CHECK(e[2] == 1 && e[13]);
 		}
-		CHECK(!b.r.engine.pipes.in_use && !b.r.engine.pending_all);
+		CHECK(!b.r.engine.table.pipes.in_use && !b.r.engine.table.pending_all);
 		check_idle(b.r);
 		/* nothing of it comes out of the next pair's pipe */
 		Pair next(b.r, b.port, b.l, 4);
@@ -526,7 +526,7 @@ TEST(splice_gives_pipes_back)
 {
 	/* More pairs in bulk than there are pipes, receivers full: no pipe is kept by who has nothing in it */
 	Bed b;
-	b.r.engine.pipes.max = 4;
+	b.r.engine.table.pipes.max = 4;
 	const size_t fds = open_fds();
 	{
 		std::vector<std::unique_ptr<Pair>> pairs;
@@ -539,14 +539,14 @@ TEST(splice_gives_pipes_back)
 			for (size_t i = 0; i < 12; i++)
 				feed(pairs[i]->client.fd, in[i], 1 << 18);
 			b.r.turn(1);
-			CHECK(b.r.engine.pipes.in_use <= 4);
+			CHECK(b.r.engine.table.pipes.in_use <= 4);
 		}
 		for (int k = 0; k < 4000; k++) {
 			for (size_t i = 0; i < 12; i++)
 				drain(pairs[i]->server, out[i], 1 << 18);
 			b.r.turn();
 		}
-		CHECK(in == out && !b.r.engine.pipes.in_use && !b.r.engine.pending_all);
+		CHECK(in == out && !b.r.engine.table.pipes.in_use && !b.r.engine.table.pending_all);
 	}
 	CHECK(open_fds() <= fds + 2 * PIPES_FREE);
 }
@@ -601,7 +601,7 @@ TEST(splice_closed_while_it_has_more_to_do)
 	b.r.turn();
 	while (drain(p->server, out, 1 << 18) > 0) {
 	}
-	CHECK(out > 0 && out < in && b.r.turn(5).empty() && !b.r.engine.pipes.in_use);
+	CHECK(out > 0 && out < in && b.r.turn(5).empty() && !b.r.engine.table.pipes.in_use);
 }
 
 namespace {
@@ -739,5 +739,5 @@ TEST(splice_many_connections_leave_nothing)
 		b.r.seen.clear();
 	}
 	b.r.turn();
-	CHECK(open_fds() <= fds + 2 * PIPES_FREE && !b.r.engine.pipes.in_use);
+	CHECK(open_fds() <= fds + 2 * PIPES_FREE && !b.r.engine.table.pipes.in_use);
 }

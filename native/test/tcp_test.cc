@@ -15,7 +15,7 @@ struct Connected : Rig {
 			   uint32_t offloads = OFF_CSUM | OFF_TSO4 | OFF_TSO6)
 	    : Rig(vnet, offloads), listener(v6, rcvbuf)
 	{
-		engine.peek_off_works = peek_off;
+		engine.tcp.peek_off_works = peek_off;
 		open(EF_TCP_CONNECT, 1, listener.port, v6, 1400);
 		const Ev e = await(EV_CONNECTED);
 		CHECK(e[1] == 1 && e[4] && e[11]);
@@ -109,7 +109,7 @@ TEST(descriptor_zero_is_a_socket_row_1)
 TEST(pending_octets_keep_their_order)
 {
 	Connected c(false, 4096);
-	c.engine.pending_max = 64 << 20;
+	c.engine.sender.pending_max = 64 << 20;
 	Octets all, got;
 	uint64_t taken = 0;
 	uint32_t pending = 0;
@@ -142,14 +142,14 @@ TEST(pending_octets_keep_their_order)
 		for (Ev e = c.take(EV_SENT); !e.empty(); e = c.take(EV_SENT))
 			taken += e[2], pending = e[3];
 	}
-	CHECK(got == all && taken == all.size() && !pending && !c.engine.pending_all);
+	CHECK(got == all && taken == all.size() && !pending && !c.engine.table.pending_all);
 	CHECK(read_all(c.peer, 1).empty()); /* shutdown() came behind them */
 }
 
 TEST(pending_limit_drops_the_last_ones)
 {
 	Connected c(false, 4096);
-	c.engine.pending_max = 100000;
+	c.engine.sender.pending_max = 100000;
 	Octets all;
 	Ev e;
 	do {
@@ -178,7 +178,7 @@ TEST(pending_limit_drops_the_last_ones)
 	CHECK(got == all);
 	c.effect({EF_RESET, 1});
 	c.turn();
-	CHECK(!c.engine.pending_all);
+	CHECK(!c.engine.table.pending_all);
 }
 
 TEST(await_writable_tells_now_or_later)
@@ -471,7 +471,7 @@ TEST(ports_come_from_the_part_that_is_the_guests)
 	for (const bool v6 : {false, true}) {
 		Rig r;
 		Listener l(v6);
-		const bool works = r.engine.set_ports(FIRST, FIRST + COUNT - 1);
+		const bool works = r.engine.opener.set_ports(FIRST, FIRST + COUNT - 1);
 		CHECK(works == (r.engine.outbound.ports != 0)); /* before Linux 6.3: from all */
 		for (uint32_t i = 0; i < COUNT; i++) {
 			r.open(EF_TCP_CONNECT, 1 + i, l.port, v6, 1400);

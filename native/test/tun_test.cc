@@ -37,7 +37,7 @@ static void with_tap(short flags, bool vnet)
 	Engine e;
 	CHECK(!e.open({1 << 20, 4 << 20, 16, 64, 256}));
 	const int fd = new_tap(flags);
-	CHECK(!e.set_tap(fd, vnet));
+	CHECK(!e.tap_port.use(fd, vnet));
 	CHECK(vnet ? e.tap.offloads & OFF_CSUM && e.tap.offloads & OFF_TSO4 : !e.tap.offloads);
 	printf("   (offloads %#x)\n", e.tap.offloads);
 

@@ -60,7 +60,7 @@ static void check_runs(bool v6, bool offload)
 {
 	Rig r;
 	Datagrams d(v6);
-	r.engine.udp_segment_works = offload;
+	r.engine.sender.udp_segment_works = offload;
 	r.open(EF_UDP_OPEN, 2, d.port, v6);
 	std::vector<Octets> sent;
 	uint32_t at = 4096;

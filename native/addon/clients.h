@@ -1,0 +1,50 @@
+/* Who is at the other end of the guest link: clients are accepted and offered to JS, which says who is served. */
+#ifndef PASST_CLIENTS_H
+#define PASST_CLIENTS_H
+
+#include "../common/fault.h"
+#include "core.h"
+#include "tap.h"
+
+namespace passt {
+
+class Clients : Part {
+public:
+	Clients(Core &c, Tap &t) : Part(c), tap(t) {}
+	~Clients();
+
+	/** The guest link in place of a tap: listen for clients, or offer a connected socket (0 or errno). `mode`: the socket file's. */
+	Fault listen(const char *path, uint32_t &mode);
+	int offer(int fd);
+
+	/** EF_LINK_* */
+	void use(int fd);
+	void refuse(int fd);
+	void close();
+
+	/** Another client waits. */
+	void ready();
+	/** Of the one that is served. `events` 0: whatever is left from before. */
+	void link_ready(uint32_t events);
+	/** Send what the effects of this turn brought; say what there is to say. */
+	void report();
+	/** When accepting goes on, by the clock; infinity: it does. */
+	double due() const;
+
+private:
+	void watch_link();
+	void watch(bool on);
+	void keep_spare();
+
+	Tap &tap;
+	/** Listens; a client that JS has not decided about. -1: none. */
+	int listener = -1, offered = -1;
+	/** Given up for a client where descriptors have run out: whoever else may wait, the guest shall not. */
+	int spare = -1;
+	bool registered = false, out = false, end_said = false;
+	double resume_at = 0;
+};
+
+} // namespace passt
+
+#endif

@@ -1,0 +1,42 @@
+/* Opening: host sockets of flows, from here or from the namespace, and what was accepted. */
+#ifndef PASST_OPEN_H
+#define PASST_OPEN_H
+
+#include "splices.h"
+#include "tcp.h"
+
+namespace passt {
+
+class Opener : Part {
+public:
+	Opener(Core &c, Table &t, Sender &s, Tcp &stream, Listeners &l, NsPools &p, Splices &x, Outbound &o)
+		: Part(c), table(t), sender(s), tcp(stream), listeners(l), pools(p), splices(x), outbound(o)
+	{
+	}
+
+	/** EF_TCP_CONNECT, EF_UDP_OPEN, EF_PING_OPEN */
+	void open(const uint32_t *e, Kind kind);
+	/** Open what waited for sockets of the namespace, as far as there are some. */
+	void serve_waiting();
+	/** EF_ADOPT: what an accepted connection becomes, the handle's TCP socket. */
+	void adopt(const uint32_t *e);
+	/** EF_REJECT */
+	void reject(uint32_t slot);
+	/** As Native.setPorts() in src/runtime/abi/abi.ts. */
+	bool set_ports(uint16_t first, uint16_t last);
+
+private:
+	void came(Sock &s, const uint32_t *e, int fd);
+
+	Table &table;
+	Sender &sender;
+	Tcp &tcp;
+	Listeners &listeners;
+	NsPools &pools;
+	Splices &splices;
+	Outbound &outbound;
+};
+
+} // namespace passt
+
+#endif
