@@ -24,6 +24,7 @@ import { createTimerWheel, type TimerWheel } from '../flow/timer-wheel.js'
 import type { IdPool, Listeners, ListenPlace, Scanning } from '../host/listeners.js'
 import type { Counters, Log } from '../log/log.js'
 import { compile, type State } from '../machine/compile.js'
+import { type Copier, copier, type Fields } from '../machine/copier.js'
 import { flowComments, NO_CAPTURE } from '../observe/capture.js'
 import type { NeighbourWatch } from '../services/neighbours.js'
 import { type Fragments, noFragments } from './fragments.js'
@@ -141,14 +142,24 @@ const ADVICE: Readonly<Record<string, string>> = {
     'cannot open a ping socket: net.ipv4.ping_group_range does not include our group (icmp(7)); echo requests are dropped'
 }
 
+const configs = copier()
+const nats = copier()
+/** A copy whose shape all copies by this copier have. */
+const shaped = <T extends object>(by: Copier, o: T): T => {
+  by.learn(o as Fields)
+  return by.copy(o as Fields) as T
+}
+
+/** The configurations of all worlds have one shape, however they were put together: for that V8 compiles (warm-up.ts). */
 export const createWorld = (
-  cfg: WorldConfig,
+  given: WorldConfig,
   rings: Rings,
   log: Log,
   counters: Counters,
   place: Pick<ListenPlace, 'listeners' | 'listenerIds'>,
   maxFlows: number = MAX_FLOWS
 ): World => {
+  const cfg = shaped(configs, { ...given, nat: shaped(nats, given.nat) })
   const table = createFlowTable(cfg.hashKey, maxFlows)
   const wheel = createTimerWheel(maxFlows)
   let errors: ErrorBudget = { tokens: ERROR_BURST, at: 0 }
@@ -190,7 +201,7 @@ export const createWorld = (
     table,
     flows: [],
     quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts, cfg.bothSides),
-    measuring: { at: 0, from: 0 },
+    measuring: { at: Number.NEGATIVE_INFINITY, from: 0 },
     wheel,
     touched: [],
     stepping: null,
