@@ -150,6 +150,13 @@ const shaped = <T extends object>(by: Copier, o: T): T => {
   return by.copy(o as Fields) as T
 }
 
+/** An empty list of objects. To V8 `[]` is one of small integers until it has held something else, and code for that is thrown away then. */
+const list = <T>(): T[] => {
+  const l: (T | null)[] = [null]
+  l.pop()
+  return l as T[]
+}
+
 /** The configurations of all worlds have one shape, however they were put together: for that V8 compiles (warm-up.ts). */
 export const createWorld = (
   given: WorldConfig,
@@ -199,14 +206,14 @@ export const createWorld = (
     tracing: log.enabled('trace'),
     counters,
     table,
-    flows: [],
+    flows: list(),
     quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts, cfg.bothSides),
     measuring: { at: Number.NEGATIVE_INFINITY, from: 0 },
     wheel,
-    touched: [],
+    touched: list(),
     stepping: null,
     frameAt: 0,
-    effects: [],
+    effects: list(),
     guestMac: cfg.guestMac,
     listeners: place.listeners,
     listenerIds: place.listenerIds,
@@ -222,7 +229,7 @@ export const createWorld = (
     fragments: noFragments(),
     neighbours: null,
     guestLink: null,
-    refused: [],
+    refused: list(),
     shortageSaidAt: Number.NEGATIVE_INFINITY,
     portsOutAt: Number.NEGATIVE_INFINITY
   }
