@@ -114,15 +114,12 @@ int Listeners::add(uint32_t id, const ListenSock &l)
 		return EEXIST;
 	if (id >= listeners.size())
 		listeners.resize(id + 1, ListenSock{});
-	/* Its flows answer from the same port */
-	if (l.kind == Kind::Udp && !share_with_ours(l.fd))
-		return errno;
 	listeners[id] = l;
 	const int e = watch(id, true, EPOLL_CTL_ADD);
 	if (e)
 		listeners[id] = ListenSock{};
-	else if (l.kind == Kind::Udp)
-		table.own_ports[l.ns].take(bound_port(l.fd));
+	else if (l.kind == Kind::Udp) /* its flows answer from the same port */
+		table.own_ports[l.ns].add(l.fd, Local(l.fd), 1 + id);
 	return e;
 }
 
@@ -177,7 +174,7 @@ bool Listeners::close(uint32_t id)
 	/* Another process may hold the socket as well: closing alone would leave it in the set (regression 70) */
 	core.unwatch(l->fd);
 	if (l->kind == Kind::Udp)
-		table.own_ports[l->ns].release(bound_port(l->fd));
+		table.own_ports[l->ns].remove(l->fd);
 	::close(l->fd);
 	*l = ListenSock{};
 	return true;

@@ -47,10 +47,8 @@ void Opener::came(Sock &s, const uint32_t *e, int fd)
 	if (s.listener)
 		listeners.inherit(t, s.listener - 1);
 	Ports &ports = table.own_ports[t.in_namespace];
-	t.ours = s.kind == Kind::Udp && ports.any(t.src_port);
+	t.ports = &ports;
 	int error = prepare_socket(fd, s.kind, t, outbound);
-	if (!error && s.kind == Kind::Udp && t.src_port && !t.group && bound_port(fd) == t.src_port)
-		ports.take(s.own_port = t.src_port);
 	if (!error && t.group)
 		error = bind_towards_group(fd, t, outbound);
 	if (!error)
@@ -66,6 +64,8 @@ void Opener::came(Sock &s, const uint32_t *e, int fd)
 		return;
 	if (error)
 		return table.abandon(s, error, refused);
+	if (s.kind == Kind::Udp && t.src_port && !t.group)
+		keep_port(s, ports, t.src_port);
 	s.phase = Phase::Open;
 	if (t.group)
 		table.event(EV_BOUND, s)[2] = bound_port(fd);
@@ -75,7 +75,19 @@ void Opener::came(Sock &s, const uint32_t *e, int fd)
 		sender.send_kept(s);
 }
 
-/** What an accepted connection becomes: the handle's TCP socket. */
+/** It has the port that it was to have: others of ours may come. Connected, since that settles its address. */
+void Opener::keep_port(Sock &s, Ports &ports, uint16_t port)
+{
+	const Local at(s.fd);
+
+	if (at.port != port)
+		return;
+	/* What came between bind() and connect() */
+	if (!s.listener)
+		s.listener = ports.listener_at(at);
+	ports.add(s.fd, at, 0);
+}
+
 void Opener::adopt(const uint32_t *e)
 {
 	bool v6 = false;

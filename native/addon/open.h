@@ -27,6 +27,7 @@ public:
 
 private:
 	void came(Sock &s, const uint32_t *e, int fd);
+	void keep_port(Sock &s, Ports &ports, uint16_t port);
 
 	Table &table;
 	Sender &sender;

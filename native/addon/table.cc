@@ -58,6 +58,7 @@ void Table::fail(Sock &s, int error, bool refused)
 
 void Table::close_sock(Sock &s, bool reset)
 {
+	forget_port(s);
 	if (s.kind == Kind::Splice) {
 		close_splice(s, reset);
 	} else if (s.fd >= 0) {
@@ -68,18 +69,17 @@ void Table::close_sock(Sock &s, bool reset)
 		else
 			close(s.fd);
 	}
-	forget_port(s);
 	drop_pending(s);
 	delete s.pending;
 	s = Sock{};
 	s.generation = ++generations;
 }
 
-void Table::forget_port(Sock &s)
+/** Before the socket is closed: another may have to guard the port now. */
+void Table::forget_port(const Sock &s)
 {
-	if (s.own_port)
-		own_ports[s.in_namespace].release(s.own_port);
-	s.own_port = 0;
+	if (s.kind == Kind::Udp && s.fd >= 0)
+		own_ports[s.in_namespace].remove(s.fd);
 }
 
 int Table::register_sock(const Sock &s)
@@ -109,11 +109,11 @@ void Table::abandon(Sock &s, int error, bool refused)
 {
 	if (s.kind == Kind::Splice)
 		return fail_splice(s, 1, error);
+	forget_port(s);
 	if (s.fd >= 0) {
 		unregister(s); /* regressions 28, 70 */
 		close(s.fd);
 	}
-	forget_port(s);
 	drop_pending(s);
 	delete s.pending;
 	s.pending = nullptr;

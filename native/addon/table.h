@@ -75,7 +75,7 @@ public:
 
 private:
 	void unregister(const Sock &s);
-	void forget_port(Sock &s);
+	void forget_port(const Sock &s);
 	void close_splice(Sock &s, bool reset);
 	void drop_splice(Splice &x);
 
