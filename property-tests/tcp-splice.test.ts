@@ -73,23 +73,23 @@ describe('one by one', () => {
   const up = { type: 'SPLICE_CONNECTED' } as const
   const eof = (of: 0 | 1) => ({ type: 'SPLICE_EOF', side: of }) as const
   const failed = (of: 0 | 1, errno: number) => ({ type: 'SPLICE_FAILED', side: of, errno }) as const
-  test('half-close either way, then close without RST (flows.md 3.5)', () => {
+  test('half-close either way, then close without RST (behaviour.md#bypass-ends)', () => {
     assert.deepEqual(at(up, eof(0)).out, ['SpliceShut 1'])
     assert.deepEqual(at(up, eof(0), eof(1)).out, ['SpliceShut 1', 'SpliceClose'])
     assert.deepEqual(at(up, eof(1)).out, ['SpliceShut 0'])
     assert.deepEqual(at(up, eof(1), eof(0)).out, ['SpliceShut 0', 'SpliceClose'])
   })
-  test('row 77: connect() that fails at once, or later: the client, accepted already, gets a RST', () => {
+  test('regression-77: connect() that fails at once, or later: the client, accepted already, gets a RST', () => {
     for (const errno of [13, 22, 99, 101, 111])
       assert.deepEqual(at(failed(1, errno)).out, ['Count', 'SpliceReset'])
     assert.deepEqual(at(failed(0, 104)).out, ['Count', 'SpliceReset'])
   })
-  test('RST on either side is RST on both, half-closed or not (rows 82, 86)', () => {
+  test('RST on either side is RST on both, half-closed or not (regression-82, regression-86)', () => {
     for (const before of [[up], [up, eof(0)], [up, eof(1)]])
       for (const of of [0, 1] as const)
         assert.deepEqual(at(...before, failed(of, 104)).out.slice(-2), ['Count', 'SpliceReset'])
   })
-  test('row 5: the end of one stream is one FIN, however often it is told', () => {
+  test('regression-5: the end of one stream is one FIN, however often it is told', () => {
     assert.deepEqual(at(up, eof(0), eof(0), eof(0)).out, ['SpliceShut 1', 'Count', 'Count'])
   })
   test('STOP resets both; octets moved are known at the end', () => {
@@ -99,7 +99,7 @@ describe('one by one', () => {
   })
 })
 
-// --- the machine between two peers: issue 3, point 7
+// --- the machine between two peers
 
 const subject: Subject<State<TcpSpliceContext>> = {
   start: (t, out) => splice.start({ now: t }, out),
@@ -187,7 +187,7 @@ describe('spliced = direct', () => {
         const want: string[] = []
         play(direct, turns, () => want.push(`${seen(direct, 0)} ${seen(direct, 1)}`))
         play(spliced, turns, (i) => {
-          // Refused, the client was accepted first and got a RST then (flows.md 3.2): the end is the same.
+          // Refused, the client was accepted first and got a RST then (behaviour.md#bypass-ends): the end is the same.
           const got = `${seen(spliced, 0)} ${seen(spliced, 1)}`
           if (!s.refuses)
             spliced.expect(got === want[i], `operation ${i + 1}\n direct  ${want[i]}\n spliced ${got}`)

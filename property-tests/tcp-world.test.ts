@@ -4,7 +4,7 @@ import { SYN } from '../src/codecs/tcp.js'
 import { type Scenario, World } from '../src/effects/simulator.js'
 import { holds, scenario, subject } from './tcp-arbitraries.js'
 
-// Issue 2, point 6 (c). World itself holds the machine to: no acknowledgement of octets that the host has not taken, right
+// World itself holds the machine to: no acknowledgement of octets that the host has not taken, right
 // edge never pulled back, nothing beyond the guest's window, octets in place, every schedule ends. A broken promise is
 // reported with the list of events that led to it.
 const run = (s: Scenario): World<unknown> => new World(subject, s).run()

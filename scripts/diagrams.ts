@@ -47,6 +47,11 @@ interface Edge {
   readonly label: string
 }
 
+/** References to docs/behaviour.md as links, seen from docs/machines/. */
+const linked = (text: string): string =>
+  text
+    .replace(/#(regression-\w+)/g, '[$1](../behaviour.md#$1)')
+    .replace(/(?<!\.\.\/)(?:docs\/)?behaviour\.md#([\w-]+)(?!\))/g, '[$1](../behaviour.md#$1)')
 const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
 const all = (n: Node): readonly Node[] => [n, ...Object.values(n.states).flatMap(all)]
 const id = (n: Node): string => (n.parent === undefined ? 'anywhere' : n.path.join('_'))
@@ -143,7 +148,7 @@ const section = (n: Node): readonly string[] => {
   return [
     '',
     `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
-    ...(n.parent === undefined || n.description === undefined ? [] : ['', n.description]),
+    ...(n.parent === undefined || n.description === undefined ? [] : ['', linked(n.description)]),
     ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
     ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
     ...(rows.length === 0 ? [] : ['', row(['event', 'if', 'actions', 'next']), '|---|---|---|---|', ...rows])
@@ -156,7 +161,7 @@ export const page = (machine: AnyStateMachine): string => {
   return `${[
     `# ${machine.id}`,
     '',
-    ...(root.description === undefined ? [] : [root.description, '']),
+    ...(root.description === undefined ? [] : [linked(root.description), '']),
     `Made from src/machines/${machine.id}.ts by scripts/diagrams.ts; do not edit.`,
     '',
     '```mermaid',

@@ -237,7 +237,7 @@ describe('spliced = direct, with the kernel', { skip: existsSync(addon) ? false 
     compare(fc.sample(scriptOf(3).map(paused), { numRuns: scripts, seed }))
   )
 
-  test('nobody listens: accepted, then a RST (flows.md 3.2)', LIMIT, async () => {
+  test('nobody listens: accepted, then a RST (behaviour.md#bypass-ends)', LIMIT, async () => {
     const port = await freePort()
     f.forward(listeners++, port, await freePort())
     client = connect(port, '127.0.0.1')

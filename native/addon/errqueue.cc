@@ -22,7 +22,7 @@ struct Extended {
 	sockaddr_storage destination;
 };
 
-/** The extended error among all control messages of `h` (regression 64: others may stand before it). */
+/** The extended error among all control messages of `h` (#regression-64: others may stand before it). */
 bool extended(msghdr &h, Extended &out)
 {
 	for (cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {

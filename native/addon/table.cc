@@ -39,7 +39,7 @@ void Engine::fail(Sock &s, int error, bool refused)
 {
 	if (s.phase == Phase::Failed)
 		return;
-	unregister(s); /* regressions 28, 70 */
+	unregister(s); /* #regression-28, #regression-70 */
 	drop_pending(s);
 	s.phase = Phase::Failed;
 	s.error = error;
@@ -108,7 +108,7 @@ void Engine::abandon(Sock &s, int error, bool refused)
 	if (s.kind == Kind::Splice)
 		return splice_fail(s, 1, error);
 	if (s.fd >= 0) {
-		unregister(s); /* regressions 28, 70 */
+		unregister(s); /* #regression-28, #regression-70 */
 		close(s.fd);
 	}
 	forget_port(s);
@@ -163,7 +163,7 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 	if (!error && t.group)
 		error = bind_towards_group(fd, t, outbound);
 	if (!error)
-		error = register_sock(s); /* before connect(): regression 77 */
+		error = register_sock(s); /* before connect(): #regression-77 */
 	bool refused = false;
 	if (!error && !t.group) {
 		sockaddr_storage ss;

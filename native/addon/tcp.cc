@@ -64,7 +64,7 @@ void Engine::tcp_ready(Sock &s, uint32_t events)
 			s.await = false;
 		}
 	}
-	if (error) /* behind what is still readable: regressions 4, 86 */
+	if (error) /* behind what is still readable: #regression-4, #regression-86 */
 		fail(s, error);
 }
 

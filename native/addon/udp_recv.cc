@@ -88,7 +88,7 @@ struct Ancillary {
 
 /**
  * Has the listener that this socket took over from datagrams that came earlier? What it has is read first, and what JS
- * has of it goes out at the start of the next turn, so that a burst keeps its order (regression 66).
+ * has of it goes out at the start of the next turn, so that a burst keeps its order (#regression-66).
  */
 bool Engine::listener_first(Sock &s)
 {
@@ -103,7 +103,7 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 {
 	if (s.phase != Phase::Open)
 		return;
-	if (events & EPOLLERR) { /* regression 38: drain the queue, then SO_ERROR, else give up */
+	if (events & EPOLLERR) { /* #regression-38: drain the queue, then SO_ERROR, else give up */
 		if (!rings.room() || rings.rx_left() < RX_STRIDE)
 			return; /* next turn: level-triggered */
 		const size_t n = read_icmp_errors(s);
@@ -126,7 +126,7 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 
 /**
  * Is it from the peer? Between bind() and connect() anybody's may slip in, and what another CPU is delivering at that
- * moment even later (regression 66). Ping sockets hear any host that has the identifier right.
+ * moment even later (#regression-66). Ping sockets hear any host that has the identifier right.
  */
 static bool from_peer(const Sock &s, const sockaddr_storage &from)
 {
@@ -199,7 +199,7 @@ void Engine::read_datagrams(Sock &s)
 			}
 			used = i * RX_STRIDE + HEADROOM + len;
 		}
-		/* Small frames are padded behind (regression 78): leave that room as well */
+		/* Small frames are padded behind (#regression-78): leave that room as well */
 		rings.rx_take(used ? used + 64 : 0);
 		total += n;
 		if (n < want)
@@ -212,7 +212,7 @@ void Engine::listen_datagrams_ready(uint32_t id, uint32_t events)
 	Received<RX_BATCH> r;
 	const int fd = listeners[id].fd;
 
-	/* Errors on a listener raise EPOLLERR, which no read clears (regression 38) */
+	/* Errors on a listener raise EPOLLERR, which no read clears (#regression-38) */
 	if (events & EPOLLERR && !read_listener_errors(id))
 		return;
 	for (uint32_t total = 0; total < datagrams_each;) {

@@ -61,7 +61,7 @@ export type TcpDrop = 'tcp-short' | 'tcp-data-offset' | 'tcp-port-zero'
 
 /**
  * Offset of option `kind`, whose length must be `size`, in [off, end), or -1. From a malformed option on (length under 2
- * or past the end) the rest counts as absent; a wrong size of the option itself as well (flows.md §2.6).
+ * or past the end) the rest counts as absent; a wrong size of the option itself as well (behaviour.md#tcp-handshake).
  */
 const findOption = (view: DataView, off: number, end: number, kind: number, size: number): number => {
   for (let at = off; at < end; ) {

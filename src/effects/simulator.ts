@@ -198,7 +198,7 @@ export class World<S> {
   private firstSyn: ToGuest | null = null
   private ownSyn(g: ToGuest): void {
     const first = this.firstSyn ?? g
-    promise(JSON.stringify(g) === JSON.stringify(first), 'row B: another SYN than the first one')
+    promise(JSON.stringify(g) === JSON.stringify(first), '#regression-B: another SYN than the first one')
     promise(this.s.opener === 'host', 'a SYN to the guest that opened')
     this.firstSyn = first
     this.rcvScale = this.s.guest.scale === null ? 0 : (g.windowScale ?? 0)

@@ -4,11 +4,12 @@ import type { SockEvent } from '../effects/sock-event.js'
 import { EACCES, isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 
 // An echo flow: requests of one identifier from the guest to one address, through a ping socket of the host (icmp(7)).
-// The kernel picks the identifier on the host side (row 22), the guest's is put back into the replies. Sequence numbers
-// are the guest's all the way. No value of either is special: 0 is an identifier and a first sequence number like any
-// other (rows 7 and 45); repeated sequence numbers pass, since a duplicated reply is something ping reports.
+// The kernel picks the identifier on the host side (#regression-22), the guest's is put back into the replies. Sequence
+// numbers are the guest's all the way. No value of either is special: 0 is an identifier and a first sequence number like
+// any other (#regression-7 and #regression-45); repeated sequence numbers pass, since a duplicated reply is something ping
+// reports.
 
-/** ms without a request, flows.md §5. */
+/** ms without a request, behaviour.md#ping. */
 export const PING_TIMEOUT = 60_000
 
 export interface PingInput {

@@ -10,7 +10,7 @@ import { isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 // socket reports failure only; results of one turn's effects are the first events of the next, so any other event with a
 // later `now` tells that it went well.
 
-/** ms; defaults of net.netfilter.nf_conntrack_udp_timeout and .._udp_timeout_stream, flows.md §4.2. */
+/** ms; defaults of net.netfilter.nf_conntrack_udp_timeout and .._udp_timeout_stream, behaviour.md#udp-flows. */
 export interface UdpTimeouts {
   readonly oneWay: number
   readonly stream: number
@@ -176,7 +176,8 @@ export const udpMachine = setup({
           { guard: { type: 'relayable', params: byEvent }, actions: relay },
           { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
         ],
-        // Native has given the socket up, whatever the reason (rows 28, 38): the next datagram opens a new flow (row 21).
+        // Native has given the socket up, whatever the reason (#regression-28, #regression-38): the next datagram opens a
+        // new flow (#regression-21).
         SOCK_FAILED: over('udp-socket-failed'),
         STOP: 'closed',
         SOCK_REFUSED: [

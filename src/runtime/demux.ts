@@ -120,7 +120,7 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, no
   const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
     arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now })
-    // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; row 16).
+    // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; #regression-16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
   if ((seg.flags & (SYN | ACK | RST)) !== SYN) {

@@ -113,7 +113,7 @@ const openUdp = (o: Out, f: TapFlow): void =>
     ? open(o, EF.UDP_OPEN, f, 0, BIND_OUTBOUND | TO_GROUP)
     : open(o, EF.UDP_OPEN, f, o.hostPortFor(f))
 
-/** A UDP socket of the host that answers from the address a host peer sent to (row 65). */
+/** A UDP socket of the host that answers from the address a host peer sent to (#regression-65). */
 const openArrived = (o: Out, f: TapFlow): void => {
   const a = f.arrival
   const at = record(o, EF.UDP_OPEN, f.index)
@@ -364,7 +364,7 @@ const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
   const at = record(o, EF.UDP_OPEN, f.index + side * SIDE_1)
   if (at < 0) return
   putEndpoint(o, at, e, e.srcPort, 0)
-  // what slips in between bind() and connect() is a new flow's (row 66)
+  // what slips in between bind() and connect() is a new flow's (#regression-66)
   if (side === 0) o.rings.fx[at + 14] = 1 + f.arrival.listener
 }
 

@@ -80,7 +80,7 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       onListenDatagram(w, at, now)
       return null
     case EV.LISTEN_ICMP_ERROR:
-      // About a datagram that a flow's own socket did not send: nobody waits for it (flows.md §4.4)
+      // About a datagram that a flow's own socket did not send: nobody waits for it (behaviour.md#icmp-errors)
       count(w.counters, 'listen-icmp-error')
       return null
     case EV.LISTEN_TROUBLE:
