@@ -13,7 +13,7 @@ import {
   UNSPECIFIED4,
   UNSPECIFIED6
 } from '../src/codecs/inany.js'
-import { type NatConfig, outward, reverseSource, UNMAPPED } from '../src/machines/nat.js'
+import { hostSideOf, type NatConfig, reverseSource, UNMAPPED } from '../src/machines/nat.js'
 import { createFlowTable } from '../src/runtime/flow-table.js'
 
 const v4 = (a: number, b: number, c: number, d: number): InAny => fromV4((a << 24) | (b << 16) | (c << 8) | d)
@@ -68,8 +68,8 @@ const config: fc.Arbitrary<NatConfig> = fc.record({
 })
 const port = fc.constantFrom(0, 53, 54, 853, 7055)
 
-describe('outward', () => {
-  const to = (proto: number, dst: InAny, p: number) => outward(USUAL, proto, dst, p)
+describe('to the host', () => {
+  const to = (proto: number, dst: InAny, p: number) => hostSideOf(USUAL, proto, dst, p)
   test('DNS by address and port, before the loopback map', () => {
     for (const proto of [PROTO_TCP, PROTO_UDP])
       for (const p of [53, 853]) assert.deepEqual(to(proto, GATEWAY, p), { dst: STUB, dstPort: p })
@@ -92,7 +92,7 @@ describe('outward', () => {
       assert.deepEqual(to(PROTO_UDP, dst, 1900)?.dst, dst)
       assert.equal(to(PROTO_TCP, dst, 1900), null)
     }
-    assert.equal(outward(USUAL, PROTO_TCP, [0xff020000, 0, 0, 1], 80), null)
+    assert.equal(hostSideOf(USUAL, PROTO_TCP, [0xff020000, 0, 0, 1], 80), null)
   })
   test('loopback and unspecified are nowhere', () => {
     for (const dst of [STUB, LOOPBACK4, LOOPBACK6, UNSPECIFIED4, UNSPECIFIED6])
@@ -106,7 +106,7 @@ describe('outward', () => {
         fc.oneof(addr4, addr6),
         port,
         (c, proto, dst, p) => {
-          const out = outward(c, proto, dst, p)
+          const out = hostSideOf(c, proto, dst, p)
           if (out === null) return
           assert.equal(isV4(out.dst), isV4(dst))
           assert.equal(out.dstPort, p)
@@ -118,7 +118,7 @@ describe('outward', () => {
 })
 
 describe('reverseSource', () => {
-  test('undoes outward for the peer of the flow, whatever is mapped', () => {
+  test('undoes it for the peer of the flow, whatever is mapped', () => {
     fc.assert(
       fc.property(
         config,
@@ -126,7 +126,7 @@ describe('reverseSource', () => {
         fc.oneof(addr4, addr6),
         port,
         (c, proto, dst, p) => {
-          const out = outward(c, proto, dst, p)
+          const out = hostSideOf(c, proto, dst, p)
           fc.pre(out !== null && isUnicast(out.dst))
           assert.deepEqual(reverseSource(c, { ourAddr: dst, hostAddr: out!.dst }, out!.dst), dst)
         }
@@ -187,7 +187,7 @@ test('what goes out and comes back is the same flow, never another', () => {
         [proto, peer, peerPort, bound].join()
       for (const p of packets) {
         const [src, dst] = p.v6 ? [p.src6, p.dst6] : [p.src4, p.dst4]
-        const out = outward(c, p.proto, dst, p.dstPort)
+        const out = hostSideOf(c, p.proto, dst, p.dstPort)
         if (out === null) continue
         let index = table.find(p.proto, src, p.srcPort, dst, p.dstPort)
         if (index < 0) {

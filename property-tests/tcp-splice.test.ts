@@ -146,10 +146,10 @@ const seen = (w: World, who: 0 | 1): string => {
 }
 /** Each operation when all before it has come to rest; one that would wait is given up. */
 const play = (w: World, turns: readonly Turn[], after: (i: number) => void): void => {
-  w.settle()
+  w.runUntilIdle()
   turns.forEach(([who, o], i) => {
     if (w.peers[who].end !== null) w.peers[who].program([o])
-    w.settle()
+    w.runUntilIdle()
     after(i)
     w.peers[who].giveUp()
   })
@@ -216,7 +216,7 @@ describe('spliced = direct', () => {
     holds(fc.tuple(tight, programs), shown, ([s, ops]) => {
       for (const w of both(s)) {
         for (const i of [0, 1] as const) w.peers[i].program(ops[i])
-        w.settle()
+        w.runUntilIdle()
         laws(w, 0)
         laws(w, 1)
         // Each is killed in whatever it does, one after the other.
@@ -224,7 +224,7 @@ describe('spliced = direct', () => {
         for (const p of [w.peers[first], w.peers[1 - first]]) {
           p.giveUp()
           p.program([{ do: s.pipe % 3 === 0 ? 'reset' : 'close' }])
-          w.settle()
+          w.runUntilIdle()
           laws(w, 0)
           laws(w, 1)
         }
@@ -244,7 +244,7 @@ describe('spliced = direct', () => {
       for (const w of both(s)) {
         w.peers[first].program([...writes[first], { do: 'shutdown' }, { do: 'readAll' }, { do: 'close' }])
         w.peers[1 - first].program([{ do: 'readAll' }, ...writes[1 - first], { do: 'close' }])
-        w.settle()
+        w.runUntilIdle()
         for (const i of [0, 1] as const) {
           const p = w.peers[i]
           const all = writes[i].reduce((n, o) => n + o.octets, 0)
@@ -263,7 +263,7 @@ describe('spliced = direct', () => {
       fc.property(tight, programs, (s, ops) => {
         const w = new Spliced(s, subject)
         for (const i of [0, 1] as const) w.peers[i].program(ops[i])
-        w.settle()
+        w.runUntilIdle()
         for (const p of w.peers) {
           ends.add(`${p.sawEnd ? 'end' : 'no end'}, ${p.sawReset ? 'RST' : 'no RST'}`)
           if (p.blocked !== null) ends.add(`waits for ${p.blocked}`)

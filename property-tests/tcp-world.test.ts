@@ -20,7 +20,7 @@ describe('TCP between a simulated guest and a simulated host socket', () => {
       (s) => {
         const w = run(s)
         const lost = s.fates.filter((f) => f === 'lose').length + s.guest.deaf
-        assert(w.settled, `not settled: ${outcome(w)}`)
+        assert(w.bothOver, `not over: ${outcome(w)}`)
         assert(w.complete || (w.reset && lost > 6), `neither complete nor reset: ${outcome(w)}`)
       },
       runs
@@ -31,7 +31,7 @@ describe('TCP between a simulated guest and a simulated host socket', () => {
       scenario(true),
       (s) => {
         const w = run(s)
-        assert(w.settled, `not settled: ${outcome(w)}`)
+        assert(w.bothOver, `not over: ${outcome(w)}`)
         const both = (w.host.over || w.state === null) && w.guest.over && !w.guest.complete
         assert(w.complete || both || (w.guest.complete && w.host.over), outcome(w))
       },

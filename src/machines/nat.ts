@@ -70,7 +70,7 @@ const dnsPort = (proto: number, port: number): boolean =>
  * Where a packet of the guest goes on the host; null: nowhere, drop it. `dstPort`: the identifier for echo requests,
  * where 0 is legal (#regression-45). First match wins: DNS, host loopback, guest address, unchanged.
  */
-export const outward = (c: NatConfig, proto: number, dst: InAny, dstPort: number): HostSide | null => {
+export const hostSideOf = (c: NatConfig, proto: number, dst: InAny, dstPort: number): HostSide | null => {
   const ports = proto === PROTO_TCP || proto === PROTO_UDP
   if (isUnspecified(dst) || isLoopback(dst) || (ports && dstPort === 0)) return null
   if (proto === PROTO_TCP && isGroup(dst)) return null
@@ -89,7 +89,7 @@ export const outward = (c: NatConfig, proto: number, dst: InAny, dstPort: number
  * What the guest sees a host-side address as: source of an ICMP error about `flow`, null if there is none to show (then
  * the error is not relayed). The flow's own peer appears under the name the guest has for it, and only then is a DNS
  * mapping undone: the same resolver met otherwise keeps its address (#regression-29). `seen`: last address the guest used.
- * Law: reverseSource(c, { ourAddr: a, hostAddr: outward(c, p, a, port).dst }, hostAddr) = a.
+ * Law: reverseSource(c, { ourAddr: a, hostAddr: hostSideOf(c, p, a, port).dst }, hostAddr) = a.
  */
 export const reverseSource = (
   c: NatConfig,

@@ -52,8 +52,8 @@ type Of<K extends PingEvent['type']> = {
   readonly event: Extract<PingEvent, { readonly type: K }>
 }
 
-const outward = ({ event: e }: Of<'TAP_ECHO'>) => ({ payload: e.payload, ttl: e.ttl })
-const inward = ({ context: c, event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, id: c.id })
+const theRequest = ({ event: e }: Of<'TAP_ECHO'>) => ({ payload: e.payload, ttl: e.ttl })
+const theReply = ({ context: c, event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, id: c.id })
 const byEvent = <E>({ event }: { readonly event: E }): { readonly e: E } => ({ e: event })
 const byNow = ({ event }: { readonly event: { readonly now: Instant } }): { readonly now: Instant } => ({
   now: event.now
@@ -114,12 +114,12 @@ export const pingMachine = setup({
           },
           {
             actions: [
-              { type: 'PingToSock', params: outward },
+              { type: 'PingToSock', params: theRequest },
               { type: 'asked', params: byRequest }
             ]
           }
         ],
-        SOCK_DATAGRAM: { target: '.ready', actions: { type: 'EchoReplyToTap', params: inward } },
+        SOCK_DATAGRAM: { target: '.ready', actions: { type: 'EchoReplyToTap', params: theReply } },
         SOCK_ICMP_ERROR: [
           {
             guard: { type: 'relayable', params: byEvent },
@@ -150,13 +150,13 @@ export const pingMachine = setup({
                 guard: { type: 'laterTurn', params: byNow },
                 target: 'ready',
                 actions: [
-                  { type: 'PingToSock', params: outward },
+                  { type: 'PingToSock', params: theRequest },
                   { type: 'asked', params: byRequest }
                 ]
               },
               {
                 actions: [
-                  { type: 'PingToSock', params: outward },
+                  { type: 'PingToSock', params: theRequest },
                   { type: 'asked', params: byRequest }
                 ]
               }
@@ -174,7 +174,7 @@ export const pingMachine = setup({
         },
         ready: {
           on: {
-            SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: inward } },
+            SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: theReply } },
             // Native has given the socket up, whatever the reason; the next request opens a new flow.
             SOCK_FAILED: [
               over,

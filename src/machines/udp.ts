@@ -73,8 +73,12 @@ const fromPeer = ({ event: e }: Of<'SOCK_DATAGRAM'>): Heard => ({
   peer: pieces(e.payload.len, e.segment),
   now: e.now
 })
-const outward = ({ event: e }: Of<'TAP_DATAGRAM'>) => ({ payload: e.payload, ttl: e.ttl, segment: e.segment })
-const inward = ({ event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, segment: e.segment })
+const guestsDatagram = ({ event: e }: Of<'TAP_DATAGRAM'>) => ({
+  payload: e.payload,
+  ttl: e.ttl,
+  segment: e.segment
+})
+const peersDatagram = ({ event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, segment: e.segment })
 const answer = ({ event: e }: Of<'SOCK_ANSWER'>) => ({
   from: e.from,
   fromPort: e.fromPort,
@@ -96,11 +100,11 @@ const spent = {
   actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
 } as const
 const sent = [
-  { type: 'UdpToSock', params: outward },
+  { type: 'UdpToSock', params: guestsDatagram },
   { type: 'heard', params: fromGuest }
 ] as const
 const delivered = [
-  { type: 'UdpToTap', params: inward },
+  { type: 'UdpToTap', params: peersDatagram },
   { type: 'heard', params: fromPeer }
 ] as const
 /** The guest has sent something that did not go; of flows of listeners it may know nothing yet. */

@@ -8,7 +8,7 @@ import type { Octets } from '../codecs/octets.js'
 import { ACK, RST, SYN, type TcpSegment } from '../codecs/tcp.js'
 import { GSO_NONE, GSO_UDP_L4, VNET_NEEDS_CSUM } from '../codecs/vnet.js'
 import type { Instant } from '../effects/effect.js'
-import { outward } from '../machines/nat.js'
+import { hostSideOf } from '../machines/nat.js'
 import { resetFor } from '../machines/tcp-reset.js'
 
 import { admit } from './admission.js'
@@ -33,7 +33,7 @@ const addresses = (
   srcPort: number,
   dstPort: number
 ): FlowAddresses | null => {
-  const to = outward(w.cfg.nat, proto, f.ip.dst, dstPort)
+  const to = hostSideOf(w.cfg.nat, proto, f.ip.dst, dstPort)
   if (to === null || isUnspecified(f.ip.src)) return null
   return {
     v6: f.ip.v6,
