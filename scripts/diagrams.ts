@@ -1,12 +1,13 @@
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AnyStateMachine } from 'xstate'
-import { guestLinkMachine } from '../src/machines/guest-link.js'
-import { ndpMachine } from '../src/machines/ndp.js'
-import { pingMachine } from '../src/machines/ping.js'
-import { tcpMachine } from '../src/machines/tcp.js'
-import { tcpSpliceMachine } from '../src/machines/tcp-splice.js'
-import { udpMachine } from '../src/machines/udp.js'
-import { udpSpliceMachine } from '../src/machines/udp-splice.js'
+import { pingMachine } from '../src/machines/flow/ping.js'
+import { tcpSpliceMachine } from '../src/machines/flow/tcp-splice.js'
+import { udpMachine } from '../src/machines/flow/udp.js'
+import { udpSpliceMachine } from '../src/machines/flow/udp-splice.js'
+import { guestLinkMachine } from '../src/machines/link/guest-link.js'
+import { ndpMachine } from '../src/machines/services/ndp.js'
+import { tcpMachine } from '../src/machines/tcp/tcp.js'
 import { type Generated, mainOf, ROOT, staleOf } from './generated.js'
 
 // docs/machines/*.md from the definitions that run. `tsx scripts/diagrams.ts` writes them, `--check` only compares:
@@ -155,6 +156,14 @@ const section = (n: Node): readonly string[] => {
   ]
 }
 
+/** Where machine `id` is defined: in the file of its name, in one of the rooms. */
+const sourceOf = (id: string): string => {
+  const files = readdirSync(join(ROOT, 'src/machines'), { recursive: true, encoding: 'utf8' })
+  const file = files.find((f) => f.split('/').at(-1) === `${id}.ts`)
+  if (file === undefined) throw new Error(`no ${id}.ts below src/machines`)
+  return `src/machines/${file}`
+}
+
 /** The whole page of a machine: caption, diagram, what each state does with each event. */
 export const page = (machine: AnyStateMachine): string => {
   const root = machine.root as unknown as Node
@@ -162,7 +171,7 @@ export const page = (machine: AnyStateMachine): string => {
     `# ${machine.id}`,
     '',
     ...(root.description === undefined ? [] : [linked(root.description), '']),
-    `Made from src/machines/${machine.id}.ts by scripts/diagrams.ts; do not edit.`,
+    `Made from ${sourceOf(machine.id)} by scripts/diagrams.ts; do not edit.`,
     '',
     '```mermaid',
     diagram(root),
