@@ -165,13 +165,13 @@ const sourceOf = (id: string): string => {
 }
 
 /** The whole page of a machine: caption, diagram, what each state does with each event. */
-export const page = (machine: AnyStateMachine): string => {
+export const page = (machine: AnyStateMachine, source: string): string => {
   const root = machine.root as unknown as Node
   return `${[
     `# ${machine.id}`,
     '',
     ...(root.description === undefined ? [] : [linked(root.description), '']),
-    `Made from ${sourceOf(machine.id)} by scripts/diagrams.ts; do not edit.`,
+    `Made from ${source} by scripts/diagrams.ts; do not edit.`,
     '',
     '```mermaid',
     diagram(root),
@@ -184,7 +184,7 @@ export const page = (machine: AnyStateMachine): string => {
 
 /** Path and content of every page. */
 export const pages = (): readonly Generated[] =>
-  MACHINES.map((m) => ({ path: join(ROOT, 'docs', 'machines', `${m.id}.md`), text: page(m) }))
+  MACHINES.map((m) => ({ path: join(ROOT, 'docs', 'machines', `${m.id}.md`), text: page(m, sourceOf(m.id)) }))
 
 /** Files that are missing or differ from their machine. */
 export const stale = (): readonly string[] => staleOf(pages())
