@@ -2,13 +2,15 @@ import type * as t from 'io-ts'
 import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
 import { type SeqNum, seq } from '../value/seq.js'
 
-// Flag bits, RFC 9293 §3.1.
+// Flag bits, RFC 9293 §3.1; ECE and CWR: RFC 3168 §6.1.
 export const FIN = 0x01
 export const SYN = 0x02
 export const RST = 0x04
 export const PSH = 0x08
 export const ACK = 0x10
 export const URG = 0x20
+export const ECE = 0x40
+export const CWR = 0x80
 
 /** The fields of a TCP header that we read and write; the checksum is checksum.ts's and frame.ts's business. */
 export interface TcpHeader {
