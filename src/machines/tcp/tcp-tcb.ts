@@ -36,9 +36,9 @@ export type TcpEvent =
   | On<'TIMER_IDLE'>
   /** The tap takes frames again. */
   | On<'TAP_ROOM'>
-  /** The last event of a turn, for each flow that had one. */
+  /** The last event of a turn, for each TCP flow that had one. */
   | On<'TURN_END'>
-  /** The program ends, or the guest is gone: reset both sides. */
+  /** The flow has to give way, to others or to a new one with its ports: reset both sides. */
   | On<'STOP'>
 export type EventOf<K extends TcpEvent['type']> = Extract<TcpEvent, { type: K }>
 

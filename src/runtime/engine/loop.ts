@@ -104,7 +104,7 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
   }
 }
 
-/** Each flow that had an event this turn gets its TURN_END: coalesced ACKs, peeks and discards. */
+/** TCP flows that had an event this turn get their TURN_END: coalesced ACKs, peeks and discards. */
 const endTurn = (w: World, now: Instant): void => {
   for (let f = w.touched.pop(); f !== undefined; f = w.touched.pop()) {
     f.touched = false
