@@ -98,7 +98,7 @@ describe('references', () => {
     ))
   // In comments and pages, as a path or a name alone. The kernel's headers are not ours.
   test('to a file', () => {
-    const path = /(?<![\w$}./<-])(?:[\w-]+\/)*[\w-][\w.-]*\.(?:ts|mjs|cc|h|def|py|mdoc|gyp|md)\b(?!\()/g
+    const path = /(?<![\w$}./<*-])(?:[\w-]+\/)*[\w-][\w.-]*\.(?:ts|mjs|cc|h|def|py|mdoc|gyp|md)\b(?!\()/g
     const exists = (file: string, name: string): boolean =>
       name.includes('/')
         ? ['', 'src', 'native', dirname(file)].some((from) => existsSync(join(ROOT, from, name))) ||
