@@ -286,7 +286,7 @@ void Engine::adopt(const uint32_t *e)
 {
 	bool v6 = false;
 	const int fd = slots.take(e[2], v6);
-	Sock *const s = fresh(e[1], Kind::Tcp);
+	Sock *const s = new_sock(e[1], Kind::Tcp);
 
 	if (!s || fd < 0) {
 		if (fd >= 0)

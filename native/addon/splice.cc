@@ -24,7 +24,7 @@ enum : size_t {
 	REST_ALL = 64 << 20, COPY_SMALL = 4096,
 };
 
-static bool passing(int e)
+static bool would_block(int e)
 {
 	return e == EAGAIN || e == EWOULDBLOCK;
 }
@@ -47,7 +47,7 @@ void Engine::splice_open(const uint32_t *e)
 {
 	bool v6 = false;
 	const int accepted = slots.take(e[8], v6);
-	Sock *const s = fresh(e[1], Kind::Splice);
+	Sock *const s = new_sock(e[1], Kind::Splice);
 
 	if (!s) {
 		if (accepted >= 0)
@@ -179,7 +179,7 @@ bool Engine::splice_push(Splice &x, uint32_t i)
 		return true;
 	}
 	to.writable = false;
-	if (!n || !passing(errno)) {
+	if (!n || !would_block(errno)) {
 		to.broken = to.broken ? to.broken : n ? errno : EPIPE;
 		to.write_failed = true;
 	}
@@ -210,7 +210,7 @@ bool Engine::splice_copy(Splice &x, uint32_t i)
 	while (m < 0 && errno == EINTR);
 	if (m < 0) {
 		to.writable = false;
-		if (!passing(errno)) {
+		if (!would_block(errno)) {
 			to.broken = to.broken ? to.broken : errno;
 			to.write_failed = true;
 			return false;
@@ -232,7 +232,7 @@ bool Engine::splice_copy(Splice &x, uint32_t i)
 /** A read brought nothing: `error`, or 0 = end of stream. Always false. */
 bool Engine::splice_end(SpliceSide &from, int error)
 {
-	if (passing(error)) {
+	if (would_block(error)) {
 		from.readable = false;
 		return false;
 	}

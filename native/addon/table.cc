@@ -86,7 +86,7 @@ static bool is_multicast(const Target &t)
 	return t.v6() ? t.dst[0] >> 24 == 0xff : t.dst[3] >> 28 == 0xe;
 }
 
-Sock *Engine::fresh(uint32_t handle, Kind kind)
+Sock *Engine::new_sock(uint32_t handle, Kind kind)
 {
 	if (handle >= rings.size.handles)
 		return nullptr;
@@ -123,7 +123,7 @@ void Engine::abandon(Sock &s, int error, bool refused)
 
 void Engine::open_sock(const uint32_t *e, Kind kind)
 {
-	Sock *const s = fresh(e[1], kind);
+	Sock *const s = new_sock(e[1], kind);
 	if (!s)
 		return;
 	const Target t(e);
@@ -154,7 +154,7 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		return splice_connect(s, t, fd);
 	s.fd = fd;
 	if (s.listener)
-		inherit(t, s.listener - 1);
+		inherit_from_listener(t, s.listener - 1);
 	Ports &ports = own_ports[t.in_namespace];
 	t.ours = s.kind == Kind::Udp && ports.any(t.src_port);
 	int error = prepare_socket(fd, s.kind, t, outbound);
@@ -220,7 +220,7 @@ bool Engine::set_ports(uint16_t first, uint16_t last)
 }
 
 /** What the listener of a flow was told to use, the flow's socket shall use as well. */
-void Engine::inherit(Target &t, uint32_t id)
+void Engine::inherit_from_listener(Target &t, uint32_t id)
 {
 	const ListenSock *const l = listener(id);
 	char device[64];

@@ -104,7 +104,7 @@ void Engine::rewind(Sock &s, uint32_t octets)
 	s.peek_off = octets;
 }
 
-void Engine::query(Sock &s)
+void Engine::report_info(Sock &s)
 {
 	if (s.phase == Phase::Open)
 		read_info(s.fd, event(EV_INFO, s));

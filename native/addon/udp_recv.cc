@@ -151,7 +151,7 @@ static void describe(uint32_t *e, const sockaddr_storage &from, msghdr &h, uint3
 }
 
 /** A stranger's datagram that came before connect() is the listener's. */
-void Engine::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
+void Engine::report_to_listener(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
 {
 	uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, s.listener - 1);
 	sockaddr_storage local = {};
@@ -192,7 +192,7 @@ void Engine::read_datagrams(Sock &s)
 			const Ancillary a(r.mm[i].msg_hdr);
 			const uint32_t segment = a.segment < len ? a.segment : 0;
 			if (stranger) {
-				hand_up(s, r.from[i], off, len, segment);
+				report_to_listener(s, r.from[i], off, len, segment);
 			} else {
 				uint32_t *const e = rings.post(EV_DATAGRAM, handle_of(s));
 				e[2] = off, e[3] = len, e[4] = segment;
@@ -277,7 +277,7 @@ void Engine::move_datagrams(Sock &s, Sock &to)
 			} else if (rings.room() && rings.rx_left() >= RX_STRIDE) {
 				const uint32_t off = rings.rx_next() + HEADROOM;
 				memcpy(rings.slab + off, r.iov[i].iov_base, len);
-				hand_up(s, r.from[i], off, len, segment);
+				report_to_listener(s, r.from[i], off, len, segment);
 				rings.rx_take(HEADROOM + len + 64);
 			}
 		}
