@@ -30,6 +30,30 @@ describe('a packet', () => {
       })
     )
   })
+  test('shows every flag of a TCP segment, and no other (RFC 9293 §3.1; RFC 3168 §6.1)', () => {
+    const bits: Readonly<Record<string, number>> = {
+      F: 0x01,
+      S: 0x02,
+      R: 0x04,
+      P: 0x08,
+      '.': 0x10,
+      U: 0x20,
+      E: 0x40,
+      W: 0x80
+    }
+    fc.assert(
+      fc.property(arbFrame, (spec) => {
+        const o = octets(build(spec).bytes)
+        const f = decodeFrame(o, NEEDS_CSUM)
+        if (typeof f === 'string' || f.kind !== 'tcp') return
+        const shown = /\[([^\]]*)\] seq/.exec(showFrame(o.view, f))![1]!
+        assert.equal(
+          [...shown].reduce((sum, letter) => sum + bits[letter]!, 0),
+          f.l4.flags
+        )
+      })
+    )
+  })
   test('whatever its octets are', () => {
     fc.assert(
       fc.property(arbHostile(arbFrame.map((s) => build(s).bytes)), (b) => {

@@ -242,7 +242,7 @@ const errorOf = (errno: number): Uint8Array => {
 const routes = (request: (b: Uint8Array) => Uint8Array[]) =>
   dump(request, RTM_GETROUTE, RTM_NEWROUTE, AF_INET, Route)
 
-test('row 87: an interrupted dump is read again, and taken as it is if it never ends well', () =>
+test('regression-87: an interrupted dump is read again, and taken as it is if it never ends well', () =>
   fc.assert(
     fc.property(
       fc.array(arbRoute, { maxLength: 3 }),
@@ -266,7 +266,7 @@ test('row 87: an interrupted dump is read again, and taken as it is if it never 
     )
   ))
 
-test('row 80: without IPv6 in the kernel its tables are empty', () => {
+test('regression-80: without IPv6 in the kernel its tables are empty', () => {
   const tables = readTables((b) => [b[16] === AF_INET6 ? errorOf(97) : done])
   assert.deepEqual(tables, E.right({ links: [], addresses: [], routes4: [], routes6: [] }))
 })

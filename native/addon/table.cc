@@ -39,7 +39,7 @@ void Engine::fail(Sock &s, int error, bool refused)
 {
 	if (s.phase == Phase::Failed)
 		return;
-	unregister(s); /* regressions 28, 70 */
+	unregister(s); /* #regression-28, #regression-70 */
 	drop_pending(s);
 	s.phase = Phase::Failed;
 	s.error = error;
@@ -86,7 +86,7 @@ static bool is_multicast(const Target &t)
 	return t.v6() ? t.dst[0] >> 24 == 0xff : t.dst[3] >> 28 == 0xe;
 }
 
-Sock *Engine::fresh(uint32_t handle, Kind kind)
+Sock *Engine::new_sock(uint32_t handle, Kind kind)
 {
 	if (handle >= rings.size.handles)
 		return nullptr;
@@ -109,7 +109,7 @@ void Engine::abandon(Sock &s, int error, bool refused)
 		return splice_fail(s, 1, error);
 	forget_port(s);
 	if (s.fd >= 0) {
-		unregister(s); /* regressions 28, 70 */
+		unregister(s); /* #regression-28, #regression-70 */
 		close(s.fd);
 	}
 	drop_pending(s);
@@ -123,7 +123,7 @@ void Engine::abandon(Sock &s, int error, bool refused)
 
 void Engine::open_sock(const uint32_t *e, Kind kind)
 {
-	Sock *const s = fresh(e[1], kind);
+	Sock *const s = new_sock(e[1], kind);
 	if (!s)
 		return;
 	const Target t(e);
@@ -154,14 +154,14 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		return splice_connect(s, t, fd);
 	s.fd = fd;
 	if (s.listener)
-		inherit(t, s.listener - 1);
+		inherit_from_listener(t, s.listener - 1);
 	Ports &ports = own_ports[t.in_namespace];
 	t.ports = &ports;
 	int error = prepare_socket(fd, s.kind, t, outbound);
 	if (!error && t.group)
 		error = bind_towards_group(fd, t, outbound);
 	if (!error)
-		error = register_sock(s); /* before connect(): regression 77 */
+		error = register_sock(s); /* before connect(): #regression-77 */
 	bool refused = false;
 	if (!error && !t.group) {
 		sockaddr_storage ss;
@@ -233,7 +233,7 @@ bool Engine::set_ports(uint16_t first, uint16_t last)
 }
 
 /** What the listener of a flow was told to use, the flow's socket shall use as well. */
-void Engine::inherit(Target &t, uint32_t id)
+void Engine::inherit_from_listener(Target &t, uint32_t id)
 {
 	const ListenSock *const l = listener(id);
 	char device[64];

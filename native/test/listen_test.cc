@@ -120,7 +120,7 @@ TEST(without_descriptors_accepting_pauses_and_goes_on)
 	CHECK(!setrlimit(RLIMIT_NOFILE, &tight));
 	const Ev e = r.await(EV_LISTEN_TROUBLE);
 	CHECK(e[1] == 0 && e[13] == EMFILE);
-	/* quiet until the pause is over, then once more, and no event storm: regression 58's kin */
+	/* quiet until the pause is over, then once more, and no event storm: #regression-58's kin */
 	const double t = Engine::now_ms(), cpu = cpu_ms();
 	int troubles = 0;
 	while (Engine::now_ms() - t < 350) {
@@ -143,7 +143,7 @@ TEST(listener_options)
 		ListenAt a = {{0, 0, v6 ? 0u : 0xffffu, 0}, port, v6only, false, device};
 		return a;
 	};
-	/* row 90: the dual-stack wildcard hears both; v6only does not */
+	/* #regression-90: the dual-stack wildcard hears both; v6only does not */
 	const uint16_t port = free_port();
 	CHECK(!r.engine.listen(0, Kind::Tcp, at(true, port)));
 	CHECK(r.engine.listen(0, Kind::Tcp, at(true, port)) == EEXIST);
@@ -202,7 +202,7 @@ TEST(listener_made_elsewhere)
 	from.send_to(d.port, octets("hi"));
 	const Ev e = r.await(EV_LISTEN_DATAGRAM);
 	CHECK(e[1] == 1 && e[5] == from.port && addr_is(e, 10, false));
-	/* closed here, open there: it must not come back from epoll (row 70) */
+	/* closed here, open there: it must not come back from epoll (#regression-70) */
 	CHECK(r.engine.close_listener(0));
 	Client later(l.port);
 	const double cpu = cpu_ms();

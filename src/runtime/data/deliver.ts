@@ -92,7 +92,7 @@ const settle = (w: World, f: Flow, done: boolean, touch: boolean): void => {
   }
 }
 
-/** (flow, event) -> flow', effects in the ring. `touch`: its TURN_END is due, if it is none itself. */
+/** (flow, event) -> flow', effects in the ring. `touch`: note it for the end of the turn. */
 export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => {
   const before = f.state
   w.stepping = f

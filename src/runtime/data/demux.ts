@@ -8,7 +8,7 @@ import { ICMP6_ECHO_REQUEST, isNdp } from '../../codecs/wire/icmpv6.js'
 import { ACK, RST, SYN, type TcpSegment } from '../../codecs/wire/tcp.js'
 import { GSO_NONE, GSO_UDP_L4, VNET_DATA_VALID, VNET_NEEDS_CSUM } from '../../codecs/wire/vnet.js'
 import type { Instant } from '../../effects/effect.js'
-import { outward } from '../../machines/address/nat.js'
+import { hostSideOf } from '../../machines/address/nat.js'
 import { resetFor } from '../../machines/tcp/tcp-reset.js'
 import { tapFrame } from '../abi/events.js'
 import { type Flow, type FlowAddresses, tapFlow } from '../flow/flow.js'
@@ -33,7 +33,7 @@ const addresses = (
   srcPort: number,
   dstPort: number
 ): FlowAddresses | null => {
-  const to = outward(w.cfg.nat, proto, f.ip.dst, dstPort)
+  const to = hostSideOf(w.cfg.nat, proto, f.ip.dst, dstPort)
   if (to === null || isUnspecified(f.ip.src)) return null
   return {
     v6: f.ip.v6,
@@ -120,7 +120,7 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, no
   const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
     arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now }, now)
-    // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; row 16).
+    // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; #regression-16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
   if ((seg.flags & (SYN | ACK | RST)) !== SYN) {

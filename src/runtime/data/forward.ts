@@ -199,7 +199,7 @@ const datagramToPair = (w: World, i: Incoming, now: Instant, payload: Payload, s
   arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
 }
 
-/** Ours, heard again because a group that the guest sends to is listened to here as well (row 91)? */
+/** Ours, heard again because a group that the guest sends to is listened to here as well (#regression-91)? */
 const isEcho = (w: World, group: InAny, port: number, peerPort: number): boolean =>
   isGroupOn(w.links, group) && w.table.claimed(PROTO_UDP, group, port, peerPort) >= 0
 

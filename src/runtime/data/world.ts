@@ -78,7 +78,10 @@ export interface WorldConfig {
   readonly flowComments: boolean
 }
 
-/** The engine's only mutable state, all of it. */
+/**
+ * What traffic changes, all of it. Beside it the loop has its clock, and what watches has its counts (observe/, log/, tidy.ts);
+ * no flow depends on those.
+ */
 export interface World {
   readonly cfg: WorldConfig
   readonly rings: Rings
@@ -94,7 +97,7 @@ export interface World {
   /** When the next flows are measured, and from which one on (socket-memory.ts). */
   readonly measuring: { at: number; from: number }
   readonly wheel: TimerWheel
-  /** Flows that got an event in this turn: their TURN_END is due. */
+  /** Flows that got an event in this turn; TCP's get TURN_END at its end. */
   readonly touched: Flow[]
   /** The flow whose machine is running, for whoever cleans up behind an exception. */
   stepping: Flow | null

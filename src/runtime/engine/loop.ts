@@ -84,7 +84,7 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
       onListenDatagram(w, i, now)
       return null
     case EV.LISTEN_ICMP_ERROR:
-      // About a datagram that a flow's own socket did not send: nobody waits for it (flows.md §4.4)
+      // About a datagram that a flow's own socket did not send: nobody waits for it (behaviour.md#icmp-errors)
       count(w.counters, 'listen-icmp-error')
       return null
     case EV.LISTEN_TROUBLE:
@@ -108,7 +108,7 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
   }
 }
 
-/** Each flow that had an event this turn gets its TURN_END: coalesced ACKs, peeks and discards. */
+/** TCP flows that had an event this turn get their TURN_END: coalesced ACKs, peeks and discards. */
 const endTurn = (w: World, now: Instant): void => {
   for (let f = w.touched.pop(); f !== undefined; f = w.touched.pop()) {
     f.touched = false

@@ -3,8 +3,8 @@ import type { Log } from '../log/log.js'
 import type { Flow, FlowEvent } from './flow.js'
 import { flowEnds, flowName } from './flow-text.js'
 
-// The life of flows in the log (flows.md §1.3): begin, every change of state and end at debug; what keeps a flow from
-// working and is not the peer's doing as a warning, which is limited like everything that a guest can cause.
+// The life of flows in the log (behaviour.md#flow-messages): begin, every change of state and end at debug; what keeps a
+// flow from working and is not the peer's doing as a warning, which is limited like everything that a guest can cause.
 
 /** 'open.finWait1' -> 'FIN_WAIT_1', as RFC 9293 §3.3.2 has it. */
 export const stateName = (leaf: string): string =>

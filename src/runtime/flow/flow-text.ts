@@ -1,7 +1,7 @@
 import { type InAny, showAddr } from '../../codecs/value/inany.js'
 import type { Flow } from './flow.js'
 
-// How flows are called in messages and captures (flows.md §1.3).
+// How flows are called in messages and captures (behaviour.md#flow-messages).
 
 const TYPES: Readonly<Record<Flow['kind'], string>> = {
   tcp: 'TCP connection',

@@ -8,7 +8,7 @@ import type { Options } from '../cli/options.js'
 import { type Log, logTo, type Sink } from './log.js'
 import { type LogFile, openLogFile } from './log-file.js'
 
-// Which message goes where (config-and-services §5.3):
+// Which message goes where (behaviour.md#log-sinks):
 //
 //   standard error   until the program is in background; for good in foreground, -d and --trace with the time
 //   system logger    unless there is a log file or -d: from the start on, so that the loop finds it connected
