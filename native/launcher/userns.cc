@@ -56,9 +56,9 @@ static std::string mapParent(const Identity &outside)
 {
 	const std::string proc = "/proc/" + std::to_string(getppid()) + "/";
 	std::string failures;
-	warn(failures, writeFile((proc + "uid_map").c_str(), only(0, outside.uid)), "Cannot map the user id");
+	warn(failures, writeFile((proc + "uid_map").c_str(), only(0, outside.uid)), "Cannot map the user id by " + proc + "uid_map");
 	writeFile((proc + "setgroups").c_str(), "deny"); // not there before Linux 3.19
-	warn(failures, writeFile((proc + "gid_map").c_str(), only(0, outside.gid)), "Cannot map the group id");
+	warn(failures, writeFile((proc + "gid_map").c_str(), only(0, outside.gid)), "Cannot map the group id by " + proc + "gid_map");
 	return failures;
 }
 
@@ -106,9 +106,9 @@ Fault enterUserNamespace(int more, uid_t uid, gid_t gid, std::string &warnings)
 	if (unshare(CLONE_NEWUSER | more) < 0)
 		return cannotCreate();
 	prctl(PR_SET_DUMPABLE, 1); // a program with file capabilities is not, so its maps would be root's
-	warn(warnings, writeFile("/proc/self/uid_map", only(uid, outerUid)), "Cannot map the user id");
+	warn(warnings, writeFile("/proc/self/uid_map", only(uid, outerUid)), "Cannot map the user id by /proc/self/uid_map");
 	const int err = writeFile("/proc/self/setgroups", "deny");
 	warn(warnings, err == ENOENT ? 0 : err, "Cannot write /proc/self/setgroups"); // before Linux 3.19
-	warn(warnings, writeFile("/proc/self/gid_map", only(gid, outerGid)), "Cannot map the group id");
+	warn(warnings, writeFile("/proc/self/gid_map", only(gid, outerGid)), "Cannot map the group id by /proc/self/gid_map");
 	return {};
 }

@@ -3,6 +3,7 @@ import { getSystemErrorName } from 'node:util'
 import { LINKTYPE_ETHERNET, PCAP_ETHERNET, PcapHeader } from '../codecs/pcap.js'
 import { PcapngBlock } from '../codecs/pcapng.js'
 import { EF, type Native } from './abi.js'
+import { reasonText } from './error-text.js'
 import type { Flow, TapFlow } from './flow.js'
 import { flowEnds, flowName } from './flow-text.js'
 import { VERSION } from './help.js'
@@ -88,7 +89,7 @@ export const openCapture = (
     native.setPcap(fd, ng, size === null ? 0 : size - head.length)
     return fd
   } catch (e) {
-    log.at('error', `cannot write the capture ${path}: ${e instanceof Error ? e.message : String(e)}`)
+    log.at('error', `cannot write the capture ${path}: ${reasonText(e)}`)
     return -1
   }
 }

@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { type Level, logHeader, stderrLine } from '../codecs/log-line.js'
 import { SyslogMessage, severityOf } from '../codecs/syslog.js'
 import type { Native } from './abi.js'
+import { reasonText } from './error-text.js'
 import { VERSION } from './help.js'
 import { type Log, logTo, type Sink } from './log.js'
 import { type LogFile, openLogFile } from './log-file.js'
@@ -72,7 +73,7 @@ export const openLogging = (native: Native, argv0: string, o: Options): E.Either
       const header = logHeader(o.mode, VERSION, program(argv0), process.ppid)
       file = openLogFile(native, o.logFile, levelOf(o, o.quietAsked), o.logSize, header)
     } catch (e) {
-      return E.left(`cannot write the log file ${o.logFile}: ${e instanceof Error ? e.message : String(e)}`)
+      return E.left(`cannot write the log file ${o.logFile}: ${reasonText(e)}`)
     }
   const other = file ?? (o.debug ? null : syslogSink(native, o))
   const sinks: Sink[] = other === null ? [stderr] : [stderr, other]
