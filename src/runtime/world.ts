@@ -18,6 +18,7 @@ import { udpSpliceMachine } from '../machines/udp-splice.js'
 import { flowComments, NO_CAPTURE } from './capture.js'
 import { compile, type State } from './compile.js'
 import type { Flow, FlowAddresses } from './flow.js'
+import type { Failures } from './flow-log.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from './flow-table.js'
 import { type Fragments, noFragments } from './fragments.js'
 import { type HashKey, halfSipHash24 } from './half-sip-hash.js'
@@ -126,6 +127,8 @@ export interface World {
   guestLink: State<LinkContext> | null
   /** Flows whose segments the guest link had no room for, until there is some. */
   readonly refused: Flow[]
+  /** Which sockets failed lately, and how. */
+  readonly failures: Failures
   /** When it was last said that something has run out (shortage.ts). */
   shortageSaidAt: number
   /** When the kernel last had no port for a connection (admission.ts). */
@@ -212,6 +215,7 @@ export const createWorld = (
     neighbours: null,
     guestLink: null,
     refused: [],
+    failures: new Map(),
     shortageSaidAt: Number.NEGATIVE_INFINITY,
     portsOutAt: Number.NEGATIVE_INFINITY
   }
