@@ -30,7 +30,10 @@ export interface UdpSpliceContext {
 }
 
 export type UdpSpliceEvent =
-  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
+  | Extract<
+      SockEvent,
+      { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_REFUSED' | 'SOCK_FAILED' }
+    >
   | UdpMoved
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   | { readonly type: 'STOP'; readonly now: Instant }
@@ -109,8 +112,9 @@ export const udpSpliceMachine = setup({
         { type: 'ArmTimer', params: idleAt('oneWay') }
       ],
       on: {
-        // Only logged: the initiator does not learn of them (flows.md §4.4), and the target may be back for the next one.
+        // Only counted: the initiator does not learn of them, and the target may be back for the next one.
         SOCK_ICMP_ERROR: { actions: { type: 'Count', params: { what: 'udp-splice-error' } } },
+        SOCK_REFUSED: { actions: { type: 'Count', params: { what: 'udp-splice-refused' } } },
         // Native has given the socket up, whatever the reason (rows 28, 38). The next datagram begins a new flow (row 21).
         SOCK_FAILED: { target: 'closed', actions: { type: 'Count', params: { what: 'udp-splice-failed' } } },
         STOP: 'closed'
