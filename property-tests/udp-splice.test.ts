@@ -35,6 +35,7 @@ const event: fc.Arbitrary<UdpSpliceEvent> = fc.oneof(
       now
     })
   },
+  fc.record({ type: fc.constant('SOCK_REFUSED' as const), errno, now }),
   fc.record({
     type: fc.constant('SOCK_ICMP_ERROR' as const),
     errno,
@@ -103,6 +104,12 @@ describe('life of a flow past the tap', () => {
     f.moved(6, 1)
     assert.equal(f.state, 'open.stream')
     assert.deepEqual(f.heard(7), ['UdpToSide'])
+  })
+  test('what the kernel refuses to send is counted by its name, and the flow goes on', () => {
+    const f = new Flow()
+    assert.deepEqual(f.at({ type: 'SOCK_REFUSED', errno: 1, now: instant(1) }), ['Count'])
+    assert.deepEqual(f.out, [{ type: 'Count', what: 'udp-splice-refused' }])
+    assert.deepEqual(f.heard(2), ['UdpToSide'])
   })
   test('one datagram each way is not a stream, one more is', () => {
     const f = new Flow()

@@ -177,12 +177,12 @@ describe('socket errors', () => {
     const codes = {
       1: [13, 1],
       13: [13, 1],
-      22: [1, 3],
+      22: [13, 6],
       99: [0, 0],
       100: [0, 0],
       101: [0, 0],
       112: [1, 3],
-      113: [1, 3]
+      113: [13, 6]
     }
     for (const [e, both] of Object.entries(codes))
       for (const v6 of [false, true]) {

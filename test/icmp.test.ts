@@ -87,6 +87,10 @@ test('without permission for ping sockets: a warning that names the sysctl, TCP 
       const r = await w.pasta(['--config-net', '-d'], ['sh', '-c', script])
       assert.match(r.stdout, /0 received[\s\S]*ok/, show(r))
       if (!isPeer) assert.match(r.stderr, /ping_group_range/, show(r))
+      // one line for all of them; each is a flow of its own
+      const many = `for n in 1 2 3; do ping -n -c 1 -W 1 ${net.world4}; done`
+      const quiet = await w.pasta(['--config-net', '-q'], ['sh', '-c', many])
+      if (!isPeer) assert.match(quiet.stderr, /^warning: [^\n]*ping_group_range[^\n]*\n$/, show(quiet))
       await server.stop()
     },
     { hostSetup: `echo '1 0' > /proc/sys/net/ipv4/ping_group_range` }

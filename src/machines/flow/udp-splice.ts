@@ -30,7 +30,10 @@ export interface UdpSpliceContext {
 }
 
 export type UdpSpliceEvent =
-  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
+  | Extract<
+      SockEvent,
+      { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_REFUSED' | 'SOCK_FAILED' }
+    >
   | UdpMoved
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   | { readonly type: 'STOP'; readonly now: Instant }
@@ -109,9 +112,10 @@ export const udpSpliceMachine = setup({
         { type: 'ArmTimer', params: idleAt('oneWay') }
       ],
       on: {
-        // Only logged: the initiator does not learn of them (behaviour.md#icmp-errors), and the target may be back for the
+        // Only counted: the initiator does not learn of them (behaviour.md#icmp-errors), and the target may be back for the
         // next one.
         SOCK_ICMP_ERROR: { actions: { type: 'Count', params: { what: 'udp-splice-error' } } },
+        SOCK_REFUSED: { actions: { type: 'Count', params: { what: 'udp-splice-refused' } } },
         // Native has given the socket up, whatever the reason (#regression-28, #regression-38). The next datagram begins a
         // new flow (#regression-21).
         SOCK_FAILED: { target: 'closed', actions: { type: 'Count', params: { what: 'udp-splice-failed' } } },

@@ -98,7 +98,7 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
   w.stepping = f
   step(f, e, w.effects)
   w.stepping = null
-  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, f, e)
+  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, w.failures, f, e)
   if (w.debugging && before.node !== f.state.node)
     logChange(w.log, f, e.type, leavesOf(f)[before.node], leavesOf(f)[f.state.node])
   if (before.node !== f.state.node && w.quotas.isHalfOpen(f.index) && !isWaiting(f))

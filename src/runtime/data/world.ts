@@ -17,6 +17,7 @@ import { ndpMachine, type RouterAdvertContext } from '../../machines/services/nd
 import { tcpMachine } from '../../machines/tcp/tcp.js'
 import type { Rings } from '../abi/rings.js'
 import type { Flow, FlowAddresses } from '../flow/flow.js'
+import type { Failures } from '../flow/flow-log.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from '../flow/flow-table.js'
 import { type HashKey, halfSipHash24 } from '../flow/half-sip-hash.js'
 import { createQuotas, type Limits, type Quotas } from '../flow/quotas.js'
@@ -130,6 +131,8 @@ export interface World {
   guestLink: State<LinkContext> | null
   /** Flows whose segments the guest link had no room for, until there is some. */
   readonly refused: Flow[]
+  /** Which sockets failed lately, and how. */
+  readonly failures: Failures
   /** When it was last said that something has run out (shortage.ts). */
   shortageSaidAt: number
   /** When the kernel last had no port for a connection (admission.ts). */
@@ -233,6 +236,7 @@ export const createWorld = (
     neighbours: null,
     guestLink: null,
     refused: list(),
+    failures: new Map(),
     shortageSaidAt: Number.NEGATIVE_INFINITY,
     portsOutAt: Number.NEGATIVE_INFINITY
   }

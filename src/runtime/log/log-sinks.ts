@@ -5,6 +5,7 @@ import { SyslogMessage, severityOf } from '../../codecs/log/syslog.js'
 import type { Native } from '../abi/abi.js'
 import { VERSION } from '../cli/help.js'
 import type { Options } from '../cli/options.js'
+import { reasonText } from '../host/error-text.js'
 import { type Log, logTo, type Sink } from './log.js'
 import { type LogFile, openLogFile } from './log-file.js'
 
@@ -72,7 +73,7 @@ export const openLogging = (native: Native, argv0: string, o: Options): E.Either
       const header = logHeader(o.mode, VERSION, program(argv0), process.ppid)
       file = openLogFile(native, o.logFile, levelOf(o, o.quietAsked), o.logSize, header)
     } catch (e) {
-      return E.left(`cannot write the log file ${o.logFile}: ${e instanceof Error ? e.message : String(e)}`)
+      return E.left(`cannot write the log file ${o.logFile}: ${reasonText(e)}`)
     }
   const other = file ?? (o.debug ? null : syslogSink(native, o))
   const sinks: Sink[] = other === null ? [stderr] : [stderr, other]

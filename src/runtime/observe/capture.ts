@@ -10,6 +10,7 @@ import { VERSION } from '../cli/help.js'
 import type { World } from '../data/world.js'
 import type { Flow, TapFlow } from '../flow/flow.js'
 import { flowEnds, flowName } from '../flow/flow-text.js'
+import { reasonText } from '../host/error-text.js'
 import { count, type Log } from '../log/log.js'
 
 /** ns: native stamps blocks so. */
@@ -85,7 +86,7 @@ export const openCapture = (
     native.setPcap(fd, ng, size === null ? 0 : size - head.length)
     return fd
   } catch (e) {
-    log.at('error', `cannot write the capture ${path}: ${e instanceof Error ? e.message : String(e)}`)
+    log.at('error', `cannot write the capture ${path}: ${reasonText(e)}`)
     return -1
   }
 }
