@@ -37,8 +37,6 @@ const segment: fc.Arbitrary<TcpSegment> = fc.record({
 })
 const info = fc.record({
   sndWnd: octets,
-  peerWindowScale: fc.constant(7),
-  sndMss: fc.constant(1448),
   rtt: fc.integer({ min: 0, max: 1e6 }),
   minRtt: fc.constantFrom(10, 50_000, 0xffff_ffff),
   bytesAcked: fc.oneof(octets, fc.integer({ min: 0, max: 0xffff_ffff })),
@@ -64,7 +62,6 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
   fc.record({
     type: fc.constant('SOCK_SENT' as const),
     taken: octets,
-    pending: octets,
     dropped: fc.oneof(fc.constant(0), octets),
     errno,
     info,
@@ -144,7 +141,7 @@ const timed = (list: readonly (readonly [TcpEvent, number])[]): TcpEvent[] => {
   })
 }
 function connected(bytesAcked: number): TcpEvent {
-  const i = { sndWnd: 60_000, peerWindowScale: 7, sndMss: 1448, rtt: 50, minRtt: 50, bytesAcked }
+  const i = { sndWnd: 60_000, rtt: 50, minRtt: 50, bytesAcked }
   return { type: 'SOCK_CONNECTED', info: { ...i, sndFree: 46_080, sndBuf: 46_080 }, now: instant(1000) }
 }
 function handshake(at: number, flags: number): TcpEvent {

@@ -38,7 +38,7 @@ export type TcpEvent =
   | On<'TAP_ROOM'>
   /** The last event of a turn, for each flow that had one. */
   | On<'TURN_END'>
-  /** The program ends, or the guest is gone: reset both sides. */
+  /** It holds much of the host's memory and does not move; or, in TIME-WAIT, its ports are wanted. Reset both sides. */
   | On<'STOP'>
 export type EventOf<K extends TcpEvent['type']> = Extract<TcpEvent, { type: K }>
 

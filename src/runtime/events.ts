@@ -42,7 +42,6 @@ export const sockEvent = (
       return {
         type: 'SOCK_SENT',
         taken: ev[at + 2],
-        pending: ev[at + 3],
         dropped: ev[at + 12],
         errno: ev[at + 13],
         info: infoAt(ev, at),

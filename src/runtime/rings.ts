@@ -92,8 +92,6 @@ export const turn = (r: Rings, timeoutMs: number): number => {
 /** Words 4-11 of an event record (native/addon/abi.h, "info"). */
 export const infoAt = (ev: Int32Array, at: number): SockInfo => ({
   sndWnd: ev[at + 4] >>> 0,
-  peerWindowScale: ev[at + 5],
-  sndMss: ev[at + 6],
   rtt: ev[at + 7] >>> 0,
   minRtt: ev[at + 8] & NO_RTT,
   bytesAcked: ev[at + 9] >>> 0,
