@@ -6,7 +6,8 @@ import { add, type SeqNum, seq } from '../src/codecs/seq.js'
 import { ACK, FIN, PSH, RST, SYN, type TcpSegment, URG } from '../src/codecs/tcp.js'
 import { type Effect, effectActions, instant } from '../src/effects/effect.js'
 import { type TcpEvent, tcpMachine } from '../src/machines/tcp.js'
-import { PEEK_MAX, type TcpInput } from '../src/machines/tcp-tcb.js'
+import { PEEK_MAX } from '../src/machines/tcp-output.js'
+import type { TcpInput } from '../src/machines/tcp-tcb.js'
 import { checkTcb, compiled, type TcpState } from './tcp-arbitraries.js'
 
 // The machine against an arbitrary world: events in any order, numbers near those that matter and anywhere.

@@ -1,7 +1,9 @@
 import { enqueueActions, setup } from 'xstate'
 import { add, le } from '../codecs/seq.js'
 import { RST, SYN, type TcpSegment } from '../codecs/tcp.js'
-import { effectActions } from '../effects/effect.js'
+import { type Effect, effectActions } from '../effects/effect.js'
+import * as rtx from './tcb-rtx.js'
+import { inactive } from './tcb-wake.js'
 import { resetToTap } from './tcp-ack.js'
 import { flush } from './tcp-output.js'
 import * as segment from './tcp-segment.js'
@@ -29,9 +31,11 @@ import * as timers from './tcp-timers.js'
 // this chart's transitions, and emits once what the turn led to (tcp-output.ts). Results of a turn's effects are the first
 // events of the next. So there is at most one peek under way, and ACK, window and data are coalesced.
 //
-// The numbers are in tcp-tcb.ts and change in pure reducers: tcp-syn until the connection is open, then one file per source
-// of events, tcp-segment (guest), tcp-sock (host), tcp-timers, and tcp-output (end of turn). A deadline is a number in the
-// block as well; a timer that fires early or for nothing changes nothing.
+// The numbers are in one block, tcp-tcb.ts, in groups, and only a group's own file changes it: tcb-agreed (the SYNs), tcb-snd,
+// tcb-rtx (its timer), tcb-rcv, tcb-peer (the host's socket), tcb-ack (what we owe), tcb-wake (when to look again). What an event
+// does to them is said by pure reducers, one file for each source of events: tcp-syn until the connection is open, then
+// tcp-segment (guest), tcp-sock (host), tcp-timers, and tcp-output (end of turn). A deadline is a number in the block as
+// well; a timer that fires early or for nothing changes nothing.
 
 export type { TcpEvent, TcpInput } from './tcp-tcb.js'
 export interface TcpContext {
@@ -47,7 +51,7 @@ const lift = <E>(f: tcb.Reducer<E>) =>
       for (let i = 0; i < out.length; i++) enqueue({ type: out[i].type, params: out[i] } as never)
     }
   )
-const change = <E>(...f: tcb.Change<E>[]) => lift(tcb.reducer(...f))
+const change = <E>(f: tcb.Change<E, Effect['type']>) => lift(tcb.reducer(f))
 
 type Seg = { readonly seg: TcpSegment }
 type Now = { readonly now: tcb.TcpEvent['now'] }
@@ -96,10 +100,10 @@ export const tcpMachine = setup({
     ourFinAcked: ({ context }) => segment.ourFinAcked(context.tcb),
     allDone: ({ context }) => segment.guestFinDue(context.tcb) && segment.ourFinAcked(context.tcb),
     sockBroke: (_, p: { readonly errno: number }) => p.errno !== 0 && p.errno !== EAGAIN,
-    synRetriesSpent: ({ context }, p: Now) => syn.synRetriesSpent(context.tcb, p.now),
-    rtoDue: ({ context }, p: Now) => timers.rtoDue(context.tcb, p.now),
-    retriesSpent: ({ context }, p: Now) => timers.retriesSpent(context.tcb, p.now),
-    inactive: ({ context }, p: Now) => timers.inactive(context.tcb, p.now)
+    synRetriesSpent: ({ context }, p: Now) => rtx.synRetriesSpent(context.tcb, p.now),
+    rtoDue: ({ context }, p: Now) => rtx.rtoDue(context.tcb, p.now),
+    retriesSpent: ({ context }, p: Now) => rtx.retriesSpent(context.tcb, p.now),
+    inactive: ({ context }, p: Now) => inactive(context.tcb, p.now)
   },
   actions: {
     ...effectActions,
@@ -112,7 +116,7 @@ export const tcpMachine = setup({
     accepted: change<tcb.SegmentEvent>(syn.accepted),
     crossed: change<tcb.SegmentEvent>(syn.crossed),
     crossedDone: change<tcb.SegmentEvent>(syn.crossedDone),
-    resetToTap: change<unknown>((d, _, out) => resetToTap(d, out)),
+    resetToTap: change<unknown>(resetToTap),
     forwardFin: change<unknown>(segment.forwardFin),
     flush: change<Now>(flush),
     adopted: change<tcb.EventOf<'SOCK_CONNECTED'>>(sock.sockKnown),
