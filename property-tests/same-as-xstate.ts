@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import { type AnyStateMachine, type EventFrom, type InputFrom, initialTransition, transition } from 'xstate'
-import { compile } from '../src/runtime/compile.js'
+import { compile } from '../src/runtime/machine/compile.js'
 
 /** { open: 'established' } -> 'open.established' */
 const dotted = (value: unknown): string =>

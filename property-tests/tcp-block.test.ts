@@ -3,13 +3,13 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { seq } from '../src/codecs/seq.js'
+import { seq } from '../src/codecs/value/seq.js'
 import { instant } from '../src/effects/effect.js'
-import { GROUPS, initialTcb, PATTERN } from '../src/machines/tcp-tcb.js'
+import { GROUPS, initialTcb, PATTERN } from '../src/machines/tcp/tcp-tcb.js'
 
 // The groups of the block: who may change what, and how V8 sees it.
 
-const DIR = dirname(fileURLToPath(new URL('../src/machines/tcp-tcb.ts', import.meta.url)))
+const DIR = dirname(fileURLToPath(new URL('../src/machines/tcp/tcp-tcb.ts', import.meta.url)))
 const files = readdirSync(DIR).filter((f) => /^(tcb|tcp)(-\w+)?\.ts$/.test(f))
 const fieldsOf = Object.entries(GROUPS).map(([group, fields]) => [group, Object.keys(fields)] as const)
 const ownerOf = new Map(fieldsOf.flatMap(([group, fields]) => fields.map((f) => [f, `tcb-${group}.ts`])))

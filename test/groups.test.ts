@@ -1,4 +1,4 @@
-// Questions of the guest to groups: who answers is heard, and nobody else (machines/on-link.ts).
+// Questions of the guest to groups: who answers is heard, and nobody else (machines/address/on-link.ts).
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,7 +1,7 @@
-/* The two rings between JS and native: fixed records of 16 32-bit words. src/runtime/abi.ts is the same table.
+/* The two rings between JS and native: fixed records of 16 32-bit words. src/runtime/abi/abi.ts is the same table.
  *
  * Word 0 is the kind, word 1 the handle (index of the flow that owns the socket), the rest as listed. Offsets count from
- * the start of the slab. Addresses are four words, v4-mapped for IPv4, in host order (src/codecs/inany.ts).
+ * the start of the slab. Addresses are four words, v4-mapped for IPv4, in host order (src/codecs/value/inany.ts).
  */
 #ifndef PASST_ABI_H
 #define PASST_ABI_H

@@ -1,4 +1,4 @@
-/* What JS sees: interface Native in src/runtime/abi.ts. Nothing but conversion; the work is in engine.h and its files.
+/* What JS sees: interface Native in src/runtime/abi/abi.ts. Nothing but conversion; the work is in engine.h and its files.
  * Built without C++ exceptions: a failed call leaves a JS exception pending and returns undefined. */
 #include "ctl.h"
 #include "engine.h"

@@ -64,12 +64,12 @@ public:
 
 	/** 0 or errno. Once. */
 	int open(const Sizes &sizes);
-	/** As Native.turn() in src/runtime/abi.ts; -1 = open() was not called. */
+	/** As Native.turn() in src/runtime/abi/abi.ts; -1 = open() was not called. */
 	int turn(uint32_t effects, double timeout_ms);
 	/** 0 or errno. */
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);
-	/** As in src/runtime/abi.ts. */
+	/** As in src/runtime/abi/abi.ts. */
 	struct Held
 	{
 		uint32_t octets;
@@ -84,7 +84,7 @@ public:
 	int watched_ctl() const { return ctl; }
 	/** A netlink socket that hears these groups, as bits. 0 or errno. */
 	int watch_netlink(uint32_t groups);
-	/** As in src/runtime/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
+	/** As in src/runtime/abi/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
 	int listen(uint32_t id, Kind kind, const ListenAt &at);
 	int adopt_listener(uint32_t id, int fd, Kind kind);
 	bool close_listener(uint32_t id);

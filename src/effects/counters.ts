@@ -1,4 +1,4 @@
-import type { FragmentDrop } from '../codecs/fragment.js'
+import type { FragmentDrop } from '../codecs/wire/fragment.js'
 
 // Names of what is counted: all of them, since what a guest sends must not make new ones. Memory stays bounded, and whatever
 // waits for a name to be counted for the first time cannot be made to wake without end.
