@@ -97,7 +97,7 @@ const watchSock = (d: Draft, now: number, out: Out<'AwaitWritable' | 'QueryInfo'
 }
 
 /** TURN_END */
-export const flush = (
+export const sendDue = (
   d: Draft,
   { now }: { readonly now: number },
   out: Out<

@@ -1,6 +1,7 @@
 import { add, distance, le, lt } from '../../codecs/value/seq.js'
 import { ACK, FIN, RST, SYN, type TcpSegment } from '../../codecs/wire/tcp.js'
 import { pieces } from '../../codecs/wire/vnet.js'
+import { by, type Source } from '../source.js'
 import * as owed from './tcb-ack.js'
 import { keptAlive } from './tcb-peer.js'
 import * as rcv from './tcb-rcv.js'
@@ -12,13 +13,35 @@ import type { Draft, Out, SegmentEvent, Tcb } from './tcp-tcb.js'
 
 // What a segment from the guest means in a synchronized state, and what it does to the numbers.
 
-/**
- * The decision of RFC 9293 §3.10.7.4, with RFC 5961, by name.
- * reset: RST exactly where we stand. challenge: tell where we stand, believe nothing. ignore: counted.
- * unacceptable: nothing new, or nothing that fits; take its ACK and window, answer. ahead: something is missing in front.
- * accept: in order, or has no data; payload partly old or beyond the window is trimmed.
- */
+/** The decision of RFC 9293 §3.10.7.4, with RFC 5961, by name. */
 export type Disposition = 'accept' | 'ahead' | 'unacceptable' | 'challenge' | 'reset' | 'ignore'
+export const DISPOSITIONS: Readonly<Record<Disposition, Source & { readonly means: string }>> = {
+  accept: {
+    means: 'in order, or has no data; payload that is partly old or beyond the window is trimmed',
+    ...by('RFC 9293 §3.10.7.4, fifth, seventh, eighth', 55, 'A')
+  },
+  ahead: {
+    means: 'something is missing in front; nothing of it is kept',
+    ...by('RFC 9293 §3.10.7.4, first; RFC 5681 §3.2')
+  },
+  unacceptable: {
+    means: 'nothing new, or nothing that fits; its ACK and window count, and it is answered',
+    ...by('RFC 9293 §3.10.7.4, first', 43, 54, 'H')
+  },
+  challenge: {
+    means:
+      'a RST in the window but not exact, a SYN, an ACK of what we did not send, a number far off: answered, not believed',
+    ...by('RFC 5961 §3.2, §4.2, §5.2', 'I')
+  },
+  reset: {
+    means: 'a RST exactly where we are, or at the last number that we acknowledged',
+    ...by('RFC 5961 §3.2', 'I')
+  },
+  ignore: {
+    means: 'a RST outside the window, or a segment without ACK: counted',
+    ...by('RFC 9293 §3.10.7.4, first and fifth; RFC 5961 §3.2', 'I')
+  }
+}
 
 /** Farther than any window from RCV.NXT: not from this connection. */
 const FAR = 1 << 25
