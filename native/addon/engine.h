@@ -66,6 +66,8 @@ public:
 	int open(const Sizes &sizes);
 	/** As Native.turn() in src/runtime/abi/abi.ts; -1 = open() was not called. */
 	int turn(uint32_t effects, double timeout_ms);
+	/** As Native.carryOut() in src/runtime/abi/abi.ts. */
+	void carry_out(uint32_t effects);
 	/** 0 or errno. */
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);
@@ -144,7 +146,8 @@ private:
 	void open_sock(const uint32_t *e, Kind kind);
 	void socket_came(Sock &s, const uint32_t *e, int fd);
 	void inherit(Target &t, uint32_t id);
-	void forget_port(Sock &s);
+	void forget_port(const Sock &s);
+	void keep_port(Sock &s, Ports &ports, uint16_t port);
 
 	/* clients.cc */
 	void link_use(int fd);

@@ -1,6 +1,6 @@
 import type { Effect, Instant } from '../../effects/effect.js'
-import { EF, SIDE_1 } from '../abi/abi.js'
-import { nextEffect } from '../abi/rings.js'
+import { SIDE_1 } from '../abi/abi.js'
+import { closeSock, resetSock } from '../abi/effects.js'
 import type {
   Flow,
   FlowEvent,
@@ -106,9 +106,10 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
   settle(w, f, isFinal(f), touch)
 }
 
-/** Something came for the flow: it is in use. */
-export const arrive = (w: World, f: Flow, e: FlowEvent): void => {
-  w.quotas.use(f.index, seconds(e.now))
+/** Something came for the flow: it is in use. Who has an end of its own, as a connection has, is not asked for that. */
+export const arrive = (w: World, f: Flow, e: FlowEvent, now: Instant): void => {
+  if (f.kind === 'tcp' || f.kind === 'tcp-splice') return deliver(w, f, e)
+  w.quotas.use(f.index, seconds(now))
   if (e.type === 'TAP_DATAGRAM' || (e.type === 'UDP_MOVED' && e.side === 1)) w.quotas.answered(f.index)
   deliver(w, f, e)
 }
@@ -140,9 +141,9 @@ export const begin = (w: World, f: Flow, now: Instant): void => {
   settle(w, f, isFinal(f), true)
 }
 
-const closeSockets = (w: World, f: Flow, how: number): void => {
-  nextEffect(w.rings, how, f.index)
-  if (f.kind === 'udp-splice') nextEffect(w.rings, how, f.index + SIDE_1)
+const closeSockets = (w: World, f: Flow, how: typeof closeSock): void => {
+  how(w.rings, f.index)
+  if (f.kind === 'udp-splice') how(w.rings, f.index + SIDE_1)
 }
 
 const endFlow = (w: World, f: Flow): void => {
@@ -155,7 +156,7 @@ const endFlow = (w: World, f: Flow): void => {
     // A machine ends with its socket closed; if one forgets, nothing may leak.
     f.sockOpen = false
     count(w.counters, 'flow-ended-with-open-socket')
-    closeSockets(w, f, EF.CLOSE)
+    closeSockets(w, f, closeSock)
   }
 }
 
@@ -174,7 +175,7 @@ export const survive = (w: World, e: unknown): void => {
   w.stepping = null
   w.effects.length = 0
   if (f === null || w.flows[f.index] !== f) return
-  if (f.sockOpen) closeSockets(w, f, EF.RESET)
+  if (f.sockOpen) closeSockets(w, f, resetSock)
   f.sockOpen = false
   endFlow(w, f)
 }
