@@ -43,7 +43,7 @@ export type TcpEvent =
   | On<'TIMER_IDLE'>
   /** The tap takes frames again. */
   | On<'TAP_ROOM'>
-  /** The last event of a turn, for each flow that had one. */
+  /** The last event of a turn, for each TCP flow that had one. */
   | On<'TURN_END'>
   /** It holds much of the host's memory and does not move; or, in TIME-WAIT, its ports are wanted. Reset both sides. */
   | On<'STOP'>
