@@ -122,7 +122,12 @@ describe('a flow', () => {
 })
 
 describe('counters', () => {
-  const names = ['drop-flow-table-full', 'drop-fragment-timeout', 'tx-area-full', 'drop-tcp-no-flow'] as const
+  const names = [
+    'drop-flow-table-full',
+    'drop-fragment-timeout',
+    'frames-over-limit',
+    'drop-tcp-no-flow'
+  ] as const
   const steps = fc.array(fc.tuple(fc.constantFrom(...names), fc.integer({ min: 1, max: 1000 })), {
     maxLength: 30
   })

@@ -66,6 +66,8 @@ public:
 	int open(const Sizes &sizes);
 	/** As Native.turn() in src/runtime/abi/abi.ts; -1 = open() was not called. */
 	int turn(uint32_t effects, double timeout_ms);
+	/** As Native.carryOut() in src/runtime/abi/abi.ts. */
+	void carry_out(uint32_t effects);
 	/** 0 or errno. */
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);

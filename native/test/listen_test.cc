@@ -40,6 +40,20 @@ TEST(accepted_connection_is_adopted)
 	}
 }
 
+TEST(a_full_ring_carried_out_early_resets_no_connection)
+{
+	Rig r;
+	const uint16_t port = listen_at(r, 0, Kind::Tcp);
+	Client c(port);
+	const Ev a = r.await(EV_ACCEPTED);
+	r.effect({EF_INFO, 1});
+	r.engine.carry_out(r.effects);
+	r.effects = 0;
+	CHECK(!wait_for(c.fd, POLLIN, 20));
+	r.effect({EF_ADOPT, 7, a[2]});
+	CHECK(r.await(EV_CONNECTED)[1] == 7);
+}
+
 TEST(slots_nobody_answers_are_reset_and_numbers_do_not_come_again)
 {
 	Rig r;

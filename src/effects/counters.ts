@@ -110,7 +110,6 @@ export const errnoName = (errno: number): ErrnoName =>
 type RuntimeCounter =
   | `drop-${FragmentDrop}`
   | 'drop-fragment-offload'
-  | 'drop-fragment-no-room'
   | 'drop-ndp-fragmented'
   | 'drop-arp-malformed'
   | 'drop-dhcp-malformed'
@@ -137,8 +136,7 @@ type RuntimeCounter =
   | 'address-malformed'
   | 'netlink-unexpected'
   | 'capture-missed'
-  | 'effect-ring-full'
-  | 'tx-area-full'
+  | 'frames-over-limit'
   | 'echo-reply-short'
   | 'icmp-error-untranslatable'
   | 'icmp-error-withheld'

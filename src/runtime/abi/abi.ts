@@ -133,6 +133,11 @@ export interface Native {
    * when results are waiting), read what is ready, return the number of event records.
    */
   turn(effects: number, timeoutMs: number): number
+  /**
+   * Carry out `effects` records before the turn is at its end: the ring is full. What comes of them waits for turn(), and so do
+   * peeks; connections that no effect has named are not reset yet.
+   */
+  carryOut(effects: number): void
   /** Use a tap; `vnet`: it was opened with IFF_VNET_HDR. Returns the TUN_F_* offloads obtained (0: none). */
   setTap(fd: number, vnet: boolean): number
   /**

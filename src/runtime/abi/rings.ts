@@ -1,5 +1,4 @@
 import type { InAny } from '../../codecs/value/inany.js'
-import { NO_RTT, type SockInfo } from '../../effects/sock-event.js'
 import { ABI_WORDS, type Native } from './abi.js'
 
 /** Octets of the slab that JS writes: header templates and small frames of one turn. */
@@ -7,9 +6,9 @@ const TX_SIZE = 4 << 20
 /** Octets of the slab that native reads into; only what is touched becomes resident. */
 const RX_SIZE = 8 << 20
 export const MAX_EFFECTS = 16384
-// A guest can make us owe it more frames than a turn has room for (an answer to each segment that it says a frame holds). A
-// frame may be lost, both sides of a connection are made for that; what is done to a socket is asked for once. So frames leave
-// room for all that: 512 events and as many TURN_ENDs, at most 8 effects each, and one header template for each peek.
+// What is done to a socket is asked for once, so it is never lost: a full ring is carried out early. A frame may be lost, both
+// sides of a connection are made for that. A guest can make us owe it any number of them (an answer to each segment that it
+// says a frame holds), so they have a part of the ring and of the slab: that bounds what a turn does for it.
 export const FRAME_EFFECTS = MAX_EFFECTS / 2
 const FRAME_TX = TX_SIZE - (256 << 10)
 const MAX_EVENTS = 512
@@ -25,6 +24,11 @@ export interface Rings {
   effects: number
   /** Next free octet of the JS part of the slab. */
   tx: number
+  /** Frames to the guest in this turn, and octets that they took. */
+  frames: number
+  frameOctets: number
+  /** Looks at the effects before they are carried out. */
+  watch: () => void
 }
 
 export const openRings = (native: Native, handles: number): Rings =>
@@ -42,12 +46,22 @@ export const ringsOver = (native: Native, m: ReturnType<Native['open']>): Rings 
   ev: new Int32Array(m.events),
   clock: new Float64Array(m.clock),
   effects: 0,
-  tx: 0
+  tx: 0,
+  frames: 0,
+  frameOctets: 0,
+  watch: () => {}
 })
 
-/** Index of the first word of the next effect record, kind and handle filled in, the rest zero. -1: the ring is full. */
+/** Effects that are there are carried out, in order; what comes of them are events of the next turn. */
+const carryOut = (r: Rings): void => {
+  r.watch()
+  r.native.carryOut(r.effects)
+  r.effects = 0
+}
+
+/** Index of the first word of the next effect record, kind and handle filled in, the rest zero. */
 export const nextEffect = (r: Rings, kind: number, handle: number): number => {
-  if (r.effects >= MAX_EFFECTS) return -1
+  if (r.effects >= MAX_EFFECTS) carryOut(r)
   const at = r.effects++ * ABI_WORDS
   const fx = r.fx
   fx[at] = kind
@@ -66,37 +80,41 @@ export const putAddr = (r: Rings, at: number, a: InAny): void => {
   fx[at + 3] = a[3]
 }
 
-/** Room for `octets` in the JS part of the slab, or -1. */
+/** Room for `octets` in the JS part of the slab, until the effects that name it are carried out. At most TX_SIZE. */
 export const txRoom = (r: Rings, octets: number): number => {
-  if (r.tx + octets > TX_SIZE) return -1
+  if (r.tx + octets > TX_SIZE) {
+    carryOut(r)
+    r.tx = 0
+  }
   const at = r.tx
   r.tx += (octets + 7) & ~7
   return at
 }
 
-/** Is there room for one more frame to the guest? */
-export const frameFits = (r: Rings): boolean => r.effects < FRAME_EFFECTS
+/** `txRoom` for a frame to the guest; -1: this turn has no more for frames. */
+export const frameRoom = (r: Rings, octets: number): number => {
+  if (r.frameOctets + octets > FRAME_TX) return -1
+  r.frameOctets += (octets + 7) & ~7
+  return txRoom(r, octets)
+}
 
-/** `txRoom` for a frame to the guest. */
-export const frameRoom = (r: Rings, octets: number): number =>
-  r.tx + octets > FRAME_TX ? -1 : txRoom(r, octets)
+/** Is there room for one more frame to the guest? It is counted in. */
+export const takeFrame = (r: Rings): boolean => r.frames < FRAME_EFFECTS && ++r.frames > 0
+
+const begin = (r: Rings): void => {
+  r.effects = 0
+  r.tx = 0
+  r.frames = 0
+  r.frameOctets = 0
+}
+
+/** Forget this turn's effects: nobody carries them out. */
+export const dropEffects = begin
 
 /** Hand the effects over, wait up to `timeoutMs`, and count the events that came. */
 export const turn = (r: Rings, timeoutMs: number): number => {
+  r.watch()
   const n = r.native.turn(r.effects, timeoutMs)
-  r.effects = 0
-  r.tx = 0
+  begin(r)
   return n
 }
-
-/** Words 4-11 of an event record (native/addon/abi.h, "info"). */
-export const infoAt = (ev: Int32Array, at: number): SockInfo => ({
-  sndWnd: ev[at + 4] >>> 0,
-  peerWindowScale: ev[at + 5],
-  sndMss: ev[at + 6],
-  rtt: ev[at + 7] >>> 0,
-  minRtt: ev[at + 8] & NO_RTT,
-  bytesAcked: ev[at + 9] >>> 0,
-  sndFree: ev[at + 10],
-  sndBuf: ev[at + 11]
-})

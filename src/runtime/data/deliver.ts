@@ -1,6 +1,6 @@
 import type { Effect, Instant } from '../../effects/effect.js'
-import { EF, SIDE_1 } from '../abi/abi.js'
-import { nextEffect } from '../abi/rings.js'
+import { SIDE_1 } from '../abi/abi.js'
+import { closeSock, resetSock } from '../abi/effects.js'
 import type {
   Flow,
   FlowEvent,
@@ -140,9 +140,9 @@ export const begin = (w: World, f: Flow, now: Instant): void => {
   settle(w, f, isFinal(f), true)
 }
 
-const closeSockets = (w: World, f: Flow, how: number): void => {
-  nextEffect(w.rings, how, f.index)
-  if (f.kind === 'udp-splice') nextEffect(w.rings, how, f.index + SIDE_1)
+const closeSockets = (w: World, f: Flow, how: typeof closeSock): void => {
+  how(w.rings, f.index)
+  if (f.kind === 'udp-splice') how(w.rings, f.index + SIDE_1)
 }
 
 const endFlow = (w: World, f: Flow): void => {
@@ -155,7 +155,7 @@ const endFlow = (w: World, f: Flow): void => {
     // A machine ends with its socket closed; if one forgets, nothing may leak.
     f.sockOpen = false
     count(w.counters, 'flow-ended-with-open-socket')
-    closeSockets(w, f, EF.CLOSE)
+    closeSockets(w, f, closeSock)
   }
 }
 
@@ -174,7 +174,7 @@ export const survive = (w: World, e: unknown): void => {
   w.stepping = null
   w.effects.length = 0
   if (f === null || w.flows[f.index] !== f) return
-  if (f.sockOpen) closeSockets(w, f, EF.RESET)
+  if (f.sockOpen) closeSockets(w, f, resetSock)
   f.sockOpen = false
   endFlow(w, f)
 }

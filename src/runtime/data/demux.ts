@@ -6,10 +6,11 @@ import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/fram
 import { ICMP_ECHO_REQUEST } from '../../codecs/wire/icmp.js'
 import { ICMP6_ECHO_REQUEST, isNdp } from '../../codecs/wire/icmpv6.js'
 import { ACK, RST, SYN, type TcpSegment } from '../../codecs/wire/tcp.js'
-import { GSO_NONE, GSO_UDP_L4, VNET_NEEDS_CSUM } from '../../codecs/wire/vnet.js'
+import { GSO_NONE, GSO_UDP_L4, VNET_DATA_VALID, VNET_NEEDS_CSUM } from '../../codecs/wire/vnet.js'
 import type { Instant } from '../../effects/effect.js'
 import { hostSideOf } from '../../machines/address/nat.js'
 import { resetFor } from '../../machines/tcp/tcp-reset.js'
+import { tapFrame } from '../abi/events.js'
 import { type Flow, type FlowAddresses, tapFlow } from '../flow/flow.js'
 import type { Resource } from '../flow/quotas.js'
 import { count } from '../log/log.js'
@@ -212,7 +213,7 @@ const accept = (w: World, frame: Frame, gsoType: number, gsoSize: number, now: I
 }
 
 /** A fragment. The datagram that it completes is decoded as if it had come in one frame. */
-const acceptFragment = (w: World, where: Octets, offload: number, now: Instant): void => {
+const acceptFragment = (w: World, where: Octets, offload: boolean, now: Instant): void => {
   const whole = collectFragment(w, where, offload, now)
   if (whole === null) return
   const sum = sum16(whole.view, whole.off + ETH_LEN, whole.len - ETH_LEN)
@@ -225,24 +226,24 @@ const acceptFragment = (w: World, where: Octets, offload: number, now: Instant):
 }
 
 /** A frame that is no packet of its own: a fragment, or dropped. */
-const unaccepted = (w: World, where: Octets, why: DropReason, offload: number, now: Instant): void => {
+const unaccepted = (w: World, where: Octets, why: DropReason, offload: boolean, now: Instant): void => {
   if (why === 'ip4-fragment' || why === 'ip6-fragment') return acceptFragment(w, where, offload, now)
   if (w.tracing) traceFromGuest(w, where, why)
   count(w.counters, `drop-${why}`)
 }
 
 /** An EV_TAP_FRAME record: decode in place, learn, route. Early drops are counted by their reason. */
-export const onTapFrame = (w: World, at: number, now: Instant): void => {
-  const ev = w.rings.ev
-  const where: Octets = { view: w.rings.view, off: ev[at + 2], len: ev[at + 3] }
-  w.frameAt = where.off
-  const udpGso = ev[at + 4] >> 8 === GSO_UDP_L4
+export const onTapFrame = (w: World, record: number, now: Instant): void => {
+  const { off, len, flags, gsoType, gsoSize, sum16 } = tapFrame(w.rings.ev, record)
+  const where: Octets = { view: w.rings.view, off, len }
+  w.frameAt = off
   const frame = decodeFrame(where, {
-    needsCsum: (ev[at + 4] & VNET_NEEDS_CSUM) !== 0,
-    sum16: ev[at + 7],
-    gsoSize: udpGso ? ev[at + 5] : 0
+    needsCsum: (flags & VNET_NEEDS_CSUM) !== 0,
+    sum16,
+    gsoSize: gsoType === GSO_UDP_L4 ? gsoSize : 0
   })
-  if (typeof frame === 'string') return unaccepted(w, where, frame, ev[at + 4], now)
+  if (typeof frame === 'string')
+    return unaccepted(w, where, frame, (flags & ~VNET_DATA_VALID) !== 0 || gsoType !== GSO_NONE, now)
   if (w.tracing) traceFromGuest(w, where, frame)
-  accept(w, frame, ev[at + 4] >> 8, ev[at + 5], now)
+  accept(w, frame, gsoType, gsoSize, now)
 }

@@ -1,7 +1,7 @@
-import { type InAny, isLinkLocal, isUnicast, isV4, UNSPECIFIED6 } from '../../codecs/value/inany.js'
+import { fromV4, type InAny, isLinkLocal, isUnicast, isV4, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import { type CounterName, errnoName } from '../../effects/counters.js'
-import type { Instant } from '../../effects/effect.js'
+import type { Instant, Payload } from '../../effects/effect.js'
 import {
   inwardFlow,
   type Seen,
@@ -13,9 +13,8 @@ import {
 import { isGroupOn } from '../../machines/address/on-link.js'
 import { bindReason } from '../../machines/forward/bind-verdict.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
-import { EF } from '../abi/abi.js'
-import { addrAt } from '../abi/events.js'
-import { nextEffect } from '../abi/rings.js'
+import { reject as rejectSlot } from '../abi/effects.js'
+import { accepted, arrived, listenTrouble } from '../abi/events.js'
 import { type Arrival, type Endpoint, type FlowAddresses, tapFlow } from '../flow/flow.js'
 import { count } from '../log/log.js'
 import { admit } from './admission.js'
@@ -42,8 +41,7 @@ export const seenOf = (w: World): Seen => ({ v4: w.seen4, v6: w.seen6, linkLocal
 /** `why`: a counter; null: it is counted. */
 const reject = (w: World, slot: number, why: CounterName | null): void => {
   if (why !== null) count(w.counters, why)
-  const at = nextEffect(w.rings, EF.REJECT, 0)
-  if (at >= 0) w.rings.fx[at + 2] = slot
+  rejectSlot(w.rings, slot)
 }
 
 /** The flow with this guest side, or of this pair. */
@@ -156,21 +154,12 @@ const acceptTap = (w: World, i: Incoming, now: Instant): void => {
 }
 
 /** EV_ACCEPTED */
-export const onAccepted = (w: World, at: number, now: Instant): void => {
-  const ev = w.rings.ev
-  const slot = ev[at + 2]
-  const known = w.listeners.get(ev[at + 1])
+export const onAccepted = (w: World, record: number, now: Instant): void => {
+  const { listener, slot, peer, peerPort, local, scope } = accepted(w.rings.ev, record)
+  const known = w.listeners.get(listener)
   if (known === undefined) return reject(w, slot, 'forward-no-listener')
-  const peerPort = ev[at + 3] & 0xffff
-  const peer = addrAt(ev, at + 4)
   if (!isUnicast(peer) || peerPort === 0) return reject(w, slot, 'forward-bad-peer')
-  const arrival: Arrival = {
-    listener: ev[at + 1],
-    addr: addrAt(ev, at + 8),
-    port: known.port,
-    scope: ev[at + 12],
-    slot
-  }
+  const arrival: Arrival = { listener, addr: local, port: known.port, scope, slot }
   const i: Incoming = { rule: known.rule, arrival, peer, peerPort }
   if (pastTap(w, i)) acceptPair(w, i, now)
   else acceptTap(w, i, now)
@@ -178,14 +167,7 @@ export const onAccepted = (w: World, at: number, now: Instant): void => {
 
 // --- UDP
 
-const datagramToTap = (
-  w: World,
-  i: Incoming,
-  now: Instant,
-  off: number,
-  len: number,
-  segment: number
-): void => {
+const datagramToTap = (w: World, i: Incoming, now: Instant, payload: Payload, segment: number): void => {
   if (w.cfg.forward.spliceOnly) return count(w.counters, 'forward-refused')
   const to = inwardFlow(w.cfg.nat, seenOf(w), i.rule, i.peer, i.arrival.port)
   if (to === null) return count(w.counters, 'forward-unroutable')
@@ -198,17 +180,10 @@ const datagramToTap = (
     f = tapFlow('udp', a.index, a, state)
     begin(w, f, now)
   }
-  arrive(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now })
 }
 
-const datagramToPair = (
-  w: World,
-  i: Incoming,
-  now: Instant,
-  off: number,
-  len: number,
-  segment: number
-): void => {
+const datagramToPair = (w: World, i: Incoming, now: Instant, payload: Payload, segment: number): void => {
   let f = known(w, PROTO_UDP | PAIR[i.rule.direction], i.peer, i.peerPort, i.arrival.addr, i.arrival.port)
   if (f === undefined) {
     const target = pairTarget(w, i)
@@ -221,7 +196,7 @@ const datagramToPair = (
     f = { kind: 'udp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state }
     begin(w, f, now)
   }
-  arrive(w, f, { type: 'SOCK_DATAGRAM', payload: { off, len }, segment, now })
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now })
 }
 
 /** Ours, heard again because a group that the guest sends to is listened to here as well (#regression-91)? */
@@ -229,33 +204,24 @@ const isEcho = (w: World, group: InAny, port: number, peerPort: number): boolean
   isGroupOn(w.links, group) && w.table.claimed(PROTO_UDP, group, port, peerPort) >= 0
 
 /** EV_LISTEN_DATAGRAM */
-export const onListenDatagram = (w: World, at: number, now: Instant): void => {
-  const ev = w.rings.ev
-  const listener = w.listeners.get(ev[at + 1])
+export const onListenDatagram = (w: World, record: number, now: Instant): void => {
+  const { handle, payload, segment, peer, peerPort, sentTo, ifindex, own4 } = arrived(w.rings.ev, record)
+  const listener = w.listeners.get(handle)
   if (listener === undefined) return count(w.counters, 'forward-no-listener')
-  const peer = addrAt(ev, at + 6)
-  const peerPort = ev[at + 5] & 0xffff
-  const sentTo = addrAt(ev, at + 10)
   if (!isUnicast(peer) || peerPort === 0) return count(w.counters, 'forward-bad-peer')
   if (isEcho(w, sentTo, listener.port, peerPort)) return count(w.counters, 'forward-echo')
   // A group is no address to answer from: let the kernel choose one, or take the interface's.
-  const answerFrom: InAny = isUnicast(sentTo)
-    ? sentTo
-    : isV4(peer) && ev[at + 15] !== 0
-      ? [0, 0, 0xffff, ev[at + 15] >>> 0]
-      : isV4(peer)
-        ? [0, 0, 0xffff, 0]
-        : UNSPECIFIED6
-  const scope = isLinkLocal(peer) && !isV4(peer) ? ev[at + 14] : 0
-  const arrival: Arrival = { listener: ev[at + 1], addr: answerFrom, port: listener.port, scope, slot: -1 }
+  const answerFrom: InAny = isUnicast(sentTo) ? sentTo : isV4(peer) ? fromV4(own4) : UNSPECIFIED6
+  const scope = isLinkLocal(peer) && !isV4(peer) ? ifindex : 0
+  const arrival: Arrival = { listener: handle, addr: answerFrom, port: listener.port, scope, slot: -1 }
   const i: Incoming = { rule: listener.rule, arrival, peer, peerPort }
   const to = pastTap(w, i) ? datagramToPair : datagramToTap
-  to(w, i, now, ev[at + 2], ev[at + 3], ev[at + 4])
+  to(w, i, now, payload, segment)
 }
 
 /** EV_LISTEN_TROUBLE: a lack of something, which passes; or an error of the listener itself, said once of each kind. */
-export const onListenTrouble = (w: World, at: number, now: Instant): void => {
-  const errno = w.rings.ev[at + 13]
+export const onListenTrouble = (w: World, record: number, now: Instant): void => {
+  const errno = listenTrouble(w.rings.ev, record)
   const what = `listen-trouble-${errnoName(errno)}` as const
   if (!onShortage(w, errno, now) && !w.counters.has(what))
     w.log.at('warning', `cannot accept connections: ${bindReason(errno, 0)}; going on`)

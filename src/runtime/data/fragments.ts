@@ -6,7 +6,6 @@ import { ICMP_LEN, ICMP_TIME_EXCEEDED, writeIcmp } from '../../codecs/wire/icmp.
 import { ICMP6_PARAMETER_PROBLEM, ICMP6_TIME_EXCEEDED, MIN_MTU } from '../../codecs/wire/icmpv6.js'
 import { IPV4_LEN } from '../../codecs/wire/ipv4.js'
 import { IPV6_LEN } from '../../codecs/wire/ipv6.js'
-import { VNET_DATA_VALID } from '../../codecs/wire/vnet.js'
 import type { Instant } from '../../effects/effect.js'
 import {
   HEAD_MAX,
@@ -84,10 +83,6 @@ const REASSEMBLY = 1
 const join = (w: World, e: Extract<ReassemblyEffect, { type: 'Join' }>): Octets | null => {
   const bytes = kept(w, e.slot, e.head.headLen, e.octets)
   const off = txRoom(w.rings, bytes.length)
-  if (off < 0) {
-    count(w.counters, 'drop-fragment-no-room')
-    return null
-  }
   w.rings.slab.set(bytes, off)
   return joinFragments({ view: w.rings.view, off, len: bytes.length }, e.head)
 }
@@ -126,12 +121,12 @@ const carryOut = (w: World, step: Step, frame: Octets | null): Octets | null => 
 }
 
 /**
- * A frame that holds a fragment; `offload`: word 4 of EV_TAP_FRAME. Result: the datagram that it completes, as a frame, until
+ * A frame that holds a fragment; `offload`: its sender left work on it to the tap. Result: the datagram that it completes, as a frame, until
  * the end of the turn; null: there is none, and that is counted or will be.
  */
-export const collectFragment = (w: World, frame: Octets, offload: number, now: Instant): Octets | null => {
+export const collectFragment = (w: World, frame: Octets, offload: boolean, now: Instant): Octets | null => {
   // The kernel completes checksums before it cuts, and what is to be segmented is not cut
-  if ((offload & ~VNET_DATA_VALID) !== 0) {
+  if (offload) {
     count(w.counters, 'drop-fragment-offload')
     return null
   }

@@ -31,9 +31,35 @@ import {
 } from '../../codecs/wire/vnet.js'
 import type { FlowCounter } from '../../effects/counters.js'
 import type { Effect, Instant, Payload, TimerName } from '../../effects/effect.js'
-import { BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, SIDE_1, TO_GROUP } from '../abi/abi.js'
-import { frameFits, frameRoom, nextEffect, putAddr, type Rings, txRoom } from '../abi/rings.js'
-import type { Endpoint, Flow, FlowAddresses, PairFlow, TapFlow } from '../flow/flow.js'
+import { SIDE_1 } from '../abi/abi.js'
+import {
+  adopt,
+  askInfo,
+  awaitWritable,
+  closeSock,
+  discard,
+  keepAlive,
+  peek,
+  pingOpen,
+  pingSend,
+  resetSock,
+  rewind,
+  send,
+  shutdownWr,
+  spliceClose,
+  spliceConnect,
+  spliceReset,
+  spliceShut,
+  type Target,
+  tapWrite,
+  tcpConnect,
+  udpJoin,
+  udpOpen,
+  udpOpenToGroup,
+  udpSend
+} from '../abi/effects.js'
+import { frameRoom, type Rings, takeFrame, txRoom } from '../abi/rings.js'
+import type { Arrival, Flow, FlowAddresses, PairFlow, TapFlow } from '../flow/flow.js'
 import { type Counters, count } from '../log/log.js'
 import type { Capture } from '../observe/capture.js'
 import { buildIcmpError } from './icmp-error.js'
@@ -67,74 +93,34 @@ export interface Out {
   nextId: number
 }
 
-const UNSPECIFIED: InAny = [0, 0, 0, 0]
 /** As much of a packet as an ICMP error repeats at most (RFC 1812 §4.3.2.3). */
 const QUOTED_MAX = 548
 
-/** A record for `flow`; when the ring is full the effect is lost and counted, as a full device queue would. */
-const record = (o: Out, kind: number, flow: number): number => {
-  const at = nextEffect(o.rings, kind, flow)
-  if (at < 0) count(o.counters, 'effect-ring-full')
-  return at
-}
-
-const put = (o: Out, kind: number, flow: number, w2: number, w3: number, w4 = 0, w5 = 0): void => {
-  const at = record(o, kind, flow)
-  if (at < 0) return
-  const fx = o.rings.fx
-  fx[at + 2] = w2
-  fx[at + 3] = w3
-  fx[at + 4] = w4
-  fx[at + 5] = w5
-}
-
 /** A whole frame to the guest, behind its virtio-net header. */
 const putFrame = (o: Out, at: number, len: number): void => {
-  if (frameFits(o.rings)) put(o, EF.TAP_WRITE, 0, at, len)
-  else count(o.counters, 'effect-ring-full')
+  if (takeFrame(o.rings)) tapWrite(o.rings, at, len)
+  else count(o.counters, 'frames-over-limit')
 }
 
-/** Words 2-13 of an opening effect (native/addon/abi.h). */
-const putEndpoint = (o: Out, at: number, e: Endpoint, word8: number, flags: number): void => {
-  const fx = o.rings.fx
-  putAddr(o.rings, at + 2, e.dst)
-  fx[at + 6] = e.dstPort
-  fx[at + 7] = e.scope
-  fx[at + 8] = word8
-  putAddr(o.rings, at + 9, e.src ?? UNSPECIFIED)
-  fx[at + 13] = flags | (e.inNamespace ? IN_NAMESPACE : 0)
-}
-
-/** A socket of the host for what the guest began. */
-const open = (o: Out, kind: number, f: TapFlow, word8: number, flags = BIND_OUTBOUND): void => {
-  const at = record(o, kind, f.index)
-  if (at < 0) return
-  const src = f.v6 ? o.outbound6 : o.outbound4
-  const e = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: o.scope6, src, srcPort: 0 }
-  putEndpoint(o, at, e, word8, flags)
-}
+/** The peer, for a socket of what the guest began. */
+const peerOf = (o: Out, f: TapFlow): Target => ({
+  inNamespace: false,
+  dst: f.hostAddr,
+  dstPort: f.hostPort,
+  scope: o.scope6,
+  src: f.v6 ? o.outbound6 : o.outbound4
+})
 
 /** Connected to the peer; towards a group, open to those that answer. */
 const openUdp = (o: Out, f: TapFlow): void =>
   o.isGroup(f.hostAddr)
-    ? open(o, EF.UDP_OPEN, f, 0, BIND_OUTBOUND | TO_GROUP)
-    : open(o, EF.UDP_OPEN, f, o.hostPortFor(f))
+    ? udpOpenToGroup(o.rings, f.index, peerOf(o, f))
+    : udpOpen(o.rings, f.index, peerOf(o, f), o.hostPortFor(f), -1, true)
 
 /** A UDP socket of the host that answers from the address a host peer sent to (#regression-65). */
-const openArrived = (o: Out, f: TapFlow): void => {
-  const a = f.arrival
-  const at = record(o, EF.UDP_OPEN, f.index)
-  if (at < 0 || a === null) return
-  const e = {
-    inNamespace: false,
-    dst: f.hostAddr,
-    dstPort: f.hostPort,
-    scope: a.scope,
-    src: a.addr,
-    srcPort: a.port
-  }
-  putEndpoint(o, at, e, a.port, 0)
-  o.rings.fx[at + 14] = 1 + a.listener
+const openArrived = (o: Out, f: TapFlow, a: Arrival): void => {
+  const peer = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: a.scope, src: a.addr }
+  udpOpen(o.rings, f.index, peer, a.port, a.listener, false)
 }
 
 /** Octets in front of the L4 header, without virtio-net. */
@@ -205,7 +191,7 @@ const pad = (r: Rings, frame: number, len: number): number => {
 export const segmentToTap = (o: Out, f: FlowAddresses, h: TcpHeader): void => {
   const r = o.rings
   const at = frameRoom(r, VNET_LEN + l4Start(true) + 60)
-  if (at < 0) return count(o.counters, 'tx-area-full')
+  if (at < 0) return count(o.counters, 'frames-over-limit')
   const frame = at + VNET_LEN
   const len = tcpLength(h)
   writePartialVnet(r.view, at, f.v6, 16, GSO_NONE, 0, 0)
@@ -232,7 +218,6 @@ const headerOf = (f: TapFlow, e: Extract<Effect, { type: 'SegmentToTap' }>): Tcp
 const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>): void => {
   const r = o.rings
   const at = txRoom(r, VNET_LEN + l4Start(true) + TCP_LEN)
-  if (at < 0) return count(o.counters, 'tx-area-full')
   const frame = at + VNET_LEN
   writeVnet(r.view, at, NO_OFFLOAD)
   const l4 = writeHeaders(r.view, frame, f, PROTO_TCP, 0)
@@ -247,13 +232,7 @@ const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>
     mss: null,
     windowScale: null
   })
-  const rec = record(o, EF.PEEK, f.index)
-  if (rec < 0) return
-  r.fx[rec + 2] = at
-  r.fx[rec + 3] = l4 + TCP_LEN - frame
-  r.fx[rec + 4] = e.octets
-  r.fx[rec + 5] = e.mss
-  r.fx[rec + 6] = f.v6 ? IS_V6 : 0
+  peek(r, f.index, at, l4 + TCP_LEN - frame, e.octets, e.mss, f.v6)
 }
 
 /** Datagram to the guest, its headers written in front of the payload where native read it (128 octets of headroom). */
@@ -264,7 +243,7 @@ const udpToTap = (o: Out, f: FlowAddresses, p: Payload, segment: number): void =
   if (headers + p.len < ETH_MIN) {
     // Padding goes behind the payload, where the next datagram may lie: tiny ones move.
     const at = frameRoom(r, 128 + ETH_MIN)
-    if (at < 0) return count(o.counters, 'tx-area-full')
+    if (at < 0) return count(o.counters, 'frames-over-limit')
     payload = at + 128
     r.slab.copyWithin(payload, p.off, p.off + p.len)
   }
@@ -297,7 +276,7 @@ const answerer = (o: Out, f: FlowAddresses, from: InAny, port: number): FlowAddr
 export const frameToTap = (o: Out, bytes: Uint8Array): void => {
   const r = o.rings
   const at = frameRoom(r, VNET_LEN + Math.max(bytes.length, ETH_MIN))
-  if (at < 0) return count(o.counters, 'tx-area-full')
+  if (at < 0) return count(o.counters, 'frames-over-limit')
   writeVnet(r.view, at, NO_OFFLOAD)
   r.slab.set(bytes, at + VNET_LEN)
   putFrame(o, at, VNET_LEN + pad(r, at + VNET_LEN, bytes.length))
@@ -368,42 +347,34 @@ const interpretCommon = (o: Out, f: Flow, e: Effect): boolean => {
 
 const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
   const e = side === 0 ? f.side0 : f.side1
-  const at = record(o, EF.UDP_OPEN, f.index + side * SIDE_1)
-  if (at < 0) return
-  putEndpoint(o, at, e, e.srcPort, 0)
-  // what slips in between bind() and connect() is a new flow's (#regression-66)
-  if (side === 0) o.rings.fx[at + 14] = 1 + f.arrival.listener
-}
-
-const splice = (o: Out, f: PairFlow): void => {
-  const at = record(o, EF.SPLICE, f.index)
-  if (at >= 0) putEndpoint(o, at, f.side1, f.arrival.slot, 0)
+  // What slips in between bind() and connect() is a new flow's (#regression-66)
+  udpOpen(o.rings, f.index + side * SIDE_1, e, e.srcPort, side === 0 ? f.arrival.listener : -1, false)
 }
 
 const interpretPair = (o: Out, f: PairFlow, e: Effect): void => {
   switch (e.type) {
     case 'SpliceConnect':
       f.sockOpen = true
-      return splice(o, f)
+      return spliceConnect(o.rings, f.index, f.side1, f.arrival.slot)
     case 'SpliceShut':
-      return put(o, EF.SPLICE_SHUT, f.index, e.side, 0)
+      return spliceShut(o.rings, f.index, e.side)
     case 'SpliceClose':
       f.sockOpen = false
-      return put(o, EF.SPLICE_CLOSE, f.index, 0, 0)
+      return spliceClose(o.rings, f.index)
     case 'SpliceReset':
       f.sockOpen = false
-      return put(o, EF.SPLICE_RESET, f.index, 0, 0)
+      return spliceReset(o.rings, f.index)
     case 'UdpOpenSide':
       f.sockOpen = true
       return openSide(o, f, e.side)
     case 'UdpJoin':
-      return put(o, EF.UDP_JOIN, f.index, f.index + SIDE_1, 0)
+      return udpJoin(o.rings, f.index, f.index + SIDE_1)
     case 'UdpToSide':
-      return put(o, EF.UDP_SEND, f.index + e.side * SIDE_1, e.payload.off, e.payload.len, 0, e.segment)
+      return udpSend(o.rings, f.index + e.side * SIDE_1, e.payload, 0, e.segment)
     case 'UdpCloseBoth':
       f.sockOpen = false
-      put(o, EF.CLOSE, f.index, 0, 0)
-      return put(o, EF.CLOSE, f.index + SIDE_1, 0, 0)
+      closeSock(o.rings, f.index)
+      return closeSock(o.rings, f.index + SIDE_1)
     default:
       if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
   }
@@ -412,55 +383,55 @@ const interpretPair = (o: Out, f: PairFlow, e: Effect): void => {
 const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
   switch (e.type) {
     case 'SendToSock':
-      return put(o, EF.SEND, f.index, e.payload.off, e.payload.len, e.reportAck ? SEND_REPORT_ACK : 0)
+      return send(o.rings, f.index, e.payload, e.reportAck)
     case 'PeekToTap':
       return peekToTap(o, f, e)
     case 'SegmentToTap':
       o.capture.sending(f)
       return segmentToTap(o, f, headerOf(f, e))
     case 'DiscardFromSock':
-      return put(o, EF.DISCARD, f.index, e.octets, 0)
+      return discard(o.rings, f.index, e.octets)
     case 'RewindPeek':
-      return put(o, EF.REWIND, f.index, e.octets, 0)
+      return rewind(o.rings, f.index, e.octets)
     case 'UdpToSock':
-      return put(o, EF.UDP_SEND, f.index, e.payload.off, e.payload.len, e.ttl, e.segment)
+      return udpSend(o.rings, f.index, e.payload, e.ttl, e.segment)
     case 'UdpToTap':
       o.capture.sending(f)
       return udpToTap(o, f, e.payload, e.segment)
     case 'SockAdopt':
       f.sockOpen = true
-      return put(o, EF.ADOPT, f.index, f.arrival?.slot ?? -1, 0)
+      return adopt(o.rings, f.index, f.arrival?.slot ?? -1)
     case 'TcpConnect':
       f.sockOpen = true
-      return open(o, EF.TCP_CONNECT, f, e.mss)
+      return tcpConnect(o.rings, f.index, peerOf(o, f), e.mss)
     case 'UdpAnswerToTap':
       return udpToTap(o, answerer(o, f, e.from, e.fromPort), e.payload, e.segment)
     case 'UdpOpen':
       f.sockOpen = true
-      return f.arrival === null ? openUdp(o, f) : openArrived(o, f)
+      return f.arrival === null ? openUdp(o, f) : openArrived(o, f, f.arrival)
     case 'PingOpen':
       f.sockOpen = true
-      return open(o, EF.PING_OPEN, f, 0)
+      return pingOpen(o.rings, f.index, peerOf(o, f))
     case 'PingToSock':
-      return put(o, EF.PING_SEND, f.index, e.payload.off, e.payload.len, e.ttl)
+      return pingSend(o.rings, f.index, e.payload, e.ttl)
     case 'EchoReplyToTap':
       return echoReplyToTap(o, f, e.payload, e.id)
     case 'IcmpErrorToTap':
       return icmpErrorToTap(o, f, e)
     case 'ShutdownWr':
-      return put(o, EF.SHUTDOWN_WR, f.index, 0, 0)
+      return shutdownWr(o.rings, f.index)
     case 'AwaitWritable':
-      return put(o, EF.AWAIT_WRITABLE, f.index, 0, 0)
+      return awaitWritable(o.rings, f.index)
     case 'KeepAlive':
-      return put(o, EF.KEEPALIVE, f.index, 0, 0)
+      return keepAlive(o.rings, f.index)
     case 'QueryInfo':
-      return put(o, EF.INFO, f.index, 0, 0)
+      return askInfo(o.rings, f.index)
     case 'CloseSock':
       f.sockOpen = false
-      return put(o, EF.CLOSE, f.index, 0, 0)
+      return closeSock(o.rings, f.index)
     case 'ResetSock':
       f.sockOpen = false
-      return put(o, EF.RESET, f.index, 0, 0)
+      return resetSock(o.rings, f.index)
     default:
       if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
   }

@@ -8,8 +8,9 @@ import {
   type LinkNews
 } from '../../machines/link/guest-link.js'
 import { initialProbes } from '../../machines/services/services.js'
-import { EF, LINK_BAD_LENGTH, LINK_HUNG_UP, type Native } from '../abi/abi.js'
-import { nextEffect } from '../abi/rings.js'
+import { LINK_BAD_LENGTH, type Native } from '../abi/abi.js'
+import { linkClose, linkRefuse, linkUse } from '../abi/effects.js'
+import { linkClient, linkEnd } from '../abi/events.js'
 import { deliver } from '../data/deliver.js'
 import { forgetFragments } from '../data/fragments.js'
 import type { World } from '../data/world.js'
@@ -143,11 +144,6 @@ export const startGuestLink = (w: World, oneOff: boolean, given: number | null, 
 
 // --- life
 
-const command = (w: World, kind: number, fd: number): void => {
-  const at = nextEffect(w.rings, kind, 0)
-  if (at >= 0) w.rings.fx[at + 2] = fd
-}
-
 const from = (pid: number): string => (pid === 0 ? '' : ` from PID ${pid}`)
 const words: Readonly<Record<LinkNews, (n: number) => string>> = {
   accepted: (pid) => `accepted connection${from(pid)}`,
@@ -159,11 +155,11 @@ const words: Readonly<Record<LinkNews, (n: number) => string>> = {
 const interpret = (w: World, e: LinkEffect, now: Instant): void => {
   switch (e.type) {
     case 'LinkUse':
-      return command(w, EF.LINK_USE, e.fd)
+      return linkUse(w.rings, e.fd)
     case 'LinkRefuse':
-      return command(w, EF.LINK_REFUSE, e.fd)
+      return linkRefuse(w.rings, e.fd)
     case 'LinkClose':
-      return command(w, EF.LINK_CLOSE, 0)
+      return linkClose(w.rings)
     case 'LinkUp':
       perform(w, initialProbes(w.cfg.guest, w.guestMac))
       return linkReady(w, now)
@@ -187,19 +183,18 @@ const step = (w: World, e: LinkEvent, now: Instant): void => {
 }
 
 /** EV_LINK_CLIENT */
-export const onLinkClient = (w: World, at: number, now: Instant): void => {
-  const ev = w.rings.ev
-  const hungUp = (ev[at + 4] & LINK_HUNG_UP) !== 0
-  step(w, { type: 'CLIENT', fd: ev[at + 2], pid: ev[at + 3], hungUp, now }, now)
+export const onLinkClient = (w: World, record: number, now: Instant): void => {
+  const { fd, pid, hungUp } = linkClient(w.rings.ev, record)
+  step(w, { type: 'CLIENT', fd, pid, hungUp, now }, now)
 }
 
 /** EV_LINK_END. True: it was the only client there will be. */
-export const onLinkEnd = (w: World, at: number, now: Instant): boolean => {
-  const ev = w.rings.ev
+export const onLinkEnd = (w: World, record: number, now: Instant): boolean => {
+  const { why, detail } = linkEnd(w.rings.ev, record)
   const e: LinkEvent =
-    ev[at + 2] === LINK_BAD_LENGTH
-      ? { type: 'BAD_LENGTH', octets: ev[at + 3] >>> 0, now }
-      : { type: 'CLIENT_GONE', errno: ev[at + 3] }
+    why === LINK_BAD_LENGTH
+      ? { type: 'BAD_LENGTH', octets: detail, now }
+      : { type: 'CLIENT_GONE', errno: detail }
   step(w, e, now)
   return w.guestLink !== null && machine.isFinal(w.guestLink)
 }

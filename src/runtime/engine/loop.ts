@@ -1,7 +1,7 @@
 import { errnoName } from '../../effects/counters.js'
 import { type Instant, instant, type TimerName } from '../../effects/effect.js'
-import { ABI_WORDS, EV, SIDE_1 } from '../abi/abi.js'
-import { sockEvent } from '../abi/events.js'
+import { EV } from '../abi/abi.js'
+import { flowOf, kindOf, sockEvent, tapDropped, tapGone } from '../abi/events.js'
 import { turn } from '../abi/rings.js'
 import { arrive, deliver, survive } from '../data/deliver.js'
 import { onTapFrame } from '../data/demux.js'
@@ -37,57 +37,61 @@ export type Ended =
   /** The launcher closed its end or asked us to stop. */
   { readonly why: 'stop' } | { readonly why: 'tap-gone'; readonly errno: number }
 
+const onTapDropped = (w: World, record: number): void => {
+  const { frames, errno } = tapDropped(w.rings.ev, record)
+  count(w.counters, `tap-refused-${errnoName(errno)}`, frames)
+}
+
 const onEvent = (w: World, i: number, now: Instant): Ended | null => {
   const ev = w.rings.ev
-  const at = i * ABI_WORDS
-  switch (ev[at]) {
+  switch (kindOf(ev, i)) {
     case EV.TAP_FRAME:
       if (!w.linkReady) linkReady(w, now)
-      onTapFrame(w, at, now)
+      onTapFrame(w, i, now)
       return null
     case EV.TAP_DROPPED:
-      count(w.counters, `tap-refused-${errnoName(ev[at + 3])}`, ev[at + 2])
+      onTapDropped(w, i)
       return null
     case EV.TAP_GONE:
-      return { why: 'tap-gone', errno: ev[at + 2] }
+      return { why: 'tap-gone', errno: tapGone(ev, i) }
     case EV.CTL:
       // The launcher never speaks unasked: whatever comes means the end.
       return { why: 'stop' }
     case EV.CAPTURE:
-      onCapture(w, at)
+      onCapture(w, i)
       return null
     case EV.LINK_CLIENT:
-      onLinkClient(w, at, now)
+      onLinkClient(w, i, now)
       return null
     case EV.LINK_END:
-      return onLinkEnd(w, at, now) ? { why: 'stop' } : null
+      return onLinkEnd(w, i, now) ? { why: 'stop' } : null
     case EV.TAP_ROOM:
       onTapRoom(w, now)
       return null
     case EV.NETLINK:
-      onNetlink(w, at, now)
+      onNetlink(w, i, now)
       return null
     case EV.BOUND:
-      onBound(w, at)
+      onBound(w, i)
       return null
     case EV.ANSWER:
-      onAnswer(w, at, now)
+      onAnswer(w, i, now)
       return null
     case EV.ACCEPTED:
-      onAccepted(w, at, now)
+      onAccepted(w, i, now)
       return null
     case EV.LISTEN_DATAGRAM:
-      onListenDatagram(w, at, now)
+      onListenDatagram(w, i, now)
       return null
     case EV.LISTEN_ICMP_ERROR:
       // About a datagram that a flow's own socket did not send: nobody waits for it (behaviour.md#icmp-errors)
       count(w.counters, 'listen-icmp-error')
       return null
     case EV.LISTEN_TROUBLE:
-      onListenTrouble(w, at, now)
+      onListenTrouble(w, i, now)
       return null
     default: {
-      const flow = w.flows[ev[at + 1] % SIDE_1]
+      const flow = w.flows[flowOf(ev, i)]
       const event = flow === undefined ? null : sockEvent(ev, i, now)
       if (flow === undefined || event === null) {
         count(w.counters, 'event-without-flow')
@@ -181,12 +185,14 @@ export const loop = (
   let resting = false
   let quiet = false
   let busy = false
+  w.rings.watch = () => {
+    for (const watch of watches) watch.effects()
+  }
   for (;;) {
     const due = earlier(timeout(w, now), tidy.due(now))
     const look = quiet ? 0 : busy ? BUSY : QUIET
     const wait = resting ? due : due < 0 ? look : Math.min(due, look)
     const moved = w.rings.clock[1]
-    for (const watch of watches) watch.effects()
     const n = turn(w.rings, wait)
     now = instant(w.rings.clock[0])
     for (const watch of watches) watch.events(n, now)

@@ -11,7 +11,7 @@ import { type Instant, instant } from '../../effects/effect.js'
 import { UNMAPPED } from '../../machines/address/nat.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { ABI_WORDS, EV, type Native, PEEK_DRAINED, PEEK_EOF, READY_IN, READY_RDHUP } from '../abi/abi.js'
-import { ringsOver } from '../abi/rings.js'
+import { dropEffects, ringsOver } from '../abi/rings.js'
 import { createWorld, type World, type WorldConfig } from '../data/world.js'
 import type { Limits } from '../flow/quotas.js'
 import { idPool } from '../host/listeners.js'
@@ -95,8 +95,7 @@ const record = (s: Stage, i: number, ...words: ReadonlyArray<number>): void => {
 const turn = (s: Stage, n: number): void => {
   s.now = instant(s.now + 0.05)
   handleTurn(s.w, n, s.now)
-  s.w.rings.effects = 0
-  s.w.rings.tx = 0
+  dropEffects(s.w.rings)
 }
 
 /** Ethernet and IP in front of `len` octets of L4; returns where those begin. */

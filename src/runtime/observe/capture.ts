@@ -2,8 +2,10 @@ import { writeSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { LINKTYPE_ETHERNET, PCAP_ETHERNET, PcapHeader } from '../../codecs/log/pcap.js'
 import { PcapngBlock } from '../../codecs/log/pcapng.js'
-import { EF, type Native } from '../abi/abi.js'
-import { nextEffect, type Rings, txRoom } from '../abi/rings.js'
+import type { Native } from '../abi/abi.js'
+import { captureNote } from '../abi/effects.js'
+import { captureTrouble } from '../abi/events.js'
+import { type Rings, txRoom } from '../abi/rings.js'
 import { VERSION } from '../cli/help.js'
 import type { World } from '../data/world.js'
 import type { Flow, TapFlow } from '../flow/flow.js'
@@ -46,13 +48,8 @@ export const flowComments = (r: Rings): Capture => {
   const note = (f: Flow, off: number): void => {
     const b = utf8.encode(`${flowName(f)}: ${flowEnds(f)}`)
     const to = txRoom(r, b.length)
-    if (to < 0) return
     r.slab.set(b, to)
-    const at = nextEffect(r, EF.CAPTURE_NOTE, 0)
-    if (at < 0) return
-    r.fx[at + 2] = to
-    r.fx[at + 3] = b.length
-    r.fx[at + 4] = off
+    captureNote(r, to, b.length, off)
   }
   return {
     began: (f, off) => {
@@ -99,12 +96,11 @@ const EFBIG = 27
 export const isPcapng = (path: string): boolean => path.endsWith('.pcapng')
 
 /** EV.CAPTURE */
-export const onCapture = (w: World, at: number): void => {
-  const errno = w.rings.ev[at + 2]
-  const missed = w.rings.ev[at + 3]
-  if (missed > 0) {
-    count(w.counters, 'capture-missed', missed)
-    w.log.event('capture', 'warning', `capture: ${missed} frames are missing, nobody reads it fast enough`)
+export const onCapture = (w: World, record: number): void => {
+  const { errno, missing } = captureTrouble(w.rings.ev, record)
+  if (missing > 0) {
+    count(w.counters, 'capture-missed', missing)
+    w.log.event('capture', 'warning', `capture: ${missing} frames are missing, nobody reads it fast enough`)
   }
   if (errno === EFBIG) w.log.at('warning', 'capture ended: no room for the next frame; traffic goes on')
   else if (errno !== 0) w.log.at('error', `capture ended: ${getSystemErrorName(-errno)}; traffic goes on`)

@@ -19,8 +19,7 @@ const NOTICES: ReadonlyArray<readonly [CounterName, Say]> = [
   ],
   ['drop-tcp-checksum', (n) => `${n} TCP segments of the guest with a wrong checksum dropped`],
   ['drop-udp-checksum', (n) => `${n} UDP datagrams of the guest with a wrong checksum dropped`],
-  ['effect-ring-full', (n) => `overload: ${n} effects lost`],
-  ['tx-area-full', (n) => `overload: ${n} frames to the guest lost`]
+  ['frames-over-limit', (n) => `overload: ${n} frames to the guest lost`]
 ]
 
 /** What is noticed, by name. */

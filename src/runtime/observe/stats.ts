@@ -1,4 +1,6 @@
-import { ABI_WORDS, EF, EV, SIDE_1 } from '../abi/abi.js'
+import { EF, EV } from '../abi/abi.js'
+import { effectKind } from '../abi/effects.js'
+import { flowOf, kindOf, peekedOctets } from '../abi/events.js'
 import type { World } from '../data/world.js'
 import type { Flow } from '../flow/flow.js'
 import type { Counters } from '../log/log.js'
@@ -47,27 +49,27 @@ export const statsTurns = (w: World, delay: number, say: (line: string) => void)
   let rows = 0
   let drops = 0
   let next = Number.NEGATIVE_INFINITY
-  const column = (kind: number, handle: number): Column | null => {
+  const column = (kind: number, flow: number): Column | null => {
     if (kind === EV.TAP_FRAME) return 'in'
     if (kind === EV.ACCEPTED || kind === EV.LISTEN_DATAGRAM) return 'listen'
     if (kind < EV.CONNECTED || kind > EV.UDP_MOVED) return null
-    const f = w.flows[handle % SIDE_1]
+    const f = w.flows[flow]
     return f === undefined ? null : KIND[f.kind]
   }
   return {
     effects: (): void => {
-      for (let at = 0; at < w.rings.effects * ABI_WORDS; at += ABI_WORDS)
-        if (w.rings.fx[at] === EF.TAP_WRITE) row.out++
+      for (let i = 0; i < w.rings.effects; i++) if (effectKind(w.rings, i) === EF.TAP_WRITE) row.out++
     },
     events: (n: number, now: number): void => {
       if (n === 0) return
       row.turns++
-      for (let at = 0; at < n * ABI_WORDS; at += ABI_WORDS) {
-        const ev = w.rings.ev
-        const c = column(ev[at], ev[at + 1])
+      const { ev } = w.rings
+      for (let i = 0; i < n; i++) {
+        const kind = kindOf(ev, i)
+        const c = column(kind, flowOf(ev, i))
         if (c !== null) row[c]++
         // at least one frame of a socket's data
-        if (ev[at] === EV.PEEKED && ev[at + 2] > 0) row.out++
+        if (kind === EV.PEEKED && peekedOctets(ev, i) > 0) row.out++
       }
       if (now < next) return
       next = now + delay

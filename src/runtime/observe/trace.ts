@@ -23,7 +23,9 @@ import {
   URG
 } from '../../codecs/wire/tcp.js'
 import { VNET_LEN } from '../../codecs/wire/vnet.js'
-import { ABI_WORDS, EF, EV, IS_V6, SIDE_1 } from '../abi/abi.js'
+import { EF, EV } from '../abi/abi.js'
+import { effectKind, peekAsked, tapWritten } from '../abi/effects.js'
+import { flowOf, handleOf, kindOf, peekedOctets } from '../abi/events.js'
 import type { World } from '../data/world.js'
 
 // --trace: one line for each packet from and to the guest, by the codecs, in tcpdump's manner.
@@ -126,30 +128,32 @@ export const traceFragment = (w: World, f: Fragment): void =>
 /** Frames that we made stand in the ring with their checksums still to be completed. */
 const TRUSTED = { needsCsum: true, sum16: 0, gsoSize: 0 }
 
-const traceWrite = (w: World, at: number): void => {
-  const { fx, view } = w.rings
-  const o = { view, off: fx[at + 2] + VNET_LEN, len: fx[at + 3] - VNET_LEN }
+const traceWrite = (w: World, record: number): void => {
+  const { view } = w.rings
+  const { off, len } = tapWritten(w.rings, record)
+  const o = { view, off: off + VNET_LEN, len: len - VNET_LEN }
   const f = decodeFrame(o, TRUSTED)
   w.log.at('trace', `to guest: ${typeof f === 'string' ? `${o.len} octets (${f})` : showFrame(view, f)}`)
 }
 
 /** What native makes of a socket's data: the header is ours, how much there was is told by EV.PEEKED. */
 type Peeks = Map<number, string>
-const rememberPeek = (w: World, at: number, peeks: Peeks): void => {
-  const { fx, view } = w.rings
-  const l4 = fx[at + 2] + VNET_LEN + ETH_LEN + (fx[at + 6] & IS_V6 ? IPV6_LEN : IPV4_LEN)
-  const h = decodeTcpAt(view, l4, TCP_LEN)
+const rememberPeek = (w: World, record: number, peeks: Peeks): void => {
+  const { handle, off, v6 } = peekAsked(w.rings, record)
+  const l4 = off + VNET_LEN + ETH_LEN + (v6 ? IPV6_LEN : IPV4_LEN)
+  const h = decodeTcpAt(w.rings.view, l4, TCP_LEN)
   if (typeof h !== 'string')
-    peeks.set(fx[at + 1], `[.] seq ${unsigned(h.seq)} ack ${unsigned(h.ack)} win ${h.wnd}`)
+    peeks.set(handle, `[.] seq ${unsigned(h.seq)} ack ${unsigned(h.ack)} win ${h.wnd}`)
 }
-const tracePeeked = (w: World, at: number, peeks: Peeks): void => {
-  const ev = w.rings.ev
-  const f = w.flows[ev[at + 1] % SIDE_1]
-  const header = peeks.get(ev[at + 1])
-  peeks.delete(ev[at + 1])
-  if (f?.kind !== 'tcp' || header === undefined || ev[at + 2] === 0) return
+const tracePeeked = (w: World, record: number, peeks: Peeks): void => {
+  const { ev } = w.rings
+  const f = w.flows[flowOf(ev, record)]
+  const header = peeks.get(handleOf(ev, record))
+  const octets = peekedOctets(ev, record)
+  peeks.delete(handleOf(ev, record))
+  if (f?.kind !== 'tcp' || header === undefined || octets === 0) return
   const ends = `${end(f.ourAddr, f.ourPort)} > ${end(f.guestAddr, f.guestPort)}`
-  w.log.at('trace', `to guest: TCP ${ends} ${header} len ${ev[at + 2]}, in segments`)
+  w.log.at('trace', `to guest: TCP ${ends} ${header} len ${octets}, in segments`)
 }
 
 /** What --trace looks at beside the guest's own frames: effects before a turn, events behind it. */
@@ -157,14 +161,14 @@ export const traceTurns = (w: World) => {
   const peeks: Peeks = new Map()
   return {
     effects: (): void => {
-      for (let at = 0; at < w.rings.effects * ABI_WORDS; at += ABI_WORDS) {
-        if (w.rings.fx[at] === EF.TAP_WRITE) traceWrite(w, at)
-        else if (w.rings.fx[at] === EF.PEEK) rememberPeek(w, at, peeks)
+      for (let i = 0; i < w.rings.effects; i++) {
+        const kind = effectKind(w.rings, i)
+        if (kind === EF.TAP_WRITE) traceWrite(w, i)
+        else if (kind === EF.PEEK) rememberPeek(w, i, peeks)
       }
     },
     events: (n: number): void => {
-      for (let i = 0; i < n; i++)
-        if (w.rings.ev[i * ABI_WORDS] === EV.PEEKED) tracePeeked(w, i * ABI_WORDS, peeks)
+      for (let i = 0; i < n; i++) if (kindOf(w.rings.ev, i) === EV.PEEKED) tracePeeked(w, i, peeks)
     }
   }
 }

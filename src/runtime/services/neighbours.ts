@@ -26,8 +26,10 @@ import {
 } from '../../machines/address/neighbours.js'
 import { learnAddress } from '../../machines/address/on-link.js'
 import { arpAnnouncement, naAnnouncement } from '../../machines/services/services.js'
-import { EF, type Native } from '../abi/abi.js'
-import { nextEffect, txRoom } from '../abi/rings.js'
+import type { Native } from '../abi/abi.js'
+import { netlinkSend } from '../abi/effects.js'
+import { netlinkDatagram } from '../abi/events.js'
+import { txRoom } from '../abi/rings.js'
 import { seenOf } from '../data/forward.js'
 import type { World } from '../data/world.js'
 import { dumpRequest } from '../host/host.js'
@@ -68,13 +70,10 @@ export const neighbourTimer = (w: World, now: Instant): void => {
   if (n === null || n.dumpAt === null || now < n.dumpAt) return
   const request = dumpRequest(n.dumps[0], AF_UNSPEC)
   const at = txRoom(w.rings, request.length)
-  const fx = at < 0 ? -1 : nextEffect(w.rings, EF.NETLINK, 0)
-  n.dumpAt = fx < 0 ? instant(now + DUMP_PAUSE) : null
-  if (fx < 0) return
+  n.dumpAt = null
   if (n.dumps[0] === RTM_GETADDR) w.links = []
   w.rings.slab.set(request, at)
-  w.rings.fx[fx + 2] = at
-  w.rings.fx[fx + 3] = request.length
+  netlinkSend(w.rings, at, request.length)
 }
 
 const lost = (w: World, n: NeighbourWatch, now: Instant): void => {
@@ -108,11 +107,11 @@ const learn = (w: World, n: NeighbourWatch, payload: Uint8Array, deleted: boolea
 }
 
 /** EV_NETLINK */
-export const onNetlink = (w: World, at: number, now: Instant): void => {
+export const onNetlink = (w: World, record: number, now: Instant): void => {
   const n = w.neighbours
   if (n === null) return
-  const ev = w.rings.ev
-  const datagram: Octets = { view: w.rings.view, off: ev[at + 2], len: ev[at + 3] }
+  const { off, len } = netlinkDatagram(w.rings.ev, record)
+  const datagram: Octets = { view: w.rings.view, off, len }
   const messages = NetlinkDatagram.decode(datagram)
   if (datagram.len === 0 || E.isLeft(messages)) return lost(w, n, now)
   for (const m of messages.right)
