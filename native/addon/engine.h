@@ -146,7 +146,8 @@ private:
 	void open_sock(const uint32_t *e, Kind kind);
 	void socket_came(Sock &s, const uint32_t *e, int fd);
 	void inherit_from_listener(Target &t, uint32_t id);
-	void forget_port(Sock &s);
+	void forget_port(const Sock &s);
+	void keep_port(Sock &s, Ports &ports, uint16_t port);
 
 	/* clients.cc */
 	void link_use(int fd);

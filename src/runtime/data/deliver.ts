@@ -106,9 +106,10 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
   settle(w, f, isFinal(f), touch)
 }
 
-/** Something came for the flow: it is in use. */
-export const arrive = (w: World, f: Flow, e: FlowEvent): void => {
-  w.quotas.use(f.index, seconds(e.now))
+/** Something came for the flow: it is in use. Who has an end of its own, as a connection has, is not asked for that. */
+export const arrive = (w: World, f: Flow, e: FlowEvent, now: Instant): void => {
+  if (f.kind === 'tcp' || f.kind === 'tcp-splice') return deliver(w, f, e)
+  w.quotas.use(f.index, seconds(now))
   if (e.type === 'TAP_DATAGRAM' || (e.type === 'UDP_MOVED' && e.side === 1)) w.quotas.answered(f.index)
   deliver(w, f, e)
 }

@@ -119,7 +119,7 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, no
   const seg = f.l4
   const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
-    arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now })
+    arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now }, now)
     // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; #regression-16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
@@ -158,7 +158,7 @@ const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, no
     flow = tapFlow('udp', index, a, state)
     begin(w, flow, now)
   }
-  arrive(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now })
+  arrive(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now }, now)
 }
 
 const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: Instant): void => {
@@ -173,13 +173,18 @@ const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: I
     flow = tapFlow('ping', index, a, state)
     begin(w, flow, now)
   }
-  arrive(w, flow, {
-    type: 'TAP_ECHO',
-    payload: { off: f.ip.off, len: f.ip.len },
-    ttl: f.ip.ttl,
-    seq: f.l4.seq,
+  arrive(
+    w,
+    flow,
+    {
+      type: 'TAP_ECHO',
+      payload: { off: f.ip.off, len: f.ip.len },
+      ttl: f.ip.ttl,
+      seq: f.l4.seq,
+      now
+    },
     now
-  })
+  )
 }
 
 /** A frame of an enabled family to its flow or service; what nobody wants is counted by name. */

@@ -180,7 +180,7 @@ const datagramToTap = (w: World, i: Incoming, now: Instant, payload: Payload, se
     f = tapFlow('udp', a.index, a, state)
     begin(w, f, now)
   }
-  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now })
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
 }
 
 const datagramToPair = (w: World, i: Incoming, now: Instant, payload: Payload, segment: number): void => {
@@ -196,7 +196,7 @@ const datagramToPair = (w: World, i: Incoming, now: Instant, payload: Payload, s
     f = { kind: 'udp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state }
     begin(w, f, now)
   }
-  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now })
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
 }
 
 /** Ours, heard again because a group that the guest sends to is listened to here as well (#regression-91)? */

@@ -48,15 +48,31 @@ export const stuck = (
   })
 }
 
-const isFull = ({ quotas: q }: World): boolean => q.used('memory') >= q.limitOf('memory')
-
 /** When the next look is due: at the limit nothing else may happen. */
-export const measuringDue = (w: World): number => (isFull(w) ? w.measuring.at : Number.POSITIVE_INFINITY)
+export const measuringDue = (w: World): number =>
+  w.quotas.memoryFull() ? w.measuring.at : Number.POSITIVE_INFINITY
 
-/** The next flows, if it is time. */
+/** At the limit: who is stuck gives way. */
+const makeRoom = (w: World, indices: ReadonlyArray<number>, held: Float64Array, now: Instant): void => {
+  const { quotas } = w
+  sayMet(w.log, quotas, 'memory')
+  const list = indices.map((index, k) => ({
+    index,
+    octets: held[2 * k],
+    stillFor: quotas.stillFor(index, seconds(now))
+  }))
+  for (const i of stuck(list, quotas.used('memory'), quotas.limitOf('memory'), quotas.used('flows'))) {
+    const f = w.flows[i]
+    if (f !== undefined) giveWay(w, f, now)
+  }
+}
+
+/**
+ * The next flows. For who has seen that it is time (`w.measuring.at`) and that there are flows: were each turn to call it, V8 would
+ * compile all of it for the sake of that look, and hold packets up for 16 ms.
+ */
 export const measureMemory = (w: World, now: Instant): void => {
   const m = w.measuring
-  if (now < m.at || w.table.size === 0) return
   m.at = now + EVERY
   const indices: number[] = []
   const places = Math.min(PLACES, w.flows.length)
@@ -65,18 +81,8 @@ export const measureMemory = (w: World, now: Instant): void => {
     if (w.flows[m.from] !== undefined) indices.push(m.from)
   }
   const { quotas } = w
-  const held = w.rings.native.memoryOf(Int32Array.from(indices), isFull(w))
-  const s = seconds(now)
-  for (const [k, index] of indices.entries()) quotas.measured(index, held[2 * k], held[2 * k + 1], s)
-  if (!isFull(w)) return
-  sayMet(w.log, quotas, 'memory')
-  const list = indices.map((index, k) => ({
-    index,
-    octets: held[2 * k],
-    stillFor: quotas.stillFor(index, s)
-  }))
-  for (const i of stuck(list, quotas.used('memory'), quotas.limitOf('memory'), quotas.used('flows'))) {
-    const f = w.flows[i]
-    if (f !== undefined) giveWay(w, f, now)
-  }
+  const held = w.rings.native.memoryOf(Int32Array.from(indices), quotas.memoryFull())
+  for (const [k, index] of indices.entries())
+    quotas.measured(index, held[2 * k], held[2 * k + 1], seconds(now))
+  if (quotas.memoryFull()) makeRoom(w, indices, held, now)
 }

@@ -24,6 +24,7 @@ import { createTimerWheel, type TimerWheel } from '../flow/timer-wheel.js'
 import type { IdPool, Listeners, ListenPlace, Scanning } from '../host/listeners.js'
 import type { Counters, Log } from '../log/log.js'
 import { compile, type State } from '../machine/compile.js'
+import { type Copier, copier, type Fields } from '../machine/copier.js'
 import { flowComments, NO_CAPTURE } from '../observe/capture.js'
 import type { NeighbourWatch } from '../services/neighbours.js'
 import { type Fragments, noFragments } from './fragments.js'
@@ -144,14 +145,31 @@ const ADVICE: Readonly<Record<string, string>> = {
     'cannot open a ping socket: net.ipv4.ping_group_range does not include our group (icmp(7)); echo requests are dropped'
 }
 
+const configs = copier()
+const nats = copier()
+/** A copy whose shape all copies by this copier have. */
+const shaped = <T extends object>(by: Copier, o: T): T => {
+  by.learn(o as Fields)
+  return by.copy(o as Fields) as T
+}
+
+/** An empty list of objects. To V8 `[]` is one of small integers until it has held something else, and code for that is thrown away then. */
+const list = <T>(): T[] => {
+  const l: (T | null)[] = [null]
+  l.pop()
+  return l as T[]
+}
+
+/** The configurations of all worlds have one shape, however they were put together: for that V8 compiles (warm-up.ts). */
 export const createWorld = (
-  cfg: WorldConfig,
+  given: WorldConfig,
   rings: Rings,
   log: Log,
   counters: Counters,
   place: Pick<ListenPlace, 'listeners' | 'listenerIds'>,
   maxFlows: number = MAX_FLOWS
 ): World => {
+  const cfg = shaped(configs, { ...given, nat: shaped(nats, given.nat) })
   const table = createFlowTable(cfg.hashKey, maxFlows)
   const wheel = createTimerWheel(maxFlows)
   let errors: ErrorBudget = { tokens: ERROR_BURST, at: 0 }
@@ -191,14 +209,14 @@ export const createWorld = (
     tracing: log.enabled('trace'),
     counters,
     table,
-    flows: [],
+    flows: list(),
     quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts, cfg.bothSides),
-    measuring: { at: 0, from: 0 },
+    measuring: { at: Number.NEGATIVE_INFINITY, from: 0 },
     wheel,
-    touched: [],
+    touched: list(),
     stepping: null,
     frameAt: 0,
-    effects: [],
+    effects: list(),
     guestMac: cfg.guestMac,
     listeners: place.listeners,
     listenerIds: place.listenerIds,
@@ -214,7 +232,7 @@ export const createWorld = (
     fragments: noFragments(),
     neighbours: null,
     guestLink: null,
-    refused: [],
+    refused: list(),
     shortageSaidAt: Number.NEGATIVE_INFINITY,
     portsOutAt: Number.NEGATIVE_INFINITY
   }

@@ -97,7 +97,7 @@ const onEvent = (w: World, i: number, now: Instant): Ended | null => {
         count(w.counters, 'event-without-flow')
         return null
       }
-      arrive(w, flow, event)
+      arrive(w, flow, event, now)
       if (event.type === 'SOCK_FAILED' || event.type === 'SPLICE_FAILED') {
         onShortage(w, event.errno, now)
         onPortShortage(w, flow, event.errno, now)
@@ -201,7 +201,7 @@ export const loop = (
     serviceTimer(w, now)
     fragmentTimer(w, now)
     neighbourTimer(w, now)
-    measureMemory(w, now)
+    if (now >= w.measuring.at && w.table.size > 0) measureMemory(w, now)
     if (w.scanning !== null) scanTimer(w.scanning, now)
     tidy.turn(n, now)
     busy = w.rings.clock[1] !== moved
