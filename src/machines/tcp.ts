@@ -274,8 +274,7 @@ export const tcpMachine = setup({
         TIMER_IDLE: [
           { guard: { type: 'inactive', params: theEvent }, target: 'closed', actions: abort },
           { actions: { type: 'idleFired', params: theEvent } }
-        ],
-        TURN_END: { actions: Flush }
+        ]
       },
       states: {
         established: {
