@@ -1,16 +1,41 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type AnyStateMachine, createMachine, not } from 'xstate'
-import { page, pages, stale } from '../scripts/diagrams.js'
+import { MACHINES, page, pages, stale } from '../scripts/diagrams.js'
+import { ROOT } from '../scripts/generated.js'
 
 describe('docs/machines', () => {
   test("is what the definitions say (else: 'npx tsx scripts/diagrams.ts')", () =>
     assert.deepEqual(stale(), []))
-  test('every state of a machine is in its diagram', () => {
-    for (const { path, text } of pages()) {
-      assert.equal(readFileSync(path, 'utf8'), text)
-      assert.match(text, /```mermaid\nstateDiagram-v2\n {2}\[\*\] --> /)
+  test('every chart has a page', () => {
+    const dir = join(ROOT, 'src')
+    const charts = readdirSync(dir, { recursive: true, encoding: 'utf8' })
+      .filter(
+        (f) => f.includes('machines/') && /\}\)\.createMachine\(/.test(readFileSync(join(dir, f), 'utf8'))
+      )
+      .map((f) => basename(f, '.ts'))
+    assert.deepEqual(
+      pages()
+        .map((p) => basename(p.path, '.md'))
+        .sort(),
+      charts.sort()
+    )
+  })
+  test('every state of a machine is in its diagram, and has its events below', () => {
+    const below = (n: AnyStateMachine['root']): AnyStateMachine['root'][] =>
+      Object.values(n.states).flatMap((s) => [s, ...below(s)])
+    for (const m of MACHINES) {
+      const text = page(m)
+      const drawn = text.slice(text.indexOf('```mermaid'), text.lastIndexOf('```'))
+      assert.match(drawn, /^```mermaid\nstateDiagram-v2\n {2}\[\*\] --> /)
+      for (const { path, transitions } of below(m.root)) {
+        assert.ok(drawn.includes(`state "${path.at(-1)}" as ${path.join('_')}\n`), `${m.id}: ${path}`)
+        const [, part = ''] = text.split(new RegExp(`^### ${path.join('\\.')}(?: .*)?$`, 'm'))
+        for (const [event] of transitions)
+          assert.ok(part.includes(`| \`${event}\` |`), `${m.id}: ${path} on ${event}`)
+      }
     }
   })
   test('composite states, arrows across them, guards, every state, the end', () => {

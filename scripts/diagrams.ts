@@ -3,6 +3,7 @@ import type { AnyStateMachine } from 'xstate'
 import { guestLinkMachine } from '../src/machines/guest-link.js'
 import { ndpMachine } from '../src/machines/ndp.js'
 import { pingMachine } from '../src/machines/ping.js'
+import { portScanMachine } from '../src/machines/port-scan.js'
 import { tcpMachine } from '../src/machines/tcp.js'
 import { tcpSpliceMachine } from '../src/machines/tcp-splice.js'
 import { udpMachine } from '../src/machines/udp.js'
@@ -12,14 +13,15 @@ import { type Generated, mainOf, ROOT, staleOf } from './generated.js'
 // docs/machines/*.md from the definitions that run. `tsx scripts/diagrams.ts` writes them, `--check` only compares:
 // status 1 and the names of files that are out of date. property-tests/diagrams.test.ts does the same in the tests.
 
-const MACHINES: readonly AnyStateMachine[] = [
+export const MACHINES: readonly AnyStateMachine[] = [
   tcpMachine,
   udpMachine,
   tcpSpliceMachine,
   udpSpliceMachine,
   pingMachine,
   ndpMachine,
-  guestLinkMachine
+  guestLinkMachine,
+  portScanMachine
 ]
 
 // What is read of xstate's nodes; targets are resolved there.
