@@ -1,8 +1,9 @@
 // npx tsx fuzz/seeds.ts: writes fuzz/corpus/frames/seed-*: what a guest sends when it starts, as frames.fuzz.ts takes it.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { CONFIG, GUEST_LL, GUEST_MAC } from '../property-tests/services-arbitraries.js'
-import { ARP_REQUEST, ArpPacket } from '../src/codecs/arp.js'
-import { PROTO_ICMPV6, PROTO_UDP, sealL4 } from '../src/codecs/checksum.js'
+import { fromV4, type InAny } from '../src/codecs/value/inany.js'
+import { ARP_REQUEST, ArpPacket } from '../src/codecs/wire/arp.js'
+import { PROTO_ICMPV6, PROTO_UDP, sealL4 } from '../src/codecs/wire/checksum.js'
 import {
   DHCPDISCOVER,
   DHCPREQUEST,
@@ -10,7 +11,7 @@ import {
   OPT_PARAMETERS,
   OPT_TYPE,
   octetsOption
-} from '../src/codecs/dhcp.js'
+} from '../src/codecs/wire/dhcp.js'
 import {
   BROADCAST_MAC,
   ETH_LEN,
@@ -18,11 +19,10 @@ import {
   ETHERTYPE_IPV4,
   ETHERTYPE_IPV6,
   writeEthernet
-} from '../src/codecs/ethernet.js'
-import { fromV4, type InAny } from '../src/codecs/inany.js'
-import { IPV4_LEN, ipv4Header, writeIpv4 } from '../src/codecs/ipv4.js'
-import { IPV6_LEN, ipv6Header, writeIpv6 } from '../src/codecs/ipv6.js'
-import { UDP_LEN, writeUdp } from '../src/codecs/udp.js'
+} from '../src/codecs/wire/ethernet.js'
+import { IPV4_LEN, ipv4Header, writeIpv4 } from '../src/codecs/wire/ipv4.js'
+import { IPV6_LEN, ipv6Header, writeIpv6 } from '../src/codecs/wire/ipv6.js'
+import { UDP_LEN, writeUdp } from '../src/codecs/wire/udp.js'
 
 const dir = new URL('corpus/frames/', import.meta.url)
 const ROUTERS: InAny = [0xff020000, 0, 0, 2]

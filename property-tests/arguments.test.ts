@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { octetsOfText } from '../src/codecs/octet-text.js'
-import { lastArguments } from '../src/runtime/arguments.js'
+import { octetsOfText } from '../src/codecs/value/octet-text.js'
+import { lastArguments } from '../src/runtime/cli/arguments.js'
 import { arbBytes } from './arbitraries.js'
 
 const cmdline = (args: ReadonlyArray<string>): Uint8Array =>

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { type OptionName, parseArgv, printArgv, type Setting } from '../src/codecs/argv.js'
+import { type OptionName, parseArgv, printArgv, type Setting } from '../src/codecs/text/argv.js'
 
 const table: ReadonlyArray<OptionName> = [
   { id: 'tcp', long: ['tcp-ports'], short: 't', takesArgument: true },

@@ -1,10 +1,10 @@
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { add, seq } from '../src/codecs/seq.js'
-import { ACK, FIN, PSH, RST, SYN } from '../src/codecs/tcp.js'
+import { add, seq } from '../src/codecs/value/seq.js'
+import { ACK, FIN, PSH, RST, SYN } from '../src/codecs/wire/tcp.js'
 import { instant } from '../src/effects/effect.js'
 import type { SockInfo } from '../src/effects/sock-event.js'
-import { type TcpEvent, type TcpInput, tcpMachine } from '../src/machines/tcp.js'
+import { type TcpEvent, type TcpInput, tcpMachine } from '../src/machines/tcp/tcp.js'
 import { sameAsXstate, sameOnRuns, untilAllTaken } from './same-as-xstate.js'
 import { traces } from './tcp-traces.js'
 

@@ -13,7 +13,7 @@ import {
   setup,
   stateIn
 } from 'xstate'
-import { compile } from '../src/runtime/compile.js'
+import { compile } from '../src/runtime/machine/compile.js'
 import { sameAsXstate } from './same-as-xstate.js'
 
 type Context = { readonly n: number; readonly log: readonly string[] }

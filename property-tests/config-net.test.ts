@@ -2,10 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { type InAny, isLinkLocal, sameAddr, showAddr } from '../src/codecs/inany.js'
-import { encodeMessage, NetlinkDatagram, NLMSG_DONE, NLMSG_ERROR } from '../src/codecs/netlink.js'
-import { octets } from '../src/codecs/octets.js'
-import { EMPTY_RESOLV_CONF } from '../src/codecs/resolv-conf.js'
+import { encodeMessage, NetlinkDatagram, NLMSG_DONE, NLMSG_ERROR } from '../src/codecs/kernel/netlink.js'
 import {
   Address,
   Link,
@@ -14,11 +11,14 @@ import {
   RTM_NEWADDR,
   RTM_NEWLINK,
   RTM_NEWROUTE
-} from '../src/codecs/rtnetlink.js'
-import { configNet, EHOSTUNREACH, ENETUNREACH, inPrefix } from '../src/runtime/config-net.js'
-import type { HostTables, NetlinkRequest } from '../src/runtime/host.js'
-import { plan } from '../src/runtime/plan.js'
-import { runSteps } from '../src/runtime/run-steps.js'
+} from '../src/codecs/kernel/rtnetlink.js'
+import { EMPTY_RESOLV_CONF } from '../src/codecs/text/resolv-conf.js'
+import { type InAny, isLinkLocal, sameAddr, showAddr } from '../src/codecs/value/inany.js'
+import { octets } from '../src/codecs/value/octets.js'
+import type { HostTables, NetlinkRequest } from '../src/runtime/host/host.js'
+import { configNet, EHOSTUNREACH, ENETUNREACH, inPrefix } from '../src/runtime/plan/config-net.js'
+import { plan } from '../src/runtime/plan/plan.js'
+import { runSteps } from '../src/runtime/plan/run-steps.js'
 import { arbU32 } from './arbitraries.js'
 import { addr, BED, derived, hop, link, on, options, route, tables } from './tables.js'
 

@@ -13,7 +13,10 @@ describe('docs/machines', () => {
     const dir = join(ROOT, 'src')
     const charts = readdirSync(dir, { recursive: true, encoding: 'utf8' })
       .filter(
-        (f) => f.includes('machines/') && /\}\)\.createMachine\(/.test(readFileSync(join(dir, f), 'utf8'))
+        (f) =>
+          f.includes('machines/') &&
+          f.endsWith('.ts') &&
+          /\}\)\.createMachine\(/.test(readFileSync(join(dir, f), 'utf8'))
       )
       .map((f) => basename(f, '.ts'))
     assert.deepEqual(

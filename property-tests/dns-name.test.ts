@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
+import { octets } from '../src/codecs/value/octets.js'
 import {
   DnsName,
   nameFromText,
@@ -11,8 +12,7 @@ import {
   readName,
   SearchList,
   searchNames
-} from '../src/codecs/dns-name.js'
-import { octets } from '../src/codecs/octets.js'
+} from '../src/codecs/wire/dns-name.js'
 import { arbBytes, arbHostile, assertRoundTrip, assertTotal } from './arbitraries.js'
 import { arbHostText, arbName, arbNames, hex } from './services-arbitraries.js'
 

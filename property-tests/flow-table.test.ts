@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { fromV4, type InAny } from '../src/codecs/inany.js'
-import { createFlowTable, type FlowTable, MAX_FLOWS } from '../src/runtime/flow-table.js'
-import { halfSipHash24 } from '../src/runtime/half-sip-hash.js'
+import { fromV4, type InAny } from '../src/codecs/value/inany.js'
+import { createFlowTable, type FlowTable, MAX_FLOWS } from '../src/runtime/flow/flow-table.js'
+import { halfSipHash24 } from '../src/runtime/flow/half-sip-hash.js'
 
 const SECRET = [0x03020100, 0x07060504] as const
 

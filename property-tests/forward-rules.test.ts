@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
+import { type PortRange, type PortSpec, parsePortSpec } from '../src/codecs/text/port-spec.js'
 import {
   fromV4,
   type InAny,
@@ -12,9 +13,8 @@ import {
   sameAddr,
   UNSPECIFIED4,
   UNSPECIFIED6
-} from '../src/codecs/inany.js'
-import { type PortRange, type PortSpec, parsePortSpec } from '../src/codecs/port-spec.js'
-import { type BindFailure, bindVerdict } from '../src/machines/bind-verdict.js'
+} from '../src/codecs/value/inany.js'
+import { type BindFailure, bindVerdict } from '../src/machines/forward/bind-verdict.js'
 import {
   type ForwardEnv,
   type Forwarding,
@@ -24,7 +24,7 @@ import {
   ruleFor,
   targetOf,
   withoutV6
-} from '../src/machines/forward-rules.js'
+} from '../src/machines/forward/forward-rules.js'
 import { arbPorts, arbRange, type Ports } from './port-arbitraries.js'
 
 const PASTA: ForwardEnv = {

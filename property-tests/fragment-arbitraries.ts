@@ -1,9 +1,9 @@
 import fc from 'fast-check'
-import { PROTO_TCP, PROTO_UDP } from '../src/codecs/checksum.js'
-import { ETH_LEN } from '../src/codecs/ethernet.js'
-import { fromV4, type InAny } from '../src/codecs/inany.js'
-import { IPV6_LEN } from '../src/codecs/ipv6.js'
-import { UdpDatagram } from '../src/codecs/udp.js'
+import { fromV4, type InAny } from '../src/codecs/value/inany.js'
+import { PROTO_TCP, PROTO_UDP } from '../src/codecs/wire/checksum.js'
+import { ETH_LEN } from '../src/codecs/wire/ethernet.js'
+import { IPV6_LEN } from '../src/codecs/wire/ipv6.js'
+import { UdpDatagram } from '../src/codecs/wire/udp.js'
 import { arbFrame, build, type FrameSpec, sealIpv4 } from './frame-spec.js'
 
 /** Whole frames, cut into fragments as a guest's kernel does, or as an attacker would. */

@@ -1,4 +1,6 @@
 import fc from 'fast-check'
+import type { InAny } from '../src/codecs/value/inany.js'
+import type { Octets } from '../src/codecs/value/octets.js'
 import {
   checksumOffset,
   finish,
@@ -8,17 +10,20 @@ import {
   PROTO_UDP,
   sealL4,
   sum16
-} from '../src/codecs/checksum.js'
-import { ETHERTYPE_IPV4, ETHERTYPE_IPV6, type EthernetHeader, writeEthernet } from '../src/codecs/ethernet.js'
-import type { FrameMeta } from '../src/codecs/frame.js'
-import { IcmpMessage } from '../src/codecs/icmp.js'
-import { Icmpv6Message } from '../src/codecs/icmpv6.js'
-import type { InAny } from '../src/codecs/inany.js'
-import { writeIpv4 } from '../src/codecs/ipv4.js'
-import { writeIpv6 } from '../src/codecs/ipv6.js'
-import type { Octets } from '../src/codecs/octets.js'
-import { TcpPacket } from '../src/codecs/tcp.js'
-import { UdpDatagram } from '../src/codecs/udp.js'
+} from '../src/codecs/wire/checksum.js'
+import {
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  type EthernetHeader,
+  writeEthernet
+} from '../src/codecs/wire/ethernet.js'
+import type { FrameMeta } from '../src/codecs/wire/frame.js'
+import { IcmpMessage } from '../src/codecs/wire/icmp.js'
+import { Icmpv6Message } from '../src/codecs/wire/icmpv6.js'
+import { writeIpv4 } from '../src/codecs/wire/ipv4.js'
+import { writeIpv6 } from '../src/codecs/wire/ipv6.js'
+import { TcpPacket } from '../src/codecs/wire/tcp.js'
+import { UdpDatagram } from '../src/codecs/wire/udp.js'
 import {
   arbBytes,
   arbFlowLabel,

@@ -7,8 +7,8 @@ import { bash, files, fish, zsh } from '../scripts/completions.js'
 import { ROOT, staleOf } from '../scripts/generated.js'
 import { files as launcherOptions } from '../scripts/launcher-options.js'
 import { page, pages, readTexts } from '../scripts/manual.js'
-import { shownIn } from '../src/runtime/help.js'
-import { OPTION_TABLE, type OptionEntry } from '../src/runtime/option-table.js'
+import { shownIn } from '../src/runtime/cli/help.js'
+import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
 
 const MODES = ['passt', 'pasta'] as const
 

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as O from 'fp-ts/lib/Option.js'
-import { type InAny, isLoopback, isUnicast, parseAddr } from '../src/codecs/inany.js'
-import { NdpMessage } from '../src/codecs/ndp.js'
-import { octets } from '../src/codecs/octets.js'
+import { type InAny, isLoopback, isUnicast, parseAddr } from '../src/codecs/value/inany.js'
+import { octets } from '../src/codecs/value/octets.js'
+import { NdpMessage } from '../src/codecs/wire/ndp.js'
 import {
   type Announced,
   announce,
@@ -12,7 +12,7 @@ import {
   type GuestLink,
   isGuests,
   MAX_ANNOUNCED
-} from '../src/machines/guest-address.js'
+} from '../src/machines/address/guest-address.js'
 
 const at = (text: string): InAny =>
   O.getOrElse<InAny>(() => {

@@ -7,8 +7,8 @@ import {
   type LinkEffect,
   type LinkEvent,
   MESSAGE_PERIOD
-} from '../src/machines/guest-link.js'
-import { compile } from '../src/runtime/compile.js'
+} from '../src/machines/link/guest-link.js'
+import { compile } from '../src/runtime/machine/compile.js'
 import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 
 const machine = compile<typeof guestLinkMachine, LinkEffect>(guestLinkMachine)

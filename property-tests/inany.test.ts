@@ -3,7 +3,6 @@ import { isIPv4, isIPv6 } from 'node:net'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as O from 'fp-ts/lib/Option.js'
-import { isGroupMac, parseMac, readMac, showMac, writeMac } from '../src/codecs/ethernet.js'
 import {
   fromV4,
   type InAny,
@@ -22,7 +21,8 @@ import {
   UNSPECIFIED6,
   writeV4,
   writeV6
-} from '../src/codecs/inany.js'
+} from '../src/codecs/value/inany.js'
+import { isGroupMac, parseMac, readMac, showMac, writeMac } from '../src/codecs/wire/ethernet.js'
 import { arbBytes, arbInAny, arbInAny4, arbInAny6, arbMac } from './arbitraries.js'
 
 const ip = (text: string): InAny => {

@@ -13,10 +13,10 @@ import {
   RQ,
   SOCKETS,
   SOCKETS_MAX
-} from '../src/codecs/launcher.js'
-import { PROCNET_FILES } from '../src/codecs/launcher-sockets.js'
-import { octets } from '../src/codecs/octets.js'
-import { CTL_FD, launcher, netlinkIn } from '../src/runtime/launcher.js'
+} from '../src/codecs/control/launcher.js'
+import { PROCNET_FILES } from '../src/codecs/control/launcher-sockets.js'
+import { octets } from '../src/codecs/value/octets.js'
+import { CTL_FD, launcher, netlinkIn } from '../src/runtime/host/launcher.js'
 
 const u32 = fc.integer({ min: 0, max: 0xffffffff })
 const word = fc.string({ unit: 'binary', maxLength: 40 }).map((s) => s.replaceAll('\0', ''))

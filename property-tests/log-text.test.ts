@@ -2,17 +2,17 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { decodeFrame } from '../src/codecs/frame.js'
-import { fromV4, showAddr } from '../src/codecs/inany.js'
-import { octets } from '../src/codecs/octets.js'
-import type { TcpFlow } from '../src/runtime/flow.js'
-import { logFailure, stateName } from '../src/runtime/flow-log.js'
-import { flowEnds, flowName } from '../src/runtime/flow-text.js'
-import { type Counters, count, logTo, type Sink } from '../src/runtime/log.js'
-import { type Noticed, notices } from '../src/runtime/notices.js'
-import { type Row, statsLines } from '../src/runtime/stats.js'
-import { showFrame } from '../src/runtime/trace.js'
-import { machines } from '../src/runtime/world.js'
+import { fromV4, showAddr } from '../src/codecs/value/inany.js'
+import { octets } from '../src/codecs/value/octets.js'
+import { decodeFrame } from '../src/codecs/wire/frame.js'
+import { machines } from '../src/runtime/data/world.js'
+import type { TcpFlow } from '../src/runtime/flow/flow.js'
+import { logFailure, stateName } from '../src/runtime/flow/flow-log.js'
+import { flowEnds, flowName } from '../src/runtime/flow/flow-text.js'
+import { type Counters, count, logTo, type Sink } from '../src/runtime/log/log.js'
+import { type Noticed, notices } from '../src/runtime/observe/notices.js'
+import { type Row, statsLines } from '../src/runtime/observe/stats.js'
+import { showFrame } from '../src/runtime/observe/trace.js'
 import { arbHostile } from './arbitraries.js'
 import { arbFrame, build, NEEDS_CSUM } from './frame-spec.js'
 
@@ -98,7 +98,12 @@ describe('a flow', () => {
 })
 
 describe('counters', () => {
-  const names = ['drop-flow-table-full', 'drop-fragment-timeout', 'tx-area-full', 'drop-tcp-no-flow'] as const
+  const names = [
+    'drop-flow-table-full',
+    'drop-fragment-timeout',
+    'frames-over-limit',
+    'drop-tcp-no-flow'
+  ] as const
   const steps = fc.array(fc.tuple(fc.constantFrom(...names), fc.integer({ min: 1, max: 1000 })), {
     maxLength: 30
   })

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { fileLine, type Level, LINE_MAX, logHeader, oneLine, stderrLine } from '../src/codecs/log-line.js'
-import { octets } from '../src/codecs/octets.js'
-import { SYSLOG_MAX, SyslogMessage, severityOf } from '../src/codecs/syslog.js'
-import { admit, BURST, type Bucket, EVERY } from '../src/machines/log-limiter.js'
-import { BLOCK, cutFor, headerOver, LIMIT_MIN } from '../src/machines/log-rotation.js'
-import { logTo, type Sink } from '../src/runtime/log.js'
+import { fileLine, type Level, LINE_MAX, logHeader, oneLine, stderrLine } from '../src/codecs/log/log-line.js'
+import { SYSLOG_MAX, SyslogMessage, severityOf } from '../src/codecs/log/syslog.js'
+import { octets } from '../src/codecs/value/octets.js'
+import { admit, BURST, type Bucket, EVERY } from '../src/machines/log/log-limiter.js'
+import { BLOCK, cutFor, headerOver, LIMIT_MIN } from '../src/machines/log/log-rotation.js'
+import { logTo, type Sink } from '../src/runtime/log/log.js'
 import { real } from './arbitraries.js'
 
 const utf8 = new TextEncoder()
@@ -76,7 +76,7 @@ describe('the system logger', () => {
 
 describe('a log file', () => {
   const HEADER = 'pasta 0.1.0: /usr/bin/pasta (4711)'
-  /** The file as octets: what runtime/log-file.ts does with the same decisions. */
+  /** The file as octets: what runtime/log/log-file.ts does with the same decisions. */
   const append = (file: Uint8Array, line: string, limit: number): Uint8Array => {
     const b = utf8.encode(`${line}\n`)
     const cut = cutFor(file.length, b.length, limit)

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { PROTO_UDP } from '../src/codecs/checksum.js'
 import {
   fromV4,
   type InAny,
@@ -17,9 +16,9 @@ import {
   sameAddr,
   UNSPECIFIED4,
   UNSPECIFIED6
-} from '../src/codecs/inany.js'
-import type { Rule } from '../src/machines/forward-rules.js'
-import { type NatConfig, reverseSource } from '../src/machines/nat.js'
+} from '../src/codecs/value/inany.js'
+import { PROTO_UDP } from '../src/codecs/wire/checksum.js'
+import { type NatConfig, reverseSource } from '../src/machines/address/nat.js'
 import {
   guestAddress,
   inwardFlow,
@@ -29,8 +28,9 @@ import {
   spliceTargetIn,
   spliceTargetOut,
   wantsSplice
-} from '../src/machines/nat-inward.js'
-import { createFlowTable } from '../src/runtime/flow-table.js'
+} from '../src/machines/address/nat-inward.js'
+import type { Rule } from '../src/machines/forward/forward-rules.js'
+import { createFlowTable } from '../src/runtime/flow/flow-table.js'
 import { arbInAny, arbInAny4, arbInAny6, plain } from './arbitraries.js'
 
 const v4 = (a: number, b: number, c: number, d: number): InAny => fromV4((a << 24) | (b << 16) | (c << 8) | d)

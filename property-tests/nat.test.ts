@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../src/codecs/checksum.js'
 import {
   fromV4,
   type InAny,
@@ -12,9 +11,10 @@ import {
   sameAddr,
   UNSPECIFIED4,
   UNSPECIFIED6
-} from '../src/codecs/inany.js'
-import { type NatConfig, outward, reverseSource, UNMAPPED } from '../src/machines/nat.js'
-import { createFlowTable } from '../src/runtime/flow-table.js'
+} from '../src/codecs/value/inany.js'
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../src/codecs/wire/checksum.js'
+import { type NatConfig, outward, reverseSource, UNMAPPED } from '../src/machines/address/nat.js'
+import { createFlowTable } from '../src/runtime/flow/flow-table.js'
 
 const v4 = (a: number, b: number, c: number, d: number): InAny => fromV4((a << 24) | (b << 16) | (c << 8) | d)
 const GATEWAY = v4(192, 0, 2, 1)

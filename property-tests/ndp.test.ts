@@ -2,16 +2,21 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { BROADCAST_MAC } from '../src/codecs/ethernet.js'
-import { isUnspecified, sameAddr, showAddr, UNSPECIFIED6 } from '../src/codecs/inany.js'
-import { encodeNdpOption, NdpMessage, type NdpOption } from '../src/codecs/ndp.js'
-import { octets } from '../src/codecs/octets.js'
+import { isUnspecified, sameAddr, showAddr, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
+import { octets } from '../src/codecs/value/octets.js'
+import { BROADCAST_MAC } from '../src/codecs/wire/ethernet.js'
+import { encodeNdpOption, NdpMessage, type NdpOption } from '../src/codecs/wire/ndp.js'
 import { instant, type ServiceEffect } from '../src/effects/effect.js'
-import type { GuestConfig } from '../src/machines/guest-config.js'
-import { ndpMachine, type RouterAdvertEvent } from '../src/machines/ndp.js'
-import { ALL_NODES, type NdpSource, routerAdvert, solicitedNode } from '../src/machines/ndp-answer.js'
-import { answerNdp, initialProbes, naAnnouncement } from '../src/machines/services.js'
-import { compile, type State } from '../src/runtime/compile.js'
+import type { GuestConfig } from '../src/machines/services/guest-config.js'
+import { ndpMachine, type RouterAdvertEvent } from '../src/machines/services/ndp.js'
+import {
+  ALL_NODES,
+  type NdpSource,
+  routerAdvert,
+  solicitedNode
+} from '../src/machines/services/ndp-answer.js'
+import { answerNdp, initialProbes, naAnnouncement } from '../src/machines/services/services.js'
+import { compile, type State } from '../src/runtime/machine/compile.js'
 import {
   arbHost6,
   arbHostile,

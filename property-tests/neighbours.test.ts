@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { fromV4, type InAny, isV4 } from '../src/codecs/inany.js'
 import {
   type Neighbour,
   NUD_DELAY,
@@ -9,10 +8,11 @@ import {
   NUD_INCOMPLETE,
   NUD_REACHABLE,
   NUD_STALE
-} from '../src/codecs/rtneigh.js'
-import { AF_INET, AF_INET6 } from '../src/codecs/rtnetlink.js'
-import type { NatConfig } from '../src/machines/nat.js'
-import { NOTHING_SEEN } from '../src/machines/nat-inward.js'
+} from '../src/codecs/kernel/rtneigh.js'
+import { AF_INET, AF_INET6 } from '../src/codecs/kernel/rtnetlink.js'
+import { fromV4, type InAny, isV4 } from '../src/codecs/value/inany.js'
+import type { NatConfig } from '../src/machines/address/nat.js'
+import { NOTHING_SEEN } from '../src/machines/address/nat-inward.js'
 import {
   CAPACITY,
   learnNeighbour,
@@ -20,7 +20,7 @@ import {
   type NeighbourTable,
   NO_NEIGHBOURS,
   neighbourMac
-} from '../src/machines/neighbours.js'
+} from '../src/machines/address/neighbours.js'
 import { arbInAny, arbMac } from './arbitraries.js'
 
 const v4 = (last: number): InAny => fromV4((198 << 24) | (51 << 16) | (100 << 8) | last)

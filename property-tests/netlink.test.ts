@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { isV4, showAddr } from '../src/codecs/inany.js'
 import {
   type Attribute,
   encodeMessage,
@@ -14,10 +13,8 @@ import {
   NLMSG_DONE,
   NLMSG_ERROR,
   outcomeOf
-} from '../src/codecs/netlink.js'
-import { octetsOfText, textOfOctets } from '../src/codecs/octet-text.js'
-import { octets } from '../src/codecs/octets.js'
-import { Neighbour } from '../src/codecs/rtneigh.js'
+} from '../src/codecs/kernel/netlink.js'
+import { Neighbour } from '../src/codecs/kernel/rtneigh.js'
 import {
   Address,
   AF_INET,
@@ -27,8 +24,11 @@ import {
   Route,
   RTM_GETROUTE,
   RTM_NEWROUTE
-} from '../src/codecs/rtnetlink.js'
-import { dump, readTables } from '../src/runtime/host.js'
+} from '../src/codecs/kernel/rtnetlink.js'
+import { isV4, showAddr } from '../src/codecs/value/inany.js'
+import { octetsOfText, textOfOctets } from '../src/codecs/value/octet-text.js'
+import { octets } from '../src/codecs/value/octets.js'
+import { dump, readTables } from '../src/runtime/host/host.js'
 import {
   arbBytes,
   arbHostile,

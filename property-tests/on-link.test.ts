@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as O from 'fp-ts/lib/Option.js'
-import { type InAny, isLoopback, isUnicast, isV4, parseAddr, showAddr } from '../src/codecs/inany.js'
-import { type Address, AF_INET, AF_INET6 } from '../src/codecs/rtnetlink.js'
+import { type Address, AF_INET, AF_INET6 } from '../src/codecs/kernel/rtnetlink.js'
+import { type InAny, isLoopback, isUnicast, isV4, parseAddr, showAddr } from '../src/codecs/value/inany.js'
 import {
   answerFault,
   type Candidate,
@@ -11,7 +11,7 @@ import {
   isGroupOn,
   learnAddress,
   linksOf
-} from '../src/machines/on-link.js'
+} from '../src/machines/address/on-link.js'
 
 const at = (text: string): InAny =>
   O.getOrElse<InAny>(() => {

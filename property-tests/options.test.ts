@@ -3,10 +3,10 @@ import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { showAddr } from '../src/codecs/inany.js'
-import { helpText, versionText } from '../src/runtime/help.js'
-import { OPTION_TABLE, type OptionEntry } from '../src/runtime/option-table.js'
-import { type Mode, type Options, optionsCodec, parseOptions } from '../src/runtime/options.js'
+import { showAddr } from '../src/codecs/value/inany.js'
+import { helpText, versionText } from '../src/runtime/cli/help.js'
+import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
+import { type Mode, type Options, optionsCodec, parseOptions } from '../src/runtime/cli/options.js'
 
 const ok = (...argv: string[]): Options => {
   const r = parseOptions('pasta', argv)

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { fromV4, UNSPECIFIED6 } from '../src/codecs/inany.js'
+import { fromV4, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
 import { type Effect, instant } from '../src/effects/effect.js'
-import { PING_TIMEOUT, type PingEvent, type PingInput, pingMachine } from '../src/machines/ping.js'
-import { compile } from '../src/runtime/compile.js'
+import { PING_TIMEOUT, type PingEvent, type PingInput, pingMachine } from '../src/machines/flow/ping.js'
+import { compile } from '../src/runtime/machine/compile.js'
 import { real } from './arbitraries.js'
 import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
-import { type InAny, isUnicast, isV4 } from '../src/codecs/inany.js'
-import type { PortItem, PortRange, PortSpec } from '../src/codecs/port-spec.js'
+import type { PortItem, PortRange, PortSpec } from '../src/codecs/text/port-spec.js'
+import { type InAny, isUnicast, isV4 } from '../src/codecs/value/inany.js'
 import { arbInAny, plain } from './arbitraries.js'
 
 /** Shared by the tests of port specifications and of the rules made from them. */

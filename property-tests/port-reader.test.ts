@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { fromV4 } from '../src/codecs/inany.js'
-import { emptyPorts, hasPort, portSet, portsIn, samePorts } from '../src/codecs/port-set.js'
 import {
   listeningPorts,
   listeningState,
   type ProcNetKind,
   type ProcSocket,
   procNet
-} from '../src/codecs/proc-net.js'
+} from '../src/codecs/kernel/proc-net.js'
+import { fromV4 } from '../src/codecs/value/inany.js'
+import { emptyPorts, hasPort, portSet, portsIn, samePorts } from '../src/codecs/value/port-set.js'
 import {
   beginReading,
   type ReadAt,
@@ -18,7 +18,7 @@ import {
   readSlice,
   SLICE,
   settled
-} from '../src/runtime/port-reader.js'
+} from '../src/runtime/host/port-reader.js'
 
 const octetsOf = (text: string): Uint8Array => new TextEncoder().encode(text)
 const socket = (kind: ProcNetKind, port: number, listening: boolean): ProcSocket => ({

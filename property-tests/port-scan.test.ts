@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { LOOPBACK4 } from '../src/codecs/inany.js'
-import { hasPort, minusPorts, portSet, portsIn } from '../src/codecs/port-set.js'
-import { type PortSpec, parsePortSpec } from '../src/codecs/port-spec.js'
+import { type PortSpec, parsePortSpec } from '../src/codecs/text/port-spec.js'
+import { LOOPBACK4 } from '../src/codecs/value/inany.js'
+import { hasPort, minusPorts, portSet, portsIn } from '../src/codecs/value/port-set.js'
 import { instant } from '../src/effects/effect.js'
 import {
   type ForwardEnv,
@@ -13,7 +13,7 @@ import {
   type Proto,
   type Rule,
   targetOf
-} from '../src/machines/forward-rules.js'
+} from '../src/machines/forward/forward-rules.js'
 import {
   type Listening,
   portScanMachine,
@@ -23,8 +23,8 @@ import {
   type ScanEvent,
   type ScanInput,
   scans
-} from '../src/machines/port-scan.js'
-import { compile } from '../src/runtime/compile.js'
+} from '../src/machines/forward/port-scan.js'
+import { compile } from '../src/runtime/machine/compile.js'
 import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 
 const ENV: ForwardEnv = {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { PortSpec, parsePortSpec } from '../src/codecs/port-spec.js'
+import { PortSpec, parsePortSpec } from '../src/codecs/text/port-spec.js'
 import { arbSpec } from './port-arbitraries.js'
 
 const reason = (text: string): string =>

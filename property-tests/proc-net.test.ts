@@ -4,7 +4,14 @@ import { createServer } from 'node:net'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { fromV4, LOOPBACK4, UNSPECIFIED6 } from '../src/codecs/inany.js'
+import {
+  isListening,
+  listeningPorts,
+  type ProcNetKind,
+  type ProcSocket,
+  procNet
+} from '../src/codecs/kernel/proc-net.js'
+import { fromV4, LOOPBACK4, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
 import {
   addPort,
   emptyPorts,
@@ -15,14 +22,7 @@ import {
   removePort,
   samePorts,
   unionPorts
-} from '../src/codecs/port-set.js'
-import {
-  isListening,
-  listeningPorts,
-  type ProcNetKind,
-  type ProcSocket,
-  procNet
-} from '../src/codecs/proc-net.js'
+} from '../src/codecs/value/port-set.js'
 import { arbInAny, arbInAny4, arbU16, arbU32, plain } from './arbitraries.js'
 
 const octetsOf = (text: string): Uint8Array => new TextEncoder().encode(text)

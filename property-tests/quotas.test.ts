@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../src/runtime/limits.js'
+import { STUCK_AFTER, stuck } from '../src/runtime/data/socket-memory.js'
+import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../src/runtime/flow/limits.js'
 import {
   createQuotas,
   IDLE_AFTER,
@@ -13,8 +14,7 @@ import {
   shareOf,
   type Taking,
   UNANSWERED_AFTER
-} from '../src/runtime/quotas.js'
-import { STUCK_AFTER, stuck } from '../src/runtime/socket-memory.js'
+} from '../src/runtime/flow/quotas.js'
 
 const CAPACITY = 24
 const TAKINGS: ReadonlyArray<Taking> = [

@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { decodeFragment, type Fragment, type FragmentDrop, joinFragments } from '../src/codecs/fragment.js'
-import { decodeFrame } from '../src/codecs/frame.js'
-import { bytesOf, octets } from '../src/codecs/octets.js'
+import { bytesOf, octets } from '../src/codecs/value/octets.js'
+import {
+  decodeFragment,
+  type Fragment,
+  type FragmentDrop,
+  joinFragments
+} from '../src/codecs/wire/fragment.js'
+import { decodeFrame } from '../src/codecs/wire/frame.js'
 import { instant } from '../src/effects/effect.js'
 import {
   FRAGMENTS_MAX,
@@ -18,7 +23,7 @@ import {
   SLOTS,
   TIMEOUT_V4,
   TIMEOUT_V6
-} from '../src/machines/reassembly.js'
+} from '../src/machines/link/reassembly.js'
 import { arbBytes, arbHostile, assertConfined } from './arbitraries.js'
 import {
   arbCut,

@@ -2,8 +2,14 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { isUnspecified, showAddr } from '../src/codecs/inany.js'
-import { effectiveServers, isDomain, MAX_SEARCH, MAX_SERVERS, ResolvConf } from '../src/codecs/resolv-conf.js'
+import {
+  effectiveServers,
+  isDomain,
+  MAX_SEARCH,
+  MAX_SERVERS,
+  ResolvConf
+} from '../src/codecs/text/resolv-conf.js'
+import { isUnspecified, showAddr } from '../src/codecs/value/inany.js'
 import { arbInAny4, arbInAny6, plain } from './arbitraries.js'
 
 const read = (text: string): ResolvConf => {

@@ -9,7 +9,7 @@ import {
   initialTransition,
   transition
 } from 'xstate'
-import { compile } from '../src/runtime/compile.js'
+import { compile } from '../src/runtime/machine/compile.js'
 
 /** { open: 'established' } -> 'open.established' */
 const dotted = (value: unknown): string =>

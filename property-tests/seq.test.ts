@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { add, distance, inWindow, le, lt, max, seq, unsigned } from '../src/codecs/seq.js'
+import { add, distance, inWindow, le, lt, max, seq, unsigned } from '../src/codecs/value/seq.js'
 import { arbSeq } from './arbitraries.js'
 
 const arbStep = fc.integer({ min: -0x7fffffff, max: 0x7fffffff })

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { Op } from '../src/effects/splice-simulator-peer.js'
+import type { Op } from '../src/simulator/splice-peer.js'
 
 // What two programs do with a connection between them; for the simulated pair and for real sockets.
 

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import * as E from 'fp-ts/lib/Either.js'
 import * as O from 'fp-ts/lib/Option.js'
-import { type InAny, isLinkLocal, isV4, parseAddr } from '../src/codecs/inany.js'
 import {
   type Address,
   AF_INET,
@@ -9,9 +8,10 @@ import {
   type Link,
   type NextHop,
   type Route
-} from '../src/codecs/rtnetlink.js'
-import { deriveHost, type HostConfig, type HostTables } from '../src/runtime/host.js'
-import { type Options, parseOptions } from '../src/runtime/options.js'
+} from '../src/codecs/kernel/rtnetlink.js'
+import { type InAny, isLinkLocal, isV4, parseAddr } from '../src/codecs/value/inany.js'
+import { type Options, parseOptions } from '../src/runtime/cli/options.js'
+import { deriveHost, type HostConfig, type HostTables } from '../src/runtime/host/host.js'
 
 /** Hosts in few words, for tests of what is derived from them. */
 

@@ -1,11 +1,11 @@
 import fc from 'fast-check'
-import { add, distance, le } from '../src/codecs/seq.js'
+import { add, distance, le } from '../src/codecs/value/seq.js'
 import type { Effect } from '../src/effects/effect.js'
-import type { Scenario, SimEvent, Subject } from '../src/effects/simulator.js'
-import { type TcpContext, type TcpEvent, tcpMachine } from '../src/machines/tcp.js'
-import { resetFor } from '../src/machines/tcp-reset.js'
-import type { Tcb } from '../src/machines/tcp-tcb.js'
-import { compile, type State } from '../src/runtime/compile.js'
+import { type TcpContext, type TcpEvent, tcpMachine } from '../src/machines/tcp/tcp.js'
+import { resetFor } from '../src/machines/tcp/tcp-reset.js'
+import type { Tcb } from '../src/machines/tcp/tcp-tcb.js'
+import { compile, type State } from '../src/runtime/machine/compile.js'
+import type { Scenario, SimEvent, Subject } from '../src/simulator/tcp.js'
 
 export const compiled = compile(tcpMachine)
 export type TcpState = State<TcpContext>

@@ -1,8 +1,8 @@
-import { add, seq } from '../src/codecs/seq.js'
-import { ACK, SYN, type TcpSegment } from '../src/codecs/tcp.js'
+import { add, seq } from '../src/codecs/value/seq.js'
+import { ACK, SYN, type TcpSegment } from '../src/codecs/wire/tcp.js'
 import { type Effect, instant } from '../src/effects/effect.js'
 import type { SockInfo } from '../src/effects/sock-event.js'
-import type { TcpEvent } from '../src/machines/tcp.js'
+import type { TcpEvent } from '../src/machines/tcp/tcp.js'
 import { checkTcb, compiled, type TcpState } from './tcp-arbitraries.js'
 
 // One TCP flow for example tests: scripts of what comes in, lists of what goes out.

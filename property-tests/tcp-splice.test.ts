@@ -2,15 +2,15 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { type Effect, instant } from '../src/effects/effect.js'
-import { Direct, type Scenario, Spliced, type Subject, type World } from '../src/effects/splice-simulator.js'
-import type { Op } from '../src/effects/splice-simulator-peer.js'
 import {
   type TcpSpliceContext,
   type TcpSpliceEvent,
   type TcpSpliceInput,
   tcpSpliceMachine
-} from '../src/machines/tcp-splice.js'
-import { compile, type State } from '../src/runtime/compile.js'
+} from '../src/machines/flow/tcp-splice.js'
+import { compile, type State } from '../src/runtime/machine/compile.js'
+import { Direct, type Scenario, Spliced, type Subject, type World } from '../src/simulator/splice.js'
+import type { Op } from '../src/simulator/splice-peer.js'
 import { real } from './arbitraries.js'
 import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 import { line, op, script, side, type Turn, text } from './splice-arbitraries.js'

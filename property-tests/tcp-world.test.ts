@@ -1,7 +1,7 @@
 import { strict as assert } from 'node:assert'
 import { describe, test } from 'node:test'
-import { ACK, RST, SYN } from '../src/codecs/tcp.js'
-import { type Scenario, World } from '../src/effects/simulator.js'
+import { ACK, RST, SYN } from '../src/codecs/wire/tcp.js'
+import { type Scenario, World } from '../src/simulator/tcp.js'
 import { holds, scenario, subject } from './tcp-arbitraries.js'
 
 // Issue 2, point 6 (c). World itself holds the machine to: no acknowledgement of octets that the host has not taken, right

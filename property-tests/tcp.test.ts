@@ -1,10 +1,10 @@
 import { strict as assert } from 'node:assert'
 import { describe, test } from 'node:test'
-import { add, seq } from '../src/codecs/seq.js'
-import { ACK, FIN, PSH, RST, SYN, type TcpSegment, URG } from '../src/codecs/tcp.js'
+import { add, seq } from '../src/codecs/value/seq.js'
+import { ACK, FIN, PSH, RST, SYN, type TcpSegment, URG } from '../src/codecs/wire/tcp.js'
 import type { Effect } from '../src/effects/effect.js'
 import type { SockInfo } from '../src/effects/sock-event.js'
-import { resetFor } from '../src/machines/tcp-reset.js'
+import { resetFor } from '../src/machines/tcp/tcp-reset.js'
 import { Flow, INFO, IRS, ISS, of, segs, types } from './tcp-flow.js'
 
 // One fixture per state; a test is a script of what comes in, and looks at what goes out. Rows: flows.md §8 and §8.1.

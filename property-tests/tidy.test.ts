@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { instant } from '../src/effects/effect.js'
-import { createTidy } from '../src/runtime/tidy.js'
+import { createTidy } from '../src/runtime/engine/tidy.js'
 
 /** Turns as [events, ms since the last one]; when a collection was asked for. */
 const collections = (turns: ReadonlyArray<readonly [number, number]>): number[] => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import { createTimerWheel, TIMERS_PER_FLOW, type TimerWheel } from '../src/runtime/timer-wheel.js'
+import { createTimerWheel, TIMERS_PER_FLOW, type TimerWheel } from '../src/runtime/flow/timer-wheel.js'
 import { real } from './arbitraries.js'
 
 const FLOWS = 8

@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { fromV4 } from '../src/codecs/inany.js'
+import { fromV4 } from '../src/codecs/value/inany.js'
 import { type Effect, instant } from '../src/effects/effect.js'
-import { UDP_TIMEOUTS } from '../src/machines/udp.js'
+import { UDP_TIMEOUTS } from '../src/machines/flow/udp.js'
 import {
   REPORT_LATE,
   type UdpSpliceContext,
   type UdpSpliceEvent,
   type UdpSpliceInput,
   udpSpliceMachine
-} from '../src/machines/udp-splice.js'
-import { compile, type State } from '../src/runtime/compile.js'
+} from '../src/machines/flow/udp-splice.js'
+import { compile, type State } from '../src/runtime/machine/compile.js'
 import { real } from './arbitraries.js'
 import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 

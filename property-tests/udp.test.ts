@@ -1,17 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import { fromV4, UNSPECIFIED6 } from '../src/codecs/inany.js'
+import { fromV4, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
 import { type Effect, instant } from '../src/effects/effect.js'
-import { ERROR_BURST, ERROR_EVERY, spendError } from '../src/machines/host-errors.js'
+import { ERROR_BURST, ERROR_EVERY, spendError } from '../src/machines/flow/host-errors.js'
 import {
   UDP_TIMEOUTS,
   type UdpContext,
   type UdpEvent,
   type UdpInput,
   udpMachine
-} from '../src/machines/udp.js'
-import { compile, type State } from '../src/runtime/compile.js'
+} from '../src/machines/flow/udp.js'
+import { compile, type State } from '../src/runtime/machine/compile.js'
 import { real } from './arbitraries.js'
 import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Native } from '../src/runtime/abi.js'
-import { warmUp } from '../src/runtime/warm-up.js'
-import type { WorldConfig } from '../src/runtime/world.js'
+import type { Native } from '../src/runtime/abi/abi.js'
+import type { WorldConfig } from '../src/runtime/data/world.js'
+import { warmUp } from '../src/runtime/engine/warm-up.js'
 import { WORLD_CONFIG } from './world-config.js'
 
 const config = (mss: number, mode: 'passt' | 'pasta'): WorldConfig => ({

@@ -2,6 +2,9 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type * as t from 'io-ts'
+import { decodePcap, PCAP_ETHERNET, PcapHeader, PcapRecord } from '../src/codecs/log/pcap.js'
+import { decodePcapng, PcapngBlock } from '../src/codecs/log/pcapng.js'
+import { type Octets, octets } from '../src/codecs/value/octets.js'
 import {
   finish,
   finishUdp,
@@ -19,18 +22,15 @@ import {
   subtract,
   sum16,
   swap
-} from '../src/codecs/checksum.js'
-import { EthernetFrame } from '../src/codecs/ethernet.js'
-import { IcmpMessage, icmpErrorLength, writeIcmpError } from '../src/codecs/icmp.js'
-import { Icmpv6Message, icmpv6ErrorLength, writeIcmpv6Error } from '../src/codecs/icmpv6.js'
-import { Ipv4Packet } from '../src/codecs/ipv4.js'
-import { Ipv6Packet } from '../src/codecs/ipv6.js'
-import { type Octets, octets } from '../src/codecs/octets.js'
-import { decodePcap, PCAP_ETHERNET, PcapHeader, PcapRecord } from '../src/codecs/pcap.js'
-import { decodePcapng, PcapngBlock } from '../src/codecs/pcapng.js'
-import { decodeTcp, SYN, TcpPacket, tcpLength, writeTcp } from '../src/codecs/tcp.js'
-import { decodeUdp, UdpDatagram } from '../src/codecs/udp.js'
-import { VnetHeader } from '../src/codecs/vnet.js'
+} from '../src/codecs/wire/checksum.js'
+import { EthernetFrame } from '../src/codecs/wire/ethernet.js'
+import { IcmpMessage, icmpErrorLength, writeIcmpError } from '../src/codecs/wire/icmp.js'
+import { Icmpv6Message, icmpv6ErrorLength, writeIcmpv6Error } from '../src/codecs/wire/icmpv6.js'
+import { Ipv4Packet } from '../src/codecs/wire/ipv4.js'
+import { Ipv6Packet } from '../src/codecs/wire/ipv6.js'
+import { decodeTcp, SYN, TcpPacket, tcpLength, writeTcp } from '../src/codecs/wire/tcp.js'
+import { decodeUdp, UdpDatagram } from '../src/codecs/wire/udp.js'
+import { VnetHeader } from '../src/codecs/wire/vnet.js'
 import {
   arbBytes,
   arbEthernetFrame,

@@ -1,6 +1,6 @@
-import { fromV4 } from '../src/codecs/inany.js'
-import { UNMAPPED } from '../src/machines/nat.js'
-import type { WorldConfig } from '../src/runtime/world.js'
+import { fromV4 } from '../src/codecs/value/inany.js'
+import { UNMAPPED } from '../src/machines/address/nat.js'
+import type { WorldConfig } from '../src/runtime/data/world.js'
 import { CONFIG, GUEST_MAC } from './services-arbitraries.js'
 
 /** A world with everything in it, for tests that make one without a start. */

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
-import { shownIn } from '../src/runtime/help.js'
-import { OPTION_TABLE, type OptionEntry } from '../src/runtime/option-table.js'
-import type { Mode } from '../src/runtime/options.js'
+import { shownIn } from '../src/runtime/cli/help.js'
+import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
+import type { Mode } from '../src/runtime/cli/options.js'
 import { type Generated, mainOf, ROOT } from './generated.js'
 
 // completions/{bash,zsh,fish}: what shells offer behind passt and pasta, from the option table. `tsx scripts/completions.ts`
@@ -35,7 +35,7 @@ const entriesFor = (mode: Mode): readonly OptionEntry[] => OPTION_TABLE.filter((
 /** May usefully stand more than once. */
 const REPEATED = /^(tcp|udp)-(ports|ns)$|^(dns|search|address|gateway|outbound|dns-forward|dns-host|map-.*)$/
 
-const MADE = 'Made from src/runtime/option-table.ts by scripts/completions.ts; do not edit.'
+const MADE = 'Made from src/runtime/cli/option-table.ts by scripts/completions.ts; do not edit.'
 
 // --- bash
 

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { OPTION_TABLE, type OptionEntry } from '../src/runtime/option-table.js'
+import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
 import { type Generated, mainOf, ROOT } from './generated.js'
 
 // The option table for getopt_long(3): what the launcher knows of the command line (native/launcher/earlytap.h).
@@ -16,7 +16,8 @@ const values = (): ReadonlyArray<string> => [
 ]
 
 /** `+`: up to the first argument that is no option. */
-export const header = (): string => `/* From src/runtime/option-table.ts, by scripts/launcher-options.ts. */
+export const header =
+  (): string => `/* From src/runtime/cli/option-table.ts, by scripts/launcher-options.ts. */
 #ifndef PASST_LAUNCHER_OPTIONS_H
 #define PASST_LAUNCHER_OPTIONS_H
 

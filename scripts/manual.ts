@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { shownIn } from '../src/runtime/help.js'
-import { OPTION_GROUPS, type OptionEntry } from '../src/runtime/option-table.js'
-import type { Mode } from '../src/runtime/options.js'
+import { shownIn } from '../src/runtime/cli/help.js'
+import { OPTION_GROUPS, type OptionEntry } from '../src/runtime/cli/option-table.js'
+import type { Mode } from '../src/runtime/cli/options.js'
 import { type Generated, mainOf, ROOT } from './generated.js'
 
 // man/passt.1 and man/pasta.1: pages in mdoc(7) from man/src, options and their order from the table. `tsx scripts/manual.ts`
@@ -59,7 +59,7 @@ In what follows, the guest is the virtual machine or the namespace.`
 
 export const page = (mode: Mode): string => {
   const texts = readTexts(source('options.mdoc'))
-  const made = `.\\" Made from man/src and src/runtime/option-table.ts by scripts/manual.ts; do not edit.\n`
+  const made = `.\\" Made from man/src and src/runtime/cli/option-table.ts by scripts/manual.ts; do not edit.\n`
   return `${made}${source(`${mode}.mdoc`)
     .replace('@OPTIONS@', () => `${INTRO}\n${options(texts, mode)}`)
     .replace('@NOTES@', () => forMode(source('notes.mdoc'), mode).trimEnd())}`

@@ -273,7 +273,7 @@ test('several programs on one host do not feed on each other for ever', async ()
   }
 })
 
-/** Octets that one turn of the loop reads of /proc/net at most (runtime/port-reader.ts). */
+/** Octets that one turn of the loop reads of /proc/net at most (runtime/host/port-reader.ts). */
 const SLICE = 32 << 10
 
 test('thousands of sockets in the namespace: read in slices, a turn each, and what listens is found', {

@@ -1,4 +1,4 @@
-// Questions of the guest to groups: who answers is heard, and nobody else (machines/on-link.ts).
+// Questions of the guest to groups: who answers is heard, and nobody else (machines/address/on-link.ts).
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -216,7 +216,7 @@ s.sendto(b"hi", ("${net.world4}", 7001)); print(s.recv(10))`
   for (const uid of [0, 1000])
     test(`an open port is answered from that port, started by user ${uid}`, async () => {
       const g = await Guest.open(bed.w, ['-u', '8701:7001'], { serve: [net.host4], uid })
-      const r = bed.w.start(['socat', '-T', '5', '-', `UDP4:${net.host4}:8701`], {
+      const r = bed.w.start(['socat', '-t', '20', '-', `UDP4:${net.host4}:8701`], {
         in: 'world',
         input: 'hello'
       })

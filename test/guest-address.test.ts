@@ -1,4 +1,4 @@
-// Whose address is the guest's: where published ports go when others send through it (machines/guest-address.ts).
+// Whose address is the guest's: where published ports go when others send through it (machines/address/guest-address.ts).
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -3,8 +3,8 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
-import { UNSPECIFIED6 } from '../src/codecs/inany.js'
-import type { LauncherReply, LauncherRequest } from '../src/codecs/launcher.js'
+import type { LauncherReply, LauncherRequest } from '../src/codecs/control/launcher.js'
+import { UNSPECIFIED6 } from '../src/codecs/value/inany.js'
 import {
   alive,
   bed,

@@ -13,8 +13,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import * as E from 'fp-ts/lib/Either.js'
-import { LauncherReply, LauncherRequest } from '../src/codecs/launcher.js'
-import { octets } from '../src/codecs/octets.js'
+import { LauncherReply, LauncherRequest } from '../src/codecs/control/launcher.js'
+import { octets } from '../src/codecs/value/octets.js'
 import { until } from './lib/proc.js'
 
 // A bed for the real launcher with an engine that a test scripts (launcher/fake-engine.py).

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
-import { LauncherRequest } from '../src/codecs/launcher.js'
+import { LauncherRequest } from '../src/codecs/control/launcher.js'
 import {
   bed,
   everyone,

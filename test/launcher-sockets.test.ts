@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, afterEach, describe, test } from 'node:test'
-import { fromV4, LOOPBACK4, LOOPBACK6, UNSPECIFIED6 } from '../src/codecs/inany.js'
-import { type LauncherReply, LauncherRequest, type ListenOrder } from '../src/codecs/launcher.js'
+import { type LauncherReply, LauncherRequest, type ListenOrder } from '../src/codecs/control/launcher.js'
+import { fromV4, LOOPBACK4, LOOPBACK6, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
 import {
   bed,
   everyone,

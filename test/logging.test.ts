@@ -101,7 +101,7 @@ describe('the system logger', () => {
     await target.proc.stop()
   })
   test('a guest cannot flood it', oursOnly, async () => {
-    // what was left out is said once there is a token again, which takes 5 s (machines/log-limiter.ts)
+    // what was left out is said once there is a token again, which takes 5 s (machines/log/log-limiter.ts)
     const lines = await logged(() =>
       bed.w.pasta(
         [],

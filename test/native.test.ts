@@ -8,7 +8,7 @@ import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { constants } from 'node:os'
 import { after, before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { octetsOfText } from '../src/codecs/octet-text.js'
+import { octetsOfText } from '../src/codecs/value/octet-text.js'
 import {
   ABI_WORDS,
   EF,
@@ -19,7 +19,7 @@ import {
   PEEK_DRAINED,
   READY_IN,
   SEND_REPORT_ACK
-} from '../src/runtime/abi.js'
+} from '../src/runtime/abi/abi.js'
 
 const path = fileURLToPath(new URL('../build/Release/passt.node', import.meta.url))
 const LOOPBACK = [0, 0, 0xffff, 0x7f000001] as const

@@ -23,7 +23,7 @@ const serving = (port: number, ...addresses: string[]) => ({
   timeout: 300_000
 })
 /**
- * Two sockets a connection, of which host peers have seven eighths (src/runtime/quotas.ts); upstream has two pipes beside them. Never more
+ * Two sockets a connection, of which host peers have seven eighths (src/runtime/flow/quotas.ts); upstream has two pipes beside them. Never more
  * than asked for.
  */
 const within = (wanted: number): number =>

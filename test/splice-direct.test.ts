@@ -16,11 +16,15 @@ import fc from 'fast-check'
 import { op, side, text } from '../property-tests/splice-arbitraries.js'
 import { type Effect, instant } from '../src/effects/effect.js'
 import type { SpliceEvent } from '../src/effects/sock-event.js'
-import type { Op } from '../src/effects/splice-simulator-peer.js'
-import { type TcpSpliceContext, type TcpSpliceEvent, tcpSpliceMachine } from '../src/machines/tcp-splice.js'
-import { ABI_WORDS, EF, EV, LISTEN_WORDS, type Native } from '../src/runtime/abi.js'
-import { compile, type State } from '../src/runtime/compile.js'
-import { nextEffect, openRings, putAddr, type Rings, turn } from '../src/runtime/rings.js'
+import {
+  type TcpSpliceContext,
+  type TcpSpliceEvent,
+  tcpSpliceMachine
+} from '../src/machines/flow/tcp-splice.js'
+import { ABI_WORDS, EF, EV, LISTEN_WORDS, type Native } from '../src/runtime/abi/abi.js'
+import { nextEffect, openRings, putAddr, type Rings, turn } from '../src/runtime/abi/rings.js'
+import { compile, type State } from '../src/runtime/machine/compile.js'
+import type { Op } from '../src/simulator/splice-peer.js'
 
 const addon = fileURLToPath(new URL('../build/Release/passt.node', import.meta.url))
 const peersScript = fileURLToPath(new URL('splice-peers.py', import.meta.url))

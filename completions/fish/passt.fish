@@ -1,4 +1,4 @@
-# fish completion for passt.  Made from src/runtime/option-table.ts by scripts/completions.ts; do not edit.
+# fish completion for passt.  Made from src/runtime/cli/option-table.ts by scripts/completions.ts; do not edit.
 
 complete -c passt -f
 complete -c passt -s d -l debug -d 'Be verbose, don\'t log to the system logger'

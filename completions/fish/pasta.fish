@@ -1,4 +1,4 @@
-# fish completion for pasta.  Made from src/runtime/option-table.ts by scripts/completions.ts; do not edit.
+# fish completion for pasta.  Made from src/runtime/cli/option-table.ts by scripts/completions.ts; do not edit.
 
 complete -c pasta -f
 complete -c pasta -x -a '(__fish_complete_subcommand -- --stats -l --log-file --log-size --runas -c --conf-path -p --pcap --pcap-size -P --pid -m --mtu -a --address -n --netmask -M --mac-addr -g --gateway -i --interface -o --outbound --outbound-if4 --outbound-if6 -D --dns --dns-forward --dns-host -S --search --map-host-loopback --map-guest-addr -H --hostname --fqdn -F --fd --repair-path -t --tcp-ports -u --udp-ports -T --tcp-ns -U --udp-ns -I --ns-ifname --userns --netns --ns-mac-addr --limit-flows --limit-files --limit-memory --limit-ports --limit-half-open)'

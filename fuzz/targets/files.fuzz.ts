@@ -1,12 +1,12 @@
 // Files and messages that we read of the host: any octets give a value or a reason.
 
-import { LauncherReply } from '../../src/codecs/launcher.js'
-import { decodeAttributes, NetlinkDatagram } from '../../src/codecs/netlink.js'
-import { octets } from '../../src/codecs/octets.js'
-import { listeningPorts } from '../../src/codecs/proc-net.js'
-import { ResolvConf } from '../../src/codecs/resolv-conf.js'
-import { Neighbour } from '../../src/codecs/rtneigh.js'
-import { Address, Link, Route } from '../../src/codecs/rtnetlink.js'
+import { LauncherReply } from '../../src/codecs/control/launcher.js'
+import { decodeAttributes, NetlinkDatagram } from '../../src/codecs/kernel/netlink.js'
+import { listeningPorts } from '../../src/codecs/kernel/proc-net.js'
+import { Neighbour } from '../../src/codecs/kernel/rtneigh.js'
+import { Address, Link, Route } from '../../src/codecs/kernel/rtnetlink.js'
+import { ResolvConf } from '../../src/codecs/text/resolv-conf.js'
+import { octets } from '../../src/codecs/value/octets.js'
 
 const latin1 = new TextDecoder('latin1')
 

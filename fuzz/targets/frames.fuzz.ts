@@ -3,6 +3,8 @@
 
 import { CONFIG, GUEST_MAC } from '../../property-tests/services-arbitraries.js'
 import { WORLD_CONFIG } from '../../property-tests/world-config.js'
+import type { InAny } from '../../src/codecs/value/inany.js'
+import { add } from '../../src/codecs/value/seq.js'
 import {
   finish,
   PROTO_ICMP,
@@ -11,30 +13,28 @@ import {
   PROTO_UDP,
   sealPartial,
   sum16
-} from '../../src/codecs/checksum.js'
+} from '../../src/codecs/wire/checksum.js'
 import {
   ETH_LEN,
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
   ETHERTYPE_IPV6,
   writeEthernet
-} from '../../src/codecs/ethernet.js'
-import type { InAny } from '../../src/codecs/inany.js'
-import { ipv4Header, writeIpv4 } from '../../src/codecs/ipv4.js'
-import { ipv6Header, writeIpv6 } from '../../src/codecs/ipv6.js'
-import { add } from '../../src/codecs/seq.js'
-import { SYN, writeTcp } from '../../src/codecs/tcp.js'
-import { UDP_LEN, writeUdp } from '../../src/codecs/udp.js'
-import { VNET_NEEDS_CSUM } from '../../src/codecs/vnet.js'
+} from '../../src/codecs/wire/ethernet.js'
+import { ipv4Header, writeIpv4 } from '../../src/codecs/wire/ipv4.js'
+import { ipv6Header, writeIpv6 } from '../../src/codecs/wire/ipv6.js'
+import { SYN, writeTcp } from '../../src/codecs/wire/tcp.js'
+import { UDP_LEN, writeUdp } from '../../src/codecs/wire/udp.js'
+import { VNET_NEEDS_CSUM } from '../../src/codecs/wire/vnet.js'
 import { type Instant, instant } from '../../src/effects/effect.js'
-import { ABI_WORDS, EF, EV, type Native } from '../../src/runtime/abi.js'
-import { fragmentTimer } from '../../src/runtime/fragments.js'
-import { idPool } from '../../src/runtime/listeners.js'
-import { logTo } from '../../src/runtime/log.js'
-import { handleTurn } from '../../src/runtime/loop.js'
-import { MAX_EFFECTS, ringsOver } from '../../src/runtime/rings.js'
-import { serviceTimer } from '../../src/runtime/serve.js'
-import { createWorld, type World } from '../../src/runtime/world.js'
+import { ABI_WORDS, EF, EV, type Native } from '../../src/runtime/abi/abi.js'
+import { MAX_EFFECTS, ringsOver } from '../../src/runtime/abi/rings.js'
+import { fragmentTimer } from '../../src/runtime/data/fragments.js'
+import { createWorld, type World } from '../../src/runtime/data/world.js'
+import { handleTurn } from '../../src/runtime/engine/loop.js'
+import { idPool } from '../../src/runtime/host/listeners.js'
+import { logTo } from '../../src/runtime/log/log.js'
+import { serviceTimer } from '../../src/runtime/services/serve.js'
 import { Input } from './input.js'
 
 const SLAB = 0x800000

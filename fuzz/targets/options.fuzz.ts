@@ -1,6 +1,6 @@
 // A command line, and what a host is like: a plan, or one clear message; never an exception.
 import * as E from 'fp-ts/lib/Either.js'
-import { parseOptions } from '../../src/runtime/options.js'
+import { parseOptions } from '../../src/runtime/cli/options.js'
 
 const text = new TextDecoder('latin1')
 

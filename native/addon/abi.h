@@ -1,7 +1,7 @@
-/* The two rings between JS and native: fixed records of 16 32-bit words. src/runtime/abi.ts is the same table.
+/* The two rings between JS and native: fixed records of 16 32-bit words. src/runtime/abi/abi.ts is the same table.
  *
  * Word 0 is the kind, word 1 the handle (index of the flow that owns the socket), the rest as listed. Offsets count from
- * the start of the slab. Addresses are four words, v4-mapped for IPv4, in host order (src/codecs/inany.ts).
+ * the start of the slab. Addresses are four words, v4-mapped for IPv4, in host order (src/codecs/value/inany.ts).
  */
 #ifndef PASST_ABI_H
 #define PASST_ABI_H
@@ -34,7 +34,7 @@ enum Effect : uint32_t {
 	/* as EF_TCP_CONNECT, but word 8 = source port, 0 = any, as is one that cannot be had; flag TO_GROUP: the socket is not
 	 * connected, its port is the kernel's choice (EV_BOUND), and whoever answers comes as EV_ANSWER; 14 = 1 + id of the UDP listener whose flow this is (0: none):
 	 * its device and FREEBIND are taken over, and datagrams of strangers that slipped in between bind() and connect()
-	 * come as its EV_LISTEN_DATAGRAM */
+	 * come as its EV_LISTEN_DATAGRAM; so they do where the source port is a listener's */
 	EF_UDP_OPEN = 13,
 	/* off len ttl(0: leave) segment(0: one datagram) */
 	EF_UDP_SEND = 14,

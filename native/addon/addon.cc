@@ -1,4 +1,4 @@
-/* What JS sees: interface Native in src/runtime/abi.ts. Nothing but conversion; the work is in engine.h and its files.
+/* What JS sees: interface Native in src/runtime/abi/abi.ts. Nothing but conversion; the work is in engine.h and its files.
  * Built without C++ exceptions: a failed call leaves a JS exception pending and returns undefined. */
 #include "ctl.h"
 #include "engine.h"
@@ -104,6 +104,14 @@ Value Turn(const CallbackInfo &info)
 	const int events = engine ? engine->turn(n, timeout) : -1;
 
 	return events < 0 ? fail(info.Env(), "turn before open", EINVAL) : Napi::Number::New(info.Env(), events);
+}
+
+Value CarryOut(const CallbackInfo &info)
+{
+	if (!engine)
+		return fail(info.Env(), "carryOut before open", EINVAL);
+	engine->carry_out(info[0].IsNumber() ? info[0].As<Napi::Number>().Uint32Value() : 0);
+	return info.Env().Undefined();
 }
 
 Value SetTap(const CallbackInfo &info)
@@ -407,6 +415,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	passt::close_to_others();
 	add("open", Open);
 	add("turn", Turn);
+	add("carryOut", CarryOut);
 	add("setTap", SetTap);
 	add("linkListen", LinkListen);
 	add("linkOffer", LinkOffer);

@@ -64,12 +64,14 @@ public:
 
 	/** 0 or errno. Once. */
 	int open(const Sizes &sizes);
-	/** As Native.turn() in src/runtime/abi.ts; -1 = open() was not called. */
+	/** As Native.turn() in src/runtime/abi/abi.ts; -1 = open() was not called. */
 	int turn(uint32_t effects, double timeout_ms);
+	/** As Native.carryOut() in src/runtime/abi/abi.ts. */
+	void carry_out(uint32_t effects);
 	/** 0 or errno. */
 	int set_tap(int fd, bool vnet);
 	int set_ctl(int fd);
-	/** As in src/runtime/abi.ts. */
+	/** As in src/runtime/abi/abi.ts. */
 	struct Held
 	{
 		uint32_t octets;
@@ -84,7 +86,7 @@ public:
 	int watched_ctl() const { return ctl; }
 	/** A netlink socket that hears these groups, as bits. 0 or errno. */
 	int watch_netlink(uint32_t groups);
-	/** As in src/runtime/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
+	/** As in src/runtime/abi/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
 	int listen(uint32_t id, Kind kind, const ListenAt &at);
 	int adopt_listener(uint32_t id, int fd, Kind kind);
 	bool close_listener(uint32_t id);
@@ -144,7 +146,8 @@ private:
 	void open_sock(const uint32_t *e, Kind kind);
 	void socket_came(Sock &s, const uint32_t *e, int fd);
 	void inherit(Target &t, uint32_t id);
-	void forget_port(Sock &s);
+	void forget_port(const Sock &s);
+	void keep_port(Sock &s, Ports &ports, uint16_t port);
 
 	/* clients.cc */
 	void link_use(int fd);

@@ -129,15 +129,12 @@ int Engine::add_listener(uint32_t id, const ListenSock &l)
 		return EEXIST;
 	if (id >= listeners.size())
 		listeners.resize(id + 1, ListenSock{});
-	/* Its flows answer from the same port */
-	if (l.kind == Kind::Udp && !share_with_ours(l.fd))
-		return errno;
 	listeners[id] = l;
 	const int e = watch_listener(id, true, EPOLL_CTL_ADD);
 	if (e)
 		listeners[id] = ListenSock{};
-	else if (l.kind == Kind::Udp)
-		own_ports[l.ns].take(bound_port(l.fd));
+	else if (l.kind == Kind::Udp) /* its flows answer from the same port */
+		own_ports[l.ns].add(l.fd, Local(l.fd), 1 + id);
 	return e;
 }
 
@@ -192,7 +189,7 @@ bool Engine::close_listener(uint32_t id)
 	/* Another process may hold the socket as well: closing alone would leave it in the set (regression 70) */
 	epoll_ctl(epoll, EPOLL_CTL_DEL, l->fd, nullptr);
 	if (l->kind == Kind::Udp)
-		own_ports[l->ns].release(bound_port(l->fd));
+		own_ports[l->ns].remove(l->fd);
 	close(l->fd);
 	*l = ListenSock{};
 	return true;

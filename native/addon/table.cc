@@ -49,6 +49,7 @@ void Engine::fail(Sock &s, int error, bool refused)
 
 void Engine::close_sock(Sock &s, bool reset)
 {
+	forget_port(s);
 	if (s.kind == Kind::Splice) {
 		splice_free(s, reset);
 	} else if (s.fd >= 0) {
@@ -59,18 +60,17 @@ void Engine::close_sock(Sock &s, bool reset)
 		else
 			close(s.fd);
 	}
-	forget_port(s);
 	drop_pending(s);
 	delete s.pending;
 	s = Sock{};
 	s.generation = ++generations;
 }
 
-void Engine::forget_port(Sock &s)
+/** Before the socket is closed: another may have to guard the port now. */
+void Engine::forget_port(const Sock &s)
 {
-	if (s.own_port)
-		own_ports[s.in_namespace].release(s.own_port);
-	s.own_port = 0;
+	if (s.kind == Kind::Udp && s.fd >= 0)
+		own_ports[s.in_namespace].remove(s.fd);
 }
 
 int Engine::register_sock(const Sock &s)
@@ -107,11 +107,11 @@ void Engine::abandon(Sock &s, int error, bool refused)
 {
 	if (s.kind == Kind::Splice)
 		return splice_fail(s, 1, error);
+	forget_port(s);
 	if (s.fd >= 0) {
 		unregister(s); /* regressions 28, 70 */
 		close(s.fd);
 	}
-	forget_port(s);
 	drop_pending(s);
 	delete s.pending;
 	s.pending = nullptr;
@@ -156,10 +156,8 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 	if (s.listener)
 		inherit(t, s.listener - 1);
 	Ports &ports = own_ports[t.in_namespace];
-	t.ours = s.kind == Kind::Udp && ports.any(t.src_port);
+	t.ports = &ports;
 	int error = prepare_socket(fd, s.kind, t, outbound);
-	if (!error && s.kind == Kind::Udp && t.src_port && !t.group && bound_port(fd) == t.src_port)
-		ports.take(s.own_port = t.src_port);
 	if (!error && t.group)
 		error = bind_towards_group(fd, t, outbound);
 	if (!error)
@@ -175,6 +173,8 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		return;
 	if (error)
 		return abandon(s, error, refused);
+	if (s.kind == Kind::Udp && t.src_port && !t.group)
+		keep_port(s, ports, t.src_port);
 	s.phase = Phase::Open;
 	if (t.group)
 		event(EV_BOUND, s)[2] = bound_port(fd);
@@ -182,6 +182,19 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		connected(s);
 	else
 		send_kept(s);
+}
+
+/** It has the port that it was to have: others of ours may come. Connected, since that settles its address. */
+void Engine::keep_port(Sock &s, Ports &ports, uint16_t port)
+{
+	const Local at(s.fd);
+
+	if (at.port != port)
+		return;
+	/* What came between bind() and connect() */
+	if (!s.listener)
+		s.listener = ports.listener_at(at);
+	ports.add(s.fd, at, 0);
 }
 
 Engine::Held Engine::memory_of_handle(uint32_t handle, bool freeze)

@@ -113,6 +113,19 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	return (int)rings.posted;
 }
 
+/** JS still reads the events of the last turn: nothing is posted, what comes of these effects waits as a result. */
+void Engine::carry_out(uint32_t n)
+{
+	if (!socks || epoll < 0)
+		return;
+	const uint32_t posted = rings.posted;
+	rings.posted = rings.size.events;
+	for (uint32_t i = 0; i < n && i < rings.size.effects; i++)
+		execute_one(rings.effects[i]);
+	flush_all();
+	rings.posted = posted;
+}
+
 void Engine::execute(uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)

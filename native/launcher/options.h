@@ -1,4 +1,4 @@
-/* From src/runtime/option-table.ts, by scripts/launcher-options.ts. */
+/* From src/runtime/cli/option-table.ts, by scripts/launcher-options.ts. */
 #ifndef PASST_LAUNCHER_OPTIONS_H
 #define PASST_LAUNCHER_OPTIONS_H
 

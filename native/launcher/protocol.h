@@ -1,4 +1,4 @@
-/* Control protocol between the engine (Node, descriptor 3) and the launcher: src/codecs/launcher.ts is the same table.
+/* Control protocol between the engine (Node, descriptor 3) and the launcher: src/codecs/control/launcher.ts is the same table.
  *
  * SOCK_SEQPACKET, one message per packet, little-endian. The engine asks, the launcher answers each request with exactly
  * one reply, in order, and never speaks unasked; the end of either is the other's end of file. Requests may be sent ahead

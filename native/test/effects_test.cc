@@ -318,3 +318,21 @@ TEST(privileges_go_on_every_thread)
 	int status;
 	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status));
 }
+
+TEST(effects_in_the_middle_of_a_turn_leave_its_events_and_connections_alone)
+{
+	Rig r;
+	Listener l;
+	r.open(EF_TCP_CONNECT, 1, l.port);
+	const std::vector<Ev> before = r.turn(100);
+	const uint32_t posted = r.engine.rings.posted;
+	for (int i = 0; i < 5000; i++) {
+		r.effect({EF_INFO, 1});
+		r.engine.carry_out(r.effects);
+		r.effects = 0;
+		CHECK(r.engine.rings.posted == posted);
+	}
+	for (size_t i = 0; i < before.size(); i++)
+		CHECK(!memcmp(r.engine.rings.events[i], before[i].data(), sizeof(Record)));
+	r.await(EV_INFO);
+}

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <linux/udp.h>
+#include <memory>
 #include <net/if.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -38,6 +39,20 @@ TEST(accepted_connection_is_adopted)
 		r.turn();
 		CHECK(c.reset());
 	}
+}
+
+TEST(a_full_ring_carried_out_early_resets_no_connection)
+{
+	Rig r;
+	const uint16_t port = listen_at(r, 0, Kind::Tcp);
+	Client c(port);
+	const Ev a = r.await(EV_ACCEPTED);
+	r.effect({EF_INFO, 1});
+	r.engine.carry_out(r.effects);
+	r.effects = 0;
+	CHECK(!wait_for(c.fd, POLLIN, 20));
+	r.effect({EF_ADOPT, 7, a[2]});
+	CHECK(r.await(EV_CONNECTED)[1] == 7);
 }
 
 TEST(slots_nobody_answers_are_reset_and_numbers_do_not_come_again)
@@ -265,6 +280,63 @@ TEST(flow_of_a_listener_answers_from_its_port_row_65)
 	}
 }
 
+TEST(port_of_a_listener_is_ours_as_long_as_its_flows_live)
+{
+	enum : uint32_t { FLOWS = 40 }; /* more than the kernel looks through one by one: UDP's hash of ports has another beside it */
+	for (const bool v6 : {false, true}) {
+		Rig r;
+		const ListenAt any = {{0, 0, v6 ? 0u : 0xffffu, 0}, free_port(), false, false, nullptr};
+		const uint32_t one[4] = {0, 0, v6 ? 0u : 0xffffu, v6 ? 1u : INADDR_LOOPBACK};
+		const auto closed = [&] {
+			for (int options = 0; options < 4; options++) {
+				for (const uint32_t *addr : {any.addr, one}) {
+					const int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_DGRAM, 0);
+					set_int(fd, SOL_SOCKET, SO_REUSEADDR, options & 1);
+					set_int(fd, SOL_SOCKET, SO_REUSEPORT, options >> 1);
+					sockaddr_storage ss;
+					const socklen_t len = to_sockaddr(ss, addr, any.port, 0, v6);
+					const bool failed = bind(fd, reinterpret_cast<sockaddr *>(&ss), len) && errno == EADDRINUSE;
+					close(fd);
+					if (!failed)
+						return false;
+				}
+			}
+			return true;
+		};
+		CHECK(!r.engine.listen(3, Kind::Udp, any));
+		std::vector<std::unique_ptr<Datagrams>> peers;
+		for (uint32_t i = 0; i < FLOWS; i++) {
+			peers.push_back(std::make_unique<Datagrams>(v6));
+			/* every second one is the guest's, from that port */
+			const uint32_t own = i & 1 ? 0 : one[3], listener = i & 1 ? 0 : 4;
+			r.effect({EF_UDP_OPEN, 8 + i, 0, 0, one[2], one[3], peers[i]->port, 0, any.port, 0, 0, own ? one[2] : 0, own, 0,
+				  listener});
+			r.effect({EF_UDP_SEND, 8 + i, r.put(octets("from us")), 7});
+			r.turn();
+			uint16_t from;
+			CHECK(text(peers[i]->receive(&from)) == "from us" && from == any.port && closed());
+		}
+		const auto heard = [&](uint32_t i) {
+			peers[i]->send_to(any.port, octets("to us"));
+			return r.await(EV_DATAGRAM)[1] == 8 + i;
+		};
+		for (uint32_t i = 0; i < FLOWS; i++)
+			CHECK(heard(i));
+		Datagrams stranger(v6);
+		stranger.send_to(any.port, octets("new"));
+		CHECK(r.await(EV_LISTEN_DATAGRAM)[5] == stranger.port);
+		r.effect({EF_UNLISTEN, 3});
+		r.turn();
+		/* first and last, and so on to the middle */
+		for (uint32_t i = 0; i < FLOWS; i++) {
+			CHECK(closed() && heard(i & 1 ? FLOWS - 1 - i / 2 : i / 2));
+			r.effect({EF_CLOSE, 8 + (i & 1 ? FLOWS - 1 - i / 2 : i / 2)});
+			r.turn();
+		}
+		CHECK(!closed());
+	}
+}
+
 TEST(device_and_freebind_go_from_listener_to_flow)
 {
 	Rig r;
@@ -312,8 +384,12 @@ TEST(datagrams_between_bind_and_connect_are_the_listeners_row_66)
 			got++;
 		}
 	};
-	for (int i = 0; i < 100; i++) {
-		r.effect({EF_UDP_OPEN, 8, 0, 0, 0xffff, INADDR_LOOPBACK, d.port, 0, port, 0, 0, 0xffff, INADDR_LOOPBACK, 0, 4});
+	for (int i = 0; i < 200; i++) {
+		/* the listener's; one that the guest begins from there */
+		if (i & 1)
+			r.effect({EF_UDP_OPEN, 8, 0, 0, 0xffff, INADDR_LOOPBACK, d.port, 0, port});
+		else
+			r.effect({EF_UDP_OPEN, 8, 0, 0, 0xffff, INADDR_LOOPBACK, d.port, 0, port, 0, 0, 0xffff, INADDR_LOOPBACK, 0, 4});
 		/* its queue waits for the listener's, HOLDS times at most */
 		for (uint32_t j = 0; j < HOLDS + 2; j++)
 			look(r.turn());

@@ -1,6 +1,6 @@
 import { startupSnapshot } from 'node:v8'
-import { exactArguments } from '../runtime/arguments.js'
-import { main } from '../runtime/engine.js'
+import { exactArguments } from '../runtime/cli/arguments.js'
+import { main } from '../runtime/engine/engine.js'
 
 const run = (): void => {
   const [argv0 = 'pasta', ...args] = exactArguments(process.argv.slice(2))

@@ -1,4 +1,4 @@
-import type { FragmentDrop } from '../codecs/fragment.js'
+import type { FragmentDrop } from '../codecs/wire/fragment.js'
 
 // Names of what is counted: all of them, since what a guest sends must not make new ones. Memory stays bounded, and whatever
 // waits for a name to be counted for the first time cannot be made to wake without end.
@@ -110,7 +110,6 @@ export const errnoName = (errno: number): ErrnoName =>
 type RuntimeCounter =
   | `drop-${FragmentDrop}`
   | 'drop-fragment-offload'
-  | 'drop-fragment-no-room'
   | 'drop-ndp-fragmented'
   | 'drop-arp-malformed'
   | 'drop-dhcp-malformed'
@@ -137,8 +136,7 @@ type RuntimeCounter =
   | 'address-malformed'
   | 'netlink-unexpected'
   | 'capture-missed'
-  | 'effect-ring-full'
-  | 'tx-area-full'
+  | 'frames-over-limit'
   | 'echo-reply-short'
   | 'icmp-error-untranslatable'
   | 'icmp-error-withheld'

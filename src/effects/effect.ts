@@ -1,5 +1,5 @@
-import type { InAny } from '../codecs/inany.js'
-import type { SeqNum } from '../codecs/seq.js'
+import type { InAny } from '../codecs/value/inany.js'
+import type { SeqNum } from '../codecs/value/seq.js'
 import type { FlowCounter, ServiceCounter } from './counters.js'
 
 /** Absolute ms on CLOCK_MONOTONIC with fractions (µs matter to RTT), read once per loop turn. */
@@ -63,7 +63,7 @@ export type Effect =
       readonly type: 'SegmentToTap'
       readonly seq: SeqNum
       readonly ack: SeqNum
-      /** TCP flag bits, as in codecs/tcp.ts */
+      /** TCP flag bits, as in codecs/wire/tcp.ts */
       readonly flags: number
       readonly wnd: number
       /** Options on SYN and SYN,ACK only; null elsewhere. */

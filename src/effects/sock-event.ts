@@ -1,4 +1,4 @@
-import type { InAny } from '../codecs/inany.js'
+import type { InAny } from '../codecs/value/inany.js'
 import type { Instant, Payload } from './effect.js'
 
 /** µs. Never measured (tcpi_min_rtt has one bit more). */
@@ -87,7 +87,7 @@ export type SockEvent =
       readonly segment: number
       readonly now: Instant
     }
-  /** UDP, on the socket of a question to a group: an answer (machines/on-link.ts). `from` as the guest sees it. */
+  /** UDP, on the socket of a question to a group: an answer (machines/address/on-link.ts). `from` as the guest sees it. */
   | {
       readonly type: 'SOCK_ANSWER'
       readonly from: InAny

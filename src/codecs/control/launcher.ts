@@ -1,0 +1,385 @@
+import type * as t from 'io-ts'
+import { octetsOfText, textOfOctets } from '../value/octet-text.js'
+import { bytesOf, copyOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { fields, join, str, u32, wordAt } from './launcher-fields.js'
+import {
+  decodeListeners,
+  decodeOutcomes,
+  encodeListeners,
+  type ListenOrder,
+  type ListenOutcome,
+  PROCNET_FILES,
+  type ProcNetFile,
+  SOCKETS_MAX,
+  type SocketKind,
+  socketKind,
+  socketWords
+} from './launcher-sockets.js'
+
+export {
+  LISTEN_MAX,
+  type ListenOrder,
+  type ListenOutcome,
+  type ProcNetFile,
+  SOCKETS_MAX,
+  type SocketKind
+} from './launcher-sockets.js'
+
+// The control protocol between engine and launcher; native/launcher/protocol.h is the same table. Little-endian, one
+// message per packet: the engine asks, and each request gets exactly one reply, in order.
+
+/** Longest message either way, and longest part of a netlink answer in one reply; octets. */
+export const CTL_MAX = 65536
+export const NETLINK_PART = 32768
+
+/** What the engine may ask for. Strings are octets without NUL on the wire (octet-text.ts). */
+export type LauncherRequest =
+  /** First of all. `pidFile` '' = none. */
+  | { readonly type: 'Setup'; readonly foreground: boolean; readonly pidFile: string }
+  /** New namespaces and the command in them; it starts at Ready. `argvIndex` 0 = login shell; `hostname` '' = default. */
+  | {
+      readonly type: 'Spawn'
+      readonly netnsOnly: boolean
+      readonly noPidns: boolean
+      readonly argvIndex: number
+      readonly hostname: string
+    }
+  /** Join namespaces. `pid` 0 = none; '' = that of `pid`, for `userns` without `pid`: stay. */
+  | {
+      readonly type: 'Join'
+      readonly pid: number
+      readonly noQuit: boolean
+      readonly userns: string
+      readonly netns: string
+    }
+  /** Create a tap there; with a virtio-net header in front of frames if `vnet` and the kernel can. */
+  | { readonly type: 'Tap'; readonly vnet: boolean; readonly ifname: string }
+  /** One rtnetlink message, carried out there. */
+  | { readonly type: 'Netlink'; readonly bytes: Uint8Array }
+  /** The next part of a netlink answer. */
+  | { readonly type: 'Next' }
+  /** The engine serves: pid file, background, command. After this only Netlink, Next, and what follows. */
+  | { readonly type: 'Ready' }
+  /** 1 to SOCKETS_MAX sockets made inside the namespace: non-blocking, nothing else set. */
+  | ({ readonly type: 'Sockets'; readonly count: number } & SocketKind)
+  /** 1 to LISTEN_MAX of them. */
+  | { readonly type: 'Listen'; readonly listeners: ReadonlyArray<ListenOrder> }
+  /** The namespace's /proc/net/{tcp,tcp6,udp,udp6}. */
+  | { readonly type: 'ProcNet' }
+  /** Descriptor `fd` as the launcher inherited it. Before Setup, which closes all of them. */
+  | { readonly type: 'Inherited'; readonly fd: number }
+  /** Whom the launcher and the command become: before Spawn and Join, or at Ready without them. 31 bits each. */
+  | { readonly type: 'Identity'; readonly uid: number; readonly gid: number; readonly late: boolean }
+  /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
+  | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
+
+export type LauncherReply =
+  /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
+  | { readonly type: 'Failed'; readonly kind: number; readonly errno: number; readonly text: string }
+  /** `pid` of the command; `warnings`: lines about steps that may fail. */
+  | { readonly type: 'Spawned'; readonly pid: number; readonly warnings: ReadonlyArray<string> }
+  /** `mac`: 6 octets. The descriptor comes with the message. */
+  | {
+      readonly type: 'Tap'
+      readonly index: number
+      readonly vnet: boolean
+      readonly mac: Uint8Array
+      readonly name: string
+    }
+  /** Answer to Netlink and Next; `more`: ask again with Next. */
+  | { readonly type: 'Netlink'; readonly more: boolean; readonly bytes: Uint8Array }
+  /** `count` descriptors come with it: fewer than asked for if `errno` is not 0. Never Failed instead. */
+  | ({ readonly type: 'Sockets'; readonly count: number; readonly errno: number } & SocketKind)
+  /**
+   * In the order of the request, as are the descriptors. `split`: devices are refused to the launcher, so what was to be
+   * the wildcard address on lo is 127.0.0.1 and ::1.
+   */
+  | {
+      readonly type: 'Listening'
+      readonly split: boolean
+      readonly outcomes: ReadonlyArray<ListenOutcome>
+    }
+  /** Those that exist; the descriptors are in the order of PROCNET_FILES. */
+  | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
+  /** Comes with the descriptor. */
+  | { readonly type: 'Inherited' }
+  /** Setup, Join, Identity, EmptyRoot, Ready. */
+  | { readonly type: 'Done'; readonly kind: number }
+
+export const RQ = {
+  SETUP: 1,
+  SPAWN: 2,
+  JOIN: 3,
+  TAP: 4,
+  NETLINK: 5,
+  NEXT: 6,
+  READY: 7,
+  SOCKETS: 8,
+  LISTEN: 9,
+  PROCNET: 10,
+  INHERITED: 11,
+  EMPTY_ROOT: 12,
+  IDENTITY: 13
+} as const
+/** First word of the reply to Sockets, which has a form of its own. */
+export const SOCKETS = 0x534b
+const SETUP_FOREGROUND = 1
+const SPAWN_NETNS_ONLY = 1
+const SPAWN_NO_PIDNS = 2
+const JOIN_NO_QUIT = 1
+const TAP_VNET = 1
+const ROOT_BY_CHROOT = 1
+const IDENTITY_LATE = 1
+const ID_MAX = 0x7fffffff
+const REPLY_MORE = 1
+const LISTEN_SPLIT = 1
+const REPLY_HEAD = 12
+const SOCKETS_LEN = 20
+const TAP_HEAD = 16
+const MAC_LEN = 6
+
+const requestKinds: ReadonlySet<string> = new Set([
+  'Setup',
+  'Spawn',
+  'Join',
+  'Tap',
+  'Netlink',
+  'Next',
+  'Ready',
+  'Sockets',
+  'Listen',
+  'ProcNet',
+  'Inherited',
+  'EmptyRoot',
+  'Identity'
+])
+const replyKinds: ReadonlySet<string> = new Set([
+  'Failed',
+  'Spawned',
+  'Tap',
+  'Netlink',
+  'Sockets',
+  'Listening',
+  'ProcNet',
+  'Inherited',
+  'Done'
+])
+const hasType =
+  (types: ReadonlySet<string>) =>
+  (u: unknown): boolean =>
+    typeof u === 'object' && u !== null && 'type' in u && typeof u.type === 'string' && types.has(u.type)
+
+const encodeRequest = (r: LauncherRequest): Uint8Array => {
+  switch (r.type) {
+    case 'Setup':
+      return join(u32(RQ.SETUP, r.foreground ? SETUP_FOREGROUND : 0), ...str(r.pidFile))
+    case 'Spawn': {
+      const flags = (r.netnsOnly ? SPAWN_NETNS_ONLY : 0) | (r.noPidns ? SPAWN_NO_PIDNS : 0)
+      return join(u32(RQ.SPAWN, flags, r.argvIndex), ...str(r.hostname))
+    }
+    case 'Join':
+      return join(u32(RQ.JOIN, r.pid, r.noQuit ? JOIN_NO_QUIT : 0), ...str(r.userns), ...str(r.netns))
+    case 'Tap':
+      return join(u32(RQ.TAP, r.vnet ? TAP_VNET : 0), ...str(r.ifname))
+    case 'Netlink':
+      return join(u32(RQ.NETLINK), r.bytes)
+    case 'Next':
+      return u32(RQ.NEXT)
+    case 'Ready':
+      return u32(RQ.READY)
+    case 'Sockets':
+      return u32(RQ.SOCKETS, ...socketWords(r), r.count)
+    case 'Listen':
+      return join(u32(RQ.LISTEN), encodeListeners(r.listeners))
+    case 'ProcNet':
+      return u32(RQ.PROCNET)
+    case 'Inherited':
+      return u32(RQ.INHERITED, r.fd)
+    case 'Identity':
+      return u32(RQ.IDENTITY, r.uid, r.gid, r.late ? IDENTITY_LATE : 0)
+    case 'EmptyRoot':
+      return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
+  }
+}
+
+const decodeRequest = (o: Octets): LauncherRequest | string => {
+  if (o.len < 4) return `need 4 octets, have ${o.len}`
+  const kind = o.view.getUint32(o.off, true)
+  const body = sub(o, 4)
+  const bad = `malformed body of request ${kind}`
+  if (kind === RQ.SETUP) {
+    const f = fields(body, 1, 1)
+    return f === null
+      ? bad
+      : { type: 'Setup', foreground: (f.w[0] & SETUP_FOREGROUND) !== 0, pidFile: f.s[0] }
+  }
+  if (kind === RQ.SPAWN) {
+    const f = fields(body, 2, 1)
+    if (f === null) return bad
+    const [flags, argvIndex] = f.w
+    const netnsOnly = (flags & SPAWN_NETNS_ONLY) !== 0
+    return { type: 'Spawn', netnsOnly, noPidns: (flags & SPAWN_NO_PIDNS) !== 0, argvIndex, hostname: f.s[0] }
+  }
+  if (kind === RQ.JOIN) {
+    const f = fields(body, 2, 2)
+    if (f === null) return bad
+    const noQuit = (f.w[1] & JOIN_NO_QUIT) !== 0
+    return { type: 'Join', pid: f.w[0], noQuit, userns: f.s[0], netns: f.s[1] }
+  }
+  if (kind === RQ.TAP) {
+    const f = fields(body, 1, 1)
+    return f === null ? bad : { type: 'Tap', vnet: (f.w[0] & TAP_VNET) !== 0, ifname: f.s[0] }
+  }
+  if (kind === RQ.NETLINK) return { type: 'Netlink', bytes: copyOf(body) }
+  if (kind === RQ.NEXT) return body.len === 0 ? { type: 'Next' } : bad
+  if (kind === RQ.READY) return body.len === 0 ? { type: 'Ready' } : bad
+  if (kind === RQ.PROCNET) return body.len === 0 ? { type: 'ProcNet' } : bad
+  if (kind === RQ.INHERITED) {
+    const f = fields(body, 1, 0)
+    return f === null ? bad : { type: 'Inherited', fd: f.w[0] }
+  }
+  if (kind === RQ.IDENTITY) {
+    const f = fields(body, 3, 0)
+    if (f === null) return bad
+    const [uid, gid, flags] = f.w
+    return uid > ID_MAX || gid > ID_MAX
+      ? bad
+      : { type: 'Identity', uid, gid, late: (flags & IDENTITY_LATE) !== 0 }
+  }
+  if (kind === RQ.EMPTY_ROOT) {
+    const f = fields(body, 1, 0)
+    return f === null ? bad : { type: 'EmptyRoot', byChroot: (f.w[0] & ROOT_BY_CHROOT) !== 0 }
+  }
+  if (kind === RQ.SOCKETS) {
+    const f = fields(body, 3, 0)
+    const what = f === null ? null : socketKind(f.w[0], f.w[1])
+    if (f === null || what === null || f.w[2] < 1 || f.w[2] > SOCKETS_MAX) return bad
+    return { type: 'Sockets', ...what, count: f.w[2] }
+  }
+  if (kind === RQ.LISTEN) {
+    const listeners = decodeListeners(body)
+    return listeners === null ? bad : { type: 'Listen', listeners }
+  }
+  return `unknown request ${kind}`
+}
+
+const encodeReply = (r: LauncherReply): Uint8Array => {
+  switch (r.type) {
+    case 'Failed':
+      return join(u32(r.kind, r.errno, 0), octetsOfText(r.text))
+    case 'Spawned':
+      return join(u32(RQ.SPAWN, 0, 0, r.pid), octetsOfText(r.warnings.map((w) => `${w}\n`).join('')))
+    case 'Tap':
+      return join(
+        u32(RQ.TAP, 0, 0, r.index, r.vnet ? TAP_VNET : 0),
+        r.mac,
+        new Uint8Array(TAP_HEAD - 8 - MAC_LEN),
+        octetsOfText(r.name)
+      )
+    case 'Netlink':
+      return join(u32(RQ.NETLINK, 0, r.more ? REPLY_MORE : 0), r.bytes)
+    case 'Sockets':
+      return u32(SOCKETS, ...socketWords(r), r.count, r.errno)
+    case 'Listening': {
+      const words = r.outcomes.flatMap((o) => [o.errno, o.sockets])
+      return u32(RQ.LISTEN, 0, r.split ? LISTEN_SPLIT : 0, ...words)
+    }
+    case 'ProcNet':
+      return u32(
+        RQ.PROCNET,
+        0,
+        0,
+        r.files.reduce((mask, f) => mask | (1 << PROCNET_FILES.indexOf(f)), 0)
+      )
+    case 'Inherited':
+      return u32(RQ.INHERITED, 0, 0)
+    case 'Done':
+      return u32(r.kind, 0, 0)
+  }
+}
+
+const decodeSockets = (o: Octets): LauncherReply | string => {
+  const f = fields(o, SOCKETS_LEN / 4, 0)
+  if (f === null) return `reply to Sockets: need ${SOCKETS_LEN} octets, have ${o.len}`
+  const [, family, type, count, errno] = f.w
+  const what = socketKind(family, type)
+  if (what === null) return `reply to Sockets of family ${family}, type ${type}`
+  return { type: 'Sockets', ...what, count, errno }
+}
+
+const decodeReply = (o: Octets): LauncherReply | string => {
+  if (o.len < REPLY_HEAD) return `need ${REPLY_HEAD} octets, have ${o.len}`
+  const kind = o.view.getUint32(o.off, true)
+  if (kind === SOCKETS) return decodeSockets(o)
+  const errno = o.view.getUint32(o.off + 4, true)
+  const flags = o.view.getUint32(o.off + 8, true)
+  const body = sub(o, REPLY_HEAD)
+  if (errno !== 0) return { type: 'Failed', kind, errno, text: textOfOctets(bytesOf(body)) }
+  switch (kind) {
+    case RQ.SPAWN: {
+      if (body.len < 4) return 'reply to Spawn without process id'
+      const warnings = textOfOctets(bytesOf(sub(body, 4))).split('\n')
+      return {
+        type: 'Spawned',
+        pid: body.view.getUint32(body.off, true),
+        warnings: warnings.filter((w) => w !== '')
+      }
+    }
+    case RQ.TAP: {
+      if (body.len <= TAP_HEAD) return `reply to Tap: need more than ${TAP_HEAD} octets, have ${body.len}`
+      const vnet = (body.view.getUint32(body.off + 4, true) & TAP_VNET) !== 0
+      const mac = copyOf(sub(body, 8, MAC_LEN))
+      const name = textOfOctets(bytesOf(sub(body, TAP_HEAD)))
+      return { type: 'Tap', index: body.view.getUint32(body.off, true), vnet, mac, name }
+    }
+    case RQ.NETLINK:
+    case RQ.NEXT:
+      return { type: 'Netlink', more: (flags & REPLY_MORE) !== 0, bytes: copyOf(body) }
+    case RQ.LISTEN: {
+      const outcomes = decodeOutcomes(body)
+      if (outcomes === null) return `reply to Listen with ${body.len} octets`
+      return { type: 'Listening', split: (flags & LISTEN_SPLIT) !== 0, outcomes }
+    }
+    case RQ.PROCNET: {
+      const mask = wordAt(body, 0)
+      if (mask === null || body.len !== 4 || mask >>> PROCNET_FILES.length !== 0)
+        return 'malformed reply to ProcNet'
+      return { type: 'ProcNet', files: PROCNET_FILES.filter((_, i) => (mask >>> i) & 1) }
+    }
+    case RQ.INHERITED:
+      return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'
+    case RQ.SETUP:
+    case RQ.JOIN:
+    case RQ.EMPTY_ROOT:
+    case RQ.IDENTITY:
+    case RQ.READY:
+      return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
+    default:
+      return `unknown reply ${kind}`
+  }
+}
+
+/**
+ * Shape: u32 kind, body as in protocol.h; strings u32 length + octets.
+ * Left: unknown kind; octets missing or left over; NUL in a string; a count, port, family or protocol out of range.
+ * Law: decode(encode(r)) = right(r) for strings of whole code points without NUL.   Source: native/launcher/protocol.h
+ */
+export const LauncherRequest: t.Type<LauncherRequest, Uint8Array, Octets> = wireCodec(
+  'LauncherRequest',
+  (u): u is LauncherRequest => hasType(requestKinds)(u),
+  decodeRequest,
+  encodeRequest
+)
+
+/**
+ * Shape: u32 kind, u32 errno, u32 flags, body. With an errno the body is text whatever the kind. Sockets is five words of
+ * its own. Descriptors that come with it are counted in the reply: the caller compares.
+ * Left: unknown kind, body too short, or one where there is none.
+ * Law: as LauncherRequest; warnings hold no newline and are not empty. Netlink stands for the kinds NETLINK and NEXT.
+ */
+export const LauncherReply: t.Type<LauncherReply, Uint8Array, Octets> = wireCodec(
+  'LauncherReply',
+  (u): u is LauncherReply => hasType(replyKinds)(u),
+  decodeReply,
+  encodeReply
+)

@@ -1,0 +1,139 @@
+import type * as t from 'io-ts'
+import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+
+/** Global header of a capture file (draft-ietf-opsawg-pcap §4). We write little-endian, µs, version 2.4, Ethernet. */
+export interface PcapHeader {
+  readonly snapLen: number
+  readonly linkType: number
+}
+/** One captured frame; nothing is truncated on writing (facts/config-and-services.md §7). */
+export interface PcapRecord {
+  /** CLOCK_REALTIME: seconds and µs. */
+  readonly seconds: number
+  readonly micros: number
+  /** Octets of the frame on the link; `frame` may hold fewer. */
+  readonly originalLen: number
+  readonly frame: Uint8Array
+}
+
+const MAGIC = 0xa1b2c3d4
+const VERSION_MAJOR = 4
+const VERSION_MINOR = 6
+const SNAP_LEN = 16
+const LINK_TYPE = 20 // offsets in octets, draft-ietf-opsawg-pcap §4
+const SECONDS = 0
+const MICROS = 4
+const CAPTURED_LEN = 8
+const ORIGINAL_LEN = 12 // offsets in octets, draft-ietf-opsawg-pcap §5
+
+/** Octets. */
+export const PCAP_HEADER_LEN = 24
+export const PCAP_RECORD_LEN = 16
+export const LINKTYPE_ETHERNET = 1
+/** What stands at the start of the file that `--pcap` names. Offloads give frames of 65549 octets; tcpdump's own value has room. */
+export const PCAP_ETHERNET: PcapHeader = { snapLen: 262144, linkType: LINKTYPE_ETHERNET }
+
+export const decodePcapHeader = (o: Octets): PcapHeader | string => {
+  if (o.len < PCAP_HEADER_LEN) return 'pcap: header is short'
+  if (o.view.getUint32(o.off, true) !== MAGIC) return 'pcap: not a little-endian µs capture'
+  const major = o.view.getUint16(o.off + VERSION_MAJOR, true)
+  const minor = o.view.getUint16(o.off + VERSION_MINOR, true)
+  if (major !== 2 || minor !== 4) return `pcap: version ${major}.${minor}`
+  return {
+    snapLen: o.view.getUint32(o.off + SNAP_LEN, true),
+    linkType: o.view.getUint32(o.off + LINK_TYPE, true)
+  }
+}
+
+/** Returns octets written: 24. */
+export const writePcapHeader = (view: DataView, off: number, h: PcapHeader): number => {
+  view.setUint32(off, MAGIC, true)
+  view.setUint16(off + VERSION_MAJOR, 2, true)
+  view.setUint16(off + VERSION_MINOR, 4, true)
+  view.setUint32(off + 8, 0, true) // zone
+  view.setUint32(off + 12, 0, true) // accuracy
+  view.setUint32(off + SNAP_LEN, h.snapLen, true)
+  view.setUint32(off + LINK_TYPE, h.linkType, true)
+  return PCAP_HEADER_LEN
+}
+
+export const decodePcapRecord = (o: Octets): PcapRecord | string => {
+  if (o.len < PCAP_RECORD_LEN) return 'pcap: record header is short'
+  const captured = o.view.getUint32(o.off + CAPTURED_LEN, true)
+  if (captured > o.len - PCAP_RECORD_LEN) return `pcap: record of ${captured} octets is cut`
+  return {
+    seconds: o.view.getUint32(o.off + SECONDS, true),
+    micros: o.view.getUint32(o.off + MICROS, true),
+    originalLen: o.view.getUint32(o.off + ORIGINAL_LEN, true),
+    frame: bytesOf(sub(o, PCAP_RECORD_LEN, captured))
+  }
+}
+
+/** Header of a record whose frame of `len` octets follows whole. Returns octets written: 16. */
+export const writePcapRecordHeader = (
+  view: DataView,
+  off: number,
+  seconds: number,
+  micros: number,
+  len: number
+): number => {
+  view.setUint32(off + SECONDS, seconds, true)
+  view.setUint32(off + MICROS, micros, true)
+  view.setUint32(off + CAPTURED_LEN, len, true)
+  view.setUint32(off + ORIGINAL_LEN, len, true)
+  return PCAP_RECORD_LEN
+}
+
+/** A whole capture, for tests and replay: its frames in order, or why it is not one. */
+export const decodePcap = (o: Octets): ReadonlyArray<PcapRecord> | string => {
+  const header = decodePcapHeader(o)
+  if (typeof header === 'string') return header
+  const out: PcapRecord[] = []
+  for (let at = PCAP_HEADER_LEN; at < o.len; ) {
+    const r = decodePcapRecord(sub(o, at))
+    if (typeof r === 'string') return r
+    out.push(r)
+    at += PCAP_RECORD_LEN + r.frame.length
+  }
+  return out
+}
+
+const isHeader = (u: unknown): u is PcapHeader => {
+  const h = u as PcapHeader
+  return typeof u === 'object' && u !== null && Number.isInteger(h.snapLen) && Number.isInteger(h.linkType)
+}
+const isRecord = (u: unknown): u is PcapRecord => {
+  const r = u as PcapRecord
+  return (
+    typeof u === 'object' &&
+    u !== null &&
+    [r.seconds, r.micros, r.originalLen].every(Number.isInteger) &&
+    r.frame instanceof Uint8Array
+  )
+}
+
+/** Left: under 24 octets, another magic number (other byte order, ns) or version.   Source: draft-ietf-opsawg-pcap §4. */
+export const PcapHeader: t.Type<PcapHeader, Uint8Array, Octets> = wireCodec(
+  'PcapHeader',
+  isHeader,
+  decodePcapHeader,
+  (h) => {
+    const b = new Uint8Array(PCAP_HEADER_LEN)
+    writePcapHeader(new DataView(b.buffer), 0, h)
+    return b
+  }
+)
+
+/** Left: under 16 octets, or fewer octets than the record claims. `frame` is a view of the input.   Source: as above, §5. */
+export const PcapRecord: t.Type<PcapRecord, Uint8Array, Octets> = wireCodec(
+  'PcapRecord',
+  isRecord,
+  decodePcapRecord,
+  (r) => {
+    const b = new Uint8Array(PCAP_RECORD_LEN + r.frame.length)
+    const view = new DataView(b.buffer)
+    b.set(r.frame, writePcapRecordHeader(view, 0, r.seconds, r.micros, r.frame.length))
+    view.setUint32(ORIGINAL_LEN, r.originalLen, true)
+    return b
+  }
+)

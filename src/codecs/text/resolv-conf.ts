@@ -1,0 +1,81 @@
+import * as O from 'fp-ts/lib/Option.js'
+import * as t from 'io-ts'
+import { type InAny, isUnspecified, isV4, LOOPBACK4, LOOPBACK6, parseAddr, showAddr } from '../value/inany.js'
+
+/** What we take from resolv.conf(5), in file order. */
+export interface ResolvConf {
+  /** IPv4 name servers, at most MAX_SERVERS. */
+  readonly servers4: ReadonlyArray<InAny>
+  /** IPv6 name servers, at most MAX_SERVERS; a scope (`%eth0`) means nothing to a guest and is cut off. */
+  readonly servers6: ReadonlyArray<InAny>
+  /** Names as written, at most MAX_SEARCH. */
+  readonly search: ReadonlyArray<string>
+}
+
+/** Per family: MAXNS of glibc. */
+export const MAX_SERVERS = 3
+/** MAXDNSRCH of glibc. */
+export const MAX_SEARCH = 6
+/** Octets of a domain name in text, without the final dot (RFC 1035 §2.3.4). */
+export const MAX_NAME = 253
+
+/** A name that a search list can carry: something besides the root, not too long, no empty label, labels up to 63. */
+export const isDomain = (name: string): boolean => {
+  const plain = name.endsWith('.') ? name.slice(0, -1) : name
+  return (
+    plain.length > 0 &&
+    plain.length <= MAX_NAME &&
+    plain.split('.').every((l) => l.length > 0 && l.length <= 63)
+  )
+}
+
+/** 0.0.0.0 and :: are this machine, as for connect(2) on Linux. */
+const server = (text: string): InAny | null => {
+  const addr = parseAddr(text.split('%')[0] ?? '')
+  if (O.isNone(addr)) return null
+  return isUnspecified(addr.value) ? (isV4(addr.value) ? LOOPBACK4 : LOOPBACK6) : addr.value
+}
+
+const read = (text: string): ResolvConf => {
+  const servers: InAny[] = []
+  let search: ReadonlyArray<string> = []
+  for (const line of text.split(/\r?\n/)) {
+    const [keyword = '', ...values] = line.split(/[ \t]+/)
+    if (keyword === 'nameserver') {
+      const addr = server(values[0] ?? '')
+      if (addr !== null) servers.push(addr)
+    }
+    // the last `search` or `domain` wins, resolv.conf(5); `domain` is a list of one
+    if (keyword === 'search') search = values.filter(isDomain)
+    if (keyword === 'domain') search = values.slice(0, 1).filter(isDomain)
+  }
+  return {
+    servers4: servers.filter(isV4).slice(0, MAX_SERVERS),
+    servers6: servers.filter((a) => !isV4(a)).slice(0, MAX_SERVERS),
+    search: search.slice(0, MAX_SEARCH)
+  }
+}
+
+export const EMPTY_RESOLV_CONF: ResolvConf = { servers4: [], servers6: [], search: [] }
+
+export const namesServers = (r: ResolvConf): boolean => r.servers4.length + r.servers6.length > 0
+
+/** Whom programs of this machine ask: the name server on it, if none is named.   Source: resolv.conf(5), nameserver */
+export const effectiveServers = (r: ResolvConf): ResolvConf =>
+  namesServers(r) ? r : { ...r, servers4: [LOOPBACK4], servers6: [LOOPBACK6] }
+
+/**
+ * The text of /etc/resolv.conf. Total: lines that cannot be used are passed over, like other resolvers do. Keywords
+ * start a line, blanks and tabs separate; whatever follows a name server's address is comment.
+ * Law: decode(encode(r)) = right(r) for r within the limits above.   Source: resolv.conf(5)
+ */
+export const ResolvConf = new t.Type<ResolvConf, string, string>(
+  'ResolvConf',
+  (u): u is ResolvConf => typeof u === 'object' && u !== null && 'servers4' in u,
+  (text) => t.success(read(text)),
+  (r) =>
+    [
+      ...[...r.servers4, ...r.servers6].map((a) => `nameserver ${showAddr(a)}\n`),
+      ...(r.search.length > 0 ? [`search ${r.search.join(' ')}\n`] : [])
+    ].join('')
+)

@@ -1,0 +1,303 @@
+import * as E from 'fp-ts/lib/Either.js'
+import { type PortRange, PortSpec } from '../../codecs/text/port-spec.js'
+import {
+  type InAny,
+  isUnspecified,
+  isV4,
+  LOOPBACK4,
+  LOOPBACK6,
+  sameAddr,
+  showAddr,
+  UNSPECIFIED4,
+  UNSPECIFIED6
+} from '../../codecs/value/inany.js'
+
+// What the port options of the command line mean, once the host is known: rules, each a contiguous range of ports to
+// listen on and where it leads (config-and-services.md §1.6, flows.md §4.7). Mapping within a rule is a bijection, and
+// nothing ever inverts it: flows know both of their ports (row 23).
+
+export type Proto = 'tcp' | 'udp'
+/** in: listen on the host, lead to the guest (-t, -u). out: listen in the namespace, lead to the host (-T, -U). */
+export type Direction = 'in' | 'out'
+
+export interface Rule {
+  readonly proto: Proto
+  readonly direction: Direction
+  /** null: any, by one dual-stack socket: :: with IPV6_V6ONLY off. */
+  readonly bind: InAny | null
+  /** IPV6_V6ONLY; false for IPv4. */
+  readonly v6only: boolean
+  /** SO_BINDTODEVICE, and the scope of a link-local `bind`. */
+  readonly ifname: string | null
+  readonly first: number
+  readonly last: number
+  /** Where port `first` leads; port p leads to `to + p - first`, 1..65535. */
+  readonly to: number
+  /** Instead of the guest's or the host's usual address. */
+  readonly toAddress: InAny | null
+  /** A port that cannot be bound is a warning, unless none of its specification can: see bind-verdict.ts. */
+  readonly weak: boolean
+  /** Listen only while somebody listens at the other side: see port-scan.ts. */
+  readonly scan: boolean
+  /** Index of the specification among those of the same protocol and direction. */
+  readonly spec: number
+}
+
+export interface ForwardEnv {
+  readonly mode: 'passt' | 'pasta'
+  /** false: --no-tcp, --no-udp */
+  readonly tcp: boolean
+  readonly udp: boolean
+  /** net.ipv4.ip_local_port_range where we start; DEFAULT_EPHEMERAL if unreadable. */
+  readonly ephemeral: PortRange
+  /** IP versions wanted and there. */
+  readonly v4: boolean
+  readonly v6: boolean
+  /** SO_BINDTODEVICE works (unprivileged since Linux 5.7). */
+  readonly bindToDevice: boolean
+}
+
+/** As given, in order; nothing given is an empty list, and not the same as `none`. */
+export type PortOptions = Readonly<Record<'tcpIn' | 'udpIn' | 'tcpOut' | 'udpOut', ReadonlyArray<PortSpec>>>
+
+export interface Forwarding {
+  readonly rules: ReadonlyArray<Rule>
+  readonly warnings: ReadonlyArray<string>
+}
+
+/** RFC 6335 §6 */
+export const DEFAULT_EPHEMERAL: PortRange = { first: 49152, last: 65535 }
+/** Rules of one protocol and direction, and sockets that they may listen on. */
+export const MAX_RULES = 255
+export const MAX_LISTENERS = 196_608
+const MAX_PORT = 65535
+
+type Key = keyof PortOptions
+type Ports = Extract<PortSpec, { kind: 'ports' }>
+interface Place {
+  readonly key: Key
+  readonly option: string
+  readonly proto: Proto
+  readonly direction: Direction
+}
+const PLACES: ReadonlyArray<Place> = [
+  { key: 'tcpIn', option: '--tcp-ports', proto: 'tcp', direction: 'in' },
+  { key: 'udpIn', option: '--udp-ports', proto: 'udp', direction: 'in' },
+  { key: 'tcpOut', option: '--tcp-ns', proto: 'tcp', direction: 'out' },
+  { key: 'udpOut', option: '--udp-ns', proto: 'udp', direction: 'out' }
+]
+
+// --- ranges
+
+/** What is left of `r`, ascending. */
+export const without = (r: PortRange, holes: ReadonlyArray<PortRange>): ReadonlyArray<PortRange> => {
+  const sorted = [...holes].sort((a, b) => a.first - b.first)
+  const out: PortRange[] = []
+  let first = r.first
+  for (const h of sorted) {
+    if (h.first > r.last) break
+    if (h.first > first) out.push({ first, last: h.first - 1 })
+    first = Math.max(first, h.last + 1)
+  }
+  return first <= r.last ? [...out, { first, last: r.last }] : out
+}
+
+type Run = Pick<Rule, 'first' | 'last' | 'to' | 'toAddress' | 'weak'>
+
+/** A specification's contiguous ranges. Ephemeral ports are left out of what nobody named (`all`), not of what was. */
+const runsOf = (s: Ports, ephemeral: PortRange): ReadonlyArray<Run> => {
+  const named = s.items.flatMap((i) =>
+    without(i.from, s.excluded).map(
+      (r): Run => ({ ...r, to: i.to + r.first - i.from.first, toAddress: i.address, weak: s.auto })
+    )
+  )
+  if (!s.all) return named
+  const rest = without({ first: 1, last: MAX_PORT }, [...s.excluded, ephemeral])
+  return [...named, ...rest.map((r): Run => ({ ...r, to: r.first, toAddress: s.allAddress, weak: true }))]
+}
+
+// --- one specification
+
+type Ends = Pick<Rule, 'bind' | 'v6only' | 'ifname'>
+
+const anyAddress = (env: ForwardEnv): Pick<Ends, 'bind' | 'v6only'> =>
+  env.v4 && env.v6
+    ? { bind: null, v6only: false }
+    : env.v4
+      ? { bind: UNSPECIFIED4, v6only: false }
+      : { bind: UNSPECIFIED6, v6only: true }
+
+/**
+ * Listeners in the namespace are there for its loopback only: by device, so that 127/8 is included; by address where
+ * that is not allowed, each IP version by itself (row 88: either may be missing).
+ */
+const loopbackEnds = (env: ForwardEnv): ReadonlyArray<Ends> =>
+  env.bindToDevice
+    ? [{ ...anyAddress(env), ifname: 'lo' }]
+    : [
+        ...(env.v4 ? [{ bind: LOOPBACK4, v6only: false, ifname: null }] : []),
+        ...(env.v6 ? [{ bind: LOOPBACK6, v6only: true, ifname: null }] : [])
+      ]
+
+const endsOf = (env: ForwardEnv, p: Place, s: Ports): E.Either<string, ReadonlyArray<Ends>> => {
+  if (p.direction === 'out')
+    return s.bind === null && s.ifname === null
+      ? E.right(loopbackEnds(env))
+      : E.left('no listening address or interface is allowed here')
+  if (s.ifname !== null && !env.bindToDevice)
+    return E.left(`cannot listen on interface ${s.ifname} only: not allowed, or Linux older than 5.7`)
+  if (s.bind === null) return E.right([{ ...anyAddress(env), ifname: s.ifname }])
+  const v4 = isV4(s.bind)
+  return (v4 ? env.v4 : env.v6)
+    ? E.right([{ bind: s.bind, v6only: !v4, ifname: s.ifname }])
+    : E.left(`listening address ${showAddr(s.bind)}, but IPv${v4 ? 4 : 6} is switched off`)
+}
+
+/** The IP version in which clients come decides which targets they can be led to. A dual-stack socket is an IPv6 one. */
+const badTarget = (ends: Ends, run: Run): string | null => {
+  if (run.toAddress === null) return null
+  const v4 = ends.bind !== null && isV4(ends.bind)
+  if (v4 === isV4(run.toAddress)) return null
+  const hint = ends.bind === null ? ': give a listening address too, as in 0.0.0.0/8000:192.0.2.1/80' : ''
+  return `target ${showAddr(run.toAddress)} is not of the listening address' IP version${hint}`
+}
+
+const rulesOf = (
+  env: ForwardEnv,
+  p: Place,
+  s: Ports,
+  spec: number
+): E.Either<string, ReadonlyArray<Rule>> => {
+  if (s.auto && env.mode === 'passt') return E.left("'auto' is for pasta only")
+  const ends = endsOf(env, p, s)
+  if (E.isLeft(ends)) return ends
+  const runs = runsOf(s, env.ephemeral)
+  if (runs.length === 0 && !s.auto) return E.left('no port is left')
+  const out: Rule[] = []
+  for (const e of ends.right)
+    for (const run of runs) {
+      // a namespace's loopback may be led anywhere on the host
+      const bad = p.direction === 'in' ? badTarget(e, run) : null
+      if (bad !== null) return E.left(bad)
+      out.push({ proto: p.proto, direction: p.direction, ...e, ...run, scan: s.auto, spec })
+    }
+  return E.right(out)
+}
+
+// --- all of one option
+
+/** Some address is meant by both. Interfaces do not make a difference: one socket would shadow the other. */
+const bindsMeet = (a: Rule, b: Rule): boolean => {
+  if (a.bind === null || b.bind === null || sameAddr(a.bind, b.bind)) return true
+  return isV4(a.bind) === isV4(b.bind) && (isUnspecified(a.bind) || isUnspecified(b.bind))
+}
+
+const overlap = (rules: ReadonlyArray<Rule>): string | null => {
+  for (const [i, a] of rules.entries())
+    for (const b of rules.slice(0, i)) {
+      const first = Math.max(a.first, b.first)
+      if (first <= Math.min(a.last, b.last) && bindsMeet(a, b)) return `port ${first} given twice`
+    }
+  return null
+}
+
+const AUTO: PortSpec = {
+  kind: 'ports',
+  bind: null,
+  ifname: null,
+  auto: true,
+  all: true,
+  allAddress: null,
+  items: [],
+  excluded: []
+}
+/** By default, passt forwards nothing, pasta what is listened on. */
+const given = (env: ForwardEnv, specs: ReadonlyArray<PortSpec>): ReadonlyArray<PortSpec> =>
+  specs.length > 0 ? specs : env.mode === 'pasta' ? [AUTO] : []
+
+const placeRules = (
+  env: ForwardEnv,
+  options: PortOptions,
+  p: Place
+): E.Either<string, ReadonlyArray<Rule>> => {
+  if (!env[p.proto]) {
+    const wanted = options[p.key].some((s) => s.kind !== 'none')
+    return wanted ? E.left(`${p.option}: but --no-${p.proto}`) : E.right([])
+  }
+  const out: Rule[] = []
+  const specs = given(env, options[p.key])
+  for (const [i, s] of specs.entries()) {
+    const say = (why: string): string => `${p.option} ${PortSpec.encode(s)}: ${why}`
+    if (s.kind === 'none') {
+      if (specs.slice(0, i).some((before) => before.kind === 'ports'))
+        return E.left(say("'none' behind other ports"))
+      continue
+    }
+    if (p.direction === 'out' && env.mode === 'passt') return E.left(say('for pasta only'))
+    const rules = rulesOf(env, p, s, i)
+    if (E.isLeft(rules)) return E.left(say(rules.left))
+    out.push(...rules.right)
+    if (out.length > MAX_RULES) return E.left(say(`more than ${MAX_RULES} ranges of ports`))
+    const double = overlap(out)
+    if (double !== null) return E.left(say(double))
+  }
+  const ports = out.reduce((n, r) => n + r.last - r.first + 1, 0)
+  return ports > MAX_LISTENERS
+    ? E.left(`${p.option}: ${ports} ports to listen on, at most ${MAX_LISTENERS} are possible`)
+    : E.right(out)
+}
+
+/**
+ * Port options, defaults included, as rules. Left: one line, names the option: an address of an IP version that is
+ * switched off, a port given twice for one address (two rules would fight for a socket), too many ranges, and the rest
+ * of §1.6 that a specification alone does not show.
+ * Law: for each protocol, direction and local address, at most one rule has a port.
+ */
+export const forwardRules = (env: ForwardEnv, options: PortOptions): E.Either<string, Forwarding> => {
+  const rules: Rule[] = []
+  for (const p of PLACES) {
+    const some = placeRules(env, options, p)
+    if (E.isLeft(some)) return some
+    rules.push(...some.right)
+  }
+  const degraded = !env.bindToDevice && rules.some((r) => r.direction === 'out')
+  const warnings = degraded
+    ? ['cannot bind to an interface: the namespace reaches forwarded ports at 127.0.0.1 and ::1 only']
+    : []
+  return E.right({ rules, warnings })
+}
+
+// --- using them
+
+/** Where `port`, which is one of the rule's, leads. */
+export const targetOf = (r: Rule, port: number): number => r.to + port - r.first
+
+/** Whether a socket of this rule hears what comes to a local address of this kind. */
+export const listensOn = (r: Rule, localAddr: InAny): boolean => {
+  if (r.bind === null || sameAddr(r.bind, localAddr)) return true
+  return isUnspecified(r.bind) && isV4(r.bind) === isV4(localAddr)
+}
+
+/** The rule by which something came to a local address and port, null if there is none (any more). */
+export const ruleFor = (
+  rules: ReadonlyArray<Rule>,
+  proto: Proto,
+  direction: Direction,
+  localAddr: InAny,
+  port: number
+): Rule | null =>
+  rules.find(
+    (r) =>
+      r.proto === proto &&
+      r.direction === direction &&
+      r.first <= port &&
+      port <= r.last &&
+      listensOn(r, localAddr)
+  ) ?? null
+
+/**
+ * What to try where a socket for IPv6 cannot be made at all (EAFNOSUPPORT: no IPv6 in the kernel): a dual-stack rule
+ * listens for IPv4 alone (row 90), an IPv6 rule has nothing to fall back to.
+ */
+export const withoutV6 = (r: Rule): Rule | null =>
+  r.bind === null ? { ...r, bind: UNSPECIFIED4, v6only: false } : isV4(r.bind) ? r : null

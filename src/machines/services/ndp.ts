@@ -1,0 +1,145 @@
+import { assign, setup } from 'xstate'
+import { type InAny, isUnspecified, UNSPECIFIED6 } from '../../codecs/value/inany.js'
+import { BROADCAST_MAC } from '../../codecs/wire/ethernet.js'
+import { type Instant, instant, type ServiceEffect } from '../../effects/effect.js'
+import type { GuestConfig } from './guest-config.js'
+import { type RouterSolicitation, routerAdvertFrame } from './ndp-answer.js'
+
+// Router advertisements (RFC 4861 §6.2): one to each solicitation, and unsolicited ones while the guest's link is ready.
+// A solicitation with a source is answered by unicast and at once (§6.2.6 allows it: there is one router, so no delay is
+// needed against bursts); one from :: by a multicast to all nodes, at most one in 3 s. The first unsolicited one comes
+// after an interval, since a guest that starts solicits.
+//
+//   quiet        link not ready: solicitations are answered, nothing else is sent
+//   advertising  the timer runs
+
+/** ms, RFC 4861 §6.2.1: MinRtrAdvInterval a third of MaxRtrAdvInterval 600 s. */
+const MIN_INTERVAL = 200_000
+const MAX_INTERVAL = 600_000
+/** ms, MIN_DELAY_BETWEEN_RAS, RFC 4861 §10 */
+const MIN_DELAY = 3_000
+
+export interface RouterAdvertContext {
+  readonly config: GuestConfig
+  /** When the last RA to all nodes went out; null: never. */
+  readonly lastMulticast: Instant | null
+}
+/** `random`: uniform in [0, 1). */
+interface Chance {
+  readonly now: Instant
+  readonly random: number
+}
+export type RouterAdvertEvent =
+  /** passt: a client is connected. pasta: its tap is configured by the guest. */
+  | ({ readonly type: 'TAP_READY' } & Chance)
+  | { readonly type: 'TAP_LOST' }
+  | ({ readonly type: 'RS_RECEIVED'; readonly solicitation: RouterSolicitation } & Chance)
+  /** The service timer's deadline passed; harmless at any time. */
+  | ({ readonly type: 'TIMER_RA' } & Chance)
+  | { readonly type: 'CONFIG'; readonly config: GuestConfig }
+
+type Inert<K> = (_: unknown, params: Omit<Extract<ServiceEffect, { type: K }>, 'type'>) => void
+const inert = (): void => {}
+const serviceActions: { readonly [K in ServiceEffect['type']]: Inert<K> } = {
+  FrameToTap: inert,
+  ArmServiceTimer: inert,
+  Log: inert,
+  Count: inert
+}
+
+/** Uniform in [200, 600) s from now, whole ms: without rounding down, the largest `random` would give 600 s. */
+export const nextAdvert = ({ now, random }: Chance): Instant =>
+  instant(now + MIN_INTERVAL + Math.floor(random * (MAX_INTERVAL - MIN_INTERVAL)))
+
+const byInterval = ({ event }: { event: Chance }): { at: Instant } => ({ at: nextAdvert(event) })
+const byNow = ({ event }: { event: Chance }): { now: Instant } => ({ now: event.now })
+type Args<K> = { context: RouterAdvertContext; event: Extract<RouterAdvertEvent, { type: K }> }
+const toAsker = ({ context, event }: Args<'RS_RECEIVED'>): { frame: Uint8Array } => ({
+  frame: routerAdvertFrame(context.config, event.solicitation.src, event.solicitation.srcMac)
+})
+const toAll = ({ context }: { context: RouterAdvertContext }): { frame: Uint8Array } => ({
+  frame: routerAdvertFrame(context.config, UNSPECIFIED6, BROADCAST_MAC)
+})
+const bySource = ({ event }: Args<'RS_RECEIVED'>): { src: InAny } => ({
+  src: event.solicitation.src
+})
+const answering = { service: 'NDP', level: 'info', text: 'received RS, sending RA' } as const
+const unsolicited = { service: 'NDP', level: 'info', text: 'sending unsolicited RA' } as const
+const tooSoon = { what: 'ndp: RS within 3 s of an RA' } as const
+
+const enabled = (c: GuestConfig): boolean => c.v6 !== null && !c.noNdp && !c.noRa
+
+// Rows and actions of both states
+const answer = {
+  guard: { type: 'hasSource', params: bySource },
+  actions: [
+    { type: 'Log', params: answering },
+    { type: 'FrameToTap', params: toAsker }
+  ]
+} as const
+const ignore = { actions: { type: 'Count', params: tooSoon } } as const
+const mayMulticast = { type: 'mayMulticast', params: byNow } as const
+const multicast = (why: typeof answering | typeof unsolicited) =>
+  [
+    { type: 'Log', params: why },
+    { type: 'FrameToTap', params: toAll },
+    { type: 'noteMulticast', params: byNow }
+  ] as const
+const nextOne = { type: 'ArmServiceTimer', params: byInterval } as const
+
+export const ndpMachine = setup({
+  types: {
+    context: {} as RouterAdvertContext,
+    events: {} as RouterAdvertEvent,
+    input: {} as { readonly config: GuestConfig }
+  },
+  guards: {
+    off: ({ context }) => !enabled(context.config),
+    hasSource: (_, p: { src: InAny }) => !isUnspecified(p.src),
+    /** MIN_DELAY since the last RA to all nodes; whoever asked within it heard that one, or asks again in 4 s (§10). */
+    mayMulticast: ({ context }, p: { now: Instant }) =>
+      context.lastMulticast === null || p.now - context.lastMulticast >= MIN_DELAY
+  },
+  actions: {
+    ...serviceActions,
+    noteMulticast: assign((_, p: { now: Instant }) => ({ lastMulticast: p.now })),
+    setConfig: assign((_, p: { config: GuestConfig }) => ({ config: p.config }))
+  }
+}).createMachine({
+  id: 'ndp',
+  context: ({ input }) => ({ config: input.config, lastMulticast: null }),
+  initial: 'quiet',
+  on: {
+    CONFIG: { actions: { type: 'setConfig', params: ({ event }) => ({ config: event.config }) } }
+  },
+  states: {
+    quiet: {
+      on: {
+        TAP_READY: { target: 'advertising', actions: nextOne },
+        RS_RECEIVED: [
+          { guard: 'off' },
+          answer,
+          { guard: mayMulticast, actions: [...multicast(answering)] },
+          ignore
+        ]
+      }
+    },
+    advertising: {
+      on: {
+        TAP_READY: {}, // another client while one is connected: the timer runs already
+        TAP_LOST: 'quiet',
+        RS_RECEIVED: [
+          { guard: 'off' },
+          answer,
+          { guard: mayMulticast, actions: [...multicast(answering), nextOne] }, // §6.2.4: every multicast RA restarts the interval
+          ignore
+        ],
+        TIMER_RA: [
+          { guard: 'off', actions: nextOne },
+          { guard: mayMulticast, actions: [...multicast(unsolicited), nextOne] },
+          { actions: nextOne }
+        ]
+      }
+    }
+  }
+})

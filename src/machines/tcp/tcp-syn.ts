@@ -1,0 +1,155 @@
+import { add, distance, max, type SeqNum, seq } from '../../codecs/value/seq.js'
+import { ACK, RST, SYN, type TcpSegment } from '../../codecs/wire/tcp.js'
+import { type Effect, instant } from '../../effects/effect.js'
+import { pureAck, targetEdge } from './tcp-ack.js'
+import { time } from './tcp-output.js'
+import { progress, takePayload } from './tcp-segment.js'
+import { sockKnown } from './tcp-sock.js'
+import {
+  connectMss,
+  type Draft,
+  type EventOf,
+  MAX_RETRIES,
+  RTO_AFTER_SYN_LOSS,
+  RTO_INITIAL,
+  type SegmentEvent,
+  SYN_LINEAR,
+  SYN_WINDOW,
+  settled,
+  type Tcb,
+  WINDOW_SCALE
+} from './tcp-tcb.js'
+import { rtoDue } from './tcp-timers.js'
+
+// The handshake with the guest, whoever opens: RFC 9293 §3.10.7.3 (SYN-SENT) and the beginnings of SYN-RECEIVED. SYN and
+// SYN,ACK have windows that are not scaled (RFC 7323 §2.2; row O), and are identical when sent again (rows B, C).
+
+/** `seg` carries the bits `flags` of SYN, ACK and RST, and no others of them. */
+const carries = (s: TcpSegment, flags: number): boolean => (s.flags & (SYN | ACK | RST)) === flags
+export const isSyn = (s: TcpSegment): boolean => carries(s, SYN)
+/** The guest's SYN,ACK; whether it acknowledges ours was asked before. */
+export const isSynAck = (s: TcpSegment): boolean => carries(s, SYN | ACK)
+/** It acknowledges our SYN. */
+const acksSyn = (t: Tcb, s: TcpSegment): boolean => (s.flags & ACK) !== 0 && s.ack === add(t.iss, 1)
+
+/** RFC 9293 §3.10.7.3, first: it acknowledges something else, from a connection that we know nothing of. */
+export const acksOther = (t: Tcb, s: TcpSegment): boolean => (s.flags & (ACK | RST)) === ACK && !acksSyn(t, s)
+/** RFC 9293 §3.10.7.3, second, and RFC 5961 §3: a RST counts only if it acknowledges our SYN. */
+export const refuses = (t: Tcb, s: TcpSegment): boolean => (s.flags & RST) !== 0 && acksSyn(t, s)
+/** In SYN-RECEIVED after SYNs crossed: the guest's SYN,ACK stands for the ACK too (RFC 9293 §3.5, figure 7). */
+export const crossedSynAck = (t: Tcb, s: TcpSegment): boolean =>
+  isSynAck(s) && acksSyn(t, s) && s.seq === t.irs
+/** Answer to `acksOther`; to a handshake ACK with a wrong number as well (§3.10.7.4, SYN-RECEIVED). */
+export const resetOther = ({
+  event
+}: {
+  readonly event: SegmentEvent
+}): Omit<Effect & { type: 'SegmentToTap' }, 'type'> => ({
+  seq: event.seg.ack,
+  ack: seq(0),
+  flags: RST,
+  wnd: 0,
+  mss: null,
+  windowScale: null
+})
+
+const sendSyn = (d: Draft, flags: number, wnd: number, out: Effect[]): void => {
+  d.sndNxt = add(d.iss, 1)
+  d.sndMax = d.sndNxt
+  const answer = (flags & ACK) !== 0
+  out.push({
+    type: 'SegmentToTap',
+    seq: d.iss,
+    ack: answer ? d.rcvNxt : seq(0),
+    flags,
+    wnd,
+    mss: d.offerMss,
+    windowScale: answer && !d.scaled ? null : WINDOW_SCALE
+  })
+}
+/** SYN or SYN,ACK, whichever is due. */
+const open = (d: Draft, out: Effect[]): void => {
+  if (!d.heardSyn) return sendSyn(d, SYN, SYN_WINDOW, out)
+  const edge = d.sndMax === d.iss ? targetEdge(d) : d.rcvEdge
+  const wnd = Math.min(65535, distance(edge, d.rcvNxt))
+  d.rcvEdge = max(d.rcvEdge, add(d.rcvNxt, wnd))
+  sendSyn(d, SYN | ACK, wnd, out)
+}
+export const openAgain = (d: Draft, _: unknown, out: Effect[]): void => open(d, out)
+
+const armSynRto = (d: Draft, out: Effect[]): void => {
+  d.rtoArmed = d.rtoAt
+  if (d.rtoAt > 0) out.push({ type: 'ArmTimer', timer: 'rto', at: instant(d.rtoAt) })
+}
+const openTimed = (d: Draft, now: number, out: Effect[]): void => {
+  open(d, out)
+  time(d, now)
+  d.rtoAt = now + RTO_INITIAL
+  armSynRto(d, out)
+}
+
+/** The flow begins: connect() for the guest; or the accepted connection is taken over, and the guest is asked at once. */
+export const begin = (d: Draft, _: unknown, out: Effect[]): void => {
+  if (!d.fromHost) {
+    out.push({ type: 'TcpConnect', mss: connectMss(d) })
+    return
+  }
+  out.push({ type: 'SockAdopt' })
+  openTimed(d, d.tapAliveAt, out)
+}
+
+/** SOCK_CONNECTED: the peer accepted, so we do. */
+export const connected = (d: Draft, e: EventOf<'SOCK_CONNECTED'>, out: Effect[]): void => {
+  sockKnown(d, e)
+  openTimed(d, e.now, out)
+}
+
+/** IRS is known: the RCV numbers move there, and what was offered is settled. */
+const hear = (d: Draft, s: TcpSegment): void => {
+  const by = distance(s.seq, d.irs)
+  const move = (n: SeqNum): SeqNum => add(n, by)
+  Object.assign(d, settled(s, d.offerMss, d.mss))
+  d.rcvNxt = move(d.rcvNxt)
+  d.rcvTaken = move(d.rcvTaken)
+  d.rcvConfirmed = move(d.rcvConfirmed)
+  d.rcvAcked = move(d.rcvAcked)
+  d.rcvEdge = move(d.rcvEdge)
+  d.bufEdge = move(d.bufEdge)
+}
+/** SYN,ACK. Our ACK goes at once, whatever follows it (row 17); in-order payload and FIN count (§3.10.7.3, fourth). */
+const established = (d: Draft, s: TcpSegment, now: number, out: Effect[]): void => {
+  d.sndWnd = s.wnd
+  d.maxSndWnd = Math.max(d.maxSndWnd, s.wnd)
+  d.sndWl2 = s.ack
+  d.tapAliveAt = now
+  progress(d, s, now)
+  takePayload(d, { ...s, seq: add(s.seq, 1) }, now, out)
+  pureAck(d, out)
+}
+
+/** `isSynAck` in SYN-SENT: the guest accepts. */
+export const accepted = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): void => {
+  hear(d, seg)
+  established(d, seg, now, out)
+}
+/** `isSyn` in SYN-SENT: both open at once. Payload comes again, as it is not acknowledged. */
+export const crossed = (d: Draft, { seg }: SegmentEvent, out: Effect[]): void => {
+  hear(d, seg)
+  open(d, out)
+}
+/** `crossedSynAck` */
+export const crossedDone = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): void =>
+  established(d, seg, now, out)
+
+export const synRetriesSpent = (t: Tcb, now: number): boolean => rtoDue(t, now) && t.fails >= MAX_RETRIES
+/** Again: at 1 s for the first ones, then doubling (rows 71, B, C: a guest that boots). */
+export const synRtoFired = (d: Draft, { now }: { readonly now: number }, out: Effect[]): void => {
+  if (rtoDue(d, now)) {
+    open(d, out)
+    d.fails++
+    d.timedAt = 0
+    d.rto = RTO_AFTER_SYN_LOSS
+    d.rtoAt = now + RTO_INITIAL * 2 ** Math.max(0, d.fails - SYN_LINEAR)
+  }
+  armSynRto(d, out)
+}

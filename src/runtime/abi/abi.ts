@@ -1,0 +1,228 @@
+/** The two rings between JS and native: same table as native/addon/abi.h, where each word is explained. */
+export const ABI_WORDS = 16
+
+export const EF = {
+  TAP_WRITE: 1,
+  TCP_CONNECT: 2,
+  SEND: 3,
+  PEEK: 4,
+  DISCARD: 5,
+  REWIND: 6,
+  SHUTDOWN_WR: 7,
+  CLOSE: 8,
+  RESET: 9,
+  AWAIT_WRITABLE: 10,
+  KEEPALIVE: 11,
+  INFO: 12,
+  UDP_OPEN: 13,
+  UDP_SEND: 14,
+  PING_OPEN: 15,
+  PING_SEND: 16,
+  ADOPT: 17,
+  REJECT: 18,
+  UNLISTEN: 19,
+  SPLICE: 20,
+  SPLICE_SHUT: 21,
+  SPLICE_CLOSE: 22,
+  SPLICE_RESET: 23,
+  SPLICE_QUERY: 24,
+  UDP_JOIN: 25,
+  LINK_USE: 26,
+  LINK_REFUSE: 27,
+  LINK_CLOSE: 28,
+  NETLINK: 29,
+  CAPTURE_NOTE: 30
+} as const
+
+export const EV = {
+  TAP_FRAME: 1,
+  TAP_GONE: 2,
+  TAP_DROPPED: 3,
+  CONNECTED: 4,
+  SENT: 5,
+  PEEKED: 6,
+  READY: 7,
+  ACKED: 8,
+  FAILED: 9,
+  DATAGRAM: 10,
+  ICMP_ERROR: 11,
+  INFO: 12,
+  CTL: 13,
+  ACCEPTED: 14,
+  LISTEN_TROUBLE: 15,
+  LISTEN_DATAGRAM: 16,
+  LISTEN_ICMP_ERROR: 17,
+  SPLICE_CONNECTED: 18,
+  SPLICE_EOF: 19,
+  SPLICE_FAILED: 20,
+  SPLICE_MOVED: 21,
+  UDP_MOVED: 22,
+  LINK_CLIENT: 23,
+  LINK_END: 24,
+  TAP_ROOM: 25,
+  NETLINK: 26,
+  CAPTURE: 27,
+  BOUND: 28,
+  ANSWER: 29,
+  REFUSED: 30
+} as const
+
+export const BIND_OUTBOUND = 1
+/** Opening effects: the socket comes from the pool of those made inside the namespace. */
+export const IN_NAMESPACE = 2
+/** EF.UDP_OPEN: not connected, at a port of the kernel's choice; EV.ANSWER has what comes. */
+export const TO_GROUP = 4
+export const SEND_REPORT_ACK = 1
+export const IS_V6 = 1
+export const PEEK_EOF = 1
+export const PEEK_DRAINED = 2
+export const PEEK_TAP_FULL = 4
+/** With PEEK_TAP_FULL: EV.TAP_ROOM follows. */
+export const PEEK_TAP_TELLS = 8
+/** Why a client of the guest link is gone, and flags of a new one. */
+export const LINK_EOF = 1
+export const LINK_ERROR = 2
+export const LINK_BAD_LENGTH = 3
+export const LINK_HUNG_UP = 1
+export const READY_IN = 1
+export const READY_OUT = 2
+export const READY_RDHUP = 4
+export const READY_INFO = 8
+
+/**
+ * Handle of a flow's second socket = index + SIDE_1 (UDP between host and namespace; open the table with 2 * SIDE_1
+ * handles). A spliced pair has its index only.
+ */
+export const SIDE_1 = 0x20000
+
+/** Records of Native.listen(). */
+export const LISTEN_WORDS = 9
+export const LISTEN_V6ONLY = 1
+export const LISTEN_FREEBIND = 2
+
+/** Pools of Native.addNsSockets(). */
+export const NS_TCP4 = 0
+export const NS_TCP6 = 1
+export const NS_UDP4 = 2
+export const NS_UDP6 = 3
+
+/**
+ * The addon. One `turn` a loop turn; everything else is set-up. Failures are thrown as Error with `.errno` (positive)
+ * and `.code` ('ENOENT') before the loop starts, and come as events once it runs.
+ */
+export interface Native {
+  /**
+   * Allocate rings and slab. `slab`: [0, txSize) belongs to JS (headers and frames that effects name), the rest to native
+   * (what it read). `clock`: Float64Array(2), written at each return from turn(): ms on CLOCK_MONOTONIC; octets that native
+   * has moved past the tap so far.
+   */
+  open(o: {
+    readonly txSize: number
+    readonly rxSize: number
+    readonly handles: number
+    readonly effects: number
+    readonly events: number
+  }): {
+    readonly slab: ArrayBuffer
+    readonly effects: ArrayBuffer
+    readonly events: ArrayBuffer
+    readonly clock: ArrayBuffer
+  }
+  /**
+   * Carry out `effects` records, in order; then wait up to `timeoutMs` (fractions allowed, -1 = for ever; 0 is used anyway
+   * when results are waiting), read what is ready, return the number of event records.
+   */
+  turn(effects: number, timeoutMs: number): number
+  /**
+   * Carry out `effects` records before the turn is at its end: the ring is full. What comes of them waits for turn(), and so do
+   * peeks; connections that no effect has named are not reset yet.
+   */
+  carryOut(effects: number): void
+  /** Use a tap; `vnet`: it was opened with IFF_VNET_HDR. Returns the TUN_F_* offloads obtained (0: none). */
+  setTap(fd: number, vnet: boolean): number
+  /**
+   * The guest is at a stream socket instead (addon/link.h): listen at `path`, which nobody may be listening at; a socket file
+   * that was left behind by a program of ours is replaced. Returns the socket file's mode. Throws EADDRINUSE: somebody listens there;
+   * EEXIST: it is no socket; EPERM: it, or a symbolic link on the way, is another user's; and others.
+   */
+  linkListen(path: string): number
+  /** A connected stream socket for EF.LINK_USE. Throws EBADF, ENOTSOCK, ESOCKTNOSUPPORT (no stream), ENOTCONN. */
+  linkOffer(fd: number): void
+  /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
+  setOutbound(if4: Uint8Array, if6: Uint8Array): void
+  /**
+   * Octets that the sockets of each of these flows hold in their buffers. `freeze`: from here on the kernel makes those buffers no
+   * larger (SO_RCVBUF and SO_SNDBUF at what they are, socket(7)), for good. Two numbers each: those octets; and with `freeze` how
+   * many its TCP peers have sent and acknowledged so far, else 0.
+   */
+  memoryOf(flows: Int32Array, freeze: boolean): Float64Array
+  /**
+   * Local ports that the kernel may choose from for outbound sockets (IP_LOCAL_PORT_RANGE, ip(7)), a part of those that it has.
+   * False: this kernel, before Linux 6.3, chooses from all.
+   */
+  setPorts(first: number, last: number): boolean
+  /**
+   * A file for us to write, made with mode 0600 or emptied; `read`: to be read too, and nonblocking. The rule for what is
+   * there already is native/common/outfile.h's; EPERM, with the reason in words, is what it refuses.
+   */
+  openOutput(path: string, read: boolean): number
+  /**
+   * Every frame from and to the guest goes to this descriptor, behind the header that is there: as a pcap record, or with `ng`
+   * as an enhanced packet block of interface 0, in ns. `room`: how many octets those may take, 0 for no bound; the first that would not fit ends the capture with EFBIG.
+   */
+  setPcap(fd: number, ng: boolean, room: number): void
+  /** What is still to be written of the capture, to the disk. */
+  finishPcap(): void
+  /** One rtnetlink request in this process's namespace; the datagrams of the answer up to NLMSG_DONE or the ACK. */
+  netlink(request: Uint8Array): Uint8Array[]
+  /** Send a message to the launcher on descriptor `fd` and wait for one answer. `fds`: descriptors that came with it. */
+  ctlCall(
+    fd: number,
+    message: Uint8Array
+  ): { readonly data: Uint8Array; readonly fd: number; readonly fds: ReadonlyArray<number> }
+  ctlSend(fd: number, message: Uint8Array): void
+  /**
+   * Watch the launcher's descriptor: EV_CTL. Sockets from the namespace (abi.h, CTL_SOCKETS) go to their pools without
+   * one, and are asked for as pools run low.
+   */
+  setCtl(fd: number): void
+  /** Be told of what the kernel announces to these groups (RTMGRP_*, rtnetlink(7)), as EV.NETLINK. Once. */
+  watchNetlink(groups: number): void
+  /**
+   * Open listeners: `batch` holds records of LISTEN_WORDS words (0 listener id, 1 protocol: 6 or 17, 2-5 address, 6 port,
+   * 7 LISTEN_* flags, 8 interface: index into `ifnames` + 1, 0 = none). `::` without LISTEN_V6ONLY hears IPv4 too, and is
+   * 0.0.0.0 where there is no IPv6. Ids are small integers of the caller's choice; one in use is EEXIST.
+   * Returns an errno for each record, 0 = listening. Between turns at any time.
+   */
+  listen(batch: Int32Array, ifnames: ReadonlyArray<Uint8Array>): Int32Array
+  /** Listen on a bound socket (TCP: listening already) that was made elsewhere. `fd` is the addon's from here on. */
+  adoptListener(id: number, fd: number, proto: number): void
+  /** As EF.UNLISTEN. False: there was none. */
+  closeListener(id: number): boolean
+  /** Sockets made inside the namespace, for IN_NAMESPACE. `kind`: NS_*. They are the addon's from here on. */
+  addNsSockets(kind: number, fds: Int32Array): void
+  /** Connect to the system logger's socket: a descriptor, or -errno. */
+  openSyslog(path: string): number
+  /** Write without ever waiting, whatever the descriptor is (native/addon/logging.h). 0, or errno of what was lost. */
+  writeNow(fd: number, data: Uint8Array): number
+  /** Take octets [off, off + len) out of a file, if its filesystem can. 0 or errno. */
+  collapse(fd: number, off: number, len: number): number
+  /** ms on CLOCK_MONOTONIC */
+  now(): number
+  /**
+   * Into background: a session of our own, without a terminal (setsid(2)); standard streams to descriptor `devNull`, which
+   * is closed then; new working directory /.
+   */
+  detach(devNull: number): void
+  /** no_new_privs on every thread; drop all capabilities; if `uid` >= 0 change user and group first. */
+  dropPrivileges(uid: number, gid: number): void
+  /**
+   * Where the kernel has Landlock: no thread opens a file, a TCP socket is bound to a port of the caller's choice only with `bindTcp`, and
+   * connects only with `connectTcp`. After dropPrivileges(); takes /proc.
+   */
+  confine(bindTcp: boolean, connectTcp: boolean): void
+  /** From here on no thread gets more system calls than native/addon/seccomp-calls.def lists. False: the kernel cannot. */
+  seal(): boolean
+  /** _exit(2): the process ends here and now, without what Node does then. */
+  exit(status: number): never
+}

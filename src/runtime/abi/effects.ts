@@ -1,0 +1,161 @@
+import type { InAny } from '../../codecs/value/inany.js'
+import type { Payload } from '../../effects/effect.js'
+import { ABI_WORDS, BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, TO_GROUP } from './abi.js'
+import { nextEffect, putAddr, type Rings } from './rings.js'
+
+// One encoder for each effect record of native/addon/abi.h, which names the words. Nothing else writes into the ring.
+// `handle`: of the socket, which is its flow's index, or that + SIDE_1. `slot`: of an accepted connection (EV_ACCEPTED).
+
+/** A socket to open and connect. */
+export interface Target {
+  readonly dst: InAny
+  readonly dstPort: number
+  /** IPv6 scope of a link-local destination, else 0. */
+  readonly scope: number
+  /** Source address; null: the kernel's choice. */
+  readonly src: InAny | null
+  /** Made in the namespace, else on the host. */
+  readonly inNamespace: boolean
+}
+
+const UNSPECIFIED: InAny = [0, 0, 0, 0]
+
+/** A record with up to four words behind its handle. */
+const words = (r: Rings, kind: number, handle: number, w2: number, w3 = 0, w4 = 0, w5 = 0): void => {
+  const at = nextEffect(r, kind, handle)
+  const fx = r.fx
+  fx[at + 2] = w2
+  fx[at + 3] = w3
+  fx[at + 4] = w4
+  fx[at + 5] = w5
+}
+
+/** An opening record; `word8` is of each kind's own. Where the record begins. */
+const opening = (r: Rings, kind: number, handle: number, t: Target, word8: number, flags: number): number => {
+  const at = nextEffect(r, kind, handle)
+  const fx = r.fx
+  putAddr(r, at + 2, t.dst)
+  fx[at + 6] = t.dstPort
+  fx[at + 7] = t.scope
+  fx[at + 8] = word8
+  putAddr(r, at + 9, t.src ?? UNSPECIFIED)
+  fx[at + 13] = flags | (t.inNamespace ? IN_NAMESPACE : 0)
+  return at
+}
+
+/** Sockets of the host for what the guest began are bound to --outbound-if4, --outbound-if6. */
+const outbound = (yes: boolean): number => (yes ? BIND_OUTBOUND : 0)
+
+// --- for those who look at a turn's effects before they are carried out (--trace, --stats)
+
+/** EF.* of record `i`. */
+export const effectKind = (r: Rings, i: number): number => r.fx[i * ABI_WORDS]
+/** EF.TAP_WRITE */
+export const tapWritten = (r: Rings, i: number): Payload => ({
+  off: r.fx[i * ABI_WORDS + 2],
+  len: r.fx[i * ABI_WORDS + 3]
+})
+/** EF.PEEK */
+export const peekAsked = (
+  r: Rings,
+  i: number
+): { readonly handle: number; readonly off: number; readonly v6: boolean } => {
+  const at = i * ABI_WORDS
+  return { handle: r.fx[at + 1], off: r.fx[at + 2], v6: (r.fx[at + 6] & IS_V6) !== 0 }
+}
+
+// --- the guest's side
+
+/** `off`: of the virtio-net header, `len` with it. */
+export const tapWrite = (r: Rings, off: number, len: number): void => words(r, EF.TAP_WRITE, 0, off, len)
+/** A comment in the capture, on the frame at `frame` in the slab (0: the next one to the guest). */
+export const captureNote = (r: Rings, off: number, len: number, frame: number): void =>
+  words(r, EF.CAPTURE_NOTE, 0, off, len, frame)
+export const linkUse = (r: Rings, fd: number): void => words(r, EF.LINK_USE, 0, fd)
+export const linkRefuse = (r: Rings, fd: number): void => words(r, EF.LINK_REFUSE, 0, fd)
+export const linkClose = (r: Rings): void => words(r, EF.LINK_CLOSE, 0, 0)
+
+// --- any socket
+
+export const closeSock = (r: Rings, handle: number): void => words(r, EF.CLOSE, handle, 0)
+export const resetSock = (r: Rings, handle: number): void => words(r, EF.RESET, handle, 0)
+
+// --- TCP
+
+/** `mss`: at most that long are segments to the peer; 0: the kernel's choice. */
+export const tcpConnect = (r: Rings, handle: number, t: Target, mss: number): void => {
+  opening(r, EF.TCP_CONNECT, handle, t, mss, outbound(true))
+}
+export const adopt = (r: Rings, handle: number, slot: number): void => words(r, EF.ADOPT, handle, slot)
+export const reject = (r: Rings, slot: number): void => words(r, EF.REJECT, 0, slot)
+export const send = (r: Rings, handle: number, p: Payload, reportAck: boolean): void =>
+  words(r, EF.SEND, handle, p.off, p.len, reportAck ? SEND_REPORT_ACK : 0)
+/** `off`: template of all headers, virtio-net first; `headerLen` without that; `octets` at most. */
+export const peek = (
+  r: Rings,
+  handle: number,
+  off: number,
+  headerLen: number,
+  octets: number,
+  mss: number,
+  v6: boolean
+): void => {
+  const at = nextEffect(r, EF.PEEK, handle)
+  const fx = r.fx
+  fx[at + 2] = off
+  fx[at + 3] = headerLen
+  fx[at + 4] = octets
+  fx[at + 5] = mss
+  fx[at + 6] = v6 ? IS_V6 : 0
+}
+export const discard = (r: Rings, handle: number, octets: number): void =>
+  words(r, EF.DISCARD, handle, octets)
+/** The next peek begins so many octets behind the head of the queue. */
+export const rewind = (r: Rings, handle: number, octets: number): void => words(r, EF.REWIND, handle, octets)
+export const shutdownWr = (r: Rings, handle: number): void => words(r, EF.SHUTDOWN_WR, handle, 0)
+export const awaitWritable = (r: Rings, handle: number): void => words(r, EF.AWAIT_WRITABLE, handle, 0)
+export const keepAlive = (r: Rings, handle: number): void => words(r, EF.KEEPALIVE, handle, 0)
+export const askInfo = (r: Rings, handle: number): void => words(r, EF.INFO, handle, 0)
+
+// --- UDP, ping
+
+/** Connected, from `srcPort` (0: the kernel's choice). `listener`: whose flow this is, -1: nobody's. */
+export const udpOpen = (
+  r: Rings,
+  handle: number,
+  t: Target,
+  srcPort: number,
+  listener: number,
+  outboundIf: boolean
+): void => {
+  const at = opening(r, EF.UDP_OPEN, handle, t, srcPort, outbound(outboundIf))
+  r.fx[at + 14] = 1 + listener
+}
+/** Towards a group: not connected, at a port of the kernel's choice. */
+export const udpOpenToGroup = (r: Rings, handle: number, t: Target): void => {
+  opening(r, EF.UDP_OPEN, handle, t, 0, outbound(true) | TO_GROUP)
+}
+/** `ttl` 0: leave it; `segment` 0: one datagram. */
+export const udpSend = (r: Rings, handle: number, p: Payload, ttl: number, segment: number): void =>
+  words(r, EF.UDP_SEND, handle, p.off, p.len, ttl, segment)
+export const udpJoin = (r: Rings, handle: number, other: number): void => words(r, EF.UDP_JOIN, handle, other)
+export const pingOpen = (r: Rings, handle: number, t: Target): void => {
+  opening(r, EF.PING_OPEN, handle, t, 0, outbound(true))
+}
+export const pingSend = (r: Rings, handle: number, p: Payload, ttl: number): void =>
+  words(r, EF.PING_SEND, handle, p.off, p.len, ttl)
+
+// --- past the tap
+
+/** The accepted connection is side 0, `t` side 1. */
+export const spliceConnect = (r: Rings, handle: number, t: Target, slot: number): void => {
+  opening(r, EF.SPLICE, handle, t, slot, 0)
+}
+export const spliceShut = (r: Rings, handle: number, side: 0 | 1): void =>
+  words(r, EF.SPLICE_SHUT, handle, side)
+export const spliceClose = (r: Rings, handle: number): void => words(r, EF.SPLICE_CLOSE, handle, 0)
+export const spliceReset = (r: Rings, handle: number): void => words(r, EF.SPLICE_RESET, handle, 0)
+
+// --- the host's kernel
+
+export const netlinkSend = (r: Rings, off: number, len: number): void => words(r, EF.NETLINK, 0, off, len)

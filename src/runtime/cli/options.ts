@@ -1,0 +1,348 @@
+import * as E from 'fp-ts/lib/Either.js'
+import * as t from 'io-ts'
+import { parseArgv, printArgv, type Setting } from '../../codecs/text/argv.js'
+import type { PortSpec } from '../../codecs/text/port-spec.js'
+import type { InAny } from '../../codecs/value/inany.js'
+import type { Mac } from '../../codecs/wire/ethernet.js'
+import type { Limits } from '../flow/quotas.js'
+import { helpText, versionText } from './help.js'
+import { OPTION_TABLE, type OptionEntry } from './option-table.js'
+import type { AddressAndLength, RunAs } from './option-values.js'
+
+export type Mode = 'passt' | 'pasta'
+
+/** One value for each IP version. */
+export interface Pair<A> {
+  readonly v4: A
+  readonly v6: A
+}
+
+/** Which namespace, as the arguments behind the options say. */
+export type Target =
+  | { readonly kind: 'shell' }
+  | { readonly kind: 'command'; readonly argv: ReadonlyArray<string> }
+  | { readonly kind: 'pid'; readonly pid: number }
+  | { readonly kind: 'netns'; readonly path: string }
+
+/** The command line, valid in itself; null where nothing was said. What the host adds to it is in plan.ts. */
+export interface Options {
+  readonly mode: Mode
+  /** What this was made from, in order. */
+  readonly settings: ReadonlyArray<Setting>
+  readonly positionals: ReadonlyArray<string>
+  /** Index in argv of the first positional; argv.length without. */
+  readonly positionalsAt: number
+  /** Of no meaning for passt. */
+  readonly target: Target
+  /** To be shown once, at level warning. */
+  readonly warnings: ReadonlyArray<string>
+  readonly debug: boolean
+  readonly trace: boolean
+  /** On standard error: asked for, or because a command writes there. */
+  readonly quiet: boolean
+  /** -q */
+  readonly quietAsked: boolean
+  readonly foreground: boolean
+  /** s between rows of statistics, 0 for none. */
+  readonly stats: number
+  readonly logFile: string | null
+  /** Octets. */
+  readonly logSize: number
+  readonly runAs: RunAs | null
+  readonly confPath: string | null
+  readonly pcap: string | null
+  /** Octets. */
+  readonly pcapSize: number | null
+  readonly pidFile: string | null
+  /** Octets. */
+  readonly mtu: number | null
+  readonly address: Pair<AddressAndLength | null>
+  /** Prefix length, IPv4. */
+  readonly netmask: number | null
+  readonly mac: Mac | null
+  readonly gateway: Pair<InAny | null>
+  readonly interface: string | null
+  readonly outbound: Pair<InAny | null>
+  readonly outboundIf: Pair<string | null>
+  readonly dns: Pair<ReadonlyArray<InAny>>
+  /** `-D none` */
+  readonly noDns: boolean
+  readonly dnsForward: Pair<InAny | null>
+  readonly dnsHost: Pair<InAny | null>
+  /** Empty: none wanted. */
+  readonly search: ReadonlyArray<string> | null
+  readonly dhcpDns: boolean
+  readonly dhcpSearch: boolean
+  readonly tcp: boolean
+  readonly udp: boolean
+  readonly icmp: boolean
+  readonly dhcp: boolean
+  readonly dhcpv6: boolean
+  readonly ndp: boolean
+  readonly ra: boolean
+  readonly freebind: boolean
+  readonly mapHostLoopback: Pair<InAny | null>
+  readonly mapGw: boolean
+  readonly mapGuestAddr: Pair<InAny | null>
+  readonly families: 'both' | 'v4' | 'v6'
+  readonly hostname: string | null
+  readonly fqdn: string | null
+  readonly chrootFallback: boolean
+  /** As given, in order; nothing given is an empty list. */
+  readonly ports: Readonly<Record<'tcpIn' | 'udpIn' | 'tcpOut' | 'udpOut', ReadonlyArray<PortSpec>>>
+  readonly nsIfname: string | null
+  readonly hostLoToNsLo: boolean
+  readonly userns: string | null
+  readonly netns: string | null
+  readonly netnsOnly: boolean
+  readonly netnsQuit: boolean
+  readonly configNet: boolean
+  readonly copyRoutes: boolean
+  readonly copyAddrs: boolean
+  readonly nsMac: Mac | null
+  readonly splice: boolean
+  readonly spliceOnly: boolean
+  readonly pidns: boolean
+  readonly socketPath: string | null
+  readonly fd: number | null
+  readonly oneOff: boolean
+  readonly vhostUser: boolean
+  readonly printCapabilities: boolean
+  /** 'none': switched off. */
+  readonly repairPath: string | null
+  readonly migrateExit: boolean
+  readonly migrateNoLinger: boolean
+  /** Of what the guest may take of the host (quotas.ts): where an option says. */
+  readonly limits: Partial<Limits>
+}
+
+const none = { v4: null, v6: null } as const
+
+export const defaults = (mode: Mode): Options => ({
+  mode,
+  settings: [],
+  positionals: [],
+  positionalsAt: 0,
+  target: { kind: 'shell' },
+  warnings: [],
+  debug: false,
+  trace: false,
+  quiet: false,
+  quietAsked: false,
+  foreground: false,
+  stats: 0,
+  logFile: null,
+  logSize: 1 << 20,
+  runAs: null,
+  confPath: null,
+  pcap: null,
+  pcapSize: null,
+  pidFile: null,
+  mtu: null,
+  address: none,
+  netmask: null,
+  mac: null,
+  gateway: none,
+  interface: null,
+  outbound: none,
+  outboundIf: none,
+  dns: { v4: [], v6: [] },
+  noDns: false,
+  dnsForward: none,
+  dnsHost: none,
+  search: null,
+  dhcpDns: mode === 'passt',
+  dhcpSearch: mode === 'passt',
+  tcp: true,
+  udp: true,
+  icmp: true,
+  dhcp: true,
+  dhcpv6: true,
+  ndp: true,
+  ra: true,
+  freebind: false,
+  mapHostLoopback: none,
+  mapGw: true,
+  mapGuestAddr: none,
+  families: 'both',
+  hostname: null,
+  fqdn: null,
+  chrootFallback: false,
+  ports: { tcpIn: [], udpIn: [], tcpOut: [], udpOut: [] },
+  nsIfname: null,
+  hostLoToNsLo: false,
+  userns: null,
+  netns: null,
+  netnsOnly: false,
+  netnsQuit: true,
+  configNet: false,
+  copyRoutes: true,
+  copyAddrs: true,
+  nsMac: null,
+  splice: true,
+  spliceOnly: false,
+  pidns: true,
+  socketPath: null,
+  fd: null,
+  oneOff: false,
+  vhostUser: false,
+  printCapabilities: false,
+  repairPath: null,
+  migrateExit: false,
+  migrateNoLinger: false,
+  limits: {}
+})
+
+/** `usage`: shown behind the message on stderr; null when the options were understood but make no sense. */
+export interface CliError {
+  readonly message: string
+  readonly usage: string | null
+}
+export type CliAnswer =
+  | { readonly tag: 'Run'; readonly options: Options }
+  /** To stdout, status 0. */
+  | { readonly tag: 'Print'; readonly text: string }
+
+// --- rules between options
+
+type Rule = readonly [(o: Options) => boolean, string]
+
+const wantsPorts = (specs: ReadonlyArray<PortSpec>): boolean => specs.some((s) => s.kind !== 'none')
+const attaches = (o: Options): boolean => o.target.kind === 'pid' || o.target.kind === 'netns'
+
+/** The first one that applies is the error. */
+const CONFLICTS: ReadonlyArray<Rule> = [
+  [(o) => o.mode === 'passt' && o.positionals.length > 0, 'passt takes no arguments besides options'],
+  [(o) => o.netns !== null && o.positionals.length > 0, '--netns and a PID or command exclude each other'],
+  [
+    (o) => o.netmask !== null && o.address.v4 !== null && o.address.v4.prefixLen !== null,
+    '--netmask and a prefix length in --address exclude each other'
+  ],
+  [(o) => o.spliceOnly && !o.splice, '--splice-only and --no-splice exclude each other'],
+  [(o) => o.hostLoToNsLo && !o.splice, '--host-lo-to-ns-lo and --no-splice exclude each other'],
+  [(o) => !o.copyRoutes && !o.configNet, '--no-copy-routes needs --config-net'],
+  [(o) => !o.copyAddrs && !o.configNet, '--no-copy-addrs needs --config-net'],
+  [
+    (o) => !o.tcp && (wantsPorts(o.ports.tcpIn) || wantsPorts(o.ports.tcpOut)),
+    'TCP ports given, but --no-tcp'
+  ],
+  [
+    (o) => !o.udp && (wantsPorts(o.ports.udpIn) || wantsPorts(o.ports.udpOut)),
+    'UDP ports given, but --no-udp'
+  ],
+  [(o) => !o.pidns && attaches(o), '--no-pidns is for commands only'],
+  [(o) => o.userns !== null && !attaches(o), '--userns needs a PID or --netns']
+]
+
+// --- evaluation
+
+const byId = new Map(OPTION_TABLE.map((e) => [e.id, e]))
+const allowedIn = (e: OptionEntry, o: Options): boolean =>
+  e.allowed === 'both' || e.allowed === o.mode || (e.allowed === 'vhost' && o.vhostUser)
+
+const spelled = (e: OptionEntry): string => `--${e.long[0]}`
+const semantic = (message: string): E.Either<CliError, never> => E.left({ message, usage: null })
+
+/** One setting. Left of Right: an answer that ends everything. */
+const applySetting = (o: Options, e: OptionEntry, value: string): E.Either<CliError, CliAnswer> => {
+  if (e.answer === 'help') return E.right({ tag: 'Print', text: helpText(o.mode) })
+  if (e.answer === 'version') return E.right({ tag: 'Print', text: versionText(o.mode) })
+  if (!allowedIn(e, o))
+    return semantic(`${spelled(e)} is for ${e.allowed === 'vhost' ? 'vhost-user' : e.allowed} mode only`)
+  const next = e.apply(o, value)
+  return E.isLeft(next)
+    ? semantic(`${spelled(e)}: ${next.left}`)
+    : E.right({ tag: 'Run', options: next.right })
+}
+
+const applyAll = (start: Options, settings: ReadonlyArray<Setting>): E.Either<CliError, CliAnswer> => {
+  let o = start
+  for (const pass of [1, 2])
+    for (const s of settings) {
+      const e = byId.get(s.id)
+      if (e === undefined || e.pass !== pass) continue
+      const next = applySetting(o, e, s.value ?? '')
+      if (E.isLeft(next) || next.right.tag === 'Print') return next
+      o = next.right.options
+    }
+  return E.right({ tag: 'Run', options: o })
+}
+
+/** A single argument that is a whole number is a PID, so a command of such a name needs an argument (passt(1)). */
+const targetOf = (o: Options): E.Either<CliError, Target> => {
+  const [first, ...more] = o.positionals
+  if (o.netns !== null) return E.right({ kind: 'netns', path: o.netns })
+  if (first === undefined) return E.right({ kind: 'shell' })
+  if (more.length > 0 || !/^\s*[+-]?[0-9]+$/.test(first))
+    return E.right({ kind: 'command', argv: o.positionals })
+  const pid = Number(first)
+  return pid > 0 && pid <= 0x7fffffff
+    ? E.right({ kind: 'pid', pid })
+    : semantic(`invalid PID ${first.trim()}`)
+}
+
+/** --vhost-user makes it passt; else the name we were called by decides. */
+const modeOf = (argv0: string, settings: ReadonlyArray<Setting>): E.Either<CliError, Mode> => {
+  const name = argv0.slice(argv0.lastIndexOf('/') + 1)
+  if (settings.some((s) => s.id === 'vhost-user')) return E.right('passt')
+  if (name.includes('pasta')) return E.right('pasta')
+  return name.includes('passt') ? E.right('passt') : semantic(`called as '${name}', neither passt nor pasta`)
+}
+
+const finish = (o: Options): E.Either<CliError, CliAnswer> => {
+  const target = o.mode === 'pasta' ? targetOf(o) : E.right<CliError, Target>({ kind: 'shell' })
+  if (E.isLeft(target)) return target
+  const spawns = o.mode === 'pasta' && (target.right.kind === 'command' || target.right.kind === 'shell')
+  const options: Options = {
+    ...o,
+    target: target.right,
+    foreground: o.foreground || spawns,
+    // what the command prints is not to be mixed with ours
+    quiet: o.quiet || (spawns && !o.debug),
+    quietAsked: o.quiet
+  }
+  const conflict = CONFLICTS.find(([applies]) => applies(options))
+  return conflict === undefined ? E.right({ tag: 'Run', options }) : semantic(conflict[1])
+}
+
+/**
+ * The command line of program `argv0`, `argv` without it. `--help` and `--version` act in the order of options: what
+ * stands behind them is not looked at, an error in front of them comes first.
+ * Left: status 1, one line on stderr (with the program's name in front), the usage text behind it if it is not null.
+ */
+export const parseOptions = (argv0: string, argv: ReadonlyArray<string>): E.Either<CliError, CliAnswer> => {
+  const line = parseArgv(OPTION_TABLE)(argv)
+  const settings = E.isLeft(line) ? line.left.settings : line.right.settings
+  const mode = modeOf(argv0, settings)
+  if (E.isLeft(mode)) return mode
+  const start: Options = {
+    ...defaults(mode.right),
+    settings,
+    positionals: E.isLeft(line) ? [] : argv.slice(line.right.positionals),
+    positionalsAt: E.isLeft(line) ? argv.length : line.right.positionals,
+    // --repair-path and others may stand in front of it
+    vhostUser: settings.some((s) => s.id === 'vhost-user')
+  }
+  const applied = applyAll(start, settings)
+  if (E.isLeft(applied) || applied.right.tag === 'Print') return applied
+  if (E.isLeft(line)) return E.left({ message: line.left.message, usage: helpText(mode.right) })
+  return finish(applied.right.options)
+}
+
+/**
+ * The command line as a codec: argv without the program's name ⇄ Options. Left: as parseOptions, and for --help and
+ * --version, which are no options to run with. Law: decode(encode(o)) = right(o) but for `positionalsAt`.
+ */
+export const optionsCodec = (mode: Mode): t.Type<Options, ReadonlyArray<string>, ReadonlyArray<string>> =>
+  new t.Type<Options, ReadonlyArray<string>, ReadonlyArray<string>>(
+    'Options',
+    (u): u is Options => typeof u === 'object' && u !== null && 'settings' in u && 'mode' in u,
+    (argv, context) => {
+      const answer = parseOptions(mode, argv)
+      if (E.isLeft(answer)) return t.failure(argv, context, answer.left.message)
+      return answer.right.tag === 'Run'
+        ? t.success(answer.right.options)
+        : t.failure(argv, context, 'only prints')
+    },
+    (o) => [...printArgv(OPTION_TABLE)(o.settings), '--', ...o.positionals]
+  )

@@ -1,0 +1,155 @@
+import { readV4, readV6 } from '../../codecs/value/inany.js'
+import { bytesOf, type Octets, octets, sub } from '../../codecs/value/octets.js'
+import { ETH_LEN, readMac } from '../../codecs/wire/ethernet.js'
+import { decodeFragment, joinFragments } from '../../codecs/wire/fragment.js'
+import { ICMP_LEN, ICMP_TIME_EXCEEDED, writeIcmp } from '../../codecs/wire/icmp.js'
+import { ICMP6_PARAMETER_PROBLEM, ICMP6_TIME_EXCEEDED, MIN_MTU } from '../../codecs/wire/icmpv6.js'
+import { IPV4_LEN } from '../../codecs/wire/ipv4.js'
+import { IPV6_LEN } from '../../codecs/wire/ipv6.js'
+import type { Instant } from '../../effects/effect.js'
+import {
+  HEAD_MAX,
+  NO_FRAGMENTS,
+  nextDeadline,
+  onFragment,
+  onTime,
+  type Reassembly,
+  type ReassemblyEffect,
+  SLOT_LEN,
+  SLOTS,
+  type Step
+} from '../../machines/link/reassembly.js'
+import { txRoom } from '../abi/rings.js'
+import { count } from '../log/log.js'
+import { traceFragment } from '../observe/trace.js'
+import { icmpToTap } from './interpret.js'
+import type { World } from './world.js'
+
+// The guest's fragments: machines/link/reassembly.ts decides, here octets are copied and errors sent. What waits lies in a pool of
+// its own; a datagram that is complete is copied to where the effects of one turn live.
+
+export interface Fragments {
+  state: Reassembly
+  /** The earliest deadline, or infinity. */
+  at: number
+  /** SLOTS of SLOT_LEN octets, from the first fragment on: most guests never send one. */
+  pool: Uint8Array | null
+}
+export const noFragments = (): Fragments => ({
+  state: NO_FRAGMENTS,
+  at: Number.POSITIVE_INFINITY,
+  pool: null
+})
+
+const poolOf = (w: World): Uint8Array => {
+  w.fragments.pool ??= new Uint8Array(SLOTS * SLOT_LEN)
+  return w.fragments.pool
+}
+/** Where a slot's data begins, in the pool. */
+const dataAt = (slot: number): number => slot * SLOT_LEN + HEAD_MAX
+/** A first fragment's head and `len` octets of data. */
+const kept = (w: World, slot: number, headLen: number, len: number): Uint8Array =>
+  poolOf(w).subarray(dataAt(slot) - headLen, dataAt(slot) + len)
+
+/** Of an ICMP error as long as may be (RFC 1812 §4.3.2.3; RFC 4443 §2.4 (c)), all but its headers. */
+const QUOTE_V4 = 576 - IPV4_LEN - ICMP_LEN
+const QUOTE_V6 = MIN_MTU - IPV6_LEN - ICMP_LEN
+
+/** An ICMP error about a packet, which is quoted as it came; `frame` holds it from its Ethernet header on. `word`: octets 4-7. */
+const complain = (w: World, frame: Octets, v6: boolean, type: number, code: number, word: number): void => {
+  const { view, off } = frame
+  const packet = bytesOf(sub(frame, ETH_LEN)).subarray(0, v6 ? QUOTE_V6 : QUOTE_V4)
+  const read = v6 ? readV6 : readV4
+  const [src, dst] = v6 ? [8, 24] : [12, 16]
+  const guestAddr = read(view, off + ETH_LEN + src)
+  const ourAddr = read(view, off + ETH_LEN + dst)
+  const message = new Uint8Array(ICMP_LEN + packet.length)
+  writeIcmp(new DataView(message.buffer), 0, { type, code, id: word >>> 16, seq: word & 0xffff })
+  message.set(packet, ICMP_LEN)
+  const ends = {
+    v6,
+    guestMac: readMac(view, off + 6),
+    ourMac: w.cfg.guest.macOf(ourAddr),
+    guestAddr,
+    ourAddr
+  }
+  icmpToTap(w.out, ends, message, ourAddr)
+}
+
+/** RFC 792, RFC 4443 §3.3: «fragment reassembly time exceeded». */
+const REASSEMBLY = 1
+
+/** Where the datagram lies that an effect has completed, until the end of the turn. */
+const join = (w: World, e: Extract<ReassemblyEffect, { type: 'Join' }>): Octets | null => {
+  const bytes = kept(w, e.slot, e.head.headLen, e.octets)
+  const off = txRoom(w.rings, bytes.length)
+  w.rings.slab.set(bytes, off)
+  return joinFragments({ view: w.rings.view, off, len: bytes.length }, e.head)
+}
+
+/** Carry out a step; `frame`: what it was about. Result: a datagram that is complete. */
+const carryOut = (w: World, step: Step, frame: Octets | null): Octets | null => {
+  const { slab } = w.rings
+  let whole: Octets | null = null
+  w.fragments.state = step.state
+  w.fragments.at = nextDeadline(step.state) ?? Number.POSITIVE_INFINITY
+  for (const e of step.effects)
+    switch (e.type) {
+      case 'Keep':
+        poolOf(w).set(slab.subarray(e.data.off, e.data.off + e.data.len), dataAt(e.slot) + e.at)
+        break
+      case 'KeepHead':
+        kept(w, e.slot, e.head.len, 0).set(slab.subarray(e.head.off, e.head.off + e.head.len))
+        break
+      case 'Join':
+        whole = join(w, e)
+        break
+      case 'TimeExceeded': {
+        const first = octets(kept(w, e.slot, e.head.headLen, e.head.data))
+        complain(w, first, e.head.v6, e.head.v6 ? ICMP6_TIME_EXCEEDED : ICMP_TIME_EXCEEDED, REASSEMBLY, 0)
+        break
+      }
+      case 'ParameterProblem':
+        if (frame !== null)
+          complain(w, frame, true, ICMP6_PARAMETER_PROBLEM, e.problem.code, e.problem.pointer)
+        break
+      case 'Count':
+        count(w.counters, e.what)
+        break
+    }
+  return whole
+}
+
+/**
+ * A frame that holds a fragment; `offload`: its sender left work on it to the tap. Result: the datagram that it completes, as a frame, until
+ * the end of the turn; null: there is none, and that is counted or will be.
+ */
+export const collectFragment = (w: World, frame: Octets, offload: boolean, now: Instant): Octets | null => {
+  // The kernel completes checksums before it cuts, and what is to be segmented is not cut
+  if (offload) {
+    count(w.counters, 'drop-fragment-offload')
+    return null
+  }
+  const f = decodeFragment(frame)
+  if (typeof f === 'string') {
+    count(w.counters, `drop-${f}`)
+    return null
+  }
+  if (!(f.v6 ? w.cfg.v6 : w.cfg.v4)) {
+    count(w.counters, 'drop-family-disabled')
+    return null
+  }
+  if (w.tracing) traceFragment(w, f)
+  return carryOut(w, onFragment(w.fragments.state, f, now), sub(frame, 0, f.headLen + f.end - f.start))
+}
+
+/** Give up what has waited for too long. */
+export const fragmentTimer = (w: World, now: Instant): void => {
+  if (now >= w.fragments.at) carryOut(w, onTime(w.fragments.state, now), null)
+}
+
+/** The guest is another one. */
+export const forgetFragments = (w: World): void => {
+  w.fragments.state = NO_FRAGMENTS
+  w.fragments.at = Number.POSITIVE_INFINITY
+}

@@ -1,0 +1,438 @@
+import type { InAny } from '../../codecs/value/inany.js'
+import {
+  PROTO_ICMP,
+  PROTO_ICMPV6,
+  PROTO_TCP,
+  PROTO_UDP,
+  sealL4,
+  sealPartial
+} from '../../codecs/wire/checksum.js'
+import {
+  ETH_LEN,
+  ETH_MIN,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  type Mac,
+  writeEthernet
+} from '../../codecs/wire/ethernet.js'
+import { MIN_MTU } from '../../codecs/wire/icmpv6.js'
+import { IPV4_LEN, ipv4Header, writeIpv4 } from '../../codecs/wire/ipv4.js'
+import { IPV6_LEN, ipv6Header, writeIpv6 } from '../../codecs/wire/ipv6.js'
+import { ACK, TCP_LEN, type TcpHeader, tcpLength, writeTcp } from '../../codecs/wire/tcp.js'
+import { UDP_LEN, writeUdp } from '../../codecs/wire/udp.js'
+import {
+  GSO_NONE,
+  GSO_UDP_L4,
+  NO_OFFLOAD,
+  pieces,
+  VNET_LEN,
+  VNET_NEEDS_CSUM,
+  writeVnet
+} from '../../codecs/wire/vnet.js'
+import type { FlowCounter } from '../../effects/counters.js'
+import type { Effect, Instant, Payload, TimerName } from '../../effects/effect.js'
+import { SIDE_1 } from '../abi/abi.js'
+import {
+  adopt,
+  askInfo,
+  awaitWritable,
+  closeSock,
+  discard,
+  keepAlive,
+  peek,
+  pingOpen,
+  pingSend,
+  resetSock,
+  rewind,
+  send,
+  shutdownWr,
+  spliceClose,
+  spliceConnect,
+  spliceReset,
+  spliceShut,
+  type Target,
+  tapWrite,
+  tcpConnect,
+  udpJoin,
+  udpOpen,
+  udpOpenToGroup,
+  udpSend
+} from '../abi/effects.js'
+import { frameRoom, type Rings, takeFrame, txRoom } from '../abi/rings.js'
+import type { Arrival, Flow, FlowAddresses, PairFlow, TapFlow } from '../flow/flow.js'
+import { type Counters, count } from '../log/log.js'
+import type { Capture } from '../observe/capture.js'
+import { buildIcmpError } from './icmp-error.js'
+
+/** What the interpreter needs besides the rings. */
+export interface Out {
+  readonly rings: Rings
+  readonly counters: Counters
+  readonly capture: Capture
+  readonly outbound4: InAny | null
+  readonly outbound6: InAny | null
+  /** Scope for link-local destinations: index of the template interface. */
+  readonly scope6: number
+  readonly armTimer: (flow: number, timer: TimerName, at: Instant) => void
+  readonly cancelTimer: (flow: number, timer: TimerName) => void
+  /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */
+  readonly hostPortFor: (flow: TapFlow) => number
+  /** Nobody's own address on any of the host's links: multicast, broadcast. */
+  readonly isGroup: (addr: InAny) => boolean
+  /** Our address on the guest's link, null: none. */
+  readonly own: (v6: boolean) => InAny | null
+  /** May we tell the guest of one more error of our own now (machines/flow/host-errors.ts)? */
+  readonly mayTell: () => boolean
+  /** MAC that the guest sees an address at. */
+  readonly macOf: (addr: InAny) => Mac
+  /** Something is counted that never was before: perhaps the user should know. */
+  readonly firstTime: (what: FlowCounter) => void
+  /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
+  readonly offenderSeenByGuest: (flow: TapFlow, addr: InAny) => InAny | null
+  /** IPv4 identification of the next datagram to the guest that may be cut on its way. */
+  nextId: number
+}
+
+/** As much of a packet as an ICMP error repeats at most (RFC 1812 §4.3.2.3). */
+const QUOTED_MAX = 548
+
+/** A whole frame to the guest, behind its virtio-net header. */
+const putFrame = (o: Out, at: number, len: number): void => {
+  if (takeFrame(o.rings)) tapWrite(o.rings, at, len)
+  else count(o.counters, 'frames-over-limit')
+}
+
+/** The peer, for a socket of what the guest began. */
+const peerOf = (o: Out, f: TapFlow): Target => ({
+  inNamespace: false,
+  dst: f.hostAddr,
+  dstPort: f.hostPort,
+  scope: o.scope6,
+  src: f.v6 ? o.outbound6 : o.outbound4
+})
+
+/** Connected to the peer; towards a group, open to those that answer. */
+const openUdp = (o: Out, f: TapFlow): void =>
+  o.isGroup(f.hostAddr)
+    ? udpOpenToGroup(o.rings, f.index, peerOf(o, f))
+    : udpOpen(o.rings, f.index, peerOf(o, f), o.hostPortFor(f), -1, true)
+
+/** A UDP socket of the host that answers from the address a host peer sent to (row 65). */
+const openArrived = (o: Out, f: TapFlow, a: Arrival): void => {
+  const peer = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: a.scope, src: a.addr }
+  udpOpen(o.rings, f.index, peer, a.port, a.listener, false)
+}
+
+/** Octets in front of the L4 header, without virtio-net. */
+const l4Start = (v6: boolean): number => ETH_LEN + (v6 ? IPV6_LEN : IPV4_LEN)
+
+/** All that headers need of a flow's addresses; of an answer to what belongs to none as well. */
+export type Ends = Pick<FlowAddresses, 'v6' | 'guestMac' | 'ourMac' | 'guestAddr' | 'ourAddr'>
+
+/** Ethernet and IP headers of a packet from our side of `f` to the guest, at `at`. Returns where L4 begins. */
+const writeHeaders = (
+  view: DataView,
+  at: number,
+  f: Ends,
+  proto: number,
+  l4Len: number,
+  src: InAny = f.ourAddr,
+  id = 0
+): number => {
+  writeEthernet(view, at, { dst: f.guestMac, src: f.ourMac, type: f.v6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4 })
+  const ip = at + ETH_LEN
+  return f.v6
+    ? ip + writeIpv6(view, ip, ipv6Header(src, f.guestAddr, proto), l4Len)
+    : ip + writeIpv4(view, ip, ipv4Header(src, f.guestAddr, proto), l4Len, id)
+}
+
+/** Octets of an IPv4 packet that any link behind the guest's carries whole: IPv6 asks that much of each. */
+const ANY_LINK = MIN_MTU
+
+/**
+ * Identification of `n` datagrams of `len` octets each. The network has cut what is longer than a link of its own, and would
+ * cut it again behind a guest that routes; with DF that guest tells us, who have nobody to tell. 0: short, so DF.
+ */
+const identify = (o: Out, v6: boolean, len: number, n: number): number => {
+  if (v6 || len <= ANY_LINK) return 0
+  const id = o.nextId
+  o.nextId = id + n > 0xffff ? 1 : id + n
+  return id
+}
+
+/** A frame whose L4 checksum is left to the tap (or to native where the tap does not do it). */
+const writePartialVnet = (
+  view: DataView,
+  at: number,
+  v6: boolean,
+  field: number,
+  gso: number,
+  size: number,
+  l4Header: number
+): void => {
+  writeVnet(view, at, {
+    flags: VNET_NEEDS_CSUM,
+    gsoType: gso,
+    hdrLen: gso === GSO_NONE ? 0 : l4Start(v6) + l4Header,
+    gsoSize: size,
+    csumStart: l4Start(v6),
+    csumOffset: field
+  })
+}
+
+/** Zeros up to the shortest Ethernet frame. Returns the frame's length. */
+const pad = (r: Rings, frame: number, len: number): number => {
+  if (len >= ETH_MIN) return len
+  r.slab.fill(0, frame + len, frame + ETH_MIN)
+  return ETH_MIN
+}
+
+/** A TCP segment without payload to the guest; also for segments that belong to no flow (RST). */
+export const segmentToTap = (o: Out, f: FlowAddresses, h: TcpHeader): void => {
+  const r = o.rings
+  const at = frameRoom(r, VNET_LEN + l4Start(true) + 60)
+  if (at < 0) return count(o.counters, 'frames-over-limit')
+  const frame = at + VNET_LEN
+  const len = tcpLength(h)
+  writePartialVnet(r.view, at, f.v6, 16, GSO_NONE, 0, 0)
+  const l4 = writeHeaders(r.view, frame, f, PROTO_TCP, len)
+  writeTcp(r.view, l4, h)
+  sealPartial(r.view, l4, len, PROTO_TCP, f.ourAddr, f.guestAddr)
+  putFrame(o, at, VNET_LEN + pad(r, frame, l4 + len - frame))
+}
+
+/** Key by key: a spread costs more than all the rest of a segment (runtime/machine/copier.ts). */
+const headerOf = (f: TapFlow, e: Extract<Effect, { type: 'SegmentToTap' }>): TcpHeader => ({
+  srcPort: f.ourPort,
+  dstPort: f.guestPort,
+  seq: e.seq,
+  ack: e.ack,
+  flags: e.flags,
+  wnd: e.wnd,
+  urgent: 0,
+  mss: e.mss,
+  windowScale: e.windowScale
+})
+
+/** The header in front of each segment that native makes of peeked data; it fills in lengths, SEQ and checksums. */
+const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>): void => {
+  const r = o.rings
+  const at = txRoom(r, VNET_LEN + l4Start(true) + TCP_LEN)
+  const frame = at + VNET_LEN
+  writeVnet(r.view, at, NO_OFFLOAD)
+  const l4 = writeHeaders(r.view, frame, f, PROTO_TCP, 0)
+  writeTcp(r.view, l4, {
+    srcPort: f.ourPort,
+    dstPort: f.guestPort,
+    seq: e.seq,
+    ack: e.ack,
+    flags: ACK,
+    wnd: e.wnd,
+    urgent: 0,
+    mss: null,
+    windowScale: null
+  })
+  peek(r, f.index, at, l4 + TCP_LEN - frame, e.octets, e.mss, f.v6)
+}
+
+/** Datagram to the guest, its headers written in front of the payload where native read it (128 octets of headroom). */
+const udpToTap = (o: Out, f: FlowAddresses, p: Payload, segment: number): void => {
+  const r = o.rings
+  const headers = l4Start(f.v6) + UDP_LEN
+  let payload = p.off
+  if (headers + p.len < ETH_MIN) {
+    // Padding goes behind the payload, where the next datagram may lie: tiny ones move.
+    const at = frameRoom(r, 128 + ETH_MIN)
+    if (at < 0) return count(o.counters, 'frames-over-limit')
+    payload = at + 128
+    r.slab.copyWithin(payload, p.off, p.off + p.len)
+  }
+  const frame = payload - headers
+  const gso = segment > 0 && segment < p.len
+  writePartialVnet(r.view, frame - VNET_LEN, f.v6, 6, gso ? GSO_UDP_L4 : GSO_NONE, gso ? segment : 0, UDP_LEN)
+  const each = gso ? segment : p.len
+  const id = identify(o, f.v6, IPV4_LEN + UDP_LEN + each, pieces(p.len, each))
+  const l4 = writeHeaders(r.view, frame, f, PROTO_UDP, UDP_LEN + p.len, f.ourAddr, id)
+  writeUdp(r.view, l4, { srcPort: f.ourPort, dstPort: f.guestPort }, p.len)
+  sealPartial(r.view, l4, UDP_LEN + p.len, PROTO_UDP, f.ourAddr, f.guestAddr)
+  putFrame(o, frame - VNET_LEN, VNET_LEN + pad(r, frame, headers + p.len))
+}
+
+/** The guest's side of `f`, with somebody else as its peer. */
+const answerer = (o: Out, f: FlowAddresses, from: InAny, port: number): FlowAddresses => ({
+  v6: f.v6,
+  guestMac: f.guestMac,
+  ourMac: o.macOf(from),
+  guestAddr: f.guestAddr,
+  guestPort: f.guestPort,
+  ourAddr: from,
+  ourPort: port,
+  hostAddr: f.hostAddr,
+  hostPort: f.hostPort,
+  arrival: null
+})
+
+/** A whole frame, checksums done, from outside the slab. */
+export const frameToTap = (o: Out, bytes: Uint8Array): void => {
+  const r = o.rings
+  const at = frameRoom(r, VNET_LEN + Math.max(bytes.length, ETH_MIN))
+  if (at < 0) return count(o.counters, 'frames-over-limit')
+  writeVnet(r.view, at, NO_OFFLOAD)
+  r.slab.set(bytes, at + VNET_LEN)
+  putFrame(o, at, VNET_LEN + pad(r, at + VNET_LEN, bytes.length))
+}
+
+/** An ICMP or ICMPv6 message from our side of `f`. */
+export const icmpToTap = (o: Out, f: Ends, message: Uint8Array, src: InAny): void => {
+  const proto = f.v6 ? PROTO_ICMPV6 : PROTO_ICMP
+  const frame = new Uint8Array(l4Start(f.v6) + message.length)
+  const view = new DataView(frame.buffer)
+  const id = identify(o, f.v6, IPV4_LEN + message.length, 1)
+  const l4 = writeHeaders(view, 0, f, proto, message.length, src, id)
+  frame.set(message, l4)
+  sealL4(view, l4, message.length, proto, src, f.guestAddr)
+  frameToTap(o, frame)
+}
+
+const echoReplyToTap = (o: Out, f: TapFlow, p: Payload, id: number): void => {
+  const message = o.rings.slab.slice(p.off, p.off + p.len)
+  if (message.length < 8) return count(o.counters, 'echo-reply-short')
+  new DataView(message.buffer).setUint16(4, id)
+  icmpToTap(o, f, message, f.ourAddr)
+}
+
+const icmpErrorToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'IcmpErrorToTap' }>): void => {
+  if (e.offender === null && (o.isGroup(f.hostAddr) || !o.mayTell()))
+    return count(o.counters, 'icmp-error-withheld')
+  const src = e.offender === null ? (o.own(f.v6) ?? f.ourAddr) : o.offenderSeenByGuest(f, e.offender)
+  if (src === null) return count(o.counters, 'icmp-error-untranslatable')
+  const quoted = o.rings.slab.subarray(e.quoted.off, e.quoted.off + e.quoted.len)
+  icmpToTap(o, f, buildIcmpError(f, e, quoted, src), src)
+}
+
+/**
+ * There is no room for a flow: destination unreachable, communication administratively prohibited, as from the peer
+ * (RFC 5508 §6, REQ-8; RFC 1812 §5.2.7.1, RFC 4443 §3.1). `quoted`: data of a datagram, or an echo request.
+ */
+export const prohibitedToTap = (o: Out, f: FlowAddresses, kind: 'udp' | 'ping', quoted: Payload): void => {
+  const [icmpType, code] = f.v6 ? [1, 1] : [3, 13]
+  const e = { type: 'IcmpErrorToTap', icmpType, code, mtu: 0, offender: f.hostAddr, quoted } as const
+  const octets = o.rings.slab.subarray(quoted.off, quoted.off + Math.min(quoted.len, QUOTED_MAX))
+  icmpToTap(o, f, buildIcmpError({ ...f, kind }, e, octets, f.ourAddr), f.ourAddr)
+}
+
+/** Write one effect of `f` into the ring. */
+export const interpret = (o: Out, f: Flow, e: Effect): void => {
+  if (f.kind === 'tcp-splice' || f.kind === 'udp-splice') interpretPair(o, f, e)
+  else interpretTap(o, f, e)
+}
+
+/** Effects of every kind of flow. False: it is none of these. */
+const interpretCommon = (o: Out, f: Flow, e: Effect): boolean => {
+  switch (e.type) {
+    case 'ArmTimer':
+      o.armTimer(f.index, e.timer, e.at)
+      return true
+    case 'CancelTimer':
+      o.cancelTimer(f.index, e.timer)
+      return true
+    case 'Count':
+      if (!o.counters.has(e.what)) o.firstTime(e.what)
+      count(o.counters, e.what)
+      return true
+    default:
+      return false
+  }
+}
+
+const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
+  const e = side === 0 ? f.side0 : f.side1
+  // What slips in between bind() and connect() is a new flow's (row 66)
+  udpOpen(o.rings, f.index + side * SIDE_1, e, e.srcPort, side === 0 ? f.arrival.listener : -1, false)
+}
+
+const interpretPair = (o: Out, f: PairFlow, e: Effect): void => {
+  switch (e.type) {
+    case 'SpliceConnect':
+      f.sockOpen = true
+      return spliceConnect(o.rings, f.index, f.side1, f.arrival.slot)
+    case 'SpliceShut':
+      return spliceShut(o.rings, f.index, e.side)
+    case 'SpliceClose':
+      f.sockOpen = false
+      return spliceClose(o.rings, f.index)
+    case 'SpliceReset':
+      f.sockOpen = false
+      return spliceReset(o.rings, f.index)
+    case 'UdpOpenSide':
+      f.sockOpen = true
+      return openSide(o, f, e.side)
+    case 'UdpJoin':
+      return udpJoin(o.rings, f.index, f.index + SIDE_1)
+    case 'UdpToSide':
+      return udpSend(o.rings, f.index + e.side * SIDE_1, e.payload, 0, e.segment)
+    case 'UdpCloseBoth':
+      f.sockOpen = false
+      closeSock(o.rings, f.index)
+      return closeSock(o.rings, f.index + SIDE_1)
+    default:
+      if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
+  }
+}
+
+const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
+  switch (e.type) {
+    case 'SendToSock':
+      return send(o.rings, f.index, e.payload, e.reportAck)
+    case 'PeekToTap':
+      return peekToTap(o, f, e)
+    case 'SegmentToTap':
+      o.capture.sending(f)
+      return segmentToTap(o, f, headerOf(f, e))
+    case 'DiscardFromSock':
+      return discard(o.rings, f.index, e.octets)
+    case 'RewindPeek':
+      return rewind(o.rings, f.index, e.octets)
+    case 'UdpToSock':
+      return udpSend(o.rings, f.index, e.payload, e.ttl, e.segment)
+    case 'UdpToTap':
+      o.capture.sending(f)
+      return udpToTap(o, f, e.payload, e.segment)
+    case 'SockAdopt':
+      f.sockOpen = true
+      return adopt(o.rings, f.index, f.arrival?.slot ?? -1)
+    case 'TcpConnect':
+      f.sockOpen = true
+      return tcpConnect(o.rings, f.index, peerOf(o, f), e.mss)
+    case 'UdpAnswerToTap':
+      return udpToTap(o, answerer(o, f, e.from, e.fromPort), e.payload, e.segment)
+    case 'UdpOpen':
+      f.sockOpen = true
+      return f.arrival === null ? openUdp(o, f) : openArrived(o, f, f.arrival)
+    case 'PingOpen':
+      f.sockOpen = true
+      return pingOpen(o.rings, f.index, peerOf(o, f))
+    case 'PingToSock':
+      return pingSend(o.rings, f.index, e.payload, e.ttl)
+    case 'EchoReplyToTap':
+      return echoReplyToTap(o, f, e.payload, e.id)
+    case 'IcmpErrorToTap':
+      return icmpErrorToTap(o, f, e)
+    case 'ShutdownWr':
+      return shutdownWr(o.rings, f.index)
+    case 'AwaitWritable':
+      return awaitWritable(o.rings, f.index)
+    case 'KeepAlive':
+      return keepAlive(o.rings, f.index)
+    case 'QueryInfo':
+      return askInfo(o.rings, f.index)
+    case 'CloseSock':
+      f.sockOpen = false
+      return closeSock(o.rings, f.index)
+    case 'ResetSock':
+      f.sockOpen = false
+      return resetSock(o.rings, f.index)
+    default:
+      if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
+  }
+}

@@ -1,0 +1,37 @@
+import { errnoName } from '../../effects/counters.js'
+import type { Instant } from '../../effects/effect.js'
+import { bindReason, EADDRNOTAVAIL, EMFILE, ENFILE } from '../../machines/forward/bind-verdict.js'
+import type { Flow } from '../flow/flow.js'
+import { count } from '../log/log.js'
+import { makeWay, refusedBy, sayOutOfPorts } from './admission.js'
+import type { World } from './world.js'
+
+// What runs out is not ours to make more of: the flow that needed it fails, everything else goes on, and it is said.
+
+/** errno(3) */
+const ENOMEM = 12
+const ENOBUFS = 105
+const SHORT: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOMEM, ENOBUFS])
+/** ms between two lines about it; every one is counted. */
+const SAID_EVERY = 30_000
+
+/** The kernel had no port left of those that are the guest's, or nothing of that address is here any more. */
+export const onPortShortage = (w: World, f: Flow, errno: number, now: Instant): void => {
+  if (errno !== EADDRNOTAVAIL || (f.kind !== 'tcp' && f.kind !== 'tcp-splice')) return
+  count(w.counters, refusedBy('tcpPorts'))
+  // With --outbound it may be that the address has gone
+  if ((f.kind === 'tcp' && f.v6 ? w.cfg.outbound6 : w.cfg.outbound4) === null) sayOutOfPorts(w, now)
+}
+
+/** A socket was refused with `errno`. False: not for lack of anything. */
+export const onShortage = (w: World, errno: number, now: Instant): boolean => {
+  if (!SHORT.has(errno)) return false
+  count(w.counters, `shortage-${errnoName(errno)}`)
+  // What is idle makes room for whoever comes next
+  makeWay(w, 'files', now, null)
+  if (now >= w.shortageSaidAt + SAID_EVERY) {
+    w.shortageSaidAt = now
+    w.log.at('warning', `${bindReason(errno, 0)}: some connections fail or wait, going on`)
+  }
+  return true
+}

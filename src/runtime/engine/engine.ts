@@ -1,0 +1,511 @@
+import { closeSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import * as E from 'fp-ts/lib/Either.js'
+import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
+import type { PortRange } from '../../codecs/text/port-spec.js'
+import { EMPTY_RESOLV_CONF } from '../../codecs/text/resolv-conf.js'
+import { isV4 } from '../../codecs/value/inany.js'
+import { octetsOfText } from '../../codecs/value/octet-text.js'
+import { BROADCAST_MAC, readMac, ZERO_MAC } from '../../codecs/wire/ethernet.js'
+import { instant } from '../../effects/effect.js'
+import type { GuestLink } from '../../machines/address/guest-address.js'
+import type { NatConfig } from '../../machines/address/nat.js'
+import { type NeighbourConfig, neighbourMac } from '../../machines/address/neighbours.js'
+import { type Links, linksOf } from '../../machines/address/on-link.js'
+import { UDP_TIMEOUTS } from '../../machines/flow/udp.js'
+import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
+import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
+import { scans } from '../../machines/forward/port-scan.js'
+import { duidLlt, type GuestConfig } from '../../machines/services/guest-config.js'
+import { type Native, SIDE_1 } from '../abi/abi.js'
+import { openRings } from '../abi/rings.js'
+import { type Options, parseOptions } from '../cli/options.js'
+import { createWorld, type World, type WorldConfig } from '../data/world.js'
+import type { HashKey } from '../flow/half-sip-hash.js'
+import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
+import type { Limits } from '../flow/quotas.js'
+import { withAskedDefaults } from '../host/ask-route.js'
+import { errnoOf, errorText, failureText } from '../host/error-text.js'
+import { deriveHost, type HostTables, type NetlinkRequest, readTables, withOwnNames } from '../host/host.js'
+import { type Identity, identity } from '../host/identity.js'
+import {
+  CTL_FD,
+  type Launcher,
+  type LauncherFailure,
+  launcher,
+  netlinkIn,
+  type TapDevice
+} from '../host/launcher.js'
+import { type ListenPlace, listenPlace, openAll, scanning } from '../host/listeners.js'
+import type { ProcNet } from '../host/port-reader.js'
+import { readResolvConf } from '../host/resolv-file.js'
+import { type Counters, type Log, showCounters } from '../log/log.js'
+import { type Logging, openLogging } from '../log/log-sinks.js'
+import { isPcapng, openCapture } from '../observe/capture.js'
+import { watch } from '../observe/watch.js'
+import { configNet, leftOut } from '../plan/config-net.js'
+import { type FamilyPlan, needsResolvConf, type Plan, plan } from '../plan/plan.js'
+import { runSteps } from '../plan/run-steps.js'
+import { watchNeighbours } from '../services/neighbours.js'
+import { inheritedFd, openGuestLink, startGuestLink } from './guest-link.js'
+import { loop } from './loop.js'
+import { collect, compileSooner } from './v8.js'
+import { warmUp } from './warm-up.js'
+
+/** The end, with one line on stderr. */
+class Fatal extends Error {}
+const orFatal = <A>(r: E.Either<string | LauncherFailure, A>): A => {
+  if (E.isRight(r)) return r.right
+  throw new Fatal(typeof r.left === 'string' ? r.left : r.left.text)
+}
+
+/** `run`, whose failure by the system's fault is the end. `what`: behind "cannot". */
+const tried = <A>(what: string, run: () => A): A => {
+  try {
+    return run()
+  } catch (e) {
+    const errno = errnoOf(e)
+    throw errno > 0 ? new Fatal(`cannot ${what}: ${failureText(errno)}`) : e
+  }
+}
+
+/** The addon lies beside the bundle: <root>/dist/engine.cjs, <root>/build/Release/passt.node. */
+const loadNative = (): Native => {
+  const module: { exports: unknown } = { exports: {} }
+  try {
+    process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
+  } catch (e) {
+    const why = e instanceof Error ? e.message : String(e)
+    throw new Fatal(`cannot load the addon: ${why} (npm run build makes it, for the Node.js that it finds)`)
+  }
+  return module.exports as Native
+}
+
+const readOr = <A>(path: string, otherwise: A): string | A => {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return otherwise
+  }
+}
+
+/** What to run with; --help, --version and errors end here. */
+const options = (argv0: string, args: ReadonlyArray<string>): Options => {
+  const answer = parseOptions(argv0, args)
+  if (E.isLeft(answer)) {
+    const { message, usage } = answer.left
+    throw new Fatal(usage === null ? message : `${message}\n${usage}`)
+  }
+  if (answer.right.tag === 'Run') return answer.right.options
+  writeSync(1, answer.right.text)
+  process.exit(0)
+}
+
+const random = (octets: number): Uint8Array => {
+  const b = new Uint8Array(octets)
+  const fd = openSync('/dev/urandom', 'r')
+  readSync(fd, b)
+  closeSync(fd)
+  return b
+}
+const hashKey = (b: Uint8Array, at: number): HashKey => {
+  const v = new DataView(b.buffer)
+  return [v.getUint32(at), v.getUint32(at + 4)]
+}
+
+const familyAddresses = (f: FamilyPlan | null) => ({
+  assigned: f?.assigned ?? null,
+  own: f?.own ?? null,
+  loopback: f?.mapHostLoopback ?? null,
+  guest: f?.mapGuestAddr ?? null,
+  forward: f?.dnsForward ?? null,
+  host: f?.dnsHost ?? null
+})
+
+const natConfig = (p: Plan): NatConfig => {
+  const v4 = familyAddresses(p.v4)
+  const v6 = familyAddresses(p.v6)
+  return {
+    assigned4: v4.assigned,
+    assigned6: v6.assigned,
+    own4: v4.own,
+    own6: v6.own,
+    mapHostLoopback4: v4.loopback,
+    mapHostLoopback6: v6.loopback,
+    mapGuestAddr4: v4.guest,
+    mapGuestAddr6: v6.guest,
+    dnsForward4: v4.forward,
+    dnsForward6: v6.forward,
+    dnsHost4: v4.host,
+    dnsHost6: v6.host
+  }
+}
+
+const guestConfig = (p: Plan, macOf: GuestConfig['macOf']): GuestConfig => ({
+  ownMac: p.ownMac,
+  v4:
+    p.v4 === null || p.v4.assigned === null
+      ? null
+      : {
+          assigned: p.v4.assigned,
+          prefixLen: p.v4.prefixLen,
+          gateway: p.v4.gateway,
+          own: p.v4.own ?? p.v4.assigned
+        },
+  v6:
+    p.v6 === null || p.v6.linkLocal === null
+      ? null
+      : { assigned: p.v6.assigned, ownLinkLocal: p.v6.linkLocal },
+  mtu: p.mtu,
+  dns4: p.v4?.dns ?? [],
+  dns6: p.v6?.dns ?? [],
+  search: p.search,
+  announceDns: p.announceDns,
+  announceSearch: p.announceSearch,
+  hostname: p.hostname,
+  fqdn: p.fqdn,
+  noDhcp: !p.dhcp,
+  noDhcpv6: !p.dhcpv6,
+  noNdp: !p.ndp,
+  noRa: !p.ra,
+  serverDuid: duidLlt(p.ownMac, Date.now() / 1000),
+  macOf
+})
+
+/** What the guest's addresses are from: what is assigned, and the template's other prefixes where -a does not say otherwise. */
+const guestLink = (p: Plan, links: Links): GuestLink => ({
+  fixed4: p.v4?.addressGiven ?? false,
+  fixed6: p.v6?.addressGiven ?? false,
+  prefixes: [p.v4, p.v6].flatMap((f) => [
+    ...(f === null || f.assigned === null ? [] : [{ addr: f.assigned, len: f.prefixLen }]),
+    ...(f === null || f.addressGiven
+      ? []
+      : links.filter((l) => l.index === f.index && isV4(l.own) === (f === p.v4)).map((l) => l.prefix))
+  ])
+})
+
+/** Ethernet's own MTU, for a guest that was told none. */
+const MTU_UNTOLD = 1500
+const worldConfig = (
+  p: Plan,
+  limits: Limits,
+  sharedTcpPorts: boolean,
+  bothSides: boolean,
+  tap: TapDevice | null,
+  secret: Uint8Array,
+  links: Links,
+  macOf: GuestConfig['macOf']
+): WorldConfig => {
+  const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
+  return {
+    guest: guestConfig(p, macOf),
+    guestLink: guestLink(p, links),
+    guestMac:
+      p.link !== null
+        ? BROADCAST_MAC
+        : tap === null
+          ? ZERO_MAC
+          : readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0),
+    forward: {
+      mode: p.mode,
+      splice: p.splice,
+      spliceOnly: p.spliceOnly,
+      hostLoToNsLo: p.hostLoToNsLo,
+      tapIndex: tap?.index ?? 0
+    },
+    nat: natConfig(p),
+    outbound4: p.v4?.outbound ?? null,
+    outbound6: p.v6?.outbound ?? null,
+    scope6: p.v6?.index ?? 0,
+    tcp: p.tcp,
+    udp: p.udp,
+    icmp: p.icmp,
+    v4: p.v4 !== null,
+    v6: p.v6 !== null,
+    mss4: Math.max(mtu - 40, 88),
+    mss6: Math.max(mtu - 60, 88),
+    hashKey: hashKey(secret, 0),
+    issKey: hashKey(secret, 8),
+    udpTimeouts: UDP_TIMEOUTS,
+    limits,
+    sharedTcpPorts,
+    bothSides,
+    flowComments: p.pcap !== null && isPcapng(p.pcap)
+  }
+}
+
+const neighbourConfig = (p: Plan): NeighbourConfig => ({
+  ownMac: p.ownMac,
+  nat: natConfig(p),
+  index4: p.v4?.index ?? 0,
+  index6: p.v6?.index ?? 0
+})
+
+/** Make or join the namespace; the command, if any, waits in it. */
+const enterNamespace = (l: Launcher, p: Plan, log: Log): void => {
+  const ns = p.namespace
+  if (ns.kind === 'none') return
+  if (ns.kind === 'join') {
+    orFatal(
+      l.join({
+        pid: ns.pid ?? 0,
+        noQuit: !ns.quitWithNamespace,
+        userns: ns.userns ?? '',
+        netns: ns.netns
+      })
+    )
+    return
+  }
+  const spawned = orFatal(
+    l.spawn({
+      netnsOnly: !ns.newUserns,
+      noPidns: !ns.newPidns,
+      // the launcher counts from the program's own name on
+      argvIndex: ns.argvIndex === null ? 0 : ns.argvIndex + 1,
+      hostname: p.hostname ?? ''
+    })
+  )
+  for (const w of spawned.warnings) log.at('warning', w)
+}
+
+/** Whom launcher and command become. Root's identity is for a command of which that was asked: --runas 0, --netns-only. */
+const assume = (l: Launcher, p: Plan, who: Identity, log: Log): void => {
+  if (who.uid < 0) return
+  const { namespace: ns, runAs } = p
+  // What only root may: join others' namespaces, make some without a user namespace around them
+  const late = runAs === null && (ns.kind === 'join' || (ns.kind === 'spawn' && !ns.newUserns))
+  orFatal(l.identity({ ...who, late }))
+  if (runAs === null && ns.kind === 'spawn' && !late)
+    log.at(
+      'warning',
+      `started as root: the command is root in its namespaces only, outside it is nobody (user ${who.uid}); --runas 0 keeps root`
+    )
+}
+
+interface Prepared {
+  readonly native: Native
+  readonly launcher: Launcher
+  readonly plan: Plan
+  readonly who: Identity
+  readonly world: World
+}
+
+const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
+  const required = p.v6Only ? (['v6'] as const) : ([] as const)
+  // without a tap there is only lo to bring up
+  const index = tap?.index ?? 0
+  const steps = configNet(tap === null ? { ...p, configNet: false, nsMac: null } : p, index, tables)
+  for (const line of leftOut(p, tables)) log.at('info', line)
+  const done = orFatal(runSteps(netlinkIn(l), steps, index, required))
+  for (const w of done.warnings) log.at('warning', w)
+  return {
+    ...p,
+    v4: done.missing.includes('v4') ? null : p.v4,
+    v6: done.missing.includes('v6') ? null : p.v6
+  }
+}
+
+/** net.ipv4.ip_local_port_range of the namespace that we start in (ip(7)). */
+const ephemeralPorts = (): PortRange => {
+  const [first, last] = readOr('/proc/sys/net/ipv4/ip_local_port_range', '').trim().split(/\s+/).map(Number)
+  return first > 0 && last >= first ? { first, last } : DEFAULT_EPHEMERAL
+}
+
+const openFiles = (): number => openFilesOf(readOr('/proc/self/limits', ''))
+/** How many are open; infinitely many where none is left to look with. */
+const descriptors = (): number => {
+  try {
+    return readdirSync('/proc/self/fd').length
+  } catch {
+    return Number.POSITIVE_INFINITY
+  }
+}
+const tcpMemory = (): number =>
+  tcpMemoryOf(readOr('/proc/sys/net/ipv4/tcp_mem', ''), readOr('/proc/meminfo', ''))
+const fileMax = (): number => {
+  const n = Number(readOr('/proc/sys/fs/file-max', '').trim())
+  return n > 0 ? n : Number.POSITIVE_INFINITY
+}
+
+/** The rules that the port options stand for. */
+const forwarding = (p: Plan, ephemeral: PortRange, log: Log): ReadonlyArray<Rule> => {
+  const { mode, tcp, udp } = p
+  const env = {
+    mode,
+    tcp,
+    udp,
+    ephemeral,
+    v4: p.v4 !== null,
+    v6: p.v6 !== null,
+    bindToDevice: true
+  }
+  const { rules, warnings } = orFatal(forwardRules(env, p.ports))
+  for (const w of warnings) log.at('warning', w)
+  return rules
+}
+
+/** What was named must work, of the rest what can be had (machines/forward/bind-verdict.ts). */
+const openStrict = (place: ListenPlace, log: Log): ReadonlyArray<BindFailure> => {
+  const failures = openAll(place)
+  const warnings = orFatal(bindVerdict(place.rules, failures))
+  for (const w of warnings) log.at('warning', w)
+  return failures
+}
+
+/** This side's own /proc/net files, while they can still be opened. */
+const ownProcNet = (): ProcNet => {
+  const files = new Map<ProcNetFile, number>()
+  for (const name of PROCNET_FILES)
+    try {
+      files.set(name, openSync(`/proc/self/net/${name}`, 'r'))
+    } catch {
+      // no IPv6
+    }
+  return files
+}
+
+const prepare = (given: Options, native: Native, log: Log): Prepared => {
+  const netlink: NetlinkRequest = (request) => native.netlink(request)
+  const found = orFatal(readTables(netlink))
+  const o = orFatal(withOwnNames(given, found.links))
+  const who = orFatal(identity(o.runAs))
+  const { tables, notices } = withAskedDefaults(netlink, found, o, who.uid < 0 ? null : who.uid)
+  const host = orFatal(deriveHost(tables, o))
+  const conf = needsResolvConf(o) ? readResolvConf('/etc/resolv.conf') : E.right(EMPTY_RESOLV_CONF)
+  const wanted = orFatal(plan(o, { ...host, notices: [...notices, ...host.notices] }, conf))
+  for (const w of wanted.warnings) log.at('warning', w)
+  for (const line of wanted.info) log.at('info', line)
+
+  const l = launcher(native)
+  const inherited = orFatal(inheritedFd(l, wanted.link))
+  orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  assume(l, wanted, who, log)
+  const secret = random(16)
+  enterNamespace(l, wanted, log)
+  const tap =
+    wanted.spliceOnly || wanted.link !== null ? null : orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
+  const p = wanted.namespace.kind === 'none' ? wanted : configure(l, wanted, tap, tables, log)
+
+  const counters: Counters = new Map()
+  const rings = tried('set aside what flows need', () => openRings(native, 2 * SIDE_1))
+  if (wanted.pcap !== null)
+    openCapture(
+      native,
+      wanted.pcap,
+      wanted.pcapSize,
+      wanted.mode,
+      wanted.link === null ? wanted.tapName : '',
+      log
+    )
+  if (tap !== null) {
+    const offloads = tried('use the tap device', () => native.setTap(tap.fd, tap.vnet))
+    log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
+  }
+  // Before the ports, which may take all descriptors that there are
+  const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, inherited, log))
+  native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
+  const ephemeral = ephemeralPorts()
+  const limits = limitsOf(
+    { files: openFiles(), fileMax: fileMax(), tcpMemory: tcpMemory(), ephemeral },
+    p.limits
+  )
+  const share = guestPorts(ephemeral, limits.ports)
+  const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
+  const place = listenPlace(native, l, forwarding(p, ephemeral, log), p.freebind)
+  const failures = openStrict(place, log)
+  for (const line of announcement) log.at('info', line)
+  const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
+  const nsFiles: ProcNet = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
+  tried('watch the launcher', () => native.setCtl(CTL_FD))
+  const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
+  const links = linksOf(tables.addresses)
+  const bothSides = place.rules.some((r) => r.direction === 'in')
+  const cfg = worldConfig(
+    p,
+    { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
+    sharedTcpPorts,
+    bothSides,
+    tap,
+    secret,
+    links,
+    (a) => (neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a))
+  )
+  const world = createWorld(cfg, rings, log, counters, place)
+  world.neighbours = neighbours
+  world.links = links
+  if (p.link !== null) startGuestLink(world, p.oneOff, inherited, instant(native.now()))
+  if (scans(place.rules))
+    world.scanning = scanning(
+      place,
+      failures,
+      hostFiles,
+      nsFiles,
+      p.namespace.kind === 'spawn',
+      log,
+      instant(native.now())
+    )
+  return { native, launcher: l, plan: p, who, world }
+}
+
+const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, logging: Logging): void => {
+  const devNull = openSync('/dev/null', 'r+')
+  tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
+  const binds = p.tcp && world.scanning !== null // ports that appear later
+  tried('confine all threads', () => native.confine(binds, p.tcp))
+  const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
+  if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
+  const seal = (): void => {
+    if (!tried('install a filter of system calls', () => native.seal()))
+      world.log.at('warning', 'this kernel has no seccomp filters: running without')
+  }
+  // The command starts with ready(), so what can fail comes first; in background standard error has to stay until then
+  if (p.foreground) {
+    closeSync(devNull)
+    seal()
+  }
+  orFatal(l.ready())
+  if (!p.foreground) {
+    tried('go to the background', () => native.detach(devNull))
+    logging.background()
+    seal()
+  }
+  const ended = loop(world, warmUp(world.cfg, native), collect, watch(world, p))
+  native.finishPcap()
+  if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
+  if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))
+}
+
+/** What the kernel says of a tap whose interface was deleted, with its namespace or alone. */
+const EBADFD = 77
+const ENOMEM = 12
+const tapGone = (errno: number): string =>
+  errno === EBADFD ? "the namespace's interface is gone" : `the tap device failed: ${errorText(errno)}`
+
+const messageOf = (e: unknown): string => {
+  if (e instanceof Fatal) return e.message
+  // the system's fault and no bug of ours, so no stack
+  if (e instanceof Error && errnoOf(e) > 0) return `cannot start: ${e.message}`
+  if (e instanceof RangeError && /allocation failed/.test(e.message))
+    return `cannot start: ${failureText(ENOMEM)}`
+  return `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
+}
+
+/** The engine's whole life. Started by the launcher, which hands on the exit status. */
+export const main = (argv0: string, args: ReadonlyArray<string>): void => {
+  let logging: Logging | null = null
+  let native: Native | null = null
+  compileSooner()
+  try {
+    native = loadNative() // first: from here on a terminal does not stop us for what we write
+    const o = options(argv0, args)
+    logging = orFatal(openLogging(native, argv0, o))
+    serveUntilEnd(prepare(o, native, logging.log), logging)
+    logging.sync()
+    native.exit(0)
+  } catch (e) {
+    logging?.fatal(messageOf(e))
+    logging?.sync()
+    writeSync(2, `${argv0.replace(/^.*\//, '')}: ${messageOf(e)}\n`)
+    ;(native ?? process).exit(1)
+  }
+}

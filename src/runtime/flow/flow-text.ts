@@ -1,0 +1,37 @@
+import { type InAny, showAddr } from '../../codecs/value/inany.js'
+import type { Flow } from './flow.js'
+
+// How flows are called in messages and captures (flows.md §1.3).
+
+const TYPES: Readonly<Record<Flow['kind'], string>> = {
+  tcp: 'TCP connection',
+  udp: 'UDP flow',
+  ping: 'ICMP ping',
+  'tcp-splice': 'TCP connection (spliced)',
+  'udp-splice': 'UDP flow (spliced)'
+}
+
+/** `Flow 7 (TCP connection)` */
+export const flowName = (f: Flow): string =>
+  `Flow ${f.index} (${f.kind === 'ping' && f.v6 ? 'ICMPv6 ping' : TYPES[f.kind]})`
+
+const end = (a: InAny, port: number): string => `[${showAddr(a)}]:${port}`
+const NOT_CHOSEN = '?'
+
+/** `TAP [guest]:port -> [peer]:port => HOST ? -> [peer]:port`: who began on the left; `?` is the kernel's choice. */
+export const flowEnds = (f: Flow): string => {
+  if (f.kind === 'tcp-splice' || f.kind === 'udp-splice') {
+    const { side0, side1 } = f
+    const pif = (there: boolean): string => (there ? 'SPLICE' : 'HOST')
+    const from = side1.src === null ? NOT_CHOSEN : end(side1.src, side1.srcPort)
+    const came = `${end(side0.dst, side0.dstPort)} -> ${end(f.arrival.addr, f.arrival.port)}`
+    return `${pif(side0.inNamespace)} ${came} => ${pif(side1.inNamespace)} ${from} -> ${end(side1.dst, side1.dstPort)}`
+  }
+  const { arrival } = f
+  const guest = end(f.guestAddr, f.guestPort)
+  const peer = end(f.ourAddr, f.ourPort)
+  const host = end(f.hostAddr, f.hostPort)
+  return arrival === null
+    ? `TAP ${guest} -> ${peer} => HOST ${NOT_CHOSEN} -> ${host}`
+    : `HOST ${host} -> ${end(arrival.addr, arrival.port)} => TAP ${peer} -> ${guest}`
+}

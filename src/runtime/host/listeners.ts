@@ -1,0 +1,253 @@
+import { readSync } from 'node:fs'
+import * as E from 'fp-ts/lib/Either.js'
+import { UNSPECIFIED6 } from '../../codecs/value/inany.js'
+import { octetsOfText } from '../../codecs/value/octet-text.js'
+import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
+import type { Instant } from '../../effects/effect.js'
+import type { BindFailure } from '../../machines/forward/bind-verdict.js'
+import type { Rule } from '../../machines/forward/forward-rules.js'
+import {
+  portScanMachine,
+  type RulePorts,
+  type ScanContext,
+  type ScanEffect,
+  type ScanEvent
+} from '../../machines/forward/port-scan.js'
+import { LISTEN_FREEBIND, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from '../abi/abi.js'
+import type { Log } from '../log/log.js'
+import { compile, type State } from '../machine/compile.js'
+import type { Launcher } from './launcher.js'
+import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settled } from './port-reader.js'
+
+// Opening and closing listeners, at start and when ports come and go (`auto`).
+
+export interface Listener {
+  readonly rule: Rule
+  readonly port: number
+}
+/** By native id. */
+export type Listeners = Map<number, Listener>
+
+export interface ListenPlace {
+  readonly native: Native
+  readonly launcher: Launcher
+  readonly rules: ReadonlyArray<Rule>
+  readonly freebind: boolean
+  readonly listeners: Listeners
+  /** Ids of (rule, port): an `auto` rule closes what it opened. */
+  readonly ids: Map<string, ReadonlyArray<number>>
+  readonly listenerIds: IdPool
+}
+
+export const listenPlace = (
+  native: Native,
+  launcher: Launcher,
+  rules: ReadonlyArray<Rule>,
+  freebind: boolean
+): ListenPlace => ({
+  native,
+  launcher,
+  rules,
+  freebind,
+  listeners: new Map(),
+  ids: new Map(),
+  listenerIds: idPool()
+})
+
+const protoOf = (r: Rule): number => (r.proto === 'tcp' ? PROTO_TCP : PROTO_UDP)
+const keyOf = (rule: number, port: number): string => `${rule} ${port}`
+/** Small integers to tell listeners by: those given back, and the next new one. */
+export interface IdPool {
+  readonly free: number[]
+  next: number
+}
+export const idPool = (): IdPool => ({ free: [], next: 0 })
+export const newId = (p: IdPool): number => p.free.pop() ?? p.next++
+
+const note = (p: ListenPlace, id: number, rule: number, port: number): void => {
+  p.listeners.set(id, { rule: p.rules[rule], port })
+  const key = keyOf(rule, port)
+  p.ids.set(key, [...(p.ids.get(key) ?? []), id])
+}
+
+const portsOf = (r: Rule): ReadonlyArray<number> =>
+  Array.from({ length: r.last - r.first + 1 }, (_, i) => r.first + i)
+
+/** On the host: one native call for all ports of a rule. */
+const openHost = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> => {
+  const r = p.rules[rule]
+  const batch = new Int32Array(ports.length * LISTEN_WORDS)
+  const ids = ports.map(() => newId(p.listenerIds))
+  const addr = r.bind ?? UNSPECIFIED6
+  const flags = (r.v6only ? LISTEN_V6ONLY : 0) | (p.freebind ? LISTEN_FREEBIND : 0)
+  for (const [i, port] of ports.entries())
+    batch.set([ids[i], protoOf(r), ...addr, port, flags, r.ifname === null ? 0 : 1], i * LISTEN_WORDS)
+  const errnos = p.native.listen(batch, r.ifname === null ? [] : [octetsOfText(r.ifname)])
+  return ports.flatMap((port, i) => {
+    if (errnos[i] === 0) {
+      note(p, ids[i], rule, port)
+      return []
+    }
+    p.listenerIds.free.push(ids[i])
+    return [{ rule, port, errno: errnos[i] }]
+  })
+}
+
+/** Listeners of -T and -U hear what stays in the namespace. */
+const LOOPBACK_DEVICE = 'lo'
+
+/** In the namespace: the launcher makes them, since the engine cannot go there. */
+const openNamespace = (
+  p: ListenPlace,
+  rule: number,
+  ports: ReadonlyArray<number>
+): ReadonlyArray<BindFailure> => {
+  const r = p.rules[rule]
+  const addr = r.bind ?? UNSPECIFIED6
+  const orders = ports.map((port) => ({
+    proto: r.proto,
+    v6only: r.v6only,
+    port,
+    addr,
+    device: LOOPBACK_DEVICE
+  }))
+  const answer = p.launcher.listen(orders)
+  if (E.isLeft(answer)) return ports.map((port) => ({ rule, port, errno: answer.left.errno || 5 }))
+  return answer.right.listened.flatMap((l, i) => {
+    for (const fd of l.fds) {
+      const id = newId(p.listenerIds)
+      p.native.adoptListener(id, fd, protoOf(r))
+      note(p, id, rule, ports[i])
+    }
+    return l.errno === 0 ? [] : [{ rule, port: ports[i], errno: l.errno }]
+  })
+}
+
+const openPorts = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> =>
+  p.rules[rule].direction === 'in' ? openHost(p, rule, ports) : openNamespace(p, rule, ports)
+
+/** All listeners of rules that do not scan. */
+export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>
+  p.rules.flatMap((r, i) => (r.scan ? [] : openPorts(p, i, portsOf(r))))
+
+const closePorts = (p: ListenPlace, { rule, ports }: RulePorts): void => {
+  for (const port of ports) {
+    for (const id of p.ids.get(keyOf(rule, port)) ?? []) {
+      p.native.closeListener(id)
+      p.listeners.delete(id)
+      p.listenerIds.free.push(id)
+    }
+    p.ids.delete(keyOf(rule, port))
+  }
+}
+
+// --- automatic ports
+
+const pread: ReadAt = (fd, into, offset) => readSync(fd, into, 0, into.length, offset)
+
+const NOBODY: ProcNet = new Map()
+
+/** The scanner and when it is due; null: no rule asks for one. */
+export interface Scanner {
+  state: State<ScanContext>
+  at: Instant | null
+  /** Under way; null: it waits for the next one. */
+  reading: Reading | null
+  /** What was read last. */
+  found: Reading['found'] | null
+}
+const machine = compile<typeof portScanMachine, ScanEffect>(portScanMachine)
+
+export interface Scanning {
+  readonly place: ListenPlace
+  readonly host: ProcNet
+  readonly ns: ProcNet
+  readonly log: Log
+  readonly scanner: Scanner
+}
+
+/** `fresh`: the namespace is ours and its command still waits, so that nobody listens there when the first scan is done. */
+export const scanning = (
+  place: ListenPlace,
+  failures: ReadonlyArray<BindFailure>,
+  host: ProcNet,
+  ns: ProcNet,
+  fresh: boolean,
+  log: Log,
+  now: Instant
+): Scanning => {
+  const effects: ScanEffect[] = []
+  const s: Scanning = {
+    place,
+    host,
+    ns,
+    log,
+    scanner: {
+      state: machine.start({ rules: place.rules, failures }, effects),
+      at: null,
+      reading: null,
+      found: null
+    }
+  }
+  perform(fresh ? { ...s, ns: NOBODY } : s, effects, now)
+  // At the start ports are there at once
+  while (s.scanner.reading !== null) readOn(s, now)
+  return s
+}
+
+const step = (s: Scanning, e: ScanEvent, now: Instant): void => {
+  const effects: ScanEffect[] = []
+  s.scanner.state = machine.step(s.scanner.state, e, effects)
+  perform(s, effects, now)
+}
+
+/** The next slice; the machine hears of the last one. */
+const readOn = (s: Scanning, now: Instant): void => {
+  const r = s.scanner.reading
+  if (r === null) return
+  try {
+    if (!readSlice(r, pread)) return
+  } catch {
+    s.scanner.reading = null
+    return step(s, { type: 'SCAN_FAILED', now }, now)
+  }
+  const { host, ns } = settled(r, s.scanner.found)
+  s.scanner.reading = null
+  s.scanner.found = r.found
+  step(s, { type: 'SCANNED', host, ns, now }, now)
+}
+
+const perform = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant): void => {
+  for (const e of effects)
+    switch (e.type) {
+      case 'ReadListeners':
+        s.scanner.reading = beginReading(s.host, s.ns)
+        s.scanner.at = now
+        break
+      case 'CloseListeners':
+        for (const r of e.list) closePorts(s.place, r)
+        break
+      case 'OpenListeners':
+        for (const { rule, ports } of e.list)
+          for (const f of openPorts(s.place, rule, ports))
+            step(s, { type: 'LISTENER_FAILED', rule: f.rule, ports: [f.port], errno: f.errno }, now)
+        break
+      case 'ArmScanTimer':
+        s.scanner.at = e.at
+        break
+      case 'Warn':
+        // What listens in the namespace is its programs' doing
+        for (const line of e.lines) s.log.event('ports', 'warning', line)
+        break
+    }
+}
+
+/** Scan if it is time, a slice a turn. */
+export const scanTimer = (s: Scanning, now: Instant): void => {
+  if (s.scanner.at === null || now < s.scanner.at) return
+  if (s.scanner.reading === null) {
+    s.scanner.at = null
+    step(s, { type: 'TIMER_SCAN' }, now)
+  }
+  readOn(s, now)
+}

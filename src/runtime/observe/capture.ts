@@ -1,0 +1,107 @@
+import { writeSync } from 'node:fs'
+import { getSystemErrorName } from 'node:util'
+import { LINKTYPE_ETHERNET, PCAP_ETHERNET, PcapHeader } from '../../codecs/log/pcap.js'
+import { PcapngBlock } from '../../codecs/log/pcapng.js'
+import type { Native } from '../abi/abi.js'
+import { captureNote } from '../abi/effects.js'
+import { captureTrouble } from '../abi/events.js'
+import { type Rings, txRoom } from '../abi/rings.js'
+import { VERSION } from '../cli/help.js'
+import type { World } from '../data/world.js'
+import type { Flow, TapFlow } from '../flow/flow.js'
+import { flowEnds, flowName } from '../flow/flow-text.js'
+import { count, type Log } from '../log/log.js'
+
+/** ns: native stamps blocks so. */
+const RESOLUTION = 9
+
+const header = (mode: string, ifname: string, ng: boolean): Uint8Array => {
+  if (!ng) return PcapHeader.encode(PCAP_ETHERNET)
+  const parts = [
+    PcapngBlock.encode({ type: 'Section', application: `${mode} ${VERSION}` }),
+    PcapngBlock.encode({
+      type: 'Interface',
+      linkType: LINKTYPE_ETHERNET,
+      snapLen: PCAP_ETHERNET.snapLen,
+      name: ifname,
+      resolution: RESOLUTION
+    })
+  ]
+  return Uint8Array.from(parts.flatMap((p) => [...p]))
+}
+
+/** What the capture is told about flows; does nothing where there is none, or no place for comments. */
+export interface Capture {
+  /** A flow begins with the frame of the guest at `off` in the slab. */
+  readonly began: (f: Flow, off: number) => void
+  /** A frame of this flow is about to go to the guest. */
+  readonly sending: (f: TapFlow) => void
+}
+export const NO_CAPTURE: Capture = { began: () => {}, sending: () => {} }
+
+const utf8 = new TextEncoder()
+
+/** Comments on the first frame of each flow: who it is, and what it is translated to. */
+export const flowComments = (r: Rings): Capture => {
+  /** Flows whose first frame is one of ours, still to come. */
+  const owed = new Set<number>()
+  const note = (f: Flow, off: number): void => {
+    const b = utf8.encode(`${flowName(f)}: ${flowEnds(f)}`)
+    const to = txRoom(r, b.length)
+    r.slab.set(b, to)
+    captureNote(r, to, b.length, off)
+  }
+  return {
+    began: (f, off) => {
+      if (f.kind === 'tcp-splice' || f.kind === 'udp-splice') return
+      owed.delete(f.index)
+      if (f.arrival === null) note(f, off)
+      else owed.add(f.index)
+    },
+    sending: (f) => {
+      if (owed.delete(f.index)) note(f, 0)
+    }
+  }
+}
+
+/**
+ * The file of --pcap, made or emptied, mode 0600, its header written; pcapng if the name ends so. `size`: octets that it may
+ * have, its header included; null: any. A capture that cannot be written is reported, and does not stop the rest. Returns its
+ * descriptor, or -1.
+ */
+export const openCapture = (
+  native: Native,
+  path: string,
+  size: number | null,
+  mode: string,
+  ifname: string,
+  log: Log
+): number => {
+  try {
+    const fd = native.openOutput(path, false)
+    const ng = isPcapng(path)
+    const head = header(mode, ifname, ng)
+    writeSync(fd, head)
+    native.setPcap(fd, ng, size === null ? 0 : size - head.length)
+    return fd
+  } catch (e) {
+    log.at('error', `cannot write the capture ${path}: ${e instanceof Error ? e.message : String(e)}`)
+    return -1
+  }
+}
+
+/** errno(3): --pcap-size, or a limit of the kernel's. */
+const EFBIG = 27
+
+export const isPcapng = (path: string): boolean => path.endsWith('.pcapng')
+
+/** EV.CAPTURE */
+export const onCapture = (w: World, record: number): void => {
+  const { errno, missing } = captureTrouble(w.rings.ev, record)
+  if (missing > 0) {
+    count(w.counters, 'capture-missed', missing)
+    w.log.event('capture', 'warning', `capture: ${missing} frames are missing, nobody reads it fast enough`)
+  }
+  if (errno === EFBIG) w.log.at('warning', 'capture ended: no room for the next frame; traffic goes on')
+  else if (errno !== 0) w.log.at('error', `capture ended: ${getSystemErrorName(-errno)}; traffic goes on`)
+}

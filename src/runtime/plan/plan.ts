@@ -1,0 +1,417 @@
+import * as E from 'fp-ts/lib/Either.js'
+import {
+  EMPTY_RESOLV_CONF,
+  effectiveServers,
+  namesServers,
+  type ResolvConf
+} from '../../codecs/text/resolv-conf.js'
+import {
+  fromV4,
+  type InAny,
+  isLinkLocal,
+  isLoopback,
+  isV4,
+  sameAddr,
+  v4Word
+} from '../../codecs/value/inany.js'
+import type { Mac } from '../../codecs/wire/ethernet.js'
+import type { PortOptions } from '../../machines/forward/forward-rules.js'
+import { MAX_DNS } from '../cli/option-table.js'
+import type { RunAs } from '../cli/option-values.js'
+import type { Mode, Options } from '../cli/options.js'
+import type { Limits } from '../flow/quotas.js'
+import type { HostConfig, HostFamily } from '../host/host.js'
+import { infoLines } from './info.js'
+
+/** Everything about one IP version. Addresses that end in null do not exist: no map, no rule. */
+export interface FamilyPlan {
+  /** Template interface on the host: where addresses come from, and the scope of link-local destinations. */
+  readonly index: number | null
+  readonly ifname: string | null
+  /** Nothing usable on the host: link-local addresses instead (passt(1), Local mode). */
+  readonly local: boolean
+  /** By -a, --address. */
+  readonly addressGiven: boolean
+  /** To be the guest's. null: IPv6 in local mode, the guest's own link-local address counts then. */
+  readonly assigned: InAny | null
+  readonly prefixLen: number
+  readonly gateway: InAny | null
+  /** Whom the guest sees in place of host addresses that it could not answer to; also sender of our own messages (IPv4). */
+  readonly own: InAny | null
+  /** IPv6: source of our NDP and DHCPv6. */
+  readonly linkLocal: InAny | null
+  /** Name servers to tell the guest, if `announceDns`. */
+  readonly dns: ReadonlyArray<InAny>
+  /** The DNS rule exists when both are there: guest's queries to `dnsForward` go to `dnsHost`. */
+  readonly dnsForward: InAny | null
+  readonly dnsHost: InAny | null
+  readonly mapHostLoopback: InAny | null
+  readonly mapGuestAddr: InAny | null
+  /** Source of outbound sockets, null: the kernel's choice. */
+  readonly outbound: InAny | null
+  /** Interface of outbound sockets, null: the kernel's choice. */
+  readonly outboundIf: string | null
+  /** With `configNet`: all of the template's, or the one `assigned`, or just the default route. */
+  readonly copyAddresses: boolean
+  readonly copyRoutes: boolean
+}
+
+export type NamespacePlan =
+  /** passt: nothing but the host's. */
+  | { readonly kind: 'none' }
+  | {
+      readonly kind: 'spawn'
+      /** Where the command begins in argv; null: the user's shell. */
+      readonly argvIndex: number | null
+      readonly newUserns: boolean
+      readonly newPidns: boolean
+    }
+  | {
+      readonly kind: 'join'
+      readonly netns: string
+      /** null: none is joined. */
+      readonly userns: string | null
+      readonly pid: number | null
+      readonly quitWithNamespace: boolean
+    }
+
+/** passt's end of the guest's network, or --fd in place of a tap. */
+export type LinkPlan =
+  /** null: the first default path that is free. */
+  { readonly kind: 'socket'; readonly path: string | null } | { readonly kind: 'fd'; readonly fd: number }
+
+export interface Plan {
+  readonly mode: Mode
+  readonly namespace: NamespacePlan
+  /** null: a tap. */
+  readonly link: LinkPlan | null
+  /** With a link: the end of its first client is ours. */
+  readonly oneOff: boolean
+  readonly foreground: boolean
+  readonly quiet: boolean
+  readonly debug: boolean
+  readonly trace: boolean
+  /** s */
+  readonly stats: number
+  readonly logFile: string | null
+  /** Octets. */
+  readonly logSize: number
+  readonly pidFile: string | null
+  readonly pcap: string | null
+  readonly pcapSize: number | null
+  readonly runAs: RunAs | null
+  readonly chrootFallback: boolean
+  /** Octets; 0: not to be assigned. */
+  readonly mtu: number
+  readonly ownMac: Mac
+  /** null: the kernel's choice. */
+  readonly nsMac: Mac | null
+  readonly tapName: string
+  readonly configNet: boolean
+  /** null: that IP version is off. */
+  readonly v4: FamilyPlan | null
+  readonly v6: FamilyPlan | null
+  /** -6: an IPv6 that cannot be configured is an error. */
+  readonly v6Only: boolean
+  readonly tcp: boolean
+  readonly udp: boolean
+  readonly icmp: boolean
+  readonly dhcp: boolean
+  readonly dhcpv6: boolean
+  readonly ndp: boolean
+  readonly ra: boolean
+  /** Port options as given, and what they need (machines/forward/forward-rules.ts). */
+  readonly ports: PortOptions
+  readonly freebind: boolean
+  /** What options say of them. */
+  readonly limits: Partial<Limits>
+  /** Local traffic past the tap; with `spliceOnly` there is no tap. */
+  readonly splice: boolean
+  readonly spliceOnly: boolean
+  readonly hostLoToNsLo: boolean
+  readonly announceDns: boolean
+  readonly announceSearch: boolean
+  readonly search: ReadonlyArray<string>
+  /** DHCP option 12, and the name of a new UTS namespace. */
+  readonly hostname: string | null
+  readonly fqdn: string | null
+  /** For stderr before anything else, at level warning. */
+  readonly warnings: ReadonlyArray<string>
+  /** What was decided, at level info. */
+  readonly info: ReadonlyArray<string>
+}
+
+export const DEFAULT_MAC: Mac = 0x9a559a559a55
+/** Largest MTU rounded down to a multiple of 4. */
+export const DEFAULT_MTU = 65520
+export const LOCAL_ADDRESS4 = fromV4(0xa9fe0201) // 169.254.2.1
+export const LOCAL_GATEWAY4 = fromV4(0xa9fe0202) // 169.254.2.2
+const LOCAL_PREFIX4 = 16
+export const LOCAL_GATEWAY6: InAny = [0xfe800000, 0, 0, 1]
+const PREFIX6 = 64
+
+// --- what does not work yet
+
+/** A reason not to start: features of later releases of ours, whose absence would be noticed. */
+const unsupported = (o: Options): string | null => {
+  if (o.printCapabilities) return '--print-capabilities is not supported yet'
+  if (o.vhostUser) return '--vhost-user is not supported yet'
+  return o.confPath === null ? null : '--conf-path is not supported yet'
+}
+
+// --- addresses
+
+/** Prefix length by the address's class, for lack of anything better (passt(1), --netmask). */
+export const classPrefix = (a: InAny): number => {
+  const top = v4Word(a) >>> 28
+  return top < 8 ? 8 : top < 12 ? 16 : top < 14 ? 24 : 32
+}
+
+const prefix4 = (o: Options, host: HostFamily, assigned: InAny): number => {
+  const given = o.netmask ?? o.address.v4?.prefixLen ?? null
+  if (given !== null) return given
+  if (host.address !== null && host.prefixLen !== null && sameAddr(host.address, assigned))
+    return host.prefixLen
+  return o.address.v4 === null ? LOCAL_PREFIX4 : classPrefix(assigned)
+}
+
+type Addressing = Pick<FamilyPlan, 'local' | 'assigned' | 'prefixLen' | 'gateway' | 'own' | 'linkLocal'>
+
+const addressing4 = (o: Options, host: HostFamily): Addressing => {
+  const known = o.address.v4?.address ?? host.address
+  const local = host.index === null || known === null
+  const assigned = known ?? LOCAL_ADDRESS4
+  const gateway = o.gateway.v4 ?? host.gateway ?? (local ? LOCAL_GATEWAY4 : null)
+  return { local, assigned, prefixLen: prefix4(o, host, assigned), gateway, own: gateway, linkLocal: null }
+}
+
+/** A host interface without link-local address was brought up a moment ago: what it has is kept, the rest is local mode. */
+const addressing6 = (o: Options, host: HostFamily): Addressing => {
+  const assigned = o.address.v6?.address ?? host.address
+  const local = host.index === null || assigned === null || host.linkLocal === null
+  const gateway = o.gateway.v6 ?? host.gateway ?? (local ? LOCAL_GATEWAY6 : null)
+  const fromGateway = gateway !== null && isLinkLocal(gateway) ? gateway : null
+  const linkLocal = fromGateway ?? (local ? null : host.linkLocal) ?? LOCAL_GATEWAY6
+  return { local, assigned, prefixLen: PREFIX6, gateway, own: gateway ?? linkLocal, linkLocal }
+}
+
+// --- name servers
+
+const lacksServers = (o: Options, f: 'v4' | 'v6'): boolean =>
+  (o.families === 'both' || o.families === f) && o.dns[f].length === 0
+
+const needsServers = (o: Options): boolean =>
+  (!o.noDns && (['v4', 'v6'] as const).some((f) => lacksServers(o, f))) ||
+  o.dnsForward.v4 !== null ||
+  o.dnsForward.v6 !== null
+
+/** Whether /etc/resolv.conf matters to these options. */
+export const needsResolvConf = (o: Options): boolean =>
+  !o.spliceOnly && (needsServers(o) || o.search === null)
+
+export interface Resolvers {
+  readonly dns: ReadonlyArray<InAny>
+  readonly dnsForward: InAny | null
+  readonly dnsHost: InAny | null
+}
+
+/**
+ * Name servers of one IP version. `servers`: from /etc/resolv.conf, in order; `given`: with -D, passed on untouched.
+ * A server that the guest cannot reach as it is (loopback, or shadowed by the loopback map) is replaced by the
+ * forwarded address; if there is none, the loopback map becomes it, so that gateway:53 is a resolver. dnsHost is the
+ * host's first server unless said otherwise.
+ */
+export const resolvers = (
+  servers: ReadonlyArray<InAny>,
+  given: ReadonlyArray<InAny>,
+  map: InAny | null,
+  forward: InAny | null,
+  host: InAny | null
+): Resolvers => {
+  const dnsHost = host ?? servers[0] ?? null
+  if (given.length > 0) return { dns: given, dnsForward: forward, dnsHost: forward === null ? null : dnsHost }
+  const hidden = (a: InAny): boolean => isLoopback(a) || (map !== null && sameAddr(a, map))
+  const dnsForward = forward ?? (servers.some(hidden) ? map : null)
+  const dns = servers.flatMap((a) => (hidden(a) ? (dnsForward === null ? [] : [dnsForward]) : [a]))
+  return {
+    dns: dns.filter((a, i) => dns.findIndex((b) => sameAddr(a, b)) === i).slice(0, MAX_DNS),
+    dnsForward,
+    dnsHost
+  }
+}
+
+const familyPlan = (
+  o: Options,
+  host: HostFamily | null,
+  conf: ResolvConf,
+  family: 'v4' | 'v6'
+): FamilyPlan | null => {
+  if (host === null) return null
+  const a = family === 'v4' ? addressing4(o, host) : addressing6(o, host)
+  const map = o.mapHostLoopback[family] ?? (o.mapGw ? a.gateway : null)
+  const servers = o.noDns ? [] : family === 'v4' ? conf.servers4 : conf.servers6
+  return {
+    index: host.index,
+    ifname: host.ifname,
+    addressGiven: o.address[family] !== null,
+    ...a,
+    ...resolvers(servers, o.dns[family], map, o.dnsForward[family], o.dnsHost[family]),
+    mapHostLoopback: map,
+    mapGuestAddr: o.mapGuestAddr[family],
+    outbound: o.outbound[family],
+    outboundIf: o.outboundIf[family],
+    copyAddresses: !a.local && o.copyAddrs && o.address[family] === null,
+    copyRoutes: !a.local && o.copyRoutes && o.gateway[family] === null
+  }
+}
+
+// --- the rest
+
+const linkOf = (o: Options): LinkPlan | null => {
+  if (o.fd !== null) return { kind: 'fd', fd: o.fd }
+  return o.mode === 'passt' ? { kind: 'socket', path: o.socketPath } : null
+}
+
+const namespaceOf = (o: Options): NamespacePlan => {
+  if (o.mode === 'passt') return { kind: 'none' }
+  const { target } = o
+  const join = { kind: 'join', quitWithNamespace: o.netnsQuit } as const
+  switch (target.kind) {
+    case 'shell':
+    case 'command':
+      return {
+        kind: 'spawn',
+        argvIndex: target.kind === 'shell' ? null : o.positionalsAt,
+        newUserns: !o.netnsOnly,
+        newPidns: o.pidns
+      }
+    case 'pid': {
+      const ns = `/proc/${target.pid}/ns`
+      return { ...join, netns: `${ns}/net`, userns: o.userns ?? `${ns}/user`, pid: target.pid }
+    }
+    case 'netns':
+      return { ...join, netns: target.path, userns: o.userns, pid: null }
+  }
+}
+
+/** What each IP version asks of a link, octets (RFC 791 p. 25, RFC 8200 §5); the kernel has none of it below that. */
+const MIN_MTU = { v4: 68, v6: 1280 } as const
+
+interface Fitting {
+  readonly host: HostConfig
+  /** IP versions that were left out, in words. */
+  readonly out: string | null
+}
+
+/** The host without the IP versions for which the MTU is too small. 0 is no MTU but the wish for none; lo has its own. */
+const fitting = (o: Options, host: HostConfig): Fitting => {
+  const mtu = o.spliceOnly || o.mtu === null || o.mtu === 0 ? DEFAULT_MTU : o.mtu
+  const out = (['v4', 'v6'] as const).filter((f) => host[f] !== null && mtu < MIN_MTU[f])
+  const names = out.map((f) => `${f === 'v4' ? 'IPv4' : 'IPv6'} (minimum ${MIN_MTU[f]})`)
+  const v4 = out.includes('v4') ? null : host.v4
+  const v6 = out.includes('v6') ? null : host.v6
+  return {
+    host: { ...host, v4, v6 },
+    out: out.length === 0 ? null : `MTU ${mtu} is too small for ${names.join(' and ')}`
+  }
+}
+
+const dnsWarnings = (
+  o: Options,
+  conf: E.Either<string, ResolvConf>,
+  v4: FamilyPlan | null,
+  v6: FamilyPlan | null
+): ReadonlyArray<string> => {
+  if (o.noDns || !needsResolvConf(o)) return []
+  const nothing = E.isLeft(conf)
+    ? [`cannot read /etc/resolv.conf (${conf.left})`]
+    : namesServers(conf.right)
+      ? []
+      : ['no name server in /etc/resolv.conf']
+  if (!needsServers(o)) return E.isLeft(conf) ? nothing : []
+  const told = (v4?.dns.length ?? 0) + (v6?.dns.length ?? 0) > 0
+  if (nothing.length === 0) return told ? [] : ['no usable name server in /etc/resolv.conf']
+  const unreached = told ? '' : ', which no address of the guest leads to (--dns-forward)'
+  return nothing.map((what) => `${what}: taking the one on this machine${unreached}`)
+}
+
+/** What the guest is told of `-H`, `--fqdn` and so on is not checked against anything else here. */
+const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, ResolvConf>): Plan => {
+  const known = effectiveServers(E.getOrElse(() => EMPTY_RESOLV_CONF)(conf))
+  const v4 = familyPlan(o, host.v4, known, 'v4')
+  const v6 = familyPlan(o, host.v6, known, 'v6')
+  const nameOf = (f: FamilyPlan | null): string | null => (f === null || f.local ? null : f.ifname)
+  const ndp = o.ndp && v6 !== null
+  const plan: Plan = {
+    mode: o.mode,
+    namespace: namespaceOf(o),
+    link: linkOf(o),
+    oneOff: o.oneOff,
+    foreground: o.foreground,
+    quiet: o.quiet,
+    debug: o.debug,
+    trace: o.trace,
+    stats: o.stats,
+    logFile: o.logFile,
+    logSize: o.logSize,
+    pidFile: o.pidFile,
+    pcap: o.pcap,
+    pcapSize: o.pcapSize,
+    runAs: o.runAs,
+    chrootFallback: o.chrootFallback,
+    mtu: o.mtu ?? DEFAULT_MTU,
+    ownMac: o.mac ?? DEFAULT_MAC,
+    nsMac: o.nsMac,
+    tapName: o.nsIfname ?? nameOf(v4) ?? nameOf(v6) ?? 'tap0',
+    configNet: o.configNet,
+    v4,
+    v6,
+    v6Only: o.families === 'v6',
+    tcp: o.tcp,
+    udp: o.udp,
+    limits: o.limits,
+    icmp: o.icmp,
+    // without a gateway we have no address to serve from (passt(1), --no-dhcp)
+    dhcp: o.dhcp && v4 !== null && v4.gateway !== null,
+    dhcpv6: o.dhcpv6 && v6 !== null && v6.assigned !== null,
+    ndp,
+    // a configured namespace is not to get a second address by SLAAC
+    ra: o.ra && ndp && !o.configNet,
+    ports: o.ports,
+    freebind: o.freebind,
+    splice: o.splice,
+    spliceOnly: o.spliceOnly,
+    hostLoToNsLo: o.hostLoToNsLo,
+    announceDns: o.dhcpDns,
+    announceSearch: o.dhcpSearch,
+    search: o.search ?? known.search,
+    hostname: o.hostname,
+    fqdn: o.fqdn,
+    warnings: [
+      ...o.warnings,
+      ...(out === null ? [] : [`${out}: going on without IPv6`]),
+      ...dnsWarnings(o, conf, v4, v6)
+    ],
+    info: []
+  }
+  return { ...plan, info: [...host.notices, ...infoLines(plan)] }
+}
+
+/**
+ * Options, what the host offers and its resolver configuration (Left: why it cannot be read), put together.
+ * Left: one line, status 1: something asked for that is not there yet, or an MTU that leaves no IP version.
+ * Invariant: addresses in `v4` are IPv4, in `v6` IPv6; `dhcp` implies v4.gateway, `dhcpv6` implies v6.assigned.
+ */
+export const plan = (
+  o: Options,
+  host: HostConfig,
+  conf: E.Either<string, ResolvConf>
+): E.Either<string, Plan> => {
+  const fits = fitting(o, host)
+  const nothing = fits.host.v4 === null && fits.host.v6 === null
+  const reason = unsupported(o) ?? (nothing ? fits.out : null)
+  return reason === null ? E.right(build(o, fits, conf)) : E.left(reason)
+}
+
+/** Of the two, the plan that is for this address. */
+export const planFor = (p: Plan, a: InAny): FamilyPlan | null => (isV4(a) ? p.v4 : p.v6)
