@@ -262,6 +262,7 @@ describe('DHCP answers (behaviour.md#dhcp)', () => {
     assert.deepEqual(numbers(plain, 12), [...hex('766d')])
     assert.deepEqual(numbers(plain, 81), [4, 255, 255, ...hex('02766d 03 6c6162 00')])
     assert.deepEqual(numbers(ask(message([type(1), option(81, 5, 0, 0)]), c), 81)?.[0], 6)
+    assert.deepEqual(numbers(ask(message([type(1), option(81, 4, 0, 0)]), c), 81)?.[0], 4)
     assert.deepEqual(numbers(ask(message([type(1), option(81, 1, 0, 0)]), c), 81), [
       2,
       255,

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type AnyStateMachine, createMachine, not } from 'xstate'
-import { page, pages, stale } from '../scripts/diagrams.js'
+import { MACHINES, page, pages, stale } from '../scripts/diagrams.js'
 import { ROOT } from '../scripts/generated.js'
 
 describe('docs/machines', () => {
@@ -18,10 +18,19 @@ describe('docs/machines', () => {
     const named = pages().map(({ text }) => /^Made from (\S+) by/m.exec(text)?.[1] ?? '')
     assert.deepEqual(named.sort(), charts.sort())
   })
-  test('every state of a machine is in its diagram', () => {
-    for (const { path, text } of pages()) {
-      assert.equal(readFileSync(path, 'utf8'), text)
-      assert.match(text, /```mermaid\nstateDiagram-v2\n {2}\[\*\] --> /)
+  test('every state of a machine is in its diagram, and has its events below', () => {
+    const below = (n: AnyStateMachine['root']): AnyStateMachine['root'][] =>
+      Object.values(n.states).flatMap((s) => [s, ...below(s)])
+    for (const m of Object.values(MACHINES).flat()) {
+      const text = page(m)
+      const drawn = text.slice(text.indexOf('```mermaid'), text.lastIndexOf('```'))
+      assert.match(drawn, /^```mermaid\nstateDiagram-v2\n {2}\[\*\] --> /)
+      for (const { path, transitions } of below(m.root)) {
+        assert.ok(drawn.includes(`state "${path.at(-1)}" as ${path.join('_')}\n`), `${m.id}: ${path}`)
+        const [, part = ''] = text.split(new RegExp(`^### ${path.join('\\.')}(?: .*)?$`, 'm'))
+        for (const [event] of transitions)
+          assert.ok(part.includes(`| \`${event}\` |`), `${m.id}: ${path} on ${event}`)
+      }
     }
   })
   test('composite states, arrows across them, guards, every state, the end', () => {

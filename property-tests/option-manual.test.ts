@@ -1,6 +1,6 @@
 // The option table against the manual, option by option.
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import * as E from 'fp-ts/lib/Either.js'
 import { parseArgv } from '../src/codecs/text/argv.js'
@@ -8,8 +8,8 @@ import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.
 import { defaults, type Mode, parseOptions } from '../src/runtime/cli/options.js'
 import { MANUAL, type ManualOption, optionsOfManual, readOption } from './manual-options.js'
 
-/** The manual cannot be part of this (its licence is another): PASST_MANUAL names a copy. */
-const manual = process.env.PASST_MANUAL ?? '/work/shared/passt.1.txt'
+/** The manual cannot be part of this (its licence is another). Who has a copy names it, and the list is held against it. */
+const manual = process.env.PASST_MANUAL
 
 const namesOf = (e: OptionEntry): ReadonlyArray<string> =>
   [...(e.short === null ? [] : [`-${e.short}`]), ...e.long.map((l) => `--${l}`)].sort()
@@ -53,10 +53,9 @@ const OURS = [
 ]
 
 describe('every option of the manual, of newer releases, and of ours', () => {
-  test('the list is that of the manual itself', (t) => {
-    if (!existsSync(manual)) return t.skip(`no copy of the manual in ${manual} (PASST_MANUAL)`)
-    assert.deepEqual(MANUAL, optionsOfManual(readFileSync(manual, 'utf8')))
-  })
+  if (manual !== undefined)
+    test('the list is that of the manual itself', () =>
+      assert.deepEqual(MANUAL, optionsOfManual(readFileSync(manual, 'utf8'))))
   for (const o of [...MANUAL, ...NEWER, ...OURS])
     test(`${o.names.join(', ')} (${o.section})`, () => {
       const e = entryOf(o)

@@ -16,7 +16,7 @@ import { type Generated, mainOf, ROOT, staleOf } from './generated.js'
 // every chart of src/machines has a page.
 
 /** Charts by the room of src/machines that they are in. */
-const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
+export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   tcp: [tcpMachine],
   flow: [udpMachine, tcpSpliceMachine, udpSpliceMachine, pingMachine],
   forward: [portScanMachine],

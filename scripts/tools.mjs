@@ -59,9 +59,12 @@ const hasLibFuzzer = () => {
   const path = spawnSync('clang++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout?.trim()
   return path !== undefined && existsSync(path)
 }
+/** Of Debian's Python, whichever comes first in PATH. */
+const hasScapy = () => spawnSync('/usr/bin/python3', ['-c', 'import scapy'], { stdio: 'ignore' }).status === 0
 const missing = () => {
   const names = Object.keys(tools).filter((name) => !present(name))
   if (!hasLibFuzzer()) names.push('libclang-rt-dev')
+  if (!hasScapy()) names.push('python3-scapy')
   if (!names.includes('busybox') && !hasUdhcpc()) names.push('udhcpc')
   return names
 }

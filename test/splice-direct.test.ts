@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
@@ -196,7 +196,7 @@ const paused = (steps: readonly Step[]): readonly Step[] => {
   })
 }
 
-describe('spliced = direct, with the kernel', { skip: existsSync(addon) ? false : 'not built' }, () => {
+describe('spliced = direct, with the kernel', () => {
   let f: Forwarder
   let peers: Peers
   let client: Socket
