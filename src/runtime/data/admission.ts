@@ -43,8 +43,8 @@ const PORT_KEPT = 60_000
 
 /** The kernel had none of the guest's ports left: said once, and again when there were some for a while. */
 export const sayOutOfPorts = (w: World, now: Instant): void => {
-  if (now >= w.portsOutAt + PORT_KEPT) say(w.log, w.quotas, 'tcpPorts')
-  w.portsOutAt = now
+  if (now >= w.saidAt.ports + PORT_KEPT) say(w.log, w.quotas, 'tcpPorts')
+  w.saidAt.ports = now
 }
 
 /** The flow is told to end, as by a timeout. */

@@ -1,6 +1,8 @@
 import type { Instant } from '../../effects/effect.js'
+import { Deadline } from '../flow/deadline.js'
 import { seconds } from '../flow/quotas.js'
 import { giveWay, sayMet } from './admission.js'
+import type { Feature } from './feature.js'
 import type { World } from './world.js'
 
 // What the buffers of a guest's sockets hold is the kernel's to know: some flows are asked now and then, all in turn. At the
@@ -50,25 +52,20 @@ export const stuck = (
 
 const isFull = ({ quotas: q }: World): boolean => q.used('memory') >= q.limitOf('memory')
 
-/** When the next look is due: at the limit nothing else may happen. */
-export const measuringDue = (w: World): number => (isFull(w) ? w.measuring.at : Number.POSITIVE_INFINITY)
-
-/** The next flows, if it is time. */
-export const measureMemory = (w: World, now: Instant): void => {
-  const m = w.measuring
-  if (now < m.at || w.table.size === 0) return
-  m.at = now + EVERY
+/** Ask the kernel for the next flows, from place `from` of the table on; those that give way do. Where to go on. */
+const measure = (w: World, from: number, now: Instant): number => {
+  const { quotas } = w
   const indices: number[] = []
   const places = Math.min(PLACES, w.flows.length)
+  let at = from
   for (let i = 0; i < places && indices.length < ASKED; i++) {
-    m.from = m.from + 1 < w.flows.length ? m.from + 1 : 0
-    if (w.flows[m.from] !== undefined) indices.push(m.from)
+    at = at + 1 < w.flows.length ? at + 1 : 0
+    if (w.flows[at] !== undefined) indices.push(at)
   }
-  const { quotas } = w
   const held = w.rings.native.memoryOf(Int32Array.from(indices), isFull(w))
   const s = seconds(now)
   for (const [k, index] of indices.entries()) quotas.measured(index, held[2 * k], held[2 * k + 1], s)
-  if (!isFull(w)) return
+  if (!isFull(w)) return at
   sayMet(w.log, quotas, 'memory')
   const list = indices.map((index, k) => ({
     index,
@@ -78,5 +75,22 @@ export const measureMemory = (w: World, now: Instant): void => {
   for (const i of stuck(list, quotas.used('memory'), quotas.limitOf('memory'), quotas.used('flows'))) {
     const f = w.flows[i]
     if (f !== undefined) giveWay(w, f, now)
+  }
+  return at
+}
+
+/** Measures what sockets hold, some flows at a time. */
+export const socketMemory = (w: World): Feature => {
+  const deadline = new Deadline(0, false)
+  let from = 0
+  return {
+    name: 'memory of sockets',
+    deadline,
+    onTime: (now) => {
+      if (w.table.size > 0) from = measure(w, from, now)
+      deadline.at = now + EVERY
+      // At the limit nothing else may happen that would end a wait
+      deadline.wakes = isFull(w)
+    }
   }
 }

@@ -12,10 +12,11 @@ import { UNMAPPED } from '../../machines/address/nat.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { ABI_WORDS, EV, type Native, PEEK_DRAINED, PEEK_EOF, READY_IN, READY_RDHUP } from '../abi/abi.js'
 import { dropEffects, ringsOver } from '../abi/rings.js'
+import { install } from '../data/feature.js'
 import { createWorld, type World, type WorldConfig } from '../data/world.js'
 import type { Limits } from '../flow/quotas.js'
-import { idPool } from '../host/listeners.js'
 import { logTo } from '../log/log.js'
+import { basicFeatures } from './features.js'
 import { handleTurn } from './loop.js'
 
 // V8 runs a function slowly until it has seen it often, so a guest's first few hundred connections would take ten times as
@@ -201,7 +202,7 @@ const connection = (guestPort: number, peerPort: number, isn: number): Conn => (
 })
 
 /** A connection that the guest begins. */
-const outward = (s: Stage): void => {
+const guestConnects = (s: Stage): void => {
   const c = connection(GUEST_PORT, PEER_PORT, 0xfffffff0)
   tcp(s, c, SYN, 0)
   if (!opened(s, c)) return
@@ -211,7 +212,7 @@ const outward = (s: Stage): void => {
 }
 
 /** One that the peer begins. */
-const inward = (s: Stage): void => {
+const peerConnects = (s: Stage): void => {
   const c = connection(GUEST_SERVER, PEER_CLIENT, 0x7ffffff0)
   const [peer, guest] = s.v6 ? [PEER6, GUEST6] : [PEER4, GUEST4]
   record(s, 0, EV.ACCEPTED, LISTENER, 0, PEER_CLIENT, ...peer, ...guest, 0)
@@ -254,23 +255,23 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
         ...all,
         guestLink: GUEST_LINK,
         limits: LIMITS,
-        flowComments: false,
         nat: { ...cfg.nat, ...UNMAPPED }
       },
       rings,
       log,
       new Map(),
-      { listeners: new Map([[LISTENER, { rule: RULE, port: GUEST_SERVER }]]), listenerIds: idPool() },
+      new Map([[LISTENER, { rule: RULE, port: GUEST_SERVER }]]),
       FLOWS
     )
-    w.linkReady = true
+    install(w.features, basicFeatures(w))
+    w.guest.up = true
     return { w, v6, now: instant(1) }
   }
   const stages = [stage(false), stage(true)]
   for (let i = 0; i < CONNECTIONS; i++) {
     const s = stages[i & 1]
-    outward(s)
-    inward(s)
+    guestConnects(s)
+    peerConnects(s)
     datagrams(s)
     yield
   }
