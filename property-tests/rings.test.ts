@@ -7,7 +7,7 @@ import { ACK } from '../src/codecs/wire/tcp.js'
 import type { Effect } from '../src/effects/effect.js'
 import { ABI_WORDS, EF, type Native } from '../src/runtime/abi/abi.js'
 import { dropEffects, openRings, type Rings } from '../src/runtime/abi/rings.js'
-import { frameToTap, type Out, writeEffect } from '../src/runtime/data/interpret.js'
+import { frameToTap, type Out, writeEffect } from '../src/runtime/data/write-effect.js'
 import { type TcpFlow, tapFlow } from '../src/runtime/flow/flow.js'
 import type { Counters } from '../src/runtime/log/log.js'
 

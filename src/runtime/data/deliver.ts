@@ -5,8 +5,8 @@ import { logBegin, logChange, logFailure } from '../flow/flow-log.js'
 import { handlesOf, isFinal, isWaiting, leafOf, stepFlow } from '../flow/kinds.js'
 import { seconds, type Taking } from '../flow/quotas.js'
 import { count } from '../log/log.js'
-import { writeEffect } from './interpret.js'
 import type { World } from './world.js'
+import { writeEffect } from './write-effect.js'
 
 /** Carry a step's effects to the ring; a flow in a final state stops matching look-ups at once. */
 const finishStep = (w: World, f: Flow, done: boolean, touch: boolean): void => {

@@ -17,10 +17,10 @@ import { count } from '../log/log.js'
 import { arrive } from './deliver.js'
 import type { Claim, Feature } from './feature.js'
 import { guestUp } from './guest.js'
-import { prohibitedToTap, segmentToTap } from './interpret.js'
 import { learnSource } from './learn.js'
 import { openFlow } from './open-flow.js'
 import type { World } from './world.js'
+import { prohibitedToTap, segmentToTap } from './write-effect.js'
 
 type IpFrame = Exclude<Frame, { kind: 'arp' }>
 

@@ -22,8 +22,8 @@ import { txRoom } from '../abi/rings.js'
 import { Deadline } from '../flow/deadline.js'
 import { count } from '../log/log.js'
 import type { Feature } from './feature.js'
-import { icmpToTap } from './interpret.js'
 import type { World } from './world.js'
+import { icmpToTap } from './write-effect.js'
 
 // The guest's fragments: machines/link/reassembly.ts decides, here octets are copied and errors sent. What waits lies in a pool of
 // its own; a datagram that is complete is copied to where the effects of one turn live.

@@ -18,7 +18,7 @@ import { createQuotas, type Limits, type Quotas } from '../flow/quotas.js'
 import { createTimerWheel, type TimerWheel } from '../flow/timer-wheel.js'
 import { type Counters, count, type Log } from '../log/log.js'
 import { type Features, noFeatures } from './feature.js'
-import type { Out } from './interpret.js'
+import type { Out } from './write-effect.js'
 
 /** Everything that the loop needs to know and never changes. */
 export interface WorldConfig extends FlowConfig {

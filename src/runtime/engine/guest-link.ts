@@ -18,7 +18,7 @@ import { errorText } from '../host/error-text.js'
 import type { Launcher } from '../host/launcher.js'
 import type { Log } from '../log/log.js'
 import { compile } from '../machine/compile.js'
-import type { LinkPlan } from '../plan/plan.js'
+import type { LinkPlan } from '../plan/plan-types.js'
 import { carryOutService } from '../services/serve.js'
 
 // The guest link in place of a tap: where clients connect, and who is served. machines/link/guest-link.ts decides, native

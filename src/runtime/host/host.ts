@@ -12,7 +12,7 @@ import { isNoLonger, MAX_IFNAME } from '../../codecs/text/ifname.js'
 import type { PortSpec } from '../../codecs/text/port-spec.js'
 import { type InAny, isLinkLocal, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { type Octets, octets } from '../../codecs/value/octets.js'
-import type { Options } from '../cli/options.js'
+import type { Options } from '../cli/option-types.js'
 import { errnoOf, errorText, failureText } from './error-text.js'
 
 /** What the kernel says of this network namespace. Routes of the main table only. */

@@ -12,7 +12,7 @@ import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { type InAny, isLinkLocal, showAddr, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octets } from '../../codecs/value/octets.js'
 import { hopsThrough } from '../host/host.js'
-import type { FamilyPlan, Plan } from './plan.js'
+import type { FamilyPlan, Plan } from './plan-types.js'
 
 /** One request to the kernel inside the namespace. */
 export interface Step {
