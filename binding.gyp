@@ -89,6 +89,7 @@
         'native/addon/rings.cc',
         'native/addon/seccomp.cc',
         'native/addon/send.cc',
+        'native/addon/ports.cc',
         'native/addon/sock.cc',
         'native/addon/splice.cc',
         'native/addon/table.cc',

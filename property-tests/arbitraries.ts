@@ -237,7 +237,7 @@ export const assertRoundTrip = <A>(codec: t.Type<A, Uint8Array, Octets>, a: A): 
 
 /**
  * Total and confined: no throw (an exact-size DataView throws on any read outside), and the same result whatever lies
- * around the octets, at an even and at an odd place (row 36 of flows.md §8).
+ * around the octets, at an even and at an odd place (#regression-36).
  */
 export const assertConfined = <R>(decode: (o: Octets) => R, bytes: Uint8Array): R => {
   const exact = decode(octets(bytes.slice()))

@@ -30,7 +30,7 @@ describe('docs/machines', () => {
         z: { type: 'final' }
       }
     })
-    const text = page(m as AnyStateMachine)
+    const text = page(m as AnyStateMachine, 'made-up.ts')
     const drawn = text.slice(text.indexOf('```mermaid'), text.lastIndexOf('```'))
     assert.equal(
       drawn,

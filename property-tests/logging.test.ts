@@ -31,7 +31,7 @@ describe('a line', () => {
       })
     )
   })
-  test('is as config-and-services §5.3 has it', () => {
+  test('is as docs/behaviour.md#log-lines has it', () => {
     assert.equal(fileLine(48.9, 'info', 'DHCP: ack'), '0.0489: info:    DHCP: ack')
     assert.equal(fileLine(1000, 'error', 'x'), '1.0000: ERROR:   x')
     assert.equal(fileLine(1000, 'warning', 'x'), '1.0000: WARNING: x')

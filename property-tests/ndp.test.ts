@@ -93,7 +93,7 @@ describe('NDP codec', () => {
       assert.ok(E.isLeft(NdpMessage.decode(octets(b))), bad)
     }
   })
-  test('DNSSL is whole units of 8 octets and no more: no zero-length option can follow (upstream bug, §3.3)', () => {
+  test('DNSSL is whole units of 8 octets and no more: no zero-length option can follow (RFC 4861 §4.6)', () => {
     const label = fc.integer({ min: 1, max: 40 }).map((n) => 'x'.repeat(n))
     fc.assert(
       fc.property(fc.array(fc.tuple(label, label), { minLength: 1, maxLength: 5 }), (names) => {
@@ -106,7 +106,7 @@ describe('NDP codec', () => {
   })
 })
 
-describe('NDP answers (config-and-services §3.3)', () => {
+describe('NDP answers (behaviour.md#ndp)', () => {
   const answer = answerNdp(CONFIG)
   const silent = (what: string, b: Uint8Array, source: NdpSource, c: GuestConfig = CONFIG): void => {
     const { effects, solicitation } = answerNdp(c)(octets(b), source, GUEST_MAC)
@@ -211,7 +211,7 @@ describe('router advertisements', () => {
   const optionsOf = (c: GuestConfig): ReadonlyArray<NdpOption> =>
     routerAdvert(c, c.v6?.assigned ?? null).options
 
-  test('octets as config-and-services §3.3 lists them, host bits cleared (RFC 4861 §4.6.2)', () => {
+  test('octets as behaviour.md#ndp lists them, host bits cleared (RFC 4861 §4.6.2)', () => {
     const c = { ...CONFIG, search: ['example.com'] }
     assert.deepEqual(
       NdpMessage.encode(routerAdvert(c, ASSIGNED6)),
@@ -247,7 +247,7 @@ describe('router advertisements', () => {
     assert.equal(managed({ noDhcpv6: true }), false)
     assert.equal(managed({ v6: { assigned: null, ownLinkLocal: addr('fe80::1') } }), false)
   })
-  test('row 14: no lifetime is taken from the host, all are infinite', () => {
+  test('regression-14: no lifetime is taken from the host, all are infinite', () => {
     for (const o of optionsOf(CONFIG)) {
       if (o.tag === 'Prefix') assert.deepEqual([o.valid, o.preferred], [0xffffffff, 0xffffffff])
       if (o.tag === 'Rdnss' || o.tag === 'Dnssl') assert.equal(o.lifetime, 0xffffffff)

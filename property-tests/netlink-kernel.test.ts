@@ -188,7 +188,7 @@ describe('with the kernel', { skip: canMakeNamespaces ? false : 'needs root and 
       r.right.linkLocal && showAddr(r.right.linkLocal)
     )
     for (const a of info) {
-      assert.equal(a.valid_life_time, 0xffffffff, 'row 14')
+      assert.equal(a.valid_life_time, 0xffffffff, 'regression-14')
       assert.ok(!('tentative' in a))
       if (a.family === 'inet6') assert.ok(a.nodad)
     }

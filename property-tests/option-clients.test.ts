@@ -1,4 +1,4 @@
-// The command lines of the programs that start passt and pasta (facts/clients.md), each with values in its places.
+// The command lines of the programs that start passt and pasta (docs/drivers.md), each with values in its places.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import * as E from 'fp-ts/lib/Either.js'

@@ -17,7 +17,7 @@ const namesOf = (e: OptionEntry): ReadonlyArray<string> =>
 const entryOf = (o: ManualOption): OptionEntry | undefined =>
   OPTION_TABLE.find((e) => namesOf(e).includes(o.names[0]!))
 
-/** Where the manual's list and what programs accept are not the same (config-and-services.md §1.4, §1.5). */
+/** Where the manual's list and what programs accept are not the same (behaviour.md#options-by-mode). */
 const ELSEWHERE: Readonly<Record<string, OptionEntry['allowed']>> = {
   // described among those for both, for one mode each by their text
   'no-dhcp-dns': 'passt',
@@ -36,7 +36,7 @@ const ELSEWHERE: Readonly<Record<string, OptionEntry['allowed']>> = {
   'tcp-ports': 'both',
   'udp-ports': 'both'
 }
-/** Newer than the manual, used by the programs of facts/clients.md. */
+/** Newer than the manual, used by the programs that start us (docs/drivers.md). */
 const NEWER = [
   readOption('both')('-c, --conf-path ARG'),
   readOption('both')('--chroot-fallback'),

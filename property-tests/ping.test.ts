@@ -67,7 +67,7 @@ const reply = (ms: number): PingEvent => ({ type: 'SOCK_DATAGRAM', payload: p, s
 const failed = (e: number): PingEvent => ({ type: 'SOCK_FAILED', errno: e, now: instant(1) })
 
 describe('echo', () => {
-  test('rows 22 and 45: the guest gets its own identifier back, 0 as well', () => {
+  test('regression-22 and regression-45: the guest gets its own identifier back, 0 as well', () => {
     for (const id of [0, 1, 65535]) {
       const f = open(id)
       assert.deepEqual(f.started[0], { type: 'PingOpen' })
@@ -75,7 +75,7 @@ describe('echo', () => {
       assert.deepEqual(f.at(reply(1)), [{ type: 'EchoReplyToTap', payload: p, id }])
     }
   })
-  test('row 7: sequence 0 first, and a duplicated reply, pass', () => {
+  test('regression-7: sequence 0 first, and a duplicated reply, pass', () => {
     const f = open()
     assert.deepEqual(
       f.at(echo(0, 0)).map((e) => e.type),

@@ -101,7 +101,7 @@ describe('life of a flow', () => {
     assert.deepEqual(f.tap(0.5), ['UdpToSock'])
     assert.equal(f.state, 'open.oneWay')
   })
-  test('row 6: empty datagrams pass both ways', () => {
+  test('regression-6: empty datagrams pass both ways', () => {
     const f = new Flow()
     assert.deepEqual(f.tap(0, 0), ['UdpToSock'])
     assert.deepEqual(f.sock(1, 0), ['UdpToTap'])
@@ -156,7 +156,7 @@ describe('life of a flow', () => {
 })
 
 describe('socket errors', () => {
-  test('row 28: a refused open ends the flow at once, socket and timer with it', () => {
+  test('regression-28: a refused open ends the flow at once, socket and timer with it', () => {
     for (const e of [13, 24, 98, 99, 101]) {
       const f = new Flow()
       f.tap(0)
@@ -164,7 +164,7 @@ describe('socket errors', () => {
       assert.ok(udp.isFinal(f.s))
     }
   })
-  test('row 21: a socket that native gave up ends the flow, whatever the reason, so that the next datagram opens another', () => {
+  test('regression-21: a socket that native gave up ends the flow, whatever the reason, so that the next datagram opens another', () => {
     for (const e of [1, 11, 90, 101, 105, 111, 113]) {
       const f = new Flow()
       f.tap(0)
@@ -177,12 +177,12 @@ describe('socket errors', () => {
     const codes = {
       1: [13, 1],
       13: [13, 1],
-      22: [1, 3],
+      22: [13, 6],
       99: [0, 0],
       100: [0, 0],
       101: [0, 0],
       112: [1, 3],
-      113: [1, 3]
+      113: [13, 6]
     }
     for (const [e, both] of Object.entries(codes))
       for (const v6 of [false, true]) {
@@ -229,14 +229,14 @@ describe('socket errors', () => {
       })
     )
   })
-  test('row 38: an error condition without an error, or an unknown one, ends the flow instead of spinning', () => {
+  test('regression-38: an error condition without an error, or an unknown one, ends the flow instead of spinning', () => {
     for (const e of [0, 5, 9, 19]) {
       const f = new Flow()
       f.sock(1)
       assert.deepEqual(f.fail(e), ['Count', 'CancelTimer', 'CloseSock'])
     }
   })
-  test('row 64, traceroute: known ICMP errors are relayed, with an MTU only where there is one', () => {
+  test('regression-64, traceroute: known ICMP errors are relayed, with an MTU only where there is one', () => {
     const v4 = new Flow()
     for (const [t, c] of [
       [3, 0],
@@ -281,7 +281,7 @@ describe('socket errors', () => {
 
 // Whatever happens: a socket opened once is closed once, and only at the end; the timer is armed as long as the flow lives;
 // the flow ends by silence at the latest; a spurious timer changes nothing.
-test('every schedule ends, with socket and timer given back (rows 21, 27)', () => {
+test('every schedule ends, with socket and timer given back (regression-21, regression-27)', () => {
   fc.assert(
     fc.property(input, fc.array(event, { maxLength: 60 }), (i, events) => {
       const out: Effect[] = []

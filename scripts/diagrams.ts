@@ -1,3 +1,4 @@
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AnyStateMachine } from 'xstate'
 import { pingMachine } from '../src/machines/flow/ping.js'
@@ -47,6 +48,11 @@ interface Edge {
   readonly label: string
 }
 
+/** References to docs/behaviour.md as links, seen from docs/machines/. */
+const linked = (text: string): string =>
+  text
+    .replace(/#(regression-\w+)/g, '[$1](../behaviour.md#$1)')
+    .replace(/(?<!\.\.\/)(?:docs\/)?behaviour\.md#([\w-]+)(?!\))/g, '[$1](../behaviour.md#$1)')
 const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
 const all = (n: Node): readonly Node[] => [n, ...Object.values(n.states).flatMap(all)]
 const id = (n: Node): string => (n.parent === undefined ? 'anywhere' : n.path.join('_'))
@@ -143,21 +149,29 @@ const section = (n: Node): readonly string[] => {
   return [
     '',
     `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
-    ...(n.parent === undefined || n.description === undefined ? [] : ['', n.description]),
+    ...(n.parent === undefined || n.description === undefined ? [] : ['', linked(n.description)]),
     ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
     ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
     ...(rows.length === 0 ? [] : ['', row(['event', 'if', 'actions', 'next']), '|---|---|---|---|', ...rows])
   ]
 }
 
+/** Where machine `id` is defined: in the file of its name, in one of the rooms. */
+const sourceOf = (id: string): string => {
+  const files = readdirSync(join(ROOT, 'src/machines'), { recursive: true, encoding: 'utf8' })
+  const file = files.find((f) => f.split('/').at(-1) === `${id}.ts`)
+  if (file === undefined) throw new Error(`no ${id}.ts below src/machines`)
+  return `src/machines/${file}`
+}
+
 /** The whole page of a machine: caption, diagram, what each state does with each event. */
-export const page = (machine: AnyStateMachine): string => {
+export const page = (machine: AnyStateMachine, source: string): string => {
   const root = machine.root as unknown as Node
   return `${[
     `# ${machine.id}`,
     '',
-    ...(root.description === undefined ? [] : [root.description, '']),
-    `Made from src/machines/${machine.id}.ts by scripts/diagrams.ts; do not edit.`,
+    ...(root.description === undefined ? [] : [linked(root.description), '']),
+    `Made from ${source} by scripts/diagrams.ts; do not edit.`,
     '',
     '```mermaid',
     diagram(root),
@@ -170,7 +184,7 @@ export const page = (machine: AnyStateMachine): string => {
 
 /** Path and content of every page. */
 export const pages = (): readonly Generated[] =>
-  MACHINES.map((m) => ({ path: join(ROOT, 'docs', 'machines', `${m.id}.md`), text: page(m) }))
+  MACHINES.map((m) => ({ path: join(ROOT, 'docs', 'machines', `${m.id}.md`), text: page(m, sourceOf(m.id)) }))
 
 /** Files that are missing or differ from their machine. */
 export const stale = (): readonly string[] => staleOf(pages())

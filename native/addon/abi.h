@@ -34,7 +34,7 @@ enum Effect : uint32_t {
 	/* as EF_TCP_CONNECT, but word 8 = source port, 0 = any, as is one that cannot be had; flag TO_GROUP: the socket is not
 	 * connected, its port is the kernel's choice (EV_BOUND), and whoever answers comes as EV_ANSWER; 14 = 1 + id of the UDP listener whose flow this is (0: none):
 	 * its device and FREEBIND are taken over, and datagrams of strangers that slipped in between bind() and connect()
-	 * come as its EV_LISTEN_DATAGRAM */
+	 * come as its EV_LISTEN_DATAGRAM; so they do where the source port is a listener's */
 	EF_UDP_OPEN = 13,
 	/* off len ttl(0: leave) segment(0: one datagram) */
 	EF_UDP_SEND = 14,

@@ -120,8 +120,8 @@ private:
 	void wait(double timeout_ms);
 	bool exhausted() const;
 	int poll(double timeout_ms);
-	bool look();
-	int look_on();
+	bool worth_spinning();
+	int spin();
 	double due(double deadline) const;
 	void ready(uint64_t what, uint32_t events);
 	void tap_ready(uint32_t events);
@@ -139,14 +139,15 @@ private:
 	void unregister(const Sock &s);
 	void close_sock(Sock &s, bool reset);
 	/** The handle's socket anew: Connecting, no descriptor yet. nullptr: no such handle. */
-	Sock *fresh(uint32_t handle, Kind kind);
+	Sock *new_sock(uint32_t handle, Kind kind);
 	/** Opening has come to nothing: EV_FAILED, the handle is free. */
 	void abandon(Sock &s, int error, bool refused = false);
 	int register_sock(const Sock &s);
 	void open_sock(const uint32_t *e, Kind kind);
 	void socket_came(Sock &s, const uint32_t *e, int fd);
-	void inherit(Target &t, uint32_t id);
-	void forget_port(Sock &s);
+	void inherit_from_listener(Target &t, uint32_t id);
+	void forget_port(const Sock &s);
+	void keep_port(Sock &s, Ports &ports, uint16_t port);
 
 	/* clients.cc */
 	void link_use(int fd);
@@ -206,7 +207,7 @@ private:
 	void await_writable(Sock &s);
 	void discard(Sock &s, uint32_t octets);
 	void rewind(Sock &s, uint32_t octets);
-	void query(Sock &s);
+	void report_info(Sock &s);
 
 	/* peek.cc */
 	void peek(Sock &s, const uint32_t *e);
@@ -262,7 +263,7 @@ private:
 	uint64_t volume = 0, volume_seen = 0;
 	static constexpr uint64_t BULK = 1 << 16;
 	void read_datagrams(Sock &s);
-	void hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
+	void report_to_listener(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
 	void listen_datagrams_ready(uint32_t id, uint32_t events);
 	void join(uint32_t a, uint32_t b);
 	Sock *joined(const Sock &s);

@@ -18,7 +18,7 @@ enum : int { BACKLOG = 128, LISTEN_SPARE = 4096 };
 
 int set_listener_options(int fd, Kind kind, bool v6)
 {
-	if (kind == Kind::Tcp) { /* the connections inherit both (regression 50; facts 8.1, rows E and F) */
+	if (kind == Kind::Tcp) { /* the connections inherit both (#regression-50; #regression-E and #regression-F) */
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		return set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1) ? 0 : errno;
 	}
@@ -65,7 +65,7 @@ int open_listener(Kind kind, const ListenAt &at)
 	const bool v6 = !Target::is_v4(at.addr);
 	const int fd = open_family(kind, at, v6);
 
-	/* No IPv6 here: the dual-stack wildcard means IPv4 alone (regressions 88, 90) */
+	/* No IPv6 here: the dual-stack wildcard means IPv4 alone (#regression-88, #regression-90) */
 	if ((fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL) || !v6 || at.v6only ||
 	    (at.addr[0] | at.addr[1] | at.addr[2] | at.addr[3]))
 		return fd;
@@ -129,15 +129,12 @@ int Engine::add_listener(uint32_t id, const ListenSock &l)
 		return EEXIST;
 	if (id >= listeners.size())
 		listeners.resize(id + 1, ListenSock{});
-	/* Its flows answer from the same port */
-	if (l.kind == Kind::Udp && !share_with_ours(l.fd))
-		return errno;
 	listeners[id] = l;
 	const int e = watch_listener(id, true, EPOLL_CTL_ADD);
 	if (e)
 		listeners[id] = ListenSock{};
-	else if (l.kind == Kind::Udp)
-		own_ports[l.ns].take(bound_port(l.fd));
+	else if (l.kind == Kind::Udp) /* its flows answer from the same port */
+		own_ports[l.ns].add(l.fd, Local(l.fd), 1 + id);
 	return e;
 }
 
@@ -189,10 +186,10 @@ bool Engine::close_listener(uint32_t id)
 	ListenSock *const l = listener(id);
 	if (!l)
 		return false;
-	/* Another process may hold the socket as well: closing alone would leave it in the set (regression 70) */
+	/* Another process may hold the socket as well: closing alone would leave it in the set (#regression-70) */
 	epoll_ctl(epoll, EPOLL_CTL_DEL, l->fd, nullptr);
 	if (l->kind == Kind::Udp)
-		own_ports[l->ns].release(bound_port(l->fd));
+		own_ports[l->ns].remove(l->fd);
 	close(l->fd);
 	*l = ListenSock{};
 	return true;
@@ -286,7 +283,7 @@ void Engine::adopt(const uint32_t *e)
 {
 	bool v6 = false;
 	const int fd = slots.take(e[2], v6);
-	Sock *const s = fresh(e[1], Kind::Tcp);
+	Sock *const s = new_sock(e[1], Kind::Tcp);
 
 	if (!s || fd < 0) {
 		if (fd >= 0)

@@ -61,7 +61,7 @@ private:
 	uint32_t first = 0, used = 0;
 };
 
-/** RST instead of FIN (regression 82). */
+/** RST instead of FIN (#regression-82). */
 void close_hard(int fd);
 
 } // namespace passt

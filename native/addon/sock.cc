@@ -79,8 +79,8 @@ enum : int { UDP_RCVBUF = 1 << 20 };
 static bool set_options(int fd, Kind kind, bool v6, const Target &t)
 {
 	if (kind == Kind::Tcp) {
-		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* regression 50 */
-		/* Urgent octets stay in the stream (facts 2.16: peeking goes wrong otherwise) */
+		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* #regression-50 */
+		/* Urgent octets stay in the stream (behaviour.md#urgent-data: peeking goes wrong otherwise) */
 		if (!set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1))
 			return false;
 		if (t.mss)
@@ -91,7 +91,7 @@ static bool set_options(int fd, Kind kind, bool v6, const Target &t)
 		set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
 		set_int(fd, SOL_SOCKET, SO_RCVBUF, UDP_RCVBUF);
 	}
-	set_int(fd, SOL_SOCKET, SO_BROADCAST, 1); /* facts 8.1, row L */
+	set_int(fd, SOL_SOCKET, SO_BROADCAST, 1); /* #regression-L */
 	return v6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1) : set_int(fd, IPPROTO_IP, IP_RECVERR, 1);
 }
 
@@ -102,11 +102,6 @@ int make_socket(Kind kind, bool v6)
 	const int fd = socket(v6 ? AF_INET6 : AF_INET, type, protocol);
 
 	return fd < 0 ? -errno : fd;
-}
-
-bool share_with_ours(int fd)
-{
-	return set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 }
 
 uint16_t bound_port(int fd)
@@ -171,18 +166,27 @@ int bind_towards_group(int fd, const Target &t, const Outbound &out)
 }
 
 /** bind(), shared with those of ours that have the port; to any other port, if that one cannot be had. 0 or errno. */
-static int bind_datagrams(int fd, const Target &t, uint16_t port)
+static int bind_datagrams(int fd, const Target &t, uint16_t port, const Outbound &out)
 {
 	sockaddr_storage ss;
 	const socklen_t len = to_sockaddr(ss, t.src, port, t.scope, t.v6());
+	const bool any = !(t.src[0] | t.src[1] | t.src[2] | t.src[3]);
+	const bool shared = port && t.ports && t.ports->any(port);
 
-	if (port && t.ours && !share_with_ours(fd))
-		return errno;
-	if (!bind(fd, reinterpret_cast<sockaddr *>(&ss), len))
-		return !port || t.ours || share_with_ours(fd) ? 0 : errno;
-	if (!port || t.exact || (errno != EADDRINUSE && errno != EACCES))
-		return errno;
-	return bind_datagrams(fd, t, 0);
+	/* At every address it would, until connect(), be in the way of many, and hear what is not sent to its own */
+	if (shared && any && !t.in_namespace) {
+		if (local_address(t, out, ss))
+			return bind_datagrams(fd, t, 0, out); /* connect() will say what it is */
+		if (t.v6())
+			reinterpret_cast<sockaddr_in6 &>(ss).sin6_port = htons(port);
+		else
+			reinterpret_cast<sockaddr_in &>(ss).sin_port = htons(port);
+	}
+	const int e = shared ? t.ports->bind(fd, ss, len)
+			     : bind(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+	if (!port || t.exact || (e != EADDRINUSE && e != EACCES))
+		return e;
+	return bind_datagrams(fd, t, 0, out);
 }
 
 int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
@@ -204,11 +208,11 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 	/* Also where a port is named: another may have to do */
 	if (out.ports && !t.in_namespace && kind != Kind::Ping)
 		setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &out.ports, sizeof(out.ports));
-	/* Ping sockets are bound to identifier 0: the kernel chooses (regression 22) */
+	/* Ping sockets are bound to identifier 0: the kernel chooses (#regression-22) */
 	if (any && !port && kind != Kind::Ping)
 		return 0;
 	if (kind == Kind::Udp)
-		return bind_datagrams(fd, t, port);
+		return bind_datagrams(fd, t, port, out);
 	if (kind == Kind::Tcp) /* the port is chosen at connect(), when all four are known */
 		set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
 	sockaddr_storage ss;

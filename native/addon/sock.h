@@ -3,6 +3,7 @@
 #define PASST_SOCK_H
 
 #include "pending.h"
+#include "ports.h"
 
 #include <netinet/in.h>
 #include <string>
@@ -19,7 +20,7 @@ enum class Kind : uint8_t { None, Tcp, Udp, Ping, Splice };
 enum class Phase : uint8_t { Connecting, Open, Failed };
 
 /** All zero = free, so that a table of them need not be touched. The descriptor counts only if kind says so: 0 is legal
- * (regression 1). */
+ * (#regression-1). */
 struct Sock {
 	Kind kind;
 	Phase phase;
@@ -59,10 +60,8 @@ struct Sock {
 	bool group;
 	uint32_t scope;
 
-	/** Counted in Ports; 0 = none. */
-	uint16_t own_port;
 	bool in_namespace;
-	/** UDP: 1 + listener whose flow this is; 1 + handle it is joined with, and that one's generation. */
+	/** UDP: 1 + listener whose flow this is, or whose port it has; 1 + handle it is joined with, and that one's generation. */
 	uint32_t listener;
 	/** how often reading still waits for what the listener got before */
 	uint8_t hold;
@@ -85,8 +84,8 @@ struct Target {
 	bool freebind = false;
 	/** A listener's: it answers from where the peer sent to, or not at all. */
 	bool exact = false;
-	/** UDP sockets of our own have the source port already. */
-	bool ours = false;
+	/** UDP: who has which port already. */
+	Ports *ports = nullptr;
 
 	explicit Target(const uint32_t *effect);
 	bool v6() const { return !is_v4(dst); }
@@ -113,34 +112,11 @@ int make_socket(Kind kind, bool v6);
  */
 int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out);
 
-/**
- * Let UDP sockets of ours that come later have the address as well. By SO_REUSEPORT, which the kernel gives to the same
- * user's sockets only, where SO_REUSEADDR gives a share to anybody (socket(7)); and behind bind(), so that we ourselves get
- * no share of another's. False: errno.
- */
-bool share_with_ours(int fd);
-
 /** Binds to the address that datagrams to `t` leave from, and a port that nobody has, without a share. 0 or errno. */
 int bind_towards_group(int fd, const Target &t, const Outbound &out);
 
 /** Port that the socket is bound to; 0: none. */
 uint16_t bound_port(int fd);
-
-/** UDP sockets of ours at each port, on the host or in the namespace: may another of ours have a share? */
-class Ports {
-public:
-	bool any(uint16_t port) const { return port < count.size() && count[port]; }
-	void take(uint16_t port)
-	{
-		if (count.empty())
-			count.resize(65536);
-		count[port]++;
-	}
-	void release(uint16_t port) { count[port]--; }
-
-private:
-	std::vector<uint32_t> count;
-};
 
 /** TCP_INFO and SO_MEMINFO as words 4-11 of an event. Return: the socket's TCP state, or 0. */
 int read_info(int fd, uint32_t *event);

@@ -24,7 +24,7 @@ enum : size_t {
 	REST_ALL = 64 << 20, COPY_SMALL = 4096,
 };
 
-static bool passing(int e)
+static bool would_block(int e)
 {
 	return e == EAGAIN || e == EWOULDBLOCK;
 }
@@ -47,7 +47,7 @@ void Engine::splice_open(const uint32_t *e)
 {
 	bool v6 = false;
 	const int accepted = slots.take(e[8], v6);
-	Sock *const s = fresh(e[1], Kind::Splice);
+	Sock *const s = new_sock(e[1], Kind::Splice);
 
 	if (!s) {
 		if (accepted >= 0)
@@ -88,7 +88,7 @@ void Engine::splice_connect(Sock &s, Target t, int fd)
 	int error = prepare_socket(fd, Kind::Tcp, t, outbound);
 	if (!error) {
 		set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
-		error = splice_watch(s, 1, EPOLL_CTL_ADD); /* before connect(): regression 77 */
+		error = splice_watch(s, 1, EPOLL_CTL_ADD); /* before connect(): #regression-77 */
 	}
 	if (!error) {
 		sockaddr_storage ss;
@@ -162,7 +162,7 @@ bool Engine::splice_push(Splice &x, uint32_t i)
 	SpliceSide &to = x.side[!i];
 	ssize_t n;
 
-	do { /* regression 63: just this call again */
+	do { /* #regression-63: just this call again */
 		if (w.rest.size())
 			n = send(to.fd, w.rest.data(), w.rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 		else
@@ -179,7 +179,7 @@ bool Engine::splice_push(Splice &x, uint32_t i)
 		return true;
 	}
 	to.writable = false;
-	if (!n || !passing(errno)) {
+	if (!n || !would_block(errno)) {
 		to.broken = to.broken ? to.broken : n ? errno : EPIPE;
 		to.write_failed = true;
 	}
@@ -210,7 +210,7 @@ bool Engine::splice_copy(Splice &x, uint32_t i)
 	while (m < 0 && errno == EINTR);
 	if (m < 0) {
 		to.writable = false;
-		if (!passing(errno)) {
+		if (!would_block(errno)) {
 			to.broken = to.broken ? to.broken : errno;
 			to.write_failed = true;
 			return false;
@@ -232,7 +232,7 @@ bool Engine::splice_copy(Splice &x, uint32_t i)
 /** A read brought nothing: `error`, or 0 = end of stream. Always false. */
 bool Engine::splice_end(SpliceSide &from, int error)
 {
-	if (passing(error)) {
+	if (would_block(error)) {
 		from.readable = false;
 		return false;
 	}
@@ -257,7 +257,7 @@ bool Engine::splice_pull(Splice &x, uint32_t i, size_t most)
 		w.pipe = pipes.get();
 	if (!bulk || !w.pipe)
 		return splice_copy(x, i);
-	/* The pipe is empty: EAGAIN is about the socket (regressions 31, 39, 89) */
+	/* The pipe is empty: EAGAIN is about the socket (#regression-31, #regression-39, #regression-89) */
 	do
 		n = ::splice(from.fd, nullptr, w.pipe.write, nullptr, std::min<size_t>(w.pipe.size, most),
 			     SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -305,7 +305,7 @@ bool Engine::splice_run(Sock &s, size_t share)
 
 	for (uint32_t i = 0; i < 2; i++)
 		more = splice_move(x, i, share) || more;
-	/* A side whose write failed is read to its end: what it said before it broke counts (regression 86). Its reset woke
+	/* A side whose write failed is read to its end: what it said before it broke counts (#regression-86). Its reset woke
 	 * epoll, so it is readable, now or soon */
 	for (uint32_t i = 0; i < 2; i++) {
 		if (x.side[i].write_failed && x.side[i].readable && !x.side[i].read_over)
@@ -422,7 +422,7 @@ void Engine::splice_free(Sock &s, bool reset)
 	for (const SpliceSide &k : s.splice->side) {
 		if (k.fd < 0)
 			continue;
-		if (s.phase != Phase::Failed) /* regression 70 */
+		if (s.phase != Phase::Failed) /* #regression-70 */
 			epoll_ctl(epoll, EPOLL_CTL_DEL, k.fd, nullptr);
 		if (reset)
 			close_hard(k.fd);

@@ -39,7 +39,7 @@ void Engine::fail(Sock &s, int error, bool refused)
 {
 	if (s.phase == Phase::Failed)
 		return;
-	unregister(s); /* regressions 28, 70 */
+	unregister(s); /* #regression-28, #regression-70 */
 	drop_pending(s);
 	s.phase = Phase::Failed;
 	s.error = error;
@@ -49,6 +49,7 @@ void Engine::fail(Sock &s, int error, bool refused)
 
 void Engine::close_sock(Sock &s, bool reset)
 {
+	forget_port(s);
 	if (s.kind == Kind::Splice) {
 		splice_free(s, reset);
 	} else if (s.fd >= 0) {
@@ -59,18 +60,17 @@ void Engine::close_sock(Sock &s, bool reset)
 		else
 			close(s.fd);
 	}
-	forget_port(s);
 	drop_pending(s);
 	delete s.pending;
 	s = Sock{};
 	s.generation = ++generations;
 }
 
-void Engine::forget_port(Sock &s)
+/** Before the socket is closed: another may have to guard the port now. */
+void Engine::forget_port(const Sock &s)
 {
-	if (s.own_port)
-		own_ports[s.in_namespace].release(s.own_port);
-	s.own_port = 0;
+	if (s.kind == Kind::Udp && s.fd >= 0)
+		own_ports[s.in_namespace].remove(s.fd);
 }
 
 int Engine::register_sock(const Sock &s)
@@ -86,7 +86,7 @@ static bool is_multicast(const Target &t)
 	return t.v6() ? t.dst[0] >> 24 == 0xff : t.dst[3] >> 28 == 0xe;
 }
 
-Sock *Engine::fresh(uint32_t handle, Kind kind)
+Sock *Engine::new_sock(uint32_t handle, Kind kind)
 {
 	if (handle >= rings.size.handles)
 		return nullptr;
@@ -107,11 +107,11 @@ void Engine::abandon(Sock &s, int error, bool refused)
 {
 	if (s.kind == Kind::Splice)
 		return splice_fail(s, 1, error);
+	forget_port(s);
 	if (s.fd >= 0) {
-		unregister(s); /* regressions 28, 70 */
+		unregister(s); /* #regression-28, #regression-70 */
 		close(s.fd);
 	}
-	forget_port(s);
 	drop_pending(s);
 	delete s.pending;
 	s.pending = nullptr;
@@ -123,7 +123,7 @@ void Engine::abandon(Sock &s, int error, bool refused)
 
 void Engine::open_sock(const uint32_t *e, Kind kind)
 {
-	Sock *const s = fresh(e[1], kind);
+	Sock *const s = new_sock(e[1], kind);
 	if (!s)
 		return;
 	const Target t(e);
@@ -154,16 +154,14 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		return splice_connect(s, t, fd);
 	s.fd = fd;
 	if (s.listener)
-		inherit(t, s.listener - 1);
+		inherit_from_listener(t, s.listener - 1);
 	Ports &ports = own_ports[t.in_namespace];
-	t.ours = s.kind == Kind::Udp && ports.any(t.src_port);
+	t.ports = &ports;
 	int error = prepare_socket(fd, s.kind, t, outbound);
-	if (!error && s.kind == Kind::Udp && t.src_port && !t.group && bound_port(fd) == t.src_port)
-		ports.take(s.own_port = t.src_port);
 	if (!error && t.group)
 		error = bind_towards_group(fd, t, outbound);
 	if (!error)
-		error = register_sock(s); /* before connect(): regression 77 */
+		error = register_sock(s); /* before connect(): #regression-77 */
 	bool refused = false;
 	if (!error && !t.group) {
 		sockaddr_storage ss;
@@ -175,6 +173,8 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		return;
 	if (error)
 		return abandon(s, error, refused);
+	if (s.kind == Kind::Udp && t.src_port && !t.group)
+		keep_port(s, ports, t.src_port);
 	s.phase = Phase::Open;
 	if (t.group)
 		event(EV_BOUND, s)[2] = bound_port(fd);
@@ -182,6 +182,19 @@ void Engine::socket_came(Sock &s, const uint32_t *e, int fd)
 		connected(s);
 	else
 		send_kept(s);
+}
+
+/** It has the port that it was to have: others of ours may come. Connected, since that settles its address. */
+void Engine::keep_port(Sock &s, Ports &ports, uint16_t port)
+{
+	const Local at(s.fd);
+
+	if (at.port != port)
+		return;
+	/* What came between bind() and connect() */
+	if (!s.listener)
+		s.listener = ports.listener_at(at);
+	ports.add(s.fd, at, 0);
 }
 
 Engine::Held Engine::memory_of_handle(uint32_t handle, bool freeze)
@@ -220,7 +233,7 @@ bool Engine::set_ports(uint16_t first, uint16_t last)
 }
 
 /** What the listener of a flow was told to use, the flow's socket shall use as well. */
-void Engine::inherit(Target &t, uint32_t id)
+void Engine::inherit_from_listener(Target &t, uint32_t id)
 {
 	const ListenSock *const l = listener(id);
 	char device[64];

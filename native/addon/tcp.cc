@@ -64,7 +64,7 @@ void Engine::tcp_ready(Sock &s, uint32_t events)
 			s.await = false;
 		}
 	}
-	if (error) /* behind what is still readable: regressions 4, 86 */
+	if (error) /* behind what is still readable: #regression-4, #regression-86 */
 		fail(s, error);
 }
 
@@ -104,7 +104,7 @@ void Engine::rewind(Sock &s, uint32_t octets)
 	s.peek_off = octets;
 }
 
-void Engine::query(Sock &s)
+void Engine::report_info(Sock &s)
 {
 	if (s.phase == Phase::Open)
 		read_info(s.fd, event(EV_INFO, s));

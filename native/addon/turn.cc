@@ -247,7 +247,7 @@ void Engine::execute_one(const uint32_t *e)
 		break;
 	case EF_INFO:
 		flush(*s);
-		query(*s);
+		report_info(*s);
 		break;
 	default:
 		break;
@@ -344,7 +344,7 @@ int Engine::poll(double timeout_ms)
  * µs, more than most answers take to come. Not so in bulk, where whoever is to fill or to empty the buffers needs the
  * processor more than we do; nor where answers do not come while we look, because it is us whom the other side waits for.
  */
-bool Engine::look()
+bool Engine::worth_spinning()
 {
 	const bool bulk = volume - volume_seen >= BULK;
 
@@ -358,7 +358,7 @@ bool Engine::look()
 }
 
 /** epoll again and again, until LOOK after the last event. Return: as poll(). */
-int Engine::look_on()
+int Engine::spin()
 {
 	int n = 0;
 
@@ -382,7 +382,7 @@ void Engine::wait(double timeout_ms)
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
 		if (!n && timeout_ms && left > 0)
-			n = look() ? look_on() : 0;
+			n = worth_spinning() ? spin() : 0;
 		if (!n && timeout_ms && left > 0)
 			n = poll(left);
 		if (n > 0)

@@ -88,7 +88,7 @@ struct Ancillary {
 
 /**
  * Has the listener that this socket took over from datagrams that came earlier? What it has is read first, and what JS
- * has of it goes out at the start of the next turn, so that a burst keeps its order (regression 66).
+ * has of it goes out at the start of the next turn, so that a burst keeps its order (#regression-66).
  */
 bool Engine::listener_first(Sock &s)
 {
@@ -103,7 +103,7 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 {
 	if (s.phase != Phase::Open)
 		return;
-	if (events & EPOLLERR) { /* regression 38: drain the queue, then SO_ERROR, else give up */
+	if (events & EPOLLERR) { /* #regression-38: drain the queue, then SO_ERROR, else give up */
 		if (!rings.room() || rings.rx_left() < RX_STRIDE)
 			return; /* next turn: level-triggered */
 		const size_t n = read_icmp_errors(s);
@@ -126,7 +126,7 @@ void Engine::datagrams_ready(Sock &s, uint32_t events)
 
 /**
  * Is it from the peer? Between bind() and connect() anybody's may slip in, and what another CPU is delivering at that
- * moment even later (regression 66). Ping sockets hear any host that has the identifier right.
+ * moment even later (#regression-66). Ping sockets hear any host that has the identifier right.
  */
 static bool from_peer(const Sock &s, const sockaddr_storage &from)
 {
@@ -151,7 +151,7 @@ static void describe(uint32_t *e, const sockaddr_storage &from, msghdr &h, uint3
 }
 
 /** A stranger's datagram that came before connect() is the listener's. */
-void Engine::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
+void Engine::report_to_listener(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
 {
 	uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, s.listener - 1);
 	sockaddr_storage local = {};
@@ -192,14 +192,14 @@ void Engine::read_datagrams(Sock &s)
 			const Ancillary a(r.mm[i].msg_hdr);
 			const uint32_t segment = a.segment < len ? a.segment : 0;
 			if (stranger) {
-				hand_up(s, r.from[i], off, len, segment);
+				report_to_listener(s, r.from[i], off, len, segment);
 			} else {
 				uint32_t *const e = rings.post(EV_DATAGRAM, handle_of(s));
 				e[2] = off, e[3] = len, e[4] = segment;
 			}
 			used = i * RX_STRIDE + HEADROOM + len;
 		}
-		/* Small frames are padded behind (regression 78): leave that room as well */
+		/* Small frames are padded behind (#regression-78): leave that room as well */
 		rings.rx_take(used ? used + 64 : 0);
 		total += n;
 		if (n < want)
@@ -212,7 +212,7 @@ void Engine::listen_datagrams_ready(uint32_t id, uint32_t events)
 	Received<RX_BATCH> r;
 	const int fd = listeners[id].fd;
 
-	/* Errors on a listener raise EPOLLERR, which no read clears (regression 38) */
+	/* Errors on a listener raise EPOLLERR, which no read clears (#regression-38) */
 	if (events & EPOLLERR && !read_listener_errors(id))
 		return;
 	for (uint32_t total = 0; total < datagrams_each;) {
@@ -277,7 +277,7 @@ void Engine::move_datagrams(Sock &s, Sock &to)
 			} else if (rings.room() && rings.rx_left() >= RX_STRIDE) {
 				const uint32_t off = rings.rx_next() + HEADROOM;
 				memcpy(rings.slab + off, r.iov[i].iov_base, len);
-				hand_up(s, r.from[i], off, len, segment);
+				report_to_listener(s, r.from[i], off, len, segment);
 				rings.rx_take(HEADROOM + len + 64);
 			}
 		}

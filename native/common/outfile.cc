@@ -103,14 +103,14 @@ Refusal check(const struct stat &st)
 	if (S_ISCHR(st.st_mode))
 		return {};
 	if (!S_ISREG(st.st_mode) && !fifo)
-		return S_ISDIR(st.st_mode) ? refusal(EISDIR) : Refusal{EPERM, "it is no regular file"};
+		return S_ISDIR(st.st_mode) ? refusal(EISDIR) : Refusal{EPERM, "it is no regular file: name another one"};
 	const std::string whose = user(st.st_uid) + ", mode " + octal(st.st_mode);
 	if (st.st_uid != geteuid() && !(fifo && st.st_uid == 0))
 		return {EPERM, "the file that is there belongs to another user (" + whose + "): remove it, or name another one"};
 	if (!fifo && (st.st_mode & OTHERS_WRITE))
 		return {EPERM, "others may write to the file that is there (" + whose + "): chmod go-w"};
 	if (!fifo && st.st_nlink > 1)
-		return {EPERM, "the file that is there has other names (" + whose + ", hard links: " + std::to_string(st.st_nlink) + ")"};
+		return {EPERM, "the file that is there has other names (" + whose + ", hard links: " + std::to_string(st.st_nlink) + "): remove it, or name another one"};
 	return {};
 }
 
@@ -194,7 +194,8 @@ Refusal find_place(const char *path, bool follow, FilePlace &place)
 			return {};
 		}
 		if (!is_trusted(st, dir.fd))
-			return {EPERM, "the symbolic link " + name + " in it belongs to another user (" + user(st.st_uid) + ")"};
+			return {EPERM, "the symbolic link " + name + " in it belongs to another user (" + user(st.st_uid) +
+				       "): name the file that it leads to"};
 		if (++links > LINKS_MAX)
 			return refusal(ELOOP);
 		char text[PATH_MAX];

@@ -105,7 +105,7 @@ void Agent::onSignal(int signal, bool fromKernel)
 			return;
 		end_ = ready_ && (signal == SIGTERM || signal == SIGQUIT) ? End{ 0, 0 } : End{ 0, signal };
 		return;
-	default: // SIGPIPE: write() says it
+	default: // SIGPIPE, SIGXFSZ: write() says it
 		return;
 	}
 }

@@ -34,7 +34,7 @@ static int transmit(int socket, const std::string &data, const std::vector<Fd> &
 	return n < 0 ? errno : 0;
 }
 
-static std::string head(uint32_t kind, int err, uint32_t flags)
+static std::string replyHead(uint32_t kind, int err, uint32_t flags)
 {
 	std::string s;
 	putU32(s, kind);
@@ -46,10 +46,10 @@ static std::string head(uint32_t kind, int err, uint32_t flags)
 void Agent::reply(uint32_t kind, const Fault &f, Answer &&a)
 {
 	if (f)
-		return post({ head(kind, f.err, 0) + f.text, {}, {} });
+		return post({ replyHead(kind, f.err, 0) + f.text, {}, {} });
 	const Fault refused = fault(ETOOMANYREFS, "Cannot hand over descriptors");
-	std::string without = a.passed.empty() ? std::string() : head(kind, refused.err, 0) + refused.text;
-	post({ head(kind, 0, a.flags) + a.body, std::move(without), std::move(a.passed) });
+	std::string without = a.passed.empty() ? std::string() : replyHead(kind, refused.err, 0) + refused.text;
+	post({ replyHead(kind, 0, a.flags) + a.body, std::move(without), std::move(a.passed) });
 }
 
 void Agent::post(Message &&m)

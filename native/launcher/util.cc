@@ -24,9 +24,23 @@
 
 static std::string program = "pasta";
 
+/** What to do about it, where that is known; src/runtime/log/error-text.ts has the same words. */
+static const char *advice(int err)
+{
+	switch (err) {
+	case EAGAIN: return " (a limit may be reached, of processes for instance: ulimit -u)";
+	case EFBIG: return " (a limit may be reached: ulimit -f)";
+	case EMFILE: return " (ulimit -Hn)";
+	case ENFILE: return " (sysctl fs.file-max)";
+	case ENOMEM: return " (more memory is needed than there is, or than ulimit -v and the limit of a container or service allow)";
+	default: return "";
+	}
+}
+
 Fault fault(int err, const std::string &what)
 {
-	return { err ? err : EIO, what + ": " + strerror(err ? err : EIO) };
+	const int known = err ? err : EIO;
+	return { known, what + ": " + strerror(known) + advice(known) };
 }
 
 void Fd::reset(int fd)

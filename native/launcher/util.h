@@ -16,7 +16,7 @@ struct Fault {
 	explicit operator bool() const { return err != 0; }
 };
 
-/** A Fault from errno: "<what>: <reason>" */
+/** A Fault from errno: "<what>: <reason>", and what to do about it where that is known. */
 Fault fault(int err, const std::string &what);
 
 /** A descriptor that is closed with its owner; -1 = none. */

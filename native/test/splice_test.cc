@@ -1,4 +1,4 @@
-/* Spliced TCP connections: data, ends, resets, full receivers, small pipes, no busy loops. Rows are flows.md §8's. */
+/* Spliced TCP connections: data, ends, resets, full receivers, small pipes, no busy loops. */
 #include "forward.h"
 
 #include <fcntl.h>
@@ -119,7 +119,7 @@ TEST(splice_connects_moves_and_ends)
 	shutdown(p.client.fd, SHUT_WR);
 	e = b.r.await(EV_SPLICE_EOF);
 	CHECK(e[1] == 3 && e[2] == 0 && moved(e, 0) == 11);
-	check_idle(b.r); /* row 5 */
+	check_idle(b.r); /* #regression-5 */
 	CHECK(text(read_all(p.server, 4)) == "last" && !wait_for(p.server, POLLIN, 10));
 	b.r.effect({EF_SPLICE_SHUT, 3, 1});
 	b.r.turn();

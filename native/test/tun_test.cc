@@ -89,7 +89,7 @@ static void with_tap(short flags, bool vnet)
 		CHECK(recv(u, got, sizeof(got), MSG_DONTWAIT) == want);
 	}
 
-	/* Down: EIO, a dropped frame and no more (regression 35) */
+	/* Down: EIO, a dropped frame and no more (#regression-35) */
 	CHECK(!ioctl(u, SIOCGIFFLAGS, &ifr));
 	ifr.ifr_flags = (short)(ifr.ifr_flags & ~IFF_UP);
 	CHECK(!ioctl(u, SIOCSIFFLAGS, &ifr));

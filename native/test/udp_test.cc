@@ -221,6 +221,28 @@ static int bind_with(int option, uint16_t port)
 	return -1;
 }
 
+/** Not even by a process of this user, which we are as well. */
+static bool bind_fails_everyhow(uint16_t port)
+{
+	for (const bool reuseaddr : {false, true}) {
+		for (const bool reuseport : {false, true}) {
+			for (const uint32_t addr : {INADDR_ANY, INADDR_LOOPBACK}) {
+				const int fd = socket(AF_INET, SOCK_DGRAM, 0);
+				set_int(fd, SOL_SOCKET, SO_REUSEADDR, reuseaddr);
+				set_int(fd, SOL_SOCKET, SO_REUSEPORT, reuseport);
+				sockaddr_storage ss;
+				const uint32_t to[4] = {0, 0, 0xffff, addr};
+				const socklen_t len = to_sockaddr(ss, to, port, 0, false);
+				const bool failed = bind(fd, reinterpret_cast<sockaddr *>(&ss), len) && errno == EADDRINUSE;
+				close(fd);
+				if (!failed)
+					return false;
+			}
+		}
+	}
+	return true;
+}
+
 TEST(a_port_of_ours_is_shared_among_us_and_with_nobody_else)
 {
 	Rig r;
@@ -234,7 +256,15 @@ TEST(a_port_of_ours_is_shared_among_us_and_with_nobody_else)
 	r.turn();
 	uint16_t from = 0;
 	CHECK(text(d.receive(&from)) == "a" && from == port && text(d2.receive(&from)) == "b" && from == port);
-	CHECK(bind_with(SO_REUSEADDR, port) < 0 && bind_with(0, port) < 0);
+	CHECK(bind_fails_everyhow(port));
+	r.effect({EF_CLOSE, 2});
+	r.turn();
+	/* the guard is gone: the other one is it now */
+	CHECK(bind_fails_everyhow(port));
+	r.open(EF_UDP_OPEN, 2, d.port, false, port);
+	send(r, 2, octets("a"), 4096);
+	r.turn();
+	CHECK(text(d.receive(&from)) == "a" && from == port && bind_fails_everyhow(port));
 	r.effect({EF_CLOSE, 2});
 	r.effect({EF_CLOSE, 3});
 	r.turn();

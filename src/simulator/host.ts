@@ -126,7 +126,7 @@ export class Host {
     })
   }
 
-  interpret(e: Effect): void {
+  carryOut(e: Effect): void {
     switch (e.type) {
       case 'TcpConnect':
         promise(this.state === 'new', 'connects twice')

@@ -13,9 +13,9 @@ import { type Instant, instant } from '../../effects/effect.js'
 import { type BindFailure, failureLines } from './bind-verdict.js'
 import { type Direction, type Proto, type Rule, targetOf } from './forward-rules.js'
 
-// `auto`: listen where somebody listens at the other side, as /proc/net tells once a second (config-and-services.md
-// §4.6). Both directions at once would feed on each other: what we listen on in the namespace for -T looks to -t like a
-// service there. So, protocol by protocol:
+// `auto`: listen where somebody listens at the other side, as /proc/net tells once a second
+// (behaviour.md#port-scan). Both directions at once would feed on each other: what we listen on in the namespace for -T
+// looks to -t like a service there. So, protocol by protocol:
 //
 //   wanted    a port whose target is listened on by somebody else than us; for UDP also one whose target TCP port -t auto
 //             (-T auto) found

@@ -11,7 +11,8 @@ export const unconfirmed = (t: Tcb): number => distance(t.rcvTaken, t.rcvConfirm
 /**
  * Acknowledge all that the kernel took, rather than what the peer acknowledged? Where nobody could tell the difference
  * (short round trip), where nothing follows that could be delayed (a direction is closed), where we cannot know, and in
- * bulk, so that the guest keeps the send buffer full: over a twentieth of it is in flight (flows.md §2.9).
+ * bulk, so that the guest keeps the send buffer full: over a twentieth of it is in flight
+ * (behaviour.md#tcp-acknowledgements).
  */
 export const acksTaken = (t: Tcb): boolean =>
   t.minRtt < LOW_RTT ||
@@ -44,7 +45,7 @@ export const worthwhile = (t: Tcb): number => Math.max(1, Math.min(t.mss, t.sndB
 export const targetEdge = (t: Tcb): SeqNum => {
   const edge = peerLimited(t) ? peerEdge(t) : t.bufEdge
   const room = distance(edge, t.rcvNxt)
-  // Less will do if nothing is queued that could make it more (row 74).
+  // Less will do if nothing is queued that could make it more (#regression-74).
   const least = t.rcvConfirmed === t.rcvNxt ? 1 : worthwhile(t)
   return room < least ? t.rcvEdge : max(t.rcvEdge, add(t.rcvNxt, Math.min(room, WINDOW_MAX)))
 }

@@ -91,7 +91,7 @@ const shutWindow = (t: Tcb): boolean =>
 
 /** How we will learn that the socket takes more, or that the peer acknowledged more. A shut window always has a waker. */
 const watchSock = (d: Draft, now: number, out: Effect[]): void => {
-  // What native keeps or was just given it reports by itself, as it gets rid of it (rows 72 to 76).
+  // What native keeps or was just given it reports by itself, as it gets rid of it (#regression-72 to #regression-76).
   const shut = shutWindow(d) && !d.sending && d.rcvTaken === d.rcvNxt
   const full = distance(d.bufEdge, d.rcvNxt) < worthwhile(d)
   if (shut && full && !d.awaiting && !d.awaitedInVain) {

@@ -41,7 +41,7 @@ export const disposition = (t: Tcb, s: TcpSegment): Disposition => {
   return room > 0 && t.finAt === null ? 'accept' : 'unacceptable'
 }
 
-/** The guest's FIN has come and nothing in front of it is still on its way into the kernel (row 69). */
+/** The guest's FIN has come and nothing in front of it is still on its way into the kernel (#regression-69). */
 export const guestFinDue = (t: Tcb): boolean => t.finAt !== null && t.finAt === t.rcvTaken && !t.sending
 /** The host's stream has ended: our FIN's place is known. */
 export const hostEnded = (t: Tcb): boolean => t.finSeq !== null
@@ -51,7 +51,7 @@ export const ourFinAcked = (t: Tcb): boolean => t.finSeq !== null && lt(t.finSeq
 export const dataInFlight = (t: Tcb): number =>
   distance(t.finSeq !== null && lt(t.finSeq, t.sndMax) ? t.finSeq : t.sndMax, t.sndUna)
 
-/** Go-back-N to the recorded SND.UNA (row 24), FIN included (row 67). */
+/** Go-back-N to the recorded SND.UNA (#regression-24), FIN included (#regression-67). */
 export const goBack = (d: Draft): void => {
   d.sndNxt = d.sndUna
   d.rewind = true
@@ -97,7 +97,7 @@ const takeAck = (d: Draft, s: TcpSegment, now: number, accepted: boolean): void 
   const wnd = s.wnd << d.sndScale
   if (lt(d.sndUna, s.ack)) progress(d, s, now)
   else if (s.ack === d.sndUna) {
-    // RFC 5681 §2: no data, no FIN, same window, data outstanding (rows 3, 62, 93).
+    // RFC 5681 §2: no data, no FIN, same window, data outstanding (#regression-3, #regression-62, #regression-93).
     const duplicate =
       accepted &&
       s.payload.len === 0 &&
@@ -112,7 +112,7 @@ const takeAck = (d: Draft, s: TcpSegment, now: number, accepted: boolean): void 
       goBack(d)
     }
   }
-  // SND.WL1, SND.WL2 (RFC 9293 §3.10.7.4), but a keep-alive's window counts although its SEQ is old (row 54).
+  // SND.WL1, SND.WL2 (RFC 9293 §3.10.7.4), but a keep-alive's window counts although its SEQ is old (#regression-54).
   const newer = lt(d.sndWl1, s.seq) || lt(d.sndWl2, s.ack) || (d.sndWl1 === s.seq && d.sndWl2 === s.ack)
   if (s.ack === d.sndUna && (newer || s.seq === add(d.rcvNxt, -1))) {
     const opened = d.sndWnd === 0 && wnd > 0
@@ -120,12 +120,12 @@ const takeAck = (d: Draft, s: TcpSegment, now: number, accepted: boolean): void 
     d.maxSndWnd = Math.max(d.maxSndWnd, wnd)
     d.sndWl1 = max(d.sndWl1, s.seq)
     d.sndWl2 = s.ack
-    // The guest dropped what it had window for (row 34), or our probe: again from SND.UNA, when there is a window.
+    // The guest dropped what it had window for (#regression-34), or our probe: again from SND.UNA, when there is a window.
     if ((opened || wnd === 0) && d.sndNxt !== d.sndUna) goBack(d)
     if (opened) d.rtoAt = 0 // what goes now gets a time-out of its own
   }
   if (d.sndWnd === 0) {
-    // It answers our probes: alive (row 57).
+    // It answers our probes: alive (#regression-57).
     d.fails = 0
     d.stuckAt = 0
   }
@@ -173,7 +173,10 @@ export const receiveAhead = (d: Draft, { seg, segment = 0, now }: SegmentEvent):
   d.dupsOwed = Math.min(d.dupsOwed + pieces(seg.payload.len, segment), DUPS_MAX)
 }
 
-/** `unacceptable`: rows 43, 54, H. A keep-alive is passed on to the peer (flows.md §2.15). */
+/**
+ * `unacceptable`: #regression-43, #regression-54, #regression-H. A keep-alive is passed on to the peer
+ * (behaviour.md#tcp-keep-alive).
+ */
 export const receiveUnacceptable = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): void => {
   heard(d, now)
   takeAck(d, seg, now, false)

@@ -51,7 +51,7 @@ export const sent = (d: Draft, e: EventOf<'SOCK_SENT'>, out: Effect[]): void => 
   if (dropped > 0) {
     d.rcvNxt = add(d.rcvNxt, -dropped)
     d.finAt = null
-    d.dupsOwed += 3 // fast retransmit, not a time-out (row 2)
+    d.dupsOwed += 3 // fast retransmit, not a time-out (#regression-2)
     out.push({ type: 'Count', what: 'tcp-sock-full' })
   }
   takeInfo(d, e.info)

@@ -22,7 +22,8 @@ import {
 import { rtoDue } from './tcp-timers.js'
 
 // The handshake with the guest, whoever opens: RFC 9293 §3.10.7.3 (SYN-SENT) and the beginnings of SYN-RECEIVED. SYN and
-// SYN,ACK have windows that are not scaled (RFC 7323 §2.2; row O), and are identical when sent again (rows B, C).
+// SYN,ACK have windows that are not scaled (RFC 7323 §2.2; #regression-O), and are identical when sent again
+// (#regression-B, #regression-C).
 
 /** `seg` carries the bits `flags` of SYN, ACK and RST, and no others of them. */
 const carries = (s: TcpSegment, flags: number): boolean => (s.flags & (SYN | ACK | RST)) === flags
@@ -116,7 +117,9 @@ const hear = (d: Draft, s: TcpSegment): void => {
   d.rcvEdge = move(d.rcvEdge)
   d.bufEdge = move(d.bufEdge)
 }
-/** SYN,ACK. Our ACK goes at once, whatever follows it (row 17); in-order payload and FIN count (§3.10.7.3, fourth). */
+/**
+ * SYN,ACK. Our ACK goes at once, whatever follows it (#regression-17); in-order payload and FIN count (§3.10.7.3, fourth).
+ */
 const established = (d: Draft, s: TcpSegment, now: number, out: Effect[]): void => {
   d.sndWnd = s.wnd
   d.maxSndWnd = Math.max(d.maxSndWnd, s.wnd)
@@ -142,7 +145,7 @@ export const crossedDone = (d: Draft, { seg, now }: SegmentEvent, out: Effect[])
   established(d, seg, now, out)
 
 export const synRetriesSpent = (t: Tcb, now: number): boolean => rtoDue(t, now) && t.fails >= MAX_RETRIES
-/** Again: at 1 s for the first ones, then doubling (rows 71, B, C: a guest that boots). */
+/** Again: at 1 s for the first ones, then doubling (#regression-71, #regression-B, #regression-C: a guest that boots). */
 export const synRtoFired = (d: Draft, { now }: { readonly now: number }, out: Effect[]): void => {
   if (rtoDue(d, now)) {
     open(d, out)

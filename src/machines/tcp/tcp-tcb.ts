@@ -36,9 +36,9 @@ export type TcpEvent =
   | On<'TIMER_IDLE'>
   /** The tap takes frames again. */
   | On<'TAP_ROOM'>
-  /** The last event of a turn, for each flow that had one. */
+  /** The last event of a turn, for each TCP flow that had one. */
   | On<'TURN_END'>
-  /** The program ends, or the guest is gone: reset both sides. */
+  /** The flow has to give way, to others or to a new one with its ports: reset both sides. */
   | On<'STOP'>
 export type EventOf<K extends TcpEvent['type']> = Extract<TcpEvent, { type: K }>
 
@@ -51,7 +51,7 @@ export const RTO_MAX = 120_000 // RFC 6298 (2.5)
 export const MAX_RETRIES = 7
 /** No reset before this, however short the RTO: R2 of RFC 1122 §4.2.3.5. */
 export const GIVE_UP_AFTER = 100_000
-/** SYN and SYN,ACK: this many at the initial RTO, then doubling; MAX_RETRIES in all (flows.md §2.11). */
+/** SYN and SYN,ACK: this many at the initial RTO, then doubling; MAX_RETRIES in all (behaviour.md#tcp-handshake). */
 export const SYN_LINEAR = 4
 /** Longest wait for data to carry an ACK. RFC 1122 §4.2.3.2 allows 500. */
 export const ACK_DELAY = 4

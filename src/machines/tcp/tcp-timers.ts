@@ -59,7 +59,10 @@ export const ackFired = (d: Draft, { now }: Now): void => {
   if (d.tapAt > 0 && now >= d.tapAt) d.tapAt = 0
 }
 
-/** Every KEEPALIVE of silence: an empty segment one octet back (RFC 1122 §4.2.3.6); who forgot us answers RST (row 84). */
+/**
+ * Every KEEPALIVE of silence: an empty segment one octet back (RFC 1122 §4.2.3.6); who forgot us answers RST
+ * (#regression-84).
+ */
 export const keepaliveFired = (d: Draft, { now }: Now, out: Effect[]): void => {
   const silent = now - d.tapAliveAt >= KEEPALIVE
   if (silent) {

@@ -159,13 +159,13 @@ export const tcpMachine = setup({
         SOCK_READY: { actions: { type: 'ready', params: theEvent } },
         TAP_SEGMENT: [
           { guard: { type: 'resetsConnect', params: theEvent }, target: 'closed', actions: ResetSock },
-          { actions: { type: 'Count', params: { what: 'tcp-early' } } } // the SYN again, most likely (row 56)
+          { actions: { type: 'Count', params: { what: 'tcp-early' } } } // the SYN again, most likely (#regression-56)
         ]
       }
     },
     synSent: {
       description:
-        'SYN-SENT (RFC 9293 §3.10.7.3): the guest is asked, again and again while it boots (row 71).',
+        'SYN-SENT (RFC 9293 §3.10.7.3): the guest is asked, again and again while it boots (#regression-71).',
       on: {
         TAP_SEGMENT: [
           { guard: { type: 'acksOther', params: theEvent }, actions: answerOther },
@@ -210,7 +210,7 @@ export const tcpMachine = setup({
           {
             guard: { type: 'completes', params: ({ event }) => ({ as: 'accept', seg: event.seg }) },
             target: 'open',
-            actions: { type: 'receive', params: theEvent } // with its data (row G)
+            actions: { type: 'receive', params: theEvent } // with its data (#regression-G)
           },
           {
             guard: { type: 'completes', params: ({ event }) => ({ as: 'ahead', seg: event.seg }) },
@@ -245,7 +245,7 @@ export const tcpMachine = setup({
           {
             guard: { type: 'is', params: ({ event }) => ({ as: 'reset', seg: event.seg }) },
             target: 'closed',
-            actions: ResetSock // row 82
+            actions: ResetSock // #regression-82
           },
           {
             guard: { type: 'is', params: ({ event }) => ({ as: 'challenge', seg: event.seg }) },
@@ -321,7 +321,8 @@ export const tcpMachine = setup({
           }
         },
         lastAck: {
-          description: 'Both have finished, the guest first; closed only when it has our FIN (row 68).',
+          description:
+            'Both have finished, the guest first; closed only when it has our FIN (#regression-68).',
           on: {
             TURN_END: [
               { guard: 'ourFinAcked', target: '#tcp.closed', actions: [Flush, CloseSock] },

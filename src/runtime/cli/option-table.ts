@@ -171,8 +171,8 @@ const general: ReadonlyArray<OptionEntry> = [
   ),
   entry(
     '--runas',
-    'UID|UID:GID',
-    'Run as this user (LOGIN, LOGIN:GROUP too)\ndefault: nobody, if started as root',
+    'UID|UID:GID|LOGIN|LOGIN:GROUP',
+    'Run as this user\ndefault: nobody, if started as root',
     set(v.runAs, (runAs) => ({ runAs }))
   ),
   entry('-c, --conf-path', 'PATH', 'Control socket for reconfiguration', path('confPath')),

@@ -21,13 +21,13 @@ const finishStep = (w: World, f: Flow, done: boolean, touch: boolean): void => {
   }
 }
 
-/** (flow, event) -> flow', effects in the ring. `touch`: its TURN_END is due, if it is none itself. */
+/** (flow, event) -> flow', effects in the ring. `touch`: note it for the end of the turn. */
 export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => {
   const before = f.state
   w.stepping = f
   stepFlow(f, e, w.effects)
   w.stepping = null
-  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, f, e)
+  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, w.failures, f, e)
   if (w.debugging && before.node !== f.state.node)
     logChange(w.log, f, e.type, leafOf(f, before.node), leafOf(f, f.state.node))
   if (before.node !== f.state.node && w.quotas.isHalfOpen(f.index) && !isWaiting(f))
@@ -35,9 +35,10 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
   finishStep(w, f, isFinal(f), touch)
 }
 
-/** Something came for the flow: it is in use. */
-export const arrive = (w: World, f: Flow, e: FlowEvent): void => {
-  w.quotas.use(f.index, seconds(e.now))
+/** Something came for the flow: it is in use. Who has an end of its own, as a connection has, is not asked for that. */
+export const arrive = (w: World, f: Flow, e: FlowEvent, now: Instant): void => {
+  if (f.kind === 'tcp' || f.kind === 'tcp-splice') return deliver(w, f, e)
+  w.quotas.use(f.index, seconds(now))
   if (e.type === 'TAP_DATAGRAM' || (e.type === 'UDP_MOVED' && e.side === 1)) w.quotas.answered(f.index)
   deliver(w, f, e)
 }

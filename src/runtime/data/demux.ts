@@ -9,7 +9,7 @@ import { ACK, RST, SYN, type TcpSegment } from '../../codecs/wire/tcp.js'
 import { GSO_NONE, GSO_UDP_L4, VNET_DATA_VALID, VNET_NEEDS_CSUM } from '../../codecs/wire/vnet.js'
 import { errnoName } from '../../effects/counters.js'
 import type { Instant } from '../../effects/effect.js'
-import { outward } from '../../machines/address/nat.js'
+import { hostSideOf } from '../../machines/address/nat.js'
 import { resetFor } from '../../machines/tcp/tcp-reset.js'
 import { tapDropped, tapFrame, tapGone } from '../abi/events.js'
 import type { Flow, FlowAddresses } from '../flow/flow.js'
@@ -32,7 +32,7 @@ const addresses = (
   srcPort: number,
   dstPort: number
 ): FlowAddresses | null => {
-  const to = outward(w.cfg.nat, proto, f.ip.dst, dstPort)
+  const to = hostSideOf(w.cfg.nat, proto, f.ip.dst, dstPort)
   if (to === null || isUnspecified(f.ip.src)) return null
   return {
     v6: f.ip.v6,
@@ -80,8 +80,8 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, no
   const seg = f.l4
   const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
-    arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now })
-    // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; row 16).
+    arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now }, now)
+    // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; #regression-16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
   if ((seg.flags & (SYN | ACK | RST)) !== SYN) {
@@ -109,7 +109,7 @@ const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, no
     if (typeof opened === 'string') return prohibitedToTap(w.out, ends, 'udp', payload)
     flow = opened
   }
-  arrive(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now })
+  arrive(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now }, now)
 }
 
 const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: Instant): void => {
@@ -124,13 +124,18 @@ const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: I
     if (typeof opened === 'string') return prohibitedToTap(w.out, ends, 'ping', f.ip)
     flow = opened
   }
-  arrive(w, flow, {
-    type: 'TAP_ECHO',
-    payload: { off: f.ip.off, len: f.ip.len },
-    ttl: f.ip.ttl,
-    seq: f.l4.seq,
+  arrive(
+    w,
+    flow,
+    {
+      type: 'TAP_ECHO',
+      payload: { off: f.ip.off, len: f.ip.len },
+      ttl: f.ip.ttl,
+      seq: f.l4.seq,
+      now
+    },
     now
-  })
+  )
 }
 
 /** Is it a feature's? */

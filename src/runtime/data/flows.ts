@@ -47,7 +47,7 @@ const onSocket = (w: World, i: number, now: Instant, behind: Behind): void => {
   const flow = w.flows[flowOf(ev, i)]
   const event = flow === undefined ? null : sockEvent(ev, i, now)
   if (flow === undefined || event === null) return count(w.counters, 'event-without-flow')
-  arrive(w, flow, event)
+  arrive(w, flow, event, now)
   behind(flow, event, now)
 }
 /** What else there is to do, once the flow has heard of it. */

@@ -154,7 +154,7 @@ const opened = (w: World, o: Opening, now: Instant): Flow | undefined => {
   return undefined
 }
 
-/** Ours, heard again because a group that the guest sends to is listened to here as well (row 91)? */
+/** Ours, heard again because a group that the guest sends to is listened to here as well (#regression-91)? */
 const isEcho = (w: World, group: InAny, port: number, peerPort: number): boolean =>
   isGroupOn(w.links, group) && w.table.claimed(PROTO_UDP, group, port, peerPort) >= 0
 
@@ -171,7 +171,7 @@ const onListenDatagram = (w: World, record: number, now: Instant): void => {
   const arrival: Arrival = { listener: handle, addr: answerFrom, port: listener.port, scope, slot: -1 }
   const i: Incoming = { rule: listener.rule, arrival, peer, peerPort }
   const f = pastTap(w, i) ? flowPastTap(w, i, now) : flowToTap(w, i, now)
-  if (f !== undefined) arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now })
+  if (f !== undefined) arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
 }
 
 /** EV_LISTEN_TROUBLE: a lack of something, which passes; or an error of the listener itself, said once of each kind. */
@@ -189,7 +189,7 @@ export const listeners = (w: World): Feature => ({
   takes: {
     ACCEPTED: (i, now) => onAccepted(w, i, now),
     LISTEN_DATAGRAM: (i, now) => onListenDatagram(w, i, now),
-    // About a datagram that a flow's own socket did not send: nobody waits for it (flows.md §4.4)
+    // About a datagram that a flow's own socket did not send: nobody waits for it (behaviour.md#icmp-errors)
     LISTEN_ICMP_ERROR: () => count(w.counters, 'listen-icmp-error'),
     LISTEN_TROUBLE: (i, now) => onListenTrouble(w, i, now)
   }

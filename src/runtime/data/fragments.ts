@@ -49,8 +49,9 @@ const kept = (held: Waiting, slot: number, headLen: number, len: number): Uint8A
 const QUOTE_V4 = 576 - IPV4_LEN - ICMP_LEN
 const QUOTE_V6 = MIN_MTU - IPV6_LEN - ICMP_LEN
 
-/** An ICMP error about a packet, which is quoted as it came; `frame` holds it from its Ethernet header on. `word`: octets 4-7. */
+/** An ICMP error about a packet, which is quoted as it came, within what all errors of ours share; `frame` holds it from its Ethernet header on. `word`: octets 4-7. */
 const complain = (w: World, frame: Octets, v6: boolean, type: number, code: number, word: number): void => {
+  if (!w.out.mayTell()) return count(w.counters, 'icmp-error-withheld')
   const { view, off } = frame
   const packet = bytesOf(sub(frame, ETH_LEN)).subarray(0, v6 ? QUOTE_V6 : QUOTE_V4)
   const read = v6 ? readV6 : readV4

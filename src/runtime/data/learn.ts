@@ -24,7 +24,7 @@ const take = (w: World, a: InAny, mac: Mac): void => {
 export const learnSource = (w: World, f: Exclude<Frame, { kind: 'arp' }>): void => {
   const src = f.ip.src
   if (same(src, f.ip.v6 ? w.guest.v6 : w.guest.v4) || same(src, w.guest.linkLocal6) || isUnspecified(src))
-    w.guest.mac = f.eth.src // row 12: unspecified is no address, but whoever asks for one is the guest
+    w.guest.mac = f.eth.src // #regression-12: unspecified is no address, but whoever asks for one is the guest
   else if (isGuests(w.cfg.guestLink, w.cfg.nat.assigned4, w.guest.announced, src)) take(w, src, f.eth.src)
 }
 

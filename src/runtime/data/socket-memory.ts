@@ -50,11 +50,23 @@ export const stuck = (
   })
 }
 
-const isFull = ({ quotas: q }: World): boolean => q.used('memory') >= q.limitOf('memory')
-
-/** Ask the kernel for the next flows, from place `from` of the table on; those that give way do. Where to go on. */
-const measure = (w: World, from: number, now: Instant): number => {
+/** At the limit: who is stuck gives way. */
+const makeRoom = (w: World, indices: ReadonlyArray<number>, held: Float64Array, now: Instant): void => {
   const { quotas } = w
+  sayMet(w.log, quotas, 'memory')
+  const list = indices.map((index, k) => ({
+    index,
+    octets: held[2 * k],
+    stillFor: quotas.stillFor(index, seconds(now))
+  }))
+  for (const i of stuck(list, quotas.used('memory'), quotas.limitOf('memory'), quotas.used('flows'))) {
+    const f = w.flows[i]
+    if (f !== undefined) giveWay(w, f, now)
+  }
+}
+
+/** Ask the kernel for the next flows, from place `from` of the table on. Where to go on. */
+const measure = (w: World, from: number, now: Instant): number => {
   const indices: number[] = []
   const places = Math.min(PLACES, w.flows.length)
   let at = from
@@ -62,20 +74,11 @@ const measure = (w: World, from: number, now: Instant): number => {
     at = at + 1 < w.flows.length ? at + 1 : 0
     if (w.flows[at] !== undefined) indices.push(at)
   }
-  const held = w.rings.native.memoryOf(Int32Array.from(indices), isFull(w))
-  const s = seconds(now)
-  for (const [k, index] of indices.entries()) quotas.measured(index, held[2 * k], held[2 * k + 1], s)
-  if (!isFull(w)) return at
-  sayMet(w.log, quotas, 'memory')
-  const list = indices.map((index, k) => ({
-    index,
-    octets: held[2 * k],
-    stillFor: quotas.stillFor(index, s)
-  }))
-  for (const i of stuck(list, quotas.used('memory'), quotas.limitOf('memory'), quotas.used('flows'))) {
-    const f = w.flows[i]
-    if (f !== undefined) giveWay(w, f, now)
-  }
+  const { quotas } = w
+  const held = w.rings.native.memoryOf(Int32Array.from(indices), quotas.memoryFull())
+  for (const [k, index] of indices.entries())
+    quotas.measured(index, held[2 * k], held[2 * k + 1], seconds(now))
+  if (quotas.memoryFull()) makeRoom(w, indices, held, now)
   return at
 }
 
@@ -90,7 +93,7 @@ export const socketMemory = (w: World): Feature => {
       if (w.table.size > 0) from = measure(w, from, now)
       deadline.at = now + EVERY
       // At the limit nothing else may happen that would end a wait
-      deadline.wakes = isFull(w)
+      deadline.wakes = w.quotas.memoryFull()
     }
   }
 }

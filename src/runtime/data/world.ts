@@ -10,6 +10,7 @@ import { ERROR_BURST, type ErrorBudget, spendError } from '../../machines/flow/h
 import type { GuestConfig } from '../../machines/services/guest-config.js'
 import type { Rings } from '../abi/rings.js'
 import type { Flow } from '../flow/flow.js'
+import type { Failures } from '../flow/flow-log.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from '../flow/flow-table.js'
 import type { HashKey } from '../flow/half-sip-hash.js'
 import type { FlowConfig } from '../flow/kinds.js'
@@ -17,6 +18,7 @@ import type { Listeners } from '../flow/listener.js'
 import { createQuotas, type Limits, type Quotas } from '../flow/quotas.js'
 import { createTimerWheel, type TimerWheel } from '../flow/timer-wheel.js'
 import { type Counters, count, type Log } from '../log/log.js'
+import { type Copier, copier, type Fields } from '../machine/copier.js'
 import { type Features, noFeatures } from './feature.js'
 import type { Out } from './write-effect.js'
 
@@ -69,7 +71,7 @@ export interface Guest extends Seen {
   up: boolean
 }
 
-/** What flows and the guest's frames need, and the state of all of them. What a feature has is its own (feature.ts). */
+/** The state of all flows, of the guest, and of what features share. What a feature has beside it is its own (feature.ts). */
 export interface World {
   readonly cfg: WorldConfig
   readonly rings: Rings
@@ -83,7 +85,7 @@ export interface World {
   readonly flows: (Flow | undefined)[]
   readonly quotas: Quotas
   readonly wheel: TimerWheel
-  /** Flows that got an event in this turn: their TURN_END is due. */
+  /** Flows that got an event in this turn; some kinds get TURN_END at its end. */
   readonly touched: Flow[]
   /** The flow whose machine is running, for whoever cleans up behind an exception. */
   stepping: Flow | null
@@ -97,6 +99,8 @@ export interface World {
   links: Links
   /** When it was last said that something has run out, and that the kernel had no port (shortage.ts, admission.ts). */
   readonly saidAt: { shortage: number; ports: number }
+  /** Which sockets failed lately, and how. */
+  readonly failures: Failures
   /** The loop is to end with this turn. */
   ended: Ended | null
 }
@@ -110,14 +114,31 @@ const ADVICE: Readonly<Record<string, string>> = {
     'cannot open a ping socket: net.ipv4.ping_group_range does not include our group (icmp(7)); echo requests are dropped'
 }
 
+const configs = copier()
+const nats = copier()
+/** A copy whose shape all copies by this copier have. */
+const shaped = <T extends object>(by: Copier, o: T): T => {
+  by.learn(o as Fields)
+  return by.copy(o as Fields) as T
+}
+
+/** An empty list of objects. To V8 `[]` is one of small integers until it has held something else, and code for that is thrown away then. */
+const list = <T>(): T[] => {
+  const l: (T | null)[] = [null]
+  l.pop()
+  return l as T[]
+}
+
+/** The configurations of all worlds have one shape, however they were put together: for that V8 compiles (warm-up.ts). */
 export const createWorld = (
-  cfg: WorldConfig,
+  given: WorldConfig,
   rings: Rings,
   log: Log,
   counters: Counters,
   listeners: Listeners,
   maxFlows: number = MAX_FLOWS
 ): World => {
+  const cfg = shaped(configs, { ...given, nat: shaped(nats, given.nat) })
   const table = createFlowTable(cfg.hashKey, maxFlows)
   const wheel = createTimerWheel(maxFlows)
   let errors: ErrorBudget = { tokens: ERROR_BURST, at: 0 }
@@ -166,17 +187,18 @@ export const createWorld = (
     counters,
     features,
     table,
-    flows: [],
+    flows: list(),
     quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts, cfg.bothSides),
     wheel,
-    touched: [],
+    touched: list(),
     stepping: null,
     frameAt: 0,
-    effects: [],
+    effects: list(),
     guest,
     listeners,
     links: [],
     saidAt: { shortage: Number.NEGATIVE_INFINITY, ports: Number.NEGATIVE_INFINITY },
+    failures: new Map(),
     ended: null
   }
   return world

@@ -124,7 +124,7 @@ const openUdp = (o: Out, f: TapFlow): void =>
     ? udpOpenToGroup(o.rings, f.index, peerOf(o, f))
     : udpOpen(o.rings, f.index, peerOf(o, f), o.hostPortFor(f), -1, true)
 
-/** A UDP socket of the host that answers from the address a host peer sent to (row 65). */
+/** A UDP socket of the host that answers from the address a host peer sent to (#regression-65). */
 const openArrived = (o: Out, f: TapFlow, a: Arrival): void => {
   const peer = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: a.scope, src: a.addr }
   udpOpen(o.rings, f.index, peer, a.port, a.listener, false)
@@ -358,7 +358,7 @@ const writeCommonEffect = (o: Out, f: Flow, e: Effect): void => {
 
 const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
   const e = side === 0 ? f.side0 : f.side1
-  // What slips in between bind() and connect() is a new flow's (row 66)
+  // What slips in between bind() and connect() is a new flow's (#regression-66)
   udpOpen(o.rings, f.index + side * SIDE_1, e, e.srcPort, side === 0 ? f.arrival.listener : -1, false)
 }
 

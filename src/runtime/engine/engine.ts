@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
@@ -28,7 +28,6 @@ import type { HashKey } from '../flow/half-sip-hash.js'
 import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
 import type { Limits } from '../flow/quotas.js'
 import { withAskedDefaults } from '../host/ask-route.js'
-import { errnoOf, errorText, failureText } from '../host/error-text.js'
 import { deriveHost, type HostTables, type NetlinkRequest, readTables, withOwnNames } from '../host/host.js'
 import { type Identity, identity } from '../host/identity.js'
 import {
@@ -42,6 +41,7 @@ import {
 import { type ListenPlace, listenPlace, openAll, portScan } from '../host/listeners.js'
 import type { ProcNet } from '../host/port-reader.js'
 import { readResolvConf } from '../host/resolv-file.js'
+import { errnoOf, errorText, failureText } from '../log/error-text.js'
 import { type Counters, type Log, showCounters } from '../log/log.js'
 import { type Logging, openLogging } from '../log/log-sinks.js'
 import { openCapture } from '../observe/capture.js'
@@ -107,7 +107,9 @@ const options = (argv0: string, args: ReadonlyArray<string>): Options => {
 
 const random = (octets: number): Uint8Array => {
   const b = new Uint8Array(octets)
-  const fd = openSync('/dev/urandom', 'r')
+  const fd = tried("open /dev/urandom (a system's /dev has it: random(4))", () =>
+    openSync('/dev/urandom', 'r')
+  )
   readSync(fd, b)
   closeSync(fd)
   return b
@@ -370,6 +372,7 @@ const ownProcNet = (): ProcNet => {
 }
 
 const prepare = (given: Options, native: Native, log: Log): Prepared => {
+  tried('find our threads in /proc/self/task (is /proc mounted?)', () => statSync('/proc/self/task'))
   const netlink: NetlinkRequest = (request) => native.netlink(request)
   const found = orFatal(readTables(netlink))
   const o = orFatal(withOwnNames(given, found.links))
@@ -480,10 +483,14 @@ const ENOMEM = 12
 const tapGone = (errno: number): string =>
   errno === EBADFD ? "the namespace's interface is gone" : `the tap device failed: ${errorText(errno)}`
 
+/** Of an error of Node's file system calls, `open /dev/null: `; else ''. */
+const whatFailed = (e: unknown): string =>
+  e instanceof Error && 'syscall' in e && 'path' in e ? `${e.syscall} ${e.path}: ` : ''
+
 const messageOf = (e: unknown): string => {
   if (e instanceof Fatal) return e.message
   // the system's fault and no bug of ours, so no stack
-  if (e instanceof Error && errnoOf(e) > 0) return `cannot start: ${e.message}`
+  if (errnoOf(e) > 0) return `cannot start: ${whatFailed(e)}${failureText(errnoOf(e))}`
   if (e instanceof RangeError && /allocation failed/.test(e.message))
     return `cannot start: ${failureText(ENOMEM)}`
   return `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`

@@ -1,16 +1,34 @@
 import { fromV4, type InAny } from '../../codecs/value/inany.js'
 import { add, type SeqNum, seq } from '../../codecs/value/seq.js'
-import { PROTO_TCP, PROTO_UDP, sealPartial } from '../../codecs/wire/checksum.js'
-import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, writeEthernet } from '../../codecs/wire/ethernet.js'
+import { ARP_LEN, ARP_REQUEST, ArpPacket } from '../../codecs/wire/arp.js'
+import { PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sealL4, sealPartial, sum16 } from '../../codecs/wire/checksum.js'
+import {
+  BROADCAST_MAC,
+  ETH_LEN,
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  writeEthernet
+} from '../../codecs/wire/ethernet.js'
 import { IPV4_LEN, ipv4Header, writeIpv4 } from '../../codecs/wire/ipv4.js'
 import { IPV6_LEN, ipv6Header, writeIpv6 } from '../../codecs/wire/ipv6.js'
+import { NdpMessage } from '../../codecs/wire/ndp.js'
 import { ACK, FIN, PSH, SYN, type TcpHeader, tcpLength, writeTcp } from '../../codecs/wire/tcp.js'
 import { UDP_LEN, writeUdp } from '../../codecs/wire/udp.js'
 import { VNET_NEEDS_CSUM } from '../../codecs/wire/vnet.js'
 import { type Instant, instant } from '../../effects/effect.js'
 import { UNMAPPED } from '../../machines/address/nat.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
-import { ABI_WORDS, EV, type Native, PEEK_DRAINED, PEEK_EOF, READY_IN, READY_RDHUP } from '../abi/abi.js'
+import {
+  ABI_WORDS,
+  EV,
+  type Native,
+  PEEK_DRAINED,
+  PEEK_EOF,
+  READY_IN,
+  READY_OUT,
+  READY_RDHUP
+} from '../abi/abi.js'
 import { dropEffects, ringsOver } from '../abi/rings.js'
 import { install } from '../data/feature.js'
 import { createWorld, type World, type WorldConfig } from '../data/world.js'
@@ -46,6 +64,8 @@ const SLAB = 0x100000
 /** Cycles of two connections with requests, answers, bulk and an end; and of datagrams both ways. */
 const CONNECTIONS = 300
 const ROUNDS = 4
+/** In how many cycles the gateway is asked for once. */
+const NEIGHBOURLY = 8
 /** Octets that the peer sends in bulk at a time, how often, and the acknowledgements for each; segments of the guest at a time. */
 const BULK = 20_000
 const BULKS = 8
@@ -100,15 +120,43 @@ const turn = (s: Stage, n: number): void => {
 }
 
 /** Ethernet and IP in front of `len` octets of L4; returns where those begin. */
-const headers = (s: Stage, proto: number, len: number): number => {
+const headers = (s: Stage, proto: number, len: number, hopLimit = 64): number => {
   const v = s.w.rings.view
   writeEthernet(v, AT, { dst: OUR_MAC, src: GUEST_MAC, type: s.v6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4 })
-  if (s.v6) writeIpv6(v, AT + ETH_LEN, ipv6Header(GUEST6, PEER6, proto, 0, 64), len)
+  if (s.v6) writeIpv6(v, AT + ETH_LEN, ipv6Header(GUEST6, PEER6, proto, 0, hopLimit), len)
   else writeIpv4(v, AT + ETH_LEN, ipv4Header(GUEST4, PEER4, proto, 64), len)
   return AT + ETH_LEN + (s.v6 ? IPV6_LEN : IPV4_LEN)
 }
 const frame = (s: Stage, l4: number, len: number): void => {
   record(s, 0, EV.TAP_FRAME, 0, AT, l4 + len - AT, VNET_NEEDS_CSUM)
+  turn(s, 1)
+}
+/** One with its checksum, which native has summed up. */
+const summed = (s: Stage, l4: number, len: number): void => {
+  const sum = sum16(s.w.rings.view, AT + ETH_LEN, l4 + len - AT - ETH_LEN)
+  record(s, 0, EV.TAP_FRAME, 0, AT, l4 + len - AT, 0, 0, 0, sum)
+  turn(s, 1)
+}
+
+/** What the guest's kernel asks before all else, and now and then: who has its gateway's address; what the link is like. */
+const neighbour = (s: Stage): void => {
+  const { slab, view } = s.w.rings
+  if (s.v6) {
+    for (const m of [
+      { tag: 'RouterSolicit', options: [] },
+      { tag: 'NeighbourSolicit', target: PEER6, options: [{ tag: 'SourceLla', mac: GUEST_MAC }] }
+    ] as const) {
+      const message = NdpMessage.encode(m)
+      const l4 = headers(s, PROTO_ICMPV6, message.length, 255)
+      slab.set(message, l4)
+      frame(s, l4, message.length)
+    }
+    return
+  }
+  const request = { op: ARP_REQUEST, sha: GUEST_MAC, spa: GUEST4, tha: 0, tpa: PEER4 }
+  writeEthernet(view, AT, { dst: BROADCAST_MAC, src: GUEST_MAC, type: ETHERTYPE_ARP })
+  slab.set(ArpPacket.encode(request), AT + ETH_LEN)
+  record(s, 0, EV.TAP_FRAME, 0, AT, ETH_LEN + ARP_LEN, 0)
   turn(s, 1)
 }
 
@@ -120,8 +168,8 @@ interface Conn {
   nxt: SeqNum
   una: SeqNum
 }
-/** The guest's next segment. */
-const tcp = (s: Stage, c: Conn, flags: number, payload: number): void => {
+/** The guest's next segment. Behind the end its kernel has no socket any more, and sums it up itself. */
+const tcp = (s: Stage, c: Conn, flags: number, payload: number, late = false): void => {
   const h: TcpHeader = {
     srcPort: c.guestPort,
     dstPort: c.peerPort,
@@ -136,15 +184,20 @@ const tcp = (s: Stage, c: Conn, flags: number, payload: number): void => {
   const len = tcpLength(h) + payload
   const l4 = headers(s, PROTO_TCP, len)
   writeTcp(s.w.rings.view, l4, h)
-  sealPartial(s.w.rings.view, l4, len, PROTO_TCP, s.v6 ? GUEST6 : GUEST4, s.v6 ? PEER6 : PEER4)
-  frame(s, l4, len)
+  const seal = late ? sealL4 : sealPartial
+  seal(s.w.rings.view, l4, len, PROTO_TCP, s.v6 ? GUEST6 : GUEST4, s.v6 ? PEER6 : PEER4)
+  if (late) summed(s, l4, len)
+  else frame(s, l4, len)
   c.nxt = add(c.nxt, payload + (flags & (SYN | FIN) ? 1 : 0))
 }
 
-/** snd_wnd, peer scale, snd_mss, rtt, min_rtt, bytes_acked, sndbuf free, sndbuf */
-const INFO = [65536, 7, 1448, 100, 100, 1, 80000, 87040] as const
-const sock = (s: Stage, kind: number, flow: number, w2: number, w3: number): void => {
-  record(s, 0, kind, flow, w2, w3, ...INFO)
+/** What the peer offers; it may be less than before. */
+const WINDOW = 65536
+const LESS = 65000
+/** peer scale, snd_mss, rtt, min_rtt, bytes_acked, sndbuf free, sndbuf */
+const INFO = [7, 1448, 100, 100, 1, 80000, 87040] as const
+const sock = (s: Stage, kind: number, flow: number, w2: number, w3: number, wnd = WINDOW): void => {
+  record(s, 0, kind, flow, w2, w3, wnd, ...INFO)
   turn(s, 1)
 }
 
@@ -169,24 +222,33 @@ const bulk = (s: Stage, c: Conn): void => {
   sock(s, EV.SENT, c.flow, SEGMENTS * 1000, 0)
 }
 
-/** Requests and answers, bulk, and the end: by the guest, then the peer. */
-const converse = (s: Stage, c: Conn): void => {
-  for (let i = 0; i < ROUNDS; i++) {
-    tcp(s, c, ACK | PSH, 100)
-    sock(s, EV.SENT, c.flow, 100, 0)
-    answer(s, c)
-  }
-  bulk(s, c)
+/** A request and its answer. */
+const exchange = (s: Stage, c: Conn): void => {
+  tcp(s, c, ACK | PSH, 100)
+  sock(s, EV.SENT, c.flow, 100, 0, LESS)
+  sock(s, EV.READY, c.flow, READY_OUT, 0)
+  answer(s, c)
+}
+
+/** The end: by the guest, then the peer. */
+const end = (s: Stage, c: Conn): void => {
   tcp(s, c, ACK | FIN, 0)
   sock(s, EV.READY, c.flow, READY_IN | READY_RDHUP, 0)
   sock(s, EV.PEEKED, c.flow, 0, PEEK_EOF)
   c.una = add(c.una, 1)
-  tcp(s, c, ACK, 0)
+  tcp(s, c, ACK, 0, true)
+}
+
+/** Requests and answers, bulk, and the end. */
+const converse = (s: Stage, c: Conn): void => {
+  for (let i = 0; i < ROUNDS; i++) exchange(s, c)
+  bulk(s, c)
+  end(s, c)
 }
 
 /** The TCP flow that there is, once its first turn is over: with the sequence number behind our SYN. */
 const opened = (s: Stage, c: Conn): boolean => {
-  c.flow = s.w.flows.findIndex((f) => f?.kind === 'tcp')
+  c.flow = s.w.flows.findIndex((f) => f?.kind === 'tcp' && f.guestPort === c.guestPort)
   const f = s.w.flows[c.flow]
   if (f?.kind !== 'tcp') return false
   c.una = add(f.state.context.tcb.iss, 1)
@@ -201,14 +263,26 @@ const connection = (guestPort: number, peerPort: number, isn: number): Conn => (
   una: seq(0)
 })
 
-/** A connection that the guest begins. */
-const guestConnects = (s: Stage): void => {
-  const c = connection(GUEST_PORT, PEER_PORT, 0xfffffff0)
+/** A connection that the guest begins, from a port: what it is when the peer has not answered; null: there is none. */
+const guestConnects = (s: Stage, port: number): Conn | null => {
+  const c = connection(port, PEER_PORT, 0xfffffff0)
   tcp(s, c, SYN, 0)
-  if (!opened(s, c)) return
+  return opened(s, c) ? c : null
+}
+const accepted = (s: Stage, c: Conn): void => {
   sock(s, EV.CONNECTED, c.flow, 0, 0)
   tcp(s, c, ACK, 0)
-  converse(s, c)
+}
+/** Two beside each other, so that timers and lists have more than one entry; one of them brief, as most are. */
+const pair = (s: Stage): void => {
+  const long = guestConnects(s, GUEST_PORT)
+  const brief = guestConnects(s, GUEST_PORT + 1)
+  if (long === null || brief === null) return
+  accepted(s, brief)
+  accepted(s, long)
+  exchange(s, brief)
+  end(s, brief)
+  converse(s, long)
 }
 
 /** One that the peer begins. */
@@ -270,7 +344,8 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
   const stages = [stage(false), stage(true)]
   for (let i = 0; i < CONNECTIONS; i++) {
     const s = stages[i & 1]
-    guestConnects(s)
+    if (i % NEIGHBOURLY < stages.length) neighbour(s)
+    pair(s)
     peerConnects(s)
     datagrams(s)
     yield

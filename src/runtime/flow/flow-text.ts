@@ -2,7 +2,7 @@ import { type InAny, showAddr } from '../../codecs/value/inany.js'
 import { type Flow, isPair } from './flow.js'
 import { titleOf } from './kinds.js'
 
-// How flows are called in messages and captures (flows.md §1.3).
+// How flows are called in messages and captures (behaviour.md#flow-messages).
 
 /** `Flow 7 (TCP connection)` */
 export const flowName = (f: Flow): string => `Flow ${f.index} (${titleOf(f)})`

@@ -58,7 +58,8 @@ export interface PairAddresses {
 
 /**
  * One flow. `index` is its place in the flow table and its native handle. Only `state` and the two flags change: the
- * state by the machine, `touched` while its TURN_END of this turn is due, `sockOpen` so that no descriptor is left behind.
+ * state by the machine, `touched` from its first event in a turn to the turn's end, `sockOpen` so that no descriptor is left
+ * behind.
  */
 interface FlowBase {
   readonly index: number

@@ -27,40 +27,53 @@ export const RESOURCES = [
 ] as const
 export type Resource = (typeof RESOURCES)[number]
 
-/** Kinds of flows by what they take. Out: the guest began it; In: a host peer did. A pair has a socket at each end. */
-export type Taking =
-  | 'tcpOut'
-  | 'tcpIn'
-  | 'udpOut'
-  | 'udpIn'
-  | 'ping'
-  | 'tcpPairOut'
-  | 'tcpPairIn'
-  | 'udpPairOut'
-  | 'udpPairIn'
+// In here a resource is its place in that list, a kind of flow its place in TAKINGS, and what is counted stands in typed arrays: names
+// would make each count a search for a property.
+const [FLOWS, FILES, MEMORY, UDP_PORTS, TCP_PORTS, PING_IDS, HALF_OUT, HALF_IN] = [0, 1, 2, 3, 4, 5, 6, 7]
+const NO_RESOURCE = -1
 
-interface Needs {
-  readonly files: number
-  readonly port: 'udpPorts' | 'tcpPorts' | 'pingIds' | null
-  /** Until the other side has accepted. */
-  readonly half: 'halfOut' | 'halfIn' | null
-}
+/** Kinds of flows by what they take. Out: the guest began it; In: a host peer did. A pair has a socket at each end. */
+const TAKINGS = [
+  'tcpOut',
+  'tcpIn',
+  'udpOut',
+  'udpIn',
+  'ping',
+  'tcpPairOut',
+  'tcpPairIn',
+  'udpPairOut',
+  'udpPairIn'
+] as const
+export type Taking = (typeof TAKINGS)[number]
+
+/** Who began it; each side has a share of flows and descriptors that the other cannot take. */
+const OUT = 0
+const IN = 1
 /**
- * A pair that goes into the namespace takes its ports there; a flow that a host peer began has its listener's port. UDP flows from
- * one port of the guest may share one of the host, but need not: what that one is taken for (another program, a question to a group)
- * the kernel chooses. So each counts as one.
+ * By kind. Half: until the other side has accepted. A pair that goes into the namespace takes its ports there; a flow that a host
+ * peer began has its listener's port. UDP flows from one port of the guest may share one of the host, but need not: what that one
+ * is taken for (another program, a question to a group) the kernel chooses. So each counts as one.
  */
-const NEEDS: Readonly<Record<Taking, Needs>> = {
-  tcpOut: { files: 1, port: 'tcpPorts', half: 'halfOut' },
-  tcpIn: { files: 1, port: null, half: 'halfIn' },
-  udpOut: { files: 1, port: 'udpPorts', half: null },
-  udpIn: { files: 1, port: null, half: null },
-  ping: { files: 1, port: 'pingIds', half: null },
-  tcpPairOut: { files: 2, port: 'tcpPorts', half: 'halfOut' },
-  tcpPairIn: { files: 2, port: null, half: 'halfIn' },
-  udpPairOut: { files: 2, port: 'udpPorts', half: null },
-  udpPairIn: { files: 2, port: null, half: null }
-}
+const [NEEDED_FILES, NEEDED_PORT, HALF, SIDE] = [0, 1, 2, 3].map((k) =>
+  Int8Array.from(
+    [
+      [1, TCP_PORTS, HALF_OUT, OUT],
+      [1, NO_RESOURCE, HALF_IN, IN],
+      [1, UDP_PORTS, NO_RESOURCE, OUT],
+      [1, NO_RESOURCE, NO_RESOURCE, IN],
+      [1, PING_IDS, NO_RESOURCE, OUT],
+      [2, TCP_PORTS, HALF_OUT, OUT],
+      [2, NO_RESOURCE, HALF_IN, IN],
+      [2, UDP_PORTS, NO_RESOURCE, OUT],
+      [2, NO_RESOURCE, NO_RESOURCE, IN]
+    ],
+    (row) => row[k]
+  )
+)
+const takingNumber = Object.fromEntries(TAKINGS.map((t, i) => [t, i])) as Readonly<Record<Taking, number>>
+const resourceNumber = Object.fromEntries(RESOURCES.map((r, i) => [r, i])) as Readonly<
+  Record<Resource, number>
+>
 
 /** s without a datagram: such a flow of UDP or ping is idle, and gives way. Its peer has had time to answer. */
 export const IDLE_AFTER = 5
@@ -77,25 +90,11 @@ const UNANSWERED = numberOf('unanswered')
 const ANSWERED = numberOf('answered')
 /** Up to here: flows without an end of their own, by last use. The others by when they began. */
 const LAST_IDLE = ANSWERED
-const queueOf = (t: Taking): number => {
-  const { port, half } = NEEDS[t]
-  if (half !== null) return numberOf(half)
-  return port === 'udpPorts' || port === 'pingIds' ? numberOf(port) : UNANSWERED
-}
+const QUEUE = Int8Array.from(TAKINGS, (_, t) => {
+  const r = HALF[t] !== NO_RESOURCE ? HALF[t] : NEEDED_PORT[t]
+  return r === NO_RESOURCE ? UNANSWERED : numberOf(RESOURCES[r] as Queue)
+})
 
-/** Who began it; each side has a share of flows and descriptors that the other cannot take. */
-type Side = 'out' | 'in'
-const SIDE: Readonly<Record<Taking, Side>> = {
-  tcpOut: 'out',
-  tcpIn: 'in',
-  udpOut: 'out',
-  udpIn: 'in',
-  ping: 'out',
-  tcpPairOut: 'out',
-  tcpPairIn: 'in',
-  udpPairOut: 'out',
-  udpPairIn: 'in'
-}
 /** What of `limit` one side may take: an eighth is left to the other. */
 export const shareOf = (limit: number): number => Math.ceil((limit * 7) / 8)
 
@@ -106,6 +105,8 @@ export interface Quotas {
   readonly limits: Limits
   used(r: Resource): number
   limitOf(r: Resource): number
+  /** Nothing is left of it; asked each turn. */
+  memoryFull(): boolean
   /** What one more such flow would lack; null: nothing. */
   lacks(t: Taking): Resource | null
   /** The flow that gives way, so that there is more of `r`, for such a flow; -1: none does. `now`: s, never going back. */
@@ -143,35 +144,25 @@ export const createQuotas = (
   sharedTcpPorts: boolean,
   bothSides: boolean
 ): Quotas => {
-  const bound: Readonly<Record<Resource, number>> = {
-    flows: limits.flows,
-    files: limits.files,
-    memory: limits.memory,
-    udpPorts: limits.ports,
-    tcpPorts: limits.ports,
-    pingIds: limits.ports,
-    halfOut: limits.halfOpen,
-    halfIn: limits.halfOpen
-  }
-  const used: Record<Resource, number> = {
-    flows: 0,
-    files: 0,
-    memory: 0,
-    udpPorts: 0,
-    tcpPorts: 0,
-    pingIds: 0,
-    halfOut: 0,
-    halfIn: 0
-  }
-  const usedBy = { out: { flows: 0, files: 0 }, in: { flows: 0, files: 0 } }
-  const told = new Set<Resource>()
+  const { flows, files, memory, ports, halfOpen } = limits
+  const bound = Float64Array.of(flows, files, memory, ports, ports, ports, halfOpen, halfOpen)
+  const used = new Float64Array(RESOURCES.length)
+  /** Up to there enough is left again for a limit to be told anew. A side may be at its share's end when an eighth is left. */
+  const calm = bound.map((n, r) => (bothSides && (r === FLOWS || r === FILES) ? (n * 3) / 4 : (n * 7) / 8))
+  const share = bound.map(shareOf)
+  /** Of one side, by its number. */
+  const flowsOf = new Int32Array(2)
+  const filesOf = new Int32Array(2)
+  /** 1: it has been told that the limit was met. */
+  const told = new Uint8Array(RESOURCES.length)
   // Large arrays start as untouched zero pages: what was never used costs no memory.
-  const takings: (Taking | undefined)[] = []
+  /** Number of the kind + 1; 0: no flow. */
+  const takings = new Uint8Array(capacity)
   const octets = new Float64Array(capacity)
   const moved = new Float64Array(capacity)
-  /** s, of the first measurement since which it holds no less and nothing has moved. */
   /** 1: its sockets are closed. */
   const bare = new Uint8Array(capacity)
+  /** s, of the first measurement since which it holds no less and nothing has moved. */
   const stillSince = new Int32Array(capacity)
   /** s, of the last use; of a half-open connection, when it began. */
   const since = new Int32Array(capacity)
@@ -199,25 +190,31 @@ export const createQuotas = (
     tail[q] = i + 1
     queued[i] = q
   }
-  const take = (r: Resource, n: number): void => {
+  const take = (r: number, n: number): void => {
     used[r] += n
-    // A side may be at its share's end when an eighth is left
-    const free = bothSides && (r === 'flows' || r === 'files') ? bound[r] / 4 : bound[r] / 8
-    if (n < 0 && used[r] <= bound[r] - free) told.delete(r)
+    if (n < 0 && used[r] <= calm[r]) told[r] = 0
   }
-  const takeFlow = (t: Taking, sign: 1 | -1): void => {
-    usedBy[SIDE[t]].flows += sign
-    take('flows', sign)
+  const takeFlow = (t: number, sign: 1 | -1): void => {
+    flowsOf[SIDE[t]] += sign
+    take(FLOWS, sign)
   }
-  const takeFiles = (t: Taking, sign: 1 | -1): void => {
-    const { files } = NEEDS[t]
-    usedBy[SIDE[t]].files += sign * files
-    take('files', sign * files)
+  const takeFiles = (t: number, sign: 1 | -1): void => {
+    const n = sign * NEEDED_FILES[t]
+    filesOf[SIDE[t]] += n
+    take(FILES, n)
   }
-  const shareFull = (r: 'flows' | 'files', t: Taking): boolean =>
-    bothSides && usedBy[SIDE[t]][r] + (r === 'flows' ? 1 : NEEDS[t].files) > shareOf(bound[r])
-  const full = (r: Resource, n: number): boolean =>
-    used[r] + n > bound[r] && !(r === 'tcpPorts' && sharedTcpPorts)
+  const shareFull = (r: number, t: number): boolean =>
+    bothSides && (r === FLOWS ? flowsOf[SIDE[t]] + 1 : filesOf[SIDE[t]] + NEEDED_FILES[t]) > share[r]
+  const full = (r: number, n: number): boolean =>
+    used[r] + n > bound[r] && !(r === TCP_PORTS && sharedTcpPorts)
+  /** What one more flow lacks, or NO_RESOURCE. */
+  const lack = (t: number): number => {
+    if (full(FLOWS, 1) || shareFull(FLOWS, t)) return FLOWS
+    if (full(FILES, NEEDED_FILES[t]) || shareFull(FILES, t)) return FILES
+    if (full(MEMORY, 1)) return MEMORY
+    if (NEEDED_PORT[t] !== NO_RESOURCE && full(NEEDED_PORT[t], 1)) return NEEDED_PORT[t]
+    return HALF[t] !== NO_RESOURCE && full(HALF[t], 1) ? HALF[t] : NO_RESOURCE
+  }
   /** The oldest of a queue, if it has waited for `s`. */
   const oldest = (q: number, s: number, now: number): number => {
     const i = head[q] - 1
@@ -226,43 +223,42 @@ export const createQuotas = (
 
   return {
     limits,
-    used: (r) => used[r],
-    limitOf: (r) => bound[r],
-    lacks: (t) => {
-      const { files, port: kind, half } = NEEDS[t]
-      if (full('flows', 1) || shareFull('flows', t)) return 'flows'
-      if (full('files', files) || shareFull('files', t)) return 'files'
-      if (full('memory', 1)) return 'memory'
-      if (kind !== null && full(kind, 1)) return kind
-      return half !== null && full(half, 1) ? half : null
+    used: (r) => used[resourceNumber[r]],
+    limitOf: (r) => bound[resourceNumber[r]],
+    memoryFull: () => used[MEMORY] >= bound[MEMORY],
+    lacks: (taking) => {
+      const r = lack(takingNumber[taking])
+      return r === NO_RESOURCE ? null : RESOURCES[r]
     },
-    givesWay: (r, now, t) => {
+    givesWay: (r, now, taking) => {
       if (r === 'halfOut' || r === 'halfIn') return oldest(numberOf(r), UNANSWERED_AFTER, now)
       if (r === 'udpPorts' || r === 'pingIds') return oldest(numberOf(r), IDLE_AFTER, now)
       if (r === 'tcpPorts') return -1
       // Whose side's share is used up has room only by a flow of that side
-      const side = t !== null && (r === 'flows' || r === 'files') && shareFull(r, t) ? SIDE[t] : null
-      let first = side === 'out' ? -1 : oldest(UNANSWERED, 0, now)
+      const t = taking === null ? -1 : takingNumber[taking]
+      const whole = t >= 0 && (r === 'flows' || r === 'files') && shareFull(resourceNumber[r], t)
+      const side = whole ? SIDE[t] : null
+      let first = side === OUT ? -1 : oldest(UNANSWERED, 0, now)
       if (first >= 0) return first
       for (let q = UNANSWERED + 1; q <= LAST_IDLE; q++) {
-        if (side !== null && (side === 'in') !== (q === ANSWERED)) continue
+        if (side !== null && (side === IN) !== (q === ANSWERED)) continue
         const i = oldest(q, IDLE_AFTER, now)
         if (i >= 0 && (first < 0 || since[i] < since[first])) first = i
       }
       return first
     },
-    open: (i, t, now) => {
-      const { port: kind, half } = NEEDS[t]
-      takings[i] = t
+    open: (i, taking, now) => {
+      const t = takingNumber[taking]
+      takings[i] = t + 1
       bare[i] = 0
       since[i] = now
       stillSince[i] = now
       moved[i] = 0
       takeFlow(t, 1)
       takeFiles(t, 1)
-      if (kind !== null) take(kind, 1)
-      if (half !== null) take(half, 1)
-      append(i, queueOf(t))
+      if (NEEDED_PORT[t] !== NO_RESOURCE) take(NEEDED_PORT[t], 1)
+      if (HALF[t] !== NO_RESOURCE) take(HALF[t], 1)
+      append(i, QUEUE[t])
     },
     use: (i, now) => {
       const q = queued[i]
@@ -277,45 +273,40 @@ export const createQuotas = (
       append(i, ANSWERED)
     },
     accepted: (i) => {
-      const t = takings[i]
-      if (t === undefined || queued[i] <= LAST_IDLE) return
+      if (queued[i] <= LAST_IDLE) return
       unlink(i)
-      take(NEEDS[t].half ?? 'halfOut', -1)
+      take(HALF[takings[i] - 1], -1)
     },
     measured: (i, n, sum, now) => {
-      if (takings[i] === undefined) return
+      if (takings[i] === 0) return
       if (n < octets[i] || sum !== moved[i]) stillSince[i] = now
-      take('memory', n - octets[i])
+      take(MEMORY, n - octets[i])
       octets[i] = n
       moved[i] = sum
     },
-    stillFor: (i, now) => {
-      const t = takings[i]
-      return t === undefined || NEEDS[t].half === null ? 0 : now - stillSince[i]
-    },
+    stillFor: (i, now) =>
+      takings[i] === 0 || HALF[takings[i] - 1] === NO_RESOURCE ? 0 : now - stillSince[i],
     isHalfOpen: (i) => queued[i] > LAST_IDLE,
     released: (i) => {
-      const t = takings[i]
-      if (t === undefined || bare[i] === 1) return
+      if (takings[i] === 0 || bare[i] === 1) return
       bare[i] = 1
-      takeFiles(t, -1)
+      takeFiles(takings[i] - 1, -1)
     },
     close: (i) => {
-      const t = takings[i]
-      if (t === undefined) return
-      const { port: kind, half } = NEEDS[t]
-      if (half !== null && queued[i] > LAST_IDLE) take(half, -1)
+      const t = takings[i] - 1
+      if (t < 0) return
+      if (queued[i] > LAST_IDLE) take(HALF[t], -1)
       unlink(i)
-      take('memory', -octets[i])
+      take(MEMORY, -octets[i])
       octets[i] = 0
-      takings[i] = undefined
+      takings[i] = 0
       takeFlow(t, -1)
       if (bare[i] === 0) takeFiles(t, -1)
-      if (kind !== null) take(kind, -1)
+      if (NEEDED_PORT[t] !== NO_RESOURCE) take(NEEDED_PORT[t], -1)
     },
     met: (r) => {
-      if (told.has(r)) return false
-      told.add(r)
+      if (told[resourceNumber[r]] === 1) return false
+      told[resourceNumber[r]] = 1
       return true
     }
   }

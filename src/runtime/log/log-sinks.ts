@@ -3,10 +3,11 @@ import * as E from 'fp-ts/lib/Either.js'
 import { type Level, logHeader, stderrLine } from '../../codecs/log/log-line.js'
 import { SyslogMessage, severityOf } from '../../codecs/log/syslog.js'
 import type { Native } from '../abi/abi.js'
+import { reasonText } from './error-text.js'
 import { type Log, logTo, type Sink } from './log.js'
 import { type LogFile, openLogFile } from './log-file.js'
 
-// Which message goes where (config-and-services §5.3):
+// Which message goes where (behaviour.md#log-sinks):
 //
 //   standard error   until the program is in background; for good in foreground, -d and --trace with the time
 //   system logger    unless there is a log file or -d: from the start on, so that the loop finds it connected
@@ -87,7 +88,7 @@ export const openLogging = (
       const header = logHeader(o.mode, version, program(argv0), process.ppid)
       file = openLogFile(native, o.logFile, levelOf(o, o.quietAsked), o.logSize, header)
     } catch (e) {
-      return E.left(`cannot write the log file ${o.logFile}: ${e instanceof Error ? e.message : String(e)}`)
+      return E.left(`cannot write the log file ${o.logFile}: ${reasonText(e)}`)
     }
   const other = file ?? (o.debug ? null : syslogSink(native, o))
   const sinks: Sink[] = other === null ? [stderr] : [stderr, other]

@@ -10,6 +10,7 @@ import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { type Flow, isPair } from '../flow/flow.js'
 import { flowEnds, flowName } from '../flow/flow-text.js'
+import { reasonText } from '../log/error-text.js'
 import { count, type Log } from '../log/log.js'
 
 /** ns: native stamps blocks so. */
@@ -76,7 +77,7 @@ export const openCapture = (
     native.setPcap(fd, ng, size === null ? 0 : size - head.length)
     return fd
   } catch (e) {
-    log.at('error', `cannot write the capture ${path}: ${e instanceof Error ? e.message : String(e)}`)
+    log.at('error', `cannot write the capture ${path}: ${reasonText(e)}`)
     return -1
   }
 }

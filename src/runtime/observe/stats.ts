@@ -7,7 +7,7 @@ import type { Flow } from '../flow/flow.js'
 import type { Counters } from '../log/log.js'
 
 // --stats: a table of what happened, on standard error. Each row counts from the row before it, but for `flows`, which is
-// how many there are (passt(1), --stats; config-and-services §5.4).
+// how many there are (passt(1), --stats; behaviour.md#stats).
 
 /** turns of the loop with an event; frames from, to the guest; events of sockets by kind of flow; of listeners; drops. */
 const COLUMNS = ['turns', 'in', 'out', 'tcp', 'udp', 'ping', 'splice', 'listen', 'drops', 'flows'] as const

@@ -9,7 +9,19 @@ import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/fram
 import type { IcmpAt } from '../../codecs/wire/icmp.js'
 import { IPV4_LEN } from '../../codecs/wire/ipv4.js'
 import { IPV6_LEN } from '../../codecs/wire/ipv6.js'
-import { ACK, decodeTcpAt, FIN, PSH, RST, SYN, TCP_LEN, type TcpSegment, URG } from '../../codecs/wire/tcp.js'
+import {
+  ACK,
+  CWR,
+  decodeTcpAt,
+  ECE,
+  FIN,
+  PSH,
+  RST,
+  SYN,
+  TCP_LEN,
+  type TcpSegment,
+  URG
+} from '../../codecs/wire/tcp.js'
 import { VNET_LEN } from '../../codecs/wire/vnet.js'
 import { EF, EV } from '../abi/abi.js'
 import { effectKind, peekAsked, tapWritten } from '../abi/effects.js'
@@ -25,7 +37,9 @@ const FLAGS: ReadonlyArray<readonly [number, string]> = [
   [RST, 'R'],
   [PSH, 'P'],
   [URG, 'U'],
-  [ACK, '.']
+  [ACK, '.'],
+  [ECE, 'E'],
+  [CWR, 'W']
 ]
 /** RFC 792; RFC 4443, RFC 4861, RFC 3810 */
 const ICMP_TYPES: Readonly<Record<number, string>> = {

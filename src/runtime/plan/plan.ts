@@ -212,7 +212,7 @@ const dnsWarnings = (
   const told = (v4?.dns.length ?? 0) + (v6?.dns.length ?? 0) > 0
   if (nothing.length === 0) return told ? [] : ['no usable name server in /etc/resolv.conf']
   const unreached = told ? '' : ', which no address of the guest leads to (--dns-forward)'
-  return nothing.map((what) => `${what}: taking the one on this machine${unreached}`)
+  return nothing.map((what) => `${what}: using the name server on this machine${unreached}`)
 }
 
 /** What the guest is told of `-H`, `--fqdn` and so on is not checked against anything else here. */
