@@ -29,8 +29,6 @@ const segment = fc.record({
 })
 const info: fc.Arbitrary<SockInfo> = fc.record({
   sndWnd: fc.constantFrom(0, 65535),
-  peerWindowScale: fc.constantFrom(0, 7),
-  sndMss: fc.constant(1460),
   rtt: fc.constantFrom(20, 5000),
   minRtt: fc.constantFrom(20, 0xffffffff),
   bytesAcked: fc.constantFrom(0, 1, 11, 1461),
@@ -46,7 +44,6 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
   fc.record({
     type: fc.constant('SOCK_SENT' as const),
     taken: octets,
-    pending: fc.constantFrom(0, 10),
     dropped: fc.constantFrom(0, 0, 10),
     errno,
     info,

@@ -1,12 +1,23 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type AnyStateMachine, createMachine, not } from 'xstate'
 import { page, pages, stale } from '../scripts/diagrams.js'
+import { ROOT } from '../scripts/generated.js'
 
 describe('docs/machines', () => {
   test("is what the definitions say (else: 'npx tsx scripts/diagrams.ts')", () =>
     assert.deepEqual(stale(), []))
+  test('every chart of src/machines has its page, which names the file', () => {
+    const dir = join(ROOT, 'src', 'machines')
+    const charts = readdirSync(dir, { recursive: true, encoding: 'utf8' })
+      .filter((f) => f.endsWith('.ts') && readFileSync(join(dir, f), 'utf8').includes('createMachine('))
+      .map((f) => `src/machines/${f}`)
+    assert(charts.length > 7)
+    const named = pages().map(({ text }) => /^Made from (\S+) by/m.exec(text)?.[1] ?? '')
+    assert.deepEqual(named.sort(), charts.sort())
+  })
   test('every state of a machine is in its diagram', () => {
     for (const { path, text } of pages()) {
       assert.equal(readFileSync(path, 'utf8'), text)

@@ -11,8 +11,6 @@ export const ISS = 1000
 export const IRS = 5000
 export const INFO: SockInfo = {
   sndWnd: 60_000,
-  peerWindowScale: 7,
-  sndMss: 1448,
   rtt: 50,
   minRtt: 50,
   bytesAcked: 1,
@@ -67,9 +65,9 @@ export class Flow {
   tap(at: number, ack: number, more: Partial<TcpSegment> & { len?: number } = {}): Effect[] {
     return this.turn({ type: 'TAP_SEGMENT', seg: this.seg(at, ack, more) })
   }
-  sent(taken: number, more: { pending?: number; dropped?: number; info?: Partial<SockInfo> } = {}): Effect[] {
+  sent(taken: number, more: { dropped?: number; info?: Partial<SockInfo> } = {}): Effect[] {
     const { info, ...rest } = more
-    const body = { taken, pending: 0, dropped: 0, errno: 0, ...rest, info: { ...INFO, ...info } }
+    const body = { taken, dropped: 0, errno: 0, ...rest, info: { ...INFO, ...info } }
     return this.turn({ type: 'SOCK_SENT', ...body })
   }
   peeked(

@@ -306,7 +306,7 @@ describe('an idle connection', () => {
       // 100 octets one way, 50 the other.
       all({ type: 'TAP_SEGMENT', seg: f.seg(1, 1, { len: 100 }) })
       const info = { ...far, bytesAcked: base }
-      all({ type: 'SOCK_SENT', taken: 100, pending: 0, dropped: 0, errno: 0, info })
+      all({ type: 'SOCK_SENT', taken: 100, dropped: 0, errno: 0, info })
       all({ type: 'SOCK_READY', readable: true, writable: false, rdhup: false, info: null })
       const peek = { octets: 50, eof: false, drained: true, tapFull: false, tapTells: false, errno: 0 }
       all({ type: 'SOCK_PEEKED', ...peek }, { type: 'TAP_SEGMENT', seg: f.seg(101, 51) })

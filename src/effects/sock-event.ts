@@ -8,9 +8,6 @@ export const NO_RTT = 0x7fffffff
 export interface SockInfo {
   /** Window that the peer last offered (tcpi_snd_wnd), unscaled octets; 0 also when the kernel does not tell. */
   readonly sndWnd: number
-  /** Window scale the peer uses towards us (tcpi_snd_wscale). */
-  readonly peerWindowScale: number
-  readonly sndMss: number
   /** µs */
   readonly rtt: number
   /** µs, or NO_RTT */
@@ -31,12 +28,11 @@ export type SockEvent =
   | { readonly type: 'SOCK_CONNECTED'; readonly info: SockInfo; readonly now: Instant }
   /**
    * Outcome of all SendToSock of one turn, or of native writing what it kept. `taken`: octets the kernel newly took.
-   * `pending`: kept by native. `dropped`: refused because native keeps too much already; always the last ones given.
+   * `dropped`: refused because native keeps too much already; always the last ones given.
    */
   | {
       readonly type: 'SOCK_SENT'
       readonly taken: number
-      readonly pending: number
       readonly dropped: number
       readonly errno: number
       readonly info: SockInfo

@@ -97,8 +97,6 @@ export class Host {
   get info(): SockInfo {
     return {
       sndWnd: this.peerRoom,
-      peerWindowScale: 7,
-      sndMss: 1448,
       rtt: this.s.rtt * 1000,
       minRtt: this.s.rtt * 1000,
       bytesAcked: ((this.adopted ? 0 : 1) + this.received) >>> 0,
@@ -118,7 +116,6 @@ export class Host {
     this.event({
       type: 'SOCK_SENT',
       taken,
-      pending: this.tail,
       dropped,
       errno: 0,
       info: this.info,
@@ -224,7 +221,6 @@ export class Host {
       this.event({
         type: 'SOCK_SENT',
         taken: n,
-        pending: this.tail,
         dropped: 0,
         errno: 0,
         info: this.info,

@@ -26,6 +26,7 @@ export interface TcpSpliceContext {
 
 export type TcpSpliceEvent =
   | SpliceEvent
+  /** It holds much of the host's memory and does not move (runtime's socket-memory.ts). */
   | { readonly type: 'STOP'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 

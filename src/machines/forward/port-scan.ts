@@ -231,12 +231,7 @@ const scanActions: { readonly [K in ScanEffect['type']]: Inert<K> } = {
 }
 const later = ({ event }: { event: { readonly now: Instant } }) => ({ at: instant(event.now + SCAN_PERIOD) })
 
-/**
- * Started if `scans(rules)`, with the listeners of all other rules open; reads at once.
- *
- *   reading  waits for both sides' tables: a slow reader delays the next scan, scans never overlap
- *   waiting  for the timer
- */
+/** Started if `scans(rules)`, with the listeners of all other rules open; reads at once. */
 export const portScanMachine = setup({
   types: { context: {} as ScanContext, events: {} as ScanEvent, input: {} as ScanInput },
   guards: {
@@ -249,6 +244,8 @@ export const portScanMachine = setup({
   }
 }).createMachine({
   id: 'port-scan',
+  description:
+    'Ports forwarded as `auto`: once a second, listen where somebody listens at the other side. `decide` says which listeners go and which come.',
   context: ({ input }) => initial(input),
   initial: 'reading',
   on: {
@@ -265,6 +262,7 @@ export const portScanMachine = setup({
   },
   states: {
     reading: {
+      description: "Waits for both sides' tables. A slow reader delays the next scan: scans never overlap.",
       entry: { type: 'ReadListeners', params: {} },
       on: {
         SCANNED: {
