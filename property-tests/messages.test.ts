@@ -14,12 +14,13 @@ import { ERROR_BURST, ERROR_EVERY } from '../src/machines/flow/host-errors.js'
 import { BURST, EVERY } from '../src/machines/log/log-limiter.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
+import { install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
+import { basicFeatures } from '../src/runtime/engine/features.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
-import { idPool } from '../src/runtime/host/listeners.js'
 import { EVENT_KINDS, logTo } from '../src/runtime/log/log.js'
 import { NOTICE_EVERY, NOTICED } from '../src/runtime/observe/notices.js'
-import { watch } from '../src/runtime/observe/watch.js'
+import { observers } from '../src/runtime/observe/watch.js'
 import { arbHostile } from './arbitraries.js'
 import { fragment, udpFrame } from './fragment-arbitraries.js'
 import { arbFrame, build, sealIpv4 } from './frame-spec.js'
@@ -51,15 +52,8 @@ const guestWorld = (): {
     0,
     () => now
   )
-  const w = createWorld(
-    WORLD_CONFIG,
-    rings,
-    log,
-    new Map(),
-    { listeners: new Map(), listenerIds: idPool() },
-    64
-  )
-  const watches = watch(w, { trace: false, stats: 0 })
+  const w = createWorld(WORLD_CONFIG, rings, log, new Map(), new Map(), 64)
+  install(w.features, [...basicFeatures(w), ...observers(w, { trace: false, stats: 0 })])
   return {
     w,
     lines,
@@ -68,10 +62,9 @@ const guestWorld = (): {
       rings.slab.set(frame, AT)
       rings.ev.fill(0, 0, ABI_WORDS)
       rings.ev.set([EV.TAP_FRAME, 0, AT, frame.length, flags])
-      for (const x of watches) x.effects()
+      for (const look of w.features.effects) look()
       rings.effects = 0
       rings.tx = 0
-      for (const x of watches) x.events(1, now)
       handleTurn(w, 1, instant(now))
     }
   }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import * as E from 'fp-ts/lib/Either.js'
-import { type CliAnswer, type Mode, type Options, parseOptions } from '../src/runtime/cli/options.js'
+import type { Mode, Options } from '../src/runtime/cli/option-types.js'
+import { type CliAnswer, parseOptions } from '../src/runtime/cli/options.js'
 
 const words = (...lines: string[]): string[] => lines.join(' ').split(/\s+/)
 const parse = (mode: Mode, argv: ReadonlyArray<string>): CliAnswer => {

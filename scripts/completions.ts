@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { shownIn } from '../src/runtime/cli/help.js'
 import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
-import type { Mode } from '../src/runtime/cli/options.js'
+import type { Mode } from '../src/runtime/cli/option-types.js'
 import { type Generated, mainOf, ROOT } from './generated.js'
 
 // completions/{bash,zsh,fish}: what shells offer behind passt and pasta, from the option table. `tsx scripts/completions.ts`

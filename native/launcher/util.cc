@@ -24,7 +24,7 @@
 
 static std::string program = "pasta";
 
-/** What to do about it, where that is known; src/runtime/host/error-text.ts has the same words. */
+/** What to do about it, where that is known; src/runtime/log/error-text.ts has the same words. */
 static const char *advice(int err)
 {
 	switch (err) {

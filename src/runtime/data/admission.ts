@@ -46,7 +46,7 @@ const PORT_KEPT = 60_000
  * again when connections could be made for a while.
  */
 export const sayOutOfPorts = (w: World, bound: boolean, now: Instant): void => {
-  if (now >= w.portsOutAt + PORT_KEPT)
+  if (now >= w.saidAt.ports + PORT_KEPT)
     if (bound)
       w.log.event(
         'limit',
@@ -54,7 +54,7 @@ export const sayOutOfPorts = (w: World, bound: boolean, now: Instant): void => {
         'cannot connect: no port is left, or the address that --outbound names is not on this machine any more'
       )
     else say(w.log, w.quotas, 'tcpPorts')
-  w.portsOutAt = now
+  w.saidAt.ports = now
 }
 
 /** The flow is told to end, as by a timeout. */

@@ -28,8 +28,8 @@ export const onShortage = (w: World, errno: number, now: Instant): boolean => {
   count(w.counters, `shortage-${errnoName(errno)}`)
   // What is idle makes room for whoever comes next
   makeWay(w, 'files', now, null)
-  if (now >= w.shortageSaidAt + SAID_EVERY) {
-    w.shortageSaidAt = now
+  if (now >= w.saidAt.shortage + SAID_EVERY) {
+    w.saidAt.shortage = now
     w.log.at('warning', `${bindReason(errno, 0)}: some connections fail or wait, going on`)
   }
   return true
