@@ -24,23 +24,12 @@ namespace {
 constexpr double PACE = 10e3;
 char buf[1 << 17];
 
-void watch(int ep, int fd, uint32_t events)
-{
-	epoll_event e{};
-	e.events = events;
-	e.data.fd = fd;
-	must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e), "epoll_ctl");
-}
-
 [[noreturn]] void server(const Address &a)
 {
-	const int tcp = bound(SOCK_STREAM, a), ep = epoll_create1(0);
+	const int ep = epoll_create1(0), tcp = listening(a, ep);
 	std::vector<bool> sends;
 
-	must(listen(tcp, 1024), "listen");
-	watch(ep, tcp, EPOLLIN);
-	puts("ready");
-	fflush(stdout);
+	ready();
 	for (;;) {
 		epoll_event ev[64];
 		const int n = epoll_wait(ep, ev, 64, -1);

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -80,6 +81,30 @@ inline int bound(int type, const Address &a)
 	setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	must(bind(s, reinterpret_cast<const sockaddr *>(&a.ss), a.len), "bind");
 	return s;
+}
+
+inline void watch(int ep, int fd, uint32_t events)
+{
+	epoll_event e{};
+	e.events = events;
+	e.data.fd = fd;
+	must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e), "epoll_ctl");
+}
+
+/** Watched for connections by `ep`. */
+inline int listening(const Address &a, int ep)
+{
+	const int tcp = bound(SOCK_STREAM, a);
+	must(listen(tcp, 1024), "listen");
+	watch(ep, tcp, EPOLLIN);
+	return tcp;
+}
+
+/** Whoever started this server waits for the word. */
+inline void ready()
+{
+	puts("ready");
+	fflush(stdout);
 }
 
 inline int connected(const Address &a, int type)

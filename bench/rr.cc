@@ -19,18 +19,9 @@ namespace {
 
 [[noreturn]] void server(const Address &a)
 {
-	const int tcp = bound(SOCK_STREAM, a), udp = bound(SOCK_DGRAM, a), ep = epoll_create1(0);
-	must(listen(tcp, 1024), "listen");
-	auto watch = [&](int fd) {
-		epoll_event e{};
-		e.events = EPOLLIN;
-		e.data.fd = fd;
-		must(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &e), "epoll_ctl");
-	};
-	watch(tcp);
-	watch(udp);
-	puts("ready");
-	fflush(stdout);
+	const int ep = epoll_create1(0), tcp = listening(a, ep), udp = bound(SOCK_DGRAM, a);
+	watch(ep, udp, EPOLLIN);
+	ready();
 	static char buf[65536];
 	for (;;) {
 		epoll_event ev[64];
@@ -42,7 +33,7 @@ namespace {
 				if (c < 0)
 					continue;
 				setsockopt(c, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-				watch(c);
+				watch(ep, c, EPOLLIN);
 			} else if (fd == udp) {
 				sockaddr_storage from;
 				socklen_t len = sizeof from;

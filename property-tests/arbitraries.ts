@@ -30,6 +30,15 @@ export const arbU32 = fc.oneof(
   fc.integer({ min: 0, max: 0xffffffff }),
   fc.constantFrom(0, 1, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff)
 )
+/**
+ * A number between `min` and `max`, anywhere between them, fractions included; `below`: never `max` itself. Not fc.double, which
+ * takes each double for as likely as the next: half of those from 0 to 1e6 are smaller than 1e-150.
+ */
+export const real = (min: number, max: number, below = false): fc.Arbitrary<number> =>
+  fc.oneof(
+    fc.nat(0xffff_ffff).map((n) => min + (n / 2 ** 32) * (max - min)),
+    fc.constantFrom(min, ...(below ? [] : [max]))
+  )
 export const arbPort = fc.integer({ min: 1, max: 0xffff })
 export const arbSeq: fc.Arbitrary<SeqNum> = arbU32.map(seq)
 export const arbBytes = (max: number, min = 0): fc.Arbitrary<Uint8Array> =>
@@ -237,7 +246,7 @@ export const assertRoundTrip = <A>(codec: t.Type<A, Uint8Array, Octets>, a: A): 
 
 /**
  * Total and confined: no throw (an exact-size DataView throws on any read outside), and the same result whatever lies
- * around the octets, at an even and at an odd place (row 36 of flows.md §8).
+ * around the octets, at an even and at an odd place (#regression-36).
  */
 export const assertConfined = <R>(decode: (o: Octets) => R, bytes: Uint8Array): R => {
   const exact = decode(octets(bytes.slice()))

@@ -58,13 +58,13 @@ describe('ARP codec', () => {
   })
 })
 
-describe('ARP answers (config-and-services §3.2)', () => {
+describe('ARP answers (behaviour.md#arp)', () => {
   const answer = answerArp(CONFIG)
 
   test('every target resolves, off the subnet and loopback included', () => {
     for (const tpa of ['192.0.2.1', '192.0.2.99', '203.0.113.5', '127.0.0.1']) {
       const frame = frameOf(answer(request('192.0.2.7', tpa), GUEST_MAC))
-      assert.equal(frame.length, 60, 'row 78: padded')
+      assert.equal(frame.length, 60, 'regression-78: padded')
       assert.deepEqual(decoded(frame).eth, { dst: GUEST_MAC, src: OWN_MAC, type: 0x0806 })
       assert.deepEqual(arpOf(frame), {
         op: 2,

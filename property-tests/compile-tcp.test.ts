@@ -5,7 +5,8 @@ import { ACK, FIN, PSH, RST, SYN } from '../src/codecs/wire/tcp.js'
 import { instant } from '../src/effects/effect.js'
 import type { SockInfo } from '../src/effects/sock-event.js'
 import { type TcpEvent, type TcpInput, tcpMachine } from '../src/machines/tcp/tcp.js'
-import { sameAsXstate } from './same-as-xstate.js'
+import { sameAsXstate, sameOnRuns, untilAllTaken } from './same-as-xstate.js'
+import { traces } from './tcp-traces.js'
 
 // Few sequence numbers, near those of the connection, so that many segments are acceptable and every state is reached.
 const IRS = seq(0xffff_fffe)
@@ -29,8 +30,6 @@ const segment = fc.record({
 })
 const info: fc.Arbitrary<SockInfo> = fc.record({
   sndWnd: fc.constantFrom(0, 65535),
-  peerWindowScale: fc.constantFrom(0, 7),
-  sndMss: fc.constant(1460),
   rtt: fc.constantFrom(20, 5000),
   minRtt: fc.constantFrom(20, 0xffffffff),
   bytesAcked: fc.constantFrom(0, 1, 11, 1461),
@@ -81,6 +80,7 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
     ),
     now
   }),
+  { weight: 1, arbitrary: fc.record({ type: fc.constant('STOP' as const), now }) },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, now }) }
 )
 const begin = { iss: ISS, mss: 1460, now: instant(0) }
@@ -112,3 +112,6 @@ test('compiled tcp = xstate tcp, opened by the host, behind the handshake', () =
 test('compiled tcp = xstate tcp', () => sameAsXstate(tcpMachine, input, event, { numRuns: 100 }))
 test('compiled tcp = xstate tcp, behind the handshake', () =>
   sameAsXstate(tcpMachine, input, event, { numRuns: 150, maxLength: 50, prefix: handshake }))
+
+test('compiled tcp = xstate tcp, for what the simulator makes happen, disturbed: the whole chart', () =>
+  untilAllTaken(tcpMachine, () => sameOnRuns(tcpMachine, traces(event), 300)))

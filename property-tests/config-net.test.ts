@@ -76,7 +76,7 @@ describe('steps', () => {
       `link 7 flags 0/0 mtu null mac ${0x020000000001}`
     ])
   })
-  test('row 14: everything is copied but lifetimes, link-local addresses, and what the kernel makes itself', () =>
+  test('regression-14: everything is copied but lifetimes, link-local addresses, and what the kernel makes itself', () =>
     assert.deepEqual(words('--config-net'), [
       LO,
       ...UP6,
@@ -242,7 +242,7 @@ describe('carried out', () => {
       /^left out the IPv4 route 10.0.0.0\/8 via 203.0.113.1: ENETUNREACH, [^\n]*$/
     )
   })
-  test('row 80: a namespace without IPv6 loses it with a warning, unless it was asked for', () => {
+  test('regression-80: a namespace without IPv6 loses it with a warning, unless it was asked for', () => {
     for (const errno of [95, 97, 13]) {
       const refuse = (text: string): number => (/^addr .*:|read|route .*:/.test(text) ? errno : 0)
       const r = runSteps(kernel(refuse).request, stepsFor('--config-net', BED), TAP)

@@ -160,7 +160,7 @@ describe('DHCP codec', () => {
   test('at least 300 octets', () => assert.equal(DhcpMessage.encode(message([type(1)])).length, 300))
 })
 
-describe('DHCP answers (config-and-services §3.4)', () => {
+describe('DHCP answers (behaviour.md#dhcp)', () => {
   test('DISCOVER of udhcpc: OFFER, options in the order of option 55', () => {
     const frame = frameOf(answerDhcp(CONFIG)(parse(UDHCPC), GUEST_MAC))
     assert.ok(frame.length >= 342)
@@ -175,7 +175,7 @@ describe('DHCP answers (config-and-services §3.4)', () => {
     assert.deepEqual(numbers(r, 3), OURS)
     assert.deepEqual(numbers(r, 6), [192, 0, 2, 53])
     assert.deepEqual(numbers(r, 26), [0xff, 0xf0])
-    assert.deepEqual(numbers(r, 51), [255, 255, 255, 255], 'row 14: the lease never ends')
+    assert.deepEqual(numbers(r, 51), [255, 255, 255, 255], 'regression-14: the lease never ends')
     assert.deepEqual(numbers(r, 54), OURS)
     assert.deepEqual(numbers(r, 61), [1, ...hex('525400123456')], 'RFC 6842')
     const names = SearchList.decode(octets(optionOf(r.m, 119) ?? new Uint8Array(1)))
@@ -262,6 +262,7 @@ describe('DHCP answers (config-and-services §3.4)', () => {
     assert.deepEqual(numbers(plain, 12), [...hex('766d')])
     assert.deepEqual(numbers(plain, 81), [4, 255, 255, ...hex('02766d 03 6c6162 00')])
     assert.deepEqual(numbers(ask(message([type(1), option(81, 5, 0, 0)]), c), 81)?.[0], 6)
+    assert.deepEqual(numbers(ask(message([type(1), option(81, 4, 0, 0)]), c), 81)?.[0], 4)
     assert.deepEqual(numbers(ask(message([type(1), option(81, 1, 0, 0)]), c), 81), [
       2,
       255,

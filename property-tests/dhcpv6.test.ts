@@ -151,7 +151,7 @@ describe('DHCPv6 codec', () => {
   })
 })
 
-describe('DHCPv6 answers (config-and-services §3.5, RFC 8415)', () => {
+describe('DHCPv6 answers (behaviour.md#dhcpv6, RFC 8415)', () => {
   test('SOLICIT: ADVERTISE with the address for ever; options in their order', () => {
     const { m, dst } = ask(SOLICIT, [CLIENT_ID, iaNa(0x123456)], { fqdn: 'vm.lab' })
     assert.equal(dst, showAddr(GUEST_LL))
@@ -171,7 +171,7 @@ describe('DHCPv6 answers (config-and-services §3.5, RFC 8415)', () => {
       { tag: 'ClientFqdn', flags: 0, name: hex('02766d 03 6c6162 00') }
     ])
   })
-  test('row 14: no lifetime is taken from the host', () =>
+  test('regression-14: no lifetime is taken from the host', () =>
     assert.deepEqual(ias(ask(REQUEST, [OURS, CLIENT_ID, iaNa(1)]).m), [lease(1)]))
   test('the reply goes to the source of the message, whoever was seen before', () =>
     assert.equal(ask(SOLICIT, [CLIENT_ID, iaNa(1)], {}, addr('fe80::77')).dst, 'fe80::77'))

@@ -137,7 +137,7 @@ const commands = fc.commands(
 )
 
 describe('flow table', () => {
-  test('is a Map (rows 16, 27, 41: closed flows match nothing, one probe, deferred freeing)', () => {
+  test('is a Map (regression-16, regression-27, regression-41: closed flows match nothing, one probe, deferred freeing)', () => {
     fc.assert(
       fc.property(fc.tuple(fc.nat(), fc.nat()), commands, (secret, list) =>
         fc.modelRun(() => {
@@ -169,7 +169,7 @@ describe('flow table', () => {
     assert.equal(insert(MAX_FLOWS), -1)
   })
 
-  test('row 40: a SYN to port 0 or from :: may be looked up', () => {
+  test('regression-40: a SYN to port 0 or from :: may be looked up', () => {
     assert.equal(createFlowTable(SECRET, 4).find(6, [0, 0, 0, 0], 0, [0, 0, 0, 0], 0), -1)
   })
 })

@@ -109,14 +109,14 @@ describe('what specifications mean', () => {
     )
     assert.equal(warnings.length, 1)
   })
-  test('row 88: outbound forwards with one IP version only', () => {
+  test('regression-88: outbound forwards with one IP version only', () => {
     const at = (env: Partial<ForwardEnv>): ReadonlyArray<InAny | null> =>
       make({ tcpOut: specs('7005') }, env).rules.map((r) => r.bind)
     assert.deepEqual(at({ v4: false }), [UNSPECIFIED6])
     assert.deepEqual(at({ v4: false, bindToDevice: false }), [LOOPBACK6])
     assert.deepEqual(at({ v6: false, bindToDevice: false }), [LOOPBACK4])
   })
-  test('row 90: without IPv6 in the kernel, dual-stack rules listen for IPv4', () => {
+  test('regression-90: without IPv6 in the kernel, dual-stack rules listen for IPv4', () => {
     assert.deepEqual(
       tcpIn('22')
         .map(withoutV6)
@@ -126,7 +126,7 @@ describe('what specifications mean', () => {
     assert.deepEqual(tcpIn('::/22').map(withoutV6), [null])
     assert.deepEqual(tcpIn('127.0.0.1/22').map(withoutV6), tcpIn('127.0.0.1/22'))
   })
-  test('row 33: source and target port differ', () => {
+  test('regression-33: source and target port differ', () => {
     const [r] = tcpIn('8000-8010:7800-7810')
     assert.equal(targetOf(r!, 8002), 7802)
   })
@@ -290,7 +290,7 @@ test('rules are what the specifications say, port by port and address by address
   assert.ok(accepted > 300, `${accepted} accepted`)
 })
 
-test('row 23: the mapping of a rule is a bijection, within 1..65535', () =>
+test('regression-23: the mapping of a rule is a bijection, within 1..65535', () =>
   fc.assert(
     fc.property(arbList, (list) => {
       const made = forwardRules(PASTA, { ...NONE, tcpIn: list })
@@ -344,7 +344,7 @@ describe('bindVerdict: which failures matter', () => {
     const rules = tcpIn('auto')
     assert.doesNotMatch(verdict(rules, every(rules, 98)), /fatal/)
   })
-  test('row 88: ::1 missing in the namespace, 127.0.0.1 there', () => {
+  test('regression-88: ::1 missing in the namespace, 127.0.0.1 there', () => {
     const { rules } = make({ tcpOut: specs('7005') }, { bindToDevice: false })
     assert.doesNotMatch(verdict(rules, [{ rule: 1, port: 7005, errno: 99 }]), /fatal/)
     assert.match(verdict(rules, every(rules, 99)), /fatal/)

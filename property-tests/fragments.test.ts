@@ -5,21 +5,29 @@ import { PROTO_ICMPV6 } from '../src/codecs/wire/checksum.js'
 import { decodeFrame } from '../src/codecs/wire/frame.js'
 import { GSO_UDP_L4, VNET_DATA_VALID, VNET_LEN, VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
 import { instant } from '../src/effects/effect.js'
-import { TIMEOUT_V6 } from '../src/machines/link/reassembly.js'
+import { NO_FRAGMENTS, TIMEOUT_V6 } from '../src/machines/link/reassembly.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
-import { forgetFragments, fragmentTimer } from '../src/runtime/data/fragments.js'
+import { install } from '../src/runtime/data/feature.js'
+import { fragments, type Waiting } from '../src/runtime/data/fragments.js'
+import { guestDown } from '../src/runtime/data/guest.js'
 import { createWorld, type World, type WorldConfig } from '../src/runtime/data/world.js'
+import { basicFeatures } from '../src/runtime/engine/features.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
-import { idPool } from '../src/runtime/host/listeners.js'
+import type { Deadline } from '../src/runtime/flow/deadline.js'
 import { logTo, type Sink } from '../src/runtime/log/log.js'
+import { traceTurns } from '../src/runtime/observe/trace.js'
 import { dataLength, fragment, piecesOf, udpFrame } from './fragment-arbitraries.js'
 import { build, metaOf } from './frame-spec.js'
 import { WORLD_CONFIG } from './world-config.js'
 
-/** A world whose effects nobody carries out: frames of the guest go in, records of the effect ring come out. */
+/**
+ * A world whose effects nobody carries out: frames of the guest go in, records of the effect ring come out. With what waits of
+ * fragments there, and until when.
+ */
+type Place = World & { readonly held: Waiting; readonly deadline: Deadline }
 
-const worldOf = (more: Partial<WorldConfig> = {}, lines: string[] | null = null): World => {
+const worldOf = (more: Partial<WorldConfig> = {}, lines: string[] | null = null): Place => {
   const rings = ringsOver({} as Native, {
     slab: new ArrayBuffer(0x800000),
     effects: new ArrayBuffer(256 * ABI_WORDS * 4),
@@ -29,10 +37,13 @@ const worldOf = (more: Partial<WorldConfig> = {}, lines: string[] | null = null)
   const sinks: Sink[] =
     lines === null ? [] : [{ level: 'trace', write: (_, _level, text) => void lines.push(text) }]
   const log = logTo(sinks, 0, () => 0)
-  const place = { listeners: new Map(), listenerIds: idPool() }
-  const w = createWorld({ ...WORLD_CONFIG, ...more }, rings, log, new Map(), place, 64)
-  w.linkReady = true
-  return w
+  const w = createWorld({ ...WORLD_CONFIG, ...more }, rings, log, new Map(), new Map(), 64)
+  const held: Waiting = { state: NO_FRAGMENTS, pool: null }
+  const others = basicFeatures(w).filter((f) => f.name !== 'fragments')
+  const it = fragments(w, held)
+  install(w.features, [...others, it, ...(lines === null ? [] : [traceTurns(w)])])
+  w.guest.up = true
+  return Object.assign(w, { held, deadline: it.deadline })
 }
 /** Where native puts what it reads. */
 const AT = 0x600000
@@ -73,13 +84,13 @@ for (const v6 of [false, true]) {
   describe(`IPv${v6 ? 6 : 4}`, () => {
     test('one UdpToSock with the whole payload, when the last fragment comes', () => {
       const w = worldOf()
-      assert.equal(w.fragments.pool, null)
+      assert.equal(w.held.pool, null)
       take(w, three)
       take(w, one)
       assert.equal(w.rings.effects, 0)
       take(w, two)
       assert.deepEqual(records(w, EF.UDP_SEND), [data])
-      assert.equal(w.fragments.at, Number.POSITIVE_INFINITY)
+      assert.equal(w.deadline.at, Number.POSITIVE_INFINITY)
     })
     test('the checksum is verified over the whole', () => {
       const w = worldOf()
@@ -94,7 +105,7 @@ for (const v6 of [false, true]) {
         const w = worldOf()
         take(w, one, offload)
         assert.deepEqual(counted(w), ['drop-fragment-offload'])
-        assert.equal(w.fragments.state.length, 0)
+        assert.equal(w.held.state.length, 0)
       }
       const w = worldOf()
       for (const p of pieces) take(w, p, VNET_DATA_VALID)
@@ -110,21 +121,21 @@ for (const v6 of [false, true]) {
       take(w, two)
       take(w, one)
       w.rings.effects = 0
-      fragmentTimer(w, instant(w.fragments.at - 1))
+      handleTurn(w, 0, instant(w.deadline.at - 1))
       assert.equal(w.rings.effects, 0)
-      fragmentTimer(w, instant(w.fragments.at))
+      handleTurn(w, 0, instant(w.deadline.at))
       const { f, bytes: sent, quote } = errorOf(w)
       assert.deepEqual([f.l4.type, f.l4.code], v6 ? [3, 1] : [11, 1])
       assert.deepEqual([f.ip.src, f.ip.dst, f.eth.dst], [spec.to, spec.from, spec.src])
       assert.equal(sent.length - 14, v6 ? 1280 : 576)
       assert.deepEqual(quote, one.subarray(14, 14 + quote.length))
-      assert.equal(w.fragments.at, Number.POSITIVE_INFINITY)
+      assert.equal(w.deadline.at, Number.POSITIVE_INFINITY)
     })
     test('another guest gets nothing of it', () => {
       const w = worldOf()
       take(w, one)
       take(w, two)
-      forgetFragments(w)
+      guestDown(w)
       take(w, three)
       assert.deepEqual(records(w, EF.UDP_SEND), [])
     })
@@ -155,7 +166,7 @@ test('a fragment inside of what was put together is not taken apart again', () =
   const w = worldOf()
   for (const p of piecesOf(dataLength(nested), [32])) take(w, fragment(nested, 6, p))
   assert.ok(counted(w).includes('drop-ip6-fragment'), counted(w).join())
-  assert.equal(w.fragments.state.length, 0)
+  assert.equal(w.held.state.length, 0)
 })
 test('--trace shows each fragment, and what they make', () => {
   const lines: string[] = []
@@ -174,7 +185,7 @@ test('--trace shows each fragment, and what they make', () => {
 test('the loop wakes for the deadline', () => {
   const w = worldOf()
   take(w, fragment(build(udpFrame(true, new Uint8Array(100))).bytes, 1, { start: 0, end: 48, more: true }))
-  assert.equal(w.fragments.at, 1000 + TIMEOUT_V6)
+  assert.equal(w.deadline.at, 1000 + TIMEOUT_V6)
 })
 
 describe('towards the guest', () => {

@@ -114,7 +114,7 @@ describe('datagrams of one frame', () => {
 })
 
 describe('valid frames', () => {
-  test('come out as they were built: options, extension headers (row D), padding (row M), empty UDP (row 6), odd places and lengths (rows 36, 52)', () => {
+  test('come out as they were built: options, extension headers (regression-D), padding (regression-M), empty UDP (regression-6), odd places and lengths (regression-36, regression-52)', () => {
     fc.assert(
       fc.property(arbFrame, fc.nat(9), (s, off) => {
         assertIs(decode(embed(build(s).bytes, off, 0xa5)), s, off)
@@ -133,7 +133,7 @@ describe('valid frames', () => {
       })
     )
   })
-  test('row M: minimum-size frames of both families, padded with zeros or not with zeros', () => {
+  test('regression-M: minimum-size frames of both families, padded with zeros or not with zeros', () => {
     for (const base of [spec4, spec6]) {
       for (const fill of [0, 0xff]) {
         for (const n of [0, 1, 2, 3, 17]) {
@@ -143,7 +143,7 @@ describe('valid frames', () => {
       }
     }
   })
-  test('row D: each extension header alone leaves the ports where they are', () => {
+  test('regression-D: each extension header alone leaves the ports where they are', () => {
     for (const type of [0, 43, 44, 60, 135, 139, 140, 253, 254]) {
       for (const size of type === 44 ? [6] : [6, 14, 254]) {
         const s = { ...spec6, extensions: [{ type, body: new Uint8Array(size) }] }
@@ -151,7 +151,7 @@ describe('valid frames', () => {
       }
     }
   })
-  test('row 6: an empty datagram is one', () => {
+  test('regression-6: an empty datagram is one', () => {
     for (const base of [spec4, spec6]) {
       const s = { ...base, l4: udpOf(NONE) }
       const f = decodeBytes(build(s).bytes)
@@ -204,7 +204,7 @@ describe('broken frames', () => {
       { numRuns: 300 }
     )
   })
-  test('one flipped bit in the padding changes nothing (row 52: odd places)', () => {
+  test('one flipped bit in the padding changes nothing (regression-52: odd places)', () => {
     fc.assert(
       fc.property(arbFrame, arbBytes(46, 1), fc.nat(45), fc.nat(7), (s0, padding, i, bit) => {
         const s = { ...s0, padding }
@@ -304,7 +304,7 @@ describe('broken frames', () => {
     ]
     for (const [want, got] of rows) assert.equal(got, want)
   })
-  test('row 40: TCP to or from port 0 is dropped by name', () => {
+  test('regression-40: TCP to or from port 0 is dropped by name', () => {
     const l4 = TcpPacket.encode({
       srcPort: 1,
       dstPort: 1,

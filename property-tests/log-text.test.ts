@@ -5,10 +5,10 @@ import fc from 'fast-check'
 import { fromV4, showAddr } from '../src/codecs/value/inany.js'
 import { octets } from '../src/codecs/value/octets.js'
 import { decodeFrame } from '../src/codecs/wire/frame.js'
-import { machines } from '../src/runtime/data/world.js'
-import type { TcpFlow } from '../src/runtime/flow/flow.js'
-import { logFailure, stateName } from '../src/runtime/flow/flow-log.js'
+import type { Flow, TcpFlow } from '../src/runtime/flow/flow.js'
+import { type Failures, logFailure, stateName } from '../src/runtime/flow/flow-log.js'
 import { flowEnds, flowName } from '../src/runtime/flow/flow-text.js'
+import { machines } from '../src/runtime/flow/kinds.js'
 import { type Counters, count, logTo, type Sink } from '../src/runtime/log/log.js'
 import { type Noticed, notices } from '../src/runtime/observe/notices.js'
 import { type Row, statsLines } from '../src/runtime/observe/stats.js'
@@ -27,6 +27,30 @@ describe('a packet', () => {
         const line = showFrame(o.view, f)
         assert.match(line, /^(TCP|UDP|ICMP|ICMPv6|IP) [^\n]*$/)
         assert.ok(line.includes(showAddr(spec.from)) && line.includes(showAddr(spec.to)), line)
+      })
+    )
+  })
+  test('shows every flag of a TCP segment, and no other (RFC 9293 §3.1; RFC 3168 §6.1)', () => {
+    const bits: Readonly<Record<string, number>> = {
+      F: 0x01,
+      S: 0x02,
+      R: 0x04,
+      P: 0x08,
+      '.': 0x10,
+      U: 0x20,
+      E: 0x40,
+      W: 0x80
+    }
+    fc.assert(
+      fc.property(arbFrame, (spec) => {
+        const o = octets(build(spec).bytes)
+        const f = decodeFrame(o, NEEDS_CSUM)
+        if (typeof f === 'string' || f.kind !== 'tcp') return
+        const shown = /\[([^\]]*)\] seq/.exec(showFrame(o.view, f))![1]!
+        assert.equal(
+          [...shown].reduce((sum, letter) => sum + bits[letter]!, 0),
+          f.l4.flags
+        )
       })
     )
   })
@@ -89,11 +113,40 @@ describe('a flow', () => {
     const lines: string[] = []
     const sink: Sink = { level: 'info', write: (_, l, s) => void lines.push(`${l} ${s}`) }
     const log = logTo([sink], 0, () => 0)
-    logFailure(log, flow, { type: 'SOCK_FAILED', errno: 111, now: 0 as never })
+    const failures: Failures = new Map()
+    const fail = (f: Flow, errno: number, now: number): void =>
+      logFailure(log, failures, f, { type: 'SOCK_FAILED', errno, now: now as never })
+    fail(flow, 111, 0)
     assert.deepEqual(lines, [])
-    for (let i = 0; i < 1000; i++) logFailure(log, flow, { type: 'SOCK_FAILED', errno: 24, now: 0 as never })
-    assert.match(lines[0]!, /^warning Flow 7 \(TCP connection\): EMFILE: TAP /)
-    assert.ok(lines.length < 50)
+    for (let i = 0; i < 1000; i++) fail(flow, 1, i)
+    assert.match(lines[0]!, /^warning Flow 7 \(TCP connection\): EPERM: TAP .*--debug/)
+    assert.equal(lines.length, 1, 'one of a kind')
+    fail(flow, 22, 1000)
+    assert.equal(lines.length, 2, 'another kind')
+    fail(flow, 1, 70_000)
+    assert.equal(lines.length, 3, 'again after a while')
+  })
+  test('each is said at debug; alone there where a line about all of them says it', () => {
+    const lines: string[] = []
+    const sink: Sink = { level: 'debug', write: (_, l, s) => void lines.push(`${l} ${s}`) }
+    const log = logTo([sink], 0, () => 0)
+    const failures: Failures = new Map()
+    const ping = { ...flow, kind: 'ping' } as unknown as Flow
+    for (const [f, errno] of [
+      [flow, 24],
+      [flow, 99],
+      [ping, 13]
+    ] as const)
+      for (let i = 0; i < 3; i++)
+        logFailure(log, failures, f, { type: 'SOCK_FAILED', errno, now: i as never })
+    assert.equal(lines.length, 9)
+    assert.ok(lines.every((l) => l.startsWith('debug ')))
+    for (let i = 0; i < 3; i++)
+      logFailure(log, failures, flow, { type: 'SOCK_FAILED', errno: 1, now: i as never })
+    assert.deepEqual(
+      lines.slice(9).map((l) => l.split(' ')[0]),
+      ['warning', 'debug', 'debug']
+    )
   })
 })
 

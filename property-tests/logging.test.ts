@@ -9,6 +9,7 @@ import { octets } from '../src/codecs/value/octets.js'
 import { admit, BURST, type Bucket, EVERY } from '../src/machines/log/log-limiter.js'
 import { BLOCK, cutFor, headerOver, LIMIT_MIN } from '../src/machines/log/log-rotation.js'
 import { logTo, type Sink } from '../src/runtime/log/log.js'
+import { real } from './arbitraries.js'
 
 const utf8 = new TextEncoder()
 const text = (b: Uint8Array): string => new TextDecoder().decode(b)
@@ -18,7 +19,7 @@ const anyText = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 3000 }),
   fc.string({ unit: 'grapheme', maxLength: 60 })
 )
-const ms = fc.double({ min: 0, max: 1e12, noNaN: true })
+const ms = real(0, 1e12)
 
 describe('a line', () => {
   test('is one, of bounded length, whatever the text holds', () => {
@@ -31,7 +32,7 @@ describe('a line', () => {
       })
     )
   })
-  test('is as config-and-services §5.3 has it', () => {
+  test('is as docs/behaviour.md#log-lines has it', () => {
     assert.equal(fileLine(48.9, 'info', 'DHCP: ack'), '0.0489: info:    DHCP: ack')
     assert.equal(fileLine(1000, 'error', 'x'), '1.0000: ERROR:   x')
     assert.equal(fileLine(1000, 'warning', 'x'), '1.0000: WARNING: x')
@@ -112,7 +113,7 @@ describe('a log file', () => {
       fc.property(
         fc.integer({ min: LIMIT_MIN, max: 1 << 24 }),
         fc.integer({ min: 1, max: BLOCK }),
-        fc.double({ min: 0, max: 1, noNaN: true }),
+        real(0, 1),
         (limit, line, share) => {
           const size = Math.floor(limit * share)
           const cut = cutFor(size, line, limit)

@@ -10,16 +10,19 @@ import { IPV4_LEN, ipv4Header, writeIpv4 } from '../src/codecs/wire/ipv4.js'
 import { UDP_LEN, writeUdp } from '../src/codecs/wire/udp.js'
 import { VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
 import { instant } from '../src/effects/effect.js'
+import { ERROR_BURST, ERROR_EVERY } from '../src/machines/flow/host-errors.js'
 import { BURST, EVERY } from '../src/machines/log/log-limiter.js'
-import { ABI_WORDS, EV, type Native } from '../src/runtime/abi/abi.js'
+import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
+import { install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
+import { basicFeatures } from '../src/runtime/engine/features.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
-import { idPool } from '../src/runtime/host/listeners.js'
 import { EVENT_KINDS, logTo } from '../src/runtime/log/log.js'
 import { NOTICE_EVERY, NOTICED } from '../src/runtime/observe/notices.js'
-import { watch } from '../src/runtime/observe/watch.js'
+import { observers } from '../src/runtime/observe/watch.js'
 import { arbHostile } from './arbitraries.js'
+import { fragment, udpFrame } from './fragment-arbitraries.js'
 import { arbFrame, build, sealIpv4 } from './frame-spec.js'
 import { arbDhcp, GUEST_MAC, OWN_MAC } from './services-arbitraries.js'
 import { WORLD_CONFIG } from './world-config.js'
@@ -49,15 +52,8 @@ const guestWorld = (): {
     0,
     () => now
   )
-  const w = createWorld(
-    WORLD_CONFIG,
-    rings,
-    log,
-    new Map(),
-    { listeners: new Map(), listenerIds: idPool() },
-    64
-  )
-  const watches = watch(w, { trace: false, stats: 0 })
+  const w = createWorld(WORLD_CONFIG, rings, log, new Map(), new Map(), 64)
+  install(w.features, [...basicFeatures(w), ...observers(w, { trace: false, stats: 0 })])
   return {
     w,
     lines,
@@ -66,10 +62,9 @@ const guestWorld = (): {
       rings.slab.set(frame, AT)
       rings.ev.fill(0, 0, ABI_WORDS)
       rings.ev.set([EV.TAP_FRAME, 0, AT, frame.length, flags])
-      for (const x of watches) x.effects()
+      for (const look of w.features.effects) look()
       rings.effects = 0
       rings.tx = 0
-      for (const x of watches) x.events(1, now)
       handleTurn(w, 1, instant(now))
     }
   }
@@ -147,6 +142,20 @@ describe('messages that a guest causes', () => {
     assert.ok(g.w.counters.size > others.length, [...g.w.counters.keys()].join(', '))
     const noticed = g.lines.filter((l) => /fragments contradict/.test(l))
     assert.equal(noticed.length, 1, noticed.join('\n'))
+  })
+  test('errors about its fragments: no more of them than of all others (RFC 4443 §2.4 (f))', () => {
+    const g = guestWorld()
+    const { bytes } = build(udpFrame(true, new Uint8Array(100)))
+    const { w } = g
+    let told = 0
+    for (let id = 0; id < 1000; id++) {
+      // In the middle of a datagram, and no multiple of 8 octets long
+      g.send(fragment(bytes, id, { start: 0, end: 41, more: true }), id % 10 === 0 ? 1 : 0, 0)
+      for (let i = 0; i < w.rings.effects; i++) if (w.rings.fx[i * ABI_WORDS] === EF.TAP_WRITE) told++
+    }
+    assert.equal(w.counters.get('drop-fragment-length'), 1000)
+    assert.ok(told >= ERROR_BURST && told <= ERROR_BURST + 100 / ERROR_EVERY, `${told} errors in 100 ms`)
+    assert.equal(w.counters.get('icmp-error-withheld'), 1000 - told)
   })
   test('names that it is counted by are ours, whatever it writes into its messages', () => {
     const g = guestWorld()

@@ -76,7 +76,7 @@ const RULE: Rule = {
   spec: 0
 }
 
-describe('§8.2, source as the guest sees it, in order', () => {
+describe('source as the guest sees it, in order', () => {
   const rows: ReadonlyArray<readonly [string, InAny, InAny | null]> = [
     ['127.0.0.1: the loopback map', LOOPBACK4, GATEWAY],
     ['::1: the loopback map', LOOPBACK6, GATEWAY6],
@@ -87,8 +87,8 @@ describe('§8.2, source as the guest sees it, in order', () => {
     ["the guest's link-local address: us", GUEST_LL, GATEWAY6],
     ['the world: unchanged', WORLD, WORLD],
     ['the world, IPv6', WORLD6, WORLD6],
-    ['row 91: multicast is nobody', v4(224, 0, 0, 251), null],
-    ['row 91: multicast, IPv6', [0xff020000, 0, 0, 0xfb], null],
+    ['regression-91: multicast is nobody', v4(224, 0, 0, 251), null],
+    ['regression-91: multicast, IPv6', [0xff020000, 0, 0, 0xfb], null],
     ['broadcast', v4(255, 255, 255, 255), null],
     ['unspecified', UNSPECIFIED4, null],
     ['unspecified, IPv6', UNSPECIFIED6, null]
@@ -102,7 +102,7 @@ describe('§8.2, source as the guest sees it, in order', () => {
   })
 })
 
-describe("§8.2, the guest's address", () => {
+describe("the guest's address", () => {
   test('last seen, in the scope of the source; the configured one before anything is seen', () => {
     assert.deepEqual(guestAddress(NAT, SEEN, WORLD), SEEN.v4)
     assert.deepEqual(guestAddress(NAT, NOTHING_SEEN, WORLD), GUEST)
@@ -119,7 +119,7 @@ describe("§8.2, the guest's address", () => {
       dst: GUEST_LL,
       dstPort: 7800
     }))
-  test('row 33: the port is mapped', () =>
+  test('regression-33: the port is mapped', () =>
     assert.equal(inwardFlow(NAT, SEEN, RULE, WORLD, 8002)?.dstPort, 7802))
   test('target address instead; of another IP version: refused', () => {
     const rule = { ...RULE, toAddress: v4(198, 51, 100, 50) }
@@ -189,7 +189,7 @@ describe('laws', () => {
         assert.deepEqual(inwardTap(c, seen, peer), peer)
       })
     ))
-  test('rows 23, 29: an answer finds its peer by the flow, and by nothing else', () =>
+  test('regression-23, regression-29: an answer finds its peer by the flow, and by nothing else', () =>
     fc.assert(
       fc.property(arbNat, arbSeen, fc.array(arbPeer, { maxLength: 12 }), (c, seen, peers) => {
         // all from port 4444 to one port: the four numbers of the tap side are all that tells them apart
@@ -212,7 +212,7 @@ describe('laws', () => {
     ))
 })
 
-describe('§8.3, host to namespace past the tap', () => {
+describe('host to namespace past the tap', () => {
   test('only from loopback, only pasta, not with --no-splice', () => {
     assert.ok(wantsSplice('pasta', true, STUB))
     assert.ok(wantsSplice('pasta', true, LOOPBACK6))
@@ -239,7 +239,7 @@ describe('§8.3, host to namespace past the tap', () => {
     assert.equal(to(LOOPBACK6, false, NOTHING_SEEN, c), undefined)
     assert.equal(to(LOOPBACK4, false, NOTHING_SEEN, c), undefined)
   })
-  test('rows 79, 92: --host-lo-to-ns-lo keeps the very loopback address', () => {
+  test('regression-79, regression-92: --host-lo-to-ns-lo keeps the very loopback address', () => {
     assert.deepEqual(to(v4(127, 0, 0, 9), true), v4(127, 0, 0, 9))
     assert.deepEqual(to(LOOPBACK6, true), LOOPBACK6)
     assert.deepEqual(to(GUEST, true), LOOPBACK4)
@@ -258,8 +258,8 @@ describe('§8.3, host to namespace past the tap', () => {
     ))
 })
 
-describe('§8.4, namespace to host past the tap', () => {
-  test('rows 79, 92: both addresses are kept', () =>
+describe('namespace to host past the tap', () => {
+  test('regression-79, regression-92: both addresses are kept', () =>
     assert.deepEqual(spliceTargetOut(RULE, LOOPBACK4, STUB, 8001), {
       dst: STUB,
       dstPort: 7801,

@@ -13,7 +13,7 @@ import {
   UNSPECIFIED6
 } from '../src/codecs/value/inany.js'
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../src/codecs/wire/checksum.js'
-import { type NatConfig, outward, reverseSource, UNMAPPED } from '../src/machines/address/nat.js'
+import { hostSideOf, type NatConfig, reverseSource, UNMAPPED } from '../src/machines/address/nat.js'
 import { createFlowTable } from '../src/runtime/flow/flow-table.js'
 
 const v4 = (a: number, b: number, c: number, d: number): InAny => fromV4((a << 24) | (b << 16) | (c << 8) | d)
@@ -68,31 +68,31 @@ const config: fc.Arbitrary<NatConfig> = fc.record({
 })
 const port = fc.constantFrom(0, 53, 54, 853, 7055)
 
-describe('outward', () => {
-  const to = (proto: number, dst: InAny, p: number) => outward(USUAL, proto, dst, p)
+describe('to the host', () => {
+  const to = (proto: number, dst: InAny, p: number) => hostSideOf(USUAL, proto, dst, p)
   test('DNS by address and port, before the loopback map', () => {
     for (const proto of [PROTO_TCP, PROTO_UDP])
       for (const p of [53, 853]) assert.deepEqual(to(proto, GATEWAY, p), { dst: STUB, dstPort: p })
     assert.deepEqual(to(PROTO_UDP, GATEWAY, 54), { dst: LOOPBACK4, dstPort: 54 })
     assert.deepEqual(to(PROTO_ICMP, GATEWAY, 53), { dst: LOOPBACK4, dstPort: 53 })
   })
-  test('rows 79, 92: a resolver on 127.0.0.53 stays on 127.0.0.53', () =>
+  test('regression-79, regression-92: a resolver on 127.0.0.53 stays on 127.0.0.53', () =>
     assert.deepEqual(to(PROTO_UDP, GATEWAY, 53)?.dst, STUB))
   test('guest address map; the assigned address itself is unchanged', () => {
     assert.deepEqual(to(PROTO_TCP, v4(192, 0, 2, 9), 80)?.dst, GUEST)
     assert.deepEqual(to(PROTO_TCP, GUEST, 80)?.dst, GUEST)
   })
-  test('row 45: echo identifier 0 passes, port 0 does not (row 40)', () => {
+  test('regression-45: echo identifier 0 passes, port 0 does not (regression-40)', () => {
     assert.deepEqual(to(PROTO_ICMP, v4(8, 8, 8, 8), 0)?.dst, v4(8, 8, 8, 8))
     assert.equal(to(PROTO_TCP, v4(8, 8, 8, 8), 0), null)
     assert.equal(to(PROTO_UDP, v4(8, 8, 8, 8), 0), null)
   })
-  test('row 48: UDP to multicast and broadcast passes, TCP does not', () => {
+  test('regression-48: UDP to multicast and broadcast passes, TCP does not', () => {
     for (const dst of [v4(239, 255, 255, 250), v4(255, 255, 255, 255)]) {
       assert.deepEqual(to(PROTO_UDP, dst, 1900)?.dst, dst)
       assert.equal(to(PROTO_TCP, dst, 1900), null)
     }
-    assert.equal(outward(USUAL, PROTO_TCP, [0xff020000, 0, 0, 1], 80), null)
+    assert.equal(hostSideOf(USUAL, PROTO_TCP, [0xff020000, 0, 0, 1], 80), null)
   })
   test('loopback and unspecified are nowhere', () => {
     for (const dst of [STUB, LOOPBACK4, LOOPBACK6, UNSPECIFIED4, UNSPECIFIED6])
@@ -106,7 +106,7 @@ describe('outward', () => {
         fc.oneof(addr4, addr6),
         port,
         (c, proto, dst, p) => {
-          const out = outward(c, proto, dst, p)
+          const out = hostSideOf(c, proto, dst, p)
           if (out === null) return
           assert.equal(isV4(out.dst), isV4(dst))
           assert.equal(out.dstPort, p)
@@ -118,7 +118,7 @@ describe('outward', () => {
 })
 
 describe('reverseSource', () => {
-  test('undoes outward for the peer of the flow, whatever is mapped', () => {
+  test('undoes it for the peer of the flow, whatever is mapped', () => {
     fc.assert(
       fc.property(
         config,
@@ -126,7 +126,7 @@ describe('reverseSource', () => {
         fc.oneof(addr4, addr6),
         port,
         (c, proto, dst, p) => {
-          const out = outward(c, proto, dst, p)
+          const out = hostSideOf(c, proto, dst, p)
           fc.pre(out !== null && isUnicast(out.dst))
           assert.deepEqual(reverseSource(c, { ourAddr: dst, hostAddr: out!.dst }, out!.dst), dst)
         }
@@ -135,11 +135,11 @@ describe('reverseSource', () => {
     )
   })
   const flow = { ourAddr: v4(8, 8, 8, 8), hostAddr: v4(8, 8, 8, 8) }
-  test('row 29: a resolver that this flow was not translated to keeps its address', () => {
+  test('regression-29: a resolver that this flow was not translated to keeps its address', () => {
     const c = { ...USUAL, dnsHost4: v4(9, 9, 9, 9) }
     assert.deepEqual(reverseSource(c, flow, v4(9, 9, 9, 9)), v4(9, 9, 9, 9))
   })
-  test('§8.2 in order', () => {
+  test('the first match counts', () => {
     assert.deepEqual(reverseSource(USUAL, flow, LOOPBACK4), GATEWAY)
     assert.deepEqual(reverseSource(USUAL, flow, STUB), GATEWAY)
     assert.deepEqual(reverseSource(USUAL, flow, GUEST), v4(192, 0, 2, 9))
@@ -152,9 +152,9 @@ describe('reverseSource', () => {
   })
 })
 
-// Issue 2, property (d). The host is a set of connected sockets: what a peer sends reaches the socket that is bound to the
+// The host is a set of connected sockets: what a peer sends reaches the socket that is bound to the
 // port and connected to the peer it came from. If two flows could have the same one, answers would go astray.
-test('(d) what goes out and comes back is the same flow, never another', () => {
+test('what goes out and comes back is the same flow, never another', () => {
   const packet = fc.record({
     proto: fc.constantFrom(PROTO_UDP, PROTO_UDP, PROTO_TCP, PROTO_ICMP, PROTO_ICMPV6),
     v6: fc.boolean(),
@@ -187,7 +187,7 @@ test('(d) what goes out and comes back is the same flow, never another', () => {
         [proto, peer, peerPort, bound].join()
       for (const p of packets) {
         const [src, dst] = p.v6 ? [p.src6, p.dst6] : [p.src4, p.dst4]
-        const out = outward(c, p.proto, dst, p.dstPort)
+        const out = hostSideOf(c, p.proto, dst, p.dstPort)
         if (out === null) continue
         let index = table.find(p.proto, src, p.srcPort, dst, p.dstPort)
         if (index < 0) {

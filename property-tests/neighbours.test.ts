@@ -60,7 +60,7 @@ const after = (c: NeighbourConfig, ...list: ReadonlyArray<readonly [Neighbour, b
     NO_NEIGHBOURS
   )
 
-describe('whose MAC the guest sees (config-and-services.md §3.1)', () => {
+describe('whose MAC the guest sees (behaviour.md#neighbours)', () => {
   const off = config(false)
   test('the neighbour, else the gateway, else we', () => {
     assert.equal(neighbourMac(off, NO_NEIGHBOURS, PEER), OURS)

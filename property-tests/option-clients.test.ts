@@ -1,8 +1,9 @@
-// The command lines of the programs that start passt and pasta (facts/clients.md), each with values in its places.
+// The command lines of the programs that start passt and pasta (docs/drivers.md), each with values in its places.
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import * as E from 'fp-ts/lib/Either.js'
-import { type CliAnswer, type Mode, type Options, parseOptions } from '../src/runtime/cli/options.js'
+import type { Mode, Options } from '../src/runtime/cli/option-types.js'
+import { type CliAnswer, parseOptions } from '../src/runtime/cli/options.js'
 
 const words = (...lines: string[]): string[] => lines.join(' ').split(/\s+/)
 const parse = (mode: Mode, argv: ReadonlyArray<string>): CliAnswer => {

@@ -6,7 +6,8 @@ import * as E from 'fp-ts/lib/Either.js'
 import { showAddr } from '../src/codecs/value/inany.js'
 import { helpText, versionText } from '../src/runtime/cli/help.js'
 import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
-import { type Mode, type Options, optionsCodec, parseOptions } from '../src/runtime/cli/options.js'
+import type { Mode, Options } from '../src/runtime/cli/option-types.js'
+import { optionsCodec, parseOptions } from '../src/runtime/cli/options.js'
 
 const ok = (...argv: string[]): Options => {
   const r = parseOptions('pasta', argv)

@@ -10,7 +10,8 @@ import { octets } from '../src/codecs/value/octets.js'
 import { parseOptions } from '../src/runtime/cli/options.js'
 import { withAskedDefaults } from '../src/runtime/host/ask-route.js'
 import { deriveHost, type HostTables, type NetlinkRequest, withOwnNames } from '../src/runtime/host/host.js'
-import { needsResolvConf, type Plan, plan, resolvers } from '../src/runtime/plan/plan.js'
+import { needsResolvConf, plan, resolvers } from '../src/runtime/plan/plan.js'
+import type { Plan } from '../src/runtime/plan/plan-types.js'
 import { arbInAny, arbInAny4, arbInAny6 } from './arbitraries.js'
 import { addr, BED, derived, hop, link, on, options, route, tables } from './tables.js'
 
@@ -387,13 +388,13 @@ describe('name servers', () => {
     const cannot = 'cannot read /etc/resolv.conf (no such file or directory)'
     const warnings = (argv: string, c: E.Either<string, ResolvConf> = missing) =>
       planned(argv, BED, c).warnings
-    assert.deepEqual(warnings(''), [`${cannot}: taking the one on this machine`])
+    assert.deepEqual(warnings(''), [`${cannot}: using the name server on this machine`])
     assert.match(warnings('--no-map-gw').join(), /which no address of the guest leads to/)
     assert.deepEqual(warnings('-D none -S none'), [])
     assert.deepEqual(warnings('-4 -D 192.0.2.1'), [cannot])
     assert.deepEqual(warnings('-4 -D 192.0.2.1', E.right(EMPTY_RESOLV_CONF)), [])
     assert.deepEqual(warnings('', E.right(EMPTY_RESOLV_CONF)), [
-      'no name server in /etc/resolv.conf: taking the one on this machine'
+      'no name server in /etc/resolv.conf: using the name server on this machine'
     ])
   })
   const arbFamily: fc.Arbitrary<fc.Arbitrary<InAny>> = fc.constantFrom(arbInAny4, arbInAny6)

@@ -7,10 +7,9 @@ import { ACK } from '../src/codecs/wire/tcp.js'
 import type { Effect } from '../src/effects/effect.js'
 import { ABI_WORDS, EF, type Native } from '../src/runtime/abi/abi.js'
 import { dropEffects, openRings, type Rings } from '../src/runtime/abi/rings.js'
-import { frameToTap, interpret, type Out } from '../src/runtime/data/interpret.js'
+import { frameToTap, type Out, writeEffect } from '../src/runtime/data/write-effect.js'
 import { type TcpFlow, tapFlow } from '../src/runtime/flow/flow.js'
 import type { Counters } from '../src/runtime/log/log.js'
-import { NO_CAPTURE } from '../src/runtime/observe/capture.js'
 
 /** The rings of the program itself, in plain memory. */
 const native = {
@@ -86,7 +85,7 @@ const owed: fc.Arbitrary<Owed> = fc.record({
 /** A turn of `flows` flows, what is owed taken in a circle; gives the effects in the ring by kind, and what was counted. */
 const aTurn = (flows: number, all: readonly Owed[]) => {
   const counters: Counters = new Map()
-  const out = { rings, counters, capture: NO_CAPTURE } as unknown as Out
+  const out = { rings, counters, sending: [] } as unknown as Out
   dropEffects(rings)
   carried.length = 0
   let frames = 0
@@ -94,9 +93,9 @@ const aTurn = (flows: number, all: readonly Owed[]) => {
     const f = flow(i)
     const { bare, long } = all[i % all.length]!
     for (const n of long) frameToTap(out, new Uint8Array(n))
-    for (let k = 0; k < bare; k++) interpret(out, f, BARE)
+    for (let k = 0; k < bare; k++) writeEffect(out, f, BARE)
     frames += bare + long.length
-    for (const e of SOCKET) interpret(out, f, e)
+    for (const e of SOCKET) writeEffect(out, f, e)
   }
   carried.push(...kindsInRing(rings.effects))
   const done = new Map<number, number>()

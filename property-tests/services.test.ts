@@ -133,7 +133,7 @@ const SETUP: ReadonlyArray<Uint8Array> = [
 ]
 
 describe('guest services together', () => {
-  test('row 15: several setup packets in one batch, each gets its own answer', () => {
+  test('regression-15: several setup packets in one batch, each gets its own answer', () => {
     fc.assert(
       fc.property(
         fc.shuffledSubarray([...SETUP, ...SETUP], { minLength: 1 }),
@@ -145,7 +145,7 @@ describe('guest services together', () => {
       )
     )
   })
-  test('row 36: any place of a frame in the slab, odd ones included, gives the same answers', () => {
+  test('regression-36: any place of a frame in the slab, odd ones included, gives the same answers', () => {
     fc.assert(
       fc.property(
         arbConfig,

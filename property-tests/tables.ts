@@ -10,7 +10,8 @@ import {
   type Route
 } from '../src/codecs/kernel/rtnetlink.js'
 import { type InAny, isLinkLocal, isV4, parseAddr } from '../src/codecs/value/inany.js'
-import { type Options, parseOptions } from '../src/runtime/cli/options.js'
+import type { Options } from '../src/runtime/cli/option-types.js'
+import { parseOptions } from '../src/runtime/cli/options.js'
 import { deriveHost, type HostConfig, type HostTables } from '../src/runtime/host/host.js'
 
 /** Hosts in few words, for tests of what is derived from them. */
@@ -94,7 +95,7 @@ export const tables = (links: Link[], addresses: Address[], routes: Route[]): Ho
   routes4: routes.filter((r) => r.family === AF_INET),
   routes6: routes.filter((r) => r.family === AF_INET6)
 })
-/** The bed of the facts: one interface with both IP versions. */
+/** The host of most tests: one interface with both IP versions. */
 export const BED = tables(
   [link(2, 'eth0')],
   [on(2, '198.51.100.2/24'), on(2, '2001:db8:9::2/64'), on(2, 'fe80::1234/64')],

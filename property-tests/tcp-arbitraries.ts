@@ -59,22 +59,21 @@ export const checkTcb = (t: Tcb): void => {
   assertThat(distance(t.rcvEdge, t.rcvNxt) <= 1 << 25, 'window out of bounds')
 }
 
-export const subject: Subject<TcpState> = {
+/** The machine in the simulated world. `m`: the compiled chart. */
+export const subjectOf = (m: typeof compiled): Subject<TcpState> => ({
   start: (syn, iss, mss, now, out) =>
-    compiled.start(
-      syn === null ? { from: 'host', iss, mss, now } : { from: 'guest', syn, iss, mss, now },
-      out
-    ),
-  step: (s, e: SimEvent, out: Effect[]) => compiled.step(s, e as TcpEvent, out),
-  isFinal: (s) => compiled.isFinal(s),
+    m.start(syn === null ? { from: 'host', iss, mss, now } : { from: 'guest', syn, iss, mss, now }, out),
+  step: (s, e: SimEvent, out: Effect[]) => m.step(s, e as TcpEvent, out),
+  isFinal: (s) => m.isFinal(s),
   describe: (s) => {
     const t = s.context.tcb
     const snd = `una +${distance(t.sndUna, t.iss)} nxt +${distance(t.sndNxt, t.iss)} wnd ${t.sndWnd}`
-    return `[${compiled.value(s)}] SND ${snd} RCV nxt +${distance(t.rcvNxt, t.irs)} taken +${distance(t.rcvTaken, t.irs)}`
+    return `[${m.value(s)}] SND ${snd} RCV nxt +${distance(t.rcvNxt, t.irs)} taken +${distance(t.rcvTaken, t.irs)}`
   },
   check: (s) => checkTcb(s.context.tcb),
   noFlow: resetFor
-}
+})
+export const subject = subjectOf(compiled)
 
 /** Nothing goes wrong, nothing is slow. Tests change what they are about. */
 export const calm: Scenario = {

@@ -11,8 +11,6 @@ export const ISS = 1000
 export const IRS = 5000
 export const INFO: SockInfo = {
   sndWnd: 60_000,
-  peerWindowScale: 7,
-  sndMss: 1448,
   rtt: 50,
   minRtt: 50,
   bytesAcked: 1,

@@ -6,7 +6,7 @@ import type { Effect, TimerName } from '../src/effects/effect.js'
 import type { SockInfo } from '../src/effects/sock-event.js'
 import { Flow, type Happening, INFO, IRS, ISS, OFFER, of, segs, types } from './tcp-flow.js'
 
-// Connections that a host peer opens: one fixture per state. Rows: flows.md §8 and §8.1.
+// Connections that a host peer opens: one fixture per state. Regressions: docs/behaviour.md.
 
 const INFO0 = { ...INFO, bytesAcked: 0 }
 const connecting = (more: { mss?: number; v6?: boolean } = {}): Flow => new Flow('host', more)
@@ -66,7 +66,7 @@ describe('connecting, opened by the host', () => {
 })
 
 describe('synSent (RFC 9293 §3.10.7.3)', () => {
-  test('row 17: SYN,ACK is acknowledged at once, with nothing else to say', () => {
+  test('regression-17: SYN,ACK is acknowledged at once, with nothing else to say', () => {
     const f = synSent()
     assert.deepEqual(segs(synAck(f)), [{ seq: 1, ack: 1, flags: ACK }])
     assert.equal(f.value, 'open.established')
@@ -85,7 +85,7 @@ describe('synSent (RFC 9293 §3.10.7.3)', () => {
     const [peek] = of(out, 'PeekToTap')
     assert.deepEqual([peek.seq, peek.ack, peek.octets], [ISS + 1, IRS + 1, 64_000])
   })
-  test('row O: the window in SYN,ACK is not scaled, the ones behind are; ours likewise', () => {
+  test('regression-O: the window in SYN,ACK is not scaled, the ones behind are; ours likewise', () => {
     const f = synSent()
     const [ack] = of(synAck(f, { wnd: 100 }), 'SegmentToTap')
     assert.equal(f.tcb.sndWnd, 100)
@@ -93,7 +93,7 @@ describe('synSent (RFC 9293 §3.10.7.3)', () => {
     f.tap(1, 1, { wnd: 100 })
     assert.equal(f.tcb.sndWnd, 100 << 7)
   })
-  test('row J: no scale without one from the guest, either way', () => {
+  test('regression-J: no scale without one from the guest, either way', () => {
     const f = synSent()
     const [ack] = of(synAck(f, { windowScale: null }), 'SegmentToTap')
     assert.equal(ack.wnd, 40_000)
@@ -125,7 +125,7 @@ describe('synSent (RFC 9293 §3.10.7.3)', () => {
     const f = synSent()
     assert.equal(of(synAck(f, { len: 20_000 }), 'SendToSock')[0].payload.len, 14_600)
   })
-  test('row 82: the guest refuses: the peer gets a reset, at once', () => {
+  test('regression-82: the guest refuses: the peer gets a reset, at once', () => {
     const f = synSent()
     assert.deepEqual(f.tap(-IRS, 1, { flags: RST | ACK }), [{ type: 'ResetSock' }])
     assert.equal(f.value, 'closed')
@@ -149,7 +149,7 @@ describe('synSent (RFC 9293 §3.10.7.3)', () => {
     for (const flags of [ACK, ACK | FIN, FIN, 0]) assert.deepEqual(f.tap(1, 1, { flags, len: 5 }), [])
     assert.equal(f.value, 'synSent')
   })
-  test('rows 71, B: the SYN is sent again, the same; the retries are limited, then RST to both', () => {
+  test('regression-71, regression-B: the SYN is sent again, the same; the retries are limited, then RST to both', () => {
     const f = synSent()
     const at: number[] = []
     for (let i = 0; i < 7; i++) {
@@ -203,7 +203,7 @@ describe('synRcvd, after SYNs crossed (RFC 9293 §3.5)', () => {
     assert.deepEqual(f.tap(0, 0, { flags: SYN, ...OFFER }), first)
     assert.deepEqual(f.rto(), first)
   })
-  test('its scale counts here as well (row J)', () => {
+  test('its scale counts here as well (regression-J)', () => {
     const f = synSent()
     const [s] = of(f.tap(0, 0, { flags: SYN, ...OFFER, windowScale: null }), 'SegmentToTap')
     assert.equal(s.windowScale, null)
@@ -256,7 +256,7 @@ describe('open, opened by the host', () => {
     const out = f.sent(100, { info: { sndWnd: 0, bytesAcked: 0, minRtt: 50_000 } })
     assert.deepEqual(segs(out), [{ seq: 1, ack: 101, flags: ACK }])
   })
-  test('row 84: silence is broken by a keep-alive; a guest that forgot us ends it', () => {
+  test('regression-84: silence is broken by a keep-alive; a guest that forgot us ends it', () => {
     const f = established()
     f.now += 30_000
     assert.deepEqual(segs(f.turn({ type: 'TIMER_KEEPALIVE' })), [{ seq: 0, ack: 1, flags: ACK }])

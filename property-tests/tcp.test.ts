@@ -7,7 +7,7 @@ import type { SockInfo } from '../src/effects/sock-event.js'
 import { resetFor } from '../src/machines/tcp/tcp-reset.js'
 import { Flow, INFO, IRS, ISS, of, segs, types } from './tcp-flow.js'
 
-// One fixture per state; a test is a script of what comes in, and looks at what goes out. Rows: flows.md §8 and §8.1.
+// One fixture per state; a test is a script of what comes in, and looks at what goes out. Regressions: docs/behaviour.md.
 
 const connecting = (syn?: Partial<TcpSegment>): Flow => new Flow(syn)
 const synRcvd = (syn?: Partial<TcpSegment>, info: Partial<SockInfo> = {}): Flow => {
@@ -56,7 +56,7 @@ describe('connecting', () => {
     assert.deepEqual(of(connecting({ mss: null }).started, 'TcpConnect')[0].mss, 536)
     assert.deepEqual(of(connecting({ mss: 20 }).started, 'TcpConnect')[0].mss, 88) // the kernel takes no less
   })
-  test('row 56: the SYN again while connecting is ignored', () => {
+  test('regression-56: the SYN again while connecting is ignored', () => {
     const f = connecting()
     assert.deepEqual(f.tap(0, 0, { flags: SYN }), [])
     assert.equal(f.value, 'connecting')
@@ -76,13 +76,13 @@ describe('connecting', () => {
 })
 
 describe('synRcvd', () => {
-  test('row J: window scale only if the guest offered one', () => {
+  test('regression-J: window scale only if the guest offered one', () => {
     const scaleOf = (syn: Partial<TcpSegment>) =>
       of(connecting(syn).turn({ type: 'SOCK_CONNECTED', info: INFO }), 'SegmentToTap')[0].windowScale
     assert.equal(scaleOf({ windowScale: 7 }), 8)
     assert.equal(scaleOf({ windowScale: null }), null)
   })
-  test('row O: the SYN,ACK window is unscaled, the first one behind it scaled', () => {
+  test('regression-O: the SYN,ACK window is unscaled, the first one behind it scaled', () => {
     const f = connecting()
     const [s] = of(f.turn({ type: 'SOCK_CONNECTED', info: INFO }), 'SegmentToTap')
     assert.equal(s.wnd, 40_000)
@@ -90,7 +90,7 @@ describe('synRcvd', () => {
     const [ack] = of(f.sent(1, { info: { sndFree: 39_999 } }), 'SegmentToTap')
     assert.equal(ack.wnd, Math.ceil(39_999 / 256))
   })
-  test('rows B, C: a lost SYN,ACK is sent again identical, on time-out and on the SYN again', () => {
+  test('regression-B, regression-C: a lost SYN,ACK is sent again identical, on time-out and on the SYN again', () => {
     const f = connecting()
     const first = f.turn({ type: 'SOCK_CONNECTED', info: INFO })
     assert.deepEqual(f.tap(0, 0, { flags: SYN }), first)
@@ -104,7 +104,7 @@ describe('synRcvd', () => {
     assert.deepEqual(types(f.rto()), ['SegmentToTap', 'ResetSock'])
     assert.equal(f.now - 1000, 19_000)
   })
-  test('row G: data in the handshake ACK is kept', () => {
+  test('regression-G: data in the handshake ACK is kept', () => {
     const f = synRcvd()
     const out = f.tap(1, 1, { len: 10 })
     assert.deepEqual(of(out, 'SendToSock')[0].payload, { off: 64, len: 10 })
@@ -131,7 +131,7 @@ describe('established, from the guest', () => {
     assert.deepEqual(segs(f.sent(100, { info: far })), [])
     assert.deepEqual(segs(f.turn({ type: 'SOCK_ACKED', octet: 99 })), [{ seq: 1, ack: 101, flags: ACK }])
   })
-  test('row 11: the peer reports nothing: the socket is asked', () => {
+  test('regression-11: the peer reports nothing: the socket is asked', () => {
     const far = { minRtt: 50_000, rtt: 50_000 }
     const f = established(far)
     f.tap(1, 1, { len: 100 })
@@ -141,7 +141,7 @@ describe('established, from the guest', () => {
     const out = f.turn({ type: 'SOCK_INFO', info: { ...INFO, ...far, bytesAcked: 101 } })
     assert.deepEqual(segs(out), [{ seq: 1, ack: 101, flags: ACK }])
   })
-  test('row H: an entirely old segment gets an ACK', () => {
+  test('regression-H: an entirely old segment gets an ACK', () => {
     const f = established()
     f.tap(1, 1, { len: 100 })
     f.sent(100)
@@ -169,19 +169,19 @@ describe('established, from the guest', () => {
     // A guest may say anything about how it is cut
     assert.equal(segs(f.turn({ ...whole, segment: 1 })).length, 128)
   })
-  test('rows 43, 54: a keep-alive is answered, its window taken, and passed on once', () => {
+  test('regression-43, regression-54: a keep-alive is answered, its window taken, and passed on once', () => {
     const f = established()
     const out = f.tap(0, 1, { wnd: 7 })
     assert.deepEqual(types(out), ['KeepAlive', 'SegmentToTap'])
     assert.equal(f.tcb.sndWnd, 7 << 7)
     assert.deepEqual(types(f.tap(0, 1)), ['SegmentToTap'])
   })
-  test('row I: RST exactly at RCV.NXT resets, in the window it is challenged, else ignored (RFC 5961 §3.2)', () => {
+  test('regression-I: RST exactly at RCV.NXT resets, in the window it is challenged, else ignored (RFC 5961 §3.2)', () => {
     const f = established()
     assert.deepEqual(segs(f.tap(500, 0, { flags: RST })), [{ seq: 1, ack: 1, flags: ACK }])
     assert.deepEqual(f.tap(90_000, 0, { flags: RST }), [])
     assert.equal(f.value, 'open.established')
-    assert.deepEqual(types(f.tap(1, 0, { flags: RST })), ['ResetSock']) // row 82: never CloseSock
+    assert.deepEqual(types(f.tap(1, 0, { flags: RST })), ['ResetSock']) // #regression-82: never CloseSock
     assert.equal(f.value, 'closed')
   })
   test('SYN is challenged, ACK of what was never sent as well; both not for ever (RFC 5961)', () => {
@@ -192,18 +192,18 @@ describe('established, from the guest', () => {
     for (let i = 0; i < 50; i++) answers += f.tap(1, 999).length
     assert.equal(answers, 8)
   })
-  test('row E: urgent data is delivered in line', () => {
+  test('regression-E: urgent data is delivered in line', () => {
     const out = established().tap(1, 1, { len: 10, flags: ACK | URG | PSH, urgent: 5 })
     assert.deepEqual(of(out, 'SendToSock')[0].payload, { off: 64, len: 10 })
   })
-  test('row 2: what native drops is asked for at once', () => {
+  test('regression-2: what native drops is asked for at once', () => {
     const f = established()
     f.tap(1, 1, { len: 100 })
     const out = segs(f.sent(40, { dropped: 60 }))
     assert.equal(out.filter((s) => s.ack === 41).length, 4)
     assert.equal(f.tcb.rcvNxt, IRS + 41)
   })
-  test('row 69: a FIN counts behind the data in front of it only', () => {
+  test('regression-69: a FIN counts behind the data in front of it only', () => {
     const f = established()
     assert.deepEqual(of(f.tap(101, 1, { flags: ACK | FIN }), 'ShutdownWr'), [])
     assert.deepEqual(of(f.tap(1, 1, { len: 100, flags: ACK | FIN }), 'ShutdownWr'), [])
@@ -213,7 +213,7 @@ describe('established, from the guest', () => {
     assert.equal(segs(out).at(-1)?.ack, 102)
     assert.equal(f.value, 'open.closeWait')
   })
-  test('rows 72, 73, 76: no room: the window closes, and opens as soon as the socket is writable', () => {
+  test('regression-72, regression-73, regression-76: no room: the window closes, and opens as soon as the socket is writable', () => {
     const f = established()
     const edge = f.tcb.rcvEdge
     f.tap(1, 1, { len: 40_000 })
@@ -227,7 +227,7 @@ describe('established, from the guest', () => {
     )
     assert.equal(update.wnd, 20_000 >> 8)
   })
-  test('row 73: between "not worth a window" and "writable" somebody still looks again', () => {
+  test('regression-73: between "not worth a window" and "writable" somebody still looks again', () => {
     const f = established()
     f.tap(1, 1, { len: 40_000 })
     f.sent(40_000, { info: { sndFree: 0 } })
@@ -235,7 +235,7 @@ describe('established, from the guest', () => {
     f.turn({ type: 'SOCK_READY', readable: false, writable: true, rdhup: false, info })
     assert.ok(f.tcb.pollAt > f.now)
   })
-  test('row 74: a send buffer smaller than the MSS still gives a window', () => {
+  test('regression-74: a send buffer smaller than the MSS still gives a window', () => {
     const f = connecting()
     const info = { ...INFO, sndBuf: 900, sndFree: 900 }
     assert.equal(of(f.turn({ type: 'SOCK_CONNECTED', info }), 'SegmentToTap')[0].wnd, 900)
@@ -273,7 +273,7 @@ describe('established, to the guest', () => {
     const ack = (n: number) => ({ type: 'TAP_SEGMENT' as const, seg: f.seg(1, n) })
     assert.deepEqual(f.turn(ack(1001), ack(3001)), [{ type: 'DiscardFromSock', octets: 3000 }])
   })
-  test('rows 3, 24, 62: three duplicate ACKs go back to SND.UNA; two do not, nor do more, nor one with a FIN', () => {
+  test('regression-3, regression-24, regression-62: three duplicate ACKs go back to SND.UNA; two do not, nor do more, nor one with a FIN', () => {
     const f = inFlight(5000)
     f.tap(1, 1001)
     for (let i = 0; i < 2; i++) assert.deepEqual(f.tap(1, 1001), [])
@@ -283,11 +283,11 @@ describe('established, to the guest', () => {
     const g = inFlight(5000)
     for (let i = 0; i < 3; i++) assert.deepEqual(of(g.tap(1, 1, { flags: ACK | FIN }), 'RewindPeek'), [])
   })
-  test('row 93: duplicate ACKs with only the FIN outstanding do not repeat it', () => {
+  test('regression-93: duplicate ACKs with only the FIN outstanding do not repeat it', () => {
     const f = finWait1()
     for (let i = 0; i < 6; i++) assert.deepEqual(f.tap(1, 1), [])
   })
-  test('rows 9, 10: the timer runs while anything is outstanding, and not after', () => {
+  test('regression-9, regression-10: the timer runs while anything is outstanding, and not after', () => {
     const f = inFlight(3000)
     const first = f.tcb.rtoAt
     assert.ok(first > 0)
@@ -314,7 +314,7 @@ describe('established, to the guest', () => {
     assert.equal(f.value, 'closed')
     assert.ok(f.now - at >= 100_000)
   })
-  test('rows 34, 57: a window that closes is probed with one octet, for as long as the guest answers', () => {
+  test('regression-34, regression-57: a window that closes is probed with one octet, for as long as the guest answers', () => {
     const f = inFlight(5000)
     f.tap(1, 1, { wnd: 0 })
     for (let i = 0; i < 20; i++) {
@@ -367,14 +367,14 @@ describe('established, to the guest', () => {
     assert.deepEqual(types(f.turn(sent, ready)), ['PeekToTap'])
     assert.deepEqual(segs(f.peeked(0)), [{ seq: 1, ack: 101, flags: ACK }])
   })
-  test('row 18: the tap is full: on from where it stopped, a little later', () => {
+  test('regression-18: the tap is full: on from where it stopped, a little later', () => {
     const f = established()
     f.readable()
     assert.deepEqual(f.peeked(1460, { tapFull: true, drained: false }), [])
     f.now += 1
     assert.equal(of(f.turn({ type: 'TIMER_ACK' }), 'PeekToTap')[0].seq, ISS + 1461)
   })
-  test('row 18: the tap is full and will tell: on when it does, and no timer before', () => {
+  test('regression-18: the tap is full and will tell: on when it does, and no timer before', () => {
     const f = established()
     f.readable()
     assert.deepEqual(f.peeked(1460, { tapFull: true, tapTells: true, drained: false }), [])
@@ -382,12 +382,12 @@ describe('established, to the guest', () => {
     assert.deepEqual(of(f.turn({ type: 'TIMER_ACK' }), 'PeekToTap'), [])
     assert.equal(of(f.turn({ type: 'TAP_ROOM' }), 'PeekToTap')[0].seq, ISS + 1461)
   })
-  test('row 25: every segment but a pure RST carries ACK', () => {
+  test('regression-25: every segment but a pure RST carries ACK', () => {
     const f = established()
     f.readable()
-    for (const s of segs(f.peeked(0, { eof: true }))) assert.ok(s.flags & ACK)
+    assert.deepEqual(segs(f.peeked(0, { eof: true })), [{ seq: 1, ack: 1, flags: FIN | ACK }])
   })
-  test('row 84: silence is broken by a keep-alive, one octet back', () => {
+  test('regression-84: silence is broken by a keep-alive, one octet back', () => {
     const f = established()
     f.now += 30_000
     assert.deepEqual(segs(f.turn({ type: 'TIMER_KEEPALIVE' })), [{ seq: 0, ack: 1, flags: ACK }])
@@ -408,27 +408,27 @@ describe('established, to the guest', () => {
 })
 
 describe('the ends of the streams', () => {
-  test('row 4: the host has finished: FIN behind the last octet, no reset', () => {
+  test('regression-4: the host has finished: FIN behind the last octet, no reset', () => {
     const f = established()
     f.readable()
     assert.deepEqual(segs(f.peeked(100, { eof: true })), [{ seq: 101, ack: 1, flags: FIN | ACK }])
     assert.equal(f.value, 'open.finWait1')
   })
-  test('row 67: a loss in front of the FIN: data and FIN again', () => {
+  test('regression-67: a loss in front of the FIN: data and FIN again', () => {
     const f = inFlight(100, true)
     assert.deepEqual(types(f.rto()), ['RewindPeek', 'PeekToTap'])
     assert.deepEqual(segs(f.peeked(100, { eof: true })), [{ seq: 101, ack: 1, flags: FIN | ACK }])
   })
-  test('row 83: a lost FIN is sent again', () => {
+  test('regression-83: a lost FIN is sent again', () => {
     assert.deepEqual(segs(finWait1().rto()), [{ seq: 1, ack: 1, flags: FIN | ACK }])
   })
-  test('row 55: window and ACK count after the guest has finished', () => {
+  test('regression-55: window and ACK count after the guest has finished', () => {
     const f = closeWait()
     f.tap(2, 1, { wnd: 0 })
     assert.deepEqual(of(f.readable(), 'PeekToTap'), [])
     assert.equal(of(f.tap(2, 1, { wnd: 500 }), 'PeekToTap').length, 1)
   })
-  test('row 68: the guest first: closed only when it has our FIN', () => {
+  test('regression-68: the guest first: closed only when it has our FIN', () => {
     const f = lastAck()
     assert.equal(f.value, 'open.lastAck')
     assert.deepEqual(types(f.tap(2, 2)), ['CloseSock'])
@@ -464,11 +464,11 @@ describe('the ends of the streams', () => {
 
 describe('a segment without a flow (RFC 9293 §3.10.7.1)', () => {
   const seg = (flags: number, len = 0) => ({ seq: seq(100), ack: seq(7), flags, payload: { off: 0, len } })
-  test('row 26: RST by the rules', () => {
+  test('regression-26: RST by the rules', () => {
     assert.equal(resetFor(seg(RST)), null)
     assert.deepEqual(resetFor(seg(ACK, 5)), { seq: 7, ack: 0, flags: RST })
   })
-  test('row N: SYN and FIN count', () => {
+  test('regression-N: SYN and FIN count', () => {
     assert.deepEqual(resetFor(seg(FIN)), { seq: 0, ack: 101, flags: RST | ACK })
     assert.deepEqual(resetFor(seg(SYN | FIN, 5)), { seq: 0, ack: 107, flags: RST | ACK })
   })

@@ -63,7 +63,7 @@ const laws = <A>(codec: t.Type<A, Uint8Array, Octets>, arb: fc.Arbitrary<A>, tit
   test(`${codec.name}: decode(encode(a)) = right(a)${title}`, () => {
     fc.assert(fc.property(arb, (a) => assertRoundTrip(codec, a)))
   })
-  test(`${codec.name}: hostile octets give Left or a value, nothing outside is read (row 36)`, () => {
+  test(`${codec.name}: hostile octets give Left or a value, nothing outside is read (regression-36)`, () => {
     fc.assert(
       fc.property(arbHostile(arb.map((a) => codec.encode(a))), (b) => assertTotal(codec, b)),
       { numRuns: 400 }
@@ -76,8 +76,8 @@ describe('wire codecs', () => {
   laws(Ipv4Packet, arbIpv4Packet)
   laws(Ipv6Packet, arbIpv6Packet)
   laws(TcpPacket, arbTcpPacket)
-  laws(UdpDatagram, arbUdpDatagram, ', empty datagrams included (row 6)')
-  laws(IcmpMessage, arbIcmpMessage, ', identifier 0 included (row 45)')
+  laws(UdpDatagram, arbUdpDatagram, ', empty datagrams included (regression-6)')
+  laws(IcmpMessage, arbIcmpMessage, ', identifier 0 included (regression-45)')
   laws(Icmpv6Message, arbIcmpMessage)
   laws(VnetHeader, arbVnetHeader)
   laws(PcapHeader, plain({ snapLen: arbU32, linkType: arbU32 }))
@@ -100,7 +100,7 @@ describe('checksum (RFC 1071)', () => {
     const header = Buffer.from('450000730000400040110000c0a80001c0a800c7', 'hex')
     assert.equal(finish(sum16(view(header), 0, 20)), 0xb861)
   })
-  test('equals the word by word sum, at odd places and lengths too (row 52)', () => {
+  test('equals the word by word sum, at odd places and lengths too (regression-52)', () => {
     fc.assert(
       fc.property(arbBytes(300), fc.nat(9), (b, at) => {
         const shifted = new Uint8Array(at + b.length)
@@ -110,7 +110,7 @@ describe('checksum (RFC 1071)', () => {
       { numRuns: 300 }
     )
   })
-  test('of a whole = of its parts, the second swapped behind an odd first (row 52)', () => {
+  test('of a whole = of its parts, the second swapped behind an odd first (regression-52)', () => {
     fc.assert(
       fc.property(arbBytes(99), arbBytes(99), (a, b) => {
         const whole = Uint8Array.from([...a, ...b])
@@ -137,7 +137,7 @@ describe('checksum (RFC 1071)', () => {
     const b = new Uint8Array(65535).fill(0xff)
     assert.equal(sum16(view(b), 0, b.length), naive(b))
   })
-  test('sealL4 makes message + pseudo-header zero, whatever the field held before (row 8)', () => {
+  test('sealL4 makes message + pseudo-header zero, whatever the field held before (regression-8)', () => {
     const arb = fc.constantFrom(PROTO_TCP, PROTO_UDP, PROTO_ICMP, PROTO_ICMPV6)
     fc.assert(
       fc.property(
@@ -259,7 +259,7 @@ describe('UDP', () => {
   })
 })
 
-describe('ICMP errors to the guest (flows.md §4.4)', () => {
+describe('ICMP errors to the guest (behaviour.md#icmp-errors)', () => {
   const arbError = (host: typeof arbHost4) =>
     plain({
       type: arbU8,

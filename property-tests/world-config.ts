@@ -25,6 +25,5 @@ export const WORLD_CONFIG: WorldConfig = {
   udpTimeouts: { oneWay: 30, stream: 180 },
   limits: { flows: 64, files: 64, memory: 1 << 20, ports: 64, halfOpen: 64 },
   sharedTcpPorts: false,
-  bothSides: false,
-  flowComments: false
+  bothSides: false
 }

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import { shownIn } from '../src/runtime/cli/help.js'
 import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
-import type { Mode } from '../src/runtime/cli/options.js'
+import type { Mode } from '../src/runtime/cli/option-types.js'
 import { type Generated, mainOf, ROOT } from './generated.js'
 
 // completions/{bash,zsh,fish}: what shells offer behind passt and pasta, from the option table. `tsx scripts/completions.ts`
-// writes them, property-tests/completions.test.ts holds them fresh, test/completions.test.ts loads them in the shells.
+// writes them, property-tests/generated.test.ts holds them fresh, test/packaging.test.ts loads them in the shells.
 
 /** What an option's argument may be. */
 type Kind = 'file' | 'interface' | 'netns' | 'user' | 'words' | 'other'

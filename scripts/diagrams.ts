@@ -4,23 +4,25 @@ import { pingMachine } from '../src/machines/flow/ping.js'
 import { tcpSpliceMachine } from '../src/machines/flow/tcp-splice.js'
 import { udpMachine } from '../src/machines/flow/udp.js'
 import { udpSpliceMachine } from '../src/machines/flow/udp-splice.js'
+import { portScanMachine } from '../src/machines/forward/port-scan.js'
 import { guestLinkMachine } from '../src/machines/link/guest-link.js'
 import { ndpMachine } from '../src/machines/services/ndp.js'
 import { tcpMachine } from '../src/machines/tcp/tcp.js'
+import type { Declared } from '../src/machines/tcp/tcp-actions.js'
 import { type Generated, mainOf, ROOT, staleOf } from './generated.js'
 
 // docs/machines/*.md from the definitions that run. `tsx scripts/diagrams.ts` writes them, `--check` only compares:
-// status 1 and the names of files that are out of date. property-tests/diagrams.test.ts does the same in the tests.
+// status 1 and the names of files that are out of date. property-tests/diagrams.test.ts does the same in the tests, and that
+// every chart of src/machines has a page.
 
-const MACHINES: readonly AnyStateMachine[] = [
-  tcpMachine,
-  udpMachine,
-  tcpSpliceMachine,
-  udpSpliceMachine,
-  pingMachine,
-  ndpMachine,
-  guestLinkMachine
-]
+/** Charts by the room of src/machines that they are in. */
+export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
+  tcp: [tcpMachine],
+  flow: [udpMachine, tcpSpliceMachine, udpSpliceMachine, pingMachine],
+  forward: [portScanMachine],
+  services: [ndpMachine],
+  link: [guestLinkMachine]
+}
 
 // What is read of xstate's nodes; targets are resolved there.
 interface Node {
@@ -28,6 +30,7 @@ interface Node {
   readonly path: readonly string[]
   readonly type: string
   readonly description?: string
+  readonly meta?: unknown
   readonly parent?: Node
   readonly states: Readonly<Record<string, Node>>
   readonly transitions: ReadonlyMap<string, readonly Transition[]>
@@ -40,6 +43,7 @@ interface Transition {
   readonly reenter: boolean
   readonly guard?: unknown
   readonly actions: readonly unknown[]
+  readonly meta?: unknown
 }
 interface Edge {
   readonly from: Node
@@ -47,11 +51,25 @@ interface Edge {
   readonly label: string
 }
 
+/** References to docs/behaviour.md as links, seen from docs/machines/. */
+const linked = (text: string): string =>
+  text
+    .replace(/#(regression-\w+)/g, '[$1](../behaviour.md#$1)')
+    .replace(/(?<!\.\.\/)(?:docs\/)?behaviour\.md#([\w-]+)(?!\))/g, '[$1](../behaviour.md#$1)')
 const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
 const all = (n: Node): readonly Node[] => [n, ...Object.values(n.states).flatMap(all)]
 const id = (n: Node): string => (n.parent === undefined ? 'anywhere' : n.path.join('_'))
 const ancestors = (n: Node): readonly Node[] =>
   n.parent === undefined ? [] : [n.parent, ...ancestors(n.parent)]
+
+/** In front of a regression's number. */
+const REGRESSION = '#regression-'
+/** Clause and regressions of a `Source` (src/machines/source.ts); '' where there is none. */
+const sourceOf = (meta: unknown): string => {
+  if (!isObject(meta) || typeof meta.clause !== 'string') return ''
+  const list = (meta.regressions as readonly unknown[]).map((n) => `[${n}](../behaviour.md${REGRESSION}${n})`)
+  return linked(meta.clause) + (list.length === 0 ? '' : `; regression ${list.join(', ')}`)
+}
 
 /** Texts among the parameters, which tell uses of one guard or action apart; those that need a real event stay out. */
 const texts = (params: unknown): string => {
@@ -129,48 +147,100 @@ const diagram = (root: Node): string => {
 const code = (names: readonly unknown[]): string => names.map((a) => `\`${named(a)}\``).join(' ')
 const row = (cells: readonly string[]): string =>
   `| ${cells.map((c) => c.replaceAll('|', '\\|')).join(' | ')} |`
-const reaction = (event: string, t: Transition): string =>
-  row([
-    event === '*' ? 'any other' : `\`${event}\``,
-    t.guard === undefined ? '' : `\`${when(t)}\``,
-    t.actions.length === 0 && t.target === undefined ? 'ignored' : code(t.actions),
-    t.target?.[0] === undefined ? '' : `${t.target[0].path.join('.')}${t.reenter ? ' (again)' : ''}`
-  ])
-const section = (n: Node): readonly string[] => {
-  const rows = [...n.transitions].flatMap(([event, list]) => list.map((t) => reaction(event, t)))
-  if (rows.length + n.entry.length + n.exit.length === 0) return []
-  const kind = n.type === 'final' ? ' (the end)' : ''
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): readonly string[] => [
+  row(head),
+  `|${'---|'.repeat(head.length)}`,
+  ...rows.map(row)
+]
+const reaction = (event: string, t: Transition, sources: boolean): readonly string[] => [
+  event === '*' ? 'any other' : `\`${event}\``,
+  t.guard === undefined ? '' : `\`${when(t)}\``,
+  t.actions.length === 0 && t.target === undefined ? 'ignored' : code(t.actions),
+  t.target?.[0] === undefined ? '' : `${t.target[0].path.join('.')}${t.reenter ? ' (again)' : ''}`,
+  ...(sources ? [sourceOf(t.meta)] : [])
+]
+const section =
+  (sources: boolean) =>
+  (n: Node): readonly string[] => {
+    const rows = [...n.transitions].flatMap(([event, list]) => list.map((t) => reaction(event, t, sources)))
+    if (rows.length + n.entry.length + n.exit.length === 0) return []
+    const kind = n.type === 'final' ? ' (the end)' : ''
+    const head = ['event', 'if', 'actions', 'next', ...(sources ? ['source'] : [])]
+    return [
+      '',
+      `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
+      ...(n.parent === undefined || n.description === undefined ? [] : ['', linked(n.description)]),
+      ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
+      ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
+      ...(rows.length === 0 ? [] : ['', ...table(head, rows)])
+    ]
+  }
+
+/** What each action that is no effect itself may do, as it declares (src/machines/tcp/tcp-actions.ts). */
+const actionTable = (machine: AnyStateMachine): readonly string[] => {
+  const rows = Object.entries(machine.implementations.actions).flatMap(([name, of]) => {
+    const declared = (of as { readonly declared?: Declared } | undefined)?.declared
+    if (declared === undefined) return []
+    const { does, emits, changes } = declared
+    return [[`\`${name}\``, does, emits.map((e) => `\`${e}\``).join(' '), changes.join(' ')]]
+  })
+  if (rows.length === 0) return []
   return [
     '',
-    `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
-    ...(n.parent === undefined || n.description === undefined ? [] : ['', n.description]),
-    ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
-    ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
-    ...(rows.length === 0 ? [] : ['', row(['event', 'if', 'actions', 'next']), '|---|---|---|---|', ...rows])
+    '### Actions',
+    '',
+    'What they may ask of the world (effects, src/effects/effect.ts) and which groups of the block they may change',
+    '(src/machines/tcp/tcb-*.ts). An action that is not here is an effect itself.',
+    '',
+    ...table(['action', 'does', 'may ask for', 'may change'], rows)
   ]
 }
 
-/** The whole page of a machine: caption, diagram, what each state does with each event. */
-export const page = (machine: AnyStateMachine): string => {
+/** Names that a guard gives its event, where the chart has such. */
+const dispositions = (meta: unknown): readonly string[] => {
+  const all = isObject(meta) && isObject(meta.dispositions) ? Object.entries(meta.dispositions) : []
+  if (all.length === 0) return []
+  const rows = all.map(([name, d]) => [`\`${name}\``, String(isObject(d) ? d.means : ''), sourceOf(d)])
+  return [
+    '',
+    '### Dispositions',
+    '',
+    'What a segment is: `is` and `completes` ask for it.',
+    '',
+    ...table(['segment', 'means', 'source'], rows)
+  ]
+}
+
+/** The whole page of a machine: caption, diagram, what each state does with each event. `from`: the file it is in. */
+export const page = (machine: AnyStateMachine, from = `${machine.id}.ts`): string => {
   const root = machine.root as unknown as Node
+  const nodes = all(root)
+  const sources = nodes.some((n) => [...n.transitions.values()].flat().some((t) => sourceOf(t.meta) !== ''))
   return `${[
     `# ${machine.id}`,
     '',
-    ...(root.description === undefined ? [] : [root.description, '']),
-    `Made from src/machines/${machine.id}.ts by scripts/diagrams.ts; do not edit.`,
+    ...(root.description === undefined ? [] : [linked(root.description), '']),
+    `Made from ${from} by scripts/diagrams.ts; do not edit.`,
     '',
     '```mermaid',
     diagram(root),
     '```',
     '',
     'The first line whose condition holds counts. An event that a state does not list goes to the state around it.',
-    ...all(root).flatMap(section)
+    ...nodes.flatMap(section(sources)),
+    ...dispositions(root.meta),
+    ...actionTable(machine)
   ].join('\n')}\n`
 }
 
 /** Path and content of every page. */
 export const pages = (): readonly Generated[] =>
-  MACHINES.map((m) => ({ path: join(ROOT, 'docs', 'machines', `${m.id}.md`), text: page(m) }))
+  Object.entries(MACHINES).flatMap(([room, list]) =>
+    list.map((m) => ({
+      path: join(ROOT, 'docs', 'machines', `${m.id}.md`),
+      text: page(m, `src/machines/${room}/${m.id}.ts`)
+    }))
+  )
 
 /** Files that are missing or differ from their machine. */
 export const stale = (): readonly string[] => staleOf(pages())

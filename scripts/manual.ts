@@ -2,11 +2,11 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { shownIn } from '../src/runtime/cli/help.js'
 import { OPTION_GROUPS, type OptionEntry } from '../src/runtime/cli/option-table.js'
-import type { Mode } from '../src/runtime/cli/options.js'
+import type { Mode } from '../src/runtime/cli/option-types.js'
 import { type Generated, mainOf, ROOT } from './generated.js'
 
 // man/passt.1 and man/pasta.1: pages in mdoc(7) from man/src, options and their order from the table. `tsx scripts/manual.ts`
-// writes them, property-tests/manual.test.ts holds them fresh.
+// writes them, property-tests/generated.test.ts holds them fresh.
 
 const source = (name: string): string => readFileSync(join(ROOT, 'man', 'src', name), 'utf8')
 

@@ -47,13 +47,28 @@ const newest = (...paths) =>
   )
 const oldest = (...paths) => Math.min(...paths.map((p) => (existsSync(p) ? statSync(p).mtimeMs : 0)))
 
-const install = () => {
-  const lock = at('node_modules', '.package-lock.json')
-  if (newest(at('package-lock.json')) <= newest(lock)) return
+/** What the lock file in `dir` says, in its node_modules. */
+const installIn = (dir) => {
+  const lock = join(dir, 'node_modules', '.package-lock.json')
+  if (newest(join(dir, 'package-lock.json')) <= newest(lock)) return
   // Build output goes to stderr: stdout belongs to the program that is started in the end.
   must('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error'], {
+    cwd: dir,
     stdio: ['ignore', 2, 2]
   })
+}
+const install = () => installIn(root)
+
+/** The newest long-term release of Node (scripts/node-lts), for the tests; fetched when first asked for. */
+const longTermNode = () => {
+  installIn(at('scripts/node-lts'))
+  const node = at(`scripts/node-lts/node_modules/node-linux-${process.arch}/bin/node`)
+  const lts = spawnSync(node, ['-p', 'process.release.lts'], { encoding: 'utf8' })
+  if (lts.status !== 0 || !/^[A-Z]\w+\n$/.test(lts.stdout)) {
+    console.error(`${node} is no long-term release: ${lts.error?.message ?? lts.stdout + lts.stderr}`)
+    process.exit(1)
+  }
+  return node
 }
 
 const native = () => {
@@ -106,17 +121,17 @@ const bundle = () => {
 }
 
 /** The bundle once it has run, as the launcher starts it (native/launcher/snapshot.h). Without it the start is slower. */
-const snapshot = () => {
+const snapshot = (node = process.execPath) => {
   const [blob, stamp] = [at('dist/engine.blob'), at('dist/engine.stamp')]
   const stampNow = () =>
-    spawnSync(at('build/Release/passt-stamp'), [process.execPath, blob], { encoding: 'utf8' }).stdout ?? ''
+    spawnSync(at('build/Release/passt-stamp'), [node, blob], { encoding: 'utf8' }).stdout ?? ''
   const fits = existsSync(blob) && existsSync(stamp) && readFileSync(stamp, 'utf8') === stampNow()
   const from = newest(at('dist/engine.cjs'), at('native/launcher/engine-options.h'))
   if (fits && oldest(blob) >= from) return
   rmSync(stamp, { force: true })
   const options = readFileSync(at('native/launcher/engine-options.h'), 'utf8').match(/(?<=")--[^"]+(?=")/g)
   const argv = [...options, '--snapshot-blob', `${blob}.tmp`, '--build-snapshot', at('dist/engine.cjs')]
-  if (run(process.execPath, argv, { stdio: ['ignore', 2, 2] }) !== 0) {
+  if (run(node, argv, { stdio: ['ignore', 2, 2] }) !== 0) {
     console.error('no snapshot of the engine: it will start more slowly')
     return
   }
@@ -157,6 +172,29 @@ const testFiles = () =>
       .map((f) => join(dir, f))
   )
 
+/** These on that Node, which is the first one in PATH too. */
+const runTests = (node, files) => {
+  console.error(`${files.length} files of tests on ${node}`)
+  // One file at a time where the kernel is involved would be slow; two fit two cores.
+  const options = ['--import', 'tsx', '--test', `--test-reporter=${at('scripts/reporter.mjs')}`]
+  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` }
+  return run(node, [...options, '--test-concurrency=2', ...files], { env })
+}
+/** What may differ from one Node to the next: the language, the addon, threads and signals, the sandbox, the snapshot. */
+const dependsOnNode = (file) =>
+  file.startsWith('property-tests/') ||
+  /^test\/(launcher|lifecycle|native|robustness|sandbox|splice-direct|start-failure)\.test\.ts$/.test(file)
+/** The same on the newest long-term release; the snapshot is that one's while they run. */
+const runLongTerm = (files) => {
+  const node = longTermNode()
+  snapshot(node)
+  try {
+    return runTests(node, files)
+  } finally {
+    snapshot()
+  }
+}
+
 const tasks = {
   build,
   start: () => {
@@ -174,12 +212,19 @@ const tasks = {
     must(process.execPath, [at('scripts/tools.mjs')])
     lint()
     must('bash', [at('native/test/run')])
-    // One file at a time where the kernel is involved would be slow; two fit two cores.
-    const files = args.length > 0 ? args : testFiles()
-    const reporter = `--test-reporter=${at('scripts/reporter.mjs')}`
-    process.exit(
-      run(process.execPath, ['--import', 'tsx', '--test', reporter, '--test-concurrency=2', ...files])
-    )
+    // `npm test -- [--long-term] [FILE...]`: these files alone, on one Node.
+    const longTermOnly = args[0] === '--long-term'
+    const files = longTermOnly ? args.slice(1) : args
+    const all = files.length > 0 ? files : testFiles()
+    const failed = [
+      ...(longTermOnly || runTests(process.execPath, all) === 0 ? [] : ['the installed Node']),
+      ...((files.length > 0 && !longTermOnly) ||
+      runLongTerm(files.length > 0 ? files : all.filter(dependsOnNode)) === 0
+        ? []
+        : ['the long-term release of Node'])
+    ]
+    for (const on of failed) console.error(`tests failed on ${on}`)
+    process.exit(failed.length > 0 ? 1 : 0)
   },
   soak: () => {
     build()

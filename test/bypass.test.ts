@@ -60,7 +60,7 @@ describe('addresses', () => {
     const there = { from: net.host4, to: net.host4 }
     assert.deepEqual(await seen(bed.w, 'host', '127.0.0.53', 4103), [there, net.host4])
   })
-  test('outward, 127.0.0.53 stays 127.0.0.53 (rows 79, 92)', async () => {
+  test('outward, 127.0.0.53 stays 127.0.0.53 (regression-79, regression-92)', async () => {
     const server = bed.w.start(['python3', helper('peer.py'), '127.0.0.53'], { uid: 0 })
     await server.sees(/ready/)
     const [tcp, udp] = await seen(bed.w, guest, '127.0.0.53', 4104)

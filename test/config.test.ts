@@ -56,7 +56,7 @@ describe('--config-net', () => {
       }
     })
   }
-  test('addresses do not expire and are not tentative (row 14)', async () => {
+  test('addresses do not expire and are not tentative (regression-14)', async () => {
     await bed.w.sh('ip addr change 198.51.100.2/24 dev eth0 valid_lft 1000 preferred_lft 900')
     const out = await bed.w.inside('ip -4 addr show dev eth0; ip -6 addr show dev eth0 scope global')
     await bed.w.sh('ip addr change 198.51.100.2/24 dev eth0 valid_lft forever preferred_lft forever')
@@ -189,7 +189,7 @@ describe('--config-net', () => {
     assert.equal(await bed.w.inside('hostname', ['-H', 'box']), 'box\n')
     assert.equal(await bed.w.inside('hostname'), 'pasta-pastatest\n')
   })
-  test('IPv6 disabled in the host: IPv4 works (rows 80, 88, 90)', async () => {
+  test('IPv6 disabled in the host: IPv4 works (regression-80, regression-88, regression-90)', async () => {
     await withWorld(
       async (w) => {
         const out = await w.inside('ip -4 -j addr show dev eth0')

@@ -31,12 +31,12 @@ const TRAPS: ReadonlyArray<readonly [string, string, RegExp]> = [
   [
     'a symbolic link',
     'ln -s "$1" "$0"',
-    /symbolic link file\d+ in it belongs to another user \(user (1001|not known here)\)/
+    /symbolic link file\d+ in it belongs to another user \(user (1001|not known here)\): name the file that it leads to/
   ],
   [
     'a directory that is a link',
     'ln -s /mnt/w "$0"',
-    /symbolic link file\d+ in it belongs to another user \(user (1001|not known here)\)/
+    /symbolic link file\d+ in it belongs to another user \(user (1001|not known here)\): name the file that it leads to/
   ],
   ['a file', ': > "$0"; chmod 666 "$0"', /belongs to another user \(user (1001|not known here), mode 0666\)/],
   ['a pipe', 'mkfifo -m 666 "$0"', /belongs to another user \(user (1001|not known here), mode 0666\)/]
@@ -64,7 +64,10 @@ for (const [who, o] of [
         })
     test('a second name of a file of his own is refused, and so is one that others may write', async () => {
       for (const [lines, message] of [
-        ['echo precious > "$0"; ln "$0" "$0.too"', /has other names \(.*hard links: 2\)/],
+        [
+          'echo precious > "$0"; ln "$0" "$0.too"',
+          /has other names \(.*hard links: 2\): remove it, or name another one/
+        ],
         ['echo precious > "$0"; chmod 622 "$0"', /others may write .*mode 0622/]
       ] as const)
         for (const option of ['-P', '-l', '-p']) {

@@ -115,7 +115,7 @@ describe('where it leads', () => {
     const r = await ask(bed.w, from, ['tcp-read', address, port])
     return r.data
   }
-  test('each port of a mapped range to its own, also past holes (rows 23, 33)', async () => {
+  test('each port of a mapped range to its own, also past holes (regression-23, regression-33)', async () => {
     // peer.py: 7006 says "ok", 7009 a banner after a line, 7012 who asks.
     const guest = await Guest.open(bed.w, ['-t', '8500-8511:7001-7012,~8503', '-u', '8501-8503:7001-7003'])
     try {
@@ -387,7 +387,7 @@ describe('few descriptors allowed', () => {
   })
 })
 
-describe('a host without IPv6 in its kernel (rows 80, 88, 90)', () => {
+describe('a host without IPv6 in its kernel (regression-80, regression-88, regression-90)', () => {
   // socket(AF_INET6) fails with EAFNOSUPPORT, by a seccomp(2) filter.
   const without6 = (options: ReadonlyArray<string>, command: ReadonlyArray<string>) =>
     bed.w.start(['python3', '/mnt/repo/test/lib/without-ipv6.py', pasta, ...options, '--', ...command], {

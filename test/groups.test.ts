@@ -117,20 +117,25 @@ describe('who is heard', () => {
       await server.stop()
     }
   )
-  test('IPv6: a neighbour by its link-local address', oursOnly, async () => {
-    const [link] = JSON.parse(
-      await bed.w.sh('ip -j -6 addr show dev toworld scope link', { in: 'world' })
-    ) as {
-      addr_info: { local?: string }[]
-    }[]
-    const own = link!.addr_info.map((a) => a.local).find((a) => a?.startsWith('fe80'))!
-    const server = bed.w.start(member('ff02::9:9', 9998, own, 'toworld'), { in: 'world' })
-    await server.sees(/ready/)
-    const g = await Guest.open(bed.w, [], { command: asking('ff02::9:9', 9998) })
-    await g.proc.sees(new RegExp(`^${own} \\d+ answer$`, 'm'))
-    await g.stop()
-    await server.stop()
-  })
+  for (const options of [[], ['-6'], ['--outbound-if6', 'eth0'], ['-o', net.host6]])
+    test(
+      `IPv6: a neighbour by its link-local address, with ${options.join(' ') || 'no option'}`,
+      oursOnly,
+      async () => {
+        const [link] = JSON.parse(
+          await bed.w.sh('ip -j -6 addr show dev toworld scope link', { in: 'world' })
+        ) as {
+          addr_info: { local?: string }[]
+        }[]
+        const own = link!.addr_info.map((a) => a.local).find((a) => a?.startsWith('fe80'))!
+        const server = bed.w.start(member('ff02::9:9', 9998, own, 'toworld'), { in: 'world' })
+        await server.sees(/ready/)
+        const g = await Guest.open(bed.w, options, { command: asking('ff02::9:9', 9998), serve: [] })
+        await g.proc.sees(new RegExp(`^${own} \\d+ answer$`, 'm'))
+        await g.stop()
+        await server.stop()
+      }
+    )
   for (const to of ['255.255.255.255', '198.51.100.255'])
     test(`a broadcast to ${to} is answered like any group`, oursOnly, async () => {
       const server = bed.w.start(member(to, 9997, net.world4, 'toworld'), { in: 'world' })

@@ -89,7 +89,7 @@ echo all done`
 }
 
 describe('malformed frames', () => {
-  test('20,000 of them, twice: dropped and counted, traffic goes on, memory stays (rows 13, 35, 40, 52)', async () => {
+  test('20,000 of them, twice: dropped and counted, traffic goes on, memory stays (regression-13, regression-35, regression-40, regression-52)', async () => {
     await attack(20_000, [])
   })
   test('at MTU 1500, while they are captured', async () => {
@@ -107,7 +107,7 @@ describe('malformed frames', () => {
   })
 })
 
-test('the interface goes down and up again: the program goes on (rows 13, 35)', async () => {
+test('the interface goes down and up again: the program goes on (regression-13, regression-35)', async () => {
   const script = `${py} tcp-read ${net.world4} 7006; ip link set eth0 down; sleep 0.5; ip link set eth0 up
     ip route replace default via ${net.gw4} dev eth0; ${py} tcp-read ${net.world4} 7006`
   const out = await bed.w.inside(script, ['-4'])

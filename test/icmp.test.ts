@@ -11,7 +11,7 @@ for (const f of families) {
   const reply = f.v === 4 ? 0 : 129
   const good = { type: reply, from: f.world, same: true, checksum: true }
   describe(`IPv${f.v}`, () => {
-    test('identifier and sequence kept, also 0 (rows 7, 8, 22, 45)', async () => {
+    test('identifier and sequence kept, also 0 (regression-7, regression-8, regression-22, regression-45)', async () => {
       for (const [id, sequence] of [
         [0, 0],
         [0, 1],
@@ -29,7 +29,7 @@ for (const f of families) {
       const out = await bed.w.inside(`ping -${f.v} -n -c 5 -i 0.05 -W 2 ${f.world}`)
       assert.match(out, /5 packets transmitted, 5 received/)
     })
-    test('busybox ping, whose sequence starts at 0 (row 7)', async () => {
+    test('busybox ping, whose sequence starts at 0 (regression-7)', async () => {
       const out = await bed.w.inside(`busybox ping${f.v === 6 ? '6' : ''} -c 2 -W 2 ${f.world}`)
       assert.match(out, /2 packets transmitted, 2 packets received/)
       assert.match(out, /seq=0 /)
@@ -87,6 +87,10 @@ test('without permission for ping sockets: a warning that names the sysctl, TCP 
       const r = await w.pasta(['--config-net', '-d'], ['sh', '-c', script])
       assert.match(r.stdout, /0 received[\s\S]*ok/, show(r))
       if (!isPeer) assert.match(r.stderr, /ping_group_range/, show(r))
+      // one line for all of them; each is a flow of its own
+      const many = `for n in 1 2 3; do ping -n -c 1 -W 1 ${net.world4}; done`
+      const quiet = await w.pasta(['--config-net', '-q'], ['sh', '-c', many])
+      if (!isPeer) assert.match(quiet.stderr, /^warning: [^\n]*ping_group_range[^\n]*\n$/, show(quiet))
       await server.stop()
     },
     { hostSetup: `echo '1 0' > /proc/sys/net/ipv4/ping_group_range` }

@@ -73,7 +73,7 @@ describe('addresses', () => {
       const udp = await ask(bed.w, 'host', ['udp-report', f.host, 8002, 10, 0, freshPort()])
       assert.deepEqual([udp.from, udp.replier], [f.gw, f.host])
     })
-    test(`IPv${f.v}: replies from the address that was asked, with several on the host (row 65)`, async () => {
+    test(`IPv${f.v}: replies from the address that was asked, with several on the host (regression-65)`, async () => {
       const other = f.v === 4 ? second4 : second6
       for (const to of [other, f.host, other]) {
         const r = await ask(bed.w, 'far', ['udp-report', to, 8002, 10, 0, freshPort()])
@@ -136,7 +136,7 @@ test('--map-host-loopback: loopback comes as that address', async () => {
   }
 })
 
-describe('a guest that does not answer at first (row 71)', () => {
+describe('a guest that does not answer at first (regression-71)', () => {
   for (const f of families)
     test(`IPv${f.v}: SYN is sent again, what the client sent meanwhile arrives`, async () => {
       const port = 7050 + f.v
@@ -154,7 +154,7 @@ describe('a guest that does not answer at first (row 71)', () => {
         const { syns, came } = JSON.parse(line) as { syns: number[]; came: number }
         assert.equal(came, 100_000)
         assert.ok(syns.length >= 3 && syns.length <= 8, `${syns.length} SYNs`)
-        if (!isPeer) assert.equal(new Set(syns).size, 1, `sequence numbers ${syns} (row B)`)
+        if (!isPeer) assert.equal(new Set(syns).size, 1, `sequence numbers ${syns} (regression-B)`)
       } finally {
         await one.stop()
       }
@@ -179,7 +179,7 @@ while True:
     except OSError:
         print("${name} had", n, "in all", flush=True)
         s.settimeout(None)`
-  test('what the guest sends to a group and the host hears does not come round again (row 91)', async () => {
+  test('what the guest sends to a group and the host hears does not come round again (regression-91)', async () => {
     const python = (script: string) => ['python3', '-c', script]
     const world = bed.w.start(python(member('world', net.world4, false)), { in: 'world', timeout: 60_000 })
     // The host is in the group, so the forwarding listener hears it as well. Its port is its own.

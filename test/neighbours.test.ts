@@ -1,4 +1,4 @@
-// Whose MAC the guest sees: its peers', as the host knows them (config-and-services.md §3.1).
+// Whose MAC the guest sees: its peers', as the host knows them (behaviour.md#neighbours).
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { families, useBed } from './lib/bed.js'

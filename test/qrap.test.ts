@@ -19,7 +19,7 @@ others = [n for n in map(int, os.listdir("/proc/self/fd")) if n not in (fd, s.fi
 limits = [l.split()[1] for l in open("/proc/self/status") if l.startswith(("NoNewPrivs:", "Seccomp:"))]
 print(json.dumps({"limits": limits, "argv": sys.argv, "peer": s.getpeername(), "blocking": os.get_blocking(fd), "frame": frame.hex(), "others": others}))
 `
-/** Stands for passt: fake.py PATH HOW. Prints "ready", then what it gets. */
+/** Stands for passt, arguments PATH HOW. Prints "ready", then what it gets. */
 const fake = `
 import os, socket, sys
 path, how = sys.argv[1:]

@@ -48,7 +48,7 @@ describe('no name server in /etc/resolv.conf', { skip: isPeer && 'upstream does 
   const kinds: ReadonlyArray<readonly [string, string, RegExp]> = [
     ['no file', 'true', /no such file/],
     ['a dangling link', 'ln -s ../run/systemd/resolve/stub-resolv.conf resolv.conf', /no such file/],
-    ['a directory', 'mkdir resolv.conf', /directory/],
+    ['a directory', 'mkdir resolv.conf', /\(it is a directory\): using the name server on this machine/],
     ['a pipe that nobody writes to', 'mkfifo resolv.conf; chmod 666 resolv.conf', /no name server/],
     [
       'a file that the user may not read',

@@ -16,7 +16,7 @@ import { after, before, describe, test } from 'node:test'
 import { cacheInside, compiled } from './lib/cache.js'
 import { passt } from './lib/passt.js'
 import { cmdlineOf, kill, type Proc, statusField, until } from './lib/proc.js'
-import { isPeer, pasta, type RunOptions, describe as show, World } from './lib/world.js'
+import { inOwnNamespaces, isPeer, pasta, type RunOptions, describe as show, World } from './lib/world.js'
 
 const oursOnly = { skip: isPeer && 'upstream has no engine apart' }
 const { EPERM } = constants.errno
@@ -191,13 +191,7 @@ describe("SIGUSR1, which starts Node's inspector", oursOnly, () => {
 describe('where there are no more user namespaces', oursOnly, () => {
   /** argv that makes a user namespace in which no others can be made, and runs `command` there, as its root or user 1000. */
   const nested = (command: ReadonlyArray<string>): string[] => [
-    'unshare',
-    '--user',
-    '--map-root-user',
-    '--net',
-    'sh',
-    '-ec',
-    'ip link set lo up; echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"',
+    ...inOwnNamespaces('ip link set lo up; echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'),
     '-',
     ...command
   ]

@@ -66,7 +66,7 @@ const holdMany = async (guest: Guest, from: 'host' | 'world', to: string, port: 
       },
       120_000
     )
-  const settled = async (descriptorsBefore: number) => {
+  const backAsBefore = async (descriptorsBefore: number) => {
     const began = performance.now()
     await until('descriptors as before', () => guest.descriptors() <= descriptorsBefore + POOLS, 20_000)
     ends.push(Math.round(performance.now() - began))
@@ -90,7 +90,7 @@ const holdMany = async (guest: Guest, from: 'host' | 'world', to: string, port: 
       await go()
       const closed = await line(2 * round + 1)
       assert.deepEqual([closed.alive, closed.failed], [count, {}])
-      after.push(await settled(idle.descriptors))
+      after.push(await backAsBefore(idle.descriptors))
       if (round < 2) await go()
     }
   } finally {

@@ -31,7 +31,7 @@ const dhclient = `rm -f /mnt/w/leases /mnt/w/env.*; dhclient -1 -cf /mnt/w/dhcli
 const useNet = `ip -4 -o addr show dev eth0; ip -4 route; ${py} tcp-read ${net.world4} 7006`
 
 describe('DHCP', () => {
-  test('dhclient gets address, mask, router and MTU from the host; traffic flows (rows 14, 78)', async () => {
+  test('dhclient gets address, mask, router and MTU from the host; traffic flows (regression-14, regression-78)', async () => {
     const out = await bare(`${dhclient} eth0 2>&1; ${useNet}`)
     const env = told(bed.w, 'BOUND')
     assert.equal(env.new_ip_address, net.host4, out)
@@ -240,7 +240,7 @@ describe('names', () => {
       const r = await client(bed.w, ['dns', forward, 53, 'AAAA/test.example'], ['--dns-forward', forward])
       assert.deepEqual(r, good(['2001:db8::77'], forward))
     })
-    test(`IPv${f.v}: the real resolver, asked directly, answers as itself (row 29)`, async () => {
+    test(`IPv${f.v}: the real resolver, asked directly, answers as itself (regression-29)`, async () => {
       assert.deepEqual(await ask(f.world, ['--dns-forward', forward]), good(['192.0.2.77'], f.world))
     })
     test(`IPv${f.v}: --dns-host`, async () => {
@@ -249,7 +249,7 @@ describe('names', () => {
       assert.deepEqual(r, good(['192.0.2.77'], forward))
     })
   }
-  test('a resolver on the exact loopback address of resolv.conf, by the gateway (row 79)', async () => {
+  test('a resolver on the exact loopback address of resolv.conf, by the gateway (regression-79)', async () => {
     await withWorld(
       async (w) => {
         w.start(dnsmasq(['127.0.0.53']), { uid: 0, timeout: 60_000 })

@@ -104,11 +104,11 @@ const mean = (list: ReadonlyArray<number>): number => list.reduce((a, b) => a + 
 
 /** What grew, in words. */
 const verdict = (samples: ReadonlyArray<Sample>): ReadonlyArray<string> => {
-  const settled = samples.filter((s) => s.minute > Math.min(WARM_UP_MINUTES, samples.length / 3))
-  const third = Math.max(1, Math.floor(settled.length / 3))
+  const warm = samples.filter((s) => s.minute > Math.min(WARM_UP_MINUTES, samples.length / 3))
+  const third = Math.max(1, Math.floor(warm.length / 3))
   return (['resident', 'descriptors', 'sockets', 'flows'] as const).flatMap((what) => {
-    const first = mean(settled.slice(0, third).map((s) => s[what]))
-    const last = mean(settled.slice(-third).map((s) => s[what]))
+    const first = mean(warm.slice(0, third).map((s) => s[what]))
+    const last = mean(warm.slice(-third).map((s) => s[what]))
     const most = first + (what === 'resident' ? MARGIN_RESIDENT : MARGIN_SHARE * first)
     return last > most
       ? [`${what} grew from ${first.toFixed(0)} to ${last.toFixed(0)}, more than ${most.toFixed(0)}`]

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
@@ -44,7 +44,7 @@ const freePort = async (): Promise<number> => {
   return port
 }
 
-/** The least there can be around the machine: accept, step, interpret. */
+/** The least there can be around the machine: accept, step, write effects. */
 class Forwarder {
   private readonly r: Rings
   private readonly flows = new Map<number, State<TcpSpliceContext>>()
@@ -66,7 +66,7 @@ class Forwarder {
     this.targets.set(id, target)
   }
   /** Turns until two in a row had nothing to tell. Node's own sockets get theirs in between. */
-  async settle(): Promise<void> {
+  async turnUntilQuiet(): Promise<void> {
     for (let quiet = 0, n = 0; quiet < 2; n++) {
       assert.ok(n < 2000, 'no end of events')
       const events = turn(this.r, 8)
@@ -86,7 +86,7 @@ class Forwarder {
         const flow = this.handles++
         const out: Effect[] = []
         this.flows.set(flow, splice.start({ now }, out))
-        for (const e of out) this.interpret(flow, e, ev[at + 2], this.targets.get(ev[at + 1])!)
+        for (const e of out) this.writeRecord(flow, e, ev[at + 2], this.targets.get(ev[at + 1])!)
         return
       }
       case EV.SPLICE_CONNECTED:
@@ -106,9 +106,9 @@ class Forwarder {
     const s = splice.step(was, e satisfies TcpSpliceEvent, out)
     if (splice.isFinal(s)) this.flows.delete(flow)
     else this.flows.set(flow, s)
-    for (const x of out) this.interpret(flow, x, -1, -1)
+    for (const x of out) this.writeRecord(flow, x, -1, -1)
   }
-  private interpret(flow: number, e: Effect, slot: number, target: number): void {
+  private writeRecord(flow: number, e: Effect, slot: number, target: number): void {
     const record = (kind: number): number => nextEffect(this.r, kind, flow)
     const { fx } = this.r
     switch (e.type) {
@@ -196,7 +196,7 @@ const paused = (steps: readonly Step[]): readonly Step[] => {
   })
 }
 
-describe('spliced = direct, with the kernel', { skip: existsSync(addon) ? false : 'not built' }, () => {
+describe('spliced = direct, with the kernel', () => {
   let f: Forwarder
   let peers: Peers
   let client: Socket
@@ -210,12 +210,12 @@ describe('spliced = direct, with the kernel', { skip: existsSync(addon) ? false 
     peers = new Peers({ spliced: port, scripts: list })
     try {
       f.forward(listeners++, port, Number(await peers.next()))
-      await f.settle()
+      await f.turnUntilQuiet()
       const before = fds()
       peers.go()
       let said = await peers.next()
       while (!said.startsWith('[')) {
-        await f.settle()
+        await f.turnUntilQuiet()
         peers.go()
         said = await peers.next()
       }
@@ -241,13 +241,13 @@ describe('spliced = direct, with the kernel', { skip: existsSync(addon) ? false 
     compare(fc.sample(scriptOf(3).map(paused), { numRuns: scripts, seed }))
   )
 
-  test('nobody listens: accepted, then a RST (flows.md 3.2)', LIMIT, async () => {
+  test('nobody listens: accepted, then a RST (behaviour.md#bypass-ends)', LIMIT, async () => {
     const port = await freePort()
     f.forward(listeners++, port, await freePort())
     client = connect(port, '127.0.0.1')
     const failed = once(client, 'error')
     await once(client, 'connect')
-    await f.settle()
+    await f.turnUntilQuiet()
     assert.equal(((await failed)[0] as NodeJS.ErrnoException).code, 'ECONNRESET')
     assert.equal(f.open, 0)
     assert.equal(f.counts.get('tcp-splice-not-connected'), 1)
@@ -256,6 +256,6 @@ describe('spliced = direct, with the kernel', { skip: existsSync(addon) ? false 
   after(async () => {
     peers.end()
     client.destroy()
-    await f.settle()
+    await f.turnUntilQuiet()
   })
 })

@@ -45,7 +45,7 @@ class Peer:
         self.read += len(got)
         return len(got)
 
-    def perform(self, op):
+    def run_op(self, op):
         if self.sock is None:
             return "gone"
         what = op["do"]
@@ -117,7 +117,7 @@ log = [[[] for _ in scripts] for _ in range(2)]
 for step in range(max(map(len, scripts))):
     results = [
         [
-            [pair[script[step][0]].perform(op) for op in script[step][1]] if step < len(script) else None
+            [pair[script[step][0]].run_op(op) for op in script[step][1]] if step < len(script) else None
             for pair, script in zip(w, scripts)
         ]
         for w in (direct, spliced)
@@ -133,7 +133,7 @@ for who in (0, 1):
     for w in (direct, spliced):
         for pair in w:
             if pair[who].sock is not None:
-                pair[who].perform({"do": "close"})
+                pair[who].run_op({"do": "close"})
     say("killed")
     turn()
     for w, peers in enumerate((direct, spliced)):

@@ -32,6 +32,16 @@ const numbers: Readonly<Record<string, Readonly<Record<string, number>>>> = {
     tgkill: 131
   }
 }
+const LIMITED = `import os, resource, sys
+n = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_NPROC, (n, n)); os.execv(sys.argv[2], sys.argv[2:])`
+const withFile = (option: string): ReadonlyArray<string> => [
+  pasta,
+  ...quietPorts,
+  option,
+  `x${option}`,
+  '--',
+  'true'
+]
 const EPERM = 1
 const ENOSYS = 38
 const EMFILE = 24
@@ -75,15 +85,20 @@ describe('a system call refused', { skip: isPeer && 'upstream does otherwise' },
 })
 
 describe('a machine without', { skip: isPeer && 'upstream does otherwise' }, () => {
-  const without = (lines: string): Promise<Result> => {
-    const user = 'exec setpriv --reuid 1000 --regid 1000 --clear-groups -- "$@"'
-    return bed.w.run(['unshare', '--mount', 'sh', '-ec', `${lines}; ${user}`, '-', ...start], { uid: 0 })
+  const without = (lines: string, uid = 1000, argv: ReadonlyArray<string> = start): Promise<Result> => {
+    const user = `exec ${uid === 0 ? '' : `setpriv --reuid ${uid} --regid ${uid} --clear-groups -- `}"$@"`
+    return bed.w.run(['unshare', '--mount', 'sh', '-ec', `${lines}; ${user}`, '-', ...argv], { uid: 0 })
   }
-  test('/proc', async () =>
-    says(
-      await without('while umount -l /proc 2>/dev/null; do :; done'),
-      /cannot give up privileges \(which takes \/proc\): ENOENT/
-    ))
+  for (const uid of [1000, 0])
+    for (const [what, argv] of [
+      ['a command', start],
+      ['a process', [pasta, ...quietPorts, '1']]
+    ] as const)
+      test(`/proc, as user ${uid}, for ${what}`, async () =>
+        says(
+          await without('while umount -l /proc 2>/dev/null; do :; done', uid, argv),
+          /cannot find our threads in \/proc\/self\/task \(is \/proc mounted\?\): ENOENT, no such file or directory$/
+        ))
   test('/dev/net/tun', async () =>
     says(
       await without('umount /dev/net; mount -t tmpfs none /dev/net'),
@@ -92,8 +107,41 @@ describe('a machine without', { skip: isPeer && 'upstream does otherwise' }, () 
   test('anything in /dev', async () =>
     says(
       await without('mount -t tmpfs none /dev; mkdir /dev/net; mknod -m 666 /dev/net/tun c 10 200'),
-      /cannot start: ENOENT: no such file or directory, open '\/dev\/urandom'/
+      /cannot open \/dev\/urandom \(a system's \/dev has it: random\(4\)\): ENOENT, no such file or directory$/
     ))
+  test('room for a pid file, by ulimit -f', async () => {
+    const dir = await bed.w.sh('d=$(mktemp -d /tmp/fsize.XXXX); chmod 777 $d; echo $d')
+    const limited = (option: string) =>
+      bed.w.run(['sh', '-c', 'cd "$0"; ulimit -f 0; exec "$@"', dir.trim(), ...withFile(option)])
+    says(
+      await limited('-P'),
+      /Cannot write the pid file: File too large \(a limit may be reached: ulimit -f\)/
+    )
+    says(await limited('-l'), /cannot write the log file x-l: EFBIG, file too large \([^)]*ulimit -f\)/)
+    // a capture is not what a start depends on
+    const r = await limited('-p')
+    assert.equal(r.code, 0, show(r))
+    assert.match(r.stderr, /cannot write the capture x-p: EFBIG, file too large \([^)]*ulimit -f\)/)
+  })
+  // Where Node gets some of its threads and not all, it waits for ever
+  test('enough processes', async () => {
+    // of nobody else here: the kernel counts users
+    const limited = (most: number) =>
+      bed.w.run(['python3', '-c', LIMITED, `${most}`, ...start], { uid: 47_000 + most })
+    let failed = 0
+    for (let most = 1; most <= 10; most++) {
+      const r = await limited(most)
+      if (r.code === 0) continue
+      says(
+        r,
+        /: Resource temporarily unavailable \(a limit may be reached, of processes for instance: ulimit -u\)$/
+      )
+      assert.match(r.stderr, /^pasta: [^\n]*\n$/, 'nothing else')
+      failed++
+    }
+    assert.ok(failed >= 3, `${failed} of them failed`)
+    assert.equal((await limited(50)).code, 0)
+  })
   test('enough address space', async () => {
     const limited = (kib: number) => bed.w.run(['sh', '-c', `ulimit -v ${kib}; exec "$@"`, '-', ...start])
     says(await limited(100_000), /address space is 97 MiB/)

@@ -30,14 +30,18 @@ describe('bulk', () => {
     }
   })
   for (const f of families) {
-    test(`IPv${f.v}: curl GETs 100 MB intact (rows 11, 18, 19, 20, 47, 49, 59)`, async () => {
+    test(`IPv${f.v}: curl GETs 100 MB intact (regression-11, regression-18, regression-19, regression-20, regression-47, regression-49, regression-59)`, async () => {
       const command = `curl -sS --max-time 50 ${url(f.world, 8080, 'blob')} | sha256sum`
       assert.equal((await bed.w.inside(command, [], { timeout: 60_000 })).split(' ')[0], sha)
     })
-    test(`IPv${f.v}: curl PUTs 100 MB intact (rows 2, 69, 72, 74, 76, 85, A)`, oursOnly, async () => {
-      const command = `curl -sS --max-time 50 -T /mnt/w/blob ${url(f.world, 8080, 'x')}`
-      assert.equal(await bed.w.inside(command, [], { timeout: 60_000 }), `${size} ${sha}\n`)
-    })
+    test(
+      `IPv${f.v}: curl PUTs 100 MB intact (regression-2, regression-69, regression-72, regression-74, regression-76, regression-85, regression-A)`,
+      oursOnly,
+      async () => {
+        const command = `curl -sS --max-time 50 -T /mnt/w/blob ${url(f.world, 8080, 'x')}`
+        assert.equal(await bed.w.inside(command, [], { timeout: 60_000 }), `${size} ${sha}\n`)
+      }
+    )
     test(`IPv${f.v}: GET and PUT at the same time at MTU 1500`, oursOnly, async () => {
       const both = `curl -sS --max-time 80 ${url(f.world, 8080, 'blob')} | sha256sum > /tmp/got-$$ & get=$!
         curl -sS --max-time 80 --data-binary @/mnt/w/blob ${url(f.world, 8080, 'x')}; wait $get; cat /tmp/got-$$`
@@ -65,12 +69,12 @@ describe('bulk', () => {
 
 describe('connections', () => {
   for (const f of families) {
-    test(`IPv${f.v}: server speaks first, handshake is acknowledged at once (row 17)`, async () => {
+    test(`IPv${f.v}: server speaks first, handshake is acknowledged at once (regression-17)`, async () => {
       assert.deepEqual(await client(bed.w, ['tcp-read', f.world, 7006]), { data: 'ok\n', end: 'eof' })
       const late = await client(bed.w, ['tcp-read', f.world, 7009, 'quit'])
       assert.deepEqual(late, { data: '220 ready\r\nQUIT\n', end: 'eof' })
     })
-    test(`IPv${f.v}: refused at once (rows 30, 77)`, async () => {
+    test(`IPv${f.v}: refused at once (regression-30, regression-77)`, async () => {
       await quickly(900, async () => {
         const r = await client(bed.w, ['tcp-connect', f.world, 7999])
         assert.equal(r.error, 'ECONNREFUSED')
@@ -91,10 +95,10 @@ describe('connections', () => {
         return r.ms as number
       })
     })
-    test(`IPv${f.v}: 200 connections at a time (rows 16, 27, 41, 70)`, async () => {
+    test(`IPv${f.v}: 200 connections at a time (regression-16, regression-27, regression-41, regression-70)`, async () => {
       assert.deepEqual(await client(bed.w, ['tcp-parallel', f.world, 7001, 200]), { ok: 200 })
     })
-    test(`IPv${f.v}: tiny exchanges end (row 62)`, async () => {
+    test(`IPv${f.v}: tiny exchanges end (regression-62)`, async () => {
       for (const n of [0, 1, 2]) {
         await quickly(5000, async () => {
           const r = await client(bed.w, ['tcp-send', f.world, 7002, n])
@@ -111,11 +115,11 @@ describe('connections', () => {
 
 describe('closing', () => {
   for (const f of families) {
-    test(`IPv${f.v}: guest closes its half first, the answer still comes (rows 3, 4, 55, 69)`, async () => {
+    test(`IPv${f.v}: guest closes its half first, the answer still comes (regression-3, regression-4, regression-55, regression-69)`, async () => {
       const r = await client(bed.w, ['tcp-send', f.world, 7002, 3_000_000])
       assert.equal(r.reply, r.expect)
     })
-    test(`IPv${f.v}: server closes its half first, the guest's data still goes (rows 67, 68, 83)`, async () => {
+    test(`IPv${f.v}: server closes its half first, the guest's data still goes (regression-67, regression-68, regression-83)`, async () => {
       const from = bed.peer.stdout.length
       const r = await client(bed.w, ['tcp-after-fin', f.world, 7011, 500_000])
       assert.equal(r.early, 0)
@@ -131,12 +135,12 @@ describe('closing', () => {
       const r = await client(bed.w, ['tcp-read', f.world, 7004, 'x'])
       assert.deepEqual(r, { data: '', end: 'ECONNRESET' })
     })
-    test(`IPv${f.v}: reset by the guest reaches the server (row 82)`, async () => {
+    test(`IPv${f.v}: reset by the guest reaches the server (regression-82)`, async () => {
       const from = bed.peer.stdout.length
       assert.deepEqual(await client(bed.w, ['tcp-abort', f.world, 7005]), { hello: 'hello' })
       await logged(bed.peer, { port: 7005, end: 'reset' }, from)
     })
-    test(`IPv${f.v}: nothing stays behind: the host has no connection left afterwards (rows 5, 70, 84)`, async () => {
+    test(`IPv${f.v}: nothing stays behind: the host has no connection left afterwards (regression-5, regression-70, regression-84)`, async () => {
       const proc = bed.w.startPasta(
         ['--config-net'],
         ['sh', '-ec', `python3 ${helper('client.py')} tcp-parallel ${f.world} 7001 50; echo done; sleep 30`]
@@ -151,19 +155,19 @@ describe('closing', () => {
 
 describe('flow control', () => {
   for (const f of families) {
-    test(`IPv${f.v}: slow reader at the server (rows 34, 57, 73, 76)`, async () => {
+    test(`IPv${f.v}: slow reader at the server (regression-34, regression-57, regression-73, regression-76)`, async () => {
       const r = await client(bed.w, ['tcp-send', f.world, 7007, 4_000_000])
       assert.equal(r.reply, r.expect)
     })
-    test(`IPv${f.v}: server that does not read for a while: zero window towards the guest (rows 57, 76)`, async () => {
+    test(`IPv${f.v}: server that does not read for a while: zero window towards the guest (regression-57, regression-76)`, async () => {
       const r = await client(bed.w, ['tcp-send', f.world, 7008, 8_000_000])
       assert.equal(r.reply, r.expect)
     })
-    test(`IPv${f.v}: slow reader in the guest, small buffer: zero window towards us (rows 9, 34, 47, 55)`, async () => {
+    test(`IPv${f.v}: slow reader in the guest, small buffer: zero window towards us (regression-9, regression-34, regression-47, regression-55)`, async () => {
       const r = await client(bed.w, ['tcp-get', f.world, 7003, 1_500_000, 8192, 0.003])
       assert.deepEqual([r.octets, r.same], [1_500_000, true])
     })
-    test(`IPv${f.v}: many small writes with pauses (rows 44, 50)`, async () => {
+    test(`IPv${f.v}: many small writes with pauses (regression-44, regression-50)`, async () => {
       const r = await client(bed.w, ['tcp-send', f.world, 7002, 400_000, 0.002])
       assert.equal(r.reply, r.expect)
     })
@@ -183,7 +187,7 @@ describe('flow control', () => {
 
 describe('urgent data', () => {
   for (const f of families) {
-    test(`IPv${f.v}: from the server, the stream stays whole (row E)`, oursOnly, async () => {
+    test(`IPv${f.v}: from the server, the stream stays whole (regression-E)`, oursOnly, async () => {
       assert.deepEqual(await client(bed.w, ['tcp-oob', f.world, 7010]), { data: 'before-!-after' })
     })
     test(`IPv${f.v}: from the guest, the octets stay in line`, async () => {
@@ -219,7 +223,7 @@ describe('addresses', () => {
   })
 })
 
-test('an established connection survives SIGSTOP of the guest process and goes on (rows 9, 57)', async () => {
+test('an established connection survives SIGSTOP of the guest process and goes on (regression-9, regression-57)', async () => {
   const script = `python3 ${helper('client.py')} tcp-get ${net.world4} 7003 20000000 & p=$!
     sleep 0.1; kill -STOP $p; sleep 3; kill -CONT $p; wait $p`
   const r = ok(await bed.w.pasta(['--config-net'], ['sh', '-ec', script], { timeout: 40_000 }))

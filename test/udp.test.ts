@@ -10,7 +10,7 @@ const oursOnly = { skip: isPeer && 'upstream is weak here' }
 
 describe('datagrams', () => {
   for (const f of families) {
-    test(`IPv${f.v}: empty and small ones there and back (row 6)`, async () => {
+    test(`IPv${f.v}: empty and small ones there and back (regression-6)`, async () => {
       assert.deepEqual(await client(bed.w, ['udp-echo', f.world, 7001, 0, 1, 2, 3, 1372, 1452]), {
         failed: {}
       })
@@ -47,7 +47,7 @@ describe('datagrams', () => {
         assert.equal(r.ttl, ttl)
       }
     })
-    test(`IPv${f.v}: 300 flows at a time (rows 27, 70)`, async () => {
+    test(`IPv${f.v}: 300 flows at a time (regression-27, regression-70)`, async () => {
       assert.deepEqual(await client(bed.w, ['udp-many', f.world, 7001, 300]), { ok: 300 })
     })
     test(`IPv${f.v}: iperf3 delivers`, async () => {
@@ -72,7 +72,7 @@ describe('datagrams', () => {
 
 describe('errors', () => {
   for (const f of families) {
-    test(`IPv${f.v}: port unreachable reaches the sender (rows 38, 64)`, async () => {
+    test(`IPv${f.v}: port unreachable reaches the sender (regression-38, regression-64)`, async () => {
       const r = await client(bed.w, ['udp-error', f.world, 7999])
       assert.equal(r.error, 'ECONNREFUSED') // and not what client.py says after 5 s
     })
@@ -92,7 +92,7 @@ describe('errors', () => {
         out
       )
     })
-    test(`IPv${f.v}: errors do not spin the program (row 38)`, async () => {
+    test(`IPv${f.v}: errors do not spin the program (regression-38)`, async () => {
       const lines = Array.from(
         { length: 20 },
         () => `python3 ${helper('client.py')} udp-error ${f.world} 7999 >/dev/null`
@@ -133,7 +133,7 @@ print(data.decode(), peer[0], flush=True)
 s.sendto(b"answer", peer)
 `
   test(
-    'a query to a multicast group goes out, the unicast answer comes back (rows 28, 48, K)',
+    'a query to a multicast group goes out, the unicast answer comes back (regression-28, regression-48, regression-K)',
     oursOnly,
     async () => {
       const server = bed.w.start(['python3', '-c', listener('224.0.0.251')], { in: 'world' })
@@ -148,7 +148,7 @@ print(*s.recvfrom(100))`
       assert.match(ok(r).stdout, /b'answer'/)
     }
   )
-  test('broadcast from the guest does not end the program (rows 28, L)', async () => {
+  test('broadcast from the guest does not end the program (regression-28, regression-L)', async () => {
     const guest = `import socket
 for to in ("255.255.255.255", "198.51.100.255"):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)

@@ -29,12 +29,11 @@ import { VNET_NEEDS_CSUM } from '../../src/codecs/wire/vnet.js'
 import { type Instant, instant } from '../../src/effects/effect.js'
 import { ABI_WORDS, EF, EV, type Native } from '../../src/runtime/abi/abi.js'
 import { MAX_EFFECTS, ringsOver } from '../../src/runtime/abi/rings.js'
-import { fragmentTimer } from '../../src/runtime/data/fragments.js'
+import { install } from '../../src/runtime/data/feature.js'
 import { createWorld, type World } from '../../src/runtime/data/world.js'
+import { basicFeatures } from '../../src/runtime/engine/features.js'
 import { handleTurn } from '../../src/runtime/engine/loop.js'
-import { idPool } from '../../src/runtime/host/listeners.js'
 import { logTo } from '../../src/runtime/log/log.js'
-import { serviceTimer } from '../../src/runtime/services/serve.js'
 import { Input } from './input.js'
 
 const SLAB = 0x800000
@@ -87,9 +86,10 @@ const stage = (): Stage => {
     rings,
     logTo([{ level: 'trace', write: (_, level, text) => level === 'error' && said.push(text) }], 0, () => 0),
     new Map(),
-    { listeners: new Map(), listenerIds: idPool() },
+    new Map(),
     64
   )
+  install(w.features, basicFeatures(w))
   return { w, said, now: instant(1), records: 0 }
 }
 
@@ -113,8 +113,6 @@ const KINDS = new Set<number>(Object.values(EF))
 const turn = (s: Stage): void => {
   const { rings, counters, flows } = s.w
   handleTurn(s.w, s.records, s.now)
-  serviceTimer(s.w, s.now)
-  fragmentTimer(s.w, s.now)
   s.records = 0
   if (counters.has('internal-error')) throw new Error(s.said.join('\n'))
   for (let i = 0; i < rings.effects; i++) {

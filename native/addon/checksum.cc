@@ -18,7 +18,9 @@ namespace {
 typedef uint64_t Lanes __attribute__((vector_size(32)));
 enum : size_t { BLOCK = 2 * sizeof(Lanes) };
 
-/** Whole blocks; memcpy() makes unaligned and odd addresses legal (regression 52). `to`: copied there, unless it is null. */
+/**
+ * Whole blocks; memcpy() makes unaligned and odd addresses legal (#regression-52). `to`: copied there, unless it is null.
+ */
 template <bool COPY> inline __attribute__((always_inline)) uint64_t sum_blocks(const uint8_t *p, size_t blocks, uint8_t *to)
 {
 	const Lanes low = {0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff};

@@ -23,8 +23,8 @@ struct Extended {
 	sockaddr_storage destination;
 };
 
-/** The extended error among all control messages of `h` (regression 64: others may stand before it). */
-bool extended(msghdr &h, Extended &out)
+/** The extended error among all control messages of `h` (#regression-64: others may stand before it). */
+bool find_extended(msghdr &h, Extended &out)
 {
 	for (cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
 		const bool v4 = c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_RECVERR;
@@ -54,7 +54,7 @@ ssize_t next_error(int fd, iovec *iov, bool &found, Extended &out)
 	do
 		n = recvmsg(fd, &h, MSG_ERRQUEUE | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
-	found = n >= 0 && extended(h, out);
+	found = n >= 0 && find_extended(h, out);
 	return n;
 }
 

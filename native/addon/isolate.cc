@@ -110,7 +110,7 @@ bool is_gone(long pid, long tid)
 }
 
 /** step() on all other threads; those born meanwhile inherit from one that has done it, or are seen next time. */
-int on_others()
+int on_other_threads()
 {
 	const long pid = getpid(), self = syscall(SYS_gettid);
 	long done[4096];
@@ -157,7 +157,7 @@ int on_others()
 }
 
 /** `what` on every thread, this one first: threads that it starts inherit. Or last, where it takes away the signal to the others. */
-int everywhere(void (*what)(), bool self_last = false)
+int on_every_thread(void (*what)(), bool self_last = false)
 {
 	/* Let glibc fill in the kernel's form (restorer) for a signal it does not mind, then use that for the other */
 	struct sigaction ours = {}, spare = {};
@@ -176,7 +176,7 @@ int everywhere(void (*what)(), bool self_last = false)
 		return e;
 	if (!self_last)
 		what();
-	e = on_others();
+	e = on_other_threads();
 	if (self_last)
 		what();
 	kernel_sigaction(BORROWED, &before, nullptr);
@@ -197,14 +197,14 @@ int confine(const Landlock &allowed)
 	ruleset = make_ruleset(allowed);
 	if (ruleset < 0)
 		return 0;
-	const int e = everywhere([] { restrict_here(ruleset); }, true);
+	const int e = on_every_thread([] { restrict_here(ruleset); }, true);
 	close(ruleset);
 	return e;
 }
 
 int drop_privileges(long uid, long gid)
 {
-	if (const int e = everywhere(drop_bounding_set))
+	if (const int e = on_every_thread(drop_bounding_set))
 		return e;
 	if (uid >= 0) {
 		/* glibc carries these to every thread. setgroups() may be denied in a user namespace. */
@@ -216,7 +216,7 @@ int drop_privileges(long uid, long gid)
 	}
 	close_to_others();
 	failed_with = 0;
-	const int e = everywhere(drop_here);
+	const int e = on_every_thread(drop_here);
 	return e ? e : failed_with.load();
 }
 

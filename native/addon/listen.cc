@@ -18,7 +18,7 @@ enum : int { BACKLOG = 128, LISTEN_SPARE = 4096 };
 
 int set_listener_options(int fd, Kind kind, bool v6)
 {
-	if (kind == Kind::Tcp) { /* the connections inherit both (regression 50; facts 8.1, rows E and F) */
+	if (kind == Kind::Tcp) { /* the connections inherit both (#regression-50; #regression-E and #regression-F) */
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		return set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1) ? 0 : errno;
 	}
@@ -65,7 +65,7 @@ int open_listener(Kind kind, const ListenAt &at)
 	const bool v6 = !Target::is_v4(at.addr);
 	const int fd = open_family(kind, at, v6);
 
-	/* No IPv6 here: the dual-stack wildcard means IPv4 alone (regressions 88, 90) */
+	/* No IPv6 here: the dual-stack wildcard means IPv4 alone (#regression-88, #regression-90) */
 	if ((fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL) || !v6 || at.v6only ||
 	    (at.addr[0] | at.addr[1] | at.addr[2] | at.addr[3]))
 		return fd;

@@ -99,7 +99,7 @@ void Pcap::note(uint32_t key, const uint8_t *text, size_t len)
 }
 
 /** Held records behind those that are to be written, with their notes in front of the other options. */
-void Pcap::settle()
+void Pcap::queue_held()
 {
 	const auto append = [this](const void *from, size_t n) {
 		const auto *const p = static_cast<const uint8_t *>(from);
@@ -155,7 +155,7 @@ void Pcap::flush()
 {
 	if (fd < 0)
 		return;
-	settle();
+	queue_held();
 	while (done < out.size()) {
 		const ssize_t n = ::write(fd, out.data() + done, out.size() - done);
 		if (n < 0 && errno == EINTR)

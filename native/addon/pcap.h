@@ -57,7 +57,7 @@ private:
 	};
 	void record(const uint8_t *frame, size_t len, const Vnet &v, bool in, uint32_t key);
 	void put(const void *from, size_t n);
-	void settle();
+	void queue_held();
 	void stop(int error);
 
 	int fd = -1;

@@ -194,7 +194,7 @@ uint32_t Peeker::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 		}
 		sent += p.out, left -= p.out, h.seq += p.out;
 		s.peek_off += p.out;
-		if (p.refused) { /* regression 18: back to the first octet that did not go out */
+		if (p.refused) { /* #regression-18: back to the first octet that did not go out */
 			flags |= PEEK_TAP_FULL | (tap.link.on ? (uint32_t)PEEK_TAP_TELLS : 0);
 			if (s.peek_off_kept && !set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, (int)s.peek_off))
 				error = errno;

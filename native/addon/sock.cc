@@ -79,8 +79,8 @@ enum : int { UDP_RCVBUF = 1 << 20 };
 static bool set_options(int fd, Kind kind, bool v6, const Target &t)
 {
 	if (kind == Kind::Tcp) {
-		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* regression 50 */
-		/* Urgent octets stay in the stream (facts 2.16: peeking goes wrong otherwise) */
+		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1); /* #regression-50 */
+		/* Urgent octets stay in the stream (behaviour.md#urgent-data: peeking goes wrong otherwise) */
 		if (!set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1))
 			return false;
 		if (t.mss)
@@ -91,7 +91,7 @@ static bool set_options(int fd, Kind kind, bool v6, const Target &t)
 		set_int(fd, IPPROTO_UDP, UDP_GRO, 1);
 		set_int(fd, SOL_SOCKET, SO_RCVBUF, UDP_RCVBUF);
 	}
-	set_int(fd, SOL_SOCKET, SO_BROADCAST, 1); /* facts 8.1, row L */
+	set_int(fd, SOL_SOCKET, SO_BROADCAST, 1); /* #regression-L */
 	return v6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVERR, 1) : set_int(fd, IPPROTO_IP, IP_RECVERR, 1);
 }
 
@@ -208,7 +208,7 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 	/* Also where a port is named: another may have to do */
 	if (out.ports && !t.in_namespace && kind != Kind::Ping)
 		setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &out.ports, sizeof(out.ports));
-	/* Ping sockets are bound to identifier 0: the kernel chooses (regression 22) */
+	/* Ping sockets are bound to identifier 0: the kernel chooses (#regression-22) */
 	if (any && !port && kind != Kind::Ping)
 		return 0;
 	if (kind == Kind::Udp)

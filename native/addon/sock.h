@@ -20,7 +20,7 @@ enum class Kind : uint8_t { None, Tcp, Udp, Ping, Splice };
 enum class Phase : uint8_t { Connecting, Open, Failed };
 
 /** All zero = free, so that a table of them need not be touched. The descriptor counts only if kind says so: 0 is legal
- * (regression 1). */
+ * (#regression-1). */
 struct Sock {
 	Kind kind;
 	Phase phase;

@@ -23,7 +23,7 @@ enum : size_t {
 	REST_ALL = 64 << 20, COPY_SMALL = 4096,
 };
 
-static bool passing(int e)
+static bool would_block(int e)
 {
 	return e == EAGAIN || e == EWOULDBLOCK;
 }
@@ -146,7 +146,7 @@ bool Splices::push(Splice &x, uint32_t i)
 	SpliceSide &to = x.side[!i];
 	ssize_t n;
 
-	do { /* regression 63: just this call again */
+	do { /* #regression-63: just this call again */
 		if (w.rest.size())
 			n = send(to.fd, w.rest.data(), w.rest.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
 		else
@@ -163,7 +163,7 @@ bool Splices::push(Splice &x, uint32_t i)
 		return true;
 	}
 	to.writable = false;
-	if (!n || !passing(errno)) {
+	if (!n || !would_block(errno)) {
 		to.broken = to.broken ? to.broken : n ? errno : EPIPE;
 		to.write_failed = true;
 	}
@@ -194,7 +194,7 @@ bool Splices::copy(Splice &x, uint32_t i)
 	while (m < 0 && errno == EINTR);
 	if (m < 0) {
 		to.writable = false;
-		if (!passing(errno)) {
+		if (!would_block(errno)) {
 			to.broken = to.broken ? to.broken : errno;
 			to.write_failed = true;
 			return false;
@@ -216,7 +216,7 @@ bool Splices::copy(Splice &x, uint32_t i)
 /** A read brought nothing: `error`, or 0 = end of stream. Always false. */
 bool Splices::end(SpliceSide &from, int error)
 {
-	if (passing(error)) {
+	if (would_block(error)) {
 		from.readable = false;
 		return false;
 	}

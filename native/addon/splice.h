@@ -9,7 +9,8 @@ namespace passt {
 
 /**
  * Both sockets are watched edge-triggered; what the kernel said is remembered here until a call says EAGAIN. So nothing
- * can be missed or reported for ever (facts 3.6), and no change of interest is needed but to be left alone (`deaf`).
+ * can be missed or reported for ever (behaviour.md#bypass-wake-ups), and no change of interest is needed but to be left
+ * alone (`deaf`).
  */
 struct SpliceSide {
 	int fd;

@@ -48,7 +48,7 @@ void Table::fail(Sock &s, int error, bool refused)
 {
 	if (s.phase == Phase::Failed)
 		return;
-	unregister(s); /* regressions 28, 70 */
+	unregister(s); /* #regression-28, #regression-70 */
 	drop_pending(s);
 	s.phase = Phase::Failed;
 	s.error = error;
@@ -111,7 +111,7 @@ void Table::abandon(Sock &s, int error, bool refused)
 		return fail_splice(s, 1, error);
 	forget_port(s);
 	if (s.fd >= 0) {
-		unregister(s); /* regressions 28, 70 */
+		unregister(s); /* #regression-28, #regression-70 */
 		close(s.fd);
 	}
 	drop_pending(s);

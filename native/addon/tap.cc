@@ -45,7 +45,7 @@ int Tap::use(int descriptor, bool with_vnet)
 int Tap::failed(int error)
 {
 	switch (error) {
-	case EAGAIN:   /* regressions 13, 18, 35: the frame is lost, the tap is not */
+	case EAGAIN:   /* #regression-13, #regression-18, #regression-35: the frame is lost, the tap is not */
 	case ENOBUFS:
 	case ENOSPC:
 	case ENOMEM:
@@ -71,7 +71,7 @@ uint8_t *Tap::place_link(void *self, size_t len)
 
 void Tap::commit_link(uint8_t *frame, size_t len)
 {
-	const size_t padded = std::max<size_t>(len, ETH_MIN); /* regression 78 */
+	const size_t padded = std::max<size_t>(len, ETH_MIN); /* #regression-78 */
 
 	memset(frame + len, 0, padded - len);
 	pcap.sent(frame, padded, Vnet{});
@@ -114,7 +114,7 @@ int Tap::write_frame(const Vnet &v, const uint8_t *frame, size_t len)
 	if (vnet)
 		iov[parts++] = {&head, sizeof(head)}, want += sizeof(head);
 	iov[parts++] = {const_cast<uint8_t *>(frame), len};
-	if (len < ETH_MIN) /* regression 78 */
+	if (len < ETH_MIN) /* #regression-78 */
 		iov[parts++] = {const_cast<uint8_t *>(zeros), ETH_MIN - len}, want += ETH_MIN - len;
 	ssize_t n;
 	do

@@ -9,7 +9,7 @@
 
 namespace passt {
 
-/** Octets a read needs in front of it: the longest frame, and what tells a truncated one (regression 42). */
+/** Octets a read needs in front of it: the longest frame, and what tells a truncated one (#regression-42). */
 enum : uint32_t { FRAME_ROOM = VNET_LEN + FRAME_MAX + 1 };
 
 class Tap {

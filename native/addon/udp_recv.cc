@@ -87,7 +87,7 @@ struct Ancillary {
 
 /**
  * Has the listener that this socket took over from datagrams that came earlier? What it has is read first, and what JS
- * has of it goes out at the start of the next turn, so that a burst keeps its order (regression 66).
+ * has of it goes out at the start of the next turn, so that a burst keeps its order (#regression-66).
  */
 bool Receiver::listener_first(Sock &s)
 {
@@ -102,7 +102,7 @@ void Receiver::ready(Sock &s, uint32_t events)
 {
 	if (s.phase != Phase::Open)
 		return;
-	if (events & EPOLLERR) { /* regression 38: drain the queue, then SO_ERROR, else give up */
+	if (events & EPOLLERR) { /* #regression-38: drain the queue, then SO_ERROR, else give up */
 		if (!rings.room() || rings.rx_left() < RX_STRIDE)
 			return; /* next turn: level-triggered */
 		const size_t n = read_icmp_errors(s);
@@ -125,7 +125,7 @@ void Receiver::ready(Sock &s, uint32_t events)
 
 /**
  * Is it from the peer? Between bind() and connect() anybody's may slip in, and what another CPU is delivering at that
- * moment even later (regression 66). Ping sockets hear any host that has the identifier right.
+ * moment even later (#regression-66). Ping sockets hear any host that has the identifier right.
  */
 static bool from_peer(const Sock &s, const sockaddr_storage &from)
 {
@@ -191,14 +191,14 @@ void Receiver::read(Sock &s)
 			const Ancillary a(r.mm[i].msg_hdr);
 			const uint32_t segment = a.segment < len ? a.segment : 0;
 			if (stranger) {
-				hand_up(s, r.from[i], off, len, segment);
+				report_to_listener(s, r.from[i], off, len, segment);
 			} else {
 				uint32_t *const e = rings.post(EV_DATAGRAM, table.handle_of(s));
 				e[2] = off, e[3] = len, e[4] = segment;
 			}
 			used = i * RX_STRIDE + HEADROOM + len;
 		}
-		/* Small frames are padded behind (regression 78): leave that room as well */
+		/* Small frames are padded behind (#regression-78): leave that room as well */
 		rings.rx_take(used ? used + 64 : 0);
 		total += n;
 		if (n < want)
@@ -275,7 +275,7 @@ void Receiver::move(Sock &s, Sock &to)
 			} else if (rings.room() && rings.rx_left() >= RX_STRIDE) {
 				const uint32_t off = rings.rx_next() + HEADROOM;
 				memcpy(rings.slab + off, r.iov[i].iov_base, len);
-				hand_up(s, r.from[i], off, len, segment);
+				report_to_listener(s, r.from[i], off, len, segment);
 				rings.rx_take(HEADROOM + len + 64);
 			}
 		}

@@ -110,7 +110,7 @@ Fault check(const struct stat &st)
 	if (!fifo && (st.st_mode & OTHERS_WRITE))
 		return {EPERM, "others may write to the file that is there (" + whose + "): chmod go-w"};
 	if (!fifo && st.st_nlink > 1)
-		return {EPERM, "the file that is there has other names (" + whose + ", hard links: " + std::to_string(st.st_nlink) + ")"};
+		return {EPERM, "the file that is there has other names (" + whose + ", hard links: " + std::to_string(st.st_nlink) + "): remove it, or name another one"};
 	return {};
 }
 
@@ -194,7 +194,8 @@ Fault find_place(const char *path, bool follow, FilePlace &place)
 			return {};
 		}
 		if (!is_trusted(st, dir.fd))
-			return {EPERM, "the symbolic link " + name + " in it belongs to another user (" + user(st.st_uid) + ")"};
+			return {EPERM, "the symbolic link " + name + " in it belongs to another user (" + user(st.st_uid) +
+				       "): name the file that it leads to"};
 		if (++links > LINKS_MAX)
 			return refusal(ELOOP);
 		char text[PATH_MAX];

@@ -114,7 +114,7 @@ void Agent::onSignal(int signal, bool fromKernel)
 			return;
 		end_ = session_.ready && (signal == SIGTERM || signal == SIGQUIT) ? End{ 0, 0 } : End{ 0, signal };
 		return;
-	default: // SIGPIPE: write() says it
+	default: // SIGPIPE, SIGXFSZ: write() says it
 		return;
 	}
 }

@@ -77,7 +77,7 @@ Command::Takes Command::takes(int signal) const
 	return has("\nSigBlk:") || awaits(signal) ? Takes::BLOCKED : Takes::BY_DEFAULT;
 }
 
-bool Command::hasIt(bool fromKernel) const
+bool Command::hasItFromTerminal(bool fromKernel) const
 {
 	return fromKernel && getpgid(pid_) == getpgrp();
 }
@@ -106,7 +106,7 @@ void Command::deliver(int signal, bool fromKernel)
 		forced_ = signal;
 		return kill(SIGKILL);
 	}
-	if (!hasIt(fromKernel))
+	if (!hasItFromTerminal(fromKernel))
 		kill(signal);
 	if (isInit_ && how == Takes::BLOCKED)
 		recheckLater(signal);

@@ -43,7 +43,7 @@ private:
 	Takes takes(int signal) const;
 	bool awaits(int signal) const;
 	/** The terminal gives ^C to our whole process group: then the command has it already. */
-	bool hasIt(bool fromKernel) const;
+	bool hasItFromTerminal(bool fromKernel) const;
 	void kill(int signal) const;
 	void recheckLater(int signal);
 

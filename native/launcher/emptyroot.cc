@@ -23,7 +23,7 @@ struct Word {
 /* Detaching a tree of mounts takes a few milliseconds */
 static constexpr time_t TIMEOUT_S = 10;
 
-static void tell(int line, pid_t helper, const Fault &f)
+static void sendWord(int line, pid_t helper, const Fault &f)
 {
 	Word w = { helper, f.err, "" };
 	strncpy(w.text, f.text.c_str(), sizeof(w.text) - 1);
@@ -81,13 +81,13 @@ static Fault exchange(bool byChroot)
 		close(fd);
 	closeAllBut({ line });
 	keepOnly(uint64_t(1) << CAP_SYS_ADMIN | uint64_t(1) << CAP_SYS_CHROOT);
-	tell(line, getpid(), {});
+	sendWord(line, getpid(), {});
 	char byChroot;
 	ssize_t n;
 	while ((n = recv(line, &byChroot, 1, 0)) < 0 && errno == EINTR)
 		;
 	if (n == 1)
-		tell(line, 0, exchange(byChroot));
+		sendWord(line, 0, exchange(byChroot));
 	_exit(0);
 }
 
@@ -116,12 +116,12 @@ void EmptyRoot::enter()
 			f = fault(errno, "Cannot start a helper process");
 	}
 	if (f)
-		tell(inside_.get(), 0, f);
+		sendWord(inside_.get(), 0, f);
 	inside_.reset();
 }
 
 /** The next message; a Fault of its own when there is none. */
-static Word hear(int line)
+static Word receiveWord(int line)
 {
 	Word w = {};
 	ssize_t n;
@@ -135,14 +135,14 @@ static Word hear(int line)
 
 Fault EmptyRoot::close(bool byChroot)
 {
-	Word w = hear(line_.get());
+	Word w = receiveWord(line_.get());
 	const pid_t helper = w.helper;
 	if (helper > 0) {
 		const char how = byChroot;
 		if (send(line_.get(), &how, 1, MSG_NOSIGNAL) < 0)
 			w = { 0, errno, "No helper process" };
 		else
-			w = hear(line_.get());
+			w = receiveWord(line_.get());
 	}
 	letGo();
 	while (helper > 0 && waitpid(helper, nullptr, 0) < 0 && errno == EINTR)

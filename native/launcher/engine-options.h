@@ -2,7 +2,7 @@
  * the same ones. One thread does all the work: helpers for compilation and garbage collection cost more in wake-ups than
  * they save (17 to 14 us of CPU a TCP round trip). A small young generation keeps its collections short, and 10 MB off the
  * resident set. Less inlining than usual: the longest compilation, and so the longest pause, takes 6 ms instead of 17, and
- * what comes out is as fast. src/runtime/engine/tidy.ts asks for collections itself. Node would still start four threads
+ * what comes out is as fast. src/runtime/engine/collect-when-calm.ts asks for collections itself. Node would still start four threads
  * that wait for such work, and never get any: it takes one at least. Any Node from 20 on must know them all, or it does
  * not start. */
 #define ENGINE_OPTIONS "--single-threaded", "--max-semi-space-size=4", "--expose-gc", "--max-inlined-bytecode-size-cumulative=300", "--v8-pool-size=1"

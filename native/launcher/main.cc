@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
 
@@ -31,10 +32,12 @@
 
 /* Signals that we read from a descriptor instead of being interrupted */
 static constexpr int SIGNALS[] = { SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGCHLD, SIGPIPE,
-				   SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU };
+				   SIGUSR1, SIGUSR2, SIGTSTP, SIGTTIN, SIGTTOU, SIGXFSZ };
 
 /* Descriptors that a process may have open, at least: Node crashes with fewer than about 20, and each flow takes one */
 static constexpr rlim_t FILES_MIN = 64;
+/* Threads that Node starts; where it gets the first, but not the second, it waits for that for ever */
+static constexpr size_t THREADS = 3;
 /* Address space, octets: with less some releases of Node hang instead of ending */
 static constexpr rlim_t SPACE_MIN = rlim_t(512) << 20;
 
@@ -76,6 +79,34 @@ static std::vector<char *> engineEnvironment()
 		out.push_back(const_cast<char *>(own));
 	out.push_back(nullptr);
 	return out;
+}
+
+/** 0, or errno: that many more processes and threads are not to be had. Only trying tells: limits of users and cgroups differ. */
+static int lackOfProcesses(size_t count)
+{
+	int hold[2], err = 0;
+	if (pipe2(hold, O_CLOEXEC) < 0)
+		return errno;
+	Fd out(hold[0]), in(hold[1]);
+	std::vector<pid_t> made;
+	while (!err && made.size() < count) {
+		const pid_t pid = fork();
+		if (pid == 0) {
+			char end;
+			in.reset();
+			(void)!read(out.get(), &end, 1);
+			_exit(0);
+		}
+		if (pid < 0)
+			err = errno;
+		else
+			made.push_back(pid);
+	}
+	in.reset();
+	for (const pid_t pid : made)
+		while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR)
+			;
+	return err;
 }
 
 /** In the child: become Node with the engine, our arguments behind. */
@@ -178,9 +209,11 @@ int main(int argc, char **argv)
 		say(f.text);
 		return 1;
 	}
-	const pid_t pid = signals ? fork() : -1;
+	// Itself, the helper that it leaves behind (emptyroot.h), its threads
+	const int lack = signals ? lackOfProcesses(2 + THREADS) : errno;
+	const pid_t pid = lack ? -1 : fork();
 	if (pid < 0) {
-		say(fault(errno, "Cannot start the engine").text);
+		say(fault(lack ? lack : errno, "Cannot start the engine").text);
 		return 1;
 	}
 	if (pid == 0)

@@ -9,7 +9,7 @@
 
 #include "../common/protocol.h"
 
-/* Connections that wait to be accepted: config-and-services §1.6 */
+/* Connections that wait to be accepted: behaviour.md#port-forwarding */
 static constexpr int BACKLOG = 128;
 
 int makeSockets(int family, int type, uint32_t count, std::vector<Fd> &out)

@@ -31,7 +31,7 @@ struct Outcome {
 } // namespace
 
 /** One message, and a descriptor with it if `fd` >= 0. */
-static bool give(int line, const void *data, size_t len, int fd)
+static bool sendWithFd(int line, const void *data, size_t len, int fd)
 {
 	iovec iov = { const_cast<void *>(data), len };
 	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
@@ -51,7 +51,7 @@ static bool give(int line, const void *data, size_t len, int fd)
 }
 
 /** One message of just this length; `fd`: what came with it. */
-static bool take(int line, void *data, size_t len, Fd &fd)
+static bool receiveWithFd(int line, void *data, size_t len, Fd &fd)
 {
 	iovec iov = { data, len };
 	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
@@ -83,13 +83,13 @@ bool giveTap(int line, const Fault &f, const Tap &tap)
 		memcpy(o.mac, tap.mac, sizeof(o.mac));
 		strncpy(o.name, tap.name.c_str(), sizeof(o.name) - 1);
 	}
-	return give(line, &o, sizeof(o), tap.fd.get());
+	return sendWithFd(line, &o, sizeof(o), tap.fd.get());
 }
 
 Fault takeTap(int line, Tap &tap)
 {
 	Outcome o = {};
-	if (!take(line, &o, sizeof(o), tap.fd))
+	if (!receiveWithFd(line, &o, sizeof(o), tap.fd))
 		return { ECHILD, "No answer from the helper process" };
 	if (o.err)
 		return { o.err, o.text };
@@ -118,7 +118,7 @@ static Fault openIn(int netns, const Order &order, Tap &tap)
 	keepOnly(uint64_t(1) << CAP_SYS_ADMIN | uint64_t(1) << CAP_NET_ADMIN | uint64_t(1) << CAP_DAC_OVERRIDE);
 	Order order;
 	Fd netns;
-	if (!take(line, &order, sizeof(order), netns))
+	if (!receiveWithFd(line, &order, sizeof(order), netns))
 		_exit(0);
 	Tap tap;
 	const Fault f = openIn(netns.get(), order, tap);
@@ -148,7 +148,7 @@ Fault TapHelper::open(const std::string &name, bool vnet, Tap &tap)
 	const Fd netns(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
 	if (!netns)
 		return fault(errno, "Cannot open /proc/self/ns/net");
-	if (!give(line_.get(), &order, sizeof(order), netns.get()))
+	if (!sendWithFd(line_.get(), &order, sizeof(order), netns.get()))
 		return { ECHILD, "No answer from the helper process" };
 	if (Fault f = takeTap(line_.get(), tap))
 		return f;

@@ -37,7 +37,7 @@ static void warn(std::string &warnings, int err, const std::string &what)
 }
 
 /** One line of uid_map or gid_map. */
-static std::string only(unsigned inside, unsigned outside)
+static std::string oneIdMap(unsigned inside, unsigned outside)
 {
 	return std::to_string(inside) + " " + std::to_string(outside) + " 1\n";
 }
@@ -56,9 +56,9 @@ static std::string mapParent(const Identity &outside)
 {
 	const std::string proc = "/proc/" + std::to_string(getppid()) + "/";
 	std::string failures;
-	warn(failures, writeFile((proc + "uid_map").c_str(), only(0, outside.uid)), "Cannot map the user id");
+	warn(failures, writeFile((proc + "uid_map").c_str(), oneIdMap(0, outside.uid)), "Cannot map the user id");
 	writeFile((proc + "setgroups").c_str(), "deny"); // not there before Linux 3.19
-	warn(failures, writeFile((proc + "gid_map").c_str(), only(0, outside.gid)), "Cannot map the group id");
+	warn(failures, writeFile((proc + "gid_map").c_str(), oneIdMap(0, outside.gid)), "Cannot map the group id");
 	return failures;
 }
 
@@ -106,9 +106,9 @@ Fault enterUserNamespace(int more, uid_t uid, gid_t gid, std::string &warnings)
 	if (unshare(CLONE_NEWUSER | more) < 0)
 		return cannotCreate();
 	prctl(PR_SET_DUMPABLE, 1); // a program with file capabilities is not, so its maps would be root's
-	warn(warnings, writeFile("/proc/self/uid_map", only(uid, outerUid)), "Cannot map the user id");
+	warn(warnings, writeFile("/proc/self/uid_map", oneIdMap(uid, outerUid)), "Cannot map the user id");
 	const int err = writeFile("/proc/self/setgroups", "deny");
 	warn(warnings, err == ENOENT ? 0 : err, "Cannot write /proc/self/setgroups"); // before Linux 3.19
-	warn(warnings, writeFile("/proc/self/gid_map", only(gid, outerGid)), "Cannot map the group id");
+	warn(warnings, writeFile("/proc/self/gid_map", oneIdMap(gid, outerGid)), "Cannot map the group id");
 	return {};
 }

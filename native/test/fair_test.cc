@@ -194,24 +194,37 @@ TEST(fair_spliced_pairs_all_go_on_in_each_turn_and_what_is_small_goes_first)
 	CHECK(all > N * 65536u);
 }
 
-TEST(fair_datagram_sockets_that_are_never_empty_starve_no_other)
+/** Datagram sockets that have sent to `d`, handles from 0 on. Return: their ports. */
+static std::vector<uint16_t> open_many(Rig &r, Datagrams &d, uint32_t count)
 {
-	constexpr uint32_t N = 100, FULL = 80;
-	Rig r(true, 0, MANY);
-	Datagrams d;
-	std::vector<uint16_t> ports(N);
-	for (uint32_t h = 0; h < N; h++) {
+	std::vector<uint16_t> ports(count);
+	for (uint32_t h = 0; h < count; h++) {
 		r.open(EF_UDP_OPEN, h, d.port);
 		r.effect({EF_UDP_SEND, h, r.put(octets("x")), 1, 0, 0});
 		r.turn();
 		CHECK(d.receive(&ports[h]).size() == 1);
 	}
+	return ports;
+}
+
+/** More to each than is read in a turn; of different lengths, so that GRO does not join them. */
+static void flood(Datagrams &d, const std::vector<uint16_t> &ports)
+{
+	for (const uint16_t port : ports)
+		for (uint32_t i = 0; i < 80; i++)
+			d.send_to(port, octets(i & 1 ? "flood" : "floods"));
+}
+
+TEST(fair_datagram_sockets_that_are_never_empty_starve_no_other)
+{
+	constexpr uint32_t N = 100;
+	Rig r(true, 0, MANY);
+	Datagrams d;
+	const std::vector<uint16_t> ports = open_many(r, d, N);
 	std::set<uint32_t> heard;
 	for (uint32_t turns = 0; heard.size() < N; turns++) {
 		CHECK(turns < 8); /* a call takes room for DATAGRAMS_MIN of the largest: 15 sockets have that in a turn */
-		for (uint32_t h = 0; h < N; h++)
-			for (uint32_t i = 0; i < FULL; i++) /* of different lengths: GRO does not join them */
-				d.send_to(ports[h], octets(i & 1 ? "flood" : "floods"));
+		flood(d, ports);
 		for (const Ev &e : r.turn())
 			if (e[0] == EV_DATAGRAM)
 				heard.insert(e[1]);
@@ -223,17 +236,9 @@ TEST(fair_guest_is_heard_beside_full_datagram_sockets)
 	constexpr uint32_t N = 40;
 	Rig r(true, 0, MANY);
 	Datagrams d;
-	std::vector<uint16_t> ports(N);
-	for (uint32_t h = 0; h < N; h++) {
-		r.open(EF_UDP_OPEN, h, d.port);
-		r.effect({EF_UDP_SEND, h, r.put(octets("x")), 1, 0, 0});
-		r.turn();
-		CHECK(d.receive(&ports[h]).size() == 1);
-	}
+	const std::vector<uint16_t> ports = open_many(r, d, N);
 	for (uint32_t turns = 0; turns < 5; turns++) {
-		for (uint32_t h = 0; h < N; h++)
-			for (uint32_t i = 0; i < 80; i++)
-				d.send_to(ports[h], octets(i & 1 ? "flood" : "floods"));
+		flood(d, ports);
 		const Octets f = noise(VNET_LEN + 60);
 		CHECK(write(r.guest, f.data(), f.size()) == (ssize_t)f.size());
 		bool guest = false, host = false;

@@ -318,7 +318,7 @@ static void check_peek(bool v6, bool peek_off, uint32_t mss, size_t size)
 			last = f[l4 + 13] & 0x08;
 			frames++;
 		}
-		CHECK(last); /* of a batch, row 51 */
+		CHECK(last); /* of a batch, #regression-51 */
 		/* the guest has it all */
 		r.effect({EF_DISCARD, 1, e[2]});
 	}

@@ -1,4 +1,4 @@
-/* Spliced TCP connections: data, ends, resets, full receivers, small pipes, no busy loops. Rows are flows.md §8's. */
+/* Spliced TCP connections: data, ends, resets, full receivers, small pipes, no busy loops. */
 #include "forward.h"
 
 #include <fcntl.h>

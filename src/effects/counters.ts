@@ -21,6 +21,7 @@ export type FlowCounter =
   | 'udp-open-failed'
   | 'udp-splice-unexpected'
   | 'udp-splice-error'
+  | 'udp-splice-refused'
   | 'udp-splice-failed'
   | 'ping-unexpected'
   | 'ping-ttl-spent'

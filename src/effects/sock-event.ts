@@ -8,9 +8,6 @@ export const NO_RTT = 0x7fffffff
 export interface SockInfo {
   /** Window that the peer last offered (tcpi_snd_wnd), unscaled octets; 0 also when the kernel does not tell. */
   readonly sndWnd: number
-  /** Window scale the peer uses towards us (tcpi_snd_wscale). */
-  readonly peerWindowScale: number
-  readonly sndMss: number
   /** µs */
   readonly rtt: number
   /** µs, or NO_RTT */

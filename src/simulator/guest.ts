@@ -237,7 +237,10 @@ export class Guest {
     }
     if ((s.flags & (SYN | ACK)) === SYN) return this.receiveSyn(s)
     if (!ours || !(s.flags & SYN)) return
-    promise(s.windowScale === null || this.s.scale !== null, 'row J: window scale that was not offered')
+    promise(
+      s.windowScale === null || this.s.scale !== null,
+      '#regression-J: window scale that was not offered'
+    )
     this.hear(s)
     this.opened()
     this.ack()

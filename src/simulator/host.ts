@@ -97,8 +97,6 @@ export class Host {
   get info(): SockInfo {
     return {
       sndWnd: this.peerRoom,
-      peerWindowScale: 7,
-      sndMss: 1448,
       rtt: this.s.rtt * 1000,
       minRtt: this.s.rtt * 1000,
       bytesAcked: ((this.adopted ? 0 : 1) + this.received) >>> 0,
@@ -125,7 +123,7 @@ export class Host {
     })
   }
 
-  interpret(e: Effect): void {
+  carryOut(e: Effect): void {
     switch (e.type) {
       case 'TcpConnect':
         promise(this.state === 'new', 'connects twice')

@@ -52,13 +52,13 @@ export class Peer {
   }
   run(): void {
     const op = this.todo[0]
-    const over = this.perform(op, this.end!)
+    const over = this.runOp(op, this.end!)
     if (!over) return
     this.todo.shift()
     this.done = 0
   }
   /** False: there is more of it to do. */
-  private perform(op: Op, end: End): boolean {
+  private runOp(op: Op, end: End): boolean {
     if (this.left !== 'no') return true
     switch (op.do) {
       case 'write': {

@@ -65,7 +65,7 @@ export abstract class World {
     }
   }
   /** Until nothing is possible any more. Throws with the list of what happened where a promise is broken. */
-  settle(most = 20_000): this {
+  runUntilIdle(most = 20_000): this {
     return this.guarded(() => {
       for (let n = 0; ; n++) {
         const possible = this.steps().filter((s) => s.possible())
@@ -166,7 +166,7 @@ export class Spliced<S> extends World {
     this.sides.push(side(this.wires[0][1]))
     const out: Effect[] = []
     this.state = subject.start(this.now(), out)
-    for (const e of out) this.interpret(e)
+    for (const e of out) this.carryOut(e)
     promise(this.asked, 'does not connect')
   }
   /** Nothing is left of the pair. */
@@ -293,12 +293,12 @@ export class Spliced<S> extends World {
       this.state = this.subject.step(this.state, e, out)
       this.final = this.subject.isFinal(this.state)
     }
-    for (const e of out) this.interpret(e)
+    for (const e of out) this.carryOut(e)
     this.log(`    machine: ${this.subject.describe(this.state)}`)
     promise(this.final === this.freed, `${this.subject.describe(this.state)} with sockets ${this.phase}`)
     promise(this.phase !== 'failed', 'keeps sockets that failed')
   }
-  private interpret(e: Effect): void {
+  private carryOut(e: Effect): void {
     this.log(`    ${e.type}${'side' in e ? ` ${e.side}` : ''}${'what' in e ? ` ${e.what}` : ''}`)
     promise(!this.freed || e.type === 'Count', `${e.type} after the end`)
     switch (e.type) {

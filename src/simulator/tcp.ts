@@ -128,7 +128,7 @@ export class World<S> {
     try {
       this.guest.start(this.s.opener === 'guest')
       if (this.knocks) this.turn()
-      while (!this.settled && this.clock.now < 1000 + ms && this.clock.step())
+      while (!this.bothOver && this.clock.now < 1000 + ms && this.clock.step())
         promise(this.steps < steps, `no end after ${steps} events`)
     } catch (e) {
       const trace = this.clock.trace.slice(-60).join('\n')
@@ -136,7 +136,7 @@ export class World<S> {
     }
     return this
   }
-  get settled(): boolean {
+  get bothOver(): boolean {
     const guestOver = this.guest.over && !this.knocks
     // A closed socket's kernel goes on delivering.
     const hostOver = this.host.over && (this.host.state !== 'closed' || this.host.eofAtPeer)
@@ -198,7 +198,7 @@ export class World<S> {
   private firstSyn: ToGuest | null = null
   private ownSyn(g: ToGuest): void {
     const first = this.firstSyn ?? g
-    promise(JSON.stringify(g) === JSON.stringify(first), 'row B: another SYN than the first one')
+    promise(JSON.stringify(g) === JSON.stringify(first), '#regression-B: another SYN than the first one')
     promise(this.s.opener === 'host', 'a SYN to the guest that opened')
     this.firstSyn = first
     this.rcvScale = this.s.guest.scale === null ? 0 : (g.windowScale ?? 0)
@@ -234,7 +234,7 @@ export class World<S> {
     for (const t of fired) this.step({ type: TIMERS[t], now }, out)
     for (const seg of frames) this.segment(seg, now, out)
     this.step({ type: 'TURN_END', now }, out)
-    for (const e of out) this.interpret(e)
+    for (const e of out) this.carryOut(e)
     this.host.results()
   }
   private segment(seg: TcpSegment, now: Instant, out: Effect[]): void {
@@ -258,7 +258,7 @@ export class World<S> {
     this.subject.check(this.state)
     this.final = this.subject.isFinal(this.state)
   }
-  private interpret(e: Effect): void {
+  private carryOut(e: Effect): void {
     switch (e.type) {
       case 'SegmentToTap':
         return this.toGuest({ ...e, pos: 0, len: 0 })
@@ -281,7 +281,7 @@ export class World<S> {
         return
       default:
         this.clock.log(`flow  : ${effectText(e)}`)
-        return this.host.interpret(e)
+        return this.host.carryOut(e)
     }
   }
 }

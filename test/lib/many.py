@@ -109,7 +109,7 @@ class Client:
             else:
                 s.close()
 
-    def settle(self, seconds=30):
+    def wait_for_all(self, seconds=30):
         end = time.monotonic() + seconds
         while self.waiting and time.monotonic() < end:
             self.poll(0.5)
@@ -126,7 +126,7 @@ def hold(address, port, count):
                 c.open()
                 left -= 1
             c.poll(1)
-        c.settle()
+        c.wait_for_all()
         ms = round((time.monotonic() - began) * 1000)
         print(json.dumps({"open": len(c.idle), "failed": c.failed, "ms": ms}), flush=True)
         if not sys.stdin.readline():
@@ -134,7 +134,7 @@ def hold(address, port, count):
         before, c.idle = c.idle, []
         for s in before:
             c.again(s)
-        c.settle()
+        c.wait_for_all()
         for s in c.idle:
             s.close()
         print(json.dumps({"alive": len(c.idle), "failed": c.failed}), flush=True)
@@ -153,7 +153,7 @@ def rate(address, port, each_second, seconds):
             opened += 1
         most = max(most, len(c.waiting))
         c.poll(0.002)
-    c.settle()
+    c.wait_for_all()
     took = time.monotonic() - began
     print(json.dumps({"done": c.done, "failed": c.failed, "most": most, "seconds": round(took, 2)}), flush=True)
 

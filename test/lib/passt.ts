@@ -1,7 +1,9 @@
 // passt with a guest that is not a virtual machine but a network namespace, by the same options and for the same commands
 // as pasta: what pasta does inside, the namespaces and --config-net, is done here.
 import { compiled } from './cache.js'
-import type { net as Net } from './world.js'
+
+/** Of the host that the guest stands for, and its gateway's (world.ts, net). */
+type Addresses = Readonly<Record<'host4' | 'host6' | 'gw4' | 'gw6', string>>
 
 /** The program under test. PASST chooses another one, for instance upstream's, to try the tests themselves. */
 export const passt = process.env.PASST ?? '/mnt/repo/bin/passt'
@@ -24,7 +26,7 @@ const passtOptions = (options: ReadonlyArray<string>): string[] => {
 }
 
 /** Shell lines that give the guest's eth0 what DHCP, DHCPv6 and NDP would. */
-export const configure = (options: ReadonlyArray<string>, net: typeof Net): string => {
+export const configure = (options: ReadonlyArray<string>, net: Addresses): string => {
   const mtu = values(options, '-m').at(-1) ?? '65520'
   const addresses = values(options, '-a')
   const v4 = addresses.find((a) => !a.includes(':')) ?? net.host4
@@ -57,7 +59,7 @@ export const bridged = (
   program: string,
   options: ReadonlyArray<string>,
   command: ReadonlyArray<string>,
-  net: typeof Net
+  net: Addresses
 ): string[] => {
   const setup = [
     'ip link set lo up',

@@ -293,6 +293,12 @@ export class World {
   }
 }
 
+/** argv of shell lines as root of a new user namespace, with a network namespace of its own. */
+export const inOwnNamespaces = (lines: string): string[] => [
+  ...['unshare', '--user', '--map-root-user', '--net'],
+  ...['sh', '-ec', lines]
+]
+
 /** Asserts status 0, showing everything there is otherwise. */
 export const ok = (r: Result): Result => {
   assert.equal(r.code, 0, describe(r))

@@ -22,7 +22,7 @@ export const oneLine = (text: string): string => {
 /** ms since start as `S.ssss`. */
 export const stamp = (ms: number): string => (ms / 1000).toFixed(4)
 
-/** Nine characters each, so that messages stand below each other (config-and-services §5.3). */
+/** Nine characters each, so that messages stand below each other (behaviour.md#log-lines). */
 const FILE_TAGS: Readonly<Record<Level, string>> = {
   error: 'ERROR:   ',
   warning: 'WARNING: ',

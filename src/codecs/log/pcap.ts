@@ -6,7 +6,7 @@ export interface PcapHeader {
   readonly snapLen: number
   readonly linkType: number
 }
-/** One captured frame; nothing is truncated on writing (facts/config-and-services.md §7). */
+/** One captured frame; nothing is truncated on writing (behaviour.md#captures). */
 export interface PcapRecord {
   /** CLOCK_REALTIME: seconds and µs. */
   readonly seconds: number

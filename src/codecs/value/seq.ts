@@ -13,8 +13,3 @@ export const distance = (a: SeqNum, b: SeqNum): number => (a - b) | 0
 export const lt = (a: SeqNum, b: SeqNum): boolean => ((a - b) | 0) < 0
 export const le = (a: SeqNum, b: SeqNum): boolean => ((a - b) | 0) <= 0
 export const max = (a: SeqNum, b: SeqNum): SeqNum => (lt(a, b) ? b : a)
-/** `from` <= `a` < `from` + `octets` (RFC 9293 §3.4). */
-export const inWindow = (a: SeqNum, from: SeqNum, octets: number): boolean => {
-  const d = distance(a, from)
-  return d >= 0 && d < octets
-}

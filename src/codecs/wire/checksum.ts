@@ -65,7 +65,7 @@ export const checksumOffset = (proto: number): number =>
 
 /**
  * Fill in the checksum of a TCP, UDP, ICMP or ICMPv6 message that lies complete at `off`; what the field held before
- * does not matter (row 8 of flows.md §8). ICMP has no pseudo-header (RFC 792), ICMPv6 has one (RFC 4443 §2.3).
+ * does not matter (#regression-8). ICMP has no pseudo-header (RFC 792), ICMPv6 has one (RFC 4443 §2.3).
  */
 export const sealL4 = (
   view: DataView,

@@ -40,7 +40,7 @@ export const ETHERTYPE_IPV6 = 0x86dd
 
 /** Octets. */
 export const ETH_LEN = 14
-/** Shortest frame without FCS (IEEE 802.3 §4.2.3.3): shorter ones are padded with zeros (row 78 of flows.md §8). */
+/** Shortest frame without FCS (IEEE 802.3 §4.2.3.3): shorter ones are padded with zeros (#regression-78). */
 export const ETH_MIN = 60
 
 export interface EthernetHeader {

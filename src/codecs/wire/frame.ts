@@ -53,7 +53,7 @@ export interface FrameIp {
   readonly len: number
 }
 
-/** A frame of the guest that passed every check of flows.md §6.1 which needs no configuration. */
+/** A frame of the guest that passed every check of behaviour.md#input-checks which needs no configuration. */
 export type Frame =
   | { readonly kind: 'tcp'; readonly eth: EthernetHeader; readonly ip: FrameIp; readonly l4: TcpSegment }
   /** DHCP and DHCPv6 included. */
@@ -87,7 +87,7 @@ export type DropReason =
 /**
  * Sum over the L4 octets [l4, l4 + len) of the frame `o`, from that over everything behind the Ethernet header: what
  * stands before and behind them is taken off, so that the data is never read here. What follows an odd number of octets
- * counts with its halves swapped (row 52 of flows.md §8).
+ * counts with its halves swapped (#regression-52).
  */
 const l4Sum = (o: Octets, meta: FrameMeta, l4: number, len: number): number => {
   const start = o.off + ETH_LEN
@@ -164,7 +164,8 @@ const ipv6 = (o: Octets, meta: FrameMeta, eth: EthernetHeader): Frame | DropReas
  * The one entry of the data path. `o`: one frame from its Ethernet header on, without FCS. Total: any octets give a frame
  * or a named reason, reading inside `o` only. Offsets in the result count from the start of `o.view`.
  * Left to the caller, who has the configuration: families and protocols switched off, the mode's frame limit,
- * unspecified addresses.   Source: flows.md §6.1; regression rows 6, 36, 52 of §8, D and M of §8.1.
+ * unspecified addresses.   Source: behaviour.md#input-checks; #regression-6, #regression-36,
+ * #regression-52, #regression-D, #regression-M.
  */
 export const decodeFrame = (o: Octets, meta: FrameMeta): Frame | DropReason => {
   const eth = decodeEthernetAt(o.view, o.off, o.len)

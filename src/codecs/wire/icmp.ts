@@ -9,7 +9,7 @@ import { UDP_LEN, writeUdp } from './udp.js'
 export interface IcmpHeader {
   readonly type: number
   readonly code: number
-  /** Third 16-bit word: the identifier of an echo (0 is a legal one, row 45 of flows.md §8), unused in most errors. */
+  /** Third 16-bit word: the identifier of an echo (0 is a legal one, #regression-45), unused in most errors. */
   readonly id: number
   /** Fourth 16-bit word: the sequence number of an echo, the next-hop MTU of «fragmentation needed» (RFC 1191 §4). */
   readonly seq: number
@@ -84,7 +84,7 @@ export interface IcmpError {
   readonly quote: UdpQuote
 }
 
-/** Octets of data quoted: RFC 792 asks for 64 bits, and upstream sends just that (flows.md §4.4). */
+/** Octets of data quoted: RFC 792 asks for 64 bits, and upstream sends just that (behaviour.md#icmp-errors). */
 const QUOTED_DATA = 8
 
 /** Octets that `writeIcmpError` will write, at most 44. */
@@ -93,7 +93,8 @@ export const icmpErrorLength = (e: IcmpError): number =>
 
 /**
  * A whole ICMP error: header, the guest's datagram rebuilt (IPv4 header with TTL 255, UDP header with checksum 0, first 8
- * octets of data; lengths as in the original), checksum. Returns octets written.   Source: RFC 792, flows.md §4.4.
+ * octets of data; lengths as in the original), checksum. Returns octets written.   Source: RFC 792,
+ * behaviour.md#icmp-errors.
  */
 export const writeIcmpError = (view: DataView, off: number, e: IcmpError): number => {
   const q = e.quote

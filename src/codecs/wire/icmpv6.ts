@@ -48,7 +48,7 @@ export const icmpv6ErrorLength = (e: IcmpError): number =>
 /**
  * A whole ICMPv6 error from `src` to `dst`: header (the MTU takes 32 bits), the guest's datagram rebuilt (IPv6 header,
  * UDP header with its checksum over all that is known of the data, as much data as fits 1280), checksum.
- * Returns octets written.   Source: RFC 4443 §2.4 (c), §3; flows.md §4.4 (whose 1232 octets of data exceed 1280).
+ * Returns octets written.   Source: RFC 4443 §2.4 (c), §3; behaviour.md#icmp-errors.
  */
 export const writeIcmpv6Error = (
   view: DataView,

@@ -48,7 +48,7 @@ export type Ipv4Drop =
   | 'ip4-fragment'
   | 'ip4-checksum'
 
-/** Why the header at `off` is not acceptable, or null (flows.md §6.1 rows 4, 5, 7; RFC 1122 §3.2.1.2 for the checksum). */
+/** Why the header at `off` is not acceptable, or null (behaviour.md#input-checks; RFC 1122 §3.2.1.2 for the checksum). */
 export const checkIpv4 = (view: DataView, off: number, len: number): Ipv4Drop | null => {
   if (len < IPV4_LEN) return 'ip4-short'
   const vi = view.getUint8(off + VERSION_IHL)
@@ -98,7 +98,7 @@ export const writeIpv4 = (view: DataView, off: number, h: Ipv4Header, payloadLen
   return IPV4_LEN
 }
 
-/** A header as we generate it: TTL 255, TOS 0 (flows.md §6.2). */
+/** A header as we generate it: TTL 255, TOS 0 (behaviour.md#generated-headers). */
 export const ipv4Header = (src: InAny, dst: InAny, proto: number, ttl: number = DEFAULT_TTL): Ipv4Header => ({
   src,
   dst,
@@ -120,7 +120,7 @@ const is = (u: unknown): u is Ipv4Packet => {
 }
 
 /**
- * Shape: header of 20 to 60 octets, payload; octets behind TOTAL LENGTH are link padding, dropped (flows.md §8.1 row M).
+ * Shape: header of 20 to 60 octets, payload; octets behind TOTAL LENGTH are link padding, dropped (#regression-M).
  * Left: each `Ipv4Drop`. Law: as `wireCodec`; options, identification and DF are not kept.   Source: RFC 791 §3.1.
  */
 export const Ipv4Packet: t.Type<Ipv4Packet, Uint8Array, Octets> = wireCodec(

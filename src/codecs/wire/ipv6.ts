@@ -95,7 +95,7 @@ export const walkExtensions = (
 const hasMapped = (view: DataView, at: number): boolean =>
   view.getUint32(at + 8) === 0xffff && view.getUint32(at) === 0 && view.getUint32(at + 4) === 0
 
-/** Why the fixed header at `off` is not acceptable, or null (flows.md §6.1 row 8). */
+/** Why the fixed header at `off` is not acceptable, or null (behaviour.md#input-checks). */
 export const checkIpv6 = (view: DataView, off: number, len: number): Ipv6Drop | null => {
   if (len < IPV6_LEN) return 'ip6-short'
   if (view.getUint8(off + VERSION) >>> 4 !== 6) return 'ip6-version'
@@ -136,7 +136,7 @@ export const writeIpv6 = (view: DataView, off: number, h: Ipv6Header, payloadLen
   return IPV6_LEN
 }
 
-/** A header as we generate it: traffic class 0, hop limit 255 (flows.md §6.2). */
+/** A header as we generate it: traffic class 0, hop limit 255 (behaviour.md#generated-headers). */
 export const ipv6Header = (
   src: InAny,
   dst: InAny,
@@ -158,8 +158,8 @@ const is = (u: unknown): u is Ipv6Packet => {
 }
 
 /**
- * Shape: header of 40 octets, extension headers (all skipped, flows.md §8.1 row D), upper layer; octets behind PAYLOAD
- * LENGTH are link padding, dropped (row M). Jumbograms (RFC 2675) are not supported: they decode as empty.
+ * Shape: header of 40 octets, extension headers (all skipped, #regression-D), upper layer; octets behind PAYLOAD
+ * LENGTH are link padding, dropped (#regression-M). Jumbograms (RFC 2675) are not supported: they decode as empty.
  * Left: each `Ipv6Drop`. Law: as `wireCodec`, for a `proto` that is not an extension header's.   Source: RFC 8200 §3, §4.
  */
 export const Ipv6Packet: t.Type<Ipv6Packet, Uint8Array, Octets> = wireCodec(

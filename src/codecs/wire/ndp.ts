@@ -13,7 +13,7 @@ import {
 
 /** Option lifetimes in s; 0xffffffff is infinity. */
 export type NdpOption =
-  /** §4.6.1, types 1 and 2, for Ethernet (RFC 2464 §6) */
+  /** RFC 4861 §4.6.1, types 1 and 2, for Ethernet (RFC 2464 §6) */
   | { readonly tag: 'SourceLla' | 'TargetLla'; readonly mac: Mac }
   /** §4.6.2 */
   | {

@@ -2,13 +2,15 @@ import type * as t from 'io-ts'
 import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
 import { type SeqNum, seq } from '../value/seq.js'
 
-// Flag bits, RFC 9293 §3.1.
+// Flag bits, RFC 9293 §3.1; ECE and CWR: RFC 3168 §6.1.
 export const FIN = 0x01
 export const SYN = 0x02
 export const RST = 0x04
 export const PSH = 0x08
 export const ACK = 0x10
 export const URG = 0x20
+export const ECE = 0x40
+export const CWR = 0x80
 
 /** The fields of a TCP header that we read and write; the checksum is checksum.ts's and frame.ts's business. */
 export interface TcpHeader {
@@ -61,7 +63,7 @@ export type TcpDrop = 'tcp-short' | 'tcp-data-offset' | 'tcp-port-zero'
 
 /**
  * Offset of option `kind`, whose length must be `size`, in [off, end), or -1. From a malformed option on (length under 2
- * or past the end) the rest counts as absent; a wrong size of the option itself as well (flows.md §2.6).
+ * or past the end) the rest counts as absent; a wrong size of the option itself as well (behaviour.md#tcp-handshake).
  */
 const findOption = (view: DataView, off: number, end: number, kind: number, size: number): number => {
   for (let at = off; at < end; ) {

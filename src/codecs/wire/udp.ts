@@ -26,7 +26,7 @@ export const UDP_LEN = 8
 
 export type UdpDrop = 'udp-short' | 'udp-length' | 'udp-port-zero'
 
-/** Empty datagrams are valid (row 6 of flows.md §8). */
+/** Empty datagrams are valid (#regression-6). */
 export const decodeUdpAt = (view: DataView, off: number, len: number): UdpHeader | UdpDrop => {
   if (len < UDP_LEN) return 'udp-short'
   const length = view.getUint16(off + LENGTH)

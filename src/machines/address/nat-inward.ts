@@ -12,12 +12,13 @@ import { type Rule, targetOf } from '../forward/forward-rules.js'
 import type { NatConfig } from './nat.js'
 
 // Flows that begin on the host, or in the namespace without the tap: who they come from and where they go
-// (config-and-services.md §8.2-8.4, flows.md §1.4, §3.1, §3.2). There is no way back by address: 127.0.0.1 and 127.0.0.9
-// may look the same to the guest, so what it answers belongs to the flow that its four numbers name (rows 23, 29).
+// (behaviour.md#translation, behaviour.md#bypass-addresses). There is no way back by address: 127.0.0.1 and 127.0.0.9
+// may look the same to the guest, so what it answers belongs to the flow that its four numbers name (#regression-23,
+// #regression-29).
 //
 // Source ports are kept where the flow has its own socket address: towards the guest, and for UDP through the bypass.
 
-/** Last addresses the guest used, null until then. Never unspecified (row 12). */
+/** Last addresses the guest used, null until then. Never unspecified (#regression-12). */
 export interface Seen {
   readonly v4: InAny | null
   /** IPv6 other than link-local. */
@@ -35,7 +36,7 @@ const onLink = (a: InAny): boolean => isUnicast(a) && !isLoopback(a)
 /**
  * Source as the guest sees it, null if there is none to show: then the flow is refused. First match wins: 127.0.0.1 and
  * ::1 are the loopback map, the guest's own address is the guest map, what the guest could not answer to is us, all else
- * stays. A peer that is nobody's own address (multicast, broadcast, unspecified: row 91) is refused.
+ * stays. A peer that is nobody's own address (multicast, broadcast, unspecified: #regression-91) is refused.
  * Invariant: never loopback, unspecified, multicast or broadcast.
  */
 export const inwardTap = (c: NatConfig, seen: Seen, peer: InAny): InAny | null => {
@@ -114,7 +115,7 @@ export interface SpliceTarget {
 /**
  * Host -> namespace: socket to open in the namespace for a flow that came from a loopback address to `local`. By default
  * the namespace's public address, so that what listens on its loopback stays private; with --host-lo-to-ns-lo the same
- * loopback address as on the host (rows 79, 92). null: no address known yet, refuse.
+ * loopback address as on the host (#regression-79, #regression-92). null: no address known yet, refuse.
  */
 export const spliceTargetIn = (
   c: NatConfig,
@@ -137,7 +138,7 @@ export const spliceTargetIn = (
 /**
  * Namespace -> host: socket to open on the host for a flow from `peer` to `local`, both in the namespace and both
  * loopback, or else refused: a listener there must not let the rest of the namespace's network in. Both addresses are
- * kept to the last bit (rows 79, 92: 127.0.0.53 is not 127.0.0.1).
+ * kept to the last bit (#regression-79, #regression-92: 127.0.0.53 is not 127.0.0.1).
  */
 export const spliceTargetOut = (rule: Rule, peer: InAny, local: InAny, port: number): SpliceTarget | null => {
   if (!isLoopback(peer) || !isLoopback(local)) return null

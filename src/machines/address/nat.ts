@@ -11,8 +11,8 @@ import {
 } from '../../codecs/value/inany.js'
 import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 
-// Which host address stands for which guest-side address, config-and-services.md §8 and flows.md §1.4. There are no
-// inverted maps (row 23): what comes back belongs to the flow that it came from, and the flow knows both addresses.
+// Which host address stands for which guest-side address, behaviour.md#translation. There are no
+// inverted maps (#regression-23): what comes back belongs to the flow that it came from, and the flow knows both addresses.
 
 /** null: not known, or not mapped. */
 export interface NatConfig {
@@ -28,7 +28,10 @@ export interface NatConfig {
   /** --map-guest-addr */
   readonly mapGuestAddr4: InAny | null
   readonly mapGuestAddr6: InAny | null
-  /** --dns-forward, and the resolver it stands for (--dns-host): any host address, 127.0.0.53 included (rows 79, 92). */
+  /**
+   * --dns-forward, and the resolver it stands for (--dns-host): any host address, 127.0.0.53 included (#regression-79,
+   * #regression-92).
+   */
   readonly dnsForward4: InAny | null
   readonly dnsForward6: InAny | null
   readonly dnsHost4: InAny | null
@@ -65,9 +68,9 @@ const dnsPort = (proto: number, port: number): boolean =>
 
 /**
  * Where a packet of the guest goes on the host; null: nowhere, drop it. `dstPort`: the identifier for echo requests,
- * where 0 is legal (row 45). First match wins: DNS, host loopback, guest address, unchanged.
+ * where 0 is legal (#regression-45). First match wins: DNS, host loopback, guest address, unchanged.
  */
-export const outward = (c: NatConfig, proto: number, dst: InAny, dstPort: number): HostSide | null => {
+export const hostSideOf = (c: NatConfig, proto: number, dst: InAny, dstPort: number): HostSide | null => {
   const ports = proto === PROTO_TCP || proto === PROTO_UDP
   if (isUnspecified(dst) || isLoopback(dst) || (ports && dstPort === 0)) return null
   if (proto === PROTO_TCP && isGroup(dst)) return null
@@ -85,8 +88,8 @@ export const outward = (c: NatConfig, proto: number, dst: InAny, dstPort: number
 /**
  * What the guest sees a host-side address as: source of an ICMP error about `flow`, null if there is none to show (then
  * the error is not relayed). The flow's own peer appears under the name the guest has for it, and only then is a DNS
- * mapping undone: the same resolver met otherwise keeps its address (row 29). `seen`: last address the guest used.
- * Law: reverseSource(c, { ourAddr: a, hostAddr: outward(c, p, a, port).dst }, hostAddr) = a.
+ * mapping undone: the same resolver met otherwise keeps its address (#regression-29). `seen`: last address the guest used.
+ * Law: reverseSource(c, { ourAddr: a, hostAddr: hostSideOf(c, p, a, port).dst }, hostAddr) = a.
  */
 export const reverseSource = (
   c: NatConfig,

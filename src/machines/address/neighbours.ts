@@ -13,7 +13,7 @@ import type { NatConfig } from './nat.js'
 import { inwardTap, type Seen } from './nat-inward.js'
 
 // The MACs that the guest sees its peers by: those of the host's own neighbours, by the addresses under which the guest
-// knows them (config-and-services.md §3.1). What we stand for ourselves keeps ours.
+// knows them (behaviour.md#neighbours). What we stand for ourselves keeps ours.
 
 /** MACs by guest-visible address; at most CAPACITY. */
 export type NeighbourTable = ReadonlyMap<string, Mac>

@@ -49,22 +49,28 @@ type Codes = readonly [number, number]
 const NET: Codes = [0, 0]
 const HOST: Codes = [1, 3]
 const PROHIBITED: Codes = [13, 1]
+const REJECT_ROUTE: Codes = [13, 6]
 /** Codes of destination unreachable, IPv4 and IPv6 (RFC 792, RFC 1812 §5.2.7.1, RFC 4443 §3.1). */
 const CODES: ReadonlyMap<number, Codes> = new Map([
   [ENETUNREACH, NET],
   [ENETDOWN, NET],
   [EADDRNOTAVAIL, NET],
-  [EHOSTUNREACH, HOST],
+  [EHOSTUNREACH, REJECT_ROUTE],
   [EHOSTDOWN, HOST],
-  [EINVAL, HOST],
+  [EINVAL, REJECT_ROUTE],
   [EACCES, PROHIBITED],
   [EPERM, PROHIBITED]
 ])
 
 /**
- * What a guest is told of a destination that the host's kernel refused with `errno`, as a router would; null: nothing, the
- * reason is another one. A blackhole's EINVAL is host unreachable: the guest is told at once what a program on the host is
- * told at once (ip-route(8), local senders), though a router would say nothing.
+ * What a guest is told of a destination that the host's kernel refused with `errno`; null: nothing, the reason is another one.
+ *
+ * Programs on the host get an error at once where a route is prohibit (EACCES), unreachable (EHOSTUNREACH) or blackhole (EINVAL;
+ * ip-route(8), local senders). All three are the administrator's will and last, so the guest is told what its kernel takes for a
+ * hard error, and hands to every program with a connected socket: administratively prohibited, for IPv6 «reject route» where it
+ * is one (RFC 4443 §3.1). Net and host unreachable are hints that may pass (RFC 1122 §3.2.2.1): Linux tells those of programs
+ * that ask (IP_RECVERR) only. They are for what may pass: no route (ENETUNREACH), a link that is down. A router with such routes
+ * would call the second host unreachable and be silent about the third, but it has no local senders.
  */
 export const refusal = (v6: boolean, errno: number): Unreachable | null => {
   const codes = CODES.get(errno)

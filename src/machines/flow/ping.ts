@@ -4,11 +4,12 @@ import type { SockEvent } from '../../effects/sock-event.js'
 import { EACCES, isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 
 // An echo flow: requests of one identifier from the guest to one address, through a ping socket of the host (icmp(7)).
-// The kernel picks the identifier on the host side (row 22), the guest's is put back into the replies. Sequence numbers
-// are the guest's all the way. No value of either is special: 0 is an identifier and a first sequence number like any
-// other (rows 7 and 45); repeated sequence numbers pass, since a duplicated reply is something ping reports.
+// The kernel picks the identifier on the host side (#regression-22), the guest's is put back into the replies. Sequence
+// numbers are the guest's all the way. No value of either is special: 0 is an identifier and a first sequence number like
+// any other (#regression-7 and #regression-45); repeated sequence numbers pass, since a duplicated reply is something ping
+// reports.
 
-/** ms without a request, flows.md §5. */
+/** ms without a request, behaviour.md#ping. */
 export const PING_TIMEOUT = 60_000
 
 export interface PingInput {
@@ -51,8 +52,8 @@ type Of<K extends PingEvent['type']> = {
   readonly event: Extract<PingEvent, { readonly type: K }>
 }
 
-const outward = ({ event: e }: Of<'TAP_ECHO'>) => ({ payload: e.payload, ttl: e.ttl })
-const inward = ({ context: c, event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, id: c.id })
+const theRequest = ({ event: e }: Of<'TAP_ECHO'>) => ({ payload: e.payload, ttl: e.ttl })
+const theReply = ({ context: c, event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, id: c.id })
 const byEvent = <E>({ event }: { readonly event: E }): { readonly e: E } => ({ e: event })
 const byNow = ({ event }: { readonly event: { readonly now: Instant } }): { readonly now: Instant } => ({
   now: event.now
@@ -113,12 +114,12 @@ export const pingMachine = setup({
           },
           {
             actions: [
-              { type: 'PingToSock', params: outward },
+              { type: 'PingToSock', params: theRequest },
               { type: 'asked', params: byRequest }
             ]
           }
         ],
-        SOCK_DATAGRAM: { target: '.ready', actions: { type: 'EchoReplyToTap', params: inward } },
+        SOCK_DATAGRAM: { target: '.ready', actions: { type: 'EchoReplyToTap', params: theReply } },
         SOCK_ICMP_ERROR: [
           {
             guard: { type: 'relayable', params: byEvent },
@@ -149,13 +150,13 @@ export const pingMachine = setup({
                 guard: { type: 'laterTurn', params: byNow },
                 target: 'ready',
                 actions: [
-                  { type: 'PingToSock', params: outward },
+                  { type: 'PingToSock', params: theRequest },
                   { type: 'asked', params: byRequest }
                 ]
               },
               {
                 actions: [
-                  { type: 'PingToSock', params: outward },
+                  { type: 'PingToSock', params: theRequest },
                   { type: 'asked', params: byRequest }
                 ]
               }
@@ -173,7 +174,7 @@ export const pingMachine = setup({
         },
         ready: {
           on: {
-            SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: inward } },
+            SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: theReply } },
             // Native has given the socket up, whatever the reason; the next request opens a new flow.
             SOCK_FAILED: [
               over,

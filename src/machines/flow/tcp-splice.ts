@@ -4,11 +4,12 @@ import { effectActions, type Instant } from '../../effects/effect.js'
 import type { SpliceEvent } from '../../effects/sock-event.js'
 
 // A TCP connection past the tap: side 0 is the connection that a listener accepted, side 1 one to the target, and native
-// moves the octets between them (flows.md §3). What is left to decide here is how the ends of the two hang together:
+// moves the octets between them (behaviour.md#bypass). Left to decide is how their ends hang together
+// (behaviour.md#bypass-ends):
 //
-//   end of stream on one side   FIN to the other, whose stream goes on (§3.5, half-close)
+//   end of stream on one side   FIN to the other, whose stream goes on (half-close)
 //   end of both                 close, without RST
-//   one side broken             RST to both (§3.5), also when the target refuses: its client is accepted already (§3.2)
+//   one side broken             RST to both, also when the target refuses: its client is accepted already
 //
 // There is no timer. Both peers are on this machine: their kernels end every connection whose process went away, and a
 // connection may be silent for as long as a direct one (upstream has none either). connect() ends by the kernel's retries.
@@ -25,6 +26,7 @@ export interface TcpSpliceContext {
 
 export type TcpSpliceEvent =
   | SpliceEvent
+  /** It holds much of the host's memory and does not move (runtime's socket-memory.ts). */
   | { readonly type: 'STOP'; readonly now: Instant }
   | { readonly type: 'TURN_END'; readonly now: Instant }
 

@@ -4,8 +4,8 @@ import { effectActions, type Instant, instant } from '../../effects/effect.js'
 import type { SockEvent, UdpMoved } from '../../effects/sock-event.js'
 import type { UdpTimeouts } from './udp.js'
 
-// A UDP flow past the tap (flows.md §4.1-4.3): side 1 is a socket connected to the target, side 0 one that is bound to the
-// address the initiator sent to and connected to the initiator, so that replies come from where it expects them and the
+// A UDP flow past the tap (behaviour.md#udp-flows): side 1 is a socket connected to the target, side 0 one that is bound to
+// the address the initiator sent to and connected to the initiator, so that replies come from where it expects them and the
 // flow outlives its listener. They are joined as soon as they are asked for: native keeps what comes for a socket that
 // the namespace has still to deliver, and a join with a socket that could not be opened is nothing.
 //
@@ -30,7 +30,10 @@ export interface UdpSpliceContext {
 }
 
 export type UdpSpliceEvent =
-  | Extract<SockEvent, { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_FAILED' }>
+  | Extract<
+      SockEvent,
+      { readonly type: 'SOCK_DATAGRAM' | 'SOCK_ICMP_ERROR' | 'SOCK_REFUSED' | 'SOCK_FAILED' }
+    >
   | UdpMoved
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   | { readonly type: 'STOP'; readonly now: Instant }
@@ -109,9 +112,12 @@ export const udpSpliceMachine = setup({
         { type: 'ArmTimer', params: idleAt('oneWay') }
       ],
       on: {
-        // Only logged: the initiator does not learn of them (flows.md §4.4), and the target may be back for the next one.
+        // Only counted: the initiator does not learn of them (behaviour.md#icmp-errors), and the target may be back for the
+        // next one.
         SOCK_ICMP_ERROR: { actions: { type: 'Count', params: { what: 'udp-splice-error' } } },
-        // Native has given the socket up, whatever the reason (rows 28, 38). The next datagram begins a new flow (row 21).
+        SOCK_REFUSED: { actions: { type: 'Count', params: { what: 'udp-splice-refused' } } },
+        // Native has given the socket up, whatever the reason (#regression-28, #regression-38). The next datagram begins a
+        // new flow (#regression-21).
         SOCK_FAILED: { target: 'closed', actions: { type: 'Count', params: { what: 'udp-splice-failed' } } },
         STOP: 'closed'
       },

@@ -10,7 +10,7 @@ import { isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 // socket reports failure only; results of one turn's effects are the first events of the next, so any other event with a
 // later `now` tells that it went well.
 
-/** ms; defaults of net.netfilter.nf_conntrack_udp_timeout and .._udp_timeout_stream, flows.md §4.2. */
+/** ms; defaults of net.netfilter.nf_conntrack_udp_timeout and .._udp_timeout_stream, behaviour.md#udp-flows. */
 export interface UdpTimeouts {
   readonly oneWay: number
   readonly stream: number
@@ -73,8 +73,12 @@ const fromPeer = ({ event: e }: Of<'SOCK_DATAGRAM'>): Heard => ({
   peer: pieces(e.payload.len, e.segment),
   now: e.now
 })
-const outward = ({ event: e }: Of<'TAP_DATAGRAM'>) => ({ payload: e.payload, ttl: e.ttl, segment: e.segment })
-const inward = ({ event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, segment: e.segment })
+const guestsDatagram = ({ event: e }: Of<'TAP_DATAGRAM'>) => ({
+  payload: e.payload,
+  ttl: e.ttl,
+  segment: e.segment
+})
+const peersDatagram = ({ event: e }: Of<'SOCK_DATAGRAM'>) => ({ payload: e.payload, segment: e.segment })
 const answer = ({ event: e }: Of<'SOCK_ANSWER'>) => ({
   from: e.from,
   fromPort: e.fromPort,
@@ -96,11 +100,11 @@ const spent = {
   actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
 } as const
 const sent = [
-  { type: 'UdpToSock', params: outward },
+  { type: 'UdpToSock', params: guestsDatagram },
   { type: 'heard', params: fromGuest }
 ] as const
 const delivered = [
-  { type: 'UdpToTap', params: inward },
+  { type: 'UdpToTap', params: peersDatagram },
   { type: 'heard', params: fromPeer }
 ] as const
 /** The guest has sent something that did not go; of flows of listeners it may know nothing yet. */
@@ -176,7 +180,8 @@ export const udpMachine = setup({
           { guard: { type: 'relayable', params: byEvent }, actions: relay },
           { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
         ],
-        // Native has given the socket up, whatever the reason (rows 28, 38): the next datagram opens a new flow (row 21).
+        // Native has given the socket up, whatever the reason (#regression-28, #regression-38): the next datagram opens a
+        // new flow (#regression-21).
         SOCK_FAILED: over('udp-socket-failed'),
         STOP: 'closed',
         SOCK_REFUSED: [

@@ -5,7 +5,7 @@ import type { Rule } from './forward-rules.js'
 
 // Which ports may be missing. A port that somebody named has to work; of `all`, exclusions alone and `auto` what can be
 // had is enough, but of the first two not nothing at all: that is counted over the whole specification, not range by
-// range (config-and-services.md §1.6).
+// range (behaviour.md#port-forwarding).
 
 /** A listener that could not be opened. `rule`: index into the rules. */
 export interface BindFailure {
@@ -67,7 +67,7 @@ const sameSpec = (a: Rule, b: Rule): boolean =>
 
 /**
  * 127.0.0.1 and ::1 stand for one listener where the interface cannot be bound to; a namespace that lacks one IP version
- * is served in the other (row 88).
+ * is served in the other (#regression-88).
  */
 const servedByOther = (rules: ReadonlyArray<Rule>, f: BindFailure, failed: ReadonlySet<string>): boolean => {
   const r = rules[f.rule]!

@@ -13,8 +13,8 @@ import {
 } from '../../codecs/value/inany.js'
 
 // What the port options of the command line mean, once the host is known: rules, each a contiguous range of ports to
-// listen on and where it leads (config-and-services.md §1.6, flows.md §4.7). Mapping within a rule is a bijection, and
-// nothing ever inverts it: flows know both of their ports (row 23).
+// listen on and where it leads (behaviour.md#port-forwarding). Mapping within a rule is a bijection, and
+// nothing ever inverts it: flows know both of their ports (#regression-23).
 
 export type Proto = 'tcp' | 'udp'
 /** in: listen on the host, lead to the guest (-t, -u). out: listen in the namespace, lead to the host (-T, -U). */
@@ -129,7 +129,7 @@ const anyAddress = (env: ForwardEnv): Pick<Ends, 'bind' | 'v6only'> =>
 
 /**
  * Listeners in the namespace are there for its loopback only: by device, so that 127/8 is included; by address where
- * that is not allowed, each IP version by itself (row 88: either may be missing).
+ * that is not allowed, each IP version by itself (#regression-88: either may be missing).
  */
 const loopbackEnds = (env: ForwardEnv): ReadonlyArray<Ends> =>
   env.bindToDevice
@@ -250,7 +250,7 @@ const placeRules = (
 /**
  * Port options, defaults included, as rules. Left: one line, names the option: an address of an IP version that is
  * switched off, a port given twice for one address (two rules would fight for a socket), too many ranges, and the rest
- * of §1.6 that a specification alone does not show.
+ * of behaviour.md#port-forwarding that a specification alone does not show.
  * Law: for each protocol, direction and local address, at most one rule has a port.
  */
 export const forwardRules = (env: ForwardEnv, options: PortOptions): E.Either<string, Forwarding> => {
@@ -297,7 +297,7 @@ export const ruleFor = (
 
 /**
  * What to try where a socket for IPv6 cannot be made at all (EAFNOSUPPORT: no IPv6 in the kernel): a dual-stack rule
- * listens for IPv4 alone (row 90), an IPv6 rule has nothing to fall back to.
+ * listens for IPv4 alone (#regression-90), an IPv6 rule has nothing to fall back to.
  */
 export const withoutV6 = (r: Rule): Rule | null =>
   r.bind === null ? { ...r, bind: UNSPECIFIED4, v6only: false } : isV4(r.bind) ? r : null

@@ -13,9 +13,9 @@ import { type Instant, instant } from '../../effects/effect.js'
 import { type BindFailure, failureLines } from './bind-verdict.js'
 import { type Direction, type Proto, type Rule, targetOf } from './forward-rules.js'
 
-// `auto`: listen where somebody listens at the other side, as /proc/net tells once a second (config-and-services.md
-// §4.6). Both directions at once would feed on each other: what we listen on in the namespace for -T looks to -t like a
-// service there. So, protocol by protocol:
+// `auto`: listen where somebody listens at the other side, as /proc/net tells once a second
+// (behaviour.md#port-scan). Both directions at once would feed on each other: what we listen on in the namespace for -T
+// looks to -t like a service there. So, protocol by protocol:
 //
 //   wanted    a port whose target is listened on by somebody else than us; for UDP also one whose target TCP port -t auto
 //             (-T auto) found
@@ -231,12 +231,7 @@ const scanActions: { readonly [K in ScanEffect['type']]: Inert<K> } = {
 }
 const later = ({ event }: { event: { readonly now: Instant } }) => ({ at: instant(event.now + SCAN_PERIOD) })
 
-/**
- * Started if `scans(rules)`, with the listeners of all other rules open; reads at once.
- *
- *   reading  waits for both sides' tables: a slow reader delays the next scan, scans never overlap
- *   waiting  for the timer
- */
+/** Started if `scans(rules)`, with the listeners of all other rules open; reads at once. */
 export const portScanMachine = setup({
   types: { context: {} as ScanContext, events: {} as ScanEvent, input: {} as ScanInput },
   guards: {
@@ -249,6 +244,8 @@ export const portScanMachine = setup({
   }
 }).createMachine({
   id: 'port-scan',
+  description:
+    'Ports forwarded as `auto`: once a second, listen where somebody listens at the other side. `decide` says which listeners go and which come.',
   context: ({ input }) => initial(input),
   initial: 'reading',
   on: {
@@ -265,6 +262,7 @@ export const portScanMachine = setup({
   },
   states: {
     reading: {
+      description: "Waits for both sides' tables. A slow reader delays the next scan: scans never overlap.",
       entry: { type: 'ReadListeners', params: {} },
       on: {
         SCANNED: {

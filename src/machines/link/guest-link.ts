@@ -3,7 +3,7 @@ import type { Instant } from '../../effects/effect.js'
 
 // Who is at the other end of the guest link in passt mode: a hypervisor that connects to our socket, or the connected
 // socket that --fd names. One at a time; flows and what was learnt of the guest outlive it, so that a guest that is
-// started again finds its world (config-and-services.md §6.2, flows.md §0).
+// started again finds its world (behaviour.md#clients).
 //
 //   waiting      nobody: what goes to the guest counts as sent
 //   connected    one client; another is turned away
@@ -42,7 +42,7 @@ export type LinkEvent =
   | { readonly type: 'FD_GIVEN'; readonly fd: number }
   /** Nothing more comes from the client; errno 0: it closed the connection. */
   | { readonly type: 'CLIENT_GONE'; readonly errno: number }
-  /** A length that no frame has: the stream is out of step, and stays so (row 37). */
+  /** A length that no frame has: the stream is out of step, and stays so (#regression-37). */
   | { readonly type: 'BAD_LENGTH'; readonly octets: number; readonly now: Instant }
 
 interface Client {

@@ -1,5 +1,5 @@
 // A log file that never grows past its limit: the oldest lines make room, in the same file, so that whoever has it open
-// (tail -f) keeps the right one. Decisions only; runtime/log/log-file.ts carries them out (config-and-services §5.3).
+// (tail -f) keeps the right one. Decisions only; runtime/log/log-file.ts carries them out (behaviour.md#log-rotation).
 
 /** Share of the file that goes at once: cutting is dear, and should be rare. */
 const SHARE = 0.3

@@ -6,7 +6,7 @@ export interface GuestV4 {
   readonly assigned: InAny
   /** 0-32 */
   readonly prefixLen: number
-  /** null: no default router is known, and DHCP is off (config-and-services §2.2). */
+  /** null: no default router is known, and DHCP is off (behaviour.md#no-router). */
   readonly gateway: InAny | null
   /** Our address on the guest's link: source of DHCP and ARP probes, server identifier. The gateway, where there is one. */
   readonly own: InAny
@@ -41,17 +41,17 @@ export interface GuestConfig {
   readonly fqdn: string | null
   readonly noDhcp: boolean
   readonly noDhcpv6: boolean
-  /** Also set by --no-icmp (§2.2). */
+  /** Also set by --no-icmp (behaviour.md#no-router). */
   readonly noNdp: boolean
-  /** Also set by --config-net (§2.2). */
+  /** Also set by --config-net (behaviour.md#no-router). */
   readonly noRa: boolean
   /** DUID-LLT of 14 octets, RFC 8415 §11.2 */
   readonly serverDuid: Uint8Array
-  /** MAC that the guest is to see for an address: neighbour's, else gateway's, else our own (§3.1). */
+  /** MAC that the guest is to see for an address: neighbour's, else gateway's, else our own (behaviour.md#neighbours). */
   readonly macOf: (a: InAny) => Mac
 }
 
-/** At most three resolvers of a family, if they are to be announced (§2.4). */
+/** At most three resolvers of a family, if they are to be announced (behaviour.md#resolvers). */
 const MAX_DNS = 3
 export const dns4Of = (c: GuestConfig): ReadonlyArray<InAny> =>
   c.announceDns ? c.dns4.slice(0, MAX_DNS) : []

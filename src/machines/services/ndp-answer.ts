@@ -41,7 +41,7 @@ const dnssl = (texts: ReadonlyArray<string>, octets: number): ReadonlyArray<NdpO
 
 /**
  * Router advertisement from our link-local address. M says what is the case: addresses by DHCPv6. In local mode there is
- * no prefix to announce. Search domains go with resolvers only (config-and-services §2.4).
+ * no prefix to announce. Search domains go with resolvers only (behaviour.md#resolvers).
  */
 export const routerAdvert = (c: GuestConfig, assigned: InAny | null): NdpMessage => {
   const addrs = dns6Of(c)

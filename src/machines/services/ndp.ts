@@ -36,7 +36,6 @@ export type RouterAdvertEvent =
   | ({ readonly type: 'RS_RECEIVED'; readonly solicitation: RouterSolicitation } & Chance)
   /** The service timer's deadline passed; harmless at any time. */
   | ({ readonly type: 'TIMER_RA' } & Chance)
-  | { readonly type: 'CONFIG'; readonly config: GuestConfig }
 
 type Inert<K> = (_: unknown, params: Omit<Extract<ServiceEffect, { type: K }>, 'type'>) => void
 const inert = (): void => {}
@@ -102,16 +101,12 @@ export const ndpMachine = setup({
   },
   actions: {
     ...serviceActions,
-    noteMulticast: assign((_, p: { now: Instant }) => ({ lastMulticast: p.now })),
-    setConfig: assign((_, p: { config: GuestConfig }) => ({ config: p.config }))
+    noteMulticast: assign((_, p: { now: Instant }) => ({ lastMulticast: p.now }))
   }
 }).createMachine({
   id: 'ndp',
   context: ({ input }) => ({ config: input.config, lastMulticast: null }),
   initial: 'quiet',
-  on: {
-    CONFIG: { actions: { type: 'setConfig', params: ({ event }) => ({ config: event.config }) } }
-  },
   states: {
     quiet: {
       on: {

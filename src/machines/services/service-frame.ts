@@ -17,7 +17,7 @@ import { UDP_LEN, type UdpPorts, writeUdp } from '../../codecs/wire/udp.js'
 import type { ServiceCounter } from '../../effects/counters.js'
 import type { Service, ServiceEffect } from '../../effects/effect.js'
 
-// Whole frames for the guest: headers, checksums, padding with zeros to 60 octets (IEEE 802.3 §4.2.3.3; row 78).
+// Whole frames for the guest: headers, checksums, padding with zeros to 60 octets (IEEE 802.3 §4.2.3.3; #regression-78).
 
 /** Source and destination of one frame on the link. */
 export interface Link {

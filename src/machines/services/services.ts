@@ -17,7 +17,7 @@ import { answerNdp, naAnnouncement, nsProbe } from './ndp-answer.js'
 // A `solicitation` that is not null goes to the one `ndpMachine` as RS_RECEIVED { solicitation, now, random }; it sends
 // the router advertisement. Lengths and checksums of the lower layers have been checked by codecs/wire/frame.ts.
 
-/** What asks the guest for its addresses, when its link comes up (config-and-services §3.2, §3.3). */
+/** What asks the guest for its addresses, when its link comes up (behaviour.md#first-questions). */
 export const initialProbes = (c: GuestConfig, guestMac: Mac): ReadonlyArray<ServiceEffect> => [
   ...arpProbe(c),
   ...nsProbe(c, guestMac)

@@ -1,17 +1,21 @@
 import { add, distance, le, lt, max, type SeqNum, seq } from '../../codecs/value/seq.js'
 import { ACK, RST } from '../../codecs/wire/tcp.js'
 import type { Effect } from '../../effects/effect.js'
-import { ACK_DELAY, CHALLENGES, type Draft, LOW_RTT, PING_PONG, type Tcb, WINDOW_MAX } from './tcp-tcb.js'
+import * as owed from './tcb-ack.js'
+import { takenAll, told, unconfirmed } from './tcb-rcv.js'
+import type { Draft, Out, Tcb } from './tcp-tcb.js'
 
 // What we acknowledge and offer to the guest: numbers of our ACKs, their windows, and when they go.
 
-/** Octets that the kernel took and the peer did not acknowledge yet. */
-export const unconfirmed = (t: Tcb): number => distance(t.rcvTaken, t.rcvConfirmed)
+/** µs: below, what the peer acknowledges and what its kernel took is the same to a guest. */
+const LOW_RTT = 1000
+/** Octets. */
+const WINDOW_MAX = 16 << 20
 
 /**
  * Acknowledge all that the kernel took, rather than what the peer acknowledged? Where nobody could tell the difference
  * (short round trip), where nothing follows that could be delayed (a direction is closed), where we cannot know, and in
- * bulk, so that the guest keeps the send buffer full: over a twentieth of it is in flight (flows.md §2.9).
+ * bulk, so that the guest keeps the send buffer full: over a twentieth of it is in flight (behaviour.md#tcp-acknowledgements).
  */
 export const acksTaken = (t: Tcb): boolean =>
   t.minRtt < LOW_RTT ||
@@ -21,8 +25,7 @@ export const acksTaken = (t: Tcb): boolean =>
   unconfirmed(t) * 20 >= t.sndBuf
 
 /** Acknowledgement number due. Never goes back; never beyond what the kernel took (and FIN, when forwarded). */
-export const ackNumber = (t: Tcb): SeqNum =>
-  max(t.rcvAcked, acksTaken(t) ? add(t.rcvTaken, t.rcvFin) : t.rcvConfirmed)
+export const ackNumber = (t: Tcb): SeqNum => max(t.rcvAcked, acksTaken(t) ? takenAll(t) : t.rcvConfirmed)
 
 /**
  * How far the peer lets us go: what it acknowledged plus twice its window, so that the kernel always has a window's worth
@@ -44,7 +47,7 @@ export const worthwhile = (t: Tcb): number => Math.max(1, Math.min(t.mss, t.sndB
 export const targetEdge = (t: Tcb): SeqNum => {
   const edge = peerLimited(t) ? peerEdge(t) : t.bufEdge
   const room = distance(edge, t.rcvNxt)
-  // Less will do if nothing is queued that could make it more (row 74).
+  // Less will do if nothing is queued that could make it more (#regression-74).
   const least = t.rcvConfirmed === t.rcvNxt ? 1 : worthwhile(t)
   return room < least ? t.rcvEdge : max(t.rcvEdge, add(t.rcvNxt, Math.min(room, WINDOW_MAX)))
 }
@@ -73,39 +76,34 @@ const bareSeq = (t: Tcb): SeqNum => {
 
 /** Noted whenever a segment with this acknowledgement and right edge went out. */
 export const acked = (d: Draft, ack: SeqNum, edge: SeqNum): void => {
-  d.rcvAcked = max(d.rcvAcked, ack)
-  d.rcvEdge = max(d.rcvEdge, edge)
-  d.ackNow = false
-  d.ackAt = 0
+  told(d, ack, edge)
+  owed.paid(d)
 }
 
 /** One segment without payload, with the newest acknowledgement and window. */
-export const segment = (d: Draft, seq: SeqNum, flags: number, out: Effect[], ack = ackNumber(d)): void => {
+export const segment = (
+  d: Draft,
+  seq: SeqNum,
+  flags: number,
+  out: Out<'SegmentToTap'>,
+  ack = ackNumber(d)
+): void => {
   const wnd = windowField(d, ack, targetEdge(d))
   acked(d, ack, edgeOf(d, ack, wnd))
   out.push({ type: 'SegmentToTap', seq, ack, flags: flags | ACK, wnd, mss: null, windowScale: null })
 }
-export const pureAck = (d: Draft, out: Effect[], ack?: SeqNum): void => segment(d, bareSeq(d), 0, out, ack)
-
-/** At most CHALLENGES answers a second to segments that make no sense (RFC 5961 §7). */
-export const mayChallenge = (d: Draft, now: number): boolean => {
-  if (now - d.challengedAt >= 1000) {
-    d.challengedAt = now
-    d.challenges = 0
-  }
-  d.challenges++
-  return d.challenges <= CHALLENGES
-}
+export const pureAck = (d: Draft, out: Out<'SegmentToTap'>, ack?: SeqNum): void =>
+  segment(d, bareSeq(d), 0, out, ack)
 
 /**
  * Tell the guest that it is over. SEQ is the highest one sent: what the guest expects, or in its window. Before its SYN has
  * come there is nothing to acknowledge, and Linux in SYN-RECEIVED ignores a RST with a wrong ACK.
  */
-export const resetToTap = (d: Draft, out: Effect[]): void => {
+export const resetToTap = (d: Draft, _: unknown, out: Out<'SegmentToTap'>): void => {
   out.push({
     type: 'SegmentToTap',
     seq: d.sndMax,
-    ack: d.heardSyn ? add(d.rcvTaken, d.rcvFin) : seq(0),
+    ack: d.heardSyn ? takenAll(d) : seq(0),
     flags: d.heardSyn ? RST | ACK : RST,
     wnd: 0,
     mss: null,
@@ -124,30 +122,37 @@ const updateDue = (t: Tcb, edge: SeqNum): boolean => {
  * One ACK for each segment that came ahead of a gap, naming the octet that is missing: all that the kernel took, once the
  * outcome of what was handed over is known. In front of the turn's data, whose window may be newer.
  */
-export const duplicates = (d: Draft, out: Effect[]): void => {
+export const duplicates = (d: Draft, out: Out<'SegmentToTap'>): void => {
   if (d.dupsOwed === 0 || d.sending) return
-  const all = max(d.rcvAcked, add(d.rcvTaken, d.rcvFin))
+  const all = max(d.rcvAcked, takenAll(d))
   if (d.rcvAcked !== all || updateDue(d, targetEdge(d))) pureAck(d, out, all)
   const wnd = windowField(d, all, d.rcvEdge)
   acked(d, all, edgeOf(d, all, wnd))
   const seq = bareSeq(d)
-  const dup: Effect = { type: 'SegmentToTap', seq, ack: all, flags: ACK, wnd, mss: null, windowScale: null }
-  for (; d.dupsOwed > 0; d.dupsOwed--) out.push(dup)
+  const dup: Extract<Effect, { type: 'SegmentToTap' }> = {
+    type: 'SegmentToTap',
+    seq,
+    ack: all,
+    flags: ACK,
+    wnd,
+    mss: null,
+    windowScale: null
+  }
+  for (let n = d.dupsOwed; n > 0; n--) out.push(dup)
+  owed.duplicatesSent(d)
 }
 
 /**
  * The other ACKs of a turn. `carried`: a segment of this turn brings ACK and window anyway (or will have, when the peek's
  * result says so; if not, the next turn sends them).
  */
-export const acknowledge = (d: Draft, now: number, carried: boolean, out: Effect[]): void => {
-  const ack = ackNumber(d)
-  const owed = distance(ack, d.rcvAcked)
+export const acknowledge = (d: Draft, now: number, carried: boolean, out: Out<'SegmentToTap'>): void => {
+  const fresh = distance(ackNumber(d), d.rcvAcked)
   // An owed ACK waits for the answer's data only in a conversation, for less than two segments, and not long.
-  const mayWait = d.pingPong >= PING_PONG && d.unansweredAt > 0 && owed < 2 * d.mss && d.rcvFin === 0
-  if (!carried) {
-    if (d.ackNow || (owed > 0 && !mayWait) || updateDue(d, targetEdge(d))) pureAck(d, out)
-    else if (owed > 0 && d.ackAt === 0) d.ackAt = now + ACK_DELAY
-  }
+  const mayWait = d.pingPong >= owed.PING_PONG && d.unansweredAt > 0 && fresh < 2 * d.mss && d.rcvFin === 0
+  if (carried) return
+  if (d.ackNow || (fresh > 0 && !mayWait) || updateDue(d, targetEdge(d))) pureAck(d, out)
+  else if (fresh > 0 && d.ackAt === 0) owed.wait(d, now + owed.ACK_DELAY)
 }
 
 /** Is `ack` one that we can have caused? RFC 5961 §5, RFC 9293 §3.10.7.4. */

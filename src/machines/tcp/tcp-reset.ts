@@ -14,7 +14,7 @@ export const segLen = (s: Pick<TcpSegment, 'flags' | 'payload'>): number =>
 
 /**
  * Answer to a segment that belongs to no flow; null: none, since it is a RST itself.
- * Source: RFC 9293 §3.10.7.1. SYN and FIN count in the acknowledgement (flows.md §8.1, row N).
+ * Source: RFC 9293 §3.10.7.1. SYN and FIN count in the acknowledgement (#regression-N).
  */
 export const resetFor = (s: Pick<TcpSegment, 'seq' | 'ack' | 'flags' | 'payload'>): Reset | null => {
   if (s.flags & RST) return null

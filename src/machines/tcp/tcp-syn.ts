@@ -1,28 +1,19 @@
-import { add, distance, max, type SeqNum, seq } from '../../codecs/value/seq.js'
+import { add, distance, seq } from '../../codecs/value/seq.js'
 import { ACK, RST, SYN, type TcpSegment } from '../../codecs/wire/tcp.js'
 import { type Effect, instant } from '../../effects/effect.js'
+import * as agreed from './tcb-agreed.js'
+import { setBufEdge } from './tcb-peer.js'
+import * as rcv from './tcb-rcv.js'
+import * as rtx from './tcb-rtx.js'
+import * as snd from './tcb-snd.js'
+import { heardGuest } from './tcb-wake.js'
 import { pureAck, targetEdge } from './tcp-ack.js'
-import { time } from './tcp-output.js'
 import { progress, takePayload } from './tcp-segment.js'
 import { sockKnown } from './tcp-sock.js'
-import {
-  connectMss,
-  type Draft,
-  type EventOf,
-  MAX_RETRIES,
-  RTO_AFTER_SYN_LOSS,
-  RTO_INITIAL,
-  type SegmentEvent,
-  SYN_LINEAR,
-  SYN_WINDOW,
-  settled,
-  type Tcb,
-  WINDOW_SCALE
-} from './tcp-tcb.js'
-import { rtoDue } from './tcp-timers.js'
+import type { Draft, EventOf, Out, SegmentEvent, Tcb } from './tcp-tcb.js'
 
 // The handshake with the guest, whoever opens: RFC 9293 §3.10.7.3 (SYN-SENT) and the beginnings of SYN-RECEIVED. SYN and
-// SYN,ACK have windows that are not scaled (RFC 7323 §2.2; row O), and are identical when sent again (rows B, C).
+// SYN,ACK have windows that are not scaled (RFC 7323 §2.2; #regression-O), and are identical when sent again (#regression-B, #regression-C).
 
 /** `seg` carries the bits `flags` of SYN, ACK and RST, and no others of them. */
 const carries = (s: TcpSegment, flags: number): boolean => (s.flags & (SYN | ACK | RST)) === flags
@@ -53,9 +44,8 @@ export const resetOther = ({
   windowScale: null
 })
 
-const sendSyn = (d: Draft, flags: number, wnd: number, out: Effect[]): void => {
-  d.sndNxt = add(d.iss, 1)
-  d.sndMax = d.sndNxt
+const sendSyn = (d: Draft, flags: number, wnd: number, out: Out<'SegmentToTap'>): void => {
+  snd.synSent(d, d.iss)
   const answer = (flags & ACK) !== 0
   out.push({
     type: 'SegmentToTap',
@@ -64,34 +54,38 @@ const sendSyn = (d: Draft, flags: number, wnd: number, out: Effect[]): void => {
     flags,
     wnd,
     mss: d.offerMss,
-    windowScale: answer && !d.scaled ? null : WINDOW_SCALE
+    windowScale: answer && d.rcvScale === 0 ? null : agreed.WINDOW_SCALE
   })
 }
 /** SYN or SYN,ACK, whichever is due. */
-const open = (d: Draft, out: Effect[]): void => {
-  if (!d.heardSyn) return sendSyn(d, SYN, SYN_WINDOW, out)
+const open = (d: Draft, out: Out<'SegmentToTap'>): void => {
+  if (!d.heardSyn) return sendSyn(d, SYN, rcv.SYN_WINDOW, out)
   const edge = d.sndMax === d.iss ? targetEdge(d) : d.rcvEdge
   const wnd = Math.min(65535, distance(edge, d.rcvNxt))
-  d.rcvEdge = max(d.rcvEdge, add(d.rcvNxt, wnd))
+  rcv.told(d, d.rcvAcked, add(d.rcvNxt, wnd))
   sendSyn(d, SYN | ACK, wnd, out)
 }
-export const openAgain = (d: Draft, _: unknown, out: Effect[]): void => open(d, out)
+export const openAgain = (d: Draft, _: unknown, out: Out<'SegmentToTap'>): void => open(d, out)
 
-const armSynRto = (d: Draft, out: Effect[]): void => {
-  d.rtoArmed = d.rtoAt
-  if (d.rtoAt > 0) out.push({ type: 'ArmTimer', timer: 'rto', at: instant(d.rtoAt) })
+const armSynRto = (d: Draft, out: Out<'ArmTimer'>): void => {
+  rtx.fired(d)
+  if (rtx.arm(d)) out.push({ type: 'ArmTimer', timer: 'rto', at: instant(d.rtoArmed) })
 }
-const openTimed = (d: Draft, now: number, out: Effect[]): void => {
+const openTimed = (d: Draft, now: number, out: Out<'SegmentToTap' | 'ArmTimer'>): void => {
   open(d, out)
-  time(d, now)
-  d.rtoAt = now + RTO_INITIAL
+  rtx.time(d, d.sndNxt, now)
+  rtx.synSent(d, now)
   armSynRto(d, out)
 }
 
 /** The flow begins: connect() for the guest; or the accepted connection is taken over, and the guest is asked at once. */
-export const begin = (d: Draft, _: unknown, out: Effect[]): void => {
+export const begin = (
+  d: Draft,
+  _: unknown,
+  out: Out<'TcpConnect' | 'SockAdopt' | 'SegmentToTap' | 'ArmTimer'>
+): void => {
   if (!d.fromHost) {
-    out.push({ type: 'TcpConnect', mss: connectMss(d) })
+    out.push({ type: 'TcpConnect', mss: agreed.connectMss(d) })
     return
   }
   out.push({ type: 'SockAdopt' })
@@ -99,57 +93,62 @@ export const begin = (d: Draft, _: unknown, out: Effect[]): void => {
 }
 
 /** SOCK_CONNECTED: the peer accepted, so we do. */
-export const connected = (d: Draft, e: EventOf<'SOCK_CONNECTED'>, out: Effect[]): void => {
+export const connected = (
+  d: Draft,
+  e: EventOf<'SOCK_CONNECTED'>,
+  out: Out<'SegmentToTap' | 'ArmTimer'>
+): void => {
   sockKnown(d, e)
   openTimed(d, e.now, out)
 }
 
-/** IRS is known: the RCV numbers move there, and what was offered is settled. */
+/** IRS is known: the RCV numbers move there. */
 const hear = (d: Draft, s: TcpSegment): void => {
   const by = distance(s.seq, d.irs)
-  const move = (n: SeqNum): SeqNum => add(n, by)
-  Object.assign(d, settled(s, d.offerMss, d.mss))
-  d.rcvNxt = move(d.rcvNxt)
-  d.rcvTaken = move(d.rcvTaken)
-  d.rcvConfirmed = move(d.rcvConfirmed)
-  d.rcvAcked = move(d.rcvAcked)
-  d.rcvEdge = move(d.rcvEdge)
-  d.bufEdge = move(d.bufEdge)
+  agreed.hear(d, s)
+  snd.synWindow(d, s.wnd, s.seq)
+  rcv.move(d, by)
+  setBufEdge(d, add(d.bufEdge, by))
 }
-/** SYN,ACK. Our ACK goes at once, whatever follows it (row 17); in-order payload and FIN count (§3.10.7.3, fourth). */
-const established = (d: Draft, s: TcpSegment, now: number, out: Effect[]): void => {
-  d.sndWnd = s.wnd
-  d.maxSndWnd = Math.max(d.maxSndWnd, s.wnd)
-  d.sndWl2 = s.ack
-  d.tapAliveAt = now
+/** SYN,ACK. Our ACK goes at once, whatever follows it (#regression-17); in-order payload and FIN count (§3.10.7.3, fourth). */
+const established = (d: Draft, s: TcpSegment, now: number, out: Out<'SendToSock' | 'SegmentToTap'>): void => {
+  snd.establish(d, s.wnd, s.ack)
+  heardGuest(d, now)
   progress(d, s, now)
   takePayload(d, { ...s, seq: add(s.seq, 1) }, now, out)
   pureAck(d, out)
 }
 
 /** `isSynAck` in SYN-SENT: the guest accepts. */
-export const accepted = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): void => {
+export const accepted = (
+  d: Draft,
+  { seg, now }: SegmentEvent,
+  out: Out<'SendToSock' | 'SegmentToTap'>
+): void => {
   hear(d, seg)
   established(d, seg, now, out)
 }
 /** `isSyn` in SYN-SENT: both open at once. Payload comes again, as it is not acknowledged. */
-export const crossed = (d: Draft, { seg }: SegmentEvent, out: Effect[]): void => {
+export const crossed = (d: Draft, { seg }: SegmentEvent, out: Out<'SegmentToTap'>): void => {
   hear(d, seg)
   open(d, out)
 }
 /** `crossedSynAck` */
-export const crossedDone = (d: Draft, { seg, now }: SegmentEvent, out: Effect[]): void =>
-  established(d, seg, now, out)
+export const crossedDone = (
+  d: Draft,
+  { seg, now }: SegmentEvent,
+  out: Out<'SendToSock' | 'SegmentToTap'>
+): void => established(d, seg, now, out)
 
-export const synRetriesSpent = (t: Tcb, now: number): boolean => rtoDue(t, now) && t.fails >= MAX_RETRIES
-/** Again: at 1 s for the first ones, then doubling (rows 71, B, C: a guest that boots). */
-export const synRtoFired = (d: Draft, { now }: { readonly now: number }, out: Effect[]): void => {
-  if (rtoDue(d, now)) {
+/** Again: #regression-71, a guest that boots. */
+export const synRtoFired = (
+  d: Draft,
+  { now }: { readonly now: number },
+  out: Out<'SegmentToTap' | 'ArmTimer'>
+): void => {
+  if (rtx.rtoDue(d, now)) {
     open(d, out)
-    d.fails++
-    d.timedAt = 0
-    d.rto = RTO_AFTER_SYN_LOSS
-    d.rtoAt = now + RTO_INITIAL * 2 ** Math.max(0, d.fails - SYN_LINEAR)
+    rtx.synTimedOut(d, now)
   }
   armSynRto(d, out)
 }

@@ -1,14 +1,14 @@
-import { enqueueActions, setup } from 'xstate'
+import { setup } from 'xstate'
 import { add, le } from '../../codecs/value/seq.js'
 import { RST, SYN, type TcpSegment } from '../../codecs/wire/tcp.js'
 import { effectActions } from '../../effects/effect.js'
-import { resetToTap } from './tcp-ack.js'
-import { flush } from './tcp-output.js'
+import { by, type Source } from '../source.js'
+import * as rtx from './tcb-rtx.js'
+import { inactive } from './tcb-wake.js'
+import { reductions, type TcpContext } from './tcp-actions.js'
 import * as segment from './tcp-segment.js'
-import * as sock from './tcp-sock.js'
 import * as syn from './tcp-syn.js'
-import * as tcb from './tcp-tcb.js'
-import * as timers from './tcp-timers.js'
+import { initialTcb, type SegmentEvent, type TcpEvent, type TcpInput } from './tcp-tcb.js'
 
 // One TCP connection through the tap; we are the host peer's stand-in towards the guest, with the states of RFC 9293 §3.3.2.
 // The guest opened it: its SYN becomes connect(), and is answered when the peer has accepted. Or the peer did: a listener
@@ -29,28 +29,17 @@ import * as timers from './tcp-timers.js'
 // this chart's transitions, and emits once what the turn led to (tcp-output.ts). Results of a turn's effects are the first
 // events of the next. So there is at most one peek under way, and ACK, window and data are coalesced.
 //
-// The numbers are in tcp-tcb.ts and change in pure reducers: tcp-syn until the connection is open, then one file per source
-// of events, tcp-segment (guest), tcp-sock (host), tcp-timers, and tcp-output (end of turn). A deadline is a number in the
-// block as well; a timer that fires early or for nothing changes nothing.
+// The numbers are in one block, tcp-tcb.ts, in groups, and only a group's own file changes it: tcb-agreed (the SYNs), tcb-snd,
+// tcb-rtx (its timer), tcb-rcv, tcb-peer (the host's socket), tcb-ack (what we owe), tcb-wake (when to look again). What an event
+// does to them is said by pure reducers, one file for each source of events: tcp-syn until the connection is open, then
+// tcp-segment (guest), tcp-sock (host), tcp-timers, and tcp-output (end of turn). A deadline is a number in the block as
+// well; a timer that fires early or for nothing changes nothing.
 
+export type { TcpContext } from './tcp-actions.js'
 export type { TcpEvent, TcpInput } from './tcp-tcb.js'
-export interface TcpContext {
-  readonly tcb: tcb.Tcb
-}
-
-/** A reducer as an action. Effects are enqueued as they are: their `type` among the params does no harm. */
-const lift = <E>(f: tcb.Reducer<E>) =>
-  enqueueActions<TcpContext, tcb.TcpEvent, E, tcb.TcpEvent, never, never, never, never, never>(
-    ({ context, enqueue }, e) => {
-      const [next, out] = f(context.tcb, e)
-      enqueue.assign({ tcb: next })
-      for (let i = 0; i < out.length; i++) enqueue({ type: out[i].type, params: out[i] } as never)
-    }
-  )
-const change = <E>(...f: tcb.Change<E>[]) => lift(tcb.reducer(...f))
 
 type Seg = { readonly seg: TcpSegment }
-type Now = { readonly now: tcb.TcpEvent['now'] }
+type Now = { readonly now: TcpEvent['now'] }
 const theEvent = <E>({ event }: { readonly event: E }): E => event
 
 const EAGAIN = 11
@@ -59,15 +48,35 @@ const ResetSock = { type: 'ResetSock', params: {} } as const
 /** RST to both sides. */
 const abort = ['resetToTap', ResetSock] as const
 const answerOther = { type: 'SegmentToTap', params: syn.resetOther } as const
-const Flush = { type: 'flush', params: theEvent } as const
+const SendDue = { type: 'sendDue', params: theEvent } as const
 const giveUpSyn = {
   guard: { type: 'synRetriesSpent', params: theEvent },
   target: 'closed',
-  actions: abort
+  actions: abort,
+  meta: by('RFC 1122 §4.2.3.5; behaviour.md#tcp-handshake')
 } as const
+/** A turn ends, and the streams go on. */
+const inTurn = by('behaviour.md#tcp-acknowledgements; RFC 9293 §3.8.6.2')
+const is = (as: segment.Disposition) =>
+  ({ type: 'is', params: ({ event }: { readonly event: SegmentEvent }) => ({ as, seg: event.seg }) }) as const
+const completes = (as: segment.Disposition) =>
+  ({
+    type: 'completes',
+    params: ({ event }: { readonly event: SegmentEvent }) => ({ as, seg: event.seg })
+  }) as const
+
+/** What the root has for the chart's page. */
+interface Page {
+  readonly dispositions: typeof segment.DISPOSITIONS
+}
 
 export const tcpMachine = setup({
-  types: { context: {} as TcpContext, events: {} as tcb.TcpEvent, input: {} as tcb.TcpInput },
+  types: {
+    context: {} as TcpContext,
+    events: {} as TcpEvent,
+    input: {} as TcpInput,
+    meta: {} as Source | Page
+  },
   guards: {
     /** RFC 9293 §3.10.7.4, by name: tcp-segment.ts. */
     is: ({ context }, p: { readonly as: segment.Disposition; readonly seg: TcpSegment }) =>
@@ -96,52 +105,33 @@ export const tcpMachine = setup({
     ourFinAcked: ({ context }) => segment.ourFinAcked(context.tcb),
     allDone: ({ context }) => segment.guestFinDue(context.tcb) && segment.ourFinAcked(context.tcb),
     sockBroke: (_, p: { readonly errno: number }) => p.errno !== 0 && p.errno !== EAGAIN,
-    synRetriesSpent: ({ context }, p: Now) => syn.synRetriesSpent(context.tcb, p.now),
-    rtoDue: ({ context }, p: Now) => timers.rtoDue(context.tcb, p.now),
-    retriesSpent: ({ context }, p: Now) => timers.retriesSpent(context.tcb, p.now),
-    inactive: ({ context }, p: Now) => timers.inactive(context.tcb, p.now)
+    synRetriesSpent: ({ context }, p: Now) => rtx.synRetriesSpent(context.tcb, p.now),
+    rtoDue: ({ context }, p: Now) => rtx.rtoDue(context.tcb, p.now),
+    retriesSpent: ({ context }, p: Now) => rtx.retriesSpent(context.tcb, p.now),
+    inactive: ({ context }, p: Now) => inactive(context.tcb, p.now)
   },
   actions: {
     ...effectActions,
-    receive: change<tcb.SegmentEvent>(segment.receive),
-    receiveAhead: change<tcb.SegmentEvent>(segment.receiveAhead),
-    receiveUnacceptable: change<tcb.SegmentEvent>(segment.receiveUnacceptable),
-    challenge: change<Now>(segment.challenge),
-    begin: change<unknown>(syn.begin),
-    openAgain: change<unknown>(syn.openAgain),
-    accepted: change<tcb.SegmentEvent>(syn.accepted),
-    crossed: change<tcb.SegmentEvent>(syn.crossed),
-    crossedDone: change<tcb.SegmentEvent>(syn.crossedDone),
-    resetToTap: change<unknown>((d, _, out) => resetToTap(d, out)),
-    forwardFin: change<unknown>(segment.forwardFin),
-    flush: change<Now>(flush),
-    adopted: change<tcb.EventOf<'SOCK_CONNECTED'>>(sock.sockKnown),
-    connected: change<tcb.EventOf<'SOCK_CONNECTED'>>(syn.connected),
-    sent: change<tcb.EventOf<'SOCK_SENT'>>(sock.sent),
-    peeked: change<tcb.EventOf<'SOCK_PEEKED'>>(sock.peeked),
-    tapRoom: change<Now>(sock.tapRoom),
-    ready: change<tcb.EventOf<'SOCK_READY'>>(sock.ready),
-    info: change<tcb.EventOf<'SOCK_INFO'>>(sock.info),
-    reported: change<tcb.EventOf<'SOCK_ACKED'>>(sock.reported),
-    synRtoFired: change<Now>(syn.synRtoFired),
-    rtoFired: change<Now>(timers.rtoFired),
-    ackFired: change<Now>(timers.ackFired),
-    keepaliveFired: change<Now>(timers.keepaliveFired),
-    idleFired: change<Now>(timers.idleFired),
-    armTimers: change<Now>(timers.armAll),
-    armTimeWait: change<Now>(timers.armTimeWait),
-    cancelTimers: change<unknown>(timers.cancelAll)
+    ...reductions
   }
 }).createMachine({
   id: 'tcp',
   description: 'One TCP connection through the tap: the stand-in of the host peer towards the guest.',
-  context: ({ input }) => ({ tcb: tcb.initialTcb(input) }),
+  context: ({ input }) => ({ tcb: initialTcb(input) }),
+  meta: { dispositions: segment.DISPOSITIONS },
   initial: 'connecting',
   on: {
-    SOCK_FAILED: { target: '.closed', actions: ['resetToTap', CloseSock] },
-    STOP: { target: '.closed', actions: abort },
-    TURN_END: {},
-    '*': { actions: { type: 'Count', params: { what: 'tcp-unexpected' } } }
+    SOCK_FAILED: {
+      target: '.closed',
+      actions: ['resetToTap', CloseSock],
+      meta: by('RFC 9293 §3.10.5; behaviour.md#tcp-handshake')
+    },
+    STOP: { target: '.closed', actions: abort, meta: by('RFC 9293 §3.10.5') },
+    TURN_END: { meta: by('ours: nothing is coalesced before the connection is open') },
+    '*': {
+      actions: { type: 'Count', params: { what: 'tcp-unexpected' } },
+      meta: by('ours: no state expects it')
+    }
   },
   states: {
     connecting: {
@@ -151,77 +141,145 @@ export const tcpMachine = setup({
       entry: 'begin',
       on: {
         SOCK_CONNECTED: [
-          { guard: 'fromHost', target: 'synSent', actions: { type: 'adopted', params: theEvent } },
-          { target: 'synRcvd', actions: { type: 'connected', params: theEvent } }
+          {
+            guard: 'fromHost',
+            target: 'synSent',
+            actions: { type: 'adopted', params: theEvent },
+            meta: by('RFC 9293 §3.10.1')
+          },
+          {
+            target: 'synRcvd',
+            actions: { type: 'connected', params: theEvent },
+            meta: by('RFC 9293 §3.10.7.2, third; behaviour.md#tcp-handshake')
+          }
         ],
         // Of a SYN to the guest: nothing came of the adoption.
-        TIMER_RTO: [{ guard: { type: 'rtoDue', params: theEvent }, target: 'closed', actions: abort }, {}],
-        SOCK_READY: { actions: { type: 'ready', params: theEvent } },
+        TIMER_RTO: [
+          {
+            guard: { type: 'rtoDue', params: theEvent },
+            target: 'closed',
+            actions: abort,
+            meta: by('ours: no socket came of the adoption')
+          },
+          { meta: by('ours: a timer may fire for nothing') }
+        ],
+        SOCK_READY: { actions: { type: 'ready', params: theEvent }, meta: by('ours: `open` looks at it') },
         TAP_SEGMENT: [
-          { guard: { type: 'resetsConnect', params: theEvent }, target: 'closed', actions: ResetSock },
-          { actions: { type: 'Count', params: { what: 'tcp-early' } } } // the SYN again, most likely (row 56)
+          {
+            guard: { type: 'resetsConnect', params: theEvent },
+            target: 'closed',
+            actions: ResetSock,
+            meta: by('RFC 9293 §3.10.7.4, second; RFC 5961 §3.2', 82)
+          },
+          {
+            // the SYN again, most likely
+            actions: { type: 'Count', params: { what: 'tcp-early' } },
+            meta: by("ours: the answer is the peer's", 56)
+          }
         ]
       }
     },
     synSent: {
       description:
-        'SYN-SENT (RFC 9293 §3.10.7.3): the guest is asked, again and again while it boots (row 71).',
+        'SYN-SENT (RFC 9293 §3.10.7.3): the guest is asked, again and again while it boots (#regression-71).',
       on: {
         TAP_SEGMENT: [
-          { guard: { type: 'acksOther', params: theEvent }, actions: answerOther },
-          { guard: { type: 'refuses', params: theEvent }, target: 'closed', actions: ResetSock },
+          {
+            guard: { type: 'acksOther', params: theEvent },
+            actions: answerOther,
+            meta: by('RFC 9293 §3.10.7.3, first', 26)
+          },
+          {
+            guard: { type: 'refuses', params: theEvent },
+            target: 'closed',
+            actions: ResetSock,
+            meta: by('RFC 9293 §3.10.7.3, second; RFC 5961 §3.2', 82)
+          },
           {
             guard: { type: 'isSynAck', params: theEvent },
             target: 'open',
-            actions: { type: 'accepted', params: theEvent }
+            actions: { type: 'accepted', params: theEvent },
+            meta: by('RFC 9293 §3.10.7.3, fourth', 17, 'O')
           },
           {
             guard: { type: 'isSyn', params: theEvent },
             target: 'synRcvd',
-            actions: { type: 'crossed', params: theEvent }
+            actions: { type: 'crossed', params: theEvent },
+            meta: by('RFC 9293 §3.5, figure 7')
           },
-          { actions: { type: 'Count', params: { what: 'tcp-early' } } }
+          {
+            actions: { type: 'Count', params: { what: 'tcp-early' } },
+            meta: by('RFC 9293 §3.10.7.3, fifth')
+          }
         ],
-        TIMER_RTO: [giveUpSyn, { actions: { type: 'synRtoFired', params: theEvent } }],
-        SOCK_READY: { actions: { type: 'ready', params: theEvent } },
-        SOCK_INFO: { actions: { type: 'info', params: theEvent } }
+        TIMER_RTO: [
+          giveUpSyn,
+          {
+            actions: { type: 'synRtoFired', params: theEvent },
+            meta: by('RFC 6298 (5.4) to (5.7); behaviour.md#tcp-handshake', 71, 'B')
+          }
+        ],
+        SOCK_READY: { actions: { type: 'ready', params: theEvent }, meta: by('ours: `open` looks at it') },
+        SOCK_INFO: { actions: { type: 'info', params: theEvent }, meta: by('tcp(7), TCP_INFO') }
       }
     },
     synRcvd: {
       description: 'SYN-RECEIVED: SYN,ACK sent, and sent again until acknowledged.',
       on: {
         TAP_SEGMENT: [
-          { guard: { type: 'sameSyn', params: theEvent }, actions: 'openAgain' },
+          {
+            guard: { type: 'sameSyn', params: theEvent },
+            actions: 'openAgain',
+            meta: by('RFC 9293 §3.10.7.4, fourth', 'C')
+          },
           {
             guard: { type: 'crossedSynAck', params: theEvent },
             target: 'open',
-            actions: { type: 'crossedDone', params: theEvent }
+            actions: { type: 'crossedDone', params: theEvent },
+            meta: by('RFC 9293 §3.5, figure 7')
           },
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'reset', seg: event.seg }) },
+            guard: is('reset'),
             target: 'closed',
-            actions: ResetSock
+            actions: ResetSock,
+            meta: by('RFC 9293 §3.10.7.4, second; RFC 5961 §3.2', 82, 'I')
           },
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'ignore', seg: event.seg }) },
-            actions: { type: 'Count', params: { what: 'tcp-ignored' } }
+            guard: is('ignore'),
+            actions: { type: 'Count', params: { what: 'tcp-ignored' } },
+            meta: by('RFC 9293 §3.10.7.4, first and fifth', 'I')
           },
-          { guard: { type: 'wrongHandshakeAck', params: theEvent }, actions: answerOther },
           {
-            guard: { type: 'completes', params: ({ event }) => ({ as: 'accept', seg: event.seg }) },
+            guard: { type: 'wrongHandshakeAck', params: theEvent },
+            actions: answerOther,
+            meta: by('RFC 9293 §3.10.7.4, fifth (SYN-RECEIVED)', 26)
+          },
+          {
+            guard: completes('accept'),
             target: 'open',
-            actions: { type: 'receive', params: theEvent } // with its data (row G)
+            actions: { type: 'receive', params: theEvent }, // with its data
+            meta: by('RFC 9293 §3.10.7.4, fifth to eighth', 'G')
           },
           {
-            guard: { type: 'completes', params: ({ event }) => ({ as: 'ahead', seg: event.seg }) },
+            guard: completes('ahead'),
             target: 'open',
-            actions: { type: 'receiveAhead', params: theEvent }
+            actions: { type: 'receiveAhead', params: theEvent },
+            meta: by('RFC 9293 §3.10.7.4, fifth; RFC 5681 §3.2')
           },
-          { actions: { type: 'challenge', params: theEvent } }
+          {
+            actions: { type: 'challenge', params: theEvent },
+            meta: by('RFC 9293 §3.10.7.4, first; RFC 5961 §3.2, §4.2')
+          }
         ],
-        TIMER_RTO: [giveUpSyn, { actions: { type: 'synRtoFired', params: theEvent } }],
-        SOCK_READY: { actions: { type: 'ready', params: theEvent } },
-        SOCK_INFO: { actions: { type: 'info', params: theEvent } }
+        TIMER_RTO: [
+          giveUpSyn,
+          {
+            actions: { type: 'synRtoFired', params: theEvent },
+            meta: by('RFC 6298 (5.4) to (5.7); behaviour.md#tcp-handshake', 'C')
+          }
+        ],
+        SOCK_READY: { actions: { type: 'ready', params: theEvent }, meta: by('ours: `open` looks at it') },
+        SOCK_INFO: { actions: { type: 'info', params: theEvent }, meta: by('tcp(7), TCP_INFO') }
       }
     },
     open: {
@@ -231,77 +289,161 @@ export const tcpMachine = setup({
       on: {
         TAP_SEGMENT: [
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'accept', seg: event.seg }) },
-            actions: { type: 'receive', params: theEvent }
+            guard: is('accept'),
+            actions: { type: 'receive', params: theEvent },
+            meta: by('RFC 9293 §3.10.7.4, fifth to eighth', 3, 34, 55, 'A')
           },
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'ahead', seg: event.seg }) },
-            actions: { type: 'receiveAhead', params: theEvent }
+            guard: is('ahead'),
+            actions: { type: 'receiveAhead', params: theEvent },
+            meta: by('RFC 9293 §3.10.7.4, first; RFC 5681 §3.2')
           },
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'unacceptable', seg: event.seg }) },
-            actions: { type: 'receiveUnacceptable', params: theEvent }
+            guard: is('unacceptable'),
+            actions: { type: 'receiveUnacceptable', params: theEvent },
+            meta: by('RFC 9293 §3.10.7.4, first; RFC 1122 §4.2.3.6', 43, 54, 'H')
           },
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'reset', seg: event.seg }) },
+            guard: is('reset'),
             target: 'closed',
-            actions: ResetSock // row 82
+            actions: ResetSock,
+            meta: by('RFC 9293 §3.10.7.4, second; RFC 5961 §3.2', 82, 'I')
           },
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'challenge', seg: event.seg }) },
-            actions: { type: 'challenge', params: theEvent }
+            guard: is('challenge'),
+            actions: { type: 'challenge', params: theEvent },
+            meta: by('RFC 5961 §3.2, §4.2, §5.2, §7', 'I')
           },
-          { actions: { type: 'Count', params: { what: 'tcp-ignored' } } }
+          {
+            actions: { type: 'Count', params: { what: 'tcp-ignored' } },
+            meta: by('RFC 9293 §3.10.7.4, first and fifth', 'I')
+          }
         ],
         SOCK_SENT: [
-          { guard: { type: 'sockBroke', params: theEvent }, target: 'closed', actions: abort },
-          { actions: { type: 'sent', params: theEvent } }
+          {
+            guard: { type: 'sockBroke', params: theEvent },
+            target: 'closed',
+            actions: abort,
+            meta: by('RFC 9293 §3.10.5')
+          },
+          {
+            actions: { type: 'sent', params: theEvent },
+            meta: by('behaviour.md#tcp-acknowledgements', 2, 69)
+          }
         ],
         SOCK_PEEKED: [
-          { guard: { type: 'sockBroke', params: theEvent }, target: 'closed', actions: abort },
-          { actions: { type: 'peeked', params: theEvent } }
+          {
+            guard: { type: 'sockBroke', params: theEvent },
+            target: 'closed',
+            actions: abort,
+            meta: by('RFC 9293 §3.10.5')
+          },
+          { actions: { type: 'peeked', params: theEvent }, meta: by('RFC 9293 §3.10.2', 18, 62) }
         ],
-        TAP_ROOM: { actions: { type: 'tapRoom', params: theEvent } },
-        SOCK_READY: { actions: { type: 'ready', params: theEvent } },
-        SOCK_INFO: { actions: { type: 'info', params: theEvent } },
-        SOCK_ACKED: { actions: { type: 'reported', params: theEvent } },
+        TAP_ROOM: { actions: { type: 'tapRoom', params: theEvent }, meta: by('ours: no need to wait', 18) },
+        SOCK_READY: {
+          actions: { type: 'ready', params: theEvent },
+          meta: by('RFC 9293 §3.10.2; epoll(7)', 4, 49, 73)
+        },
+        SOCK_INFO: {
+          actions: { type: 'info', params: theEvent },
+          meta: by('behaviour.md#tcp-acknowledgements; tcp(7), TCP_INFO', 72)
+        },
+        SOCK_ACKED: {
+          actions: { type: 'reported', params: theEvent },
+          meta: by('behaviour.md#tcp-acknowledgements; socket(7), SO_TIMESTAMPING', 11)
+        },
         TIMER_RTO: [
-          { guard: { type: 'retriesSpent', params: theEvent }, target: 'closed', actions: abort },
-          { actions: { type: 'rtoFired', params: theEvent } }
+          {
+            guard: { type: 'retriesSpent', params: theEvent },
+            target: 'closed',
+            actions: abort,
+            meta: by('RFC 1122 §4.2.3.5; behaviour.md#tcp-retransmission', 9)
+          },
+          {
+            actions: { type: 'rtoFired', params: theEvent },
+            meta: by('RFC 6298 (5.4) to (5.6); RFC 9293 §3.8.6.1', 24, 57, 67, 83)
+          }
         ],
-        TIMER_ACK: { actions: { type: 'ackFired', params: theEvent } },
-        TIMER_KEEPALIVE: { actions: { type: 'keepaliveFired', params: theEvent } },
+        TIMER_ACK: {
+          actions: { type: 'ackFired', params: theEvent },
+          meta: by('RFC 1122 §4.2.3.2', 11, 44, 76)
+        },
+        TIMER_KEEPALIVE: {
+          actions: { type: 'keepaliveFired', params: theEvent },
+          meta: by('RFC 1122 §4.2.3.6; behaviour.md#tcp-keep-alive', 84)
+        },
         TIMER_IDLE: [
-          { guard: { type: 'inactive', params: theEvent }, target: 'closed', actions: abort },
-          { actions: { type: 'idleFired', params: theEvent } }
-        ],
-        TURN_END: { actions: Flush }
+          {
+            guard: { type: 'inactive', params: theEvent },
+            target: 'closed',
+            actions: abort,
+            meta: by('RFC 9293 §3.10.8; behaviour.md#tcp-keep-alive', 84)
+          },
+          {
+            actions: { type: 'idleFired', params: theEvent },
+            meta: by('ours: a timer may fire for nothing')
+          }
+        ]
       },
       states: {
         established: {
           on: {
             TURN_END: [
-              { guard: 'bothEnded', target: 'closing', actions: ['forwardFin', Flush] },
-              { guard: 'guestFinDue', target: 'closeWait', actions: ['forwardFin', Flush] },
-              { guard: 'hostEnded', target: 'finWait1', actions: Flush },
-              { actions: Flush }
+              {
+                guard: 'bothEnded',
+                target: 'closing',
+                actions: ['forwardFin', SendDue],
+                meta: by('RFC 9293 §3.6, figure 13', 69)
+              },
+              {
+                guard: 'guestFinDue',
+                target: 'closeWait',
+                actions: ['forwardFin', SendDue],
+                meta: by('RFC 9293 §3.10.7.4, eighth', 69)
+              },
+              {
+                guard: 'hostEnded',
+                target: 'finWait1',
+                actions: SendDue,
+                meta: by('RFC 9293 §3.10.4', 4, 67)
+              },
+              { actions: SendDue, meta: inTurn }
             ]
           }
         },
         closeWait: {
           description: 'The guest has finished; the host may go on for as long as it likes.',
           on: {
-            TURN_END: [{ guard: 'hostEnded', target: 'lastAck', actions: Flush }, { actions: Flush }]
+            TURN_END: [
+              { guard: 'hostEnded', target: 'lastAck', actions: SendDue, meta: by('RFC 9293 §3.10.4', 67) },
+              { actions: SendDue, meta: inTurn }
+            ]
           }
         },
         finWait1: {
           description: "Our FIN is sent, or goes as soon as the guest's window lets it.",
           on: {
             TURN_END: [
-              { guard: 'allDone', target: '#tcp.timeWait', actions: ['forwardFin', Flush] },
-              { guard: 'guestFinDue', target: 'closing', actions: ['forwardFin', Flush] },
-              { guard: 'ourFinAcked', target: 'finWait2', actions: Flush },
-              { actions: Flush }
+              {
+                guard: 'allDone',
+                target: '#tcp.timeWait',
+                actions: ['forwardFin', SendDue],
+                meta: by('RFC 9293 §3.10.7.4, eighth (FIN-WAIT-1)', 69)
+              },
+              {
+                guard: 'guestFinDue',
+                target: 'closing',
+                actions: ['forwardFin', SendDue],
+                meta: by('RFC 9293 §3.10.7.4, eighth (FIN-WAIT-1)', 69)
+              },
+              {
+                guard: 'ourFinAcked',
+                target: 'finWait2',
+                actions: SendDue,
+                meta: by('RFC 9293 §3.10.7.4, fifth (FIN-WAIT-1)', 67)
+              },
+              { actions: SendDue, meta: inTurn }
             ]
           }
         },
@@ -309,23 +451,41 @@ export const tcpMachine = setup({
           description: 'The guest has our FIN and goes on sending.',
           on: {
             TURN_END: [
-              { guard: 'guestFinDue', target: '#tcp.timeWait', actions: ['forwardFin', Flush] },
-              { actions: Flush }
+              {
+                guard: 'guestFinDue',
+                target: '#tcp.timeWait',
+                actions: ['forwardFin', SendDue],
+                meta: by('RFC 9293 §3.10.7.4, eighth (FIN-WAIT-2)', 69)
+              },
+              { actions: SendDue, meta: inTurn }
             ]
           }
         },
         closing: {
           description: 'Both have finished; our FIN went first and is not acknowledged.',
           on: {
-            TURN_END: [{ guard: 'ourFinAcked', target: '#tcp.timeWait', actions: Flush }, { actions: Flush }]
+            TURN_END: [
+              {
+                guard: 'ourFinAcked',
+                target: '#tcp.timeWait',
+                actions: SendDue,
+                meta: by('RFC 9293 §3.10.7.4, fifth (CLOSING)', 68)
+              },
+              { actions: SendDue, meta: inTurn }
+            ]
           }
         },
         lastAck: {
-          description: 'Both have finished, the guest first; closed only when it has our FIN (row 68).',
+          description: 'Both have finished, the guest first; closed only when it has our FIN.',
           on: {
             TURN_END: [
-              { guard: 'ourFinAcked', target: '#tcp.closed', actions: [Flush, CloseSock] },
-              { actions: Flush }
+              {
+                guard: 'ourFinAcked',
+                target: '#tcp.closed',
+                actions: [SendDue, CloseSock],
+                meta: by('RFC 9293 §3.10.7.4, fifth (LAST-ACK)', 68)
+              },
+              { actions: SendDue, meta: inTurn }
             ]
           }
         }
@@ -337,20 +497,26 @@ export const tcpMachine = setup({
       entry: [CloseSock, { type: 'armTimeWait', params: theEvent }],
       on: {
         TAP_SEGMENT: [
+          { guard: is('reset'), target: 'closed', meta: by('RFC 9293 §3.10.7.4, second') },
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'reset', seg: event.seg }) },
-            target: 'closed'
+            // the ports are used again
+            guard: { type: 'isSyn', params: theEvent },
+            target: 'closed',
+            meta: by('RFC 9293 §3.6.1', 16)
           },
-          { guard: { type: 'isSyn', params: theEvent }, target: 'closed' }, // the ports are used again
           {
-            guard: { type: 'is', params: ({ event }) => ({ as: 'unacceptable', seg: event.seg }) },
-            actions: { type: 'challenge', params: theEvent }
+            guard: is('unacceptable'),
+            actions: { type: 'challenge', params: theEvent },
+            meta: by('RFC 9293 §3.10.7.4, eighth (TIME-WAIT)', 'H')
           },
-          { actions: { type: 'Count', params: { what: 'tcp-ignored' } } }
+          {
+            actions: { type: 'Count', params: { what: 'tcp-ignored' } },
+            meta: by('RFC 9293 §3.10.7.4')
+          }
         ],
-        TIMER_IDLE: { target: 'closed' },
-        SOCK_FAILED: {},
-        STOP: { target: 'closed' }
+        TIMER_IDLE: { target: 'closed', meta: by('RFC 9293 §3.10.8, TIME-WAIT timeout') },
+        SOCK_FAILED: { meta: by('ours: the socket is closed already') },
+        STOP: { target: 'closed', meta: by('RFC 9293 §3.6.1') }
       }
     },
     closed: { type: 'final', entry: 'cancelTimers' }

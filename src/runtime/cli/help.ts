@@ -1,5 +1,5 @@
 import { OPTION_GROUPS, type OptionEntry } from './option-table.js'
-import type { Mode } from './options.js'
+import type { Mode } from './option-types.js'
 
 export const VERSION = '0.1.0'
 

@@ -5,8 +5,8 @@ import { type InAny, isV4 } from '../../codecs/value/inany.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { HALF_OPEN } from '../flow/limits.js'
 import type { Limits } from '../flow/quotas.js'
+import type { Mode, Options, Pair } from './option-types.js'
 import * as v from './option-values.js'
-import type { Mode, Options, Pair } from './options.js'
 
 type Apply = (o: Options, value: string) => E.Either<string, Options>
 
@@ -171,8 +171,8 @@ const general: ReadonlyArray<OptionEntry> = [
   ),
   entry(
     '--runas',
-    'UID|UID:GID',
-    'Run as this user (LOGIN, LOGIN:GROUP too)\ndefault: nobody, if started as root',
+    'UID|UID:GID|LOGIN|LOGIN:GROUP',
+    'Run as this user\ndefault: nobody, if started as root',
     set(v.runAs, (runAs) => ({ runAs }))
   ),
   entry('-c, --conf-path', 'PATH', 'Control socket for reconfiguration', path('confPath')),

@@ -41,10 +41,20 @@ export const sayMet = (log: Log, q: Quotas, r: Resource): void => {
 /** ms that a connection which has ended may keep its port: TIME-WAIT in Linux. */
 const PORT_KEPT = 60_000
 
-/** The kernel had none of the guest's ports left: said once, and again when there were some for a while. */
-export const sayOutOfPorts = (w: World, now: Instant): void => {
-  if (now >= w.portsOutAt + PORT_KEPT) say(w.log, w.quotas, 'tcpPorts')
-  w.portsOutAt = now
+/**
+ * The kernel had none of the guest's ports left, or, `bound` to an address by --outbound, no such address: said once, and
+ * again when connections could be made for a while.
+ */
+export const sayOutOfPorts = (w: World, bound: boolean, now: Instant): void => {
+  if (now >= w.saidAt.ports + PORT_KEPT)
+    if (bound)
+      w.log.event(
+        'limit',
+        'warning',
+        'cannot connect: no port is left, or the address that --outbound names is not on this machine any more'
+      )
+    else say(w.log, w.quotas, 'tcpPorts')
+  w.saidAt.ports = now
 }
 
 /** The flow is told to end, as by a timeout. */

@@ -1,88 +1,17 @@
-import type { Effect, Instant } from '../../effects/effect.js'
-import { SIDE_1 } from '../abi/abi.js'
+import type { Instant } from '../../effects/effect.js'
 import { closeSock, resetSock } from '../abi/effects.js'
-import type {
-  Flow,
-  FlowEvent,
-  PingEvent,
-  TcpEvent,
-  TcpSpliceEvent,
-  UdpEvent,
-  UdpSpliceEvent
-} from '../flow/flow.js'
+import type { Flow, FlowEvent } from '../flow/flow.js'
 import { logBegin, logChange, logFailure } from '../flow/flow-log.js'
+import { handlesOf, isFinal, isWaiting, leafOf, stepFlow } from '../flow/kinds.js'
 import { seconds, type Taking } from '../flow/quotas.js'
 import { count } from '../log/log.js'
-import { interpret } from './interpret.js'
-import { machines, type World } from './world.js'
-
-const leavesOf = (f: Flow): ReadonlyArray<string> => {
-  switch (f.kind) {
-    case 'tcp-splice':
-      return machines.tcpSplice.leaves
-    case 'udp-splice':
-      return machines.udpSplice.leaves
-    default:
-      return machines[f.kind].leaves
-  }
-}
-
-const isFinal = (f: Flow): boolean => {
-  switch (f.kind) {
-    case 'tcp':
-      return machines.tcp.isFinal(f.state)
-    case 'udp':
-      return machines.udp.isFinal(f.state)
-    case 'ping':
-      return machines.ping.isFinal(f.state)
-    case 'tcp-splice':
-      return machines.tcpSplice.isFinal(f.state)
-    case 'udp-splice':
-      return machines.udpSplice.isFinal(f.state)
-  }
-}
-
-const nodes = (m: { readonly leaves: ReadonlyArray<string> }, ...names: ReadonlyArray<string>) =>
-  names.map((name) => m.leaves.indexOf(name))
-const TCP_OUT = nodes(machines.tcp, 'connecting')
-const TCP_IN = nodes(machines.tcp, 'connecting', 'synSent', 'synRcvd')
-const PAIR = nodes(machines.tcpSplice, 'connecting')
-/** A connection that whom it is for has not accepted yet. */
-const isWaiting = (f: Flow): boolean => {
-  switch (f.kind) {
-    case 'tcp':
-      return (f.arrival === null ? TCP_OUT : TCP_IN).includes(f.state.node)
-    case 'tcp-splice':
-      return PAIR.includes(f.state.node)
-    default:
-      return false
-  }
-}
-
-/** Step the flow's own machine; the kinds differ in type only. */
-const step = (f: Flow, e: FlowEvent, out: Effect[]): void => {
-  switch (f.kind) {
-    case 'tcp':
-      f.state = machines.tcp.step(f.state, e as TcpEvent, out)
-      return
-    case 'udp':
-      f.state = machines.udp.step(f.state, e as UdpEvent, out)
-      return
-    case 'ping':
-      f.state = machines.ping.step(f.state, e as PingEvent, out)
-      return
-    case 'tcp-splice':
-      f.state = machines.tcpSplice.step(f.state, e as TcpSpliceEvent, out)
-      return
-    case 'udp-splice':
-      f.state = machines.udpSplice.step(f.state, e as UdpSpliceEvent, out)
-  }
-}
+import type { World } from './world.js'
+import { writeEffect } from './write-effect.js'
 
 /** Carry a step's effects to the ring; a flow in a final state stops matching look-ups at once. */
-const settle = (w: World, f: Flow, done: boolean, touch: boolean): void => {
+const finishStep = (w: World, f: Flow, done: boolean, touch: boolean): void => {
   const had = f.sockOpen
-  for (const e of w.effects) interpret(w.out, f, e)
+  for (const e of w.effects) writeEffect(w.out, f, e)
   if (had && !f.sockOpen && !done) w.quotas.released(f.index)
   while (w.effects.length > 0) w.effects.pop() // to set the length gives its memory away: 40 ns more
   if (done) endFlow(w, f)
@@ -92,18 +21,18 @@ const settle = (w: World, f: Flow, done: boolean, touch: boolean): void => {
   }
 }
 
-/** (flow, event) -> flow', effects in the ring. `touch`: its TURN_END is due, if it is none itself. */
+/** (flow, event) -> flow', effects in the ring. `touch`: note it for the end of the turn. */
 export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => {
   const before = f.state
   w.stepping = f
-  step(f, e, w.effects)
+  stepFlow(f, e, w.effects)
   w.stepping = null
-  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, f, e)
+  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, w.failures, f, e)
   if (w.debugging && before.node !== f.state.node)
-    logChange(w.log, f, e.type, leavesOf(f)[before.node], leavesOf(f)[f.state.node])
+    logChange(w.log, f, e.type, leafOf(f, before.node), leafOf(f, f.state.node))
   if (before.node !== f.state.node && w.quotas.isHalfOpen(f.index) && !isWaiting(f))
     w.quotas.accepted(f.index)
-  settle(w, f, isFinal(f), touch)
+  finishStep(w, f, isFinal(f), touch)
 }
 
 /** Something came for the flow: it is in use. Who has an end of its own, as a connection has, is not asked for that. */
@@ -114,36 +43,18 @@ export const arrive = (w: World, f: Flow, e: FlowEvent, now: Instant): void => {
   deliver(w, f, e)
 }
 
-/** What a flow takes of the host. */
-const takingOf = (f: Flow): Taking => {
-  switch (f.kind) {
-    case 'tcp':
-      return f.arrival === null ? 'tcpOut' : 'tcpIn'
-    case 'udp':
-      return f.arrival === null ? 'udpOut' : 'udpIn'
-    case 'ping':
-      return 'ping'
-    case 'tcp-splice':
-      return f.side1.inNamespace ? 'tcpPairIn' : 'tcpPairOut'
-    case 'udp-splice':
-      return f.side1.inNamespace ? 'udpPairIn' : 'udpPairOut'
-  }
-}
-
-/**
- * Enter a flow whose machine was just started: its first effects are in `w.effects`. There is room for it (admission.ts).
- */
-export const begin = (w: World, f: Flow, now: Instant): void => {
+/** Enter a flow whose machine was just started, at a place in the table; its first effects are in `w.effects`. */
+export const enter = (w: World, f: Flow, t: Taking, now: Instant): void => {
+  const { flowBegan } = w.features
   w.flows[f.index] = f
-  w.quotas.open(f.index, takingOf(f), seconds(now))
-  w.out.capture.began(f, w.frameAt)
-  if (w.debugging) logBegin(w.log, f, leavesOf(f)[f.state.node])
-  settle(w, f, isFinal(f), true)
+  w.quotas.open(f.index, t, seconds(now))
+  for (let i = 0; i < flowBegan.length; i++) flowBegan[i](f, w.frameAt)
+  if (w.debugging) logBegin(w.log, f, leafOf(f, f.state.node))
+  finishStep(w, f, isFinal(f), true)
 }
 
 const closeSockets = (w: World, f: Flow, how: typeof closeSock): void => {
-  how(w.rings, f.index)
-  if (f.kind === 'udp-splice') how(w.rings, f.index + SIDE_1)
+  for (const handle of handlesOf(f)) how(w.rings, handle)
 }
 
 const endFlow = (w: World, f: Flow): void => {
@@ -161,10 +72,10 @@ const endFlow = (w: World, f: Flow): void => {
 }
 
 /**
- * An exception while an event was handled is a bug of ours, and a guest may have found it: the flow it happened in is
- * reset, everything else goes on.
+ * An exception is a bug of ours, and a guest may have found it: the flow whose machine it happened in is reset, everything else
+ * goes on.
  */
-export const survive = (w: World, e: unknown): void => {
+export const contain = (w: World, e: unknown): void => {
   count(w.counters, 'internal-error')
   w.log.event(
     'internal',

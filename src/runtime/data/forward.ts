@@ -1,10 +1,9 @@
 import { fromV4, type InAny, isLinkLocal, isUnicast, isV4, UNSPECIFIED6 } from '../../codecs/value/inany.js'
-import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
+import { PROTO_UDP } from '../../codecs/wire/checksum.js'
 import { type CounterName, errnoName } from '../../effects/counters.js'
-import type { Instant, Payload } from '../../effects/effect.js'
+import type { Instant } from '../../effects/effect.js'
 import {
   inwardFlow,
-  type Seen,
   type SpliceTarget,
   spliceTargetIn,
   spliceTargetOut,
@@ -15,18 +14,17 @@ import { bindReason } from '../../machines/forward/bind-verdict.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { reject as rejectSlot } from '../abi/effects.js'
 import { accepted, arrived, listenTrouble } from '../abi/events.js'
-import { type Arrival, type Endpoint, type FlowAddresses, tapFlow } from '../flow/flow.js'
+import type { Arrival, Flow, FlowAddresses, PairAddresses } from '../flow/flow.js'
+import { type Opening, pairProto } from '../flow/kinds.js'
 import { count } from '../log/log.js'
-import { admit } from './admission.js'
-import { arrive, begin, deliver } from './deliver.js'
+import { arrive } from './deliver.js'
+import type { Feature } from './feature.js'
+import { openFlow } from './open-flow.js'
 import { onShortage } from './shortage.js'
-import { initialSequence, machines, type World } from './world.js'
+import type { World } from './world.js'
 
 // What listeners bring: connections and datagrams that a host peer begins (-t, -u), or a program in the namespace (-T, -U).
 // Local ones go from socket to socket, everything else through the tap.
-
-/** Protocol numbers of the flow table for pairs, which no packet of the guest can name: by direction. */
-const PAIR = { in: 0x100, out: 0x200 } as const
 
 interface Incoming {
   readonly rule: Rule
@@ -34,9 +32,6 @@ interface Incoming {
   readonly peer: InAny
   readonly peerPort: number
 }
-
-/** Addresses that the guest was seen to use. */
-export const seenOf = (w: World): Seen => ({ v4: w.seen4, v6: w.seen6, linkLocal6: w.seenLinkLocal })
 
 /** `why`: a counter; null: it is counted. */
 const reject = (w: World, slot: number, why: CounterName | null): void => {
@@ -50,25 +45,13 @@ const known = (w: World, proto: number, src: InAny, srcPort: number, dst: InAny,
   return index < 0 ? undefined : w.flows[index]
 }
 
-/** The tap side of a flow that a host peer begins, with its place in the table; null where it cannot be. */
-const inward = (
-  w: World,
-  proto: number,
-  i: Incoming,
-  now: Instant
-): (FlowAddresses & { readonly index: number }) | null => {
-  const to = inwardFlow(w.cfg.nat, seenOf(w), i.rule, i.peer, i.arrival.port)
+/** The addresses of a flow that a host peer begins with the guest; null: it has none there. */
+const towardsGuest = (w: World, i: Incoming): FlowAddresses | null => {
+  const to = inwardFlow(w.cfg.nat, w.guest, i.rule, i.peer, i.arrival.port)
   if (to === null) return null
-  const old = known(w, proto, to.dst, to.dstPort, to.src, i.peerPort)
-  // A client that uses its port again so soon begins anew (RFC 9293 §3.6.1).
-  if (old?.kind === 'tcp' && machines.tcp.value(old.state) === 'timeWait')
-    deliver(w, old, { type: 'STOP', now })
-  const index = w.table.insert(proto, to.dst, to.dstPort, to.src, i.peerPort)
-  if (index < 0) return null
   return {
-    index,
     v6: !isV4(to.dst),
-    guestMac: w.guestMac,
+    guestMac: w.guest.mac,
     ourMac: w.cfg.guest.macOf(to.src),
     guestAddr: to.dst,
     guestPort: to.dstPort,
@@ -84,7 +67,7 @@ const inward = (
 const pairTarget = (w: World, i: Incoming): SpliceTarget | null => {
   const { addr, port } = i.arrival
   return i.rule.direction === 'in'
-    ? spliceTargetIn(w.cfg.nat, seenOf(w), w.cfg.forward.hostLoToNsLo, i.rule, addr, port)
+    ? spliceTargetIn(w.cfg.nat, w.guest, w.cfg.forward.hostLoToNsLo, i.rule, addr, port)
     : spliceTargetOut(i.rule, i.peer, addr, port)
 }
 
@@ -92,14 +75,10 @@ const pastTap = (w: World, i: Incoming): boolean =>
   i.rule.direction === 'out' || wantsSplice(w.cfg.forward.mode, w.cfg.forward.splice, i.peer)
 
 /** Both ends of a pair. `keepPort`: the target sees the port that the peer has (UDP). */
-const endpoints = (
-  w: World,
-  i: Incoming,
-  t: SpliceTarget,
-  keepPort: boolean
-): { side0: Endpoint; side1: Endpoint } => {
+const pairOf = (w: World, i: Incoming, t: SpliceTarget, keepPort: boolean): PairAddresses => {
   const there = i.rule.direction === 'in'
   return {
+    arrival: i.arrival,
     side0: {
       inNamespace: !there,
       dst: i.peer,
@@ -119,42 +98,25 @@ const endpoints = (
   }
 }
 
-const pairIndex = (w: World, proto: number, i: Incoming): number =>
-  w.table.insert(proto | PAIR[i.rule.direction], i.peer, i.peerPort, i.arrival.addr, i.arrival.port)
-
 // --- TCP
 
 const acceptPair = (w: World, i: Incoming, now: Instant): void => {
   const target = pairTarget(w, i)
   if (target === null) return reject(w, i.arrival.slot, 'forward-refused')
-  const taking = i.rule.direction === 'in' ? 'tcpPairIn' : 'tcpPairOut'
-  if (admit(w, taking, now) !== null) return reject(w, i.arrival.slot, null)
-  const index = pairIndex(w, PROTO_TCP, i)
-  if (index < 0) return reject(w, i.arrival.slot, 'forward-table-full')
-  const state = machines.tcpSplice.start({ now }, w.effects)
-  const sides = endpoints(w, i, target, false)
-  begin(
-    w,
-    { kind: 'tcp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state },
-    now
-  )
+  const opened = openFlow(w, { kind: 'tcp-splice', ends: pairOf(w, i, target, false), syn: null }, now)
+  if (typeof opened === 'string') reject(w, i.arrival.slot, opened === 'place' ? 'forward-table-full' : null)
 }
 
 const acceptTap = (w: World, i: Incoming, now: Instant): void => {
   if (w.cfg.forward.spliceOnly) return reject(w, i.arrival.slot, 'forward-refused')
-  if (admit(w, 'tcpIn', now) !== null) return reject(w, i.arrival.slot, null)
-  const a = inward(w, PROTO_TCP, i, now)
-  if (a === null) return reject(w, i.arrival.slot, 'forward-unroutable')
-  const mss = a.v6 ? w.cfg.mss6 : w.cfg.mss4
-  const state = machines.tcp.start(
-    { from: 'host', now, iss: initialSequence(w, a, now), mss, v6: a.v6 },
-    w.effects
-  )
-  begin(w, tapFlow('tcp', a.index, a, state), now)
+  const ends = towardsGuest(w, i)
+  if (ends === null) return reject(w, i.arrival.slot, 'forward-unroutable')
+  const opened = openFlow(w, { kind: 'tcp', ends, syn: null }, now)
+  if (typeof opened === 'string') reject(w, i.arrival.slot, opened === 'place' ? 'forward-unroutable' : null)
 }
 
 /** EV_ACCEPTED */
-export const onAccepted = (w: World, record: number, now: Instant): void => {
+const onAccepted = (w: World, record: number, now: Instant): void => {
   const { listener, slot, peer, peerPort, local, scope } = accepted(w.rings.ev, record)
   const known = w.listeners.get(listener)
   if (known === undefined) return reject(w, slot, 'forward-no-listener')
@@ -167,44 +129,37 @@ export const onAccepted = (w: World, record: number, now: Instant): void => {
 
 // --- UDP
 
-const datagramToTap = (w: World, i: Incoming, now: Instant, payload: Payload, segment: number): void => {
-  if (w.cfg.forward.spliceOnly) return count(w.counters, 'forward-refused')
-  const to = inwardFlow(w.cfg.nat, seenOf(w), i.rule, i.peer, i.arrival.port)
-  if (to === null) return count(w.counters, 'forward-unroutable')
-  let f = known(w, PROTO_UDP, to.dst, to.dstPort, to.src, i.peerPort)
-  if (f === undefined) {
-    if (admit(w, 'udpIn', now) !== null) return
-    const a = inward(w, PROTO_UDP, i, now)
-    if (a === null) return count(w.counters, 'forward-table-full')
-    const state = machines.udp.start({ now, v6: a.v6, timeouts: w.cfg.udpTimeouts }, w.effects)
-    f = tapFlow('udp', a.index, a, state)
-    begin(w, f, now)
-  }
-  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
+/** The flow that a host peer's datagram belongs to, open from here on; undefined: there is none, and that is counted. */
+const flowToTap = (w: World, i: Incoming, now: Instant): Flow | undefined => {
+  if (w.cfg.forward.spliceOnly) return void count(w.counters, 'forward-refused')
+  const ends = towardsGuest(w, i)
+  if (ends === null) return void count(w.counters, 'forward-unroutable')
+  const old = known(w, PROTO_UDP, ends.guestAddr, ends.guestPort, ends.ourAddr, ends.ourPort)
+  return old ?? opened(w, { kind: 'udp', ends, syn: null }, now)
 }
 
-const datagramToPair = (w: World, i: Incoming, now: Instant, payload: Payload, segment: number): void => {
-  let f = known(w, PROTO_UDP | PAIR[i.rule.direction], i.peer, i.peerPort, i.arrival.addr, i.arrival.port)
-  if (f === undefined) {
-    const target = pairTarget(w, i)
-    if (target === null) return count(w.counters, 'forward-refused')
-    if (admit(w, i.rule.direction === 'in' ? 'udpPairIn' : 'udpPairOut', now) !== null) return
-    const index = pairIndex(w, PROTO_UDP, i)
-    if (index < 0) return count(w.counters, 'forward-table-full')
-    const sides = endpoints(w, i, target, true)
-    const state = machines.udpSplice.start({ now, timeouts: w.cfg.udpTimeouts }, w.effects)
-    f = { kind: 'udp-splice', index, arrival: i.arrival, ...sides, touched: false, sockOpen: false, state }
-    begin(w, f, now)
-  }
-  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
+const flowPastTap = (w: World, i: Incoming, now: Instant): Flow | undefined => {
+  const proto = pairProto(PROTO_UDP, i.rule.direction === 'in')
+  const old = known(w, proto, i.peer, i.peerPort, i.arrival.addr, i.arrival.port)
+  if (old !== undefined) return old
+  const target = pairTarget(w, i)
+  if (target === null) return void count(w.counters, 'forward-refused')
+  return opened(w, { kind: 'udp-splice', ends: pairOf(w, i, target, true), syn: null }, now)
 }
 
-/** Ours, heard again because a group that the guest sends to is listened to here as well (row 91)? */
+const opened = (w: World, o: Opening, now: Instant): Flow | undefined => {
+  const f = openFlow(w, o, now)
+  if (typeof f !== 'string') return f
+  if (f === 'place') count(w.counters, 'forward-table-full')
+  return undefined
+}
+
+/** Ours, heard again because a group that the guest sends to is listened to here as well (#regression-91)? */
 const isEcho = (w: World, group: InAny, port: number, peerPort: number): boolean =>
   isGroupOn(w.links, group) && w.table.claimed(PROTO_UDP, group, port, peerPort) >= 0
 
 /** EV_LISTEN_DATAGRAM */
-export const onListenDatagram = (w: World, record: number, now: Instant): void => {
+const onListenDatagram = (w: World, record: number, now: Instant): void => {
   const { handle, payload, segment, peer, peerPort, sentTo, ifindex, own4 } = arrived(w.rings.ev, record)
   const listener = w.listeners.get(handle)
   if (listener === undefined) return count(w.counters, 'forward-no-listener')
@@ -215,15 +170,27 @@ export const onListenDatagram = (w: World, record: number, now: Instant): void =
   const scope = isLinkLocal(peer) && !isV4(peer) ? ifindex : 0
   const arrival: Arrival = { listener: handle, addr: answerFrom, port: listener.port, scope, slot: -1 }
   const i: Incoming = { rule: listener.rule, arrival, peer, peerPort }
-  const to = pastTap(w, i) ? datagramToPair : datagramToTap
-  to(w, i, now, payload, segment)
+  const f = pastTap(w, i) ? flowPastTap(w, i, now) : flowToTap(w, i, now)
+  if (f !== undefined) arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
 }
 
 /** EV_LISTEN_TROUBLE: a lack of something, which passes; or an error of the listener itself, said once of each kind. */
-export const onListenTrouble = (w: World, record: number, now: Instant): void => {
+const onListenTrouble = (w: World, record: number, now: Instant): void => {
   const errno = listenTrouble(w.rings.ev, record)
   const what = `listen-trouble-${errnoName(errno)}` as const
   if (!onShortage(w, errno, now) && !w.counters.has(what))
     w.log.at('warning', `cannot accept connections: ${bindReason(errno, 0)}; going on`)
   count(w.counters, what)
 }
+
+/** What listeners bring. */
+export const listeners = (w: World): Feature => ({
+  name: 'listeners',
+  takes: {
+    ACCEPTED: (i, now) => onAccepted(w, i, now),
+    LISTEN_DATAGRAM: (i, now) => onListenDatagram(w, i, now),
+    // About a datagram that a flow's own socket did not send: nobody waits for it (behaviour.md#icmp-errors)
+    LISTEN_ICMP_ERROR: () => count(w.counters, 'listen-icmp-error'),
+    LISTEN_TROUBLE: (i, now) => onListenTrouble(w, i, now)
+  }
+})

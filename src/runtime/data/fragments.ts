@@ -1,12 +1,11 @@
 import { readV4, readV6 } from '../../codecs/value/inany.js'
 import { bytesOf, type Octets, octets, sub } from '../../codecs/value/octets.js'
 import { ETH_LEN, readMac } from '../../codecs/wire/ethernet.js'
-import { decodeFragment, joinFragments } from '../../codecs/wire/fragment.js'
+import { decodeFragment, type Fragment, joinFragments } from '../../codecs/wire/fragment.js'
 import { ICMP_LEN, ICMP_TIME_EXCEEDED, writeIcmp } from '../../codecs/wire/icmp.js'
 import { ICMP6_PARAMETER_PROBLEM, ICMP6_TIME_EXCEEDED, MIN_MTU } from '../../codecs/wire/icmpv6.js'
 import { IPV4_LEN } from '../../codecs/wire/ipv4.js'
 import { IPV6_LEN } from '../../codecs/wire/ipv6.js'
-import type { Instant } from '../../effects/effect.js'
 import {
   HEAD_MAX,
   NO_FRAGMENTS,
@@ -20,43 +19,39 @@ import {
   type Step
 } from '../../machines/link/reassembly.js'
 import { txRoom } from '../abi/rings.js'
+import { Deadline } from '../flow/deadline.js'
 import { count } from '../log/log.js'
-import { traceFragment } from '../observe/trace.js'
-import { icmpToTap } from './interpret.js'
+import type { Feature } from './feature.js'
 import type { World } from './world.js'
+import { icmpToTap } from './write-effect.js'
 
 // The guest's fragments: machines/link/reassembly.ts decides, here octets are copied and errors sent. What waits lies in a pool of
 // its own; a datagram that is complete is copied to where the effects of one turn live.
 
-export interface Fragments {
+/** What waits. */
+export interface Waiting {
   state: Reassembly
-  /** The earliest deadline, or infinity. */
-  at: number
   /** SLOTS of SLOT_LEN octets, from the first fragment on: most guests never send one. */
   pool: Uint8Array | null
 }
-export const noFragments = (): Fragments => ({
-  state: NO_FRAGMENTS,
-  at: Number.POSITIVE_INFINITY,
-  pool: null
-})
 
-const poolOf = (w: World): Uint8Array => {
-  w.fragments.pool ??= new Uint8Array(SLOTS * SLOT_LEN)
-  return w.fragments.pool
+const poolOf = (held: Waiting): Uint8Array => {
+  held.pool ??= new Uint8Array(SLOTS * SLOT_LEN)
+  return held.pool
 }
 /** Where a slot's data begins, in the pool. */
 const dataAt = (slot: number): number => slot * SLOT_LEN + HEAD_MAX
 /** A first fragment's head and `len` octets of data. */
-const kept = (w: World, slot: number, headLen: number, len: number): Uint8Array =>
-  poolOf(w).subarray(dataAt(slot) - headLen, dataAt(slot) + len)
+const kept = (held: Waiting, slot: number, headLen: number, len: number): Uint8Array =>
+  poolOf(held).subarray(dataAt(slot) - headLen, dataAt(slot) + len)
 
 /** Of an ICMP error as long as may be (RFC 1812 §4.3.2.3; RFC 4443 §2.4 (c)), all but its headers. */
 const QUOTE_V4 = 576 - IPV4_LEN - ICMP_LEN
 const QUOTE_V6 = MIN_MTU - IPV6_LEN - ICMP_LEN
 
-/** An ICMP error about a packet, which is quoted as it came; `frame` holds it from its Ethernet header on. `word`: octets 4-7. */
+/** An ICMP error about a packet, which is quoted as it came, within what all errors of ours share; `frame` holds it from its Ethernet header on. `word`: octets 4-7. */
 const complain = (w: World, frame: Octets, v6: boolean, type: number, code: number, word: number): void => {
+  if (!w.out.mayTell()) return count(w.counters, 'icmp-error-withheld')
   const { view, off } = frame
   const packet = bytesOf(sub(frame, ETH_LEN)).subarray(0, v6 ? QUOTE_V6 : QUOTE_V4)
   const read = v6 ? readV6 : readV4
@@ -80,32 +75,30 @@ const complain = (w: World, frame: Octets, v6: boolean, type: number, code: numb
 const REASSEMBLY = 1
 
 /** Where the datagram lies that an effect has completed, until the end of the turn. */
-const join = (w: World, e: Extract<ReassemblyEffect, { type: 'Join' }>): Octets | null => {
-  const bytes = kept(w, e.slot, e.head.headLen, e.octets)
+const join = (w: World, held: Waiting, e: Extract<ReassemblyEffect, { type: 'Join' }>): Octets => {
+  const bytes = kept(held, e.slot, e.head.headLen, e.octets)
   const off = txRoom(w.rings, bytes.length)
   w.rings.slab.set(bytes, off)
   return joinFragments({ view: w.rings.view, off, len: bytes.length }, e.head)
 }
 
-/** Carry out a step; `frame`: what it was about. Result: a datagram that is complete. */
-const carryOut = (w: World, step: Step, frame: Octets | null): Octets | null => {
+/** Carry out a step's effects; `frame`: what it was about. Result: a datagram that is complete. */
+const carryOut = (w: World, held: Waiting, step: Step, frame: Octets | null): Octets | null => {
   const { slab } = w.rings
   let whole: Octets | null = null
-  w.fragments.state = step.state
-  w.fragments.at = nextDeadline(step.state) ?? Number.POSITIVE_INFINITY
   for (const e of step.effects)
     switch (e.type) {
       case 'Keep':
-        poolOf(w).set(slab.subarray(e.data.off, e.data.off + e.data.len), dataAt(e.slot) + e.at)
+        poolOf(held).set(slab.subarray(e.data.off, e.data.off + e.data.len), dataAt(e.slot) + e.at)
         break
       case 'KeepHead':
-        kept(w, e.slot, e.head.len, 0).set(slab.subarray(e.head.off, e.head.off + e.head.len))
+        kept(held, e.slot, e.head.len, 0).set(slab.subarray(e.head.off, e.head.off + e.head.len))
         break
       case 'Join':
-        whole = join(w, e)
+        whole = join(w, held, e)
         break
       case 'TimeExceeded': {
-        const first = octets(kept(w, e.slot, e.head.headLen, e.head.data))
+        const first = octets(kept(held, e.slot, e.head.headLen, e.head.data))
         complain(w, first, e.head.v6, e.head.v6 ? ICMP6_TIME_EXCEEDED : ICMP_TIME_EXCEEDED, REASSEMBLY, 0)
         break
       }
@@ -120,17 +113,10 @@ const carryOut = (w: World, step: Step, frame: Octets | null): Octets | null => 
   return whole
 }
 
-/**
- * A frame that holds a fragment; `offload`: its sender left work on it to the tap. Result: the datagram that it completes, as a frame, until
- * the end of the turn; null: there is none, and that is counted or will be.
- */
-export const collectFragment = (w: World, frame: Octets, offload: boolean, now: Instant): Octets | null => {
+/** A fragment that is to be looked at; null: it is dropped, and that is counted. */
+const acceptable = (w: World, frame: Octets, offload: boolean): Fragment | null => {
   // The kernel completes checksums before it cuts, and what is to be segmented is not cut
-  if (offload) {
-    count(w.counters, 'drop-fragment-offload')
-    return null
-  }
-  const f = decodeFragment(frame)
+  const f = offload ? 'fragment-offload' : decodeFragment(frame)
   if (typeof f === 'string') {
     count(w.counters, `drop-${f}`)
     return null
@@ -139,17 +125,34 @@ export const collectFragment = (w: World, frame: Octets, offload: boolean, now: 
     count(w.counters, 'drop-family-disabled')
     return null
   }
-  if (w.tracing) traceFragment(w, f)
-  return carryOut(w, onFragment(w.fragments.state, f, now), sub(frame, 0, f.headLen + f.end - f.start))
+  return f
 }
 
-/** Give up what has waited for too long. */
-export const fragmentTimer = (w: World, now: Instant): void => {
-  if (now >= w.fragments.at) carryOut(w, onTime(w.fragments.state, now), null)
-}
-
-/** The guest is another one. */
-export const forgetFragments = (w: World): void => {
-  w.fragments.state = NO_FRAGMENTS
-  w.fragments.at = Number.POSITIVE_INFINITY
+/** Puts the guest's fragments together, or gives up what has waited for too long. `held`: for tests. */
+export const fragments = (
+  w: World,
+  held: Waiting = { state: NO_FRAGMENTS, pool: null }
+): Feature & { readonly deadline: Deadline } => {
+  const deadline = new Deadline()
+  const go = (step: Step, frame: Octets | null): Octets | null => {
+    held.state = step.state
+    deadline.at = nextDeadline(step.state) ?? Number.POSITIVE_INFINITY
+    return carryOut(w, held, step, frame)
+  }
+  return {
+    name: 'fragments',
+    deadline,
+    onTime: (now) => void go(onTime(held.state, now), null),
+    reassemble: (frame, offload, now) => {
+      const f = acceptable(w, frame, offload)
+      if (f === null) return null
+      for (const hear of w.features.frameCame) hear(frame, f)
+      return go(onFragment(held.state, f, now), sub(frame, 0, f.headLen + f.end - f.start))
+    },
+    // Who comes next is another guest
+    guestDown: () => {
+      held.state = NO_FRAGMENTS
+      deadline.at = Number.POSITIVE_INFINITY
+    }
+  }
 }

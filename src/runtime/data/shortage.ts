@@ -19,8 +19,7 @@ const SAID_EVERY = 30_000
 export const onPortShortage = (w: World, f: Flow, errno: number, now: Instant): void => {
   if (errno !== EADDRNOTAVAIL || (f.kind !== 'tcp' && f.kind !== 'tcp-splice')) return
   count(w.counters, refusedBy('tcpPorts'))
-  // With --outbound it may be that the address has gone
-  if ((f.kind === 'tcp' && f.v6 ? w.cfg.outbound6 : w.cfg.outbound4) === null) sayOutOfPorts(w, now)
+  sayOutOfPorts(w, f.kind === 'tcp' && (f.v6 ? w.cfg.outbound6 : w.cfg.outbound4) !== null, now)
 }
 
 /** A socket was refused with `errno`. False: not for lack of anything. */
@@ -29,8 +28,8 @@ export const onShortage = (w: World, errno: number, now: Instant): boolean => {
   count(w.counters, `shortage-${errnoName(errno)}`)
   // What is idle makes room for whoever comes next
   makeWay(w, 'files', now, null)
-  if (now >= w.shortageSaidAt + SAID_EVERY) {
-    w.shortageSaidAt = now
+  if (now >= w.saidAt.shortage + SAID_EVERY) {
+    w.saidAt.shortage = now
     w.log.at('warning', `${bindReason(errno, 0)}: some connections fail or wait, going on`)
   }
   return true

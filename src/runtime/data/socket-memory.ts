@@ -1,6 +1,8 @@
 import type { Instant } from '../../effects/effect.js'
+import { Deadline } from '../flow/deadline.js'
 import { seconds } from '../flow/quotas.js'
 import { giveWay, sayMet } from './admission.js'
+import type { Feature } from './feature.js'
 import type { World } from './world.js'
 
 // What the buffers of a guest's sockets hold is the kernel's to know: some flows are asked now and then, all in turn. At the
@@ -48,10 +50,6 @@ export const stuck = (
   })
 }
 
-/** When the next look is due: at the limit nothing else may happen. */
-export const measuringDue = (w: World): number =>
-  w.quotas.memoryFull() ? w.measuring.at : Number.POSITIVE_INFINITY
-
 /** At the limit: who is stuck gives way. */
 const makeRoom = (w: World, indices: ReadonlyArray<number>, held: Float64Array, now: Instant): void => {
   const { quotas } = w
@@ -67,22 +65,35 @@ const makeRoom = (w: World, indices: ReadonlyArray<number>, held: Float64Array, 
   }
 }
 
-/**
- * The next flows. For who has seen that it is time (`w.measuring.at`) and that there are flows: were each turn to call it, V8 would
- * compile all of it for the sake of that look, and hold packets up for 16 ms.
- */
-export const measureMemory = (w: World, now: Instant): void => {
-  const m = w.measuring
-  m.at = now + EVERY
+/** Ask the kernel for the next flows, from place `from` of the table on. Where to go on. */
+const measure = (w: World, from: number, now: Instant): number => {
   const indices: number[] = []
   const places = Math.min(PLACES, w.flows.length)
+  let at = from
   for (let i = 0; i < places && indices.length < ASKED; i++) {
-    m.from = m.from + 1 < w.flows.length ? m.from + 1 : 0
-    if (w.flows[m.from] !== undefined) indices.push(m.from)
+    at = at + 1 < w.flows.length ? at + 1 : 0
+    if (w.flows[at] !== undefined) indices.push(at)
   }
   const { quotas } = w
   const held = w.rings.native.memoryOf(Int32Array.from(indices), quotas.memoryFull())
   for (const [k, index] of indices.entries())
     quotas.measured(index, held[2 * k], held[2 * k + 1], seconds(now))
   if (quotas.memoryFull()) makeRoom(w, indices, held, now)
+  return at
+}
+
+/** Measures what sockets hold, some flows at a time. */
+export const socketMemory = (w: World): Feature => {
+  const deadline = new Deadline(0, false)
+  let from = 0
+  return {
+    name: 'memory of sockets',
+    deadline,
+    onTime: (now) => {
+      if (w.table.size > 0) from = measure(w, from, now)
+      deadline.at = now + EVERY
+      // At the limit nothing else may happen that would end a wait
+      deadline.wakes = w.quotas.memoryFull()
+    }
+  }
 }

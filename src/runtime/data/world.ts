@@ -1,47 +1,29 @@
 import type { InAny } from '../../codecs/value/inany.js'
-import { type SeqNum, seq } from '../../codecs/value/seq.js'
 import { PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
-import type { Effect, Instant, ServiceEffect, TimerName } from '../../effects/effect.js'
+import type { Effect, TimerName } from '../../effects/effect.js'
 import type { Announced, GuestLink } from '../../machines/address/guest-address.js'
 import { type NatConfig, reverseSource } from '../../machines/address/nat.js'
+import type { Seen } from '../../machines/address/nat-inward.js'
 import { isGroupOn, type Links } from '../../machines/address/on-link.js'
 import { ERROR_BURST, type ErrorBudget, spendError } from '../../machines/flow/host-errors.js'
-import { pingMachine } from '../../machines/flow/ping.js'
-import { tcpSpliceMachine } from '../../machines/flow/tcp-splice.js'
-import { udpMachine } from '../../machines/flow/udp.js'
-import { udpSpliceMachine } from '../../machines/flow/udp-splice.js'
-import type { LinkContext } from '../../machines/link/guest-link.js'
 import type { GuestConfig } from '../../machines/services/guest-config.js'
-import { ndpMachine, type RouterAdvertContext } from '../../machines/services/ndp.js'
-import { tcpMachine } from '../../machines/tcp/tcp.js'
 import type { Rings } from '../abi/rings.js'
-import type { Flow, FlowAddresses } from '../flow/flow.js'
+import type { Flow } from '../flow/flow.js'
+import type { Failures } from '../flow/flow-log.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from '../flow/flow-table.js'
-import { type HashKey, halfSipHash24 } from '../flow/half-sip-hash.js'
+import type { HashKey } from '../flow/half-sip-hash.js'
+import type { FlowConfig } from '../flow/kinds.js'
+import type { Listeners } from '../flow/listener.js'
 import { createQuotas, type Limits, type Quotas } from '../flow/quotas.js'
 import { createTimerWheel, type TimerWheel } from '../flow/timer-wheel.js'
-import type { IdPool, Listeners, ListenPlace, Scanning } from '../host/listeners.js'
-import type { Counters, Log } from '../log/log.js'
-import { compile, type State } from '../machine/compile.js'
+import { type Counters, count, type Log } from '../log/log.js'
 import { type Copier, copier, type Fields } from '../machine/copier.js'
-import { flowComments, NO_CAPTURE } from '../observe/capture.js'
-import type { NeighbourWatch } from '../services/neighbours.js'
-import { type Fragments, noFragments } from './fragments.js'
-import type { Out } from './interpret.js'
-
-/** Compiled once, at start: an unsupported feature in a chart fails here and by name. */
-export const machines = {
-  tcp: compile(tcpMachine),
-  udp: compile(udpMachine),
-  ping: compile(pingMachine),
-  tcpSplice: compile(tcpSpliceMachine),
-  udpSplice: compile(udpSpliceMachine),
-  ndp: compile<typeof ndpMachine, ServiceEffect>(ndpMachine)
-}
+import { type Features, noFeatures } from './feature.js'
+import type { Out } from './write-effect.js'
 
 /** Everything that the loop needs to know and never changes. */
-export interface WorldConfig {
+export interface WorldConfig extends FlowConfig {
   readonly guestMac: Mac
   readonly guest: GuestConfig
   readonly guestLink: GuestLink
@@ -54,12 +36,8 @@ export interface WorldConfig {
   readonly icmp: boolean
   readonly v4: boolean
   readonly v6: boolean
-  /** MSS that we may offer the guest. */
-  readonly mss4: number
-  readonly mss6: number
-  /** Random: keys of the flow hash, and of initial sequence numbers (RFC 6528). */
+  /** Random, as is the key of initial sequence numbers. */
   readonly hashKey: HashKey
-  readonly issKey: HashKey
   readonly forward: {
     readonly mode: 'passt' | 'pasta'
     readonly splice: boolean
@@ -68,33 +46,46 @@ export interface WorldConfig {
     /** Index of the tap in the namespace: scope of link-local addresses there. */
     readonly tapIndex: number
   }
-  readonly udpTimeouts: { readonly oneWay: number; readonly stream: number }
   /** What all flows may take of the host; `sharedTcpPorts`: see quotas.ts. */
   readonly limits: Limits
   readonly sharedTcpPorts: boolean
   /** Host peers may begin flows: an option forwards ports to the guest. */
   readonly bothSides: boolean
-  /** The capture has room for comments (pcapng). */
-  readonly flowComments: boolean
 }
 
-/** The engine's only mutable state, all of it. */
+/** Why the loop ends. */
+export type Ended =
+  /** The launcher closed its end or asked us to stop. */
+  { readonly why: 'stop' } | { readonly why: 'tap-gone'; readonly errno: number }
+
+/** The guest, as far as it was heard of: where what comes in for it goes (learn.ts). */
+export interface Guest extends Seen {
+  v4: InAny | null
+  v6: InAny | null
+  linkLocal6: InAny | null
+  /** What it is known by until it sends something: the tap's own. */
+  mac: Mac
+  /** Addresses that it said to be its own. */
+  announced: Announced
+  /** Somebody is at the other end of its link. */
+  up: boolean
+}
+
+/** The state of all flows, of the guest, and of what features share. What a feature has beside it is its own (feature.ts). */
 export interface World {
   readonly cfg: WorldConfig
   readonly rings: Rings
   readonly out: Out
   readonly log: Log
-  /** Of the log, as constants: looked at for each packet. */
+  /** Of the log, as a constant: looked at for each packet. */
   readonly debugging: boolean
-  readonly tracing: boolean
   readonly counters: Counters
+  readonly features: Features
   readonly table: FlowTable
   readonly flows: (Flow | undefined)[]
   readonly quotas: Quotas
-  /** When the next flows are measured, and from which one on (socket-memory.ts). */
-  readonly measuring: { at: number; from: number }
   readonly wheel: TimerWheel
-  /** Flows that got an event in this turn: their TURN_END is due. */
+  /** Flows that got an event in this turn; some kinds get TURN_END at its end. */
   readonly touched: Flow[]
   /** The flow whose machine is running, for whoever cleans up behind an exception. */
   stepping: Flow | null
@@ -102,35 +93,16 @@ export interface World {
   frameAt: number
   /** Scratch for the effects of one step. */
   readonly effects: Effect[]
-  /** What it is known by until it sends something: the tap's own. */
-  guestMac: Mac
+  readonly guest: Guest
   readonly listeners: Listeners
-  readonly listenerIds: IdPool
-  /** Addresses that the guest said to be its own. */
-  announced: Announced
   /** What lies on the host's links. */
   links: Links
-  /** Automatic ports; null: none. */
-  scanning: Scanning | null
-  seen4: InAny | null
-  seen6: InAny | null
-  seenLinkLocal: InAny | null
-  /** Router advertisements; their deadline, or null. */
-  ra: State<RouterAdvertContext>
-  raAt: Instant | null
-  linkReady: boolean
-  /** The guest's datagrams that are not complete. */
-  readonly fragments: Fragments
-  /** The host's neighbours; null: nobody tells of them. */
-  neighbours: NeighbourWatch | null
-  /** In place of a tap: who is at its other end; null: there is a tap. */
-  guestLink: State<LinkContext> | null
-  /** Flows whose segments the guest link had no room for, until there is some. */
-  readonly refused: Flow[]
-  /** When it was last said that something has run out (shortage.ts). */
-  shortageSaidAt: number
-  /** When the kernel last had no port for a connection (admission.ts). */
-  portsOutAt: number
+  /** When it was last said that something has run out, and that the kernel had no port (shortage.ts, admission.ts). */
+  readonly saidAt: { shortage: number; ports: number }
+  /** Which sockets failed lately, and how. */
+  readonly failures: Failures
+  /** The loop is to end with this turn. */
+  ended: Ended | null
 }
 
 export const TIMERS: readonly TimerName[] = ['rto', 'ack', 'keepalive', 'idle']
@@ -163,17 +135,26 @@ export const createWorld = (
   rings: Rings,
   log: Log,
   counters: Counters,
-  place: Pick<ListenPlace, 'listeners' | 'listenerIds'>,
+  listeners: Listeners,
   maxFlows: number = MAX_FLOWS
 ): World => {
   const cfg = shaped(configs, { ...given, nat: shaped(nats, given.nat) })
   const table = createFlowTable(cfg.hashKey, maxFlows)
   const wheel = createTimerWheel(maxFlows)
   let errors: ErrorBudget = { tokens: ERROR_BURST, at: 0 }
+  const features = noFeatures(() => count(counters, 'event-without-flow'))
+  const guest: Guest = {
+    v4: cfg.nat.assigned4,
+    v6: cfg.nat.assigned6,
+    linkLocal6: null,
+    mac: cfg.guestMac,
+    announced: [],
+    up: false
+  }
   const out: Out = {
     rings,
     counters,
-    capture: cfg.flowComments ? flowComments(rings) : NO_CAPTURE,
+    sending: features.sending,
     outbound4: cfg.outbound4,
     outbound6: cfg.outbound6,
     scope6: cfg.scope6,
@@ -194,7 +175,7 @@ export const createWorld = (
       const text = ADVICE[what]
       if (text !== undefined) log.at('warning', text)
     },
-    offenderSeenByGuest: (f, addr) => reverseSource(cfg.nat, f, addr, f.v6 ? world.seen6 : world.seen4),
+    offenderSeenByGuest: (f, addr) => reverseSource(cfg.nat, f, addr, f.v6 ? guest.v6 : guest.v4),
     nextId: 1
   }
   const world: World = {
@@ -203,44 +184,22 @@ export const createWorld = (
     out,
     log,
     debugging: log.enabled('debug'),
-    tracing: log.enabled('trace'),
     counters,
+    features,
     table,
     flows: list(),
     quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts, cfg.bothSides),
-    measuring: { at: Number.NEGATIVE_INFINITY, from: 0 },
     wheel,
     touched: list(),
     stepping: null,
     frameAt: 0,
     effects: list(),
-    guestMac: cfg.guestMac,
-    listeners: place.listeners,
-    listenerIds: place.listenerIds,
-    announced: [],
+    guest,
+    listeners,
     links: [],
-    scanning: null,
-    seen4: cfg.nat.assigned4,
-    seen6: cfg.nat.assigned6,
-    seenLinkLocal: null,
-    ra: machines.ndp.start({ config: cfg.guest }, []),
-    raAt: null,
-    linkReady: false,
-    fragments: noFragments(),
-    neighbours: null,
-    guestLink: null,
-    refused: list(),
-    shortageSaidAt: Number.NEGATIVE_INFINITY,
-    portsOutAt: Number.NEGATIVE_INFINITY
+    saidAt: { shortage: Number.NEGATIVE_INFINITY, ports: Number.NEGATIVE_INFINITY },
+    failures: new Map(),
+    ended: null
   }
   return world
-}
-
-const issWords = new Uint32Array(10)
-/** RFC 6528: a keyed hash of the addresses, plus a clock of 4 µs. */
-export const initialSequence = (w: World, f: FlowAddresses, now: Instant): SeqNum => {
-  issWords.set(f.guestAddr, 0)
-  issWords.set(f.ourAddr, 4)
-  issWords[8] = (f.guestPort << 16) | f.ourPort
-  return seq(halfSipHash24(w.cfg.issKey, issWords, 9) + Math.floor(now * 250))
 }

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync, writeSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
@@ -19,13 +19,15 @@ import { scans } from '../../machines/forward/port-scan.js'
 import { duidLlt, type GuestConfig } from '../../machines/services/guest-config.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
 import { openRings } from '../abi/rings.js'
-import { type Options, parseOptions } from '../cli/options.js'
+import { VERSION } from '../cli/help.js'
+import type { Options } from '../cli/option-types.js'
+import { parseOptions } from '../cli/options.js'
+import { install } from '../data/feature.js'
 import { createWorld, type World, type WorldConfig } from '../data/world.js'
 import type { HashKey } from '../flow/half-sip-hash.js'
 import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
 import type { Limits } from '../flow/quotas.js'
 import { withAskedDefaults } from '../host/ask-route.js'
-import { errnoOf, errorText, failureText } from '../host/error-text.js'
 import { deriveHost, type HostTables, type NetlinkRequest, readTables, withOwnNames } from '../host/host.js'
 import { type Identity, identity } from '../host/identity.js'
 import {
@@ -36,20 +38,22 @@ import {
   netlinkIn,
   type TapDevice
 } from '../host/launcher.js'
-import { type ListenPlace, listenPlace, openAll, scanning } from '../host/listeners.js'
+import { type ListenPlace, listenPlace, openAll, portScan } from '../host/listeners.js'
 import type { ProcNet } from '../host/port-reader.js'
 import { readResolvConf } from '../host/resolv-file.js'
+import { errnoOf, errorText, failureText } from '../log/error-text.js'
 import { type Counters, type Log, showCounters } from '../log/log.js'
 import { type Logging, openLogging } from '../log/log-sinks.js'
-import { isPcapng, openCapture } from '../observe/capture.js'
-import { watch } from '../observe/watch.js'
+import { openCapture } from '../observe/capture.js'
 import { configNet, leftOut } from '../plan/config-net.js'
-import { type FamilyPlan, needsResolvConf, type Plan, plan } from '../plan/plan.js'
+import { needsResolvConf, plan } from '../plan/plan.js'
+import type { FamilyPlan, Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
 import { watchNeighbours } from '../services/neighbours.js'
-import { inheritedFd, openGuestLink, startGuestLink } from './guest-link.js'
+import { allFeatures } from './features.js'
+import { inheritedFd, openGuestLink } from './guest-link.js'
 import { loop } from './loop.js'
-import { collect, compileSooner } from './v8.js'
+import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 
 /** The end, with one line on stderr. */
@@ -103,7 +107,9 @@ const options = (argv0: string, args: ReadonlyArray<string>): Options => {
 
 const random = (octets: number): Uint8Array => {
   const b = new Uint8Array(octets)
-  const fd = openSync('/dev/urandom', 'r')
+  const fd = tried("open /dev/urandom (a system's /dev has it: random(4))", () =>
+    openSync('/dev/urandom', 'r')
+  )
   readSync(fd, b)
   closeSync(fd)
   return b
@@ -173,7 +179,7 @@ const guestConfig = (p: Plan, macOf: GuestConfig['macOf']): GuestConfig => ({
 })
 
 /** What the guest's addresses are from: what is assigned, and the template's other prefixes where -a does not say otherwise. */
-const guestLink = (p: Plan, links: Links): GuestLink => ({
+const guestPrefixes = (p: Plan, links: Links): GuestLink => ({
   fixed4: p.v4?.addressGiven ?? false,
   fixed6: p.v6?.addressGiven ?? false,
   prefixes: [p.v4, p.v6].flatMap((f) => [
@@ -199,7 +205,7 @@ const worldConfig = (
   const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
   return {
     guest: guestConfig(p, macOf),
-    guestLink: guestLink(p, links),
+    guestLink: guestPrefixes(p, links),
     guestMac:
       p.link !== null
         ? BROADCAST_MAC
@@ -229,8 +235,7 @@ const worldConfig = (
     udpTimeouts: UDP_TIMEOUTS,
     limits,
     sharedTcpPorts,
-    bothSides,
-    flowComments: p.pcap !== null && isPcapng(p.pcap)
+    bothSides
   }
 }
 
@@ -288,6 +293,8 @@ interface Prepared {
   readonly plan: Plan
   readonly who: Identity
   readonly world: World
+  /** Ports appear later. */
+  readonly scans: boolean
 }
 
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
@@ -393,7 +400,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
       native,
       wanted.pcap,
       wanted.pcapSize,
-      wanted.mode,
+      `${wanted.mode} ${VERSION}`,
       wanted.link === null ? wanted.tapName : '',
       log
     )
@@ -430,28 +437,22 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     links,
     (a) => (neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a))
   )
-  const world = createWorld(cfg, rings, log, counters, place)
-  world.neighbours = neighbours
+  const world = createWorld(cfg, rings, log, counters, place.listeners)
   world.links = links
-  if (p.link !== null) startGuestLink(world, p.oneOff, inherited, instant(native.now()))
-  if (scans(place.rules))
-    world.scanning = scanning(
-      place,
-      failures,
-      hostFiles,
-      nsFiles,
-      p.namespace.kind === 'spawn',
-      log,
-      instant(native.now())
-    )
-  return { native, launcher: l, plan: p, who, world }
+  const scan = scans(place.rules)
+    ? portScan(place, failures, hostFiles, nsFiles, p.namespace.kind === 'spawn', log, instant(native.now()))
+    : null
+  install(world.features, allFeatures(world, p, { neighbours, portScan: scan, client: inherited }))
+  return { native, launcher: l, plan: p, who, world, scans: scan !== null }
 }
 
-const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, logging: Logging): void => {
+const serveUntilEnd = (
+  { native, launcher: l, plan: p, who, world, scans: binds }: Prepared,
+  logging: Logging
+): void => {
   const devNull = openSync('/dev/null', 'r+')
   tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
-  const binds = p.tcp && world.scanning !== null // ports that appear later
-  tried('confine all threads', () => native.confine(binds, p.tcp))
+  tried('confine all threads', () => native.confine(p.tcp && binds, p.tcp))
   const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
   if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
   const seal = (): void => {
@@ -469,7 +470,7 @@ const serveUntilEnd = ({ native, launcher: l, plan: p, who, world }: Prepared, l
     logging.background()
     seal()
   }
-  const ended = loop(world, warmUp(world.cfg, native), collect, watch(world, p))
+  const ended = loop(world, warmUp(world.cfg, native))
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))
@@ -481,10 +482,14 @@ const ENOMEM = 12
 const tapGone = (errno: number): string =>
   errno === EBADFD ? "the namespace's interface is gone" : `the tap device failed: ${errorText(errno)}`
 
+/** Of an error of Node's file system calls, `open /dev/null: `; else ''. */
+const whatFailed = (e: unknown): string =>
+  e instanceof Error && 'syscall' in e && 'path' in e ? `${e.syscall} ${e.path}: ` : ''
+
 const messageOf = (e: unknown): string => {
   if (e instanceof Fatal) return e.message
   // the system's fault and no bug of ours, so no stack
-  if (e instanceof Error && errnoOf(e) > 0) return `cannot start: ${e.message}`
+  if (errnoOf(e) > 0) return `cannot start: ${whatFailed(e)}${failureText(errnoOf(e))}`
   if (e instanceof RangeError && /allocation failed/.test(e.message))
     return `cannot start: ${failureText(ENOMEM)}`
   return `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
@@ -498,7 +503,7 @@ export const main = (argv0: string, args: ReadonlyArray<string>): void => {
   try {
     native = loadNative() // first: from here on a terminal does not stop us for what we write
     const o = options(argv0, args)
-    logging = orFatal(openLogging(native, argv0, o))
+    logging = orFatal(openLogging(native, argv0, VERSION, o))
     serveUntilEnd(prepare(o, native, logging.log), logging)
     logging.sync()
     native.exit(0)

@@ -2,7 +2,6 @@ import * as E from 'fp-ts/lib/Either.js'
 import type { Instant } from '../../effects/effect.js'
 import {
   guestLinkMachine,
-  type LinkContext,
   type LinkEffect,
   type LinkEvent,
   type LinkNews
@@ -11,21 +10,21 @@ import { initialProbes } from '../../machines/services/services.js'
 import { LINK_BAD_LENGTH, type Native } from '../abi/abi.js'
 import { linkClose, linkRefuse, linkUse } from '../abi/effects.js'
 import { linkClient, linkEnd } from '../abi/events.js'
-import { deliver } from '../data/deliver.js'
-import { forgetFragments } from '../data/fragments.js'
+import type { Feature } from '../data/feature.js'
+import { guestDown, guestUp } from '../data/guest.js'
 import type { World } from '../data/world.js'
-import { errorText } from '../host/error-text.js'
+import { Deadline } from '../flow/deadline.js'
 import type { Launcher } from '../host/launcher.js'
+import { errorText } from '../log/error-text.js'
 import type { Log } from '../log/log.js'
-import { compile, type State } from '../machine/compile.js'
-import type { LinkPlan } from '../plan/plan.js'
-import { linkLost, linkReady, perform } from '../services/serve.js'
+import { compile } from '../machine/compile.js'
+import type { LinkPlan } from '../plan/plan-types.js'
+import { carryOutService } from '../services/serve.js'
 
 // The guest link in place of a tap: where clients connect, and who is served. machines/link/guest-link.ts decides, native
 // (addon/link.h, clients.cc) accepts, reads and writes.
 
 const machine = compile<typeof guestLinkMachine, LinkEffect>(guestLinkMachine)
-export type GuestLink = State<LinkContext>
 
 // --- start
 
@@ -136,12 +135,6 @@ export const openGuestLink = (
         )
       )
 
-/** The machine starts, with the client that is there from the start, if there is one. */
-export const startGuestLink = (w: World, oneOff: boolean, given: number | null, now: Instant): void => {
-  w.guestLink = machine.start({ oneOff }, [])
-  if (given !== null) step(w, { type: 'FD_GIVEN', fd: given }, now)
-}
-
 // --- life
 
 const from = (pid: number): string => (pid === 0 ? '' : ` from PID ${pid}`)
@@ -152,7 +145,7 @@ const words: Readonly<Record<LinkNews, (n: number) => string>> = {
   'bad length': (octets) => `client sent a frame of ${octets} octets, which cannot be: closing the connection`
 }
 
-const interpret = (w: World, e: LinkEffect, now: Instant): void => {
+const carryOutLink = (w: World, e: LinkEffect, now: Instant): void => {
   switch (e.type) {
     case 'LinkUse':
       return linkUse(w.rings, e.fd)
@@ -161,11 +154,10 @@ const interpret = (w: World, e: LinkEffect, now: Instant): void => {
     case 'LinkClose':
       return linkClose(w.rings)
     case 'LinkUp':
-      perform(w, initialProbes(w.cfg.guest, w.guestMac))
-      return linkReady(w, now)
+      carryOutService(w, initialProbes(w.cfg.guest, w.guest.mac))
+      return guestUp(w, now)
     case 'LinkDown':
-      forgetFragments(w)
-      return linkLost(w)
+      return guestDown(w)
     case 'LinkSay':
       return w.log.event(
         'link',
@@ -175,32 +167,34 @@ const interpret = (w: World, e: LinkEffect, now: Instant): void => {
   }
 }
 
-const step = (w: World, e: LinkEvent, now: Instant): void => {
-  if (w.guestLink === null) return
-  const effects: LinkEffect[] = []
-  w.guestLink = machine.step(w.guestLink, e, effects)
-  for (const one of effects) interpret(w, one, now)
-}
-
-/** EV_LINK_CLIENT */
-export const onLinkClient = (w: World, record: number, now: Instant): void => {
-  const { fd, pid, hungUp } = linkClient(w.rings.ev, record)
-  step(w, { type: 'CLIENT', fd, pid, hungUp, now }, now)
-}
-
-/** EV_LINK_END. True: it was the only client there will be. */
-export const onLinkEnd = (w: World, record: number, now: Instant): boolean => {
-  const { why, detail } = linkEnd(w.rings.ev, record)
-  const e: LinkEvent =
-    why === LINK_BAD_LENGTH
-      ? { type: 'BAD_LENGTH', octets: detail, now }
-      : { type: 'CLIENT_GONE', errno: detail }
-  step(w, e, now)
-  return w.guestLink !== null && machine.isFinal(w.guestLink)
-}
-
-/** EV_TAP_ROOM: whoever was refused tries again at once. */
-export const onTapRoom = (w: World, now: Instant): void => {
-  for (let f = w.refused.pop(); f !== undefined; f = w.refused.pop())
-    if (w.flows[f.index] === f) deliver(w, f, { type: 'TAP_ROOM', now })
+/** Clients of the guest link. `given`: the one that is there from the start; null: none. To be installed with all others at once. */
+export const guestLink = (w: World, oneOff: boolean, given: number | null): Feature => {
+  let state = machine.start({ oneOff }, [])
+  const step = (e: LinkEvent, now: Instant): void => {
+    const effects: LinkEffect[] = []
+    state = machine.step(state, e, effects)
+    for (const one of effects) carryOutLink(w, one, now)
+  }
+  const deadline = new Deadline(given === null ? Number.POSITIVE_INFINITY : 0)
+  return {
+    name: 'guest link',
+    deadline,
+    onTime: (now) => {
+      deadline.at = Number.POSITIVE_INFINITY
+      if (given !== null) step({ type: 'FD_GIVEN', fd: given }, now)
+    },
+    takes: {
+      LINK_CLIENT: (i, now) => {
+        const { fd, pid, hungUp } = linkClient(w.rings.ev, i)
+        step({ type: 'CLIENT', fd, pid, hungUp, now }, now)
+      },
+      LINK_END: (i, now) => {
+        const { why, detail } = linkEnd(w.rings.ev, i)
+        const bad = why === LINK_BAD_LENGTH
+        step(bad ? { type: 'BAD_LENGTH', octets: detail, now } : { type: 'CLIENT_GONE', errno: detail }, now)
+        // It was the only client there will be
+        if (machine.isFinal(state)) w.ended = { why: 'stop' }
+      }
+    }
+  }
 }

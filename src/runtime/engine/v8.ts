@@ -13,7 +13,7 @@ export const compileSooner = (): void => {
 }
 
 /**
- * A full collection that gives its pages back, see tidy.ts. Newer ones leave the pages to a task of the event loop as well,
+ * A full collection that gives its pages back, see collect-when-calm.ts. Newer ones leave the pages to a task of the event loop as well,
  * unless it is one of last resort, which takes 20 to 40 ms; old ones would take the options for a small collection.
  */
 export const collect = (): void => {

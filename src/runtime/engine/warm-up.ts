@@ -30,10 +30,11 @@ import {
   READY_RDHUP
 } from '../abi/abi.js'
 import { dropEffects, ringsOver } from '../abi/rings.js'
+import { install } from '../data/feature.js'
 import { createWorld, type World, type WorldConfig } from '../data/world.js'
 import type { Limits } from '../flow/quotas.js'
-import { idPool } from '../host/listeners.js'
 import { logTo } from '../log/log.js'
+import { basicFeatures } from './features.js'
 import { handleTurn } from './loop.js'
 
 // V8 runs a function slowly until it has seen it often, so a guest's first few hundred connections would take ten times as
@@ -263,7 +264,7 @@ const connection = (guestPort: number, peerPort: number, isn: number): Conn => (
 })
 
 /** A connection that the guest begins, from a port: what it is when the peer has not answered; null: there is none. */
-const outward = (s: Stage, port: number): Conn | null => {
+const guestConnects = (s: Stage, port: number): Conn | null => {
   const c = connection(port, PEER_PORT, 0xfffffff0)
   tcp(s, c, SYN, 0)
   return opened(s, c) ? c : null
@@ -274,8 +275,8 @@ const accepted = (s: Stage, c: Conn): void => {
 }
 /** Two beside each other, so that timers and lists have more than one entry; one of them brief, as most are. */
 const pair = (s: Stage): void => {
-  const long = outward(s, GUEST_PORT)
-  const brief = outward(s, GUEST_PORT + 1)
+  const long = guestConnects(s, GUEST_PORT)
+  const brief = guestConnects(s, GUEST_PORT + 1)
   if (long === null || brief === null) return
   accepted(s, brief)
   accepted(s, long)
@@ -285,7 +286,7 @@ const pair = (s: Stage): void => {
 }
 
 /** One that the peer begins. */
-const inward = (s: Stage): void => {
+const peerConnects = (s: Stage): void => {
   const c = connection(GUEST_SERVER, PEER_CLIENT, 0x7ffffff0)
   const [peer, guest] = s.v6 ? [PEER6, GUEST6] : [PEER4, GUEST4]
   record(s, 0, EV.ACCEPTED, LISTENER, 0, PEER_CLIENT, ...peer, ...guest, 0)
@@ -328,16 +329,16 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
         ...all,
         guestLink: GUEST_LINK,
         limits: LIMITS,
-        flowComments: false,
         nat: { ...cfg.nat, ...UNMAPPED }
       },
       rings,
       log,
       new Map(),
-      { listeners: new Map([[LISTENER, { rule: RULE, port: GUEST_SERVER }]]), listenerIds: idPool() },
+      new Map([[LISTENER, { rule: RULE, port: GUEST_SERVER }]]),
       FLOWS
     )
-    w.linkReady = true
+    install(w.features, basicFeatures(w))
+    w.guest.up = true
     return { w, v6, now: instant(1) }
   }
   const stages = [stage(false), stage(true)]
@@ -345,7 +346,7 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
     const s = stages[i & 1]
     if (i % NEIGHBOURLY < stages.length) neighbour(s)
     pair(s)
-    inward(s)
+    peerConnects(s)
     datagrams(s)
     yield
   }

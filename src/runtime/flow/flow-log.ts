@@ -3,8 +3,8 @@ import type { Log } from '../log/log.js'
 import type { Flow, FlowEvent } from './flow.js'
 import { flowEnds, flowName } from './flow-text.js'
 
-// The life of flows in the log (flows.md §1.3): begin, every change of state and end at debug; what keeps a flow from
-// working and is not the peer's doing as a warning, which is limited like everything that a guest can cause.
+// The life of flows in the log (behaviour.md#flow-messages): begin, every change of state and end at debug; what keeps a
+// flow from working and is not the peer's doing as a warning, which is limited like everything that a guest can cause.
 
 /** 'open.finWait1' -> 'FIN_WAIT_1', as RFC 9293 §3.3.2 has it. */
 export const stateName = (leaf: string): string =>
@@ -38,8 +38,31 @@ export const logBegin = (log: Log, f: Flow, leaf: string): void => {
 export const logChange = (log: Log, f: Flow, event: string, from: string, to: string): void =>
   log.at('debug', `${flowName(f)}: ${event}: ${stateName(from)} -> ${stateName(to)}`)
 
-/** Its socket failed. */
-export const logFailure = (log: Log, f: Flow, e: Extract<FlowEvent, { readonly errno: number }>): void => {
+/** What runs out has a line of its own (shortage.ts). */
+const SHORT = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS'])
+/** So have ping sockets that are not permitted (world.ts) and ports that are used up (admission.ts). */
+const toldElsewhere = (f: Flow, name: string): boolean =>
+  SHORT.has(name) ||
+  (name === 'EACCES' && f.kind === 'ping') ||
+  (name === 'EADDRNOTAVAIL' && (f.kind === 'tcp' || f.kind === 'tcp-splice'))
+
+/** When flows of a kind last failed with an errno, ms. */
+export type Failures = Map<`${Flow['kind']} ${string}`, number>
+/** ms without one of a kind until it is worth a word again. */
+const QUIET = 60_000
+
+/** Its socket failed: each at debug, the first of its kind as a warning. */
+export const logFailure = (
+  log: Log,
+  failures: Failures,
+  f: Flow,
+  e: Extract<FlowEvent, { readonly errno: number }>
+): void => {
   const name = getSystemErrorName(-e.errno)
-  log.event('flow', ORDINARY.has(name) ? 'debug' : 'warning', `${flowName(f)}: ${name}: ${flowEnds(f)}`)
+  const text = `${flowName(f)}: ${name}: ${flowEnds(f)}`
+  if (ORDINARY.has(name) || toldElsewhere(f, name)) return log.at('debug', text)
+  const last = failures.get(`${f.kind} ${name}`) ?? Number.NEGATIVE_INFINITY
+  failures.set(`${f.kind} ${name}`, e.now)
+  if (e.now < last + QUIET) log.at('debug', text)
+  else log.event('flow', 'warning', `${text} (more like this are said with --debug)`)
 }

@@ -1,7 +1,7 @@
 import type { InAny } from '../../codecs/value/inany.js'
 import { type HashKey, halfSipHash24 } from './half-sip-hash.js'
 
-/** flows.md §1.2: as many flows as upstream holds. */
+/** behaviour.md#flow-table: as many flows as upstream holds. */
 export const MAX_FLOWS = 0x1ffff
 
 /**
@@ -11,7 +11,7 @@ export const MAX_FLOWS = 0x1ffff
 export interface FlowTable {
   /** Flows that a look-up can find. */
   readonly size: number
-  /** Index of the open flow with this guest side, or -1. Any values may be asked for (row 40). */
+  /** Index of the open flow with this guest side, or -1. Any values may be asked for (#regression-40). */
   find(proto: number, src: InAny, srcPort: number, dst: InAny, dstPort: number): number
   /** A new flow's index; -1 when the table is full. The caller has asked `find` before. */
   insert(proto: number, src: InAny, srcPort: number, dst: InAny, dstPort: number): number
@@ -23,11 +23,11 @@ export interface FlowTable {
   claim(index: number, proto: number, hostAddr: InAny, hostPort: number, ourPort: number): boolean
   /** The flow that has claimed this host side, or -1. */
   claimed(proto: number, hostAddr: InAny, hostPort: number, ourPort: number): number
-  /** Never found again from here on (row 16); both sides are free to be taken. Closing twice is nothing. */
+  /** Never found again from here on (#regression-16); both sides are free to be taken. Closing twice is nothing. */
   close(index: number): void
   /**
    * End of a turn: indices of flows closed before the last sweep can be used again. One turn in between, so that no
-   * event still under way for a closed flow meets its successor; and never while a packet is handled (row 27).
+   * event still under way for a closed flow meets its successor; and never while a packet is handled (#regression-27).
    */
   sweep(): void
 }
@@ -36,8 +36,8 @@ const EMPTY = 0
 
 /**
  * Keys of `words` 32-bit words, one per flow index, and the hash table over them: open addressing with linear probing, at
- * most half full. `probe` is the only way to a bucket, for look-up, insertion and removal (row 41). Large arrays start
- * as untouched zero pages: what was never used costs no memory.
+ * most half full. `probe` is the only way to a bucket, for look-up, insertion and removal (#regression-41). Large arrays
+ * start as untouched zero pages: what was never used costs no memory.
  */
 class Keys {
   /** The key to look for; fill it before `find` and `add`. */

@@ -1,26 +1,18 @@
 import { type InAny, showAddr } from '../../codecs/value/inany.js'
-import type { Flow } from './flow.js'
+import { type Flow, isPair } from './flow.js'
+import { titleOf } from './kinds.js'
 
-// How flows are called in messages and captures (flows.md §1.3).
-
-const TYPES: Readonly<Record<Flow['kind'], string>> = {
-  tcp: 'TCP connection',
-  udp: 'UDP flow',
-  ping: 'ICMP ping',
-  'tcp-splice': 'TCP connection (spliced)',
-  'udp-splice': 'UDP flow (spliced)'
-}
+// How flows are called in messages and captures (behaviour.md#flow-messages).
 
 /** `Flow 7 (TCP connection)` */
-export const flowName = (f: Flow): string =>
-  `Flow ${f.index} (${f.kind === 'ping' && f.v6 ? 'ICMPv6 ping' : TYPES[f.kind]})`
+export const flowName = (f: Flow): string => `Flow ${f.index} (${titleOf(f)})`
 
 const end = (a: InAny, port: number): string => `[${showAddr(a)}]:${port}`
 const NOT_CHOSEN = '?'
 
 /** `TAP [guest]:port -> [peer]:port => HOST ? -> [peer]:port`: who began on the left; `?` is the kernel's choice. */
 export const flowEnds = (f: Flow): string => {
-  if (f.kind === 'tcp-splice' || f.kind === 'udp-splice') {
+  if (isPair(f)) {
     const { side0, side1 } = f
     const pif = (there: boolean): string => (there ? 'SPLICE' : 'HOST')
     const from = side1.src === null ? NOT_CHOSEN : end(side1.src, side1.srcPort)

@@ -58,7 +58,8 @@ export interface PairAddresses {
 
 /**
  * One flow. `index` is its place in the flow table and its native handle. Only `state` and the two flags change: the
- * state by the machine, `touched` while its TURN_END of this turn is due, `sockOpen` so that no descriptor is left behind.
+ * state by the machine, `touched` from its first event in a turn to the turn's end, `sockOpen` so that no descriptor is left
+ * behind.
  */
 interface FlowBase {
   readonly index: number
@@ -115,6 +116,17 @@ export const tapFlow = <K extends TapFlow['kind']>(
 }
 /** Past it. */
 export type PairFlow = TcpSpliceFlow | UdpSpliceFlow
+export const pairFlow = <K extends PairFlow['kind']>(
+  kind: K,
+  index: number,
+  a: PairAddresses,
+  state: Extract<PairFlow, { kind: K }>['state']
+): Extract<PairFlow, { kind: K }> => {
+  const { arrival, side0, side1 } = a
+  const flow = { kind, index, touched: false, sockOpen: false, state, arrival, side0, side1 }
+  return flow as FlowBase & PairAddresses as Extract<PairFlow, { kind: K }>
+}
+export const isPair = (f: Flow): f is PairFlow => f.kind === 'tcp-splice' || f.kind === 'udp-splice'
 export type Flow = TapFlow | PairFlow
 export type FlowEvent = TcpEvent | UdpEvent | PingEvent | TcpSpliceEvent | UdpSpliceEvent
 export type { PingEvent, TcpEvent, TcpSpliceEvent, UdpEvent, UdpSpliceEvent }

@@ -1,22 +1,19 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
+import { dumpRequest } from '../../codecs/kernel/dump.js'
 import {
-  encodeMessage,
   NetlinkDatagram,
   type NetlinkMessage,
-  NLM_F_DUMP,
   NLM_F_DUMP_INTR,
-  NLM_F_REQUEST,
   outcomeOf
 } from '../../codecs/kernel/netlink.js'
-import { RTM_GETNEIGH } from '../../codecs/kernel/rtneigh.js'
 import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { isNoLonger, MAX_IFNAME } from '../../codecs/text/ifname.js'
 import type { PortSpec } from '../../codecs/text/port-spec.js'
 import { type InAny, isLinkLocal, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { type Octets, octets } from '../../codecs/value/octets.js'
-import type { Options } from '../cli/options.js'
-import { errnoOf, errorText, failureText } from './error-text.js'
+import type { Options } from '../cli/option-types.js'
+import { errnoOf, errorText, failureText } from '../log/error-text.js'
 
 /** What the kernel says of this network namespace. Routes of the main table only. */
 export interface HostTables {
@@ -253,21 +250,6 @@ export const ask =
       ? E.right(messages)
       : E.left({ errno: failed.errno, message: failed.message ?? errorText(failed.errno) })
   }
-
-/** Octets of the header that each kind of dump starts with: ifinfomsg, ifaddrmsg, rtmsg, ndmsg. */
-const DUMP_HEADER: ReadonlyMap<number, number> = new Map([
-  [rt.RTM_GETLINK, 16],
-  [rt.RTM_GETADDR, 8],
-  [rt.RTM_GETROUTE, 12],
-  [RTM_GETNEIGH, 12]
-])
-
-/** Request for all of a table; the header is zero but for the family in its first octet. */
-export const dumpRequest = (type: number, family: number): Uint8Array => {
-  const payload = new Uint8Array(DUMP_HEADER.get(type) ?? 16)
-  payload[0] = family
-  return encodeMessage({ type, flags: NLM_F_REQUEST | NLM_F_DUMP, seq: 1, pid: 0, payload })
-}
 
 /** A table that changes faster than this cannot be read consistently; better an inconsistent copy than no start. */
 const DUMP_ATTEMPTS = 8

@@ -11,7 +11,7 @@ import {
 import { join } from '../../codecs/control/launcher-fields.js'
 import { octets } from '../../codecs/value/octets.js'
 import type { Native } from '../abi/abi.js'
-import { errnoOf, failureText } from './error-text.js'
+import { errnoOf, failureText } from '../log/error-text.js'
 import type { NetlinkRequest } from './host.js'
 
 /** Descriptor of the control socket: native/common/protocol.h, CTL_FD. */

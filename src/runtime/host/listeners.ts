@@ -14,19 +14,14 @@ import {
   type ScanEvent
 } from '../../machines/forward/port-scan.js'
 import { LISTEN_FREEBIND, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from '../abi/abi.js'
+import { Deadline } from '../flow/deadline.js'
+import type { Listeners } from '../flow/listener.js'
 import type { Log } from '../log/log.js'
 import { compile, type State } from '../machine/compile.js'
 import type { Launcher } from './launcher.js'
 import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settled } from './port-reader.js'
 
 // Opening and closing listeners, at start and when ports come and go (`auto`).
-
-export interface Listener {
-  readonly rule: Rule
-  readonly port: number
-}
-/** By native id. */
-export type Listeners = Map<number, Listener>
 
 export interface ListenPlace {
   readonly native: Native
@@ -147,10 +142,9 @@ const pread: ReadAt = (fd, into, offset) => readSync(fd, into, 0, into.length, o
 
 const NOBODY: ProcNet = new Map()
 
-/** The scanner and when it is due; null: no rule asks for one. */
-export interface Scanner {
+/** The scanner. */
+interface Scanner {
   state: State<ScanContext>
-  at: Instant | null
   /** Under way; null: it waits for the next one. */
   reading: Reading | null
   /** What was read last. */
@@ -158,16 +152,20 @@ export interface Scanner {
 }
 const machine = compile<typeof portScanMachine, ScanEffect>(portScanMachine)
 
-export interface Scanning {
+interface Scanning {
   readonly place: ListenPlace
   readonly host: ProcNet
   readonly ns: ProcNet
   readonly log: Log
   readonly scanner: Scanner
+  readonly deadline: Deadline
 }
 
-/** `fresh`: the namespace is ours and its command still waits, so that nobody listens there when the first scan is done. */
-export const scanning = (
+/**
+ * The first scan, done; and those to come: a slice a turn while one is due. `fresh`: the namespace is ours and its command still
+ * waits, so that nobody listens there when the first scan is done.
+ */
+export const portScan = (
   place: ListenPlace,
   failures: ReadonlyArray<BindFailure>,
   host: ProcNet,
@@ -175,30 +173,26 @@ export const scanning = (
   fresh: boolean,
   log: Log,
   now: Instant
-): Scanning => {
+) => {
   const effects: ScanEffect[] = []
   const s: Scanning = {
     place,
     host,
     ns,
     log,
-    scanner: {
-      state: machine.start({ rules: place.rules, failures }, effects),
-      at: null,
-      reading: null,
-      found: null
-    }
+    scanner: { state: machine.start({ rules: place.rules, failures }, effects), reading: null, found: null },
+    deadline: new Deadline()
   }
-  perform(fresh ? { ...s, ns: NOBODY } : s, effects, now)
+  carryOutScan(fresh ? { ...s, ns: NOBODY } : s, effects, now)
   // At the start ports are there at once
   while (s.scanner.reading !== null) readOn(s, now)
-  return s
+  return { name: 'automatic ports', deadline: s.deadline, onTime: (at: Instant): void => onTime(s, at) }
 }
 
 const step = (s: Scanning, e: ScanEvent, now: Instant): void => {
   const effects: ScanEffect[] = []
   s.scanner.state = machine.step(s.scanner.state, e, effects)
-  perform(s, effects, now)
+  carryOutScan(s, effects, now)
 }
 
 /** The next slice; the machine hears of the last one. */
@@ -217,12 +211,12 @@ const readOn = (s: Scanning, now: Instant): void => {
   step(s, { type: 'SCANNED', host, ns, now }, now)
 }
 
-const perform = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant): void => {
+const carryOutScan = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant): void => {
   for (const e of effects)
     switch (e.type) {
       case 'ReadListeners':
         s.scanner.reading = beginReading(s.host, s.ns)
-        s.scanner.at = now
+        s.deadline.at = now
         break
       case 'CloseListeners':
         for (const r of e.list) closePorts(s.place, r)
@@ -233,7 +227,7 @@ const perform = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant):
             step(s, { type: 'LISTENER_FAILED', rule: f.rule, ports: [f.port], errno: f.errno }, now)
         break
       case 'ArmScanTimer':
-        s.scanner.at = e.at
+        s.deadline.at = e.at
         break
       case 'Warn':
         // What listens in the namespace is its programs' doing
@@ -242,11 +236,9 @@ const perform = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Instant):
     }
 }
 
-/** Scan if it is time, a slice a turn. */
-export const scanTimer = (s: Scanning, now: Instant): void => {
-  if (s.scanner.at === null || now < s.scanner.at) return
+const onTime = (s: Scanning, now: Instant): void => {
   if (s.scanner.reading === null) {
-    s.scanner.at = null
+    s.deadline.at = Number.POSITIVE_INFINITY
     step(s, { type: 'TIMER_SCAN' }, now)
   }
   readOn(s, now)

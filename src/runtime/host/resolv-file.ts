@@ -6,9 +6,12 @@ import { EMPTY_RESOLV_CONF, ResolvConf } from '../../codecs/text/resolv-conf.js'
 /** Octets; far more than any that was written for a resolver. */
 const LONGEST = 1 << 20
 
+/** errno(3), as Node has it; its own words for this one name no file. */
+const EISDIR = -21
 /** In the words of strerror(3). */
 const reasonOf = (e: unknown): string => {
   const errno = typeof e === 'object' && e !== null && 'errno' in e ? Number(e.errno) : 0
+  if (errno === EISDIR) return 'it is a directory'
   return getSystemErrorMap().get(errno)?.[1] ?? String(e)
 }
 

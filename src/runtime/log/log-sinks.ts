@@ -3,12 +3,11 @@ import * as E from 'fp-ts/lib/Either.js'
 import { type Level, logHeader, stderrLine } from '../../codecs/log/log-line.js'
 import { SyslogMessage, severityOf } from '../../codecs/log/syslog.js'
 import type { Native } from '../abi/abi.js'
-import { VERSION } from '../cli/help.js'
-import type { Options } from '../cli/options.js'
+import { reasonText } from './error-text.js'
 import { type Log, logTo, type Sink } from './log.js'
 import { type LogFile, openLogFile } from './log-file.js'
 
-// Which message goes where (config-and-services §5.3):
+// Which message goes where (behaviour.md#log-sinks):
 //
 //   standard error   until the program is in background; for good in foreground, -d and --trace with the time
 //   system logger    unless there is a log file or -d: from the start on, so that the loop finds it connected
@@ -21,10 +20,22 @@ const STDERR = 2
 const DEV_LOG = '/dev/log'
 const utf8 = new TextEncoder()
 
-const levelOf = (o: Options, quiet: boolean): Level =>
+/** Of the options, what says where messages go. */
+export interface LogOptions {
+  readonly mode: string
+  readonly trace: boolean
+  readonly debug: boolean
+  readonly quiet: boolean
+  readonly quietAsked: boolean
+  readonly logFile: string | null
+  /** Octets. */
+  readonly logSize: number
+}
+
+const levelOf = (o: LogOptions, quiet: boolean): Level =>
   o.trace ? 'trace' : o.debug ? 'debug' : quiet ? 'warning' : 'info'
 
-const stderrSink = (native: Native, o: Options): Sink => ({
+const stderrSink = (native: Native, o: LogOptions): Sink => ({
   level: levelOf(o, o.quiet),
   write: (ms, level, text) => {
     native.writeNow(STDERR, utf8.encode(`${stderrLine(o.debug ? ms : null, level, text)}\n`))
@@ -32,7 +43,7 @@ const stderrSink = (native: Native, o: Options): Sink => ({
 })
 
 /** null: nobody listens there. */
-const syslogSink = (native: Native, o: Options): Sink | null => {
+const syslogSink = (native: Native, o: LogOptions): Sink | null => {
   const fd = native.openSyslog(DEV_LOG)
   if (fd < 0) return null
   return {
@@ -63,16 +74,21 @@ export interface Logging {
 }
 
 /** All sinks that the options ask for. Left: the log file cannot be had, status 1. */
-export const openLogging = (native: Native, argv0: string, o: Options): E.Either<string, Logging> => {
+export const openLogging = (
+  native: Native,
+  argv0: string,
+  version: string,
+  o: LogOptions
+): E.Either<string, Logging> => {
   const start = native.now()
   const stderr = stderrSink(native, o)
   let file: LogFile | null = null
   if (o.logFile !== null)
     try {
-      const header = logHeader(o.mode, VERSION, program(argv0), process.ppid)
+      const header = logHeader(o.mode, version, program(argv0), process.ppid)
       file = openLogFile(native, o.logFile, levelOf(o, o.quietAsked), o.logSize, header)
     } catch (e) {
-      return E.left(`cannot write the log file ${o.logFile}: ${e instanceof Error ? e.message : String(e)}`)
+      return E.left(`cannot write the log file ${o.logFile}: ${reasonText(e)}`)
     }
   const other = file ?? (o.debug ? null : syslogSink(native, o))
   const sinks: Sink[] = other === null ? [stderr] : [stderr, other]

@@ -6,19 +6,20 @@ import type { Native } from '../abi/abi.js'
 import { captureNote } from '../abi/effects.js'
 import { captureTrouble } from '../abi/events.js'
 import { type Rings, txRoom } from '../abi/rings.js'
-import { VERSION } from '../cli/help.js'
+import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
-import type { Flow, TapFlow } from '../flow/flow.js'
+import { type Flow, isPair } from '../flow/flow.js'
 import { flowEnds, flowName } from '../flow/flow-text.js'
+import { reasonText } from '../log/error-text.js'
 import { count, type Log } from '../log/log.js'
 
 /** ns: native stamps blocks so. */
 const RESOLUTION = 9
 
-const header = (mode: string, ifname: string, ng: boolean): Uint8Array => {
+const header = (application: string, ifname: string, ng: boolean): Uint8Array => {
   if (!ng) return PcapHeader.encode(PCAP_ETHERNET)
   const parts = [
-    PcapngBlock.encode({ type: 'Section', application: `${mode} ${VERSION}` }),
+    PcapngBlock.encode({ type: 'Section', application }),
     PcapngBlock.encode({
       type: 'Interface',
       linkType: LINKTYPE_ETHERNET,
@@ -30,19 +31,10 @@ const header = (mode: string, ifname: string, ng: boolean): Uint8Array => {
   return Uint8Array.from(parts.flatMap((p) => [...p]))
 }
 
-/** What the capture is told about flows; does nothing where there is none, or no place for comments. */
-export interface Capture {
-  /** A flow begins with the frame of the guest at `off` in the slab. */
-  readonly began: (f: Flow, off: number) => void
-  /** A frame of this flow is about to go to the guest. */
-  readonly sending: (f: TapFlow) => void
-}
-export const NO_CAPTURE: Capture = { began: () => {}, sending: () => {} }
-
 const utf8 = new TextEncoder()
 
-/** Comments on the first frame of each flow: who it is, and what it is translated to. */
-export const flowComments = (r: Rings): Capture => {
+/** Comments on the first frame of each flow: who it is, and what it is translated to. Only pcapng has a place for them. */
+export const flowComments = (r: Rings): Pick<Feature, 'flowBegan' | 'sending'> => {
   /** Flows whose first frame is one of ours, still to come. */
   const owed = new Set<number>()
   const note = (f: Flow, off: number): void => {
@@ -52,8 +44,8 @@ export const flowComments = (r: Rings): Capture => {
     captureNote(r, to, b.length, off)
   }
   return {
-    began: (f, off) => {
-      if (f.kind === 'tcp-splice' || f.kind === 'udp-splice') return
+    flowBegan: (f, off) => {
+      if (isPair(f)) return
       owed.delete(f.index)
       if (f.arrival === null) note(f, off)
       else owed.add(f.index)
@@ -66,26 +58,26 @@ export const flowComments = (r: Rings): Capture => {
 
 /**
  * The file of --pcap, made or emptied, mode 0600, its header written; pcapng if the name ends so. `size`: octets that it may
- * have, its header included; null: any. A capture that cannot be written is reported, and does not stop the rest. Returns its
+ * have, its header included; null: any. `application`: who writes it. A capture that cannot be written is reported, and does not stop the rest. Returns its
  * descriptor, or -1.
  */
 export const openCapture = (
   native: Native,
   path: string,
   size: number | null,
-  mode: string,
+  application: string,
   ifname: string,
   log: Log
 ): number => {
   try {
     const fd = native.openOutput(path, false)
     const ng = isPcapng(path)
-    const head = header(mode, ifname, ng)
+    const head = header(application, ifname, ng)
     writeSync(fd, head)
     native.setPcap(fd, ng, size === null ? 0 : size - head.length)
     return fd
   } catch (e) {
-    log.at('error', `cannot write the capture ${path}: ${e instanceof Error ? e.message : String(e)}`)
+    log.at('error', `cannot write the capture ${path}: ${reasonText(e)}`)
     return -1
   }
 }
@@ -96,7 +88,7 @@ const EFBIG = 27
 export const isPcapng = (path: string): boolean => path.endsWith('.pcapng')
 
 /** EV.CAPTURE */
-export const onCapture = (w: World, record: number): void => {
+const onCapture = (w: World, record: number): void => {
   const { errno, missing } = captureTrouble(w.rings.ev, record)
   if (missing > 0) {
     count(w.counters, 'capture-missed', missing)
@@ -105,3 +97,10 @@ export const onCapture = (w: World, record: number): void => {
   if (errno === EFBIG) w.log.at('warning', 'capture ended: no room for the next frame; traffic goes on')
   else if (errno !== 0) w.log.at('error', `capture ended: ${getSystemErrorName(-errno)}; traffic goes on`)
 }
+
+/** The capture has ended, or misses something; and its comments, where it takes some. */
+export const capture = (w: World, path: string): Feature => ({
+  name: 'capture',
+  takes: { CAPTURE: (i) => onCapture(w, i) },
+  ...(isPcapng(path) ? flowComments(w.rings) : {})
+})

@@ -1,12 +1,13 @@
 import { EF, EV } from '../abi/abi.js'
 import { effectKind } from '../abi/effects.js'
 import { flowOf, kindOf, peekedOctets } from '../abi/events.js'
+import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import type { Flow } from '../flow/flow.js'
 import type { Counters } from '../log/log.js'
 
 // --stats: a table of what happened, on standard error. Each row counts from the row before it, but for `flows`, which is
-// how many there are (passt(1), --stats; config-and-services §5.4).
+// how many there are (passt(1), --stats; behaviour.md#stats).
 
 /** turns of the loop with an event; frames from, to the guest; events of sockets by kind of flow; of listeners; drops. */
 const COLUMNS = ['turns', 'in', 'out', 'tcp', 'udp', 'ping', 'splice', 'listen', 'drops', 'flows'] as const
@@ -44,7 +45,7 @@ const dropsOf = (counters: Counters): number => {
 }
 
 /** Counts turns, and says a row when there was an event and `delay` ms have passed since the last one. */
-export const statsTurns = (w: World, delay: number, say: (line: string) => void) => {
+export const statsTurns = (w: World, delay: number, say: (line: string) => void): Feature => {
   let row = zero()
   let rows = 0
   let drops = 0
@@ -57,6 +58,7 @@ export const statsTurns = (w: World, delay: number, say: (line: string) => void)
     return f === undefined ? null : KIND[f.kind]
   }
   return {
+    name: 'stats',
     effects: (): void => {
       for (let i = 0; i < w.rings.effects; i++) if (effectKind(w.rings, i) === EF.TAP_WRITE) row.out++
     },

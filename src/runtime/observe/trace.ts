@@ -9,11 +9,24 @@ import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/fram
 import type { IcmpAt } from '../../codecs/wire/icmp.js'
 import { IPV4_LEN } from '../../codecs/wire/ipv4.js'
 import { IPV6_LEN } from '../../codecs/wire/ipv6.js'
-import { ACK, decodeTcpAt, FIN, PSH, RST, SYN, TCP_LEN, type TcpSegment, URG } from '../../codecs/wire/tcp.js'
+import {
+  ACK,
+  CWR,
+  decodeTcpAt,
+  ECE,
+  FIN,
+  PSH,
+  RST,
+  SYN,
+  TCP_LEN,
+  type TcpSegment,
+  URG
+} from '../../codecs/wire/tcp.js'
 import { VNET_LEN } from '../../codecs/wire/vnet.js'
 import { EF, EV } from '../abi/abi.js'
 import { effectKind, peekAsked, tapWritten } from '../abi/effects.js'
 import { flowOf, handleOf, kindOf, peekedOctets } from '../abi/events.js'
+import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 
 // --trace: one line for each packet from and to the guest, by the codecs, in tcpdump's manner.
@@ -24,7 +37,9 @@ const FLAGS: ReadonlyArray<readonly [number, string]> = [
   [RST, 'R'],
   [PSH, 'P'],
   [URG, 'U'],
-  [ACK, '.']
+  [ACK, '.'],
+  [ECE, 'E'],
+  [CWR, 'W']
 ]
 /** RFC 792; RFC 4443, RFC 4861, RFC 3810 */
 const ICMP_TYPES: Readonly<Record<number, string>> = {
@@ -96,7 +111,7 @@ export const showFrame = (view: DataView, f: Frame): string => {
 }
 
 /** A frame of the guest, decoded or not. */
-export const traceFromGuest = (w: World, o: Octets, f: Frame | DropReason): void =>
+const traceFromGuest = (w: World, o: Octets, f: Frame | DropReason): void =>
   w.log.at(
     'trace',
     typeof f === 'string'
@@ -105,7 +120,7 @@ export const traceFromGuest = (w: World, o: Octets, f: Frame | DropReason): void
   )
 
 /** A fragment of a datagram of the guest. */
-export const traceFragment = (w: World, f: Fragment): void =>
+const traceFragment = (w: World, f: Fragment): void =>
   w.log.at(
     'trace',
     `from guest: fragment ${showAddr(f.src)} > ${showAddr(f.dst)} id ${f.id} octets ${f.start}-${f.end}${f.more ? '+' : ''}`
@@ -142,10 +157,13 @@ const tracePeeked = (w: World, record: number, peeks: Peeks): void => {
   w.log.at('trace', `to guest: TCP ${ends} ${header} len ${octets}, in segments`)
 }
 
-/** What --trace looks at beside the guest's own frames: effects before a turn, events behind it. */
-export const traceTurns = (w: World) => {
+/** The guest's frames as they come; ours as effects before a turn, and events behind it. */
+export const traceTurns = (w: World): Feature => {
   const peeks: Peeks = new Map()
   return {
+    name: 'trace',
+    frameCame: (frame, what) =>
+      typeof what !== 'string' && 'headLen' in what ? traceFragment(w, what) : traceFromGuest(w, frame, what),
     effects: (): void => {
       for (let i = 0; i < w.rings.effects; i++) {
         const kind = effectKind(w.rings, i)

@@ -1,21 +1,15 @@
 import type { CounterName } from '../../effects/counters.js'
+import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
-import type { Plan } from '../plan/plan.js'
 import { NOTICE_EVERY, NOTICED, type Noticed, notices } from './notices.js'
 import { statsTurns } from './stats.js'
 import { traceTurns } from './trace.js'
 
-/** Looks at the loop's turns and changes nothing: --trace, --stats, and what the counters say that a user should know. */
-export interface Watch {
-  /** Before the effects in the ring are carried out. */
-  readonly effects: () => void
-  /** `n` event records are there, not handled yet. */
-  readonly events: (n: number, now: number) => void
-}
+// Who looks at the loop's turns and changes nothing: --trace, --stats, and what the counters say that a user should know.
 
 const STDERR = 2
 
-const noticeTurns = (w: World): Watch => {
+const noticeTurns = (w: World): Feature => {
   let seen: Noticed = new Map()
   let next = 0
   let names = 0
@@ -25,7 +19,7 @@ const noticeTurns = (w: World): Watch => {
     for (const line of found.lines) w.log.at('warning', line)
   }
   return {
-    effects: () => {},
+    name: 'notices',
     events: (n, now) => {
       // At once what is noticed for the first time ever, so that a lone event is told as well: names are a closed set
       if (w.counters.size !== names) {
@@ -39,8 +33,11 @@ const noticeTurns = (w: World): Watch => {
   }
 }
 
-/** All that the plan asks for. */
-export const watch = (w: World, p: Pick<Plan, 'trace' | 'stats'>): ReadonlyArray<Watch> => {
+/** `stats`: s between two rows, 0: none. */
+export const observers = (
+  w: World,
+  p: { readonly trace: boolean; readonly stats: number }
+): ReadonlyArray<Feature> => {
   const say = (line: string): void => {
     w.rings.native.writeNow(STDERR, new TextEncoder().encode(`${line}\n`))
   }

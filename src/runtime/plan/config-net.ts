@@ -1,4 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
+import { dumpRequest } from '../../codecs/kernel/dump.js'
 import {
   encodeMessage,
   type NetlinkMessage,
@@ -10,8 +11,8 @@ import {
 import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { type InAny, isLinkLocal, showAddr, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octets } from '../../codecs/value/octets.js'
-import { dumpRequest, hopsThrough } from '../host/host.js'
-import type { FamilyPlan, Plan } from './plan.js'
+import { hopsThrough } from '../host/host.js'
+import type { FamilyPlan, Plan } from './plan-types.js'
 
 /** One request to the kernel inside the namespace. */
 export interface Step {

@@ -1,6 +1,6 @@
 import { fromV4, type InAny, showAddr } from '../../codecs/value/inany.js'
 import { showMac } from '../../codecs/wire/ethernet.js'
-import type { FamilyPlan, Plan } from './plan.js'
+import type { FamilyPlan, Plan } from './plan-types.js'
 
 const mask = (bits: number): string => showAddr(fromV4(bits === 0 ? 0 : (0xffffffff << (32 - bits)) >>> 0))
 

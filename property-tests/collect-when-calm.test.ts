@@ -2,16 +2,22 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { instant } from '../src/effects/effect.js'
-import { createTidy } from '../src/runtime/engine/tidy.js'
+import { collectWhenCalm } from '../src/runtime/engine/collect-when-calm.js'
+
+/** As loop.ts has it. */
+const turn = (it: ReturnType<typeof collectWhenCalm>, n: number, now: number): void => {
+  it.events(n, instant(now))
+  if (now >= it.deadline.at) it.onTime(instant(now))
+}
 
 /** Turns as [events, ms since the last one]; when a collection was asked for. */
 const collections = (turns: ReadonlyArray<readonly [number, number]>): number[] => {
   const at: number[] = []
   let now = 1_000_000
-  const tidy = createTidy(() => at.push(now))
+  const it = collectWhenCalm(() => at.push(now))
   for (const [n, ms] of turns) {
     now += ms
-    tidy.turn(n, instant(now))
+    turn(it, n, now)
   }
   return at
 }
@@ -20,11 +26,10 @@ const busy = Array.from({ length: 1_000 }, () => [100, 1] as const)
 describe('memory is given back', () => {
   test('once, when a busy time is over, and it says when to look', () => {
     assert.equal(collections([...busy, [0, 3000], [0, 3000], [0, 3000], [0, 3000]]).length, 1)
-    const tidy = createTidy(() => {})
-    assert.equal(tidy.due(instant(1)), -1)
-    tidy.turn(100_000, instant(10_000))
-    assert.equal(tidy.due(instant(11_000)), 2_000)
-    assert.equal(tidy.due(instant(99_000)), 0)
+    const it = collectWhenCalm(() => {})
+    assert.equal(it.deadline.wakes, false)
+    turn(it, 100_000, 10_000)
+    assert.deepEqual([it.deadline.wakes, it.deadline.at], [true, 13_000])
   })
   test('also while a few events trickle in', () => {
     assert.equal(collections([...busy, ...Array.from({ length: 30 }, () => [1, 500] as const)]).length, 1)

@@ -1,4 +1,5 @@
-import type { Instant } from '../../effects/effect.js'
+import type { Feature } from '../data/feature.js'
+import { Deadline } from '../flow/deadline.js'
 
 // V8 gives memory back to the system from tasks of the event loop, and that never runs here: every wait is native's.
 // What 10,000 connections needed would stay for ever. So a full collection is asked for once a busy time is over.
@@ -15,29 +16,31 @@ const ENOUGH = 20_000
  */
 const CALM_MOST = 3000
 
-export interface Tidy {
-  /** A turn had `n` events. */
-  readonly turn: (n: number, now: Instant) => void
-  /** ms until the next look, -1: none is due. */
-  readonly due: (now: Instant) => number
-}
-
-export const createTidy = (collect: () => void): Tidy => {
+/** Has `collect` called once a busy time is over. */
+export const collectWhenCalm = (
+  collect: () => void
+): Feature & Required<Pick<Feature, 'deadline' | 'onTime' | 'events'>> => {
+  /** Events since the last collection, and since this window began. */
   let since = 0
   let inWindow = 0
-  let began = 0
+  /** The end of the window. No reason to wake where there cannot be much. */
+  const deadline = new Deadline(0, false)
   return {
-    turn: (n, now) => {
+    name: 'memory given back',
+    events: (n) => {
       since += n
       inWindow += n
-      if (now - began < WINDOW) return
+      deadline.wakes = since >= ENOUGH
+    },
+    deadline,
+    onTime: (now) => {
       if (since >= ENOUGH && inWindow <= Math.min((CALM * since) / ENOUGH, CALM_MOST)) {
         collect()
         since = 0
       }
       inWindow = 0
-      began = now
-    },
-    due: (now) => (since < ENOUGH ? -1 : Math.max(0, began + WINDOW - now))
+      deadline.at = now + WINDOW
+      deadline.wakes = since >= ENOUGH
+    }
   }
 }

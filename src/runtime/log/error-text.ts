@@ -17,6 +17,7 @@ const ADVICE: ReadonlyMap<number, string> = new Map([
   ],
   [23, 'sysctl fs.file-max'],
   [24, 'ulimit -Hn'],
+  [27, 'a limit may be reached: ulimit -f'],
   [38, FILTER]
 ])
 
@@ -29,3 +30,9 @@ export const failureText = (errno: number): string => {
 /** Of an error of the addon or of Node's file system calls; 0: it is none of them, and so none of the system's. */
 export const errnoOf = (e: unknown): number =>
   e instanceof Error && 'errno' in e && Number.isInteger(e.errno) ? Math.abs(Number(e.errno)) : 0
+
+/** Why something thrown was thrown: an error of Node's system calls in our words, the addon's in its own. */
+export const reasonText = (e: unknown): string => {
+  if (!(e instanceof Error)) return String(e)
+  return 'syscall' in e ? failureText(errnoOf(e)) : e.message
+}

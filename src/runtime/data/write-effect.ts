@@ -59,16 +59,23 @@ import {
   udpSend
 } from '../abi/effects.js'
 import { frameRoom, type Rings, takeFrame, txRoom } from '../abi/rings.js'
-import type { Arrival, Flow, FlowAddresses, PairFlow, TapFlow } from '../flow/flow.js'
+import {
+  type Arrival,
+  type Flow,
+  type FlowAddresses,
+  isPair,
+  type PairFlow,
+  type TapFlow
+} from '../flow/flow.js'
 import { type Counters, count } from '../log/log.js'
-import type { Capture } from '../observe/capture.js'
 import { buildIcmpError } from './icmp-error.js'
 
 /** What the interpreter needs besides the rings. */
 export interface Out {
   readonly rings: Rings
   readonly counters: Counters
-  readonly capture: Capture
+  /** Who wants to hear that a frame of a flow is about to go to the guest. */
+  readonly sending: ReadonlyArray<(f: TapFlow) => void>
   readonly outbound4: InAny | null
   readonly outbound6: InAny | null
   /** Scope for link-local destinations: index of the template interface. */
@@ -117,7 +124,7 @@ const openUdp = (o: Out, f: TapFlow): void =>
     ? udpOpenToGroup(o.rings, f.index, peerOf(o, f))
     : udpOpen(o.rings, f.index, peerOf(o, f), o.hostPortFor(f), -1, true)
 
-/** A UDP socket of the host that answers from the address a host peer sent to (row 65). */
+/** A UDP socket of the host that answers from the address a host peer sent to (#regression-65). */
 const openArrived = (o: Out, f: TapFlow, a: Arrival): void => {
   const peer = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: a.scope, src: a.addr }
   udpOpen(o.rings, f.index, peer, a.port, a.listener, false)
@@ -321,73 +328,112 @@ export const prohibitedToTap = (o: Out, f: FlowAddresses, kind: 'udp' | 'ping', 
   icmpToTap(o, f, buildIcmpError({ ...f, kind }, e, octets, f.ourAddr), f.ourAddr)
 }
 
-/** Write one effect of `f` into the ring. */
-export const interpret = (o: Out, f: Flow, e: Effect): void => {
-  if (f.kind === 'tcp-splice' || f.kind === 'udp-splice') interpretPair(o, f, e)
-  else interpretTap(o, f, e)
+const tellSending = (o: Out, f: TapFlow): void => {
+  for (let i = 0; i < o.sending.length; i++) o.sending[i](f)
 }
 
-/** Effects of every kind of flow. False: it is none of these. */
-const interpretCommon = (o: Out, f: Flow, e: Effect): boolean => {
+/** Write one effect of `f` into the ring. */
+export const writeEffect = (o: Out, f: Flow, e: Effect): void => {
+  if (isPair(f)) writePairEffect(o, f, e)
+  else writeTapEffect(o, f, e)
+}
+
+/** Effects of every kind of flow. */
+const writeCommonEffect = (o: Out, f: Flow, e: Effect): void => {
   switch (e.type) {
     case 'ArmTimer':
-      o.armTimer(f.index, e.timer, e.at)
-      return true
+      return o.armTimer(f.index, e.timer, e.at)
     case 'CancelTimer':
-      o.cancelTimer(f.index, e.timer)
-      return true
+      return o.cancelTimer(f.index, e.timer)
     case 'Count':
       if (!o.counters.has(e.what)) o.firstTime(e.what)
-      count(o.counters, e.what)
-      return true
-    default:
-      return false
+      return count(o.counters, e.what)
+    default: {
+      const open = isPair(f) ? openOrClosePair(o, f, e) : openOrCloseSock(o, f, e)
+      if (open === null) count(o.counters, 'effect-misplaced')
+      else f.sockOpen = open
+    }
   }
 }
 
 const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
   const e = side === 0 ? f.side0 : f.side1
-  // What slips in between bind() and connect() is a new flow's (row 66)
+  // What slips in between bind() and connect() is a new flow's (#regression-66)
   udpOpen(o.rings, f.index + side * SIDE_1, e, e.srcPort, side === 0 ? f.arrival.listener : -1, false)
 }
 
-const interpretPair = (o: Out, f: PairFlow, e: Effect): void => {
+/** Effects that open or close a pair's sockets. Is it open behind that? null: none of these. */
+const openOrClosePair = (o: Out, f: PairFlow, e: Effect): boolean | null => {
   switch (e.type) {
     case 'SpliceConnect':
-      f.sockOpen = true
-      return spliceConnect(o.rings, f.index, f.side1, f.arrival.slot)
+      spliceConnect(o.rings, f.index, f.side1, f.arrival.slot)
+      return true
+    case 'UdpOpenSide':
+      openSide(o, f, e.side)
+      return true
+    case 'SpliceClose':
+      spliceClose(o.rings, f.index)
+      return false
+    case 'SpliceReset':
+      spliceReset(o.rings, f.index)
+      return false
+    case 'UdpCloseBoth':
+      closeSock(o.rings, f.index)
+      closeSock(o.rings, f.index + SIDE_1)
+      return false
+    default:
+      return null
+  }
+}
+
+const writePairEffect = (o: Out, f: PairFlow, e: Effect): void => {
+  switch (e.type) {
     case 'SpliceShut':
       return spliceShut(o.rings, f.index, e.side)
-    case 'SpliceClose':
-      f.sockOpen = false
-      return spliceClose(o.rings, f.index)
-    case 'SpliceReset':
-      f.sockOpen = false
-      return spliceReset(o.rings, f.index)
-    case 'UdpOpenSide':
-      f.sockOpen = true
-      return openSide(o, f, e.side)
     case 'UdpJoin':
       return udpJoin(o.rings, f.index, f.index + SIDE_1)
     case 'UdpToSide':
       return udpSend(o.rings, f.index + e.side * SIDE_1, e.payload, 0, e.segment)
-    case 'UdpCloseBoth':
-      f.sockOpen = false
-      closeSock(o.rings, f.index)
-      return closeSock(o.rings, f.index + SIDE_1)
     default:
-      if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
+      writeCommonEffect(o, f, e)
   }
 }
 
-const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
+/** Effects that open or close a flow's socket. Is it open behind that? null: none of these. */
+const openOrCloseSock = (o: Out, f: TapFlow, e: Effect): boolean | null => {
+  switch (e.type) {
+    case 'SockAdopt':
+      adopt(o.rings, f.index, f.arrival?.slot ?? -1)
+      return true
+    case 'TcpConnect':
+      tcpConnect(o.rings, f.index, peerOf(o, f), e.mss)
+      return true
+    case 'UdpOpen':
+      if (f.arrival === null) openUdp(o, f)
+      else openArrived(o, f, f.arrival)
+      return true
+    case 'PingOpen':
+      pingOpen(o.rings, f.index, peerOf(o, f))
+      return true
+    case 'CloseSock':
+      closeSock(o.rings, f.index)
+      return false
+    case 'ResetSock':
+      resetSock(o.rings, f.index)
+      return false
+    default:
+      return null
+  }
+}
+
+const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
   switch (e.type) {
     case 'SendToSock':
       return send(o.rings, f.index, e.payload, e.reportAck)
     case 'PeekToTap':
       return peekToTap(o, f, e)
     case 'SegmentToTap':
-      o.capture.sending(f)
+      tellSending(o, f)
       return segmentToTap(o, f, headerOf(f, e))
     case 'DiscardFromSock':
       return discard(o.rings, f.index, e.octets)
@@ -396,22 +442,10 @@ const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
     case 'UdpToSock':
       return udpSend(o.rings, f.index, e.payload, e.ttl, e.segment)
     case 'UdpToTap':
-      o.capture.sending(f)
+      tellSending(o, f)
       return udpToTap(o, f, e.payload, e.segment)
-    case 'SockAdopt':
-      f.sockOpen = true
-      return adopt(o.rings, f.index, f.arrival?.slot ?? -1)
-    case 'TcpConnect':
-      f.sockOpen = true
-      return tcpConnect(o.rings, f.index, peerOf(o, f), e.mss)
     case 'UdpAnswerToTap':
       return udpToTap(o, answerer(o, f, e.from, e.fromPort), e.payload, e.segment)
-    case 'UdpOpen':
-      f.sockOpen = true
-      return f.arrival === null ? openUdp(o, f) : openArrived(o, f, f.arrival)
-    case 'PingOpen':
-      f.sockOpen = true
-      return pingOpen(o.rings, f.index, peerOf(o, f))
     case 'PingToSock':
       return pingSend(o.rings, f.index, e.payload, e.ttl)
     case 'EchoReplyToTap':
@@ -426,13 +460,7 @@ const interpretTap = (o: Out, f: TapFlow, e: Effect): void => {
       return keepAlive(o.rings, f.index)
     case 'QueryInfo':
       return askInfo(o.rings, f.index)
-    case 'CloseSock':
-      f.sockOpen = false
-      return closeSock(o.rings, f.index)
-    case 'ResetSock':
-      f.sockOpen = false
-      return resetSock(o.rings, f.index)
     default:
-      if (!interpretCommon(o, f, e)) count(o.counters, 'effect-misplaced')
+      writeCommonEffect(o, f, e)
   }
 }

@@ -1,0 +1,98 @@
+import { add, distance, max, type SeqNum, seq } from '../../codecs/value/seq.js'
+import type { Own } from './tcb-group.js'
+
+// Group `rcv`: the stream from the guest, RCV of RFC 9293 §3.3.1, from our hands to the peer's.
+//
+//     rcvAcked <= rcvTaken + rcvFin <= RCV.NXT <= rcvEdge      rcvConfirmed <= rcvTaken
+
+/** Window of our SYN, when nothing is known of the socket yet: 10 segments (RFC 6928). Native keeps that much at least. */
+export const SYN_WINDOW = 14_600
+
+export interface Rcv {
+  /** RCV.NXT: handed to native, FIN included once it was forwarded. */
+  readonly rcvNxt: SeqNum
+  /** What the kernel took, without FIN. */
+  readonly rcvTaken: SeqNum
+  /** What the peer acknowledged, without FIN. */
+  readonly rcvConfirmed: SeqNum
+  /** The last acknowledgement number sent. */
+  readonly rcvAcked: SeqNum
+  /** RCV.NXT + RCV.WND, right edge of the window: the largest ever sent. */
+  readonly rcvEdge: SeqNum
+  /** 1 once the guest's FIN was forwarded; the states say so too, and here it is added to a number. */
+  readonly rcvFin: 0 | 1
+  /** Where the guest's FIN is, while data in front of it is not in the kernel yet. */
+  readonly finAt: SeqNum | null
+  /** A SendToSock is under way. In any state up to the guest's FIN; its outcome is taken all the same. */
+  readonly sending: boolean
+}
+type D = Own<Rcv>
+
+const ZERO = seq(0)
+export const RCV: Rcv = {
+  rcvNxt: ZERO,
+  rcvTaken: ZERO,
+  rcvConfirmed: ZERO,
+  rcvAcked: ZERO,
+  rcvEdge: ZERO,
+  rcvFin: 0,
+  finAt: null,
+  sending: false
+}
+
+/** `next`: behind the guest's SYN. */
+export const start = (d: D, next: SeqNum, window: number): void => {
+  d.rcvNxt = next
+  d.rcvTaken = next
+  d.rcvConfirmed = next
+  d.rcvAcked = next
+  d.rcvEdge = add(next, window)
+}
+/** IRS is known, and `by` more than what was assumed. */
+export const move = (d: D, by: number): void => {
+  d.rcvNxt = add(d.rcvNxt, by)
+  d.rcvTaken = add(d.rcvTaken, by)
+  d.rcvConfirmed = add(d.rcvConfirmed, by)
+  d.rcvAcked = add(d.rcvAcked, by)
+  d.rcvEdge = add(d.rcvEdge, by)
+}
+
+/** `octets` in order go to native. */
+export const handOver = (d: D, octets: number): void => {
+  d.rcvNxt = add(d.rcvNxt, octets)
+  d.sending = true
+}
+/** The kernel took `taken` of them; `dropped` are as if they never came. */
+export const outcome = (d: D, taken: number, dropped: number): void => {
+  d.sending = false
+  d.rcvTaken = add(d.rcvTaken, taken)
+  if (dropped === 0) return
+  d.rcvNxt = add(d.rcvNxt, -dropped)
+  d.finAt = null
+}
+/** The peer has them, up to `to`. */
+export const confirm = (d: D, to: SeqNum): void => {
+  d.rcvConfirmed = to
+}
+/** A segment with this acknowledgement and right edge went out. */
+export const told = (d: D, ack: SeqNum, edge: SeqNum): void => {
+  d.rcvAcked = max(d.rcvAcked, ack)
+  d.rcvEdge = max(d.rcvEdge, edge)
+}
+/** The guest's FIN is in order: at RCV.NXT. */
+export const finCame = (d: D): void => {
+  d.finAt = d.rcvNxt
+}
+/** It goes to the peer. */
+export const finForwarded = (d: D): void => {
+  d.rcvNxt = add(d.rcvNxt, 1)
+  d.rcvFin = 1
+  d.finAt = null
+}
+
+/** Octets that the kernel took and the peer did not acknowledge yet. */
+export const unconfirmed = (t: Rcv): number => distance(t.rcvTaken, t.rcvConfirmed)
+/** Octets handed over of which the kernel has not said whether it took them. */
+export const handed = (t: Rcv): number => distance(add(t.rcvNxt, -t.rcvFin), t.rcvTaken)
+/** All that the kernel took, with the FIN where that is forwarded. */
+export const takenAll = (t: Rcv): SeqNum => add(t.rcvTaken, t.rcvFin)

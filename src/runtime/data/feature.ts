@@ -1,0 +1,109 @@
+import type { Octets } from '../../codecs/value/octets.js'
+import type { Fragment } from '../../codecs/wire/fragment.js'
+import type { DropReason, Frame } from '../../codecs/wire/frame.js'
+import type { Instant } from '../../effects/effect.js'
+import { EV } from '../abi/abi.js'
+import type { Deadline } from '../flow/deadline.js'
+import type { Flow, TapFlow } from '../flow/flow.js'
+
+/** A record of the event ring, by its place in it, from 0. */
+export type Taker = (i: number, now: Instant) => void
+/** True: the frame was for it. */
+export type Claim<F extends Frame> = (f: F, now: Instant) => boolean
+type Claims = { readonly [K in Frame['kind']]?: Claim<Extract<Frame, { readonly kind: K }>> }
+
+/**
+ * Something that the program does besides the others, and its state, which nobody else has. The loop, the demultiplexer and the
+ * start know features by this alone; engine/features.ts has the list.
+ */
+export interface Feature {
+  readonly name: string
+  /** Records of the event ring that it takes, by their names in EV. No two features take the same. */
+  readonly takes?: { readonly [K in keyof typeof EV]?: Taker }
+  /** When `onTime` is due. */
+  readonly deadline?: Deadline
+  readonly onTime?: (now: Instant) => void
+  /** Frames of the guest's that are no flow's, by kind. Asked in the order of features, before flows. */
+  readonly claims?: Claims
+  /**
+   * Puts the guest's fragments together. Result: a frame with a whole datagram, until the end of the turn; null: there is none. One
+   * feature at most. `offload`: the fragment's sender left work on it to the tap.
+   */
+  readonly reassemble?: (fragment: Octets, offload: boolean, now: Instant) => Octets | null
+  /** Somebody is at the other end of the guest's link, or nobody any more. */
+  readonly guestUp?: (now: Instant) => void
+  readonly guestDown?: () => void
+  /** A flow has begun: by the guest's frame at `frameAt` in the slab, if it is one that the guest began. */
+  readonly flowBegan?: (f: Flow, frameAt: number) => void
+  /** A frame of this flow is about to go to the guest. */
+  readonly sending?: (f: TapFlow) => void
+  /** A frame has come from the guest, and what it was found to be. */
+  readonly frameCame?: (frame: Octets, what: Frame | Fragment | DropReason) => void
+  /** Effects in the ring are about to be carried out. */
+  readonly effects?: () => void
+  /** `n` records are in the event ring, not taken yet. */
+  readonly events?: (n: number, now: Instant) => void
+}
+
+type Timed = Feature & { readonly deadline: Deadline; readonly onTime: (now: Instant) => void }
+type Each<K extends keyof Feature> = NonNullable<Feature[K]>[]
+
+/** All features of a world, by what they are asked for. */
+export interface Features {
+  /** By kind of record, EV. */
+  readonly takers: Taker[]
+  readonly timed: Timed[]
+  readonly claims: { readonly [K in Frame['kind']]: Claim<Extract<Frame, { readonly kind: K }>>[] }
+  reassemble: Feature['reassemble'] | null
+  readonly guestUp: Each<'guestUp'>
+  readonly guestDown: Each<'guestDown'>
+  readonly flowBegan: Each<'flowBegan'>
+  readonly sending: Each<'sending'>
+  readonly frameCame: Each<'frameCame'>
+  readonly effects: Each<'effects'>
+  readonly events: Each<'events'>
+}
+
+const KINDS_OF_EVENTS = Math.max(...Object.values(EV)) + 1
+
+/** `nobody`: what becomes of a record that no feature takes. */
+export const noFeatures = (nobody: Taker): Features => ({
+  takers: Array.from({ length: KINDS_OF_EVENTS }, () => nobody),
+  timed: [],
+  claims: { arp: [], tcp: [], udp: [], icmp: [], icmpv6: [], other: [] },
+  reassemble: null,
+  guestUp: [],
+  guestDown: [],
+  flowBegan: [],
+  sending: [],
+  frameCame: [],
+  effects: [],
+  events: []
+})
+
+const isTimed = (f: Feature): f is Timed => f.deadline !== undefined && f.onTime !== undefined
+const HOOKS = ['guestUp', 'guestDown', 'flowBegan', 'sending', 'frameCame', 'effects', 'events'] as const
+
+/** Once, before the first turn. Throws where two want the same. */
+export const install = (all: Features, list: ReadonlyArray<Feature>): void => {
+  const takenBy = new Map<string, string>()
+  const only = (what: string, f: Feature): void => {
+    const other = takenBy.get(what)
+    if (other !== undefined) throw new Error(`${what}: both '${other}' and '${f.name}' take it`)
+    takenBy.set(what, f.name)
+  }
+  for (const f of list) {
+    for (const [name, taker] of Object.entries(f.takes ?? {})) {
+      only(name, f)
+      all.takers[EV[name as keyof typeof EV]] = taker
+    }
+    for (const [kind, claim] of Object.entries(f.claims ?? {}))
+      all.claims[kind as Frame['kind']].push(claim as never)
+    if (f.reassemble !== undefined) {
+      only('fragments', f)
+      all.reassemble = f.reassemble
+    }
+    if (isTimed(f)) all.timed.push(f)
+    for (const hook of HOOKS) if (f[hook] !== undefined) all[hook].push(f[hook] as never)
+  }
+}

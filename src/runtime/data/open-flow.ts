@@ -1,0 +1,46 @@
+import type { Instant } from '../../effects/effect.js'
+import type { Flow } from '../flow/flow.js'
+import { type Opening, protoOf, startFlow, takingOf, yields } from '../flow/kinds.js'
+import type { Resource } from '../flow/quotas.js'
+import { admit } from './admission.js'
+import { deliver, enter } from './deliver.js'
+import type { World } from './world.js'
+
+// The one way in for a flow, whoever begins it.
+
+/** What it lacks, which is counted and said; or a place: the table is full, or another flow has these addresses. */
+export type Refusal = Resource | 'place'
+
+const insert = (w: World, o: Opening): number => {
+  const proto = protoOf(o)
+  if (o.kind === 'tcp-splice' || o.kind === 'udp-splice') {
+    const { side0, arrival } = o.ends
+    return w.table.insert(proto, side0.dst, side0.dstPort, arrival.addr, arrival.port)
+  }
+  const { guestAddr, guestPort, ourAddr, ourPort } = o.ends
+  return w.table.insert(proto, guestAddr, guestPort, ourAddr, ourPort)
+}
+
+/** Who has begun anew behind its back (RFC 9293 §3.6.1) makes a flow end that only waits for its addresses to be forgotten. */
+const endOldOne = (w: World, o: Opening, now: Instant): boolean => {
+  if (o.kind !== 'tcp') return false
+  const { guestAddr, guestPort, ourAddr, ourPort } = o.ends
+  const i = w.table.find(protoOf(o), guestAddr, guestPort, ourAddr, ourPort)
+  const old = i < 0 ? undefined : w.flows[i]
+  if (old === undefined || !yields(old)) return false
+  deliver(w, old, { type: 'STOP', now })
+  return true
+}
+
+/** Admitted, in the table, its machine started and what that asked for in the ring; or why not. The caller has looked for it. */
+export const openFlow = (w: World, o: Opening, now: Instant): Flow | Refusal => {
+  const taking = takingOf(o)
+  const lack = admit(w, taking, now)
+  if (lack !== null) return lack
+  let index = insert(w, o)
+  if (index < 0 && endOldOne(w, o, now)) index = insert(w, o)
+  if (index < 0) return 'place'
+  const f = startFlow(o, index, w.cfg, now, w.effects)
+  enter(w, f, taking, now)
+  return f
+}

@@ -1,0 +1,66 @@
+import { guestFrames } from '../data/demux.js'
+import type { Feature } from '../data/feature.js'
+import { flows } from '../data/flows.js'
+import { listeners } from '../data/forward.js'
+import { fragments } from '../data/fragments.js'
+import { groupReplies } from '../data/group-replies.js'
+import { socketMemory } from '../data/socket-memory.js'
+import type { World } from '../data/world.js'
+import { capture } from '../observe/capture.js'
+import { observers } from '../observe/watch.js'
+import type { Plan } from '../plan/plan-types.js'
+import { type Neighbours, neighbours } from '../services/neighbours.js'
+import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
+import { collectWhenCalm } from './collect-when-calm.js'
+import { guestLink } from './guest-link.js'
+import { collect } from './v8.js'
+
+// The lists of features. What is to come (another guest link, migration, live rules, a recorder, policies) is one more of them.
+
+/** What a world has without a host: that of the warm-up, and of tests. */
+export const basicFeatures = (w: World): ReadonlyArray<Feature> => [
+  guestFrames(w),
+  flows(w),
+  listeners(w),
+  groupReplies(w),
+  fragments(w),
+  arpAndDhcp(w),
+  neighbourDiscovery(w)
+]
+
+/** The launcher never speaks unasked: whatever comes means the end. */
+const launcherEnd = (w: World): Feature => ({
+  name: 'launcher',
+  takes: {
+    CTL: () => {
+      w.ended = { why: 'stop' }
+    }
+  }
+})
+
+/** What was brought up before there was a world. */
+export interface Opened {
+  /** null: the kernel does not tell. */
+  readonly neighbours: Neighbours | null
+  /** null: no rule has automatic ports. */
+  readonly portScan: Feature | null
+  /** Descriptor of the guest link's client, null: it is still to come. */
+  readonly client: number | null
+}
+
+/** All that the plan asks for. */
+export const allFeatures = (
+  w: World,
+  p: Pick<Plan, 'link' | 'oneOff' | 'pcap' | 'trace' | 'stats'>,
+  o: Opened
+): ReadonlyArray<Feature> => [
+  ...basicFeatures(w),
+  launcherEnd(w),
+  socketMemory(w),
+  ...(o.neighbours === null ? [] : [neighbours(w, o.neighbours)]),
+  ...(p.link === null ? [] : [guestLink(w, p.oneOff, o.client)]),
+  ...(o.portScan === null ? [] : [o.portScan]),
+  ...(p.pcap === null ? [] : [capture(w, p.pcap)]),
+  collectWhenCalm(collect),
+  ...observers(w, p)
+]
