@@ -59,6 +59,8 @@ const hasLibFuzzer = () => {
   const path = spawnSync('clang++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout?.trim()
   return path !== undefined && existsSync(path)
 }
+/** Of Debian's Python, whichever comes first in PATH. */
+const hasScapy = () => spawnSync('/usr/bin/python3', ['-c', 'import scapy'], { stdio: 'ignore' }).status === 0
 /** A source of users besides /etc/passwd (test/identity.test.ts). */
 const hasExtraUsers = () =>
   spawnSync('/sbin/ldconfig', ['-p'], { encoding: 'utf8' }).stdout?.includes('libnss_extrausers.so.2') ??
@@ -66,6 +68,7 @@ const hasExtraUsers = () =>
 const missing = () => {
   const names = Object.keys(tools).filter((name) => !present(name))
   if (!hasLibFuzzer()) names.push('libclang-rt-dev')
+  if (!hasScapy()) names.push('python3-scapy')
   if (!hasExtraUsers()) names.push('libnss-extrausers')
   if (!names.includes('busybox') && !hasUdhcpc()) names.push('udhcpc')
   return names

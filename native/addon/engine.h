@@ -53,7 +53,7 @@ private:
 	void wait(double timeout_ms);
 	bool exhausted() const;
 	int poll(double timeout_ms);
-	int look_on();
+	int spin();
 	double due(double deadline) const;
 	void ready(uint64_t what, uint32_t events);
 

@@ -171,7 +171,7 @@ bool Listeners::close(uint32_t id)
 	ListenSock *const l = find(id);
 	if (!l)
 		return false;
-	/* Another process may hold the socket as well: closing alone would leave it in the set (regression 70) */
+	/* Another process may hold the socket as well: closing alone would leave it in the set (#regression-70) */
 	core.unwatch(l->fd);
 	if (l->kind == Kind::Udp)
 		table.own_ports[l->ns].remove(l->fd);
@@ -258,7 +258,7 @@ void Listeners::resume()
 	paused.clear();
 }
 
-void Listeners::inherit(Target &t, uint32_t id)
+void Listeners::inherit_from_listener(Target &t, uint32_t id)
 {
 	const ListenSock *const l = find(id);
 	char device[64];

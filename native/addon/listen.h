@@ -82,7 +82,7 @@ public:
 	double due() const;
 	void resume();
 	/** What the flow's socket shall use as its listener was told to. */
-	void inherit(Target &t, uint32_t id);
+	void inherit_from_listener(Target &t, uint32_t id);
 
 	Slots slots;
 

@@ -16,7 +16,7 @@ public:
 	/** Until when it is looked for. */
 	double until() const { return last + LOOK; }
 	/** `volume`: octets moved past the tap so far. */
-	bool worth(uint64_t volume)
+	bool worth_spinning(uint64_t volume)
 	{
 		const bool bulk = volume - seen >= BULK;
 

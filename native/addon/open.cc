@@ -14,7 +14,7 @@ static bool is_multicast(const Target &t)
 
 void Opener::open(const uint32_t *e, Kind kind)
 {
-	Sock *const s = table.fresh(e[1], kind);
+	Sock *const s = table.new_sock(e[1], kind);
 	if (!s)
 		return;
 	const Target t(e);
@@ -45,14 +45,14 @@ void Opener::came(Sock &s, const uint32_t *e, int fd)
 		return splices.connect(s, t, fd);
 	s.fd = fd;
 	if (s.listener)
-		listeners.inherit(t, s.listener - 1);
+		listeners.inherit_from_listener(t, s.listener - 1);
 	Ports &ports = table.own_ports[t.in_namespace];
 	t.ports = &ports;
 	int error = prepare_socket(fd, s.kind, t, outbound);
 	if (!error && t.group)
 		error = bind_towards_group(fd, t, outbound);
 	if (!error)
-		error = table.register_sock(s); /* before connect(): regression 77 */
+		error = table.register_sock(s); /* before connect(): #regression-77 */
 	bool refused = false;
 	if (!error && !t.group) {
 		sockaddr_storage ss;
@@ -92,7 +92,7 @@ void Opener::adopt(const uint32_t *e)
 {
 	bool v6 = false;
 	const int fd = listeners.slots.take(e[2], v6);
-	Sock *const s = table.fresh(e[1], Kind::Tcp);
+	Sock *const s = table.new_sock(e[1], Kind::Tcp);
 
 	if (!s || fd < 0) {
 		if (fd >= 0)

@@ -27,7 +27,7 @@ struct Header {
 	uint32_t most() const;
 	/**
 	 * In front of `n` octets of payload, `behind` octets after SEQ, in segment `index`: lengths, SEQ, PSH where it is the `last`
-	 * of its batch (regression 51); the checksum's field holds the pseudo-header's sum.
+	 * of its batch (#regression-51); the checksum's field holds the pseudo-header's sum.
 	 */
 	void write(uint8_t *frame, uint32_t behind, uint32_t n, uint32_t index, bool last) const;
 };

@@ -35,7 +35,7 @@ public:
 private:
 	bool listener_first(Sock &s);
 	void read(Sock &s);
-	void hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
+	void report_to_listener(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
 	Sock *joined(const Sock &s);
 	void move(Sock &s, Sock &to);
 	size_t coalesce(const Sock &to, Message *messages, size_t n) const;

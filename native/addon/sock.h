@@ -130,7 +130,7 @@ uint64_t moved_of(int fd);
 /** The pending error, taken from the socket. */
 int take_error(int fd);
 
-/** RST instead of FIN (regression 82). */
+/** RST instead of FIN (#regression-82). */
 void close_hard(int fd);
 int set_nonblocking(int fd);
 bool set_int(int fd, int level, int option, int value);

@@ -33,7 +33,7 @@ void Splices::open(const uint32_t *e)
 {
 	bool v6 = false;
 	const int accepted = listeners.slots.take(e[8], v6);
-	Sock *const s = table.fresh(e[1], Kind::Splice);
+	Sock *const s = table.new_sock(e[1], Kind::Splice);
 
 	if (!s) {
 		if (accepted >= 0)
@@ -72,7 +72,7 @@ void Splices::connect(Sock &s, Target t, int fd)
 	int error = prepare_socket(fd, Kind::Tcp, t, outbound);
 	if (!error) {
 		set_int(fd, IPPROTO_TCP, TCP_QUICKACK, 1);
-		error = watch(s, 1, EPOLL_CTL_ADD); /* before connect(): regression 77 */
+		error = watch(s, 1, EPOLL_CTL_ADD); /* before connect(): #regression-77 */
 	}
 	if (!error) {
 		sockaddr_storage ss;
@@ -241,7 +241,7 @@ bool Splices::pull(Splice &x, uint32_t i, size_t most)
 		w.pipe = table.pipes.get();
 	if (!bulk || !w.pipe)
 		return copy(x, i);
-	/* The pipe is empty: EAGAIN is about the socket (regressions 31, 39, 89) */
+	/* The pipe is empty: EAGAIN is about the socket (#regression-31, #regression-39, #regression-89) */
 	do
 		n = ::splice(from.fd, nullptr, w.pipe.write, nullptr, std::min<size_t>(w.pipe.size, most),
 			     SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
@@ -289,7 +289,7 @@ bool Splices::run(Sock &s, size_t share)
 
 	for (uint32_t i = 0; i < 2; i++)
 		more = move(x, i, share) || more;
-	/* A side whose write failed is read to its end: what it said before it broke counts (regression 86). Its reset woke
+	/* A side whose write failed is read to its end: what it said before it broke counts (#regression-86). Its reset woke
 	 * epoll, so it is readable, now or soon */
 	for (uint32_t i = 0; i < 2; i++) {
 		if (x.side[i].write_failed && x.side[i].readable && !x.side[i].read_over)

@@ -88,7 +88,7 @@ int Table::register_sock(const Sock &s)
 	return core.watch(EPOLL_CTL_ADD, s.fd, events, word(s));
 }
 
-Sock *Table::fresh(uint32_t handle, Kind kind)
+Sock *Table::new_sock(uint32_t handle, Kind kind)
 {
 	if (handle >= rings.size.handles)
 		return nullptr;
@@ -183,7 +183,7 @@ void Table::close_splice(Sock &s, bool reset)
 	for (const SpliceSide &k : s.splice->side) {
 		if (k.fd < 0)
 			continue;
-		if (s.phase != Phase::Failed) /* regression 70 */
+		if (s.phase != Phase::Failed) /* #regression-70 */
 			core.unwatch(k.fd);
 		if (reset)
 			close_hard(k.fd);

@@ -46,7 +46,7 @@ public:
 	void splice_event(uint32_t kind, const Sock &s, uint32_t side, int error);
 
 	/** The handle's socket anew: Connecting, no descriptor yet. nullptr: no such handle. */
-	Sock *fresh(uint32_t handle, Kind kind);
+	Sock *new_sock(uint32_t handle, Kind kind);
 	/** 0 or errno. */
 	int register_sock(const Sock &s);
 	/** EV_FAILED, out of epoll. */

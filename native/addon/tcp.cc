@@ -63,7 +63,7 @@ void Tcp::ready(Sock &s, uint32_t events)
 			s.await = false;
 		}
 	}
-	if (error) /* behind what is still readable: regressions 4, 86 */
+	if (error) /* behind what is still readable: #regression-4, #regression-86 */
 		table.fail(s, error);
 }
 
@@ -98,7 +98,7 @@ void Tcp::rewind(Sock &s, uint32_t octets)
 	s.peek_off = octets;
 }
 
-void Tcp::query(Sock &s)
+void Tcp::report_info(Sock &s)
 {
 	if (s.phase == Phase::Open)
 		read_info(s.fd, table.event(EV_INFO, s));

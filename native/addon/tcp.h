@@ -16,7 +16,7 @@ public:
 	void await_writable(Sock &s);
 	void discard(Sock &s, uint32_t octets);
 	void rewind(Sock &s, uint32_t octets);
-	void query(Sock &s);
+	void report_info(Sock &s);
 
 	/** Tests switch off what an older kernel lacks. */
 	bool peek_off_works = true;

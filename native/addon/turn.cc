@@ -180,7 +180,7 @@ void Engine::execute_one(const uint32_t *e)
 		break;
 	case EF_INFO:
 		sender.flush(*s);
-		tcp.query(*s);
+		tcp.report_info(*s);
 		break;
 	default:
 		break;
@@ -266,7 +266,7 @@ int Engine::poll(double timeout_ms)
 }
 
 /** epoll again and again, until some time after the last event. Return: as poll(). */
-int Engine::look_on()
+int Engine::spin()
 {
 	int n = 0;
 
@@ -290,7 +290,7 @@ void Engine::wait(double timeout_ms)
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
 		if (!n && timeout_ms && left > 0)
-			n = look.worth(volume) ? look_on() : 0;
+			n = look.worth_spinning(volume) ? spin() : 0;
 		if (!n && timeout_ms && left > 0)
 			n = poll(left);
 		if (n > 0)

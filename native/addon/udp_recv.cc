@@ -150,7 +150,7 @@ static void describe(uint32_t *e, const sockaddr_storage &from, msghdr &h, uint3
 }
 
 /** A stranger's datagram that came before connect() is the listener's. */
-void Receiver::hand_up(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
+void Receiver::report_to_listener(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
 {
 	uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, s.listener - 1);
 	sockaddr_storage local = {};
@@ -210,7 +210,7 @@ void Receiver::listener_ready(uint32_t id, ListenSock &l, uint32_t events)
 {
 	Received<RX_BATCH> r;
 
-	/* Errors on a listener raise EPOLLERR, which no read clears (regression 38) */
+	/* Errors on a listener raise EPOLLERR, which no read clears (#regression-38) */
 	if (events & EPOLLERR && !read_listener_errors(id, l.fd))
 		return;
 	for (uint32_t total = 0; total < each;) {

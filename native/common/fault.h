@@ -20,10 +20,24 @@ struct Fault {
 	explicit operator bool() const { return err != 0; }
 };
 
-/** A Fault from errno: "<what>: <reason>" */
+/** What to do about it, where that is known; src/runtime/log/error-text.ts has the same words. */
+inline const char *advice(int err)
+{
+	switch (err) {
+	case EAGAIN: return " (a limit may be reached, of processes for instance: ulimit -u)";
+	case EFBIG: return " (a limit may be reached: ulimit -f)";
+	case EMFILE: return " (ulimit -Hn)";
+	case ENFILE: return " (sysctl fs.file-max)";
+	case ENOMEM: return " (more memory is needed than there is, or than ulimit -v and the limit of a container or service allow)";
+	default: return "";
+	}
+}
+
+/** A Fault from errno: "<what>: <reason>", and what to do about it where that is known. */
 inline Fault fault(int err, const std::string &what)
 {
-	return {err ? err : EIO, what + ": " + strerror(err ? err : EIO)};
+	const int known = err ? err : EIO;
+	return {known, what + ": " + strerror(known) + advice(known)};
 }
 
 /** A descriptor that is closed with its owner; -1 = none. */

@@ -103,7 +103,7 @@ Fault check(const struct stat &st)
 	if (S_ISCHR(st.st_mode))
 		return {};
 	if (!S_ISREG(st.st_mode) && !fifo)
-		return S_ISDIR(st.st_mode) ? refusal(EISDIR) : Fault{EPERM, "it is no regular file"};
+		return S_ISDIR(st.st_mode) ? refusal(EISDIR) : Fault{EPERM, "it is no regular file: name another one"};
 	const std::string whose = user(st.st_uid) + ", mode " + octal(st.st_mode);
 	if (st.st_uid != geteuid() && !(fifo && st.st_uid == 0))
 		return {EPERM, "the file that is there belongs to another user (" + whose + "): remove it, or name another one"};
