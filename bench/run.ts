@@ -93,7 +93,7 @@ const main = async (w: World, peer: string): Promise<void> => {
   const ours: Contender = { name: 'ours', bin: process.env.OURS ?? '/mnt/repo/bin/pasta' }
   const upstream: Contender = {
     name: 'upstream',
-    bin: peer.startsWith(repo) ? peer.replace(repo, '/mnt/repo') : peer
+    bin: peer.startsWith(`${repo}/`) ? peer.replace(repo, '/mnt/repo') : peer
   }
   const how = await useCubic(w, 'host', 'eth0')
   await useCubic(w, 'world', 'toworld')
