@@ -200,7 +200,7 @@ TEST(listener_made_elsewhere)
 	from.send_to(d.port, octets("hi"));
 	const Ev e = r.await(EV_LISTEN_DATAGRAM);
 	CHECK(e[1] == 1 && e[5] == from.port && addr_is(e, 10, false));
-	/* closed here, open there: it must not come back from epoll (row 70) */
+	/* closed here, open there: it must not come back from epoll (#regression-70) */
 	CHECK(r.engine.listeners.close(0));
 	Client later(l.port);
 	const double cpu = cpu_ms();

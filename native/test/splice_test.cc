@@ -117,7 +117,7 @@ TEST(splice_connects_moves_and_ends)
 	shutdown(p.client.fd, SHUT_WR);
 	Ev e = b.r.await(EV_SPLICE_EOF);
 	CHECK(e[1] == 3 && e[2] == 0 && moved(e, 0) == 11 && moved(e, 1) == 6);
-	check_idle(b.r); /* row 5 */
+	check_idle(b.r); /* #regression-5 */
 	CHECK(text(read_all(p.server, 4)) == "last" && !wait_for(p.server, POLLIN, 10));
 	b.r.effect({EF_SPLICE_SHUT, 3, 1});
 	b.r.turn();
