@@ -45,7 +45,11 @@ export interface Feature {
   readonly events?: (n: number, now: Instant) => void
 }
 
-type Timed = Feature & { readonly deadline: Deadline; readonly onTime: (now: Instant) => void }
+/** Of one shape for all features: each turn looks at them. */
+interface Timed {
+  readonly deadline: Deadline
+  readonly onTime: (now: Instant) => void
+}
 type Each<K extends keyof Feature> = NonNullable<Feature[K]>[]
 
 /** All features of a world, by what they are asked for. */
@@ -81,7 +85,6 @@ export const noFeatures = (nobody: Taker): Features => ({
   events: []
 })
 
-const isTimed = (f: Feature): f is Timed => f.deadline !== undefined && f.onTime !== undefined
 const HOOKS = ['guestUp', 'guestDown', 'flowBegan', 'sending', 'frameCame', 'effects', 'events'] as const
 
 /** Once, before the first turn. Throws where two want the same. */
@@ -103,7 +106,8 @@ export const install = (all: Features, list: ReadonlyArray<Feature>): void => {
       only('fragments', f)
       all.reassemble = f.reassemble
     }
-    if (isTimed(f)) all.timed.push(f)
+    const { deadline, onTime } = f
+    if (deadline !== undefined && onTime !== undefined) all.timed.push({ deadline, onTime })
     for (const hook of HOOKS) if (f[hook] !== undefined) all[hook].push(f[hook] as never)
   }
 }

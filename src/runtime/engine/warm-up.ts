@@ -30,8 +30,9 @@ import {
   READY_RDHUP
 } from '../abi/abi.js'
 import { dropEffects, ringsOver } from '../abi/rings.js'
-import { install } from '../data/feature.js'
+import { type Feature, install } from '../data/feature.js'
 import { createWorld, type World, type WorldConfig } from '../data/world.js'
+import { Deadline } from '../flow/deadline.js'
 import type { Limits } from '../flow/quotas.js'
 import { logTo } from '../log/log.js'
 import { basicFeatures } from './features.js'
@@ -309,6 +310,19 @@ const datagrams = (s: Stage): void => {
   }
 }
 
+/** Two that look at each turn and are due now and then, as others are in a real world: V8 has to know that there are several. */
+const lookersOn = (): ReadonlyArray<Feature> => {
+  const one = new Deadline(0)
+  const other = new Deadline(0)
+  const later = (d: Deadline, now: Instant): void => {
+    d.at = now + 0.5
+  }
+  return [
+    { name: 'one', events: () => {}, deadline: one, onTime: (now) => later(one, now) },
+    { name: 'other', events: () => {}, deadline: other, onTime: (now) => later(other, now) }
+  ]
+}
+
 /**
  * Yields now and then; done when it ends. Nothing of it touches the real world: its flows, table, timers and counters go
  * when it goes. Returns its worlds, for whoever wants to know how it went.
@@ -337,8 +351,7 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
       new Map([[LISTENER, { rule: RULE, port: GUEST_SERVER }]]),
       FLOWS
     )
-    install(w.features, basicFeatures(w))
-    w.guest.up = true
+    install(w.features, [...basicFeatures(w), ...lookersOn()])
     return { w, v6, now: instant(1) }
   }
   const stages = [stage(false), stage(true)]
