@@ -223,7 +223,9 @@ describe('everything else', oursOnly, () => {
         `${JSON.stringify(r)} ${Math.max(...held)}`
       )
       assert.ok(Math.max(...held) < 3 << 20, `${Math.max(...held)} octets`)
-      assert.equal(said(g, /--limit-memory/), 1, g.proc.stderr)
+      // Once, and again only if some gave way since: they may when they have stood still for long enough (STUCK_AFTER)
+      const times = said(g, /--limit-memory/)
+      assert.ok(times >= 1 && times <= 1 + (r.gone as number), `${JSON.stringify(r)} ${g.proc.stderr}`)
       await until('room again', async () => {
         const again = await ask(bed.w, g, ['tcp-read', net.world4, 7006])
         return again.data === 'ok\n'

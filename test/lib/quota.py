@@ -116,8 +116,9 @@ def fill(address, port, count):
             kept.append(s)
         except ConnectionRefusedError:
             refused += 1
-        time.sleep(0.2)
-    return {"open": len(kept), "refused": refused}
+        time.sleep(0.1)
+    gone = sum(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) != 0 for s in kept)
+    return {"open": len(kept), "refused": refused, "gone": gone}
 
 
 def grow(address, port, count, octets):
