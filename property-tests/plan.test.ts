@@ -8,6 +8,7 @@ import { EMPTY_RESOLV_CONF, ResolvConf } from '../src/codecs/text/resolv-conf.js
 import { type InAny, isLoopback, isV4, sameAddr, showAddr } from '../src/codecs/value/inany.js'
 import { octets } from '../src/codecs/value/octets.js'
 import { parseOptions } from '../src/runtime/cli/options.js'
+import { worldConfig } from '../src/runtime/engine/world-config.js'
 import { withAskedDefaults } from '../src/runtime/host/ask-route.js'
 import { deriveHost, type HostTables, type NetlinkRequest, withOwnNames } from '../src/runtime/host/host.js'
 import { needsResolvConf, plan, resolvers } from '../src/runtime/plan/plan.js'
@@ -480,3 +481,69 @@ test('any host: families are not mixed, and what is promised with DHCP and DHCPv
       assert.ok(p.tapName.length > 0)
     })
   ))
+
+describe('what the plan comes to for the loop', () => {
+  const config = (argv: string) => {
+    const p = planned(argv)
+    const { macOf, ...guest } = worldConfig(p, {
+      tap: { mac: Uint8Array.of(2, 0, 0, 0, 0, 9), index: 7 },
+      links: [],
+      limits: { flows: 1, files: 1, memory: 1, ports: 1, halfOpen: 1 },
+      sharedTcpPorts: true,
+      bothSides: false,
+      secret: Uint8Array.from({ length: 16 }, (_, i) => i),
+      now: 0,
+      macOf: () => p.ownMac
+    }).guest
+    const all = worldConfig(p, {
+      tap: null,
+      links: [],
+      limits: { flows: 1, files: 1, memory: 1, ports: 1, halfOpen: 1 },
+      sharedTcpPorts: true,
+      bothSides: false,
+      secret: new Uint8Array(16),
+      now: 0,
+      macOf
+    })
+    return { p, guest, all }
+  }
+  test('the same plan, found the same: the same configuration', () =>
+    assert.deepEqual(config('-m 1400').guest, config('-m 1400').guest))
+  test('the MSS is what the MTU leaves, for each family', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1280, max: 65520 }), (mtu) => {
+        const { all } = config(`-m ${mtu}`)
+        assert.deepEqual([all.mss4, all.mss6], [mtu - 40, mtu - 60])
+      })
+    )
+  })
+  test('a protocol, a family or a service that an option leaves out is left out there', () => {
+    const off = [
+      '--no-tcp',
+      '--no-udp',
+      '--no-icmp',
+      '-4',
+      '-6',
+      '--no-dhcp',
+      '--no-dhcpv6',
+      '--no-ndp',
+      '--no-ra'
+    ]
+    const { all } = config('')
+    assert.ok(all.tcp && all.udp && all.icmp && all.v4 && all.v6)
+    // ICMPv6 carries NDP, and NDP router advertisements; a family takes its services along
+    const implied: Readonly<Record<string, readonly string[]>> = {
+      '--no-icmp': ['--no-ndp', '--no-ra'],
+      '--no-ndp': ['--no-ra'],
+      '-4': ['--no-dhcpv6', '--no-ndp', '--no-ra'],
+      '-6': ['--no-dhcp']
+    }
+    for (const o of off) {
+      const { all: c, guest: g } = config(o)
+      const said = [!c.tcp, !c.udp, !c.icmp, !c.v6, !c.v4, g.noDhcp, g.noDhcpv6, g.noNdp, g.noRa]
+      const out = off.filter((_, n) => said[n] === true)
+      assert.ok(out.includes(o), o)
+      for (const name of out) assert.ok(name === o || implied[o]?.includes(name), `${o}: ${name}`)
+    }
+  })
+})

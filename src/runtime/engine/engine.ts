@@ -4,29 +4,21 @@ import * as E from 'fp-ts/lib/Either.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
 import type { PortRange } from '../../codecs/text/port-spec.js'
 import { EMPTY_RESOLV_CONF } from '../../codecs/text/resolv-conf.js'
-import { isV4 } from '../../codecs/value/inany.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
-import { BROADCAST_MAC, readMac, ZERO_MAC } from '../../codecs/wire/ethernet.js'
 import { instant } from '../../effects/effect.js'
-import type { GuestLink } from '../../machines/address/guest-address.js'
-import type { NatConfig } from '../../machines/address/nat.js'
-import { type NeighbourConfig, neighbourMac } from '../../machines/address/neighbours.js'
-import { type Links, linksOf } from '../../machines/address/on-link.js'
-import { UDP_TIMEOUTS } from '../../machines/flow/udp.js'
+import { neighbourMac } from '../../machines/address/neighbours.js'
+import { linksOf } from '../../machines/address/on-link.js'
 import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
 import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
 import { scans } from '../../machines/forward/port-scan.js'
-import { duidLlt, type GuestConfig } from '../../machines/services/guest-config.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
 import { openRings } from '../abi/rings.js'
 import { VERSION } from '../cli/help.js'
 import type { Options } from '../cli/option-types.js'
 import { parseOptions } from '../cli/options.js'
 import { install } from '../data/feature.js'
-import { createWorld, type World, type WorldConfig } from '../data/world.js'
-import type { HashKey } from '../flow/half-sip-hash.js'
+import { createWorld, type World } from '../data/world.js'
 import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
-import type { Limits } from '../flow/quotas.js'
 import { withAskedDefaults } from '../host/ask-route.js'
 import { deriveHost, type HostTables, type NetlinkRequest, readTables, withOwnNames } from '../host/host.js'
 import { type Identity, identity } from '../host/identity.js'
@@ -47,7 +39,7 @@ import { type Logging, openLogging } from '../log/log-sinks.js'
 import { openCapture } from '../observe/capture.js'
 import { configNet, leftOut } from '../plan/config-net.js'
 import { needsResolvConf, plan } from '../plan/plan.js'
-import type { FamilyPlan, Plan } from '../plan/plan-types.js'
+import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
 import { watchNeighbours } from '../services/neighbours.js'
 import { allFeatures } from './features.js'
@@ -55,6 +47,7 @@ import { inheritedFd, openGuestLink } from './guest-link.js'
 import { loop } from './loop.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
+import { neighbourConfig, worldConfig } from './world-config.js'
 
 /** The end, with one line on stderr. */
 class Fatal extends Error {}
@@ -114,138 +107,6 @@ const random = (octets: number): Uint8Array => {
   closeSync(fd)
   return b
 }
-const hashKey = (b: Uint8Array, at: number): HashKey => {
-  const v = new DataView(b.buffer)
-  return [v.getUint32(at), v.getUint32(at + 4)]
-}
-
-const familyAddresses = (f: FamilyPlan | null) => ({
-  assigned: f?.assigned ?? null,
-  own: f?.own ?? null,
-  loopback: f?.mapHostLoopback ?? null,
-  guest: f?.mapGuestAddr ?? null,
-  forward: f?.dnsForward ?? null,
-  host: f?.dnsHost ?? null
-})
-
-const natConfig = (p: Plan): NatConfig => {
-  const v4 = familyAddresses(p.v4)
-  const v6 = familyAddresses(p.v6)
-  return {
-    assigned4: v4.assigned,
-    assigned6: v6.assigned,
-    own4: v4.own,
-    own6: v6.own,
-    mapHostLoopback4: v4.loopback,
-    mapHostLoopback6: v6.loopback,
-    mapGuestAddr4: v4.guest,
-    mapGuestAddr6: v6.guest,
-    dnsForward4: v4.forward,
-    dnsForward6: v6.forward,
-    dnsHost4: v4.host,
-    dnsHost6: v6.host
-  }
-}
-
-const guestConfig = (p: Plan, macOf: GuestConfig['macOf']): GuestConfig => ({
-  ownMac: p.ownMac,
-  v4:
-    p.v4 === null || p.v4.assigned === null
-      ? null
-      : {
-          assigned: p.v4.assigned,
-          prefixLen: p.v4.prefixLen,
-          gateway: p.v4.gateway,
-          own: p.v4.own ?? p.v4.assigned
-        },
-  v6:
-    p.v6 === null || p.v6.linkLocal === null
-      ? null
-      : { assigned: p.v6.assigned, ownLinkLocal: p.v6.linkLocal },
-  mtu: p.mtu,
-  dns4: p.v4?.dns ?? [],
-  dns6: p.v6?.dns ?? [],
-  search: p.search,
-  announceDns: p.announceDns,
-  announceSearch: p.announceSearch,
-  hostname: p.hostname,
-  fqdn: p.fqdn,
-  noDhcp: !p.dhcp,
-  noDhcpv6: !p.dhcpv6,
-  noNdp: !p.ndp,
-  noRa: !p.ra,
-  serverDuid: duidLlt(p.ownMac, Date.now() / 1000),
-  macOf
-})
-
-/** What the guest's addresses are from: what is assigned, and the template's other prefixes where -a does not say otherwise. */
-const guestPrefixes = (p: Plan, links: Links): GuestLink => ({
-  fixed4: p.v4?.addressGiven ?? false,
-  fixed6: p.v6?.addressGiven ?? false,
-  prefixes: [p.v4, p.v6].flatMap((f) => [
-    ...(f === null || f.assigned === null ? [] : [{ addr: f.assigned, len: f.prefixLen }]),
-    ...(f === null || f.addressGiven
-      ? []
-      : links.filter((l) => l.index === f.index && isV4(l.own) === (f === p.v4)).map((l) => l.prefix))
-  ])
-})
-
-/** Ethernet's own MTU, for a guest that was told none. */
-const MTU_UNTOLD = 1500
-const worldConfig = (
-  p: Plan,
-  limits: Limits,
-  sharedTcpPorts: boolean,
-  bothSides: boolean,
-  tap: TapDevice | null,
-  secret: Uint8Array,
-  links: Links,
-  macOf: GuestConfig['macOf']
-): WorldConfig => {
-  const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
-  return {
-    guest: guestConfig(p, macOf),
-    guestLink: guestPrefixes(p, links),
-    guestMac:
-      p.link !== null
-        ? BROADCAST_MAC
-        : tap === null
-          ? ZERO_MAC
-          : readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0),
-    forward: {
-      mode: p.mode,
-      splice: p.splice,
-      spliceOnly: p.spliceOnly,
-      hostLoToNsLo: p.hostLoToNsLo,
-      tapIndex: tap?.index ?? 0
-    },
-    nat: natConfig(p),
-    outbound4: p.v4?.outbound ?? null,
-    outbound6: p.v6?.outbound ?? null,
-    scope6: p.v6?.index ?? 0,
-    tcp: p.tcp,
-    udp: p.udp,
-    icmp: p.icmp,
-    v4: p.v4 !== null,
-    v6: p.v6 !== null,
-    mss4: Math.max(mtu - 40, 88),
-    mss6: Math.max(mtu - 60, 88),
-    hashKey: hashKey(secret, 0),
-    issKey: hashKey(secret, 8),
-    udpTimeouts: UDP_TIMEOUTS,
-    limits,
-    sharedTcpPorts,
-    bothSides
-  }
-}
-
-const neighbourConfig = (p: Plan): NeighbourConfig => ({
-  ownMac: p.ownMac,
-  nat: natConfig(p),
-  index4: p.v4?.index ?? 0,
-  index6: p.v6?.index ?? 0
-})
-
 /** Make or join the namespace; the command, if any, waits in it. */
 const enterNamespace = (l: Launcher, p: Plan, log: Log): void => {
   const ns = p.namespace
@@ -427,17 +288,16 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('watch the launcher', () => native.setCtl(CTL_FD))
   const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
   const links = linksOf(tables.addresses)
-  const bothSides = place.rules.some((r) => r.direction === 'in')
-  const cfg = worldConfig(
-    p,
-    { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
-    sharedTcpPorts,
-    bothSides,
+  const cfg = worldConfig(p, {
     tap,
-    secret,
     links,
-    (a) => (neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a))
-  )
+    limits: { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
+    sharedTcpPorts,
+    bothSides: place.rules.some((r) => r.direction === 'in'),
+    secret,
+    now: Date.now() / 1000,
+    macOf: (a) => (neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a))
+  })
   const world = createWorld(cfg, rings, log, counters, place.listeners)
   world.links = links
   const scan = scans(place.rules)
