@@ -1,4 +1,5 @@
-/* The two rings between JS and native: fixed records of 16 32-bit words. src/runtime/abi/abi.ts is the same table.
+/* The two rings between JS and native: fixed records of 16 32-bit words. src/runtime/abi/ has the same table: abi.ts the numbers,
+ * effects.ts and events.ts the words. property-tests/abi.test.ts reads this file, and holds the two equal.
  *
  * Word 0 is the kind, word 1 the handle (index of the flow that owns the socket), the rest as listed. Offsets count from
  * the start of the slab. Addresses are four words, v4-mapped for IPv4, in host order (src/codecs/value/inany.ts).
@@ -11,12 +12,12 @@
 enum : uint32_t { ABI_WORDS = 16, VNET_LEN = 10 };
 
 enum Effect : uint32_t {
-	/* off len: a frame behind its virtio-net header (10 octets, off points to it, len counts it) */
+	/* 2 off, 3 len: a frame behind its virtio-net header (10 octets, off points to it, len counts it) */
 	EF_TAP_WRITE = 1,
 	/* 2-5 dst addr, 6 dst port, 7 scope id, 8 mss (0: leave), 9-12 src addr (0: any), 13 flags (BIND_OUTBOUND,
 	 * IN_NAMESPACE) */
 	EF_TCP_CONNECT = 2,
-	/* off len flags(SEND_REPORT_ACK) */
+	/* 2 off, 3 len, 4 flags (SEND_REPORT_ACK) */
 	EF_SEND = 3,
 	/* 2 header off (virtio-net + Ethernet + IP + TCP header template), 3 header len without virtio-net, 4 budget, 5 mss,
 	 * 6 flags: IS_V6 */
@@ -32,15 +33,15 @@ enum Effect : uint32_t {
 	EF_KEEPALIVE = 11,
 	EF_INFO = 12,
 	/* as EF_TCP_CONNECT, but word 8 = source port, 0 = any, as is one that cannot be had; flag TO_GROUP: the socket is not
-	 * connected, its port is the kernel's choice (EV_BOUND), and whoever answers comes as EV_ANSWER; 14 = 1 + id of the UDP listener whose flow this is (0: none):
-	 * its device and FREEBIND are taken over, and datagrams of strangers that slipped in between bind() and connect()
+	 * connected, its port is the kernel's choice (EV_BOUND), and whoever answers comes as EV_ANSWER; 14 = 1 + id of the UDP
+	 * listener whose flow this is (0: none): its device and FREEBIND are taken over, and datagrams of strangers that slipped in between bind() and connect()
 	 * come as its EV_LISTEN_DATAGRAM; so they do where the source port is a listener's */
 	EF_UDP_OPEN = 13,
-	/* off len ttl(0: leave) segment(0: one datagram) */
+	/* 2 off, 3 len, 4 ttl (0: leave), 5 segment (0: one datagram) */
 	EF_UDP_SEND = 14,
 	/* as EF_TCP_CONNECT without mss; port unused */
 	EF_PING_OPEN = 15,
-	/* off len ttl(0: leave) */
+	/* 2 off, 3 len, 4 ttl (0: leave) */
 	EF_PING_SEND = 16,
 	/* 2 slot (of EV_ACCEPTED): the connection becomes the handle's; EV_CONNECTED follows as after EF_TCP_CONNECT */
 	EF_ADOPT = 17,
@@ -64,9 +65,9 @@ enum Effect : uint32_t {
 	EF_LINK_REFUSE = 27,
 	/* word 1 unused: the client is closed, frames to it vanish */
 	EF_LINK_CLOSE = 28,
-	/* word 1 unused, off len: a message to the kernel, by the socket of Native.watchNetlink(); EV_NETLINK has the answer */
+	/* word 1 unused, 2 off, 3 len: a message to the kernel, by the socket of Native.watchNetlink(); EV_NETLINK has the answer */
 	EF_NETLINK = 29,
-	/* word 1 unused, 2 off 3 len: a comment in the capture, 4 on which frame: off of EV_TAP_FRAME, or 0 = the next one to the
+	/* word 1 unused, 2 off, 3 len: a comment in the capture, 4 on which frame: off of EV_TAP_FRAME, or 0 = the next one to the
 	 * guest */
 	EF_CAPTURE_NOTE = 30,
 };
@@ -92,13 +93,13 @@ enum Event : uint32_t {
 	EV_ACKED = 8,
 	/* 12 1: it was the destination that the kernel refused, 13 errno */
 	EV_FAILED = 9,
-	/* 2 off 3 len 4 segment */
+	/* 2 off, 3 len, 4 segment */
 	EV_DATAGRAM = 10,
-	/* 2 off 3 len (quoted payload) 4 ee_errno 5 ee_type 6 ee_code 7 ee_info 8-11 offender */
+	/* 2 off, 3 len (quoted payload), 4 ee_errno, 5 ee_type, 6 ee_code, 7 ee_info, 8-11 offender */
 	EV_ICMP_ERROR = 11,
 	/* 4-11 info */
 	EV_INFO = 12,
-	/* 2 off 3 len: a message from the launcher; len 0: it is gone */
+	/* 2 off, 3 len: a message from the launcher; len 0: it is gone */
 	EV_CTL = 13,
 	/* word 1 = listener, 2 slot, 3 peer port | local port << 16, 4-7 peer addr, 8-11 local addr, 12 peer's scope id.
 	 * Answer in this turn: EF_ADOPT, EF_REJECT, EF_SPLICE */
@@ -106,11 +107,11 @@ enum Event : uint32_t {
 	/* word 1 = listener, 13 errno: descriptors or memory ran out and all accepting pauses for ACCEPT_PAUSE ms (EMFILE,
 	 * ENFILE, ENOBUFS, ENOMEM), or the listener is of no further use (any other) */
 	EV_LISTEN_TROUBLE = 15,
-	/* word 1 = listener, 2 off 3 len 4 segment (as EV_DATAGRAM), 5 peer port, 6-9 peer addr, 10-13 the destination it was
+	/* word 1 = listener, 2 off, 3 len, 4 segment (as EV_DATAGRAM), 5 peer port, 6-9 peer addr, 10-13 the destination it was
 	 * sent to (multicast and broadcast as well; 0: unknown), 14 interface index it came in by (0: unknown; a link-local
 	 * peer's scope), 15 IPv4: our address on that interface */
 	EV_LISTEN_DATAGRAM = 16,
-	/* word 1 = listener, 2 off 3 len (quoted payload) 4 ee_errno 5 ee_type | ee_code << 8, 6 ee_info, 7 dst port,
+	/* word 1 = listener, 2 off, 3 len (quoted payload), 4 ee_errno, 5 ee_type | ee_code << 8, 6 ee_info, 7 dst port,
 	 * 8-11 offender, 12-15 destination of the quoted datagram */
 	EV_LISTEN_ICMP_ERROR = 17,
 	/* side 1 is connected */
@@ -129,7 +130,7 @@ enum Event : uint32_t {
 	EV_LINK_END = 24,
 	/* There is room on the guest link, after frames were refused (PEEK_TAP_TELLS; EV_TAP_DROPPED with EAGAIN) */
 	EV_TAP_ROOM = 25,
-	/* 2 off 3 len: a datagram of the kernel's, from a group or an answer; len 0: some were lost */
+	/* 2 off, 3 len: a datagram of the kernel's, from a group or an answer; len 0: some were lost */
 	EV_NETLINK = 26,
 	/* 2 errno: the capture has ended, 0 = it goes on; 3 frames that are missing in it since the last report */
 	EV_CAPTURE = 27,

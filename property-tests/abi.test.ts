@@ -1,0 +1,261 @@
+// The rings' two sides: what native/addon/abi.h says of each record is what src/runtime/abi/ writes and reads.
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import { ROOT } from '../scripts/generated.js'
+import type { InAny } from '../src/codecs/value/inany.js'
+import { instant } from '../src/effects/effect.js'
+import * as abi from '../src/runtime/abi/abi.js'
+import * as effects from '../src/runtime/abi/effects.js'
+import * as events from '../src/runtime/abi/events.js'
+import { type Rings, ringsOver } from '../src/runtime/abi/rings.js'
+
+const HEADERS = ['native/common/protocol.h', 'native/addon/abi.h'].map((p) =>
+  readFileSync(join(ROOT, p), 'utf8')
+)
+const ABI = HEADERS[1] ?? ''
+
+/** Enumerators of both headers. */
+const numbers = new Map(
+  HEADERS.flatMap((text) =>
+    [
+      ...text.replace(/\/\*[\s\S]*?\*\//g, '').matchAll(/\b([A-Z][A-Z0-9_]*) = ([0-9a-fx]+)(?: << (\d+))?/g)
+    ].map(([, name = '', value, shift = '0']) => [name, Number(value) << Number(shift)] as const)
+  )
+)
+/** What is said in front of an enumerator, in one line. */
+const said = (name: string): string => {
+  const before = ABI.slice(0, ABI.search(new RegExp(`^\\t${name} = `, 'm'))).trimEnd()
+  assert.ok(before.endsWith('*/'), `${name} has no comment`)
+  return before.slice(before.lastIndexOf('/*')).replace(/\s+\*?\s*/g, ' ')
+}
+/** First word of what is called so: `7 scope id`, `2-5 dst addr`, `14 = 1 + id`. */
+const wordOf = (record: string, what: string): number => {
+  const found = new RegExp(`\\b(\\d+)(?:-\\d+)?(?: =)? ${what}`).exec(said(record))
+  assert.ok(found !== null, `${record}: no '${what}' in '${said(record)}'`)
+  return Number(found[1])
+}
+
+describe('numbers', () => {
+  const pairs = [
+    ...Object.entries(abi.EF).map(([k, v]) => [`EF_${k}`, v] as const),
+    ...Object.entries(abi.EV).map(([k, v]) => [`EV_${k}`, v] as const),
+    ...Object.entries(abi).flatMap(([k, v]) => (typeof v === 'number' ? [[k, v] as const] : []))
+  ]
+  test('each of abi.ts is in a header, with the same value', () => {
+    assert.ok(pairs.length > 70)
+    for (const [name, value] of pairs) assert.equal(numbers.get(name), value, name)
+  })
+  test('each record of abi.h is in abi.ts', () => {
+    const named = new Set(pairs.map(([name]) => name))
+    for (const name of numbers.keys())
+      if (/^(EF|EV)_/.test(name)) assert.ok(named.has(name) || name === 'EV_LISTEN_ICMP_ERROR', name)
+  })
+})
+
+const rings: Rings = ringsOver({} as abi.Native, {
+  slab: new ArrayBuffer(16),
+  effects: new ArrayBuffer(abi.ABI_WORDS * 4),
+  events: new ArrayBuffer(abi.ABI_WORDS * 4),
+  clock: new ArrayBuffer(16)
+})
+const DST: InAny = [101, 102, 103, 104]
+const SRC: InAny = [111, 112, 113, 114]
+const target: effects.Target = { dst: DST, dstPort: 120, scope: 121, src: SRC, inNamespace: true }
+const payload = { off: 130, len: 131 }
+
+describe('effects: each word is where abi.h says', () => {
+  /** `words`: what abi.h calls it, and what must be there. `like`: the record whose words these are as well. */
+  const check = (
+    name: keyof typeof abi.EF,
+    write: (r: Rings) => void,
+    words: Readonly<Record<string, number>>,
+    like: keyof typeof abi.EF = name
+  ): void => {
+    test(name, () => {
+      rings.effects = 0
+      write(rings)
+      assert.equal(rings.effects, 1)
+      assert.equal(rings.fx[0], abi.EF[name])
+      const expected = new Map(Object.entries(words).map(([what, v]) => [wordOf(`EF_${like}`, what), v]))
+      for (let i = 2; i < abi.ABI_WORDS; i++) {
+        // the rest of an address stands behind its first word
+        const addr = [DST, SRC].find((a) => expected.get(i) === a[0])
+        if (addr !== undefined) for (let k = 1; k < 4; k++) expected.set(i + k, addr[k] ?? 0)
+        if (name === like) assert.equal(rings.fx[i], expected.get(i) ?? 0, `word ${i}`)
+        else if (expected.has(i)) assert.equal(rings.fx[i], expected.get(i), `word ${i}`)
+      }
+    })
+  }
+  const opened = { 'dst addr': DST[0], 'dst port': 120, 'scope id': 121, 'src addr': SRC[0] }
+  const OUT = abi.BIND_OUTBOUND | abi.IN_NAMESPACE
+  check('TAP_WRITE', (r) => effects.tapWrite(r, 140, 141), { off: 140, len: 141 })
+  check('TCP_CONNECT', (r) => effects.tcpConnect(r, 9, target, 150), { ...opened, mss: 150, flags: OUT })
+  check('SEND', (r) => effects.send(r, 9, payload, true), { off: 130, len: 131, flags: abi.SEND_REPORT_ACK })
+  check('PEEK', (r) => effects.peek(r, 9, 160, 161, 162, 163, true), {
+    'header off': 160,
+    'header len': 161,
+    budget: 162,
+    mss: 163,
+    flags: abi.IS_V6
+  })
+  check('DISCARD', (r) => effects.discard(r, 9, 170), { octets: 170 })
+  check('REWIND', (r) => effects.rewind(r, 9, 171), { octets: 171 })
+  check(
+    'UDP_OPEN',
+    (r) => effects.udpOpen(r, 9, target, 180, 181, true),
+    { ...opened, flags: OUT },
+    'TCP_CONNECT'
+  )
+  test('UDP_OPEN: its own words', () => {
+    assert.equal(rings.fx[8], 180)
+    assert.match(said('EF_UDP_OPEN'), /word 8 = source port/)
+    assert.equal(rings.fx[wordOf('EF_UDP_OPEN', '1 \\+ id')], 182)
+  })
+  check('UDP_SEND', (r) => effects.udpSend(r, 9, payload, 64, 190), {
+    off: 130,
+    len: 131,
+    ttl: 64,
+    segment: 190
+  })
+  check('PING_OPEN', (r) => effects.pingOpen(r, 9, target), { ...opened, flags: OUT }, 'TCP_CONNECT')
+  check('PING_SEND', (r) => effects.pingSend(r, 9, payload, 64), { off: 130, len: 131, ttl: 64 })
+  check('ADOPT', (r) => effects.adopt(r, 9, 200), { slot: 200 })
+  check('REJECT', (r) => effects.reject(r, 201), { slot: 201 })
+  check(
+    'SPLICE',
+    (r) => effects.spliceConnect(r, 9, target, 202),
+    { ...opened, flags: abi.IN_NAMESPACE },
+    'TCP_CONNECT'
+  )
+  test('SPLICE: its own word', () => {
+    assert.equal(rings.fx[8], 202)
+    assert.match(said('EF_SPLICE'), /word 8 = slot/)
+  })
+  check('SPLICE_SHUT', (r) => effects.spliceShut(r, 9, 1), { side: 1 })
+  check('UDP_JOIN', (r) => effects.udpJoin(r, 9, 210), { 'the other UDP handle': 210 })
+  check('LINK_USE', (r) => effects.linkUse(r, 220), { descriptor: 220 })
+  check('LINK_REFUSE', (r) => effects.linkRefuse(r, 221), { descriptor: 221 })
+  check('NETLINK', (r) => effects.netlinkSend(r, 230, 231), { off: 230, len: 231 })
+  check('CAPTURE_NOTE', (r) => effects.captureNote(r, 240, 241, 242), {
+    off: 240,
+    len: 241,
+    'on which frame': 242
+  })
+})
+
+describe('events: each word is read where abi.h says', () => {
+  const ev = rings.ev
+  /** A record with these words, by what abi.h calls them. */
+  const record = (name: keyof typeof abi.EV, words: Readonly<Record<string, number>>, like = name): void => {
+    ev.fill(0)
+    ev[0] = abi.EV[name]
+    ev[1] = 77
+    for (const [what, v] of Object.entries(words)) ev[wordOf(`EV_${like}`, what)] = v
+  }
+  const address = (name: keyof typeof abi.EV, what: string, a: InAny): void =>
+    ev.set(a, wordOf(`EV_${name}`, what))
+  const now = instant(5)
+  const sock = () => events.sockEvent(ev, 0, now)
+  const is = (name: keyof typeof abi.EV, words: Readonly<Record<string, number>>, expected: object): void => {
+    record(name, words)
+    const got: unknown = sock()
+    assert.ok(typeof got === 'object' && got !== null, name)
+    for (const [k, v] of Object.entries(expected))
+      assert.deepEqual((got as Record<string, unknown>)[k], v, `${name}: ${k}`)
+  }
+  test('of the guest', () => {
+    record('TAP_FRAME', {
+      off: 1,
+      len: 2,
+      'vnet flags': 3 | (4 << 8),
+      gso_size: 5,
+      "ones' complement sum": 6
+    })
+    const frame = { off: 1, len: 2, flags: 3, gsoType: 4, gsoSize: 5, sum16: 6 }
+    assert.deepEqual(events.tapFrame(ev, 0), frame)
+    record('TAP_GONE', { errno: 7 })
+    assert.equal(events.tapGone(ev, 0), 7)
+    record('TAP_DROPPED', { 'frames dropped': 8, errno: 9 })
+    assert.deepEqual(events.tapDropped(ev, 0), { frames: 8, errno: 9 })
+    record('CAPTURE', { errno: 10, 'frames that are missing': 11 })
+    assert.deepEqual(events.captureTrouble(ev, 0), { errno: 10, missing: 11 })
+    record('LINK_CLIENT', { descriptor: 12, 'process id': 13, flags: abi.LINK_HUNG_UP })
+    assert.deepEqual(events.linkClient(ev, 0), { fd: 12, pid: 13, hungUp: true })
+    record('LINK_END', { why: 14, 'errno \\(LINK_ERROR\\)': 15 })
+    assert.deepEqual(events.linkEnd(ev, 0), { why: 14, detail: 15 })
+  })
+  test('of listeners', () => {
+    record('ACCEPTED', { slot: 1, 'peer port': 2 | (3 << 16), "peer's scope id": 4 })
+    address('ACCEPTED', 'peer addr', DST)
+    address('ACCEPTED', 'local addr', SRC)
+    const accepted = { listener: 77, slot: 1, peer: DST, peerPort: 2, local: SRC, scope: 4 }
+    assert.deepEqual(events.accepted(ev, 0), accepted)
+    record('LISTEN_TROUBLE', { errno: 5 })
+    assert.equal(events.listenTrouble(ev, 0), 5)
+    record('LISTEN_DATAGRAM', { off: 6, len: 7, segment: 8, 'peer port': 9, 'interface index': 10, IPv4: 11 })
+    address('LISTEN_DATAGRAM', 'peer addr', DST)
+    address('LISTEN_DATAGRAM', 'the destination', SRC)
+    assert.deepEqual(events.arrived(ev, 0), {
+      handle: 77,
+      payload: { off: 6, len: 7 },
+      segment: 8,
+      peer: DST,
+      peerPort: 9,
+      sentTo: SRC,
+      ifindex: 10,
+      own4: 11
+    })
+    record('BOUND', { port: 12 })
+    assert.equal(events.boundPort(ev, 0), 12)
+    record('NETLINK', { off: 13, len: 14 })
+    assert.deepEqual(events.netlinkDatagram(ev, 0), { off: 13, len: 14 })
+  })
+  test('of sockets', () => {
+    is('SENT', { taken: 1, dropped: 2, errno: 3 }, { type: 'SOCK_SENT', taken: 1, dropped: 2, errno: 3 })
+    is(
+      'PEEKED',
+      { octets: 4, flags: abi.PEEK_EOF, errno: 5 },
+      { octets: 4, eof: true, drained: false, errno: 5 }
+    )
+    is('READY', { flags: abi.READY_OUT }, { readable: false, writable: true, info: null })
+    is('ACKED', { octet: 6 }, { octet: 6 })
+    is('FAILED', { '1: it was': 1, errno: 7 }, { errno: 7, refused: true })
+    is('REFUSED', { errno: 8 }, { errno: 8 })
+    is('DATAGRAM', { off: 9, len: 10, segment: 11 }, { payload: { off: 9, len: 10 }, segment: 11 })
+    const icmp = { off: 1, len: 2, ee_errno: 3, ee_type: 4, ee_code: 5, ee_info: 6, offender: 7 }
+    is('ICMP_ERROR', icmp, {
+      quoted: { off: 1, len: 2 },
+      errno: 3,
+      icmpType: 4,
+      code: 5,
+      mtu: 6,
+      offender: [7, 0, 0, 0]
+    })
+    is('SPLICE_EOF', { side: 1 }, { side: 1 })
+    is('SPLICE_FAILED', { side: 1, errno: 12 }, { side: 1, errno: 12 })
+    is('UDP_MOVED', { datagrams: 13 }, { side: 0, datagrams: 13 })
+  })
+  test('info, moved', () => {
+    const line = (name: string): string =>
+      new RegExp(`/\\* ${name}: ([\\s\\S]*?)\\*/`).exec(ABI)?.[1]?.replace(/\s+\*?\s*/g, ' ') ?? ''
+    for (const word of ['4 snd_wnd', '7 rtt', '8 min_rtt', '9 bytes_acked', '10 sndbuf free', '11 sndbuf'])
+      assert.ok(line('info').includes(word), word)
+    for (const words of [
+      '4-5 octets from side 0 to side 1 (low, high word)',
+      '6-7 octets from side 1 to side 0'
+    ])
+      assert.ok(line('moved').includes(words), words)
+    record('CONNECTED', {})
+    for (let i = 4; i <= 11; i++) ev[i] = 50 + i
+    assert.deepEqual(sock(), {
+      type: 'SOCK_CONNECTED',
+      info: { sndWnd: 54, rtt: 57, minRtt: 58, bytesAcked: 59, sndFree: 60, sndBuf: 61 },
+      now
+    })
+    record('SPLICE_EOF', {})
+    for (let i = 4; i <= 7; i++) ev[i] = i
+    assert.deepEqual((sock() as { moved?: unknown } | null)?.moved, [4 + 5 * 2 ** 32, 6 + 7 * 2 ** 32])
+  })
+})
