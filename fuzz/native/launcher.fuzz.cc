@@ -6,7 +6,11 @@
 #include "../../native/launcher/identity.h"
 #include "../../native/launcher/names.h"
 #include "../../native/common/protocol.h"
+/* Classes of which only the declaration is used here: their members seem idle. */
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wunused-private-field"
 #include "../../native/launcher/requests.h"
+#pragma clang diagnostic pop
 #include "../../native/launcher/sockets.h"
 #include "../../native/launcher/spawn.h"
 #include "input.h"
