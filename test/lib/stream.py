@@ -11,7 +11,7 @@ import struct
 import sys
 import time
 
-from wire import ACK, FIN, SERVER4, SYN, Segment, checksum, ethernet, ipv4, pseudo
+from packet import ACK, FIN, SERVER4, SYN, Segment, checksum, ethernet, ipv4, pseudo
 
 MAC = bytes.fromhex("525400123456")
 OURS = bytes.fromhex("9a559a559a55")
@@ -175,7 +175,7 @@ class Tcp:
             "!HHIIBBHHH", self.sport, self.port, self.seq % 2**32, self.ack % 2**32, off, flags, self.window, 0, 0
         )
         tcp = head + options + data
-        value = checksum(pseudo(4, GUEST, self.to, 6, len(tcp)) + tcp)
+        value = checksum(pseudo(GUEST, self.to, 6, len(tcp)) + tcp)
         tcp = tcp[:16] + struct.pack("!H", value) + tcp[18:]
         self.seq += len(data) + (1 if flags & (SYN | FIN) else 0)
         self.c.send(ethernet(0x0800, ipv4(6, tcp, src=GUEST, dst=self.to), MAC))
@@ -186,7 +186,7 @@ class Tcp:
 
         f = self.c.until(ours)
         ip = f[14 : 14 + struct.unpack("!H", f[16:18])[0]]
-        assert checksum(pseudo(4, self.to, GUEST, 6, len(ip) - 20) + ip[20:]) == 0, "checksum"
+        assert checksum(pseudo(self.to, GUEST, 6, len(ip) - 20) + ip[20:]) == 0, "checksum"
         return Segment(f)
 
     def open(self):
