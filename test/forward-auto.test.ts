@@ -89,6 +89,16 @@ describe('both directions at once', () => {
     await vanishes('host', 'udp', '* 9106')
   })
 
+  test('a UDP server that is started again: its port comes back beside the flows of the first one', async () => {
+    for (let life = 0; life < 3; life++) {
+      const server = await hold(guest, 'udp/::/9107')
+      await appears('host', 'udp', '* 9107')
+      for (const to of [net.host4, net.host6])
+        assert.deepEqual(await ask(bed.w, 'world', ['udp-echo', to, 9107, 0, 100]), { failed: {} })
+      await server.stop()
+      await vanishes('host', 'udp', '* 9107')
+    }
+  })
   test('an IPv6 server counts for both, one on loopback only counts too', async () => {
     const server = await hold(guest, 'tcp/::/9107', 'tcp/127.0.0.1/9108')
     await appears('host', 'tcp', '* 9107')

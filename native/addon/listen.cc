@@ -30,7 +30,8 @@ int set_listener_options(int fd, Kind kind, bool v6)
 	return (v6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set_int(fd, IPPROTO_IP, IP_PKTINFO, 1)) ? 0 : errno;
 }
 
-static int open_family(Kind kind, const ListenAt &at, bool v6)
+/** `ports`: where UDP sockets of ours may have the port already, flows of a listener that was there before; or nullptr. */
+static int open_family(Kind kind, const ListenAt &at, bool v6, Ports *ports)
 {
 	const int fd = make_socket(kind, v6);
 	if (fd < 0)
@@ -49,6 +50,8 @@ static int open_family(Kind kind, const ListenAt &at, bool v6)
 			return errno;
 		if (const int e = set_listener_options(fd, kind, v6))
 			return e;
+		if (kind == Kind::Udp && ports && ports->any(at.port))
+			return ports->listener_excludes(Local(fd, &ss)) ? EADDRINUSE : ports->bind(fd, ss, len);
 		return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) || (kind == Kind::Tcp && listen(fd, BACKLOG))
 			       ? errno
 			       : 0;
@@ -60,10 +63,10 @@ static int open_family(Kind kind, const ListenAt &at, bool v6)
 	return fd;
 }
 
-int open_listener(Kind kind, const ListenAt &at)
+int open_listener(Kind kind, const ListenAt &at, Ports *ports)
 {
 	const bool v6 = !Target::is_v4(at.addr);
-	const int fd = open_family(kind, at, v6);
+	const int fd = open_family(kind, at, v6, ports);
 
 	/* No IPv6 here: the dual-stack wildcard means IPv4 alone (#regression-88, #regression-90) */
 	if ((fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL) || !v6 || at.v6only ||
@@ -71,7 +74,7 @@ int open_listener(Kind kind, const ListenAt &at)
 		return fd;
 	ListenAt v4 = at;
 	v4.addr[2] = 0xffff;
-	return open_family(kind, v4, false);
+	return open_family(kind, v4, false, ports);
 }
 
 uint32_t Slots::put(int fd, bool v6)
@@ -115,6 +118,7 @@ int Listeners::add(uint32_t id, const ListenSock &l)
 	if (id >= listeners.size())
 		listeners.resize(id + 1, ListenSock{});
 	listeners[id] = l;
+	listeners[id].serial = ++serials;
 	const int e = watch(id, true, EPOLL_CTL_ADD);
 	if (e)
 		listeners[id] = ListenSock{};
@@ -138,7 +142,7 @@ int Listeners::listen(uint32_t id, Kind kind, const ListenAt &at)
 		return EINVAL;
 	if (find(id))
 		return EEXIST;
-	const int fd = open_listener(kind, at);
+	const int fd = open_listener(kind, at, &table.own_ports[0]);
 	if (fd < 0)
 		return -fd;
 	const int e = fd > last_for_listeners() ? EMFILE : add(id, {fd, kind, at.device != nullptr, at.freebind, false, false});

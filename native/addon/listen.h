@@ -20,6 +20,8 @@ struct ListenSock {
 	bool ns;
 	/** turn in which datagrams were read last (UDP) */
 	uint32_t read_in = 0;
+	/** of its own, while its id is used again */
+	uint32_t serial = 0;
 };
 
 /* Sock::hold at first: who floods the listener must not stop its flows, nor keep strangers in their queues for long */
@@ -36,7 +38,7 @@ struct ListenAt {
 };
 
 /** Bound and, for TCP, listening. Return: descriptor, or -errno. */
-int open_listener(Kind kind, const ListenAt &at);
+int open_listener(Kind kind, const ListenAt &at, Ports *ports = nullptr);
 
 /** What every listener needs, ours and those made elsewhere. 0 or errno. */
 int set_listener_options(int fd, Kind kind, bool v6);
@@ -93,6 +95,7 @@ private:
 
 	Table &table;
 	std::vector<ListenSock> listeners;
+	uint32_t serials = 0;
 	/** Those that ran into a lack of something, and when (clock) to try again. */
 	std::vector<uint32_t> paused;
 	double resume_at = 0;

@@ -66,6 +66,8 @@ void Opener::came(Sock &s, const uint32_t *e, int fd)
 		return table.abandon(s, error, refused);
 	if (s.kind == Kind::Udp && t.src_port && !t.group)
 		keep_port(s, ports, t.src_port);
+	if (const ListenSock *const l = s.listener ? listeners.find(s.listener - 1) : nullptr)
+		s.listener_serial = l->serial;
 	s.phase = Phase::Open;
 	if (t.group)
 		table.event(EV_BOUND, s)[2] = bound_port(fd);

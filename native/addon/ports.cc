@@ -48,6 +48,21 @@ bool Local::meets(const Local &other) const
 	return any() || other.any() || !memcmp(addr, other.addr, sizeof(addr));
 }
 
+/** Does a wildcard hear what the other one hears? */
+static bool hears(const Local &wildcard, const Local &other)
+{
+	return wildcard.v6 == other.v6 || wildcard.dual;
+}
+
+bool Local::excludes(const Local &other) const
+{
+	if (!device.empty() && !other.device.empty() && device != other.device)
+		return false;
+	if (any() && other.any())
+		return hears(*this, other) || hears(other, *this);
+	return any() ? hears(*this, other) : other.any() ? hears(other, *this) : !memcmp(addr, other.addr, sizeof(addr));
+}
+
 static void share(int fd, int option, bool on)
 {
 	set_int(fd, SOL_SOCKET, option, on);
@@ -94,7 +109,7 @@ void Ports::add(int fd, const Local &at, uint32_t listener)
 	share(fd, SO_REUSEADDR, !place.fds.empty());
 	if (listener)
 		place.listener = listener;
-	seats.insert_or_assign(fd, Seat{p, place.fds.size()});
+	seats.insert_or_assign(fd, Seat{p, place.fds.size(), listener != 0});
 	place.fds.push_back(fd);
 }
 
@@ -104,9 +119,11 @@ void Ports::remove(int fd)
 
 	if (seat == seats.end())
 		return;
-	const auto [p, index] = seat->second;
+	const auto [p, index, listener] = seat->second;
 	std::vector<int> &fds = p->second.fds;
 	seats.erase(seat);
+	if (listener) /* its flows stay; its number may be another's next */
+		p->second.listener = 0;
 	if (index + 1 < fds.size()) {
 		fds[index] = fds.back();
 		seats.at(fds[index]).index = index;
@@ -116,6 +133,13 @@ void Ports::remove(int fd)
 		places.erase(p);
 	else if (!index)
 		share(fds[0], SO_REUSEADDR, false);
+}
+
+bool Ports::listener_excludes(const Local &at) const
+{
+	const auto [begin, end] = places.equal_range(at.port);
+
+	return std::any_of(begin, end, [&](const auto &p) { return p.second.listener && p.second.at.excludes(at); });
 }
 
 uint32_t Ports::listener_at(const Local &at) const

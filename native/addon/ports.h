@@ -30,6 +30,8 @@ struct Local {
 	bool covers(const Local &other) const;
 	/** May be in each other's way. */
 	bool meets(const Local &other) const;
+	/** Would the kernel give the port to one of them only, without any option? */
+	bool excludes(const Local &other) const;
 };
 
 /**
@@ -50,6 +52,8 @@ public:
 	void remove(int fd);
 	/** Who hears, but for a socket at `at`, what comes there: 1 + id of a listener, or 0. */
 	uint32_t listener_at(const Local &at) const;
+	/** Is a listener there that excludes another one at `at`? Flows do not. */
+	bool listener_excludes(const Local &at) const;
 
 private:
 	struct Place {
@@ -62,6 +66,7 @@ private:
 	struct Seat {
 		Places::iterator place;
 		size_t index;
+		bool listener;
 	};
 
 	Places places;

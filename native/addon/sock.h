@@ -63,6 +63,8 @@ struct Sock {
 	bool in_namespace;
 	/** UDP: 1 + listener whose flow this is, or whose port it has; 1 + handle it is joined with, and that one's generation. */
 	uint32_t listener;
+	/** which of those that have had the listener's id (ListenSock::serial) */
+	uint32_t listener_serial;
 	/** how often reading still waits for what the listener got before */
 	uint8_t hold;
 	uint32_t partner, partner_generation;

@@ -152,6 +152,9 @@ static void describe(uint32_t *e, const sockaddr_storage &from, msghdr &h, uint3
 /** A stranger's datagram that came before connect() is the listener's. */
 void Receiver::report_to_listener(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment)
 {
+	const ListenSock *const l = listeners.find(s.listener - 1);
+	if (!l || l->serial != s.listener_serial) /* gone; its number is another's now */
+		return;
 	uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, s.listener - 1);
 	sockaddr_storage local = {};
 	socklen_t n = sizeof(local);

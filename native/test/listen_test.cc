@@ -335,6 +335,38 @@ TEST(port_of_a_listener_is_ours_as_long_as_its_flows_live)
 	}
 }
 
+TEST(a_listener_comes_back_beside_its_flows)
+{
+	for (const bool wildcard : {false, true}) {
+		Rig r;
+		const ListenAt at = {{0, 0, wildcard ? 0u : 0xffffu, 0}, free_port(), false, false, nullptr};
+		Datagrams peer, later;
+		for (uint32_t id = 3; id < 6; id++) {
+			CHECK(!r.engine.listeners.listen(id, Kind::Udp, at));
+			CHECK(r.engine.listeners.listen(9, Kind::Udp, at) != 0);
+			Datagrams stranger, six(true);
+			stranger.send_to(at.port, octets("new"));
+			Ev e = r.await(EV_LISTEN_DATAGRAM);
+			CHECK(e[1] == id && e[5] == stranger.port);
+			if (wildcard) {
+				six.send_to(at.port, octets("new"));
+				CHECK(r.await(EV_LISTEN_DATAGRAM)[5] == six.port);
+			}
+			if (id == 3) { /* a flow of the listener's, and one that the guest begins from its port */
+				r.effect({EF_UDP_OPEN, 8, 0, 0, 0xffff, INADDR_LOOPBACK, peer.port, 0, at.port, 0, 0, 0xffff, INADDR_LOOPBACK, 0, 4});
+				r.effect({EF_UDP_OPEN, 9, 0, 0, 0xffff, INADDR_LOOPBACK, later.port, 0, at.port});
+				r.turn();
+			}
+			for (uint32_t handle : {8u, 9u}) {
+				(handle == 8 ? peer : later).send_to(at.port, octets("to us"));
+				CHECK(r.await(EV_DATAGRAM)[1] == handle);
+			}
+			CHECK(r.engine.listeners.close(id));
+			r.turn();
+		}
+	}
+}
+
 TEST(device_and_freebind_go_from_listener_to_flow)
 {
 	Rig r;
