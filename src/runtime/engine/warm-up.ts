@@ -1,4 +1,4 @@
-import { fromV4, type InAny } from '../../codecs/value/inany.js'
+import { fromV4, type InAny, LOOPBACK4, LOOPBACK6 } from '../../codecs/value/inany.js'
 import { add, type SeqNum, seq } from '../../codecs/value/seq.js'
 import { ARP_LEN, ARP_REQUEST, ArpPacket } from '../../codecs/wire/arp.js'
 import { PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sealL4, sealPartial, sum16 } from '../../codecs/wire/checksum.js'
@@ -298,6 +298,21 @@ const peerConnects = (s: Stage): void => {
   converse(s, c)
 }
 
+/** A connection past the tap: both ends are sockets, and both end. */
+const pairConnects = (s: Stage): void => {
+  const lo = s.v6 ? LOOPBACK6 : LOOPBACK4
+  record(s, 0, EV.ACCEPTED, LISTENER, 0, PEER_CLIENT, ...lo, ...lo, 0)
+  turn(s, 1)
+  const flow = s.w.flows.findIndex((f) => f?.kind === 'tcp-splice')
+  if (flow < 0) return
+  record(s, 0, EV.SPLICE_CONNECTED, flow)
+  turn(s, 1)
+  for (const side of [0, 1]) {
+    record(s, 0, EV.SPLICE_EOF, flow, side)
+    turn(s, 1)
+  }
+}
+
 const datagrams = (s: Stage): void => {
   const len = UDP_LEN + 100
   for (let i = 0; i < ROUNDS; i++) {
@@ -355,11 +370,13 @@ export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, Reado
     return { w, v6, now: instant(1) }
   }
   const stages = [stage(false), stage(true)]
+  const past = cfg.forward.mode === 'pasta' && cfg.forward.splice
   for (let i = 0; i < CONNECTIONS; i++) {
     const s = stages[i & 1]
     if (i % NEIGHBOURLY < stages.length) neighbour(s)
     pair(s)
     peerConnects(s)
+    if (past) pairConnects(s)
     datagrams(s)
     yield
   }
