@@ -201,6 +201,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	Fd ctl(pair[0]), theirs(pair[1]);
+	// The engine, the helper that it leaves behind (emptyroot.h), its threads. Before there are helpers that it could disturb
+	const int lack = lackOfProcesses(2 + THREADS);
 	EarlyTap early;
 	early.start(launch);
 	Fd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -209,9 +211,7 @@ int main(int argc, char **argv)
 		say(f.text);
 		return 1;
 	}
-	// Itself, the helper that it leaves behind (emptyroot.h), its threads
-	const int lack = signals ? lackOfProcesses(2 + THREADS) : errno;
-	const pid_t pid = lack ? -1 : fork();
+	const pid_t pid = !signals || lack ? -1 : fork();
 	if (pid < 0) {
 		say(fault(lack ? lack : errno, "Cannot start the engine").text);
 		return 1;
