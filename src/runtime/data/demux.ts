@@ -1,4 +1,4 @@
-import { type InAny, isUnspecified } from '../../codecs/value/inany.js'
+import { isUnspecified } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sum16 } from '../../codecs/wire/checksum.js'
 import { ETH_LEN } from '../../codecs/wire/ethernet.js'
@@ -12,13 +12,13 @@ import type { Instant } from '../../effects/effect.js'
 import { hostSideOf } from '../../machines/address/nat.js'
 import { resetFor } from '../../machines/tcp/tcp-reset.js'
 import { tapDropped, tapFrame, tapGone } from '../abi/events.js'
-import type { Flow, FlowAddresses } from '../flow/flow.js'
+import type { FlowAddresses } from '../flow/flow.js'
 import { count } from '../log/log.js'
 import { arrive } from './deliver.js'
 import type { Claim, Feature } from './feature.js'
 import { guestUp } from './guest.js'
 import { learnSource } from './learn.js'
-import { openFlow } from './open-flow.js'
+import { findFlow, openFlow } from './open-flow.js'
 import type { World } from './world.js'
 import { prohibitedToTap, segmentToTap } from './write-effect.js'
 
@@ -48,18 +48,6 @@ const addresses = (
   }
 }
 
-const find = (
-  w: World,
-  proto: number,
-  src: InAny,
-  srcPort: number,
-  dst: InAny,
-  dstPort: number
-): Flow | undefined => {
-  const i = w.table.find(proto, src, srcPort, dst, dstPort)
-  return i < 0 ? undefined : w.flows[i]
-}
-
 /** Answer to a segment that belongs to no connection. False: there is none to it. */
 const resetToTap = (w: World, a: FlowAddresses, seg: TcpSegment): boolean => {
   const reset = resetFor(seg)
@@ -78,18 +66,17 @@ const resetToTap = (w: World, a: FlowAddresses, seg: TcpSegment): boolean => {
 
 const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, now: Instant): void => {
   const seg = f.l4
-  const known = find(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
+  const known = findFlow(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
     arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now }, now)
     // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; #regression-16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
+  const ends = addresses(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
   if ((seg.flags & (SYN | ACK | RST)) !== SYN) {
-    const a = addresses(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
-    if (a === null || !resetToTap(w, a, seg)) count(w.counters, 'drop-tcp-no-flow')
+    if (ends === null || !resetToTap(w, ends, seg)) count(w.counters, 'drop-tcp-no-flow')
     return
   }
-  const ends = addresses(w, f, PROTO_TCP, seg.srcPort, seg.dstPort)
   if (ends === null) return count(w.counters, 'drop-unroutable')
   const opened = openFlow(w, { kind: 'tcp', ends, syn: seg }, now)
   if (typeof opened !== 'string') return
@@ -100,7 +87,7 @@ const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, no
 
 const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, now: Instant): void => {
   const { srcPort, dstPort, payload } = f.l4
-  let flow = find(w, PROTO_UDP, f.ip.src, srcPort, f.ip.dst, dstPort)
+  let flow = findFlow(w, PROTO_UDP, f.ip.src, srcPort, f.ip.dst, dstPort)
   if (flow === undefined) {
     const ends = addresses(w, f, PROTO_UDP, srcPort, dstPort)
     if (ends === null) return count(w.counters, 'drop-unroutable')
@@ -115,7 +102,7 @@ const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, no
 const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: Instant): void => {
   const id = f.l4.id
   const proto = f.ip.v6 ? PROTO_ICMPV6 : PROTO_ICMP
-  let flow = find(w, proto, f.ip.src, id, f.ip.dst, id)
+  let flow = findFlow(w, proto, f.ip.src, id, f.ip.dst, id)
   if (flow === undefined) {
     const ends = addresses(w, f, proto, id, id)
     if (ends === null) return count(w.counters, 'drop-unroutable')

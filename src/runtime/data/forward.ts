@@ -19,7 +19,7 @@ import { type Opening, pairProto } from '../flow/kinds.js'
 import { count } from '../log/log.js'
 import { arrive } from './deliver.js'
 import type { Feature } from './feature.js'
-import { openFlow } from './open-flow.js'
+import { findFlow, openFlow } from './open-flow.js'
 import { onShortage } from './shortage.js'
 import type { World } from './world.js'
 
@@ -37,12 +37,6 @@ interface Incoming {
 const reject = (w: World, slot: number, why: CounterName | null): void => {
   if (why !== null) count(w.counters, why)
   rejectSlot(w.rings, slot)
-}
-
-/** The flow with this guest side, or of this pair. */
-const known = (w: World, proto: number, src: InAny, srcPort: number, dst: InAny, dstPort: number) => {
-  const index = w.table.find(proto, src, srcPort, dst, dstPort)
-  return index < 0 ? undefined : w.flows[index]
 }
 
 /** The addresses of a flow that a host peer begins with the guest; null: it has none there. */
@@ -134,13 +128,13 @@ const flowToTap = (w: World, i: Incoming, now: Instant): Flow | undefined => {
   if (w.cfg.forward.spliceOnly) return void count(w.counters, 'forward-refused')
   const ends = towardsGuest(w, i)
   if (ends === null) return void count(w.counters, 'forward-unroutable')
-  const old = known(w, PROTO_UDP, ends.guestAddr, ends.guestPort, ends.ourAddr, ends.ourPort)
+  const old = findFlow(w, PROTO_UDP, ends.guestAddr, ends.guestPort, ends.ourAddr, ends.ourPort)
   return old ?? opened(w, { kind: 'udp', ends, syn: null }, now)
 }
 
 const flowPastTap = (w: World, i: Incoming, now: Instant): Flow | undefined => {
   const proto = pairProto(PROTO_UDP, i.rule.direction === 'in')
-  const old = known(w, proto, i.peer, i.peerPort, i.arrival.addr, i.arrival.port)
+  const old = findFlow(w, proto, i.peer, i.peerPort, i.arrival.addr, i.arrival.port)
   if (old !== undefined) return old
   const target = pairTarget(w, i)
   if (target === null) return void count(w.counters, 'forward-refused')

@@ -1,3 +1,4 @@
+import type { InAny } from '../../codecs/value/inany.js'
 import type { Instant } from '../../effects/effect.js'
 import type { Flow } from '../flow/flow.js'
 import { type Opening, protoOf, startFlow, takingOf, yields } from '../flow/kinds.js'
@@ -6,7 +7,20 @@ import { admit } from './admission.js'
 import { deliver, enter } from './deliver.js'
 import type { World } from './world.js'
 
-// The one way in for a flow, whoever begins it.
+// The one way in for a flow, whoever begins it; and whether it is there already.
+
+/** `proto`: of its kind (kinds.ts). `src`: the guest's end, or whom a pair was begun by. */
+export const findFlow = (
+  w: World,
+  proto: number,
+  src: InAny,
+  srcPort: number,
+  dst: InAny,
+  dstPort: number
+): Flow | undefined => {
+  const i = w.table.find(proto, src, srcPort, dst, dstPort)
+  return i < 0 ? undefined : w.flows[i]
+}
 
 /** What it lacks, which is counted and said; or a place: the table is full, or another flow has these addresses. */
 export type Refusal = Resource | 'place'
@@ -25,8 +39,7 @@ const insert = (w: World, o: Opening): number => {
 const endOldOne = (w: World, o: Opening, now: Instant): boolean => {
   if (o.kind !== 'tcp') return false
   const { guestAddr, guestPort, ourAddr, ourPort } = o.ends
-  const i = w.table.find(protoOf(o), guestAddr, guestPort, ourAddr, ourPort)
-  const old = i < 0 ? undefined : w.flows[i]
+  const old = findFlow(w, protoOf(o), guestAddr, guestPort, ourAddr, ourPort)
   if (old === undefined || !yields(old)) return false
   deliver(w, old, { type: 'STOP', now })
   return true
