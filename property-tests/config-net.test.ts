@@ -13,10 +13,11 @@ import {
   RTM_NEWROUTE
 } from '../src/codecs/kernel/rtnetlink.js'
 import { EMPTY_RESOLV_CONF } from '../src/codecs/text/resolv-conf.js'
+import { EHOSTUNREACH, ENETUNREACH } from '../src/codecs/value/errno.js'
 import { type InAny, isLinkLocal, sameAddr, showAddr } from '../src/codecs/value/inany.js'
 import { octets } from '../src/codecs/value/octets.js'
 import type { HostTables, NetlinkRequest } from '../src/runtime/host/host.js'
-import { configNet, EHOSTUNREACH, ENETUNREACH, inPrefix } from '../src/runtime/plan/config-net.js'
+import { configNet, inPrefix } from '../src/runtime/plan/config-net.js'
 import { plan } from '../src/runtime/plan/plan.js'
 import { runSteps } from '../src/runtime/plan/run-steps.js'
 import { arbU32 } from './arbitraries.js'

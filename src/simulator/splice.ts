@@ -1,3 +1,4 @@
+import { ECONNREFUSED, ECONNRESET } from '../codecs/value/errno.js'
 import { type Effect, type Instant, instant } from '../effects/effect.js'
 import type { SpliceEvent } from '../effects/sock-event.js'
 import { promise, script, Violation } from './clock.js'
@@ -138,8 +139,6 @@ const side = (end: End): Side => ({
   shut: false,
   shutDue: false
 })
-const ECONNREFUSED = 111
-const ECONNRESET = 104
 
 /** The two peers with a pair of sockets between them, and the machine that decides what happens to these. */
 export class Spliced<S> extends World {

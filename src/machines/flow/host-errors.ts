@@ -1,16 +1,16 @@
+import {
+  EACCES,
+  EADDRNOTAVAIL,
+  EHOSTDOWN,
+  EHOSTUNREACH,
+  EINVAL,
+  ENETDOWN,
+  ENETUNREACH,
+  EPERM
+} from '../../codecs/value/errno.js'
 import type { SockEvent } from '../../effects/sock-event.js'
 
 // What an ICMP error on a datagram socket of the host means for its flow; shared by the UDP and ping machines.
-
-/** Linux' numbers. */
-export const EACCES = 13
-const EPERM = 1
-const EINVAL = 22
-const ENETDOWN = 100
-const ENETUNREACH = 101
-const EHOSTDOWN = 112
-const EHOSTUNREACH = 113
-const EADDRNOTAVAIL = 99
 
 type IcmpError = Extract<SockEvent, { readonly type: 'SOCK_ICMP_ERROR' }>
 

@@ -1,7 +1,8 @@
 import { assign, setup } from 'xstate'
+import { EACCES } from '../../codecs/value/errno.js'
 import { effectActions, type Instant, instant, type Payload } from '../../effects/effect.js'
 import type { SockEvent } from '../../effects/sock-event.js'
-import { EACCES, isRefusal, refused, relayable, relayed, told } from './host-errors.js'
+import { isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 
 // An echo flow: requests of one identifier from the guest to one address, through a ping socket of the host (icmp(7)).
 // The kernel picks the identifier on the host side (#regression-22), the guest's is put back into the replies. Sequence

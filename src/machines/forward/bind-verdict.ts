@@ -1,5 +1,15 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { showRange } from '../../codecs/text/port-spec.js'
+import {
+  EACCES,
+  EADDRINUSE,
+  EADDRNOTAVAIL,
+  EAFNOSUPPORT,
+  EMFILE,
+  ENFILE,
+  ENOBUFS,
+  ENODEV
+} from '../../codecs/value/errno.js'
 import { isV4, showAddr } from '../../codecs/value/inany.js'
 import type { Rule } from './forward-rules.js'
 
@@ -13,15 +23,6 @@ export interface BindFailure {
   readonly port: number
   readonly errno: number
 }
-
-export const EACCES = 13
-export const ENODEV = 19
-export const ENFILE = 23
-export const EMFILE = 24
-export const EAFNOSUPPORT = 97
-export const EADDRINUSE = 98
-export const EADDRNOTAVAIL = 99
-const ENOBUFS = 105
 
 const WHY: ReadonlyMap<number, string> = new Map([
   [EADDRINUSE, 'Address already in use'],

@@ -1,4 +1,5 @@
 import { setup } from 'xstate'
+import { EAGAIN } from '../../codecs/value/errno.js'
 import { add, le } from '../../codecs/value/seq.js'
 import { RST, SYN, type TcpSegment } from '../../codecs/wire/tcp.js'
 import { effectActions } from '../../effects/effect.js'
@@ -42,7 +43,6 @@ type Seg = { readonly seg: TcpSegment }
 type Now = { readonly now: TcpEvent['now'] }
 const theEvent = <E>({ event }: { readonly event: E }): E => event
 
-const EAGAIN = 11
 const CloseSock = { type: 'CloseSock', params: {} } as const
 const ResetSock = { type: 'ResetSock', params: {} } as const
 /** RST to both sides. */

@@ -1,6 +1,7 @@
+import { EADDRNOTAVAIL, isShortage } from '../../codecs/value/errno.js'
 import { errnoName } from '../../effects/counters.js'
 import type { Instant } from '../../effects/effect.js'
-import { bindReason, EADDRNOTAVAIL, EMFILE, ENFILE } from '../../machines/forward/bind-verdict.js'
+import { bindReason } from '../../machines/forward/bind-verdict.js'
 import type { Flow } from '../flow/flow.js'
 import { count } from '../log/log.js'
 import { makeWay, refusedBy, sayOutOfPorts } from './admission.js'
@@ -8,10 +9,6 @@ import type { World } from './world.js'
 
 // What runs out is not ours to make more of: the flow that needed it fails, everything else goes on, and it is said.
 
-/** errno(3) */
-const ENOMEM = 12
-const ENOBUFS = 105
-const SHORT: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOMEM, ENOBUFS])
 /** ms between two lines about it; every one is counted. */
 const SAID_EVERY = 30_000
 
@@ -24,7 +21,7 @@ export const onPortShortage = (w: World, f: Flow, errno: number, now: Instant): 
 
 /** A socket was refused with `errno`. False: not for lack of anything. */
 export const onShortage = (w: World, errno: number, now: Instant): boolean => {
-  if (!SHORT.has(errno)) return false
+  if (!isShortage(errno)) return false
   count(w.counters, `shortage-${errnoName(errno)}`)
   // What is idle makes room for whoever comes next
   makeWay(w, 'files', now, null)

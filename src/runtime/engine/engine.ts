@@ -4,6 +4,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
 import type { PortRange } from '../../codecs/text/port-spec.js'
 import { EMPTY_RESOLV_CONF } from '../../codecs/text/resolv-conf.js'
+import { EBADFD, ENOMEM } from '../../codecs/value/errno.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
 import { instant } from '../../effects/effect.js'
 import { neighbourMac } from '../../machines/address/neighbours.js'
@@ -337,9 +338,7 @@ const serveUntilEnd = (
   if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))
 }
 
-/** What the kernel says of a tap whose interface was deleted, with its namespace or alone. */
-const EBADFD = 77
-const ENOMEM = 12
+/** EBADFD: its interface was deleted, with its namespace or alone. */
 const tapGone = (errno: number): string =>
   errno === EBADFD ? "the namespace's interface is gone" : `the tap device failed: ${errorText(errno)}`
 

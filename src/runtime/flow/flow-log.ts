@@ -1,4 +1,5 @@
 import { getSystemErrorName } from 'node:util'
+import { EACCES, EADDRNOTAVAIL, isShortage } from '../../codecs/value/errno.js'
 import type { Log } from '../log/log.js'
 import type { Flow, FlowEvent } from './flow.js'
 import { flowEnds, flowName } from './flow-text.js'
@@ -38,13 +39,14 @@ export const logBegin = (log: Log, f: Flow, leaf: string): void => {
 export const logChange = (log: Log, f: Flow, event: string, from: string, to: string): void =>
   log.at('debug', `${flowName(f)}: ${event}: ${stateName(from)} -> ${stateName(to)}`)
 
-/** What runs out has a line of its own (shortage.ts). */
-const SHORT = new Set(['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS'])
-/** So have ping sockets that are not permitted (world.ts) and ports that are used up (admission.ts). */
-const toldElsewhere = (f: Flow, name: string): boolean =>
-  SHORT.has(name) ||
-  (name === 'EACCES' && f.kind === 'ping') ||
-  (name === 'EADDRNOTAVAIL' && (f.kind === 'tcp' || f.kind === 'tcp-splice'))
+/**
+ * These have lines of their own: what runs out (shortage.ts), ping sockets that are not permitted (world.ts), ports that are used
+ * up (admission.ts).
+ */
+const toldElsewhere = (f: Flow, errno: number): boolean =>
+  isShortage(errno) ||
+  (errno === EACCES && f.kind === 'ping') ||
+  (errno === EADDRNOTAVAIL && (f.kind === 'tcp' || f.kind === 'tcp-splice'))
 
 /** When flows of a kind last failed with an errno, ms. */
 export type Failures = Map<`${Flow['kind']} ${string}`, number>
@@ -60,7 +62,7 @@ export const logFailure = (
 ): void => {
   const name = getSystemErrorName(-e.errno)
   const text = `${flowName(f)}: ${name}: ${flowEnds(f)}`
-  if (ORDINARY.has(name) || toldElsewhere(f, name)) return log.at('debug', text)
+  if (ORDINARY.has(name) || toldElsewhere(f, e.errno)) return log.at('debug', text)
   const last = failures.get(`${f.kind} ${name}`) ?? Number.NEGATIVE_INFINITY
   failures.set(`${f.kind} ${name}`, e.now)
   if (e.now < last + QUIET) log.at('debug', text)

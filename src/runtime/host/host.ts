@@ -10,6 +10,7 @@ import {
 import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { isNoLonger, MAX_IFNAME } from '../../codecs/text/ifname.js'
 import type { PortSpec } from '../../codecs/text/port-spec.js'
+import { EINTR } from '../../codecs/value/errno.js'
 import { type InAny, isLinkLocal, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { type Octets, octets } from '../../codecs/value/octets.js'
 import type { Options } from '../cli/option-types.js'
@@ -253,7 +254,6 @@ export const ask =
 
 /** A table that changes faster than this cannot be read consistently; better an inconsistent copy than no start. */
 const DUMP_ATTEMPTS = 8
-const EINTR = 4
 
 /** Entries of a dump; those that cannot be decoded are left out. A dump the kernel calls interrupted is repeated. */
 export const dump = <A>(

@@ -9,6 +9,7 @@ import {
   LauncherRequest as Request
 } from '../../codecs/control/launcher.js'
 import { join } from '../../codecs/control/launcher-fields.js'
+import { EMFILE } from '../../codecs/value/errno.js'
 import { octets } from '../../codecs/value/octets.js'
 import type { Native } from '../abi/abi.js'
 import { errnoOf, failureText } from '../log/error-text.js'
@@ -91,7 +92,6 @@ const failure = (e: unknown): LauncherFailure => {
   return { errno, text: `No answer from the launcher: ${errno > 0 ? failureText(errno) : String(e)}` }
 }
 /** errno(3) */
-const EMFILE = 24
 const OUT_OF_DESCRIPTORS: Listened = { errno: EMFILE, fds: [] }
 /** How many descriptors come with a reply. */
 const descriptorsOf = (r: LauncherReply): number => {

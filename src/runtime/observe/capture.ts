@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { LINKTYPE_ETHERNET, PCAP_ETHERNET, PcapHeader } from '../../codecs/log/pcap.js'
 import { PcapngBlock } from '../../codecs/log/pcapng.js'
+import { EFBIG } from '../../codecs/value/errno.js'
 import type { Native } from '../abi/abi.js'
 import { captureNote } from '../abi/effects.js'
 import { captureTrouble } from '../abi/events.js'
@@ -82,9 +83,6 @@ export const openCapture = (
   }
 }
 
-/** errno(3): --pcap-size, or a limit of the kernel's. */
-const EFBIG = 27
-
 export const isPcapng = (path: string): boolean => path.endsWith('.pcapng')
 
 /** EV.CAPTURE */
@@ -94,6 +92,7 @@ const onCapture = (w: World, record: number): void => {
     count(w.counters, 'capture-missed', missing)
     w.log.event('capture', 'warning', `capture: ${missing} frames are missing, nobody reads it fast enough`)
   }
+  // --pcap-size, or a limit of the kernel's
   if (errno === EFBIG) w.log.at('warning', 'capture ended: no room for the next frame; traffic goes on')
   else if (errno !== 0) w.log.at('error', `capture ended: ${getSystemErrorName(-errno)}; traffic goes on`)
 }

@@ -9,6 +9,7 @@ import {
   NLM_F_REQUEST
 } from '../../codecs/kernel/netlink.js'
 import * as rt from '../../codecs/kernel/rtnetlink.js'
+import { EAFNOSUPPORT, EEXIST, EHOSTUNREACH, ENETUNREACH, EOPNOTSUPP } from '../../codecs/value/errno.js'
 import { type InAny, isLinkLocal, showAddr, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octets } from '../../codecs/value/octets.js'
 import { hopsThrough } from '../host/host.js'
@@ -30,13 +31,6 @@ export interface Step {
   /** What to do next, given the answer. */
   readonly next: ((answer: ReadonlyArray<NetlinkMessage>) => ReadonlyArray<Step>) | null
 }
-
-export const EACCES = 13
-export const EEXIST = 17
-export const EOPNOTSUPP = 95
-export const EAFNOSUPPORT = 97
-export const ENETUNREACH = 101
-export const EHOSTUNREACH = 113
 
 /** ifindex of `lo` in every network namespace. */
 const LOOPBACK_INDEX = 1

@@ -1,7 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
+import { EACCES, EAFNOSUPPORT, EOPNOTSUPP } from '../../codecs/value/errno.js'
 import type { InAny } from '../../codecs/value/inany.js'
 import { ask, type NetlinkFailure, type NetlinkRequest } from '../host/host.js'
-import { EACCES, EAFNOSUPPORT, EOPNOTSUPP, linkLocalsOf, type Step } from './config-net.js'
+import { linkLocalsOf, type Step } from './config-net.js'
 
 export interface Configured {
   /** The namespace's own link-local address on the tap, or null. */
