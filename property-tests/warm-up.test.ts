@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
-import type { Native } from '../src/runtime/abi/abi.js'
 import type { WorldConfig } from '../src/runtime/data/world.js'
 import { warmUp } from '../src/runtime/engine/warm-up.js'
 import { WORLD_CONFIG } from './world-config.js'
@@ -16,7 +15,7 @@ const config = (mss: number, mode: 'passt' | 'pasta'): WorldConfig => ({
 test('warm-up: all made-up connections run to their end, whatever the configuration', () => {
   fc.assert(
     fc.property(fc.integer({ min: 556, max: 65480 }), fc.constantFrom('passt', 'pasta'), (mss, mode) => {
-      const steps = warmUp(config(mss, mode), {} as Native)
+      const steps = warmUp(config(mss, mode))
       let step = steps.next()
       while (step.done !== true) step = steps.next()
       for (const w of step.value) {

@@ -332,7 +332,7 @@ const serveUntilEnd = (
     logging.background()
     seal()
   }
-  const ended = loop(world, warmUp(world.cfg, native))
+  const ended = loop(world, warmUp(world.cfg))
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))

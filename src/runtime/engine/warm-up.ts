@@ -77,6 +77,8 @@ const PEER_CLIENT = 50000
 const GUEST_SERVER = 8080
 const LISTENER = 0
 const FLOWS = 64
+/** Carries nothing out, a full ring neither. */
+const NOBODY = { carryOut: () => {} } as Partial<Native> as Native
 /** Whatever options say. */
 const LIMITS: Limits = {
   flows: FLOWS,
@@ -342,10 +344,10 @@ const lookersOn = (): ReadonlyArray<Feature> => {
  * Yields now and then; done when it ends. Nothing of it touches the real world: its flows, table, timers and counters go
  * when it goes. Returns its worlds, for whoever wants to know how it went.
  */
-export function* warmUp(cfg: WorldConfig, native: Native): Generator<void, ReadonlyArray<World>> {
+export function* warmUp(cfg: WorldConfig): Generator<void, ReadonlyArray<World>> {
   const log = logTo([], 0, () => 0)
   const stage = (v6: boolean): Stage => {
-    const rings = ringsOver(native, {
+    const rings = ringsOver(NOBODY, {
       slab: new ArrayBuffer(SLAB),
       effects: new ArrayBuffer(256 * ABI_WORDS * 4),
       events: new ArrayBuffer(16 * ABI_WORDS * 4),
