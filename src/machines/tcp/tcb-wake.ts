@@ -101,5 +101,4 @@ export const arm = (d: D, ackAt: number): boolean => {
 
 /** When the connection has been silent, on both sides, for too long. */
 export const idleAt = (t: Wake): number => Math.max(t.tapAliveAt, t.sockAliveAt) + INACTIVITY
-export const inactive = (t: Wake, now: number): boolean =>
-  now - Math.max(t.tapAliveAt, t.sockAliveAt) >= INACTIVITY
+export const inactive = (t: Wake, now: number): boolean => now >= idleAt(t)
