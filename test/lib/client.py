@@ -16,6 +16,8 @@ import termios
 import threading
 import time
 
+from packet import checksum
+
 TIMEOUT = 30
 
 
@@ -344,15 +346,6 @@ def udp_burst(address, port, count, connected="0"):
     except OSError:
         pass
     return {"came": len(got), "different": len(set(got)), "ordered": got == sorted(got)}
-
-
-def checksum(data):
-    if len(data) & 1:
-        data += b"\0"
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def icmp_echo(address, ident, sequence, size, ttl="64"):

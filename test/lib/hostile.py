@@ -11,6 +11,8 @@ import struct
 import sys
 import time
 
+from packet import checksum
+
 interface, count, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 rng = random.Random(seed)
 OURS = bytes.fromhex("9a559a559a55")
@@ -21,15 +23,6 @@ SERVERS6 = [
 ]
 ME4, ME6 = socket.inet_aton("198.51.100.2"), socket.inet_pton(socket.AF_INET6, "2001:db8:9::2")
 PORTS = [7001, 7002, 7999, 53, 67, 68, 546, 547, 0, 65535, 853]
-
-
-def checksum(data):
-    if len(data) & 1:
-        data += b"\0"
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def tcp():

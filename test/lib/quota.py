@@ -21,19 +21,14 @@ import struct
 import sys
 import time
 
+from packet import checksum
+
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def family(address):
     return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def checksum(data):
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
 
 
 def bind(count):
