@@ -43,11 +43,6 @@ bool Local::covers(const Local &other) const
 	return any() ? dual || (v6 == other.v6 && !other.dual) : !memcmp(addr, other.addr, sizeof(addr));
 }
 
-bool Local::meets(const Local &other) const
-{
-	return any() || other.any() || !memcmp(addr, other.addr, sizeof(addr));
-}
-
 /** Does a wildcard hear what the other one hears? */
 static bool hears(const Local &wildcard, const Local &other)
 {
@@ -78,7 +73,7 @@ int Ports::bind(int fd, const sockaddr_storage &ss, socklen_t len)
 	doors.clear();
 	for (auto p = begin; p != end; ++p) {
 		const std::vector<int> &fds = p->second.fds;
-		if (p->second.at.meets(at)) /* SO_REUSEADDR would let in others' as well, had no guard of ours kept them out so far */
+		if (p->second.at.excludes(at)) /* SO_REUSEADDR would let in others' as well, had no guard of ours kept them out so far */
 			doors.insert(doors.end(), fds.begin(), covered ? fds.begin() + 1 : fds.end());
 	}
 	if (covered)

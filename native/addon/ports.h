@@ -28,8 +28,6 @@ struct Local {
 	bool any() const;
 	/** Has whoever is in the way of `other` to be in our way as well? */
 	bool covers(const Local &other) const;
-	/** May be in each other's way. */
-	bool meets(const Local &other) const;
 	/** Would the kernel give the port to one of them only, without any option? */
 	bool excludes(const Local &other) const;
 };
