@@ -483,37 +483,24 @@ test('any host: families are not mixed, and what is promised with DHCP and DHCPv
   ))
 
 describe('what the plan comes to for the loop', () => {
-  const config = (argv: string) => {
-    const p = planned(argv)
-    const { macOf, ...guest } = worldConfig(p, {
-      tap: { mac: Uint8Array.of(2, 0, 0, 0, 0, 9), index: 7 },
-      links: [],
-      limits: { flows: 1, files: 1, memory: 1, ports: 1, halfOpen: 1 },
-      sharedTcpPorts: true,
-      bothSides: false,
-      secret: Uint8Array.from({ length: 16 }, (_, i) => i),
-      now: 0,
-      macOf: () => p.ownMac
-    }).guest
-    const all = worldConfig(p, {
-      tap: null,
-      links: [],
-      limits: { flows: 1, files: 1, memory: 1, ports: 1, halfOpen: 1 },
-      sharedTcpPorts: true,
-      bothSides: false,
-      secret: new Uint8Array(16),
-      now: 0,
-      macOf
-    })
-    return { p, guest, all }
+  const found = {
+    tap: { mac: Uint8Array.of(2, 0, 0, 0, 0, 9), index: 7 },
+    links: [],
+    limits: { flows: 1, files: 1, memory: 1, ports: 1, halfOpen: 1 },
+    sharedTcpPorts: true,
+    bothSides: false,
+    secret: Uint8Array.from({ length: 16 }, (_, i) => i),
+    now: 0,
+    macOf: () => 0
   }
+  const config = (argv: string) => worldConfig(planned(argv), found)
   test('the same plan, found the same: the same configuration', () =>
-    assert.deepEqual(config('-m 1400').guest, config('-m 1400').guest))
+    assert.deepEqual(config('-m 1400'), config('-m 1400')))
   test('the MSS is what the MTU leaves, for each family', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1280, max: 65520 }), (mtu) => {
-        const { all } = config(`-m ${mtu}`)
-        assert.deepEqual([all.mss4, all.mss6], [mtu - 40, mtu - 60])
+        const { mss4, mss6 } = config(`-m ${mtu}`)
+        assert.deepEqual([mss4, mss6], [mtu - 40, mtu - 60])
       })
     )
   })
@@ -529,7 +516,7 @@ describe('what the plan comes to for the loop', () => {
       '--no-ndp',
       '--no-ra'
     ]
-    const { all } = config('')
+    const all = config('')
     assert.ok(all.tcp && all.udp && all.icmp && all.v4 && all.v6)
     // ICMPv6 carries NDP, and NDP router advertisements; a family takes its services along
     const implied: Readonly<Record<string, readonly string[]>> = {
@@ -539,7 +526,8 @@ describe('what the plan comes to for the loop', () => {
       '-6': ['--no-dhcp']
     }
     for (const o of off) {
-      const { all: c, guest: g } = config(o)
+      const c = config(o)
+      const g = c.guest
       const said = [!c.tcp, !c.udp, !c.icmp, !c.v6, !c.v4, g.noDhcp, g.noDhcpv6, g.noNdp, g.noRa]
       const out = off.filter((_, n) => said[n] === true)
       assert.ok(out.includes(o), o)
