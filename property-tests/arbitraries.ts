@@ -245,6 +245,22 @@ export const assertRoundTrip = <A>(codec: t.Type<A, Uint8Array, Octets>, a: A): 
 }
 
 /**
+ * The same octets; else where they begin to differ. assert.deepEqual() would draw the difference of two whole datagrams,
+ * which takes newer releases of Node minutes and all memory.
+ */
+export const assertOctets = (got: Uint8Array, want: Uint8Array): void => {
+  if (Buffer.compare(got, want) === 0) return
+  const at = want.findIndex((octet, i) => got[i] !== octet)
+  const near = (b: Uint8Array): string =>
+    Buffer.from(b.subarray(Math.max(0, at), Math.max(0, at) + 16)).toString('hex')
+  assert.fail(
+    at < 0
+      ? `${got.length} octets, not ${want.length}`
+      : `${got.length} of ${want.length} octets, at ${at}: ${near(got)}, not ${near(want)}`
+  )
+}
+
+/**
  * Total and confined: no throw (an exact-size DataView throws on any read outside), and the same result whatever lies
  * around the octets, at an even and at an odd place (#regression-36).
  */

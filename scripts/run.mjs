@@ -175,9 +175,11 @@ const testFiles = () =>
 /** These on that Node, which is the first one in PATH too. */
 const runTests = (node, files) => {
   console.error(`${files.length} files of tests on ${node}`)
-  // One file at a time where the kernel is involved would be slow; two fit two cores.
-  const options = ['--import', 'tsx', '--test', `--test-reporter=${at('scripts/reporter.mjs')}`]
+  // A file that hangs fails by its name, and leaves the others their time. No whole file needs a third of this.
+  const bound = '--test-timeout=900000'
+  const options = ['--import', 'tsx', '--test', bound, `--test-reporter=${at('scripts/reporter.mjs')}`]
   const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` }
+  // One file at a time where the kernel is involved would be slow; two fit two cores.
   return run(node, [...options, '--test-concurrency=2', ...files], { env })
 }
 /** What may differ from one Node to the next: the language, the addon, threads and signals, the sandbox, the snapshot. */
