@@ -218,14 +218,14 @@ void Listeners::ready(uint32_t id, ListenSock &l)
 			close_hard(fd);
 			continue;
 		}
-		uint32_t *const e = rings.post(EV_ACCEPTED, id);
+		auto &e = rings.post<ev::Accepted>(id);
 		uint16_t peer_port = 0, local_port = 0;
-		from_sockaddr(peer, e + 4, &peer_port);
-		from_sockaddr(local, e + 8, &local_port);
+		from_sockaddr(peer, e.peer_addr, &peer_port);
+		from_sockaddr(local, e.local_addr, &local_port);
 		/* From a dual-stack listener IPv4 comes mapped, and so does the socket stay: AF_INET6 */
-		e[2] = slots.put(fd, peer.ss_family == AF_INET6);
-		e[3] = peer_port | (uint32_t)local_port << 16;
-		e[12] = peer.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6 &>(peer).sin6_scope_id : 0;
+		e.slot = slots.put(fd, peer.ss_family == AF_INET6);
+		e.ports = peer_port | (uint32_t)local_port << 16;
+		e.scope = peer.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6 &>(peer).sin6_scope_id : 0;
 	}
 }
 
@@ -245,7 +245,7 @@ void Listeners::pause(uint32_t id, int error)
 		core.unwatch(listeners[id].fd);
 	}
 	if (!said)
-		results.add(EV_LISTEN_TROUBLE, id, 0)[13] = (uint32_t)error;
+		results.add<ev::ListenTrouble>(id, 0).error = (uint32_t)error;
 }
 
 void Listeners::resume()
