@@ -230,7 +230,10 @@ int listen_record(const uint32_t *w, const std::vector<std::string> &names)
 		return EINVAL;
 	if (w[8])
 		at.device = names[w[8] - 1].c_str();
-	return engine->listeners.listen(w[0], kind, at);
+	if (!(w[7] & LISTEN_IN_NAMESPACE))
+		return engine->listeners.listen(w[0], kind, at);
+	const int fd = kind == passt::Kind::Udp ? engine->pools.spare(!passt::Target::is_v4(at.addr)) : -EINVAL;
+	return fd < 0 ? -fd : engine->listeners.listen_in_namespace(w[0], at, fd);
 }
 
 Value Listen(const CallbackInfo &info)
