@@ -149,8 +149,8 @@ enum Event : uint32_t {
 enum : uint32_t { SIDE_1 = 0x20000 };
 
 /* Native.listen(): records of LISTEN_WORDS words. 0 listener id, 1 protocol (6, 17), 2-5 addr, 6 port, 7 flags
- * (LISTEN_V6ONLY of protocol.h, LISTEN_FREEBIND), 8 interface: index into the names + 1, 0 = none */
-enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, ACCEPT_PAUSE = 100 };
+ * (LISTEN_V6ONLY of protocol.h, LISTEN_FREEBIND, LISTEN_IN_NAMESPACE), 8 interface: index into the names + 1, 0 = none */
+enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, LISTEN_IN_NAMESPACE = 4, ACCEPT_PAUSE = 100 };
 
 /* Octets that EF_PEEK takes to the guest in one turn. A socket with PEEK_LITTLE or less goes first, all of those up to
  * PEEK_LITTLE_ALL; the others wait in order, have each a share of PEEK_ALL, at least PEEK_SHARE, and go on in the turns that

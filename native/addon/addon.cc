@@ -230,7 +230,10 @@ int listen_record(const passt::ListenRecord &r, const std::vector<std::string> &
 	memcpy(at.addr, r.addr, sizeof(at.addr));
 	if (r.interface)
 		at.device = names[r.interface - 1].c_str();
-	return engine->listeners.listen(r.listener_id, kind, at);
+	if (!(r.flags & LISTEN_IN_NAMESPACE))
+		return engine->listeners.listen(r.listener_id, kind, at);
+	const int fd = kind == passt::Kind::Udp ? engine->pools.spare(!passt::Target::is_v4(at.addr)) : -EINVAL;
+	return fd < 0 ? -fd : engine->listeners.listen_in_namespace(r.listener_id, at, fd);
 }
 
 Value Listen(const CallbackInfo &info)

@@ -63,6 +63,18 @@ int NsPools::take(const Sock &s, const fx::Open &effect)
 	return fd;
 }
 
+int NsPools::spare(bool v6)
+{
+	const uint32_t kind = pool_of(Kind::Udp, v6);
+	std::vector<int> &fds = ns[kind].fds;
+	const int fd = fds.empty() ? -ENOENT : fds.back();
+
+	if (fd >= 0)
+		fds.pop_back();
+	ask(kind);
+	return fd;
+}
+
 /** One request for each pool at a time. If the launcher's socket is full the next turn tries again. */
 void NsPools::ask(uint32_t kind)
 {

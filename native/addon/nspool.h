@@ -49,6 +49,8 @@ public:
 	int add(uint32_t kind, const int *fds, size_t n);
 	/** One that waited, in order, and its socket, the caller's. False: none, or no socket for it. */
 	bool next(NsPool::Waiting &w, int &fd);
+	/** A UDP socket from the pool, the caller's; -ENOENT: there is none now. */
+	int spare(bool v6);
 	/** A socket from the pool, -EAGAIN = `s` is in the queue for one, or another -errno. */
 	int take(const Sock &s, const fx::Open &effect);
 	/** What could not be asked for; what next() left. */
