@@ -213,6 +213,8 @@ describe('what may be asked of flows', () => {
     assert.deepEqual(ended, began)
     handleTurn(w, 0, instant(400_000))
     assert.equal(ended.length, 2)
+    for (const bug of ['effect-misplaced', 'flow-ended-with-open-socket', 'internal-error'] as const)
+      assert.equal(w.counters.get(bug), undefined, bug)
   })
 
   test('a bug in a machine ends its flow, and that is told', () => {
