@@ -18,6 +18,7 @@ import { Deadline, earliest } from '../src/runtime/flow/deadline.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
 import type { Opening } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
+import { statsTurns } from '../src/runtime/observe/stats.js'
 import { udpFrame } from './fragment-arbitraries.js'
 import { build, type FrameSpec, NEEDS_CSUM } from './frame-spec.js'
 import { WORLD_CONFIG } from './world-config.js'
@@ -215,6 +216,30 @@ describe('what may be asked of flows', () => {
     assert.equal(ended.length, 2)
     for (const bug of ['effect-misplaced', 'flow-ended-with-open-socket', 'internal-error'] as const)
       assert.equal(w.counters.get(bug), undefined, bug)
+  })
+
+  test('--stats: what a turn brought, in a row; turns without an event say and count nothing', () => {
+    const lines: string[] = []
+    const { w, send } = guest({})
+    install(w.features, [statsTurns(w, 10, (l) => void lines.push(l))])
+    const rows = (): number[][] => lines.slice(1).map((l) => l.trim().split(/ +/).map(Number))
+    handleTurn(w, 0, instant(1))
+    assert.deepEqual(lines, [])
+    send(udp, 2)
+    // what the turn's records lead to is in the next row
+    assert.deepEqual(rows(), [[1, 1, 0, 0, 0, 0, 0, 0, 0, 0]])
+    // within the delay: in the next row, with a drop that the limits name, and a record about the flow's socket
+    send({ ...udp, proto: 200 }, 3)
+    handleTurn(w, 0, instant(13))
+    assert.equal(rows().length, 1)
+    w.rings.ev.fill(0, 0, ABI_WORDS)
+    w.rings.ev.set([EV.REFUSED, w.flows.find((f) => f !== undefined)?.index ?? -1])
+    handleTurn(w, 1, instant(14))
+    assert.deepEqual(rows().slice(1), [[2, 1, 0, 0, 1, 0, 0, 0, 1, 1]])
+    // a listener's number is no flow's; the refusal is counted as a drop
+    w.rings.ev[0] = EV.LISTEN_TROUBLE
+    handleTurn(w, 1, instant(30))
+    assert.deepEqual(rows().slice(2), [[1, 0, 0, 0, 0, 0, 0, 0, 1, 1]])
   })
 
   test('a bug in a machine ends its flow, and that is told', () => {
