@@ -23,7 +23,8 @@ import {
   type NextHop,
   Route,
   RTM_GETROUTE,
-  RTM_NEWROUTE
+  RTM_NEWROUTE,
+  reader
 } from '../src/codecs/kernel/rtnetlink.js'
 import { isV4, showAddr } from '../src/codecs/value/inany.js'
 import { octetsOfText, textOfOctets } from '../src/codecs/value/octet-text.js'
@@ -204,6 +205,27 @@ test('a default route as Linux sends it', () => {
     { table: 254, dstLen: 0, gateway: '198.51.100.1', oif: 2, priority: 100, other: [] }
   )
 })
+
+test('an attribute that cannot be read is given back as it came, like one that nobody asked for', () =>
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(fc.nat(20), { minLength: 1, maxLength: 6 }),
+      fc.nat(20),
+      fc.boolean(),
+      (types, type, good) => {
+        const all = types.map((t) => ({ type: t, data: Uint8Array.of(t) }))
+        const r = reader(all)
+        assert.equal(
+          r.take(type, () => (good ? 1 : null)),
+          good && types.includes(type) ? 1 : null
+        )
+        assert.deepEqual(
+          r.rest(),
+          all.filter((a) => a.type !== type || !good)
+        )
+      }
+    )
+  ))
 
 test('the explanation in an extended acknowledgement', () => {
   const text = hex('1a000100 4e6578 74686f702068617320696e76616c696400 0000 00'.replaceAll(' ', ''))
