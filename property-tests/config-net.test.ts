@@ -170,12 +170,12 @@ const kernel = (refuse: (words: string) => number = () => 0) => {
   const request: NetlinkRequest = (bytes) => {
     const text = inWords(bytes)
     const refused = refuse(text)
-    if (refused !== 0) return [ack(refused)]
+    if (refused !== 0) return ack(refused)
     const [m] = E.getOrElseW(() => [])(NetlinkDatagram.decode(octets(bytes)))
     assert.ok(m)
     if (m.type === RTM_GETADDR) {
       const payload = Address.encode(on(TAP, 'fe80::5/64'))
-      return [encodeMessage({ type: RTM_NEWADDR, flags: 2, seq: 1, pid: 0, payload }), done]
+      return Buffer.concat([encodeMessage({ type: RTM_NEWADDR, flags: 2, seq: 1, pid: 0, payload }), done])
     }
     const r = m.type === RTM_NEWROUTE ? Route.decode(octets(m.payload)) : null
     if (r !== null && E.isRight(r)) {
@@ -186,14 +186,14 @@ const kernel = (refuse: (words: string) => number = () => 0) => {
         !isLinkLocal(gw) &&
         !reach.some(([net, len, is6]) => is6 === v6 && inPrefix(gw, net, len, v6))
       )
-        return [ack(v6 ? EHOSTUNREACH : ENETUNREACH)]
+        return ack(v6 ? EHOSTUNREACH : ENETUNREACH)
       if (r.right.dst !== null) reach.push([r.right.dst, r.right.dstLen, v6])
     }
     const a = m.type === RTM_NEWADDR ? Address.decode(octets(m.payload)) : null
     if (a !== null && E.isRight(a) && a.right.address !== null)
       reach.push([a.right.address, a.right.prefixLen, a.right.family === 10])
     log.push(text)
-    return [ack(0)]
+    return ack(0)
   }
   return { request, log }
 }

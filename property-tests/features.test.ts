@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import fc from 'fast-check'
 import { octets } from '../src/codecs/value/octets.js'
 import { seq } from '../src/codecs/value/seq.js'
 import { PROTO_TCP } from '../src/codecs/wire/checksum.js'
@@ -18,6 +19,8 @@ import { Deadline, earliest } from '../src/runtime/flow/deadline.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
 import type { Opening } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
+import { statsTurns } from '../src/runtime/observe/stats.js'
+import { assertOctets } from './arbitraries.js'
 import { udpFrame } from './fragment-arbitraries.js'
 import { build, type FrameSpec, NEEDS_CSUM } from './frame-spec.js'
 import { WORLD_CONFIG } from './world-config.js'
@@ -118,6 +121,14 @@ describe('what may be asked of flows', () => {
   const guest = (f: Omit<Feature, 'name'>) => {
     const w = place()
     install(w.features, [...basicFeatures(w), { name: 'asked', ...f }])
+    const framesOut = (): Uint8Array[] => {
+      const frames: Uint8Array[] = []
+      for (let i = 0; i < w.rings.effects; i++) {
+        const [kind, , off = 0, len = 0] = w.rings.fx.subarray(i * ABI_WORDS)
+        if (kind === EF.TAP_WRITE) frames.push(w.rings.slab.slice(off + VNET_LEN, off + len))
+      }
+      return frames
+    }
     const send = (frame: FrameSpec, ms = 1) => {
       const { bytes } = build(frame)
       const at = SLAB / 2
@@ -127,17 +138,10 @@ describe('what may be asked of flows', () => {
       w.rings.ev.fill(0, 0, ABI_WORDS)
       w.rings.ev.set([EV.TAP_FRAME, 0, at, bytes.length, VNET_NEEDS_CSUM])
       handleTurn(w, 1, instant(ms))
-      const kinds: number[] = []
-      const frames = []
-      for (let i = 0; i < w.rings.effects; i++) {
-        const [kind = 0, , off = 0, len = 0] = w.rings.fx.subarray(i * ABI_WORDS)
-        kinds.push(kind)
-        if (kind === EF.TAP_WRITE)
-          frames.push(decodeFrame(octets(w.rings.slab.slice(off + VNET_LEN, off + len)), NEEDS_CSUM))
-      }
-      return { kinds, frames }
+      const kinds = Array.from({ length: w.rings.effects }, (_, i) => w.rings.fx[i * ABI_WORDS] ?? 0)
+      return { kinds, frames: framesOut().map((f) => decodeFrame(octets(f), NEEDS_CSUM)) }
     }
-    return { w, send }
+    return { w, send, framesOut }
   }
 
   test('a policy refuses a connection: it is reset, and nothing was done for it', () => {
@@ -213,6 +217,57 @@ describe('what may be asked of flows', () => {
     assert.deepEqual(ended, began)
     handleTurn(w, 0, instant(400_000))
     assert.equal(ended.length, 2)
+    for (const bug of ['effect-misplaced', 'flow-ended-with-open-socket', 'internal-error'] as const)
+      assert.equal(w.counters.get(bug), undefined, bug)
+  })
+
+  test('an answer from the host is one frame to the guest, with its octets and length', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 1400 }), (answer) => {
+        const { w, send, framesOut } = guest({})
+        send(udp)
+        const at = SLAB / 2 + 256
+        w.rings.effects = 0
+        w.rings.tx = 0
+        w.rings.slab.set(answer, at)
+        w.rings.ev.fill(0, 0, ABI_WORDS)
+        w.rings.ev.set([EV.DATAGRAM, w.flows.find((f) => f !== undefined)?.index ?? -1, at, answer.length])
+        handleTurn(w, 1, instant(2))
+        const [frame] = framesOut()
+        assert.equal(framesOut().length, 1)
+        // 60 octets at least (IEEE 802.3 §4.2.3.3)
+        assert.equal(frame?.length, Math.max(60, 14 + 20 + 8 + answer.length))
+        const f = decodeFrame(octets(frame), NEEDS_CSUM)
+        assert.ok(typeof f !== 'string' && f.kind === 'udp')
+        assert.deepEqual([f.l4.srcPort, f.l4.dstPort, f.l4.payload.len], [2000, 1000, answer.length])
+        assertOctets(frame.slice(f.l4.payload.off, f.l4.payload.off + answer.length), answer)
+      }),
+      { numRuns: 50 }
+    )
+  })
+
+  test('--stats: what a turn brought, in a row; turns without an event say and count nothing', () => {
+    const lines: string[] = []
+    const { w, send } = guest({})
+    install(w.features, [statsTurns(w, 10, (l) => void lines.push(l))])
+    const rows = (): number[][] => lines.slice(1).map((l) => l.trim().split(/ +/).map(Number))
+    handleTurn(w, 0, instant(1))
+    assert.deepEqual(lines, [])
+    send(udp, 2)
+    // what the turn's records lead to is in the next row
+    assert.deepEqual(rows(), [[1, 1, 0, 0, 0, 0, 0, 0, 0, 0]])
+    // within the delay: in the next row, with a drop that the limits name, and a record about the flow's socket
+    send({ ...udp, proto: 200 }, 3)
+    handleTurn(w, 0, instant(13))
+    assert.equal(rows().length, 1)
+    w.rings.ev.fill(0, 0, ABI_WORDS)
+    w.rings.ev.set([EV.REFUSED, w.flows.find((f) => f !== undefined)?.index ?? -1])
+    handleTurn(w, 1, instant(14))
+    assert.deepEqual(rows().slice(1), [[2, 1, 0, 0, 1, 0, 0, 0, 1, 1]])
+    // a listener's number is no flow's; the refusal is counted as a drop
+    w.rings.ev[0] = EV.LISTEN_TROUBLE
+    handleTurn(w, 1, instant(30))
+    assert.deepEqual(rows().slice(2), [[1, 0, 0, 0, 0, 0, 0, 0, 1, 1]])
   })
 
   test('a bug in a machine ends its flow, and that is told', () => {

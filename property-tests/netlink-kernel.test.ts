@@ -43,10 +43,7 @@ const netlinkIn =
       { encoding: 'utf8' }
     )
     if (r.status !== 0) throw new Error(r.stderr)
-    return r.stdout
-      .split('\n')
-      .filter((l) => l !== '')
-      .map((l) => Uint8Array.from(Buffer.from(l, 'hex')))
+    return Uint8Array.from(Buffer.from(r.stdout.replaceAll('\n', ''), 'hex'))
   }
 
 const tag = `nlk${process.pid}`

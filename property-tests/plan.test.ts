@@ -86,7 +86,7 @@ describe('what the host suggests', () => {
         const type = found === null ? NLMSG_ERROR : RTM_NEWROUTE
         const payload =
           found === null ? Uint8Array.of(155, 255, 255, 255) : Route.encode({ ...r.right, ...found })
-        return [encodeMessage({ type, flags: 0, seq: 1, pid: 0, payload })]
+        return encodeMessage({ type, flags: 0, seq: 1, pid: 0, payload })
       }
     const t = tables(two, both, [route('10.0.0.0/8', 2, null)])
     const asked = (argv: string, answer: (r: Route) => Partial<Route> | null, from = t) => {

@@ -19,7 +19,6 @@ import {
   minusPorts,
   portSet,
   portsIn,
-  removePort,
   samePorts,
   unionPorts
 } from '../src/codecs/value/port-set.js'
@@ -153,8 +152,7 @@ describe('port sets are sets', () => {
         assert.deepEqual(portsIn(minusPorts(x, y)), order(a.filter((p) => !b.includes(p))))
         assert.deepEqual(portsIn(x, lo, hi), order(a.filter((p) => p >= lo && p <= hi)))
         const z = emptyPorts()
-        for (const p of a) addPort(z, p)
-        for (const p of b) removePort(z, p)
+        for (const p of a) if (!b.includes(p)) addPort(z, p)
         assert.ok(samePorts(z, minusPorts(x, y)), 'differ')
       })
     ))

@@ -4,6 +4,7 @@ import { add, seq } from '../src/codecs/value/seq.js'
 import { ACK, FIN, PSH, RST, SYN, type TcpSegment, URG } from '../src/codecs/wire/tcp.js'
 import type { Effect } from '../src/effects/effect.js'
 import type { SockInfo } from '../src/effects/sock-event.js'
+import { TIME_WAIT } from '../src/machines/tcp/tcb-wake.js'
 import { resetFor } from '../src/machines/tcp/tcp-reset.js'
 import { Flow, INFO, IRS, ISS, of, segs, types } from './tcp-flow.js'
 
@@ -326,6 +327,14 @@ describe('established, to the guest', () => {
     assert.equal(again.seq, ISS + 1)
     assert.equal(again.octets, Math.min(100 << 7, f.tcb.cwnd))
   })
+  test('a window that closed and opens behind all that was sent: nothing is sent again', () => {
+    const f = inFlight(5000)
+    f.tap(1, 1, { wnd: 0 })
+    f.readable()
+    const out = f.tap(1, 5001)
+    assert.deepEqual(types(out), ['DiscardFromSock', 'PeekToTap'])
+    assert.equal(of(out, 'PeekToTap')[0].seq, ISS + 5001)
+  })
   test('a window that opens long after a probe: what goes then gets a time-out of its own', () => {
     const f = inFlight(5000)
     f.tap(1, 1, { wnd: 0 })
@@ -457,6 +466,12 @@ describe('the ends of the streams', () => {
     const f = timeWait()
     assert.deepEqual(segs(f.tap(1, 2, { flags: ACK | FIN })), [{ seq: 2, ack: 2, flags: ACK }])
     assert.deepEqual(f.tap(2, 2), [])
+    f.now += TIME_WAIT - 1
+    assert.deepEqual(of(f.all({ type: 'TIMER_IDLE' }), 'ArmTimer'), [
+      { type: 'ArmTimer', timer: 'idle', at: f.now + 1 }
+    ])
+    assert.equal(f.value, 'timeWait')
+    f.now += 1
     f.turn({ type: 'TIMER_IDLE' })
     assert.equal(f.value, 'closed')
   })

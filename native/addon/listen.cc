@@ -30,8 +30,8 @@ int set_listener_options(int fd, Kind kind, bool v6)
 	return (v6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set_int(fd, IPPROTO_IP, IP_PKTINFO, 1)) ? 0 : errno;
 }
 
-/** `ports`: where UDP sockets of ours may have the port already, flows of a listener that was there before; or nullptr. 0 or errno. */
-static int bind_listener(int fd, Kind kind, const ListenAt &at, bool v6, Ports *ports)
+/** UDP: `*where` is where it is then, and `ports` has those of ours that may have the port already; or nullptr. 0 or errno. */
+static int bind_listener(int fd, Kind kind, const ListenAt &at, bool v6, Ports *ports, Local *where)
 {
 	sockaddr_storage ss;
 	const socklen_t len = to_sockaddr(ss, at.addr, at.port, 0, v6);
@@ -46,27 +46,34 @@ static int bind_listener(int fd, Kind kind, const ListenAt &at, bool v6, Ports *
 		return errno;
 	if (const int e = set_listener_options(fd, kind, v6))
 		return e;
-	if (kind == Kind::Udp && ports && ports->any(at.port))
-		return ports->listener_excludes(Local(fd, &ss)) ? EADDRINUSE : ports->bind(fd, ss, len);
-	return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) || (kind == Kind::Tcp && listen(fd, BACKLOG)) ? errno : 0;
+	if (kind == Kind::Udp && where)
+		*where = Local(fd, &ss);
+	if (kind == Kind::Udp && where && ports && ports->any(at.port))
+		return ports->listener_excludes(*where) ? EADDRINUSE : ports->bind(fd, *where, ss, len);
+	if (bind(fd, reinterpret_cast<sockaddr *>(&ss), len) || (kind == Kind::Tcp && listen(fd, BACKLOG)))
+		return errno;
+	if (where && !at.port)
+		where->port = bound_port(fd);
+	return 0;
 }
 
-static int open_family(Kind kind, const ListenAt &at, bool v6, Ports *ports)
+/** As open_listener(), of one IP version. */
+static int open_family(Kind kind, const ListenAt &at, bool v6, Ports *ports, Local *where)
 {
 	const int fd = make_socket(kind, v6);
 	if (fd < 0)
 		return fd;
-	if (const int e = bind_listener(fd, kind, at, v6, ports)) {
+	if (const int e = bind_listener(fd, kind, at, v6, ports, where)) {
 		close(fd);
 		return -e;
 	}
 	return fd;
 }
 
-int open_listener(Kind kind, const ListenAt &at, Ports *ports)
+int open_listener(Kind kind, const ListenAt &at, Ports *ports, Local *where)
 {
 	const bool v6 = !Target::is_v4(at.addr);
-	const int fd = open_family(kind, at, v6, ports);
+	const int fd = open_family(kind, at, v6, ports, where);
 
 	/* No IPv6 here: the dual-stack wildcard means IPv4 alone (#regression-88, #regression-90) */
 	if ((fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL) || !v6 || at.v6only ||
@@ -74,7 +81,7 @@ int open_listener(Kind kind, const ListenAt &at, Ports *ports)
 		return fd;
 	ListenAt v4 = at;
 	v4.addr[2] = 0xffff;
-	return open_family(kind, v4, false, ports);
+	return open_family(kind, v4, false, ports, where);
 }
 
 uint32_t Slots::put(int fd, bool v6)
@@ -109,7 +116,7 @@ int Listeners::watch(uint32_t id, bool on, int op)
 	return core.watch(op, listeners[id].fd, on ? (uint32_t)EPOLLIN : 0u, id | (uint32_t)TAG_LISTENER);
 }
 
-int Listeners::add(uint32_t id, const ListenSock &l)
+int Listeners::add(uint32_t id, const ListenSock &l, const Local &where)
 {
 	if (id >= LISTENERS_MAX)
 		return EINVAL;
@@ -123,7 +130,7 @@ int Listeners::add(uint32_t id, const ListenSock &l)
 	if (e)
 		listeners[id] = ListenSock{};
 	else if (l.kind == Kind::Udp) /* its flows answer from the same port */
-		table.own_ports[l.ns].add(l.fd, Local(l.fd), 1 + id);
+		table.own_ports[l.ns].add(l.fd, where, 1 + id);
 	return e;
 }
 
@@ -136,12 +143,12 @@ static int last_for_listeners()
 	return (int)(r.rlim_cur - std::min<rlim_t>(r.rlim_cur / 8, LISTEN_SPARE));
 }
 
-/** Takes over `fd` in any case. */
-int Listeners::add_opened(uint32_t id, int fd, Kind kind, const ListenAt &at, bool ns)
+/** Takes over its descriptor in any case. */
+int Listeners::add_opened(uint32_t id, const ListenSock &l, const Local &where)
 {
-	const int e = fd > last_for_listeners() ? EMFILE : add(id, {fd, kind, at.device != nullptr, at.freebind, false, ns});
+	const int e = l.fd > last_for_listeners() ? EMFILE : add(id, l, where);
 	if (e)
-		::close(fd);
+		::close(l.fd);
 	return e;
 }
 
@@ -151,19 +158,22 @@ int Listeners::listen(uint32_t id, Kind kind, const ListenAt &at)
 		return EINVAL;
 	if (find(id))
 		return EEXIST;
-	const int fd = open_listener(kind, at, &table.own_ports[0]);
+	Local where;
+	const int fd = open_listener(kind, at, &table.own_ports[0], &where);
 	if (fd < 0)
 		return -fd;
-	return add_opened(id, fd, kind, at, false);
+	return add_opened(id, {fd, kind, at.device != nullptr, at.freebind, false, false}, where);
 }
 
 int Listeners::listen_in_namespace(uint32_t id, const ListenAt &at, int fd)
 {
+	const bool v6 = !Target::is_v4(at.addr);
+	Local where;
 	const int e = id >= LISTENERS_MAX ? EINVAL
 		      : find(id)          ? EEXIST
-					  : bind_listener(fd, Kind::Udp, at, !Target::is_v4(at.addr), &table.own_ports[1]);
+					  : bind_listener(fd, Kind::Udp, at, v6, &table.own_ports[1], &where);
 	if (!e)
-		return add_opened(id, fd, Kind::Udp, at, true);
+		return add_opened(id, {fd, Kind::Udp, at.device != nullptr, at.freebind, false, true}, where);
 	::close(fd);
 	return e;
 }
@@ -184,7 +194,7 @@ int Listeners::adopt(uint32_t id, int fd, Kind kind)
 	if (const int e = set_nonblocking(fd))
 		return e;
 	const bool bound = !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len;
-	return add(id, {fd, kind, bound, false, false, true});
+	return add(id, {fd, kind, bound, false, false, true}, kind == Kind::Udp ? Local(fd) : Local());
 }
 
 bool Listeners::close(uint32_t id)

@@ -37,8 +37,11 @@ struct ListenAt {
 	const char *device;
 };
 
-/** Bound and, for TCP, listening. Return: descriptor, or -errno. */
-int open_listener(Kind kind, const ListenAt &at, Ports *ports = nullptr);
+/**
+ * Bound and, for TCP, listening. `ports`: where UDP sockets of ours may have the port already, flows of a listener that was there
+ * before. `*where`: where a UDP listener is. Return: descriptor, or -errno.
+ */
+int open_listener(Kind kind, const ListenAt &at, Ports *ports = nullptr, Local *where = nullptr);
 
 /** What every listener needs, ours and those made elsewhere. 0 or errno. */
 int set_listener_options(int fd, Kind kind, bool v6);
@@ -92,8 +95,8 @@ public:
 
 private:
 	int watch(uint32_t id, bool on, int op);
-	int add_opened(uint32_t id, int fd, Kind kind, const ListenAt &at, bool ns);
-	int add(uint32_t id, const ListenSock &l);
+	int add_opened(uint32_t id, const ListenSock &l, const Local &where);
+	int add(uint32_t id, const ListenSock &l, const Local &where);
 	void pause(uint32_t id, int error);
 
 	Table &table;

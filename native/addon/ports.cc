@@ -63,9 +63,8 @@ static void share(int fd, int option, bool on)
 	set_int(fd, SOL_SOCKET, option, on);
 }
 
-int Ports::bind(int fd, const sockaddr_storage &ss, socklen_t len)
+int Ports::bind(int fd, const Local &at, const sockaddr_storage &ss, socklen_t len)
 {
-	const Local at(fd, &ss);
 	const auto [begin, end] = places.equal_range(at.port);
 	const bool covered = std::any_of(begin, end, [&](const auto &p) { return p.second.at.covers(at); });
 	static std::vector<int> doors;

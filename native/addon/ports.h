@@ -23,6 +23,7 @@ struct Local {
 	/** bound to this interface; '': to none */
 	std::string device;
 
+	Local() = default;
 	/** Of a socket as it is; bound to `ss`, if given. */
 	explicit Local(int fd, const sockaddr_storage *ss = nullptr);
 	bool any() const;
@@ -43,8 +44,8 @@ class Ports {
 public:
 	/** Has any of ours this port? Then bind() it here. */
 	bool any(uint16_t port) const { return places.count(port); }
-	/** bind() to `ss`, shared with those that are here already and nobody else. 0 or errno. */
-	int bind(int fd, const sockaddr_storage &ss, socklen_t len);
+	/** bind() to `ss`, which is `at`, shared with those that are here already and nobody else. 0 or errno. */
+	int bind(int fd, const Local &at, const sockaddr_storage &ss, socklen_t len);
 	/** It is bound, and stays at `at` until remove(), before it is closed. `listener`: 1 + its id, or 0. */
 	void add(int fd, const Local &at, uint32_t listener);
 	void remove(int fd);

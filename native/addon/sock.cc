@@ -181,7 +181,7 @@ static int bind_datagrams(int fd, const Target &t, uint16_t port, const Outbound
 		else
 			reinterpret_cast<sockaddr_in &>(ss).sin_port = htons(port);
 	}
-	const int e = shared ? t.ports->bind(fd, ss, len)
+	const int e = shared ? t.ports->bind(fd, Local(fd, &ss), ss, len)
 			     : bind(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
 	if (!port || t.exact || (e != EADDRINUSE && e != EACCES))
 		return e;

@@ -493,7 +493,8 @@ TEST(link_clients_are_offered_one_by_one)
 	const int b = dial();
 	const Ev second = r.await(EV_LINK_CLIENT);
 	CHECK(!second[4]);
-	r.effect({EF_LINK_REFUSE, 0, second[2] + 100}); /* no such offer */
+	r.effect({EF_LINK_REFUSE, 0, second[2] + 100}); /* no such offers */
+	r.effect({EF_LINK_USE, 0, second[2] + 100});
 	r.effect({EF_LINK_REFUSE, 0, second[2]});
 	r.turn();
 	CHECK(read_all(b, 1).empty());

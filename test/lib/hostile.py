@@ -1,7 +1,7 @@
 """hostile.py INTERFACE COUNT SEED: sends COUNT malformed frames, so slowly that the device takes all of them.
 
 Valid frames of each kind, then cut, stretched, given wrong lengths, checksums, offsets, options and header chains; and
-random octets. Every tenth goes with a virtio-net header of its own (PACKET_VNET_HDR), which the kernel checks a little.
+random octets. By hand, since scapy puts right what is to be wrong. Every tenth goes with a virtio-net header of its own (PACKET_VNET_HDR), which the kernel checks a little.
 Prints {"sent": frames that the device carried, "refused": by the kernel}.
 """
 import json

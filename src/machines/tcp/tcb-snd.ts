@@ -182,6 +182,5 @@ export const finSent = (d: D, fin: SeqNum): boolean => {
   const first = le(d.sndMax, fin)
   d.sndNxt = add(fin, 1)
   d.sndMax = max(d.sndMax, d.sndNxt)
-  d.resend = false
   return first
 }

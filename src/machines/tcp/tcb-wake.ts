@@ -26,6 +26,8 @@ export interface Wake {
   /** Last segment from the guest; last event of the socket. */
   readonly tapAliveAt: number
   readonly sockAliveAt: number
+  /** TIME-WAIT: when it is over; 0 before. */
+  readonly forgetAt: number
 }
 type D = Own<Wake>
 
@@ -36,7 +38,8 @@ export const WAKE: Wake = {
   tapAt: 0,
   ackArmed: 0,
   tapAliveAt: 0,
-  sockAliveAt: 0
+  sockAliveAt: 0,
+  forgetAt: 0
 }
 /** With a fraction where one can be (tcp-tcb.ts, PATTERN). */
 export const WAKE_FRACTIONS: Wake = {
@@ -45,7 +48,8 @@ export const WAKE_FRACTIONS: Wake = {
   tapAt: 0.5,
   ackArmed: 0.5,
   tapAliveAt: 0.5,
-  sockAliveAt: 0.5
+  sockAliveAt: 0.5,
+  forgetAt: 0.5
 }
 
 export const start = (d: D, now: number): void => {
@@ -99,6 +103,11 @@ export const arm = (d: D, ackAt: number): boolean => {
   return true
 }
 
-/** When the connection has been silent, on both sides, for too long. */
-export const idleAt = (t: Wake): number => Math.max(t.tapAliveAt, t.sockAliveAt) + INACTIVITY
+/** TIME-WAIT begins. */
+export const allDone = (d: D, now: number): void => {
+  d.forgetAt = now + TIME_WAIT
+}
+/** When the connection has been silent, on both sides, for too long; or TIME-WAIT is over. */
+export const idleAt = (t: Wake): number =>
+  t.forgetAt > 0 ? t.forgetAt : Math.max(t.tapAliveAt, t.sockAliveAt) + INACTIVITY
 export const inactive = (t: Wake, now: number): boolean => now >= idleAt(t)

@@ -161,6 +161,6 @@ export const reductions = {
     timers.idleFired
   ),
   armTimers: act('start `keepalive` and `idle`', ['ArmTimer'], [], timers.armAll),
-  armTimeWait: act('start `idle`, for TIME-WAIT', ['ArmTimer'], [], timers.armTimeWait),
+  armTimeWait: act('start `idle`, for TIME-WAIT', ['ArmTimer'], ['wake'], timers.armTimeWait),
   cancelTimers: act('stop all timers', ['CancelTimer'], [], timers.cancelAll)
 }

@@ -104,9 +104,11 @@ const takeAck = (d: Draft, s: TcpSegment, now: number, accepted: boolean): void 
   const newer = lt(d.sndWl1, s.seq) || lt(d.sndWl2, s.ack) || (d.sndWl1 === s.seq && d.sndWl2 === s.ack)
   if (s.ack === d.sndUna && (newer || s.seq === add(d.rcvNxt, -1))) {
     const opened = snd.takeWindow(d, wnd, s.seq, s.ack)
-    // The guest dropped what it had window for (#regression-34), or our probe: again from SND.UNA, when there is a window.
-    if ((opened || wnd === 0) && d.sndNxt !== d.sndUna) goBack(d)
-    if (opened) rtx.restart(d)
+    if (opened) {
+      // The guest dropped what it had window for (#regression-34), or our probe: again from SND.UNA, now that there is a window.
+      if (d.sndNxt !== d.sndUna) goBack(d)
+      rtx.restart(d)
+    }
   }
   if (d.sndWnd === 0) rtx.alive(d)
 }

@@ -140,7 +140,8 @@ export const draftOf = (t: Tcb): Draft => {
     tapAt: t.tapAt,
     ackArmed: t.ackArmed,
     tapAliveAt: t.tapAliveAt,
-    sockAliveAt: t.sockAliveAt
+    sockAliveAt: t.sockAliveAt,
+    forgetAt: t.forgetAt
   }
   return copy as Draft
 }

@@ -67,8 +67,9 @@ export const armAll = (d: Draft, { now }: Now, out: Out<'ArmTimer'>): void => {
   out.push({ type: 'ArmTimer', timer: 'keepalive', at: instant(now + wake.KEEPALIVE) })
   idleFired(d, { now }, out)
 }
-export const armTimeWait = (_: Draft, { now }: Now, out: Out<'ArmTimer'>): void => {
-  out.push({ type: 'ArmTimer', timer: 'idle', at: instant(now + wake.TIME_WAIT) })
+export const armTimeWait = (d: Draft, { now }: Now, out: Out<'ArmTimer'>): void => {
+  wake.allDone(d, now)
+  idleFired(d, { now }, out)
 }
 /** A flow's index is used again: nothing of it may fire later. */
 export const cancelAll = (d: Draft, _: unknown, out: Out<'CancelTimer'>): void => {

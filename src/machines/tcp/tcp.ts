@@ -514,7 +514,17 @@ export const tcpMachine = setup({
             meta: by('RFC 9293 §3.10.7.4')
           }
         ],
-        TIMER_IDLE: { target: 'closed', meta: by('RFC 9293 §3.10.8, TIME-WAIT timeout') },
+        TIMER_IDLE: [
+          {
+            guard: { type: 'inactive', params: theEvent },
+            target: 'closed',
+            meta: by('RFC 9293 §3.10.8, TIME-WAIT timeout')
+          },
+          {
+            actions: { type: 'idleFired', params: theEvent },
+            meta: by('ours: a timer may fire for nothing')
+          }
+        ],
         SOCK_FAILED: { meta: by('ours: the socket is closed already') },
         STOP: { target: 'closed', meta: by('RFC 9293 §3.6.1') }
       }

@@ -235,7 +235,7 @@ const ownProcNet = (): ProcNet => {
 
 const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('find our threads in /proc/self/task (is /proc mounted?)', () => statSync('/proc/self/task'))
-  const netlink: NetlinkRequest = (request) => [native.netlink(request)]
+  const netlink: NetlinkRequest = (request) => native.netlink(request)
   const found = orFatal(readTables(netlink))
   const o = orFatal(withOwnNames(given, found.links))
   const l = launcher(native)

@@ -219,8 +219,8 @@ export const deriveHost = (tables: HostTables, o: Options): E.Either<string, Hos
 
 // --- reading the tables
 
-/** Native.netlink, or the same in another namespace: the messages of the answer up to NLMSG_DONE or the ACK, in one piece or in datagrams. */
-export type NetlinkRequest = (request: Uint8Array) => ReadonlyArray<Uint8Array>
+/** Native.netlink, or the same in another namespace: the messages of the answer up to NLMSG_DONE or the ACK, one behind the other. */
+export type NetlinkRequest = (request: Uint8Array) => Uint8Array
 
 /** All messages of an answer. Left: an error from the kernel or the transport, with the errno where there is one. */
 export interface NetlinkFailure {
@@ -239,16 +239,12 @@ export const ask =
       })
     )
     if (E.isLeft(answer)) return answer
-    const messages: NetlinkMessage[] = []
-    for (const datagram of answer.right) {
-      const decoded = NetlinkDatagram.decode(octets(datagram))
-      if (E.isLeft(decoded))
-        return E.left({ errno: 0, message: decoded.left[0]?.message ?? 'malformed datagram' })
-      messages.push(...decoded.right)
-    }
-    const failed = messages.map(outcomeOf).find((o) => o !== null && o.errno !== 0)
+    const messages = NetlinkDatagram.decode(octets(answer.right))
+    if (E.isLeft(messages))
+      return E.left({ errno: 0, message: messages.left[0]?.message ?? 'malformed datagram' })
+    const failed = messages.right.map(outcomeOf).find((o) => o !== null && o.errno !== 0)
     return failed === undefined || failed === null
-      ? E.right(messages)
+      ? messages
       : E.left({ errno: failed.errno, message: failed.message ?? errorText(failed.errno) })
   }
 

@@ -239,5 +239,5 @@ export const netlinkIn =
   (request) => {
     const answer = l.netlink(request)
     if (E.isLeft(answer)) throw Object.assign(new Error(answer.left.text), { errno: answer.left.errno })
-    return [answer.right]
+    return answer.right
   }

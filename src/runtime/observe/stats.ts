@@ -21,6 +21,26 @@ const KIND: Readonly<Record<Flow['kind'], Column>> = {
   'udp-splice': 'splice'
 }
 
+/** Records whose handle is a flow's. */
+const OF_FLOWS = new Set<number>([
+  EV.CONNECTED,
+  EV.SENT,
+  EV.PEEKED,
+  EV.READY,
+  EV.ACKED,
+  EV.FAILED,
+  EV.DATAGRAM,
+  EV.ICMP_ERROR,
+  EV.INFO,
+  EV.SPLICE_CONNECTED,
+  EV.SPLICE_EOF,
+  EV.SPLICE_FAILED,
+  EV.UDP_MOVED,
+  EV.BOUND,
+  EV.ANSWER,
+  EV.REFUSED
+])
+
 const WIDTH = 6
 /** Rows between two headers. */
 const HEADER_EVERY = 20
@@ -53,7 +73,7 @@ export const statsTurns = (w: World, delay: number, say: (line: string) => void)
   const column = (kind: number, flow: number): Column | null => {
     if (kind === EV.TAP_FRAME) return 'in'
     if (kind === EV.ACCEPTED || kind === EV.LISTEN_DATAGRAM) return 'listen'
-    if (kind < EV.CONNECTED || kind > EV.UDP_MOVED) return null
+    if (!OF_FLOWS.has(kind)) return null
     const f = w.flows[flow]
     return f === undefined ? null : KIND[f.kind]
   }
