@@ -37,7 +37,7 @@ static Fault make_way(const FilePlace &p, const sockaddr_un &at)
 	return {};
 }
 
-Fault Clients::listen(const char *path, uint32_t &mode)
+Fault Clients::listen(const char *path, bool, uint32_t &mode)
 {
 	sockaddr_un at = {};
 	FilePlace p;
@@ -66,7 +66,7 @@ Fault Clients::listen(const char *path, uint32_t &mode)
 	return {};
 }
 
-int Clients::offer(int fd)
+int Clients::offer(int fd, bool)
 {
 	if (offered >= 0)
 		return EBUSY;

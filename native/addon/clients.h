@@ -13,9 +13,12 @@ public:
 	Clients(Core &c, Tap &t) : Part(c), tap(t) {}
 	~Clients();
 
-	/** The guest link in place of a tap: listen for clients, or offer a connected socket (0 or errno). `mode`: the socket file's. */
-	Fault listen(const char *path, uint32_t &mode);
-	int offer(int fd);
+	/**
+	 * The guest link in place of a tap: listen for clients, or offer a connected socket (0 or errno). `vhost_user`: clients speak
+	 * that. `mode`: the socket file's.
+	 */
+	Fault listen(const char *path, bool vhost_user, uint32_t &mode);
+	int offer(int fd, bool vhost_user);
 
 	/** EF_LINK_* */
 	void use(int fd);

@@ -132,6 +132,10 @@ void Engine::execute_one(const uint32_t *e)
 	case EF_LINK_CLOSE:
 		clients.close();
 		return;
+	case EF_CLOSE_FD:
+		if ((int)e[2] >= 0)
+			close((int)e[2]);
+		return;
 	case EF_SPLICE:
 		splices.open(e);
 		return;
