@@ -202,9 +202,9 @@ void Port::commit(const Slot &s, const Vnet &v, const uint8_t *headers, size_t h
 void Port::notify(Vring &ring)
 {
 	const uint64_t one = 1;
-	/* EAGAIN: it has not looked since the last time, so it will */
-	if (ring.call >= 0 && write(ring.call, &one, sizeof(one)) < 0 && errno == EBADF)
-		ring.call = -1;
+	/* EAGAIN: it has not looked since the last time, so it will. Whatever else it is, it is the front-end's choice */
+	if (ring.call >= 0 && write(ring.call, &one, sizeof(one)) < 0)
+		return;
 }
 
 void Port::flush()
