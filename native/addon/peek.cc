@@ -207,19 +207,27 @@ static Peeked peek_to_guest(Tap &tap, const Sock &s, const Header &h, uint32_t l
 		if ((e = port.reserve(head + std::min(n, mss), head + n, slot)))
 			break;
 		const auto room = (uint32_t)std::min<uint64_t>(slot.room - head, n);
-		const uint32_t size = room == n ? n : room / mss * mss;
+		uint32_t size = room == n ? n : room / mss * mss;
 		const size_t parts = iov.size();
 		port.parts(slot, head, size, iov);
-		if (iov.size() > GUEST_PARTS) {
+		const bool many = iov.size() > GUEST_PARTS;
+		if (many) {
 			iov.resize(parts);
-			break;
+			if (frames)
+				break;
+			size = std::min(size, mss);
+			port.parts(slot, head, size, iov);
+			if (iov.size() > GUEST_PARTS)
+				break;
 		}
 		sizes[frames++] = size;
 		planned += size;
+		if (many)
+			break;
 	}
 	/* Of buffers that are too small, or in too many parts, the tap makes what can be made */
 	if (!frames)
-		return e == EAGAIN ? Peeked{-1, false, 0, true} : peek_to_tap(tap, s, h, left, avail);
+		return e == EAGAIN ? Peeked{-1, false, 0, true} : peek_to_tap(tap, s, h, std::min(left, mss), avail);
 	Peeked p = {peek_at(s, iov.data(), iov.size()), false, 0, false};
 	if (p.got < 0 && errno == EFAULT) {
 		port.rx.fail(VRING_BAD_MEMORY, 0);
