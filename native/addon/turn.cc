@@ -83,7 +83,7 @@ void Engine::execute_one(const uint32_t *e)
 	const uint32_t handle = e[1];
 	Sock *s;
 
-	if (vhost.effect(e))
+	if (tap.vhost.on && vhost.effect(e))
 		return;
 	switch (e[0]) {
 	case EF_TAP_WRITE:

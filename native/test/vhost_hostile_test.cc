@@ -1,11 +1,15 @@
 /* vhost-user: rings that cannot be, memory that goes away, messages in pieces and with descriptors that nobody asked for. */
 #include "guest.h"
 
+#include "../addon/seccomp.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
@@ -443,4 +447,34 @@ TEST(vhost_survives_corruption_of_all_that_is_shared)
 	}
 	CHECK(open_fds() == before);
 	CHECK(total < 5000 || (broken > 10 && frames > 100));
+}
+
+TEST(vhost_works_behind_the_filter_of_system_calls)
+{
+	fflush(nullptr);
+	const pid_t pid = fork();
+	if (pid == 0) {
+		Guest g(PLAIN, 16);
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		CHECK(!seal());
+		CHECK(g.share() == 0);
+		const Octets m = message(1, 0);
+		pass(g.front, m.data(), m.size(), {g.memfd});
+		g.send(some_frame(100));
+		g.turn(0);
+		CHECK(!g.take(EV_TAP_FRAME).empty() && g.back(VRING_TX).size() == 1 && g.called(VRING_TX) == 1);
+		const Ev e = g.take(EV_VHOST_MESSAGE);
+		CHECK(!e.empty() && e[4] == 1);
+		g.effect({EF_VRING_FD, 0, VRING_TX, VRING_CALL, e[5]});
+		g.effect({EF_VRING_FD, 0, VRING_TX, VRING_KICK, (uint32_t)dup(g.kick[0])});
+		g.turn(0);
+		CHECK(!ftruncate(g.memfd, 0));
+		g.turn(0);
+		CHECK(g.take(EV_VRING_BROKEN)[3] == VRING_BAD_MEMORY);
+		g.effect({EF_LINK_CLOSE});
+		g.turn(0);
+		_exit(0);
+	}
+	int status = 0;
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
 }

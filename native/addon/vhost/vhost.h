@@ -1,5 +1,5 @@
 /* The vhost-user back-end in the engine: the front-end's channel and the guest's card (port.h) in epoll, their effects and events.
- * What a message means is JS's business (machines/link/vhost-session.ts). */
+ * What a message means is JS's business. */
 #ifndef PASST_VHOST_VHOST_H
 #define PASST_VHOST_VHOST_H
 
