@@ -19,6 +19,7 @@
         'native/launcher/earlytap.cc',
         'native/launcher/emptyroot.cc',
         'native/launcher/guard.cc',
+        'native/launcher/helper.cc',
         'native/launcher/identity.cc',
         'native/launcher/main.cc',
         'native/launcher/names.cc',

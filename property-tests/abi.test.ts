@@ -1,6 +1,6 @@
 // The rings' two sides: what native/addon/abi.h says of each record is what src/runtime/abi/ writes and reads.
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { ROOT } from '../scripts/generated.js'
@@ -110,8 +110,8 @@ describe('effects: each word is where abi.h says', () => {
   )
   test('UDP_OPEN: its own words', () => {
     assert.equal(rings.fx[8], 180)
-    assert.match(said('EF_UDP_OPEN'), /word 8 = source port/)
-    assert.equal(rings.fx[wordOf('EF_UDP_OPEN', '1 \\+ id')], 182)
+    assert.equal(wordOf('EF_UDP_OPEN', 'source port'), 8)
+    assert.equal(rings.fx[wordOf('EF_UDP_OPEN', 'listener')], 182)
   })
   check('UDP_SEND', (r) => effects.udpSend(r, 9, payload, 64, 190), {
     off: 130,
@@ -131,17 +131,17 @@ describe('effects: each word is where abi.h says', () => {
   )
   test('SPLICE: its own word', () => {
     assert.equal(rings.fx[8], 202)
-    assert.match(said('EF_SPLICE'), /word 8 = slot/)
+    assert.equal(wordOf('EF_SPLICE', 'slot'), 8)
   })
   check('SPLICE_SHUT', (r) => effects.spliceShut(r, 9, 1), { side: 1 })
-  check('UDP_JOIN', (r) => effects.udpJoin(r, 9, 210), { 'the other UDP handle': 210 })
+  check('UDP_JOIN', (r) => effects.udpJoin(r, 9, 210), { 'other handle': 210 })
   check('LINK_USE', (r) => effects.linkUse(r, 220), { descriptor: 220 })
   check('LINK_REFUSE', (r) => effects.linkRefuse(r, 221), { descriptor: 221 })
   check('NETLINK', (r) => effects.netlinkSend(r, 230, 231), { off: 230, len: 231 })
   check('CAPTURE_NOTE', (r) => effects.captureNote(r, 240, 241, 242), {
     off: 240,
     len: 241,
-    'on which frame': 242
+    frame: 242
   })
   check('VHOST_NEXT', effects.vhostNext, {})
   check('VHOST_REPLY', (r) => effects.vhostReply(r, payload), { off: 130, len: 131 })
@@ -185,6 +185,8 @@ describe('effects: each word is where abi.h says', () => {
     assert.equal(rings.fx[4] >>> 0, abi.VHOST_NO_FD)
   })
   test('VHOST_MEMORY, VHOST_ADD_REGION: the table', () => {
+    const laidOut = /\/\* region: ([^*]*)\*\//.exec(ABI)?.[1] ?? ''
+    const inRegion = (what: string): number => Number(new RegExp(`(\\d+) ${what}`).exec(laidOut)?.[1])
     const bound = ringsOver({} as abi.Native, {
       slab: new ArrayBuffer(256),
       effects: new ArrayBuffer(2 * abi.ABI_WORDS * 4),
@@ -207,12 +209,12 @@ describe('effects: each word is where abi.h says', () => {
       const off = bound.fx[at + wordOf(`EF_${kind}`, 'off')] ?? 0
       for (const [k, region] of all.entries()) {
         const o = off + k * abi.VHOST_REGION_LEN
-        const u64 = (what: string) => bound.view.getBigUint64(o + wordOf('EF_VHOST_MEMORY', what), true)
+        const u64 = (what: string) => bound.view.getBigUint64(o + inRegion(what), true)
         assert.equal(u64('guest physical address'), region.gpa)
         assert.equal(u64('size'), region.size)
         assert.equal(u64('user address'), region.user)
         assert.equal(u64('mmap offset'), region.mmapOffset)
-        assert.equal(bound.view.getInt32(o + wordOf('EF_VHOST_MEMORY', 'descriptor'), true), region.fd)
+        assert.equal(bound.view.getInt32(o + inRegion('descriptor'), true), region.fd)
       }
     }
   })
@@ -244,7 +246,7 @@ describe('events: each word is read where abi.h says', () => {
       len: 2,
       'vnet flags': 3 | (4 << 8),
       gso_size: 5,
-      "ones' complement sum": 6
+      'ones complement sum': 6
     })
     const frame = { off: 1, len: 2, flags: 3, gsoType: 4, gsoSize: 5, sum16: 6 }
     assert.deepEqual(events.tapFrame(ev, 0), frame)
@@ -256,7 +258,7 @@ describe('events: each word is read where abi.h says', () => {
     assert.deepEqual(events.captureTrouble(ev, 0), { errno: 10, missing: 11 })
     record('LINK_CLIENT', { descriptor: 12, 'process id': 13, flags: abi.LINK_HUNG_UP })
     assert.deepEqual(events.linkClient(ev, 0), { fd: 12, pid: 13, hungUp: true })
-    record('LINK_END', { why: 14, 'errno \\(LINK_ERROR\\)': 15 })
+    record('LINK_END', { why: 14, detail: 15 })
     assert.deepEqual(events.linkEnd(ev, 0), { why: 14, detail: 15 })
   })
   test('of the vhost-user front-end', () => {
@@ -276,16 +278,16 @@ describe('events: each word is read where abi.h says', () => {
     assert.deepEqual(events.vringBroken(ev, 0), { ring: 1, why: abi.VRING_LOOP, detail: 0xffffffff })
   })
   test('of listeners', () => {
-    record('ACCEPTED', { slot: 1, 'peer port': 2 | (3 << 16), "peer's scope id": 4 })
+    record('ACCEPTED', { slot: 1, ports: 2 | (3 << 16), 'scope id': 4 })
     address('ACCEPTED', 'peer addr', DST)
     address('ACCEPTED', 'local addr', SRC)
     const accepted = { listener: 77, slot: 1, peer: DST, peerPort: 2, local: SRC, scope: 4 }
     assert.deepEqual(events.accepted(ev, 0), accepted)
     record('LISTEN_TROUBLE', { errno: 5 })
     assert.equal(events.listenTrouble(ev, 0), 5)
-    record('LISTEN_DATAGRAM', { off: 6, len: 7, segment: 8, 'peer port': 9, 'interface index': 10, IPv4: 11 })
+    record('LISTEN_DATAGRAM', { off: 6, len: 7, segment: 8, 'peer port': 9, interface: 10, 'own IPv4': 11 })
     address('LISTEN_DATAGRAM', 'peer addr', DST)
-    address('LISTEN_DATAGRAM', 'the destination', SRC)
+    address('LISTEN_DATAGRAM', 'sent to', SRC)
     assert.deepEqual(events.arrived(ev, 0), {
       handle: 77,
       payload: { off: 6, len: 7 },
@@ -310,7 +312,7 @@ describe('events: each word is read where abi.h says', () => {
     )
     is('READY', { flags: abi.READY_OUT }, { readable: false, writable: true, info: null })
     is('ACKED', { octet: 6 }, { octet: 6 })
-    is('FAILED', { '1: it was': 1, errno: 7 }, { errno: 7, refused: true })
+    is('FAILED', { refused: 1, errno: 7 }, { errno: 7, refused: true })
     is('REFUSED', { errno: 8 }, { errno: 8 })
     is('DATAGRAM', { off: 9, len: 10, segment: 11 }, { payload: { off: 9, len: 10 }, segment: 11 })
     const icmp = { off: 1, len: 2, ee_errno: 3, ee_type: 4, ee_code: 5, ee_info: 6, offender: 7 }
@@ -346,5 +348,129 @@ describe('events: each word is read where abi.h says', () => {
     record('SPLICE_EOF', {})
     for (let i = 4; i <= 7; i++) ev[i] = i
     assert.deepEqual((sock() as { moved?: unknown } | null)?.moved, [4 + 5 * 2 ** 32, 6 + 7 * 2 ** 32])
+  })
+})
+
+describe('records.h: each name stands at the word that abi.h calls so', () => {
+  const RECORDS = readFileSync(join(ROOT, 'native/addon/records.h'), 'utf8')
+  interface Field {
+    readonly name: string
+    readonly words: number
+    /** Names of the same words, one of a union. */
+    readonly or: ReadonlyArray<string>
+  }
+  const declared = (body: string): Field[] =>
+    [...body.matchAll(/union \{([^}]*)\};|(uint32_t|Info) ([^;]*);/g)].flatMap(
+      ([, union, type, list = '']): Field[] => {
+        if (union !== undefined) {
+          const or = declared(union).map((f) => f.name)
+          return [{ name: or[0] ?? '', words: 1, or }]
+        }
+        return list.split(',').map((one) => {
+          const [, name = '', n = '1'] = /^\s*(\w+)(?:\[(\d+)\])?$/.exec(one) ?? []
+          assert.notEqual(name, '', list)
+          return { name, words: type === 'Info' ? 8 : Number(n), or: [name] }
+        })
+      }
+    )
+  /** Of what abi.h calls the word: `scope` of 'scope id', `error` of 'errno', which is a macro. */
+  const spoken = (name: string): string => name.replace(/_/g, '[ _]').replace(/^error$/, 'errno')
+  const told = (text: string, name: string, at: number, words: number): boolean =>
+    new RegExp(
+      name === 'moved'
+        ? '\\bmoved\\b'
+        : `\\b${at}${words === 1 ? '' : `-${at + words - 1}`} ${spoken(name)}\\b`,
+      'i'
+    ).test(text)
+  /** Every word of `body` from `at` on, against what is said of the `records`. */
+  const agree = (of: string, body: string, at: number, texts: ReadonlyArray<string>): Set<number> => {
+    const named = new Set<number>()
+    for (const f of declared(body)) {
+      if (!f.name.startsWith('unused')) {
+        for (const name of f.or)
+          assert.ok(
+            texts.some((text) => told(text, name, at, f.words)),
+            `${of}: ${name} is word ${at}, ${f.words} long, here`
+          )
+        for (let k = 0; k < f.words; k++) named.add(at + k)
+      }
+      at += f.words
+    }
+    assert.ok(at <= abi.ABI_WORDS, of)
+    return named
+  }
+  /** Words that abi.h speaks of: `6 dst port`, `2-5 dst addr`, `moved`. */
+  const spokenOf = (text: string): number[] => [
+    ...[
+      ...text.matchAll(/(?<=(?:\/\*|[,;:.]|but|unused,|listener,|received,) )(\d+)(?:-(\d+))? [a-z]/g)
+    ].flatMap(([, from, to = from]) =>
+      Array.from({ length: Number(to) - Number(from) + 1 }, (_, k) => Number(from) + k)
+    ),
+    ...(/ moved\b/.test(text) ? [4, 5, 6, 7] : [])
+  ]
+
+  const structs = [
+    ...RECORDS.matchAll(
+      /(?:\/\*\* (EF_[^*]*)\*\/\n)?struct (\w+) : (Head|Event<(\w+)>|Like<(\w+), (\w+)>) \{([\s\S]*?)\};?\n(?=\S|\n)/g
+    )
+  ].map(([, effects, name = '', , event, like, of, body = '']) => ({
+    name,
+    kinds: effects?.match(/\w+/g) ?? [event ?? like ?? ''],
+    of,
+    body
+  }))
+  const like = (record: string): string[] =>
+    /^EF_(UDP_OPEN|PING_OPEN|SPLICE)$/.test(record) ? [said(record), said('EF_TCP_CONNECT')] : [said(record)]
+
+  test('of every record that has words', () => {
+    const seen = new Set<string>()
+    for (const s of structs) {
+      if (s.kinds[0] === '') continue
+      const body = s.of === undefined ? s.body : (structs.find((b) => b.name === s.of)?.body ?? '')
+      const texts = s.kinds.flatMap(like)
+      const named = s.of === undefined && agree(s.name, body, 2, texts)
+      for (const kind of s.kinds) {
+        assert.ok(!seen.has(kind), kind)
+        seen.add(kind)
+        if (named !== false)
+          for (const word of spokenOf(said(kind)))
+            assert.ok(named.has(word), `${kind}: word ${word} has no name`)
+      }
+    }
+    assert.ok(seen.size > 40)
+    for (const name of numbers.keys())
+      if (
+        /^(EF|EV)_/.test(name) &&
+        !seen.has(name) &&
+        ABI.slice(0, ABI.indexOf(`\t${name} = `))
+          .trimEnd()
+          .endsWith('*/')
+      )
+        assert.deepEqual(spokenOf(said(name)), [], `${name} has no struct`)
+  })
+  test('of info, and of a listener to be opened', () => {
+    const body = (name: string): string =>
+      new RegExp(`struct ${name} \\{([^}]*)\\}`).exec(RECORDS)?.[1] ?? assert.fail(name)
+    const line = (name: string): string =>
+      ABI.slice(ABI.indexOf(`/* ${name}`))
+        .split('*/')[0]
+        ?.replace(/\s+\*?\s*/g, ' ') ?? ''
+    assert.equal(agree('Info', body('Info'), 4, [line('info')]).size, 8)
+    assert.equal(
+      agree('ListenRecord', body('ListenRecord'), 0, [line('Native.listen')]).size,
+      abi.LISTEN_WORDS
+    )
+  })
+  test('nothing else in the addon counts words', () => {
+    const dir = join(ROOT, 'native/addon')
+    for (const file of readdirSync(dir, { recursive: true, encoding: 'utf8' })) {
+      if (!/\.(cc|h)$/.test(file) || file === 'records.h') continue
+      const text = readFileSync(join(dir, file), 'utf8')
+      const counted =
+        /\b(e|r|words|effect|effects|event|events)(\[[^\]]*\])?\[\d+\]|\b(post|add|event)(<[^>]*>)?\([^()]*\)\[/.exec(
+          text
+        )
+      assert.equal(counted?.[0], undefined, file)
+    }
   })
 })

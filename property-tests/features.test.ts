@@ -1,22 +1,33 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { describe, test } from 'node:test'
+import { octets } from '../src/codecs/value/octets.js'
+import { seq } from '../src/codecs/value/seq.js'
+import { PROTO_TCP } from '../src/codecs/wire/checksum.js'
+import { decodeFrame } from '../src/codecs/wire/frame.js'
+import { ACK, RST, SYN, TcpPacket } from '../src/codecs/wire/tcp.js'
+import { VNET_LEN, VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
 import { instant } from '../src/effects/effect.js'
 import { NO_NEIGHBOURS } from '../src/machines/address/neighbours.js'
-import { ABI_WORDS, EV, type Native } from '../src/runtime/abi/abi.js'
+import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
 import { type Feature, install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
-import { allFeatures } from '../src/runtime/engine/features.js'
+import { allFeatures, basicFeatures } from '../src/runtime/engine/features.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
 import { Deadline, earliest } from '../src/runtime/flow/deadline.js'
+import type { Flow } from '../src/runtime/flow/flow.js'
+import type { Opening } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
+import { udpFrame } from './fragment-arbitraries.js'
+import { build, type FrameSpec, NEEDS_CSUM } from './frame-spec.js'
 import { WORLD_CONFIG } from './world-config.js'
 
+const SLAB = 0x40000
 const place = (): World =>
   createWorld(
     WORLD_CONFIG,
     ringsOver({} as Native, {
-      slab: new ArrayBuffer(0x1000),
+      slab: new ArrayBuffer(SLAB),
       effects: new ArrayBuffer(64 * ABI_WORDS * 4),
       events: new ArrayBuffer(8 * ABI_WORDS * 4),
       clock: new ArrayBuffer(16)
@@ -83,4 +94,139 @@ test('the loop wakes for the earliest deadline of those that wake it', () => {
   const of = (...list: Deadline[]): number => earliest(list.map((deadline) => ({ deadline })))
   assert.equal(of(), Number.POSITIVE_INFINITY)
   assert.equal(of(new Deadline(7), new Deadline(3, false), new Deadline(5)), 5)
+})
+
+describe('what may be asked of flows', () => {
+  const udp = udpFrame(false, Uint8Array.of(1, 2, 3))
+  const syn: FrameSpec = {
+    ...udp,
+    proto: PROTO_TCP,
+    l4: TcpPacket.encode({
+      srcPort: 1000,
+      dstPort: 80,
+      seq: seq(7),
+      ack: seq(0),
+      flags: SYN,
+      wnd: 1000,
+      urgent: 0,
+      mss: 1460,
+      windowScale: null,
+      payload: new Uint8Array()
+    })
+  }
+  /** A world in which the guest sends; each time the frames that it got, decoded. */
+  const guest = (f: Omit<Feature, 'name'>) => {
+    const w = place()
+    install(w.features, [...basicFeatures(w), { name: 'asked', ...f }])
+    const send = (frame: FrameSpec, ms = 1) => {
+      const { bytes } = build(frame)
+      const at = SLAB / 2
+      w.rings.effects = 0
+      w.rings.tx = 0
+      w.rings.slab.set(bytes, at)
+      w.rings.ev.fill(0, 0, ABI_WORDS)
+      w.rings.ev.set([EV.TAP_FRAME, 0, at, bytes.length, VNET_NEEDS_CSUM])
+      handleTurn(w, 1, instant(ms))
+      const kinds: number[] = []
+      const frames = []
+      for (let i = 0; i < w.rings.effects; i++) {
+        const [kind = 0, , off = 0, len = 0] = w.rings.fx.subarray(i * ABI_WORDS)
+        kinds.push(kind)
+        if (kind === EF.TAP_WRITE)
+          frames.push(decodeFrame(octets(w.rings.slab.slice(off + VNET_LEN, off + len)), NEEDS_CSUM))
+      }
+      return { kinds, frames }
+    }
+    return { w, send }
+  }
+
+  test('a policy refuses a connection: it is reset, and nothing was done for it', () => {
+    const asked: Opening[] = []
+    const began: Flow[] = []
+    const { w, send } = guest({
+      mayOpen: (o) => {
+        asked.push(o)
+        return false
+      },
+      flowBegan: (f) => void began.push(f)
+    })
+    const { kinds, frames } = send(syn)
+    assert.deepEqual(kinds, [EF.TAP_WRITE])
+    const [reset] = frames
+    assert.ok(typeof reset !== 'string' && reset?.kind === 'tcp')
+    assert.deepEqual([reset.l4.flags, reset.l4.ack], [RST | ACK, 8])
+    assert.deepEqual(
+      asked.map((o) => [o.kind, o.kind === 'tcp' && o.syn?.dstPort]),
+      [['tcp', 80]]
+    )
+    assert.deepEqual([w.counters.get('refused-by-policy'), began.length, w.flows.length], [1, 0, 0])
+  })
+
+  test('a policy refuses datagrams: their sender is told that communication is prohibited', () => {
+    const { send } = guest({ mayOpen: (o) => o.kind !== 'udp' })
+    const { kinds, frames } = send(udp)
+    assert.deepEqual(kinds, [EF.TAP_WRITE])
+    const [told] = frames
+    // RFC 1812 §5.2.7.1: 13, communication administratively prohibited
+    assert.ok(typeof told !== 'string' && told?.kind === 'icmp')
+    assert.deepEqual([told.l4.type, told.l4.code], [3, 13])
+    assert.ok(send(syn, 2).kinds.includes(EF.TCP_CONNECT))
+  })
+
+  test('one that says no is enough; who comes behind it is not asked', () => {
+    let asked = 0
+    const w = place()
+    const says = (name: string, yes: boolean): Feature => ({ name, mayOpen: () => asked++ >= 0 && yes })
+    install(w.features, [...basicFeatures(w), says('yes', true), says('no', false), says('behind', true)])
+    assert.deepEqual(
+      w.features.mayOpen.map((f) => f({} as Opening, instant(1))),
+      [true, false, true]
+    )
+    asked = 0
+    w.rings.slab.set(build(syn).bytes, 0x100)
+    w.rings.ev.set([EV.TAP_FRAME, 0, 0x100, build(syn).bytes.length, VNET_NEEDS_CSUM])
+    handleTurn(w, 1, instant(1))
+    assert.equal(asked, 2)
+  })
+
+  test('a flow that began ends once, when its place is free; whoever ended it', () => {
+    const began: Flow[] = []
+    const ended: Flow[] = []
+    const { w, send } = guest({
+      flowBegan: (f) => void began.push(f),
+      flowEnded: (f) => {
+        assert.equal(w.flows[f.index], undefined)
+        ended.push(f)
+      }
+    })
+    send(syn)
+    send(udp, 2)
+    assert.deepEqual([began.map((f) => f.kind), ended], [['tcp', 'udp'], []])
+    // the connection by a record about its socket, the other one by its timer
+    w.rings.effects = 0
+    w.rings.ev.fill(0, 0, ABI_WORDS)
+    w.rings.ev.set([EV.FAILED, began[0]?.index ?? -1])
+    w.rings.ev[13] = 111
+    handleTurn(w, 1, instant(3))
+    assert.deepEqual(ended, began.slice(0, 1))
+    handleTurn(w, 0, instant(200_000))
+    assert.deepEqual(ended, began)
+    handleTurn(w, 0, instant(400_000))
+    assert.equal(ended.length, 2)
+  })
+
+  test('a bug in a machine ends its flow, and that is told', () => {
+    const began: Flow[] = []
+    const ended: Flow[] = []
+    const { w, send } = guest({ flowBegan: (f) => void began.push(f), flowEnded: (f) => void ended.push(f) })
+    send(udp)
+    const [f] = began
+    assert.ok(f !== undefined)
+    const { state } = f
+    let reads = 0
+    // as its machine steps
+    Object.defineProperty(f, 'state', { get: () => (reads++ === 0 ? state : assert.fail('a bug')) })
+    send(udp, 2)
+    assert.deepEqual([ended, w.counters.get('internal-error')], [began, 1])
+  })
 })

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import * as E from 'fp-ts/lib/Either.js'
-import type { Mode, Options } from '../src/runtime/cli/option-types.js'
+import type { Options } from '../src/runtime/cli/option-table.js'
+import type { Mode } from '../src/runtime/cli/option-types.js'
 import { type CliAnswer, parseOptions } from '../src/runtime/cli/options.js'
 
 const words = (...lines: string[]): string[] => lines.join(' ').split(/\s+/)

@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import * as E from 'fp-ts/lib/Either.js'
 import { parseArgv } from '../src/codecs/text/argv.js'
-import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
+import { defaults, OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
 import type { Mode } from '../src/runtime/cli/option-types.js'
-import { defaults, parseOptions } from '../src/runtime/cli/options.js'
+import { parseOptions } from '../src/runtime/cli/options.js'
 import { MANUAL, type ManualOption, optionsOfManual, readOption } from './manual-options.js'
 
 /** The manual cannot be part of this (its licence is another). Who has a copy names it, and the list is held against it. */

@@ -5,8 +5,8 @@ import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { showAddr } from '../src/codecs/value/inany.js'
 import { helpText, versionText } from '../src/runtime/cli/help.js'
-import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
-import type { Mode, Options } from '../src/runtime/cli/option-types.js'
+import { OPTION_TABLE, type OptionEntry, type Options } from '../src/runtime/cli/option-table.js'
+import type { Mode } from '../src/runtime/cli/option-types.js'
 import { optionsCodec, parseOptions } from '../src/runtime/cli/options.js'
 
 const ok = (...argv: string[]): Options => {

@@ -33,7 +33,7 @@ const event: fc.Arbitrary<PingEvent> = fc.oneof(
     now
   }),
   fc.record({ type: fc.constant('SOCK_REFUSED' as const), errno, now }),
-  fc.record({ type: fc.constantFrom('TIMER_IDLE' as const, 'TURN_END' as const), now })
+  fc.record({ type: fc.constant('TIMER_IDLE' as const), now })
 )
 const giveUp = fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, refused: fc.boolean(), now })
 const end = fc.oneof(giveUp, fc.record({ type: fc.constant('STOP' as const), now }))

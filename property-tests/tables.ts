@@ -10,7 +10,7 @@ import {
   type Route
 } from '../src/codecs/kernel/rtnetlink.js'
 import { type InAny, isLinkLocal, isV4, parseAddr } from '../src/codecs/value/inany.js'
-import type { Options } from '../src/runtime/cli/option-types.js'
+import type { Options } from '../src/runtime/cli/option-table.js'
 import { parseOptions } from '../src/runtime/cli/options.js'
 import { deriveHost, type HostConfig, type HostTables } from '../src/runtime/host/host.js'
 

@@ -120,6 +120,17 @@ describe('both directions at once', () => {
     await vanishes(guest, 'udp', '*%lo 9116')
   })
 
+  test('a UDP server of the host that is started again: its port comes back beside the flows of the first one', async () => {
+    for (let life = 0; life < 3; life++) {
+      const server = await hold('host', 'udp/::/9117')
+      await appears(guest, 'udp', '*%lo 9117')
+      for (const to of ['127.0.0.1', '::1'])
+        assert.deepEqual(await ask(bed.w, guest, ['udp-echo', to, 9117, 0, 100]), { failed: {} })
+      await server.stop()
+      await vanishes(guest, 'udp', '*%lo 9117')
+    }
+  })
+
   test('no loop: our own listeners are not taken for servers', async () => {
     const [inside, outside] = [
       await hold(guest, 'tcp/0.0.0.0/9125'),

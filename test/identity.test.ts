@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { compiled } from './lib/cache.js'
 import { passt } from './lib/passt.js'
 import { cmdlineOf, parents, statusField, until } from './lib/proc.js'
 import { isPeer, ok, pasta, quietPorts, type RunOptions, describe as show, World } from './lib/world.js'
@@ -101,6 +102,44 @@ describe('--runas as root', oursOnly, () => {
       '/proc/self/gid_map'
     ]
     assert.match(ok(await w.run(argv, root)).stdout.replaceAll(/ +/g, ' '), /^ 0 1234 1\n 0 1235 1\n/)
+  })
+  /** Runs `argv` where the source of names is a pipe that nobody writes to before it is read; `asked`: was it read? */
+  const withSource = async (then: string, argv: ReadonlyArray<string>, o: RunOptions) => {
+    // setpriv(1) looks names up itself
+    const become =
+      'import os,sys; os.setgroups([]); os.setgid(1000); os.setuid(1000); os.execv(sys.argv[1], sys.argv[1:])'
+    const user = o.uid === 0 ? '' : `python3 -IS -c '${become}'`
+    const lines = `rm -f /mnt/w/asked; d=$(mktemp -d); mkfifo $d/passwd; : > $d/group; chmod 755 $d; chmod 644 $d/passwd
+      mount --bind $d /var/lib/extrausers
+      (exec > $d/passwd; : > /mnt/w/asked; ${then}) & ${user} "$@"; s=$?; kill $! 2>/dev/null; test ! -e /mnt/w/asked || echo asked; exit $s`
+    return w.run(['unshare', '--mount', 'sh', '-c', lines, '-', ...argv], root)
+  }
+  const start = (...options: string[]): string[] => [pasta, ...quietPorts, ...options, '--', 'echo', 'ran']
+  test('a source of names that does not answer: the name service is named', async () => {
+    const r = await withSource('exec sleep 1000', start('--runas', 'faraway'), root)
+    assert.equal(r.code, 1, show(r))
+    assert.match(
+      r.stderr,
+      /Cannot look up faraway: no answer from the name service within 10 s \(nsswitch.conf/
+    )
+  })
+  test('no source of names is asked for an ordinary user, nor for a number', async () => {
+    const asked = await withSource(':', start('--runas', 'nosuch'), root)
+    assert.match(asked.stdout, /^asked$/m, show(asked))
+    for (const [argv, o] of [
+      [start(), { uid: 1000 }],
+      [start('--runas', '1000:1000'), root]
+    ] as const)
+      assert.equal(ok(await withSource(':', argv, o)).stdout, 'ran\n', argv.join(' '))
+  })
+  test('what a source of names writes to its standard streams goes nowhere', async () => {
+    const env = { LD_PRELOAD: compiled('test/lib/chatty.cc', ['-shared', '-fPIC']) }
+    const r = await w.run(start('--runas', 'nosuch'), { ...root, env })
+    assert.deepEqual(
+      [r.stdout, /chatter/.test(r.stderr), /no such user: nosuch/.test(r.stderr)],
+      ['', false, true],
+      show(r)
+    )
   })
   for (const [bad, message] of [
     ['root', /root/],

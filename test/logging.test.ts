@@ -179,6 +179,10 @@ describe('a log file', () => {
     assert.equal(r.code, 1, show(r))
     assert.match(r.stderr, /nonexistent/)
     assert.equal((await bed.w.pasta(['-l', '/mnt/w'], ['true'])).code, 1)
+    const full = await bed.w.pasta(['-l', '/dev/full'], ['true'])
+    assert.equal(full.code, 1, show(full))
+    if (!isPeer)
+      assert.match(full.stderr, /cannot write the log file \/dev\/full: ENOSPC, no space left on device$/m)
   })
   for (const place of ['/mnt/w', '/tmp'])
     test(`never grows past its limit, and is the same file (${place})`, async () => {

@@ -2,6 +2,8 @@
 // change, interfaces go, everything stops for a while. It goes on, or ends with a message that says why.
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
 import { ask, clientProc, Guest } from './lib/guest.js'
@@ -24,6 +26,18 @@ const works = async (g: Guest): Promise<void> => {
   for (const to of [net.world4, net.world6]) {
     assert.equal((await ask(bed.w, g, ['tcp-read', to, 7006])).data, 'ok\n')
     assert.deepEqual((await ask(bed.w, g, ['udp-echo', to, 7001, 10])).failed, {})
+  }
+}
+let gates = 0
+/** A transfer to the guest, half of which at least waits until it may go on; then all of it has to come. */
+const underWay = async (g: Guest, octets: number): Promise<() => Promise<void>> => {
+  const gate = `go-on-${gates++}`
+  const transfer = clientProc(bed.w, g, ['tcp-get-gated', net.world4, 7003, octets, `/mnt/w/${gate}`])
+  await transfer.sees(/under way/)
+  return async () => {
+    writeFileSync(join(bed.w.dir, gate), '')
+    const r = await transfer.wait()
+    assert.match(r.stdout, /"same": true/, show(r))
   }
 }
 const noStack = (text: string): void => {
@@ -180,11 +194,9 @@ describe('the host changes', oursOnly, () => {
   test('a long transfer outlives an interface that is down for a second', async () => {
     const g = await Guest.open(bed.w, ['-t', 'none'], { command: waits })
     try {
-      const transfer = clientProc(bed.w, g, ['tcp-get', net.world4, 7003, 6_000_000, 0, 0.01])
-      await sleep(1_000)
+      const go = await underWay(g, 6_000_000)
       await bed.w.sh('ip link set toworld down; sleep 1; ip link set toworld up', { in: 'world' })
-      const r = await transfer.wait()
-      assert.match(r.stdout, /"same": true/, show(r))
+      await go()
     } finally {
       await bed.w.sh(
         `ip -6 addr replace ${net.gw6}/64 dev toworld nodad; ip -6 addr replace ${net.world6}/64 dev toworld nodad`,
@@ -210,8 +222,7 @@ describe('time', oursOnly, () => {
   test('stopped for some seconds in the middle of things, as by a suspend: both processes, in either order', async () => {
     const g = await Guest.open(bed.w, ['-t', '8004:7001'], { command: waits })
     try {
-      const transfer = clientProc(bed.w, g, ['tcp-get', net.world4, 7003, 8_000_000, 0, 0.01])
-      await sleep(1_000)
+      const go = await underWay(g, 8_000_000)
       const pids = g.engine()
       assert.equal(pids.length, 2)
       for (const order of [pids, [...pids].reverse()]) {
@@ -221,8 +232,7 @@ describe('time', oursOnly, () => {
         // nsenter(1) has stopped along with its child
         kill(parents().get(await g.proc.pid())!, 'SIGCONT')
       }
-      const r = await transfer.wait()
-      assert.match(r.stdout, /"same": true/, show(r))
+      await go()
       await works(g)
       for (const pid of pids) assert.ok(alive(pid))
     } finally {

@@ -102,7 +102,12 @@ describe('a machine without', { skip: isPeer && 'upstream does otherwise' }, () 
   test('/dev/net/tun', async () =>
     says(
       await without('umount /dev/net; mount -t tmpfs none /dev/net'),
-      /Cannot open \/dev\/net\/tun: No such file or directory \(is the tun module loaded\?\)/
+      /Cannot open \/dev\/net\/tun: No such file or directory \(is the tun module loaded\? modprobe tun; [^\n]*--device/
+    ))
+  test('/dev/net/tun for ordinary users', async () =>
+    says(
+      await without('umount /dev/net; mount -t tmpfs none /dev/net; mknod -m 600 /dev/net/tun c 10 200'),
+      /Cannot open \/dev\/net\/tun: Permission denied \([^\n]*chmod 0666 \/dev\/net\/tun\)/
     ))
   test('anything in /dev', async () =>
     says(

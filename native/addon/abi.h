@@ -1,5 +1,5 @@
 /* The two rings between JS and native: fixed records of 16 32-bit words. src/runtime/abi/ has the same table: abi.ts the numbers,
- * effects.ts and events.ts the words. property-tests/abi.test.ts reads this file, and holds the two equal.
+ * effects.ts and events.ts the words; records.h has their names for native. property-tests/abi.test.ts reads this file, and holds all equal.
  *
  * Word 0 is the kind, word 1 the handle (index of the flow that owns the socket), the rest as listed. Offsets count from
  * the start of the slab. Addresses are four words, v4-mapped for IPv4, in host order (src/codecs/value/inany.ts).
@@ -32,8 +32,8 @@ enum Effect : uint32_t {
 	EF_AWAIT_WRITABLE = 10,
 	EF_KEEPALIVE = 11,
 	EF_INFO = 12,
-	/* as EF_TCP_CONNECT, but word 8 = source port, 0 = any, as is one that cannot be had; flag TO_GROUP: the socket is not
-	 * connected, its port is the kernel's choice (EV_BOUND), and whoever answers comes as EV_ANSWER; 14 = 1 + id of the UDP
+	/* as EF_TCP_CONNECT, but 8 source port, 0 = any, as is one that cannot be had; flag TO_GROUP: the socket is not
+	 * connected, its port is the kernel's choice (EV_BOUND), and whoever answers comes as EV_ANSWER; 14 listener: 1 + id of the UDP
 	 * listener whose flow this is (0: none): its device and FREEBIND are taken over, and datagrams of strangers that slipped in between bind() and connect()
 	 * come as its EV_LISTEN_DATAGRAM; so they do where the source port is a listener's */
 	EF_UDP_OPEN = 13,
@@ -47,7 +47,7 @@ enum Effect : uint32_t {
 	EF_ADOPT = 17,
 	/* word 1 unused, 2 slot: reset. So are all slots that the effects of the turn behind EV_ACCEPTED do not name */
 	EF_REJECT = 18,
-	/* as EF_TCP_CONNECT, but word 8 = slot: side 0. A socket made here or, with IN_NAMESPACE, there connects: side 1 */
+	/* as EF_TCP_CONNECT, but 8 slot: side 0. A socket made here or, with IN_NAMESPACE, there connects: side 1 */
 	EF_SPLICE = 20,
 	/* 2 side: shutdown(SHUT_WR) there, once all that was read from the other side is written */
 	EF_SPLICE_SHUT = 21,
@@ -55,7 +55,7 @@ enum Effect : uint32_t {
 	EF_SPLICE_CLOSE = 22,
 	/* Reset both sides; EF_RESET does the same */
 	EF_SPLICE_RESET = 23,
-	/* 2 the other UDP handle: from here on what one of them receives the other one sends, without EV_DATAGRAM, until
+	/* 2 other handle, UDP as well: from here on what one of them receives the other one sends, without EV_DATAGRAM, until
 	 * either is closed */
 	EF_UDP_JOIN = 25,
 	/* word 1 unused, 2 descriptor (of EV_LINK_CLIENT, or given to Native.linkOffer()): the guest link's client from here on,
@@ -67,7 +67,7 @@ enum Effect : uint32_t {
 	EF_LINK_CLOSE = 28,
 	/* word 1 unused, 2 off, 3 len: a message to the kernel, by the socket of Native.watchNetlink(); EV_NETLINK has the answer */
 	EF_NETLINK = 29,
-	/* word 1 unused, 2 off, 3 len: a comment in the capture, 4 on which frame: off of EV_TAP_FRAME, or 0 = the next one to the
+	/* word 1 unused, 2 off, 3 len: a comment in the capture, 4 frame that it is on: off of EV_TAP_FRAME, or 0 = the next one to the
 	 * guest */
 	EF_CAPTURE_NOTE = 30,
 
@@ -80,9 +80,8 @@ enum Effect : uint32_t {
 	EF_VHOST_REPLY = 32,
 	/* 2-3 features in force, as virtio numbers them: offered and acknowledged */
 	EF_VHOST_FEATURES = 33,
-	/* 2 off, 3 regions: VHOST_REGION_LEN octets each, 0 guest physical address, 8 size, 16 user address, 24 mmap offset (64 bits
-	 * each), 32 descriptor (32 bits). This table replaces the one before, or nothing changes; descriptors are closed in any case. Rings that have
-	 * addresses are translated anew. EV_VHOST_DONE follows */
+	/* 2 off, 3 regions: VHOST_REGION_LEN octets each. This table replaces the one before, or nothing changes; descriptors are closed in
+	 * any case. Rings that have addresses are translated anew. EV_VHOST_DONE follows */
 	EF_VHOST_MEMORY = 34,
 	/* 2 off, 3 regions = 1: one more, laid out as above. EV_VHOST_DONE follows */
 	EF_VHOST_ADD_REGION = 35,
@@ -112,7 +111,7 @@ enum Effect : uint32_t {
 
 enum Event : uint32_t {
 	/* 2 off of the frame (behind the virtio-net header), 3 len, 4 vnet flags | gso_type << 8, 5 gso_size,
-	 * 6 csum_start | csum_offset << 16, 7 ones' complement sum (16 bit, folded, not inverted) of all octets from 14 on:
+	 * 6 csum_start | csum_offset << 16, 7 ones complement sum (16 bit, folded, not inverted) of all octets from 14 on:
 	 * only where vnet flags lack NEEDS_CSUM, so that JS can check any checksum without touching the payload */
 	EV_TAP_FRAME = 1,
 	/* 2 errno: the tap is of no further use */
@@ -129,7 +128,7 @@ enum Event : uint32_t {
 	EV_READY = 7,
 	/* 2 octet (ee_data) */
 	EV_ACKED = 8,
-	/* 12 1: it was the destination that the kernel refused, 13 errno */
+	/* 12 refused: 1 = the kernel refused the destination, 13 errno */
 	EV_FAILED = 9,
 	/* 2 off, 3 len, 4 segment */
 	EV_DATAGRAM = 10,
@@ -139,15 +138,15 @@ enum Event : uint32_t {
 	EV_INFO = 12,
 	/* 2 off, 3 len: a message from the launcher; len 0: it is gone */
 	EV_CTL = 13,
-	/* word 1 = listener, 2 slot, 3 peer port | local port << 16, 4-7 peer addr, 8-11 local addr, 12 peer's scope id.
+	/* word 1 = listener, 2 slot, 3 ports: the peer's | the local one << 16, 4-7 peer addr, 8-11 local addr, 12 scope id of the peer.
 	 * Answer in this turn: EF_ADOPT, EF_REJECT, EF_SPLICE */
 	EV_ACCEPTED = 14,
 	/* word 1 = listener, 13 errno: descriptors or memory ran out and all accepting pauses for ACCEPT_PAUSE ms (EMFILE,
 	 * ENFILE, ENOBUFS, ENOMEM), or the listener is of no further use (any other) */
 	EV_LISTEN_TROUBLE = 15,
-	/* word 1 = listener, 2 off, 3 len, 4 segment (as EV_DATAGRAM), 5 peer port, 6-9 peer addr, 10-13 the destination it was
-	 * sent to (multicast and broadcast as well; 0: unknown), 14 interface index it came in by (0: unknown; a link-local
-	 * peer's scope), 15 IPv4: our address on that interface */
+	/* word 1 = listener, 2 off, 3 len, 4 segment (as EV_DATAGRAM), 5 peer port, 6-9 peer addr, 10-13 sent to:
+	 * the destination (multicast and broadcast as well; 0: unknown), 14 interface that it came in by, its index (0: unknown; a link-local
+	 * peer's scope), 15 own IPv4 address on that interface */
 	EV_LISTEN_DATAGRAM = 16,
 	/* word 1 = listener, 2 off, 3 len (quoted payload), 4 ee_errno, 5 ee_type | ee_code << 8, 6 ee_info, 7 dst port,
 	 * 8-11 offender, 12-15 destination of the quoted datagram */
@@ -163,7 +162,7 @@ enum Event : uint32_t {
 	/* 2 descriptor, 3 process id (0: unknown), 4 flags: LINK_HUNG_UP. No further client is accepted before EF_LINK_USE or
 	 * EF_LINK_REFUSE */
 	EV_LINK_CLIENT = 23,
-	/* Nothing more comes from the client: all that was whole came before. 2 why: LINK_*, 3 errno (LINK_ERROR) or the length
+	/* Nothing more comes from the client: all that was whole came before. 2 why: LINK_*, 3 detail: errno (LINK_ERROR) or the length
 	 * (LINK_BAD_LENGTH) */
 	EV_LINK_END = 24,
 	/* There is room on the guest link, after frames were refused (PEEK_TAP_TELLS; EV_TAP_DROPPED with EAGAIN) */
@@ -197,8 +196,8 @@ enum Event : uint32_t {
 enum : uint32_t { SIDE_1 = 0x20000 };
 
 /* Native.listen(): records of LISTEN_WORDS words. 0 listener id, 1 protocol (6, 17), 2-5 addr, 6 port, 7 flags
- * (LISTEN_V6ONLY of protocol.h, LISTEN_FREEBIND), 8 interface: index into the names + 1, 0 = none */
-enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, ACCEPT_PAUSE = 100 };
+ * (LISTEN_V6ONLY of protocol.h, LISTEN_FREEBIND, LISTEN_IN_NAMESPACE), 8 interface: index into the names + 1, 0 = none */
+enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, LISTEN_IN_NAMESPACE = 4, ACCEPT_PAUSE = 100 };
 
 /* Octets that EF_PEEK takes to the guest in one turn. A socket with PEEK_LITTLE or less goes first, all of those up to
  * PEEK_LITTLE_ALL; the others wait in order, have each a share of PEEK_ALL, at least PEEK_SHARE, and go on in the turns that
@@ -207,6 +206,8 @@ enum : uint32_t { PEEK_ALL = 2 << 20, PEEK_SHARE = 256 << 10, PEEK_LITTLE = 16 <
 
 /* Pools of sockets made inside the namespace, as Native.addNsSockets() counts them */
 enum : uint32_t { NS_TCP4 = 0, NS_TCP6 = 1, NS_UDP4 = 2, NS_UDP6 = 3 };
+
+/* region: at octet 0 guest physical address, 8 size, 16 user address, 24 mmap offset (64 bits each), 32 descriptor (32 bits) */
 
 /* vhost-user. Octets: a message's header, the longest payload (one that is longer ends the session: LINK_BAD_LENGTH), one region in
  * EF_VHOST_MEMORY. VHOST_REGIONS_MAX: in the table at once */

@@ -221,16 +221,19 @@ passt::Kind kind_of(uint32_t proto)
 	return proto == IPPROTO_TCP ? passt::Kind::Tcp : proto == IPPROTO_UDP ? passt::Kind::Udp : passt::Kind::None;
 }
 
-int listen_record(const uint32_t *w, const std::vector<std::string> &names)
+int listen_record(const passt::ListenRecord &r, const std::vector<std::string> &names)
 {
-	const passt::Kind kind = kind_of(w[1]);
-	passt::ListenAt at = {{w[2], w[3], w[4], w[5]}, (uint16_t)w[6], (w[7] & LISTEN_V6ONLY) != 0,
-			      (w[7] & LISTEN_FREEBIND) != 0, nullptr};
-	if (kind == passt::Kind::None || w[6] > 65535 || w[8] > names.size())
+	const passt::Kind kind = kind_of(r.protocol);
+	passt::ListenAt at = {{}, (uint16_t)r.port, (r.flags & LISTEN_V6ONLY) != 0, (r.flags & LISTEN_FREEBIND) != 0, nullptr};
+	if (kind == passt::Kind::None || r.port > 65535 || r.interface > names.size())
 		return EINVAL;
-	if (w[8])
-		at.device = names[w[8] - 1].c_str();
-	return engine->listeners.listen(w[0], kind, at);
+	memcpy(at.addr, r.addr, sizeof(at.addr));
+	if (r.interface)
+		at.device = names[r.interface - 1].c_str();
+	if (!(r.flags & LISTEN_IN_NAMESPACE))
+		return engine->listeners.listen(r.listener_id, kind, at);
+	const int fd = kind == passt::Kind::Udp ? engine->pools.spare(!passt::Target::is_v4(at.addr)) : -EINVAL;
+	return fd < 0 ? -fd : engine->listeners.listen_in_namespace(r.listener_id, at, fd);
 }
 
 Value Listen(const CallbackInfo &info)
@@ -250,7 +253,7 @@ Value Listen(const CallbackInfo &info)
 	const std::vector<uint32_t> records(w, w + n);
 	Napi::Int32Array out = Napi::Int32Array::New(env, n / LISTEN_WORDS);
 	for (size_t i = 0; i < n / LISTEN_WORDS; i++)
-		out[i] = listen_record(&records[i * LISTEN_WORDS], names);
+		out[i] = listen_record(passt::as<passt::ListenRecord>(&records[i * LISTEN_WORDS]), names);
 	return out;
 }
 

@@ -121,9 +121,9 @@ void Clients::ready()
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
 	pollfd p = {served(), POLLRDHUP, 0};
 	/* With the end of the one before, whose event waits for its turn as well, in order */
-	uint32_t *const e = results.add(EV_LINK_CLIENT, 0, 0);
-	e[2] = (uint32_t)fd, e[3] = (uint32_t)who.pid;
-	e[4] = served() >= 0 && ::poll(&p, 1, 0) == 1 ? (uint32_t)LINK_HUNG_UP : 0;
+	auto &e = results.add<ev::LinkClient>(0, 0);
+	e.descriptor = (uint32_t)fd, e.process_id = (uint32_t)who.pid;
+	e.flags = served() >= 0 && ::poll(&p, 1, 0) == 1 ? (uint32_t)LINK_HUNG_UP : 0;
 }
 
 void Clients::use(int fd)
@@ -185,11 +185,11 @@ void Clients::report()
 		return vhost.report();
 	l.flush();
 	if (l.room_again())
-		results.add(EV_TAP_ROOM, 0, 0);
+		results.add<ev::TapRoom>(0, 0);
 	if (l.ended && !end_said) {
 		end_said = true;
-		uint32_t *const e = results.add(EV_LINK_END, 0, 0);
-		e[2] = l.ended, e[3] = l.detail;
+		auto &e = results.add<ev::LinkEnd>(0, 0);
+		e.why = l.ended, e.detail = l.detail;
 	}
 	watch_link();
 }

@@ -49,7 +49,9 @@ public:
 
 private:
 	void execute(uint32_t n);
-	void execute_one(const uint32_t *e);
+	void execute_one(const Record &e);
+	void write_to_tap(const fx::Octets &e);
+	void note_capture(const fx::CaptureNote &e);
 	void deliver();
 	void wait(double timeout_ms);
 	bool exhausted() const;

@@ -77,7 +77,7 @@ bool Tcp::read_acks(Sock &s)
 		acked = true;
 	}
 	if (acked)
-		table.event(EV_ACKED, s)[2] = furthest;
+		table.event<ev::Acked>(s).octet = furthest;
 	return any;
 }
 
@@ -96,10 +96,10 @@ size_t Receiver::read_icmp_errors(Sock &s)
 			break;
 		if (!found || (x.err.ee_origin != SO_EE_ORIGIN_ICMP && x.err.ee_origin != SO_EE_ORIGIN_ICMP6))
 			continue;
-		uint32_t *const e = rings.post(EV_ICMP_ERROR, table.handle_of(s));
-		e[2] = off, e[3] = (uint32_t)n;
-		e[4] = x.err.ee_errno, e[5] = x.err.ee_type, e[6] = x.err.ee_code, e[7] = x.err.ee_info;
-		from_sockaddr(x.offender, e + 8);
+		auto &e = rings.post<ev::IcmpError>(table.handle_of(s));
+		e.off = off, e.len = (uint32_t)n;
+		e.ee_errno = x.err.ee_errno, e.ee_type = x.err.ee_type, e.ee_code = x.err.ee_code, e.ee_info = x.err.ee_info;
+		from_sockaddr(x.offender, e.offender);
 		rings.rx_take(HEADROOM + (uint32_t)n + 64);
 	}
 	return seen;
@@ -120,13 +120,13 @@ bool Receiver::read_listener_errors(uint32_t id, int fd)
 			break;
 		if (!found || (x.err.ee_origin != SO_EE_ORIGIN_ICMP && x.err.ee_origin != SO_EE_ORIGIN_ICMP6))
 			continue;
-		uint32_t *const e = rings.post(EV_LISTEN_ICMP_ERROR, id);
+		auto &e = rings.post<ev::ListenIcmpError>(id);
 		uint16_t port = 0;
-		e[2] = off, e[3] = (uint32_t)n;
-		e[4] = x.err.ee_errno, e[5] = x.err.ee_type | (uint32_t)x.err.ee_code << 8, e[6] = x.err.ee_info;
-		from_sockaddr(x.offender, e + 8);
-		from_sockaddr(x.destination, e + 12, &port);
-		e[7] = port;
+		e.off = off, e.len = (uint32_t)n;
+		e.ee_errno = x.err.ee_errno, e.ee_type = x.err.ee_type | (uint32_t)x.err.ee_code << 8, e.ee_info = x.err.ee_info;
+		from_sockaddr(x.offender, e.offender);
+		from_sockaddr(x.destination, e.destination, &port);
+		e.dst_port = port;
 		rings.rx_take(HEADROOM + (uint32_t)n + 64);
 	}
 	take_error(fd); /* and the copy that the next call would fail with */

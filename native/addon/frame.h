@@ -3,6 +3,7 @@
 #define PASST_FRAME_H
 
 #include "headers.h"
+#include "records.h"
 
 namespace passt {
 
@@ -19,6 +20,13 @@ struct Vnet {
 	uint16_t csum_start;
 	uint16_t csum_offset;
 };
+
+inline void put_vnet(ev::TapFrame &e, const Vnet &v)
+{
+	e.vnet_flags = v.flags | (uint32_t)v.gso_type << 8;
+	e.gso_size = v.gso_size;
+	e.csum_start = v.csum_start | (uint32_t)v.csum_offset << 16;
+}
 
 /** One segment out: 0 or errno. */
 using Emit = int (*)(void *to, uint8_t *frame, size_t len);

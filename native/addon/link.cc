@@ -137,17 +137,15 @@ size_t Link::parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap)
 	uint8_t *const begin = r.slab + at, *const end = begin + n;
 	uint8_t *p = begin;
 	Coalescer c;
-	uint32_t *e = nullptr;
+	ev::TapFrame *e = nullptr;
 	Vnet v = {};
 	const auto close_frame = [&] {
 		if (!e)
 			return;
-		e[3] = (uint32_t)c.length();
+		e->len = (uint32_t)c.length();
 		if (c.end(v)) {
-			e[4] = v.flags | (uint32_t)v.gso_type << 8;
-			e[5] = v.gso_size;
-			e[6] = v.csum_start | (uint32_t)v.csum_offset << 16;
-			e[7] = 0;
+			put_vnet(*e, v);
+			e->ones_complement_sum = 0;
 		}
 		e = nullptr;
 	};
@@ -165,7 +163,7 @@ size_t Link::parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap)
 			break;
 		const uint16_t sum = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
 		if (e && c.fits(frame, len, sum)) {
-			pcap.received(frame, len, Vnet{}, e[2]);
+			pcap.received(frame, len, Vnet{}, e->off);
 			c.append(frame, len);
 		} else {
 			/* One event for a run of acknowledgements: the latest has their place */
@@ -175,12 +173,12 @@ size_t Link::parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap)
 					whole = true;
 					break;
 				}
-				e = r.post(EV_TAP_FRAME, 0);
+				e = &r.post<ev::TapFrame>(0);
 				frames--;
 			}
-			e[2] = (uint32_t)(frame - r.slab);
-			e[7] = sum;
-			pcap.received(frame, len, Vnet{}, e[2]);
+			e->off = (uint32_t)(frame - r.slab);
+			e->ones_complement_sum = sum;
+			pcap.received(frame, len, Vnet{}, e->off);
 			c.begin(frame, len, sum);
 		}
 		p += LINK_HEAD + len;

@@ -30,33 +30,33 @@ int set_listener_options(int fd, Kind kind, bool v6)
 	return (v6 ? set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1) : set_int(fd, IPPROTO_IP, IP_PKTINFO, 1)) ? 0 : errno;
 }
 
-/** `ports`: where UDP sockets of ours may have the port already, flows of a listener that was there before; or nullptr. */
+/** `ports`: where UDP sockets of ours may have the port already, flows of a listener that was there before; or nullptr. 0 or errno. */
+static int bind_listener(int fd, Kind kind, const ListenAt &at, bool v6, Ports *ports)
+{
+	sockaddr_storage ss;
+	const socklen_t len = to_sockaddr(ss, at.addr, at.port, 0, v6);
+
+	if (kind == Kind::Tcp) /* for UDP it would let others have a share of what comes (socket(7)) */
+		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (v6)
+		set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.v6only);
+	if (at.device && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, at.device, (socklen_t)strlen(at.device) + 1))
+		return errno;
+	if (at.freebind && !set_int(fd, IPPROTO_IP, IP_FREEBIND, 1))
+		return errno;
+	if (const int e = set_listener_options(fd, kind, v6))
+		return e;
+	if (kind == Kind::Udp && ports && ports->any(at.port))
+		return ports->listener_excludes(Local(fd, &ss)) ? EADDRINUSE : ports->bind(fd, ss, len);
+	return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) || (kind == Kind::Tcp && listen(fd, BACKLOG)) ? errno : 0;
+}
+
 static int open_family(Kind kind, const ListenAt &at, bool v6, Ports *ports)
 {
 	const int fd = make_socket(kind, v6);
 	if (fd < 0)
 		return fd;
-	const auto bound = [&] {
-		sockaddr_storage ss;
-		const socklen_t len = to_sockaddr(ss, at.addr, at.port, 0, v6);
-		if (kind == Kind::Tcp) /* for UDP it would let others have a share of what comes (socket(7)) */
-			set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-		if (v6)
-			set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.v6only);
-		if (at.device &&
-		    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, at.device, (socklen_t)strlen(at.device) + 1))
-			return errno;
-		if (at.freebind && !set_int(fd, IPPROTO_IP, IP_FREEBIND, 1))
-			return errno;
-		if (const int e = set_listener_options(fd, kind, v6))
-			return e;
-		if (kind == Kind::Udp && ports && ports->any(at.port))
-			return ports->listener_excludes(Local(fd, &ss)) ? EADDRINUSE : ports->bind(fd, ss, len);
-		return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) || (kind == Kind::Tcp && listen(fd, BACKLOG))
-			       ? errno
-			       : 0;
-	};
-	if (const int e = bound()) {
+	if (const int e = bind_listener(fd, kind, at, v6, ports)) {
 		close(fd);
 		return -e;
 	}
@@ -136,6 +136,15 @@ static int last_for_listeners()
 	return (int)(r.rlim_cur - std::min<rlim_t>(r.rlim_cur / 8, LISTEN_SPARE));
 }
 
+/** Takes over `fd` in any case. */
+int Listeners::add_opened(uint32_t id, int fd, Kind kind, const ListenAt &at, bool ns)
+{
+	const int e = fd > last_for_listeners() ? EMFILE : add(id, {fd, kind, at.device != nullptr, at.freebind, false, ns});
+	if (e)
+		::close(fd);
+	return e;
+}
+
 int Listeners::listen(uint32_t id, Kind kind, const ListenAt &at)
 {
 	if (id >= LISTENERS_MAX || core.epoll < 0)
@@ -145,9 +154,17 @@ int Listeners::listen(uint32_t id, Kind kind, const ListenAt &at)
 	const int fd = open_listener(kind, at, &table.own_ports[0]);
 	if (fd < 0)
 		return -fd;
-	const int e = fd > last_for_listeners() ? EMFILE : add(id, {fd, kind, at.device != nullptr, at.freebind, false, false});
-	if (e)
-		::close(fd);
+	return add_opened(id, fd, kind, at, false);
+}
+
+int Listeners::listen_in_namespace(uint32_t id, const ListenAt &at, int fd)
+{
+	const int e = id >= LISTENERS_MAX ? EINVAL
+		      : find(id)          ? EEXIST
+					  : bind_listener(fd, Kind::Udp, at, !Target::is_v4(at.addr), &table.own_ports[1]);
+	if (!e)
+		return add_opened(id, fd, Kind::Udp, at, true);
+	::close(fd);
 	return e;
 }
 
@@ -218,14 +235,14 @@ void Listeners::ready(uint32_t id, ListenSock &l)
 			close_hard(fd);
 			continue;
 		}
-		uint32_t *const e = rings.post(EV_ACCEPTED, id);
+		auto &e = rings.post<ev::Accepted>(id);
 		uint16_t peer_port = 0, local_port = 0;
-		from_sockaddr(peer, e + 4, &peer_port);
-		from_sockaddr(local, e + 8, &local_port);
+		from_sockaddr(peer, e.peer_addr, &peer_port);
+		from_sockaddr(local, e.local_addr, &local_port);
 		/* From a dual-stack listener IPv4 comes mapped, and so does the socket stay: AF_INET6 */
-		e[2] = slots.put(fd, peer.ss_family == AF_INET6);
-		e[3] = peer_port | (uint32_t)local_port << 16;
-		e[12] = peer.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6 &>(peer).sin6_scope_id : 0;
+		e.slot = slots.put(fd, peer.ss_family == AF_INET6);
+		e.ports = peer_port | (uint32_t)local_port << 16;
+		e.scope = peer.ss_family == AF_INET6 ? reinterpret_cast<const sockaddr_in6 &>(peer).sin6_scope_id : 0;
 	}
 }
 
@@ -245,7 +262,7 @@ void Listeners::pause(uint32_t id, int error)
 		core.unwatch(listeners[id].fd);
 	}
 	if (!said)
-		results.add(EV_LISTEN_TROUBLE, id, 0)[13] = (uint32_t)error;
+		results.add<ev::ListenTrouble>(id, 0).error = (uint32_t)error;
 }
 
 void Listeners::resume()

@@ -70,6 +70,8 @@ public:
 
 	/** As in src/runtime/abi/abi.ts; 0 or errno. A descriptor is taken over only with 0. */
 	int listen(uint32_t id, Kind kind, const ListenAt &at);
+	/** UDP, by an unbound socket of the namespace's, beside flows of ours there; it is taken over in any case. */
+	int listen_in_namespace(uint32_t id, const ListenAt &at, int fd);
 	int adopt(uint32_t id, int fd, Kind kind);
 	/** False: there was none. */
 	bool close(uint32_t id);
@@ -90,6 +92,7 @@ public:
 
 private:
 	int watch(uint32_t id, bool on, int op);
+	int add_opened(uint32_t id, int fd, Kind kind, const ListenAt &at, bool ns);
 	int add(uint32_t id, const ListenSock &l);
 	void pause(uint32_t id, int error);
 

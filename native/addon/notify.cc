@@ -47,20 +47,20 @@ void Notices::ready()
 		}
 		if (!n)
 			continue;
-		uint32_t *const e = rings.post(EV_NETLINK, 0);
-		e[2] = at, e[3] = n < 0 ? 0 : (uint32_t)n;
+		auto &e = rings.post<ev::Netlink>(0);
+		e.off = at, e.len = n < 0 ? 0 : (uint32_t)n;
 		if (n > 0)
 			rings.rx_take((uint32_t)n);
 	}
 }
 
 /** What the kernel does not take is as lost as what it could not tell. */
-void Notices::send(const uint32_t *e)
+void Notices::send(const fx::Octets &e)
 {
-	if (fd < 0 || !rings.in_slab(e[2], e[3]))
+	if (fd < 0 || !rings.in_slab(e.off, e.len))
 		return;
-	if (::send(fd, rings.slab + e[2], e[3], MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)e[3])
-		results.add(EV_NETLINK, 0, 0);
+	if (::send(fd, rings.slab + e.off, e.len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)e.len)
+		results.add<ev::Netlink>(0, 0);
 }
 
 Notices::~Notices()

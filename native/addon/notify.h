@@ -15,7 +15,7 @@ public:
 	int watch(uint32_t groups);
 	void ready();
 	/** EF_NETLINK */
-	void send(const uint32_t *e);
+	void send(const fx::Octets &e);
 
 private:
 	int fd = -1;

@@ -32,7 +32,7 @@ bool NsPools::next(NsPool::Waiting &w, int &fd)
 		while (!p.waiting.empty() && !p.fds.empty()) {
 			w = p.waiting.front();
 			p.waiting.pop_front();
-			if (table.generation(w.effect[1]) != w.generation)
+			if (table.generation(w.effect.handle) != w.generation)
 				continue; /* closed while it waited */
 			fd = p.fds.back();
 			p.fds.pop_back();
@@ -43,7 +43,7 @@ bool NsPools::next(NsPool::Waiting &w, int &fd)
 }
 
 /** A socket from the pool, -EAGAIN = `s` is in the queue for one, or another -errno. */
-int NsPools::take(const Sock &s, const uint32_t *effect)
+int NsPools::take(const Sock &s, const fx::Open &effect)
 {
 	const uint32_t kind = pool_of(s.kind == Kind::Splice ? Kind::Tcp : s.kind, s.v6);
 	NsPool &p = ns[kind];
@@ -57,10 +57,20 @@ int NsPools::take(const Sock &s, const uint32_t *effect)
 	} else if (p.waiting.size() >= NS_WAITING) {
 		fd = -EMFILE;
 	} else {
-		p.waiting.emplace_back();
-		memcpy(p.waiting.back().effect, effect, sizeof(Record));
-		p.waiting.back().generation = s.generation;
+		p.waiting.push_back({effect, s.generation});
 	}
+	ask(kind);
+	return fd;
+}
+
+int NsPools::spare(bool v6)
+{
+	const uint32_t kind = pool_of(Kind::Udp, v6);
+	std::vector<int> &fds = ns[kind].fds;
+	const int fd = fds.empty() ? -ENOENT : fds.back();
+
+	if (fd >= 0)
+		fds.pop_back();
 	ask(kind);
 	return fd;
 }
@@ -117,8 +127,8 @@ bool NsPools::take_sockets(const uint8_t *message, size_t len, const std::vector
 	while (passed.empty() && !ns[kind].waiting.empty()) {
 		const NsPool::Waiting w = ns[kind].waiting.front();
 		ns[kind].waiting.pop_front();
-		if (table.generation(w.effect[1]) == w.generation)
-			table.abandon(table.at(w.effect[1]), m.error ? (int)m.error : EMFILE);
+		if (table.generation(w.effect.handle) == w.generation)
+			table.abandon(table.at(w.effect.handle), m.error ? (int)m.error : EMFILE);
 	}
 	return true;
 }
@@ -145,7 +155,7 @@ bool NsPools::ctl_ready()
 	if (n <= 0) {
 		core.unwatch(ctl);
 		registered = false;
-		rings.post(EV_CTL, 0);
+		rings.post<ev::Ctl>(0);
 		return false;
 	}
 	const uint32_t at = rings.rx_next();
@@ -157,8 +167,8 @@ bool NsPools::ctl_ready()
 		return true;
 	for (const int fd : passed)
 		close(fd);
-	uint32_t *const e = rings.post(EV_CTL, 0);
-	e[2] = at, e[3] = (uint32_t)n;
+	auto &e = rings.post<ev::Ctl>(0);
+	e.off = at, e.len = (uint32_t)n;
 	rings.rx_take((uint32_t)n);
 	return false;
 }

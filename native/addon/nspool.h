@@ -14,7 +14,7 @@ enum : uint32_t { NS_KINDS = 4, NS_POOL = PASSED_MAX, NS_WAITING = 4096 };
 struct NsPool {
 	/** An opening effect that waits for a socket: its record, the generation of its handle. */
 	struct Waiting {
-		uint32_t effect[ABI_WORDS];
+		fx::Open effect;
 		uint32_t generation;
 	};
 
@@ -49,8 +49,10 @@ public:
 	int add(uint32_t kind, const int *fds, size_t n);
 	/** One that waited, in order, and its socket, the caller's. False: none, or no socket for it. */
 	bool next(NsPool::Waiting &w, int &fd);
+	/** A UDP socket from the pool, the caller's; -ENOENT: there is none now. */
+	int spare(bool v6);
 	/** A socket from the pool, -EAGAIN = `s` is in the queue for one, or another -errno. */
-	int take(const Sock &s, const uint32_t *effect);
+	int take(const Sock &s, const fx::Open &effect);
 	/** What could not be asked for; what next() left. */
 	void ask_again();
 	void ask_for_waiting();

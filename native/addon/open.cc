@@ -12,15 +12,15 @@ static bool is_multicast(const Target &t)
 	return t.v6() ? t.dst[0] >> 24 == 0xff : t.dst[3] >> 28 == 0xe;
 }
 
-void Opener::open(const uint32_t *e, Kind kind)
+void Opener::open(const fx::Open &e, Kind kind)
 {
-	Sock *const s = table.new_sock(e[1], kind);
+	Sock *const s = table.new_sock(e.handle, kind);
 	if (!s)
 		return;
 	const Target t(e);
 
 	s->v6 = t.v6();
-	s->listener = kind == Kind::Udp ? e[14] : 0;
+	s->listener = kind == Kind::Udp ? e.listener : 0;
 	s->hold = s->listener ? HOLDS : 0;
 	s->multicast = is_multicast(t);
 	s->group = t.group, s->scope = t.scope, s->in_namespace = t.in_namespace;
@@ -37,7 +37,7 @@ void Opener::open(const uint32_t *e, Kind kind)
 }
 
 /** The second half of opening: `fd` is new, from here or from the namespace. */
-void Opener::came(Sock &s, const uint32_t *e, int fd)
+void Opener::came(Sock &s, const fx::Open &e, int fd)
 {
 	Target t(e);
 
@@ -70,7 +70,7 @@ void Opener::came(Sock &s, const uint32_t *e, int fd)
 		s.listener_serial = l->serial;
 	s.phase = Phase::Open;
 	if (t.group)
-		table.event(EV_BOUND, s)[2] = bound_port(fd);
+		table.event<ev::Bound>(s).port = bound_port(fd);
 	if (s.kind == Kind::Tcp)
 		tcp.connected(s);
 	else
@@ -90,11 +90,11 @@ void Opener::keep_port(Sock &s, Ports &ports, uint16_t port)
 	ports.add(s.fd, at, 0);
 }
 
-void Opener::adopt(const uint32_t *e)
+void Opener::adopt(const fx::Slot &e)
 {
 	bool v6 = false;
-	const int fd = listeners.slots.take(e[2], v6);
-	Sock *const s = table.new_sock(e[1], Kind::Tcp);
+	const int fd = listeners.slots.take(e.slot, v6);
+	Sock *const s = table.new_sock(e.handle, Kind::Tcp);
 
 	if (!s || fd < 0) {
 		if (fd >= 0)
@@ -135,7 +135,7 @@ void Opener::serve_waiting()
 	int fd;
 
 	while (pools.next(w, fd))
-		came(table.at(w.effect[1]), w.effect, fd);
+		came(table.at(w.effect.handle), w.effect, fd);
 	pools.ask_for_waiting();
 }
 

@@ -15,18 +15,18 @@ public:
 	}
 
 	/** EF_TCP_CONNECT, EF_UDP_OPEN, EF_PING_OPEN */
-	void open(const uint32_t *e, Kind kind);
+	void open(const fx::Open &e, Kind kind);
 	/** Open what waited for sockets of the namespace, as far as there are some. */
 	void serve_waiting();
 	/** EF_ADOPT: what an accepted connection becomes, the handle's TCP socket. */
-	void adopt(const uint32_t *e);
+	void adopt(const fx::Slot &e);
 	/** EF_REJECT */
 	void reject(uint32_t slot);
 	/** As Native.setPorts() in src/runtime/abi/abi.ts. */
 	bool set_ports(uint16_t first, uint16_t last);
 
 private:
-	void came(Sock &s, const uint32_t *e, int fd);
+	void came(Sock &s, const fx::Open &e, int fd);
 	void keep_port(Sock &s, Ports &ports, uint16_t port);
 
 	Table &table;

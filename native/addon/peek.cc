@@ -300,25 +300,25 @@ uint32_t Peeker::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 				error = errno;
 		}
 	}
-	uint32_t *const r = table.event(EV_PEEKED, s);
-	r[2] = sent, r[3] = flags, r[13] = (uint32_t)error;
+	auto &r = table.event<ev::Peeked>(s);
+	r.octets = sent, r.flags = flags, r.error = (uint32_t)error;
 	if (error) /* recv() has taken the error from the socket: nobody else will tell */
 		table.fail(s, error);
 	return sent;
 }
 
-void Peeker::peek(Sock &s, const uint32_t *e)
+void Peeker::peek(Sock &s, const fx::Peek &e)
 {
-	Peek p = {e[1], s.generation, e[4], {}};
+	Peek p = {e.handle, s.generation, e.budget, {}};
 
 	if (s.phase != Phase::Open) {
-		uint32_t *const r = table.event(EV_PEEKED, s);
-		r[3] = PEEK_DRAINED;
-		r[13] = (uint32_t)(s.error ? s.error : ENOTCONN);
+		auto &r = table.event<ev::Peeked>(s);
+		r.flags = PEEK_DRAINED;
+		r.error = (uint32_t)(s.error ? s.error : ENOTCONN);
 		return;
 	}
-	if (e[3] > HEADER_MAX || !rings.in_slab(e[2], VNET_LEN + e[3]) ||
-	    !p.header.begin(rings.slab + e[2] + VNET_LEN, e[3], std::min<uint32_t>(e[5], 65535), e[6] & IS_V6))
+	if (e.header_len > HEADER_MAX || !rings.in_slab(e.header_off, VNET_LEN + e.header_len) ||
+	    !p.header.begin(rings.slab + e.header_off + VNET_LEN, e.header_len, std::min<uint32_t>(e.mss, 65535), e.flags & IS_V6))
 		return table.fail(s, EFAULT);
 	const uint32_t avail = unread(s);
 	if (avail > PEEK_LITTLE || little + avail > PEEK_LITTLE_ALL || !tap.takes_bulk())

@@ -69,7 +69,7 @@ public:
 	Peeker(Core &c, Table &t, Tap &p, Tcp &stream) : Part(c), table(t), tap(p), tcp(stream) {}
 
 	/** EF_PEEK: at once where there is little, so that no answer waits behind bulk; the others go one behind the other. */
-	void peek(Sock &s, const uint32_t *e);
+	void peek(Sock &s, const fx::Peek &e);
 	/** May those that wait go on? */
 	bool may_go_on() const { return !peeks.empty() && tap.takes_bulk(); }
 	/**

@@ -1,7 +1,6 @@
 #include "rings.h"
 
 #include <cerrno>
-#include <cstring>
 #include <sys/mman.h>
 
 namespace passt {
@@ -28,32 +27,12 @@ int Rings::open(const Sizes &s)
 	return slab && effects && events && clock ? 0 : ENOMEM;
 }
 
-uint32_t *Rings::post(uint32_t kind, uint32_t handle)
-{
-	uint32_t *const e = events[posted++];
-
-	memset(e, 0, sizeof(Record));
-	e[0] = kind, e[1] = handle;
-	return e;
-}
-
 void Rings::rx_take(uint32_t n)
 {
 	const uint32_t left = rx_left();
 
 	n = (n + 63) & ~63u;
 	rx_at += n < left ? n : left;
-}
-
-uint32_t *Results::add(uint32_t kind, uint32_t handle, uint32_t generation)
-{
-	waiting.emplace_back();
-	Waiting &w = waiting.back();
-
-	memset(w.words, 0, sizeof(w.words));
-	w.words[0] = kind, w.words[1] = handle;
-	w.generation = generation;
-	return w.words;
 }
 
 } // namespace passt

@@ -2,9 +2,10 @@
 #ifndef PASST_RINGS_H
 #define PASST_RINGS_H
 
-#include "abi.h"
+#include "records.h"
 
 #include <cstddef>
+#include <cstring>
 #include <vector>
 
 namespace passt {
@@ -13,8 +14,6 @@ namespace passt {
 struct Sizes {
 	uint32_t tx, rx, handles, effects, events;
 };
-
-using Record = uint32_t[ABI_WORDS];
 
 /**
  * Slab, both rings, clock: one lazily touched mapping each, never unmapped while JS may hold a view of it.
@@ -35,8 +34,14 @@ public:
 
 	bool in_slab(uint32_t off, uint32_t len) const { return off <= total() && len <= total() - off; }
 	uint32_t room() const { return size.events - posted; }
-	/** A zeroed event record; the caller has checked room(). */
-	uint32_t *post(uint32_t kind, uint32_t handle);
+	/** An event record, all else zero; the caller has checked room(). */
+	template <class E> E &post(uint32_t handle)
+	{
+		E &e = as<E>(events[posted++]);
+		memset(static_cast<void *>(&e), 0, sizeof(Record));
+		e.kind = E::KIND, e.handle = handle;
+		return e;
+	}
 
 	void rx_reset() { rx_at = size.tx; }
 	uint32_t rx_left() const { return total() - rx_at; }
@@ -57,8 +62,17 @@ private:
  */
 class Results {
 public:
-	/** A zeroed record; the pointer holds until the next add(). `generation`: of the handle; 0 = deliver whatever comes. */
-	uint32_t *add(uint32_t kind, uint32_t handle, uint32_t generation);
+	/** A record, all else zero; it stays there until the next add(). `generation`: of the handle; 0 = deliver whatever comes. */
+	template <class E> E &add(uint32_t handle, uint32_t generation)
+	{
+		waiting.emplace_back();
+		Waiting &w = waiting.back();
+		memset(static_cast<void *>(&w), 0, sizeof(w));
+		w.generation = generation;
+		E &e = as<E>(w.words);
+		e.kind = E::KIND, e.handle = handle;
+		return e;
+	}
 	bool empty() const { return waiting.empty(); }
 	void clear() { waiting.clear(); }
 
@@ -68,13 +82,11 @@ public:
 		size_t i = 0;
 		for (; i < waiting.size(); i++) {
 			const Waiting &w = waiting[i];
-			if (w.generation && current(w.words[1]) != w.generation)
+			if (w.generation && current(as<Head>(w.words).handle) != w.generation)
 				continue;
 			if (!r.room())
 				break;
-			uint32_t *const e = r.post(w.words[0], w.words[1]);
-			for (uint32_t k = 2; k < ABI_WORDS; k++)
-				e[k] = w.words[k];
+			memcpy(r.events[r.posted++], w.words, sizeof(Record));
 		}
 		waiting.erase(waiting.begin(), waiting.begin() + (std::ptrdiff_t)i);
 	}

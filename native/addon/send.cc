@@ -14,20 +14,20 @@ namespace passt {
 enum : size_t { VECTOR = 256 };
 enum : int { STATE_CLOSE = 7 }; /* TCP_CLOSE, include/net/tcp_states.h */
 
-void Sender::gather(Sock &s, const uint32_t *e)
+void Sender::gather(Sock &s, const fx::Send &e)
 {
 	if (s.phase == Phase::Failed)
 		return;
-	if (!rings.in_slab(e[2], e[3]))
+	if (!rings.in_slab(e.off, e.len))
 		return table.fail(s, EFAULT);
 	const bool tcp = s.kind == Kind::Tcp;
-	const uint32_t segment = s.kind == Kind::Udp ? std::min<uint32_t>(e[5], UINT16_MAX) : 0;
+	const uint32_t segment = s.kind == Kind::Udp ? std::min<uint32_t>(e.segment, UINT16_MAX) : 0;
 	/* No message of more datagrams than every kernel cuts: the socket would be taken for one that cannot have that */
 	const uint32_t most = segment ? segment * (uint32_t)SEGMENTS : UINT32_MAX;
 	uint32_t done = 0;
 	do {
-		const uint32_t n = std::min(e[3] - done, most);
-		gathered.push_back({e[2] + done, n, tcp ? 0 : e[4], segment, 0});
+		const uint32_t n = std::min(e.len - done, most);
+		gathered.push_back({e.off + done, n, tcp ? 0 : e.ttl, segment, 0});
 		const auto index = (uint32_t)gathered.size();
 
 		if (s.last)
@@ -37,8 +37,8 @@ void Sender::gather(Sock &s, const uint32_t *e)
 		s.last = index;
 		s.gathered++;
 		done += n;
-	} while (done < e[3]);
-	if (tcp && e[4] & SEND_REPORT_ACK)
+	} while (done < e.len);
+	if (tcp && e.flags & SEND_REPORT_ACK)
 		s.report = true;
 	if (!s.touched) {
 		s.touched = true;
@@ -206,14 +206,14 @@ void Sender::shutdown_wr(Sock &s)
 
 void Sender::report_sent(Sock &s)
 {
-	uint32_t *const e = table.event(EV_SENT, s);
-	const int state = read_info(s.fd, e);
+	auto &e = table.event<ev::Sent>(s);
+	const int state = read_info(s.fd, e.info);
 	const int error = s.sent_errno;
 
-	e[2] = s.sent;
-	e[3] = s.pending ? (uint32_t)s.pending->size() : 0;
-	e[12] = s.dropped;
-	e[13] = (uint32_t)error;
+	e.taken = s.sent;
+	e.pending = s.pending ? (uint32_t)s.pending->size() : 0;
+	e.dropped = s.dropped;
+	e.error = (uint32_t)error;
 	s.sent = s.dropped = 0;
 	s.sent_errno = 0;
 	/* sendmsg() has taken the error from the socket. EPIPE alone may just be our own shutdown(). */

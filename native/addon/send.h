@@ -23,7 +23,7 @@ public:
 	Sender(Core &c, Table &t) : Part(c), table(t) {}
 
 	/** EF_SEND, EF_UDP_SEND, EF_PING_SEND: goes out with flush(). */
-	void gather(Sock &s, const uint32_t *e);
+	void gather(Sock &s, const fx::Send &e);
 	void flush(Sock &s);
 	/** The end of an execution: EV_SENT for each TCP socket. */
 	void flush_all();

@@ -1,5 +1,4 @@
 #include "sock.h"
-#include "abi.h"
 #include "compat.h"
 
 #include <algorithm>
@@ -12,17 +11,17 @@
 
 namespace passt {
 
-Target::Target(const uint32_t *e)
+Target::Target(const fx::Open &e)
 {
-	memcpy(dst, e + 2, sizeof(dst));
-	memcpy(src, e + 9, sizeof(src));
-	port = (uint16_t)e[6];
-	scope = e[7];
-	mss = e[8];
-	src_port = (uint16_t)e[8];
-	in_namespace = e[13] & IN_NAMESPACE;
-	bind_device = e[13] & BIND_OUTBOUND && !in_namespace;
-	group = e[13] & TO_GROUP;
+	memcpy(dst, e.dst, sizeof(dst));
+	memcpy(src, e.src, sizeof(src));
+	port = (uint16_t)e.dst_port;
+	scope = e.scope;
+	mss = e.mss;
+	src_port = (uint16_t)e.source_port;
+	in_namespace = e.flags & IN_NAMESPACE;
+	bind_device = e.flags & BIND_OUTBOUND && !in_namespace;
+	group = e.flags & TO_GROUP;
 }
 
 socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6)
@@ -270,7 +269,7 @@ uint64_t moved_of(int fd)
 	return info.tcpi_bytes_acked + info.tcpi_bytes_received;
 }
 
-int read_info(int fd, uint32_t *e)
+int read_info(int fd, Info &out)
 {
 	uint32_t mem[MEM_VARS] = {};
 	tcp_info info = {};
@@ -279,15 +278,15 @@ int read_info(int fd, uint32_t *e)
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
 		return 0;
 	/* Which fields there are tells the length, not the kernel's version: the rest stays 0 */
-	e[4] = info.tcpi_snd_wnd;
-	e[5] = info.tcpi_snd_wscale;
-	e[6] = info.tcpi_snd_mss;
-	e[7] = info.tcpi_rtt;
-	e[8] = len >= offsetof(tcp_info, tcpi_min_rtt) + sizeof(info.tcpi_min_rtt) ? info.tcpi_min_rtt : UINT32_MAX;
-	e[9] = (uint32_t)info.tcpi_bytes_acked;
+	out.snd_wnd = info.tcpi_snd_wnd;
+	out.peer_window_scale = info.tcpi_snd_wscale;
+	out.snd_mss = info.tcpi_snd_mss;
+	out.rtt = info.tcpi_rtt;
+	out.min_rtt = len >= offsetof(tcp_info, tcpi_min_rtt) + sizeof(info.tcpi_min_rtt) ? info.tcpi_min_rtt : UINT32_MAX;
+	out.bytes_acked = (uint32_t)info.tcpi_bytes_acked;
 	if (!getsockopt(fd, SOL_SOCKET, SO_MEMINFO, mem, &mem_len)) {
-		e[10] = mem[MEM_SNDBUF] > mem[MEM_WMEM_QUEUED] ? mem[MEM_SNDBUF] - mem[MEM_WMEM_QUEUED] : 0;
-		e[11] = mem[MEM_SNDBUF];
+		out.sndbuf_free = mem[MEM_SNDBUF] > mem[MEM_WMEM_QUEUED] ? mem[MEM_SNDBUF] - mem[MEM_WMEM_QUEUED] : 0;
+		out.sndbuf = mem[MEM_SNDBUF];
 	}
 	return info.tcpi_state;
 }

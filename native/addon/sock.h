@@ -4,6 +4,7 @@
 
 #include "pending.h"
 #include "ports.h"
+#include "records.h"
 
 #include <netinet/in.h>
 #include <string>
@@ -89,7 +90,7 @@ struct Target {
 	/** UDP: who has which port already. */
 	Ports *ports = nullptr;
 
-	explicit Target(const uint32_t *effect);
+	explicit Target(const fx::Open &effect);
 	bool v6() const { return !is_v4(dst); }
 	static bool is_v4(const uint32_t *a) { return !a[0] && !a[1] && a[2] == 0xffff; }
 };
@@ -120,8 +121,8 @@ int bind_towards_group(int fd, const Target &t, const Outbound &out);
 /** Port that the socket is bound to; 0: none. */
 uint16_t bound_port(int fd);
 
-/** TCP_INFO and SO_MEMINFO as words 4-11 of an event. Return: the socket's TCP state, or 0. */
-int read_info(int fd, uint32_t *event);
+/** TCP_INFO and SO_MEMINFO, as far as the kernel has them. Return: the socket's TCP state, or 0. */
+int read_info(int fd, Info &info);
 
 /** Octets that its buffers hold, by the kernel's own accounting (SO_MEMINFO). `freeze`: from here on they do not grow by themselves. */
 uint32_t memory_of(int fd, bool freeze);

@@ -29,11 +29,11 @@ static bool would_block(int e)
 }
 
 /** EF_SPLICE: the accepted socket is side 0, side 1 is still to be made. */
-void Splices::open(const uint32_t *e)
+void Splices::open(const fx::Open &e)
 {
 	bool v6 = false;
-	const int accepted = listeners.slots.take(e[8], v6);
-	Sock *const s = table.new_sock(e[1], Kind::Splice);
+	const int accepted = listeners.slots.take(e.slot, v6);
+	Sock *const s = table.new_sock(e.handle, Kind::Splice);
 
 	if (!s) {
 		if (accepted >= 0)
@@ -89,7 +89,7 @@ void Splices::connected(Sock &s)
 {
 	s.phase = Phase::Open;
 	s.splice->side[0].writable = s.splice->side[1].writable = true;
-	table.splice_event(EV_SPLICE_CONNECTED, s, 1, 0);
+	table.splice_event<ev::SpliceConnected>(s, 1);
 	queue(s);
 }
 
@@ -303,7 +303,7 @@ bool Splices::run(Sock &s, size_t share)
 			return table.fail_splice(s, i, k.broken), false;
 		if (k.eof && !k.eof_said && !o.broken) {
 			k.eof_said = true;
-			table.splice_event(EV_SPLICE_EOF, s, i, 0);
+			table.splice_event<ev::SpliceEof>(s, i);
 		}
 		if (o.shut_due && x.way[i].empty())
 			shut(s, !i);

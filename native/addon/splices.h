@@ -15,7 +15,7 @@ public:
 	}
 
 	/** EF_SPLICE, EF_SPLICE_SHUT */
-	void open(const uint32_t *e);
+	void open(const fx::Open &e);
 	void shut(Sock &s, uint32_t side);
 	/** Side 1 has its socket. */
 	void connect(Sock &s, Target t, int fd);

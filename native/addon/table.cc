@@ -26,16 +26,13 @@ int Table::open(uint32_t handles)
 	return 0;
 }
 
-void Table::splice_event(uint32_t kind, const Sock &s, uint32_t side, int error)
+void Table::fill(ev::SpliceFailed &e, const Splice &x, uint32_t side, int error)
 {
-	uint32_t *const e = event(kind, s);
-	const Splice &x = *s.splice;
-
-	e[2] = side;
-	e[13] = (uint32_t)error;
+	e.side = side;
+	e.error = (uint32_t)error;
 	for (uint32_t i = 0; i < 2; i++) {
-		e[4 + 2 * i] = (uint32_t)x.way[i].moved;
-		e[5 + 2 * i] = (uint32_t)(x.way[i].moved >> 32);
+		e.moved[2 * i] = (uint32_t)x.way[i].moved;
+		e.moved[2 * i + 1] = (uint32_t)(x.way[i].moved >> 32);
 	}
 }
 
@@ -52,8 +49,8 @@ void Table::fail(Sock &s, int error, bool refused)
 	drop_pending(s);
 	s.phase = Phase::Failed;
 	s.error = error;
-	uint32_t *const e = event(EV_FAILED, s);
-	e[12] = refused, e[13] = (uint32_t)error;
+	auto &e = event<ev::Failed>(s);
+	e.refused = refused, e.error = (uint32_t)error;
 }
 
 void Table::close_sock(Sock &s, bool reset)
@@ -119,8 +116,8 @@ void Table::abandon(Sock &s, int error, bool refused)
 	s.pending = nullptr;
 	s.kind = Kind::None;
 	s.fd = -1;
-	uint32_t *const e = event(EV_FAILED, s);
-	e[12] = refused, e[13] = (uint32_t)error;
+	auto &e = event<ev::Failed>(s);
+	e.refused = refused, e.error = (uint32_t)error;
 }
 
 Table::Held Table::memory_of_handle(uint32_t handle, bool freeze)
@@ -175,7 +172,7 @@ void Table::fail_splice(Sock &s, uint32_t side, int error)
 	drop_splice(*s.splice);
 	s.phase = Phase::Failed;
 	s.error = error;
-	splice_event(EV_SPLICE_FAILED, s, side, error);
+	splice_event<ev::SpliceFailed>(s, side, error);
 }
 
 void Table::close_splice(Sock &s, bool reset)

@@ -41,9 +41,12 @@ public:
 	/** epoll's word for it. `tag`: TAG_SIDE_1 or 0. */
 	uint64_t word(const Sock &s, uint32_t tag = 0) const { return (handle_of(s) | tag) | (uint64_t)s.generation << 32; }
 	/** An event about `s`: into the ring, or behind those that wait for room in it. */
-	uint32_t *event(uint32_t kind, const Sock &s) { return results.add(kind, handle_of(s), s.generation); }
+	template <class E> E &event(const Sock &s) { return results.add<E>(handle_of(s), s.generation); }
 	/** EV_SPLICE_*: how far both ways have come as well. */
-	void splice_event(uint32_t kind, const Sock &s, uint32_t side, int error);
+	template <class E> void splice_event(const Sock &s, uint32_t side, int error = 0)
+	{
+		fill(event<E>(s), *s.splice, side, error);
+	}
 
 	/** The handle's socket anew: Connecting, no descriptor yet. nullptr: no such handle. */
 	Sock *new_sock(uint32_t handle, Kind kind);
@@ -74,6 +77,7 @@ public:
 	Ports own_ports[2];
 
 private:
+	static void fill(ev::SpliceFailed &e, const Splice &x, uint32_t side, int error);
 	void unregister(const Sock &s);
 	void forget_port(const Sock &s);
 	void close_splice(Sock &s, bool reset);

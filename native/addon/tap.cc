@@ -283,16 +283,14 @@ void Tap::read(Rings &r, uint32_t frames, uint32_t rx_limit)
 		memcpy(&v, at, head);
 		const uint8_t *const frame = at + head;
 		const uint32_t len = (uint32_t)n - head;
-		uint32_t *const e = r.post(EV_TAP_FRAME, 0);
-		e[2] = r.rx_next() + head;
-		e[3] = len;
-		e[4] = v.flags | (uint32_t)v.gso_type << 8;
-		e[5] = v.gso_size;
-		e[6] = v.csum_start | (uint32_t)v.csum_offset << 16;
+		auto &e = r.post<ev::TapFrame>(0);
+		e.off = r.rx_next() + head;
+		e.len = len;
+		put_vnet(e, v);
 		if (!(v.flags & VNET_NEEDS_CSUM))
-			e[7] = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
+			e.ones_complement_sum = sum_fold(sum_octets(frame + ETH_LEN, len - ETH_LEN));
 		r.rx_take((uint32_t)n);
-		pcap.received(frame, len, v, e[2]);
+		pcap.received(frame, len, v, e.off);
 	}
 }
 

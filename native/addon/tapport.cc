@@ -30,20 +30,20 @@ void TapPort::ready(uint32_t events)
 void TapPort::report()
 {
 	if (tap.dropped) {
-		uint32_t *const e = results.add(EV_TAP_DROPPED, 0, 0);
-		e[2] = tap.dropped, e[3] = (uint32_t)tap.drop_errno;
+		auto &e = results.add<ev::TapDropped>(0, 0);
+		e.frames = tap.dropped, e.error = (uint32_t)tap.drop_errno;
 		tap.dropped = 0;
 	}
 	if (tap.pcap.ended || tap.pcap.missed) {
-		uint32_t *const e = results.add(EV_CAPTURE, 0, 0);
-		e[2] = (uint32_t)tap.pcap.ended, e[3] = tap.pcap.missed;
+		auto &e = results.add<ev::Capture>(0, 0);
+		e.error = (uint32_t)tap.pcap.ended, e.frames = tap.pcap.missed;
 		tap.pcap.ended = 0, tap.pcap.missed = 0;
 	}
 	if (tap.gone && !gone_said) {
 		if (registered)
 			core.unwatch(tap.fd);
 		registered = false, gone_said = true;
-		results.add(EV_TAP_GONE, 0, 0)[2] = (uint32_t)tap.gone;
+		results.add<ev::TapGone>(0, 0).error = (uint32_t)tap.gone;
 	}
 }
 

@@ -12,7 +12,7 @@ void Tcp::connected(Sock &s)
 	s.phase = Phase::Open;
 	/* TCP since Linux 6.9, IPv6 later: asked for socket by socket */
 	s.peek_off_kept = peek_off_works && set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, 0);
-	read_info(s.fd, table.event(EV_CONNECTED, s));
+	read_info(s.fd, table.event<ev::Connected>(s).info);
 	if (s.pending && s.pending->size()) {
 		sender.flush_pending(s);
 		sender.report_sent(s);
@@ -56,10 +56,10 @@ void Tcp::ready(Sock &s, uint32_t events)
 		flags |= READY_INFO;
 	/* Writability that nobody waits for comes with every acknowledgement: not worth a record of its own */
 	if (flags || error) {
-		uint32_t *const e = table.event(EV_READY, s);
-		e[2] = flags | (out ? READY_OUT : 0u);
+		auto &e = table.event<ev::Ready>(s);
+		e.flags = flags | (out ? READY_OUT : 0u);
 		if (flags & READY_INFO) {
-			read_info(s.fd, e);
+			read_info(s.fd, e.info);
 			s.await = false;
 		}
 	}
@@ -101,7 +101,7 @@ void Tcp::rewind(Sock &s, uint32_t octets)
 void Tcp::report_info(Sock &s)
 {
 	if (s.phase == Phase::Open)
-		read_info(s.fd, table.event(EV_INFO, s));
+		read_info(s.fd, table.event<ev::InfoAsked>(s).info);
 }
 
 } // namespace passt

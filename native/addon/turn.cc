@@ -78,83 +78,93 @@ void Engine::execute(uint32_t n)
 	tap.pcap.flush();
 }
 
-void Engine::execute_one(const uint32_t *e)
+void Engine::write_to_tap(const fx::Octets &e)
 {
-	const uint32_t handle = e[1];
+	if (rings.in_slab(e.off, e.len))
+		tap.write(rings.slab + e.off, e.len);
+	else
+		tap.dropped++, tap.drop_errno = EFAULT;
+}
+
+void Engine::note_capture(const fx::CaptureNote &e)
+{
+	if (rings.in_slab(e.off, e.len))
+		tap.pcap.note(e.frame, rings.slab + e.off, e.len);
+}
+
+void Engine::execute_one(const Record &e)
+{
+	const auto [kind, handle] = as<Head>(e);
 	Sock *s;
 
 	if (tap.vhost.on && vhost.effect(e))
 		return;
-	switch (e[0]) {
+	switch (kind) {
 	case EF_TAP_WRITE:
-		if (rings.in_slab(e[2], e[3]))
-			tap.write(rings.slab + e[2], e[3]);
-		else
-			tap.dropped++, tap.drop_errno = EFAULT;
+		write_to_tap(as<fx::Octets>(e));
 		return;
 	case EF_TCP_CONNECT:
-		opener.open(e, Kind::Tcp);
+		opener.open(as<fx::Open>(e), Kind::Tcp);
 		return;
 	case EF_UDP_OPEN:
-		opener.open(e, Kind::Udp);
+		opener.open(as<fx::Open>(e), Kind::Udp);
 		return;
 	case EF_PING_OPEN:
-		opener.open(e, Kind::Ping);
+		opener.open(as<fx::Open>(e), Kind::Ping);
 		return;
 	case EF_CLOSE:
 	case EF_RESET:
 	case EF_SPLICE_CLOSE:
 	case EF_SPLICE_RESET:
 		if ((s = table.sock(handle))) {
-			const bool reset = e[0] == EF_RESET || e[0] == EF_SPLICE_RESET;
+			const bool reset = kind == EF_RESET || kind == EF_SPLICE_RESET;
 			if (!reset && s->phase == Phase::Open)
 				sender.flush(*s);
 			table.close_sock(*s, reset);
 		}
 		return;
 	case EF_ADOPT:
-		opener.adopt(e);
+		opener.adopt(as<fx::Slot>(e));
 		return;
 	case EF_REJECT:
-		opener.reject(e[2]);
+		opener.reject(as<fx::Slot>(e).slot);
 		return;
 	case EF_NETLINK:
-		notices.send(e);
+		notices.send(as<fx::Octets>(e));
 		return;
 	case EF_CAPTURE_NOTE:
-		if (rings.in_slab(e[2], e[3]))
-			tap.pcap.note(e[4], rings.slab + e[2], e[3]);
+		note_capture(as<fx::CaptureNote>(e));
 		return;
 	case EF_LINK_USE:
-		clients.use((int)e[2]);
+		clients.use((int)as<fx::LinkClient>(e).descriptor);
 		return;
 	case EF_LINK_REFUSE:
-		clients.refuse((int)e[2]);
+		clients.refuse((int)as<fx::LinkClient>(e).descriptor);
 		return;
 	case EF_LINK_CLOSE:
 		clients.close();
 		return;
 	case EF_CLOSE_FD:
-		if ((int)e[2] >= 0)
-			close((int)e[2]);
+		if (const int fd = (int)as<fx::Descriptor>(e).descriptor; fd >= 0)
+			close(fd);
 		return;
 	case EF_SPLICE:
-		splices.open(e);
+		splices.open(as<fx::Open>(e));
 		return;
 	case EF_SPLICE_SHUT:
 		if ((s = table.sock(handle, Kind::Splice)))
-			splices.shut(*s, e[2]);
+			splices.shut(*s, as<fx::SpliceShut>(e).side);
 		return;
 	case EF_UDP_JOIN:
-		receiver.join(handle, e[2]);
+		receiver.join(handle, as<fx::UdpJoin>(e).other_handle);
 		return;
 	case EF_UDP_SEND:
 		if ((s = table.sock(handle, Kind::Udp)))
-			sender.gather(*s, e);
+			sender.gather(*s, as<fx::Send>(e));
 		return;
 	case EF_PING_SEND:
 		if ((s = table.sock(handle, Kind::Ping)))
-			sender.gather(*s, e);
+			sender.gather(*s, as<fx::Send>(e));
 		return;
 	default:
 		break;
@@ -162,18 +172,18 @@ void Engine::execute_one(const uint32_t *e)
 
 	if (!(s = table.sock(handle, Kind::Tcp)))
 		return;
-	switch (e[0]) {
+	switch (kind) {
 	case EF_SEND:
-		sender.gather(*s, e);
+		sender.gather(*s, as<fx::Send>(e));
 		break;
 	case EF_PEEK:
-		peeker.peek(*s, e);
+		peeker.peek(*s, as<fx::Peek>(e));
 		break;
 	case EF_DISCARD:
-		tcp.discard(*s, e[2]);
+		tcp.discard(*s, as<fx::Count>(e).octets);
 		break;
 	case EF_REWIND:
-		tcp.rewind(*s, e[2]);
+		tcp.rewind(*s, as<fx::Count>(e).octets);
 		break;
 	case EF_SHUTDOWN_WR:
 		sender.shutdown_wr(*s);

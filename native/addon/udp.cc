@@ -133,7 +133,7 @@ size_t Sender::send_messages(Sock &s, const Message *messages, size_t n)
 		lost += messages[i++].count;
 	}
 	if (refusal)
-		table.event(EV_REFUSED, s)[13] = (uint32_t)refusal;
+		table.event<ev::Refused>(s).error = (uint32_t)refusal;
 	return lost;
 }
 

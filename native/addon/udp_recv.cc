@@ -136,17 +136,17 @@ static bool from_peer(const Sock &s, const sockaddr_storage &from)
 	return !memcmp(addr, s.peer, sizeof(addr)) && (s.kind == Kind::Ping || port == s.peer_port);
 }
 
-/** Words 2-14 of EV_LISTEN_DATAGRAM and EV_ANSWER; 15 as well. */
-static void describe(uint32_t *e, const sockaddr_storage &from, msghdr &h, uint32_t off, uint32_t len)
+/** Of EV_LISTEN_DATAGRAM and EV_ANSWER. */
+static void describe(ev::ListenDatagram &e, const sockaddr_storage &from, msghdr &h, uint32_t off, uint32_t len)
 {
 	const Ancillary a(h);
 	uint16_t port = 0;
 
-	e[2] = off, e[3] = len, e[4] = a.segment < len ? a.segment : 0;
-	from_sockaddr(from, e + 6, &port);
-	e[5] = port;
-	memcpy(e + 10, a.dst, sizeof(a.dst));
-	e[14] = a.ifindex, e[15] = a.own;
+	e.off = off, e.len = len, e.segment = a.segment < len ? a.segment : 0;
+	from_sockaddr(from, e.peer_addr, &port);
+	e.peer_port = port;
+	memcpy(e.sent_to, a.dst, sizeof(a.dst));
+	e.interface = a.ifindex, e.own_ipv4 = a.own;
 }
 
 /** A stranger's datagram that came before connect() is the listener's. */
@@ -155,19 +155,19 @@ void Receiver::report_to_listener(Sock &s, const sockaddr_storage &from, uint32_
 	const ListenSock *const l = listeners.find(s.listener - 1);
 	if (!l || l->serial != s.listener_serial) /* gone; its number is another's now */
 		return;
-	uint32_t *const e = rings.post(EV_LISTEN_DATAGRAM, s.listener - 1);
+	auto &e = rings.post<ev::ListenDatagram>(s.listener - 1);
 	sockaddr_storage local = {};
 	socklen_t n = sizeof(local);
 	uint16_t port = 0;
 
-	e[2] = off, e[3] = len, e[4] = segment;
-	from_sockaddr(from, e + 6, &port);
-	e[5] = port;
+	e.off = off, e.len = len, e.segment = segment;
+	from_sockaddr(from, e.peer_addr, &port);
+	e.peer_port = port;
 	if (!getsockname(s.fd, reinterpret_cast<sockaddr *>(&local), &n))
-		from_sockaddr(local, e + 10);
+		from_sockaddr(local, e.sent_to);
 	if (from.ss_family == AF_INET6)
-		e[14] = reinterpret_cast<const sockaddr_in6 &>(from).sin6_scope_id;
-	e[15] = from.ss_family == AF_INET ? e[13] : 0;
+		e.interface = reinterpret_cast<const sockaddr_in6 &>(from).sin6_scope_id;
+	e.own_ipv4 = from.ss_family == AF_INET ? e.sent_to[3] : 0;
 }
 
 void Receiver::read(Sock &s)
@@ -187,7 +187,7 @@ void Receiver::read(Sock &s)
 			if (r.truncated(i) || (stranger && !s.listener))
 				continue;
 			if (s.group) {
-				describe(rings.post(EV_ANSWER, table.handle_of(s)), r.from[i], r.mm[i].msg_hdr, off, len);
+				describe(rings.post<ev::Answer>(table.handle_of(s)), r.from[i], r.mm[i].msg_hdr, off, len);
 				used = i * RX_STRIDE + HEADROOM + len;
 				continue;
 			}
@@ -196,8 +196,8 @@ void Receiver::read(Sock &s)
 			if (stranger) {
 				report_to_listener(s, r.from[i], off, len, segment);
 			} else {
-				uint32_t *const e = rings.post(EV_DATAGRAM, table.handle_of(s));
-				e[2] = off, e[3] = len, e[4] = segment;
+				auto &e = rings.post<ev::Datagram>(table.handle_of(s));
+				e.off = off, e.len = len, e.segment = segment;
 			}
 			used = i * RX_STRIDE + HEADROOM + len;
 		}
@@ -227,7 +227,7 @@ void Receiver::listener_ready(uint32_t id, ListenSock &l, uint32_t events)
 			const uint32_t len = r.mm[i].msg_len;
 			if (r.truncated(i))
 				continue;
-			describe(rings.post(EV_LISTEN_DATAGRAM, id), r.from[i], r.mm[i].msg_hdr, base + i * RX_STRIDE, len);
+			describe(rings.post<ev::ListenDatagram>(id), r.from[i], r.mm[i].msg_hdr, base + i * RX_STRIDE, len);
 			used = i * RX_STRIDE + HEADROOM + len;
 		}
 		rings.rx_take(used ? used + 64 : 0);
@@ -339,8 +339,8 @@ void Receiver::report_moved()
 		if (table.generation(m.handle) != m.generation)
 			continue;
 		Sock &s = table.at(m.handle);
-		uint32_t *const e = table.event(EV_UDP_MOVED, s);
-		e[2] = s.moved, e[3] = s.lost;
+		auto &e = table.event<ev::UdpMoved>(s);
+		e.datagrams = s.moved, e.lost = s.lost;
 		s.moved = s.lost = 0;
 		s.moved_listed = false;
 	}

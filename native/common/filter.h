@@ -40,7 +40,7 @@ constexpr uint32_t ARCH = 0;
 
 /** `word` of the call's arguments & mask must be one of the values. */
 struct Test {
-	uint32_t word, mask;
+	uint32_t word = 0, mask = 0;
 	std::initializer_list<uint32_t> values;
 };
 

@@ -16,9 +16,9 @@ enum : long { CREATE_RULESET = 444, ADD_RULE = 445, RESTRICT_SELF = 446 };
 /** What stays allowed, besides whatever is open. */
 struct Landlock {
 	/* TCP: bind to any port, to a port of the kernel's choice, connect */
-	bool bind, bind_free, connect;
+	bool bind = false, bind_free = false, connect = false;
 	/* signals to processes that are not confined as well */
-	bool signal;
+	bool signal = false;
 };
 
 /** A ruleset for restrict_here(): no file, no UNIX socket of the abstract kind. The kernel's version says how much of it there is. -errno: none. */
@@ -26,11 +26,11 @@ inline int make_ruleset(const Landlock &allowed)
 {
 	constexpr uint64_t BIND_TCP = 1, CONNECT_TCP = 2, ABSTRACT_UNIX_SOCKET = 1, SIGNAL = 2, NONE = 0;
 	struct {
-		uint64_t fs, net, scoped;
-	} attr = {};
+		uint64_t fs = 0, net = 0, scoped = 0;
+	} attr;
 	struct __attribute__((packed)) {
-		uint64_t access, port;
-	} rule = {BIND_TCP, 0};
+		uint64_t access = BIND_TCP, port = 0;
+	} rule;
 	const long abi = syscall(CREATE_RULESET, nullptr, 0, 1);
 
 	if (abi < 1)

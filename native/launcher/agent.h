@@ -13,7 +13,7 @@ public:
 
 private:
 	/* How we end: with a status, or by a signal's default action */
-	struct End { int status; int signal; };
+	struct End { int status = 0, signal = 0; };
 
 	int timeout() const;
 	void step();

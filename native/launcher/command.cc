@@ -1,5 +1,7 @@
 #include "command.h"
 
+#include "helper.h"
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -178,19 +180,11 @@ int Command::exitStatus() const
 	return 128 + (signal == SIGKILL && forced_ ? forced_ : signal);
 }
 
-static int reapOne(pid_t pid)
-{
-	int status = 0;
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
-	return status;
-}
-
 void Command::destroy()
 {
 	if (alive()) {
 		kill(SIGKILL);
-		ended(reapOne(pid_));
+		ended(awaitEnd(pid_));
 	}
 	guard_.reap();
 }

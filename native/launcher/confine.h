@@ -6,9 +6,9 @@
 
 /** Whom the launcher still deals with, once it serves. */
 struct Served {
-	bool inNamespace;
+	bool inNamespace = false;
 	/* 0 = none */
-	pid_t command, engine;
+	pid_t command = 0, engine = 0;
 };
 
 /**

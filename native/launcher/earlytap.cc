@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "helper.h"
 #include "identity.h"
 #include "namespace.h"
 #include "options.h"
@@ -85,11 +86,8 @@ static bool ownNamespace(struct stat &st)
 	return stat("/proc/self/ns/net", &st) == 0;
 }
 
-[[noreturn]] static void help(int line, const Plain &p)
+static void help(int line, const Plain &p)
 {
-	for (int fd = 0; fd <= 2; fd++)
-		close(fd);
-	closeAllBut({ line });
 	constexpr uint64_t ATTACH = uint64_t(1) << CAP_NET_ADMIN;
 	keepOnly(ATTACH | uint64_t(1) << CAP_SYS_ADMIN); // to join
 	Watch none;
@@ -104,22 +102,13 @@ static bool ownNamespace(struct stat &st)
 		f = openTap(p.tap, true, tap);
 	if (!f && send(line, &st, sizeof(st), MSG_NOSIGNAL) == sizeof(st))
 		giveTap(line, f, tap);
-	_exit(0);
 }
 
 void EarlyTap::start(const Launch &launch)
 {
 	Plain plain;
-	int line[2];
-	if (geteuid() == 0 || !readPlain(launch, plain) || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) < 0)
-		return;
-	line_.reset(line[0]);
-	const Fd theirs(line[1]);
-	pid_ = fork();
-	if (pid_ == 0) {
-		line_.reset();
-		help(theirs.get(), plain);
-	}
+	if (geteuid() != 0 && readPlain(launch, plain))
+		(void)startHelper(line_, pid_, [&](int line) { help(line, plain); });
 }
 
 bool EarlyTap::take(const std::string &name, bool vnet, Tap &tap)

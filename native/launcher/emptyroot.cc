@@ -1,5 +1,6 @@
 #include "emptyroot.h"
 
+#include "helper.h"
 #include "identity.h"
 #include "userns.h"
 
@@ -11,14 +12,13 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* What is said on the line, one message each: the helper's process id, or a Fault; then, asked for, a Fault */
 struct Word {
-	pid_t helper;
-	int err;
-	char text[256];
+	pid_t helper = 0;
+	int err = 0;
+	char text[256] = "";
 };
 /* Detaching a tree of mounts takes a few milliseconds */
 static constexpr time_t TIMEOUT_S = 10;
@@ -145,8 +145,8 @@ Fault EmptyRoot::close(bool byChroot)
 			w = receiveWord(line_.get());
 	}
 	letGo();
-	while (helper > 0 && waitpid(helper, nullptr, 0) < 0 && errno == EINTR)
-		;
+	if (helper > 0)
+		awaitEnd(helper);
 	return { w.err, w.text };
 }
 

@@ -1,6 +1,7 @@
 #include "guard.h"
 
 #include "confine.h"
+#include "helper.h"
 #include "identity.h"
 
 #include <algorithm>
@@ -8,7 +9,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 [[noreturn]] static void watchOver(int target, int lifeline, int graceMs)
@@ -51,7 +51,7 @@ Fault Guard::start(pid_t target, int graceMs)
 void Guard::reap()
 {
 	letGo();
-	while (pid_ > 0 && waitpid(pid_, nullptr, 0) < 0 && errno == EINTR)
-		;
+	if (pid_ > 0)
+		awaitEnd(pid_);
 	pid_ = 0;
 }

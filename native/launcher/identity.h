@@ -5,8 +5,8 @@
 #include "util.h"
 
 struct Identity {
-	uid_t uid;
-	gid_t gid;
+	uid_t uid = 0;
+	gid_t gid = 0;
 };
 
 /** Another user and group, no supplementary groups, none of the keys of the session that we are in (keyrings(7)). */

@@ -13,7 +13,6 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
 
@@ -21,6 +20,7 @@
 #include "confine.h"
 #include "earlytap.h"
 #include "emptyroot.h"
+#include "helper.h"
 #include "identity.h"
 #include "engine-options.h"
 #include "../common/protocol.h"
@@ -81,32 +81,24 @@ static std::vector<char *> engineEnvironment()
 	return out;
 }
 
-/** 0, or errno: that many more processes and threads are not to be had. Only trying tells: limits of users and cgroups differ. */
+/**
+ * 0, or errno: that many more processes and threads are not to be had. Only trying tells: limits of users and cgroups differ. Each is
+ * the next one's parent and borrows our memory while it lives, so that there is none to copy (vfork(2)).
+ */
 static int lackOfProcesses(size_t count)
 {
-	int hold[2], err = 0;
-	if (pipe2(hold, O_CLOEXEC) < 0)
+	volatile int lack = 0;
+	if (count == 0)
+		return 0;
+	const pid_t pid = vfork();
+	if (pid < 0)
 		return errno;
-	Fd out(hold[0]), in(hold[1]);
-	std::vector<pid_t> made;
-	while (!err && made.size() < count) {
-		const pid_t pid = fork();
-		if (pid == 0) {
-			char end;
-			in.reset();
-			(void)!read(out.get(), &end, 1);
-			_exit(0);
-		}
-		if (pid < 0)
-			err = errno;
-		else
-			made.push_back(pid);
+	if (pid == 0) {
+		lack = lackOfProcesses(count - 1);
+		_exit(0);
 	}
-	in.reset();
-	for (const pid_t pid : made)
-		while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR)
-			;
-	return err;
+	awaitEnd(pid);
+	return lack;
 }
 
 /** In the child: become Node with the engine, our arguments behind. */
@@ -201,8 +193,6 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	Fd ctl(pair[0]), theirs(pair[1]);
-	// The engine, the helper that it leaves behind (emptyroot.h), its threads. Before there are helpers that it could disturb
-	const int lack = lackOfProcesses(2 + THREADS);
 	EarlyTap early;
 	early.start(launch);
 	Fd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -211,7 +201,9 @@ int main(int argc, char **argv)
 		say(f.text);
 		return 1;
 	}
-	const pid_t pid = !signals || lack ? -1 : fork();
+	// The engine, the helper that it leaves behind (emptyroot.h), its threads
+	const int lack = signals ? lackOfProcesses(2 + THREADS) : errno;
+	const pid_t pid = lack ? -1 : fork();
 	if (pid < 0) {
 		say(fault(lack ? lack : errno, "Cannot start the engine").text);
 		return 1;

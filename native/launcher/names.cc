@@ -1,5 +1,7 @@
 #include "names.h"
 
+#include "helper.h"
+
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -7,15 +9,14 @@
 #include <poll.h>
 #include <pwd.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <vector>
 
 namespace {
 
 struct Outcome {
-	int err;
-	char text[256];
+	int err = 0;
+	char text[256] = "";
 	Identity who;
 };
 
@@ -60,9 +61,8 @@ static Fault findBoth(const std::string &user, const std::string &group, Identit
 	return {};
 }
 
-[[noreturn]] static void help(const Launch &launch, int line, const std::string &user, const std::string &group)
+static void help(const Launch &launch, int line, const std::string &user, const std::string &group)
 {
-	closeAllBut({ line });
 	keepOnly(0);
 	// What a source of names makes of the caller's environment is not ours to say, and we may have rights that he has not
 	clearenv();
@@ -72,22 +72,14 @@ static Fault findBoth(const std::string &user, const std::string &group, Identit
 	o.err = f.err;
 	strncpy(o.text, f.text.c_str(), sizeof(o.text) - 1);
 	(void)writeAll(line, { reinterpret_cast<const char *>(&o), sizeof(o) });
-	_exit(0);
 }
 
 Fault lookUp(const Launch &launch, const std::string &user, const std::string &group, Identity &who)
 {
-	int line[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) < 0)
-		return fault(errno, "Cannot create a socket");
-	const Fd ours(line[0]);
-	Fd theirs(line[1]);
-	const pid_t pid = fork();
-	if (pid < 0)
-		return fault(errno, "Cannot start a helper process");
-	if (pid == 0)
-		help(launch, theirs.get(), user, group);
-	theirs.reset();
+	Fd ours;
+	pid_t pid;
+	if (Fault f = startHelper(ours, pid, [&](int line) { help(launch, line, user, group); }))
+		return f;
 	Outcome o;
 	ssize_t n = -1;
 	const int64_t deadline = monotonicMs() + LOOKUP_MS;
@@ -100,11 +92,13 @@ Fault lookUp(const Launch &launch, const std::string &user, const std::string &g
 	}
 	const bool late = n < 0;
 	kill(pid, SIGKILL);
-	while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR)
-		;
+	awaitEnd(pid);
 	const std::string asked = user + (group.empty() ? "" : ":" + group);
+	if (late)
+		return { ETIMEDOUT, "Cannot look up " + asked + ": no answer from the name service within " + std::to_string(LOOKUP_MS / 1000) +
+				    " s (nsswitch.conf(5) says which it is; a number is not looked up)" };
 	if (n != sizeof(o))
-		return late ? fault(ETIMEDOUT, "Cannot look up " + asked) : Fault{ ECHILD, "The process that looked up " + asked + " ended before its time" };
+		return { ECHILD, "The process that looked up " + asked + " ended before its time" };
 	who = o.who;
 	return { o.err, o.text };
 }

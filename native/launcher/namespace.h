@@ -6,8 +6,8 @@
 
 struct JoinOrder {
 	/* 0 = none; otherwise it fills in what is empty below, and its end is the namespace's end */
-	uint32_t pid;
-	bool noQuit;
+	uint32_t pid = 0;
+	bool noQuit = false;
 	std::string userns, netns;
 };
 

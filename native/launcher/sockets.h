@@ -8,11 +8,11 @@
 
 struct ListenOrder {
 	/* IPPROTO_TCP, IPPROTO_UDP */
-	uint32_t proto;
-	bool v6only;
-	uint16_t port;
+	uint32_t proto = 0;
+	bool v6only = false;
+	uint16_t port = 0;
 	/* network order; v4-mapped: IPv4 */
-	unsigned char addr[16];
+	unsigned char addr[16] = {};
 	/* '' = any */
 	std::string device;
 };

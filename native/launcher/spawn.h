@@ -8,9 +8,9 @@
 #include <optional>
 
 struct SpawnOrder {
-	bool netnsOnly, noPidns;
+	bool netnsOnly = false, noPidns = false;
 	/* index of the command in argv, 0 = the user's shell as a login shell */
-	uint32_t argvIndex;
+	uint32_t argvIndex = 0;
 	/* empty: "pasta-" and our own */
 	std::string hostname;
 	/* who root of the new user namespace is outside; none: who we are */

@@ -9,6 +9,19 @@
 
 static constexpr const char *TUN_DEVICE = "/dev/net/tun";
 
+/** Why it cannot be opened, perhaps, and what helps. */
+static const char *advice(int err)
+{
+	switch (err) {
+	case ENOENT:
+	case ENODEV:
+	case ENXIO: return " (is the tun module loaded? modprobe tun; a container has it by --device /dev/net/tun)";
+	case EACCES: return " (it is for all users where it has its usual mode: chmod 0666 /dev/net/tun)";
+	case EPERM: return " (a container has it by --device /dev/net/tun)";
+	default: return "";
+	}
+}
+
 Fault openTap(const std::string &name, bool vnet, Tap &tap)
 {
 	if (name.empty() || name.size() >= IFNAMSIZ)
@@ -16,8 +29,7 @@ Fault openTap(const std::string &name, bool vnet, Tap &tap)
 	Fd fd(open(TUN_DEVICE, O_RDWR | O_NONBLOCK | O_CLOEXEC));
 	if (!fd) {
 		Fault f = fault(errno, std::string("Cannot open ") + TUN_DEVICE);
-		if (f.err == ENOENT || f.err == ENODEV || f.err == ENXIO)
-			f.text += " (is the tun module loaded?)";
+		f.text += advice(f.err);
 		return f;
 	}
 	ifreq ifr = {};

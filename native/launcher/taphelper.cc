@@ -1,5 +1,6 @@
 #include "taphelper.h"
 
+#include "helper.h"
 #include "identity.h"
 
 #include <cerrno>
@@ -8,24 +9,23 @@
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
 
 /** With the descriptor of the network namespace. */
 struct Order {
-	bool vnet;
-	char name[64];
+	bool vnet = false;
+	char name[64] = "";
 };
 /** With the descriptor of the tap, unless `err`. */
 struct Outcome {
-	int err;
-	char text[256];
-	uint32_t index;
-	bool vnet;
-	unsigned char mac[6];
-	char name[64];
+	int err = 0;
+	char text[256] = "";
+	uint32_t index = 0;
+	bool vnet = false;
+	unsigned char mac[6] = {};
+	char name[64] = "";
 };
 
 } // namespace
@@ -109,36 +109,22 @@ static Fault openIn(int netns, const Order &order, Tap &tap)
 	return openTap(order.name, order.vnet, tap);
 }
 
-[[noreturn]] static void help(int line)
+static void help(int line)
 {
-	for (int fd = 0; fd <= 2; fd++)
-		close(fd);
-	closeAllBut({ line });
 	// To join the namespace, to make an interface there, to open the device whoever owns it
 	keepOnly(uint64_t(1) << CAP_SYS_ADMIN | uint64_t(1) << CAP_NET_ADMIN | uint64_t(1) << CAP_DAC_OVERRIDE);
 	Order order;
 	Fd netns;
 	if (!receiveWithFd(line, &order, sizeof(order), netns))
-		_exit(0);
+		return;
 	Tap tap;
 	const Fault f = openIn(netns.get(), order, tap);
 	giveTap(line, f, tap);
-	_exit(0);
 }
 
 Fault TapHelper::start()
 {
-	int line[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) < 0)
-		return fault(errno, "Cannot create a socket");
-	line_.reset(line[0]);
-	const Fd theirs(line[1]);
-	pid_ = fork();
-	if (pid_ == 0) {
-		line_.reset();
-		help(theirs.get());
-	}
-	return pid_ < 0 ? fault(errno, "Cannot start a helper process") : Fault{};
+	return startHelper(line_, pid_, help);
 }
 
 Fault TapHelper::open(const std::string &name, bool vnet, Tap &tap)
@@ -159,7 +145,7 @@ Fault TapHelper::open(const std::string &name, bool vnet, Tap &tap)
 void TapHelper::letGo()
 {
 	line_.reset();
-	while (pid_ > 0 && waitpid(pid_, nullptr, 0) < 0 && errno == EINTR)
-		;
+	if (pid_ > 0)
+		awaitEnd(pid_);
 	pid_ = 0;
 }

@@ -1,14 +1,14 @@
 #include "userns.h"
 
+#include "helper.h"
+
 #include <cerrno>
 #include <cstring>
 #include <grp.h>
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static uint64_t effective()
@@ -64,22 +64,16 @@ static std::string mapParent(const Identity &outside)
 
 Fault enterUserNamespaceAs(const Identity &outside)
 {
-	int line[2];
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, line) < 0)
-		return fault(errno, "Cannot create a socket");
-	Fd ours(line[0]), theirs(line[1]);
-	const pid_t mapper = fork();
-	if (mapper < 0)
-		return fault(errno, "Cannot start a helper process");
-	if (mapper == 0) {
-		ours.reset();
+	Fd ours;
+	pid_t mapper;
+	const auto map = [&](int line) {
 		keepOnly(uint64_t(1) << CAP_SYS_ADMIN | uint64_t(1) << CAP_SETUID | uint64_t(1) << CAP_SETGID);
 		char made;
-		if (read(theirs.get(), &made, 1) == 1)
-			(void)writeAll(theirs.get(), mapParent(outside) + '\0');
-		_exit(0);
-	}
-	theirs.reset();
+		if (read(line, &made, 1) == 1)
+			(void)writeAll(line, mapParent(outside) + '\0');
+	};
+	if (Fault f = startHelper(ours, mapper, map))
+		return f;
 	char answer[512] = "";
 	ssize_t n = -1;
 	setgroups(0, nullptr); // those that are not mapped could not be given up inside
@@ -88,8 +82,7 @@ Fault enterUserNamespaceAs(const Identity &outside)
 		while ((n = read(ours.get(), answer, sizeof(answer) - 1)) < 0 && errno == EINTR)
 			;
 	ours.reset();
-	while (waitpid(mapper, nullptr, 0) < 0 && errno == EINTR)
-		;
+	awaitEnd(mapper);
 	if (f)
 		return f;
 	if (n < 1 || answer[0])

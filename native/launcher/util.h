@@ -58,11 +58,11 @@ void putU32(std::string &out, uint32_t v);
 
 /** How we were started: what the engine and the command get back before they are executed. */
 struct Launch {
-	int argc;
-	char **argv;
-	sigset_t mask;
+	int argc = 0;
+	char **argv = nullptr;
+	sigset_t mask = {};
 	/* signals that were ignored (nohup, background job of a plain shell) */
-	sigset_t ignored;
+	sigset_t ignored = {};
 	bool ignores(int signal) const { return sigismember(&ignored, signal) == 1; }
 };
 

@@ -9,7 +9,7 @@
 
 /** What to run, and the descriptor that it expects the socket at. */
 struct Order {
-	int fd;
+	int fd = -1;
 	/** argv, the command first. */
 	std::vector<std::string> argv;
 };

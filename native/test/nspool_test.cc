@@ -207,6 +207,35 @@ TEST(ns_empty_pool_keeps_datagrams)
 	CHECK(!a.r.engine.table.pending_all && a.r.take(EV_FAILED).empty());
 }
 
+TEST(ns_listener_comes_back_beside_its_flows)
+{
+	Agent a;
+	const auto peer = a.inside([] { return std::make_unique<Datagrams>(); });
+	const ListenAt at = {{}, free_port(), false, false, "lo"};
+	const std::vector<int> six = a.sockets(AF_INET6, SOCK_DGRAM, 3), four = a.sockets(AF_INET, SOCK_DGRAM, 3);
+	NsPools &pools = a.r.engine.pools;
+	CHECK(!pools.add(NS_UDP6, six.data(), six.size()) && !pools.add(NS_UDP4, four.data(), four.size()));
+	for (uint32_t id = 3; id < 6; id++) {
+		CHECK(!a.r.engine.listeners.listen_in_namespace(id, at, pools.spare(true)));
+		a.r.effect({EF_UDP_OPEN, id, 0, 0, 0xffff, INADDR_LOOPBACK, peer->port, 0, at.port, 0, 0, 0xffff, INADDR_LOOPBACK, IN_NAMESPACE, 1 + id});
+		a.r.turn();
+		CHECK(a.r.take(EV_FAILED).empty());
+		peer->send_to(at.port, octets("to us"));
+		CHECK(a.r.await(EV_DATAGRAM)[1] == id);
+		for (const bool listens : {true, false}) { /* whoever else asks for the port */
+			for (const int fd : a.sockets(AF_INET6, SOCK_DGRAM, 1)) {
+				set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1), set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+				sockaddr_in6 all = {};
+				all.sin6_family = AF_INET6, all.sin6_port = htons(at.port);
+				CHECK(bind(fd, reinterpret_cast<sockaddr *>(&all), sizeof(all)) && errno == EADDRINUSE);
+				close(fd);
+			}
+			CHECK(!listens || a.r.engine.listeners.close(id));
+		}
+	}
+	CHECK(pools.spare(true) == -ENOENT);
+}
+
 TEST(ns_launcher_has_none)
 {
 	Agent a;

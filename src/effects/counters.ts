@@ -144,6 +144,7 @@ type RuntimeCounter =
   | 'flow-ended-with-open-socket'
   | 'internal-error'
   | 'gave-way'
+  | 'refused-by-policy'
   | `limit-${'flows' | 'files' | 'memory' | 'udpPorts' | 'tcpPorts' | 'pingIds' | 'halfOut' | 'halfIn'}`
   | 'effect-misplaced'
   | `group-answer: ${AnswerFault | 'no address for the guest'}`

@@ -25,7 +25,7 @@ export interface Scenario {
 /** The machine under test: runtime/machine/compile.ts, or xstate. */
 export interface Subject<S> {
   start(now: Instant, out: Effect[]): S
-  step(s: S, e: SpliceEvent | { readonly type: 'TURN_END'; readonly now: Instant }, out: Effect[]): S
+  step(s: S, e: SpliceEvent, out: Effect[]): S
   isFinal(s: S): boolean
   describe(s: S): string
 }
@@ -287,7 +287,7 @@ export class Spliced<S> extends World {
     const out: Effect[] = []
     const events = this.events
     this.events = []
-    for (const e of [...events, { type: 'TURN_END' as const, now: this.now() }]) {
+    for (const e of events) {
       if (this.final) break
       this.state = this.subject.step(this.state, e, out)
       this.final = this.subject.isFinal(this.state)

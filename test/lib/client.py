@@ -94,6 +94,21 @@ def tcp_get(address, port, count, rcvbuf="0", pause="0", tail="0"):
     return {"octets": len(data), "same": data == expect, "tail_sha": sha(rest)}
 
 
+def tcp_get_gated(address, port, count, gate):
+    """As tcp_get(), but no more than half of it, and that slowly, before the file `gate` is there."""
+    s = connect(address, port)
+    s.sendall(b"%d 7\n" % int(count))
+    data = s.recv(1 << 14)
+    print("under way", flush=True)
+    while not os.path.exists(gate):
+        if len(data) < int(count) // 2:
+            data += s.recv(1 << 14)
+        time.sleep(0.01)
+    data += read_all(s)
+    finish(s)
+    return {"octets": len(data), "same": data == random.Random(7).randbytes(int(count))}
+
+
 def tcp_after_fin(address, port, count):
     s = connect(address, port)
     early = read_all(s)

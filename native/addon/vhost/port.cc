@@ -281,17 +281,15 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 	uint8_t *first = begin_at, *end = begin_at;
 	uint32_t octets = 0;
 	Coalescer c;
-	uint32_t *e = nullptr;
+	ev::TapFrame *e = nullptr;
 	const auto close_frame = [&] {
 		Vnet v;
 		if (!e)
 			return;
-		e[3] = (uint32_t)c.length();
+		e->len = (uint32_t)c.length();
 		if (c.end(v)) {
-			e[4] = v.flags | (uint32_t)v.gso_type << 8;
-			e[5] = v.gso_size;
-			e[6] = v.csum_start | (uint32_t)v.csum_offset << 16;
-			e[7] = 0;
+			put_vnet(*e, v);
+			e->ones_complement_sum = 0;
 		}
 		end = first + c.length();
 		e = nullptr;
@@ -345,15 +343,13 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 			if (!frames || !r.room())
 				break;
 			frames--;
-			uint32_t *const one = r.post(EV_TAP_FRAME, 0);
-			one[2] = (uint32_t)(to - r.slab), one[3] = (uint32_t)len;
-			one[4] = v.flags | (uint32_t)v.gso_type << 8;
-			one[5] = v.gso_size;
-			one[6] = v.csum_start | (uint32_t)v.csum_offset << 16;
-			pcap.received(to, len, v, one[2]);
+			auto &one = r.post<ev::TapFrame>(0);
+			one.off = (uint32_t)(to - r.slab), one.len = (uint32_t)len;
+			put_vnet(one, v);
+			pcap.received(to, len, v, one.off);
 			end = to + len;
 		} else if (e && c.fits(to, len, sum)) {
-			pcap.received(to, len, v, e[2]);
+			pcap.received(to, len, v, e->off);
 			c.append(to, len);
 		} else {
 			/* As in Link::parse(): the latest of a run of acknowledgements has their place */
@@ -361,13 +357,13 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 				close_frame();
 				if (!frames || !r.room())
 					break;
-				e = r.post(EV_TAP_FRAME, 0);
+				e = &r.post<ev::TapFrame>(0);
 				frames--;
 			}
-			e[2] = (uint32_t)(to - r.slab);
-			e[7] = sum;
+			e->off = (uint32_t)(to - r.slab);
+			e->ones_complement_sum = sum;
 			first = to;
-			pcap.received(to, len, v, e[2]);
+			pcap.received(to, len, v, e->off);
 			c.begin(to, len, sum);
 		}
 		tx.give_back(chain.head, 0);

@@ -11,9 +11,10 @@ namespace passt {
 /** ms between looks at a ring whose driver has no way to kick. */
 enum : uint32_t { POLL_PERIOD = 1 };
 
-static uint64_t both(const uint32_t *words)
+/** A 64-bit number of a record: the low half first. */
+static uint64_t both(const uint32_t (&halves)[2])
 {
-	return words[0] | (uint64_t)words[1] << 32;
+	return halves[0] | (uint64_t)halves[1] << 32;
 }
 
 static void close_fd(int &fd)
@@ -57,7 +58,7 @@ void Vhost::close()
 
 void Vhost::done(int error)
 {
-	results.add(EV_VHOST_DONE, 0, 0)[13] = (uint32_t)error;
+	results.add<ev::VhostDone>(0, 0).error = (uint32_t)error;
 }
 
 /** Rings in new memory. One that runs and is not there any more is broken. */
@@ -71,26 +72,26 @@ void Vhost::translate()
 	}
 }
 
-void Vhost::memory(const uint32_t *e)
+void Vhost::memory(const fx::Regions &e)
 {
 	RegionSpec all[VHOST_REGIONS_MAX] = {};
-	const uint32_t n = e[0] == EF_VHOST_MEMORY ? e[3] : 1;
+	const uint32_t n = e.kind == EF_VHOST_MEMORY ? e.regions : 1;
 	Memory &m = tap.vhost.memory;
 
-	if (n > VHOST_REGIONS_MAX || !rings.in_slab(e[2], n * VHOST_REGION_LEN))
+	if (n > VHOST_REGIONS_MAX || !rings.in_slab(e.off, n * VHOST_REGION_LEN))
 		return done(EFAULT);
-	memcpy(all, rings.slab + e[2], n * VHOST_REGION_LEN);
-	const int error = e[0] == EF_VHOST_MEMORY ? m.replace(all, n) : m.add(all[0]);
+	memcpy(all, rings.slab + e.off, n * VHOST_REGION_LEN);
+	const int error = e.kind == EF_VHOST_MEMORY ? m.replace(all, n) : m.add(all[0]);
 	for (uint32_t i = 0; i < n; i++)
 		close_fd(all[i].fd);
 	translate();
 	done(error);
 }
 
-void Vhost::log(const uint32_t *e)
+void Vhost::log(const fx::DirtyLog &e)
 {
-	int fd = (int)e[2];
-	const int error = tap.vhost.memory.log(fd, both(e + 4), both(e + 6));
+	int fd = (int)e.descriptor;
+	const int error = tap.vhost.memory.log(fd, both(e.size), both(e.mmap_offset));
 
 	close_fd(fd);
 	done(error);
@@ -104,31 +105,31 @@ static void nonblocking(int fd)
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
-void Vhost::set_fd(const uint32_t *e)
+void Vhost::set_fd(const fx::VringFd &e)
 {
 	Port &port = tap.vhost;
-	int fd = (int)e[4];
+	int fd = (int)e.descriptor;
 
-	if (e[2] >= VRINGS || e[3] > VRING_ERR)
+	if (e.ring >= VRINGS || e.which > VRING_ERR)
 		return close_fd(fd);
-	Vring &ring = e[2] == VRING_RX ? port.rx : port.tx;
-	int &place = e[3] == VRING_KICK ? ring.kick : e[3] == VRING_CALL ? ring.call : ring.err;
-	if (e[3] == VRING_KICK && place >= 0)
+	Vring &ring = e.ring == VRING_RX ? port.rx : port.tx;
+	int &place = e.which == VRING_KICK ? ring.kick : e.which == VRING_CALL ? ring.call : ring.err;
+	if (e.which == VRING_KICK && place >= 0)
 		core.unwatch(place);
 	close_fd(place);
 	place = fd;
 	if (fd < 0)
 		return;
-	if (e[3] != VRING_KICK)
+	if (e.which != VRING_KICK)
 		nonblocking(fd);
-	if (e[3] == VRING_CALL) {
+	if (e.which == VRING_CALL) {
 		const uint64_t one = 1;
 		if (write(fd, &one, sizeof(one)) < 0) {
 			/* it has a count already, or is no eventfd at all: then nobody will hear of it */
 		}
 	}
 	/* Each kick is an edge, so nobody has to read it away. What cannot be watched is looked at in each turn */
-	if (e[3] == VRING_KICK && core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_VHOST_RX - e[2]))
+	if (e.which == VRING_KICK && core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_VHOST_RX - e.ring))
 		close_fd(place);
 }
 
@@ -146,66 +147,74 @@ void Vhost::run(Vring &ring, uint32_t number, uint32_t mode)
 		ring.hush();
 }
 
-bool Vhost::effect(const uint32_t *e)
+bool Vhost::effect(const Record &e)
 {
 	Port &port = tap.vhost;
+	const uint32_t kind = as<Head>(e).kind;
 
-	if (e[0] < EF_VHOST_NEXT || e[0] > EF_VRING_STOP)
+	if (kind < EF_VHOST_NEXT || kind > EF_VRING_STOP)
 		return false;
-	if (e[0] != EF_VHOST_NEXT && e[0] != EF_VHOST_REPLY)
+	if (kind != EF_VHOST_NEXT && kind != EF_VHOST_REPLY)
 		port.flush(); /* what was given back belongs to the state before */
-	Vring &ring = e[2] == VRING_RX ? port.rx : port.tx;
-	const bool is_ring = e[2] < VRINGS;
-	switch (e[0]) {
+	/* Of EF_VRING_* only */
+	const uint32_t number = as<fx::VringStop>(e).ring;
+	Vring &ring = number == VRING_RX ? port.rx : port.tx;
+	const bool is_ring = number < VRINGS;
+	switch (kind) {
 	case EF_VHOST_NEXT:
 		asked = true;
 		break;
-	case EF_VHOST_REPLY:
-		if (rings.in_slab(e[2], e[3]))
-			channel.reply(rings.slab + e[2], e[3]);
+	case EF_VHOST_REPLY: {
+		const auto &o = as<fx::Octets>(e);
+		if (rings.in_slab(o.off, o.len))
+			channel.reply(rings.slab + o.off, o.len);
 		break;
+	}
 	case EF_VHOST_FEATURES:
 		tap.vnet = true;
-		tap.offloads = port.use_features(both(e + 2));
+		tap.offloads = port.use_features(both(as<fx::Features>(e).features));
 		break;
 	case EF_VHOST_MEMORY:
 	case EF_VHOST_ADD_REGION:
-		memory(e);
+		memory(as<fx::Regions>(e));
 		break;
 	case EF_VHOST_REMOVE_REGION: {
-		const int error = port.memory.remove(both(e + 2), both(e + 4), both(e + 6));
+		const auto &gone = as<fx::RemoveRegion>(e);
+		const int error = port.memory.remove(both(gone.guest_physical_address), both(gone.size), both(gone.user_address));
 		translate();
 		done(error);
 		break;
 	}
 	case EF_VHOST_LOG:
-		log(e);
+		log(as<fx::DirtyLog>(e));
 		break;
 	case EF_VHOST_LOG_FD:
 		close_fd(log_fd);
-		log_fd = (int)e[2];
+		log_fd = (int)as<fx::Descriptor>(e).descriptor;
 		if (log_fd >= 0)
 			nonblocking(log_fd);
 		break;
-	case EF_VRING_ADDR:
-		done(is_ring ? ring.place({both(e + 4), both(e + 6), both(e + 8), both(e + 10), e[12], e[3]}) : EINVAL);
+	case EF_VRING_ADDR: {
+		const auto &a = as<fx::VringAddr>(e);
+		done(is_ring ? ring.place({both(a.desc), both(a.used), both(a.avail), both(a.log), a.ring_size, a.flags}) : EINVAL);
 		break;
+	}
 	case EF_VRING_BASE:
 		if (is_ring)
-			ring.base((uint16_t)e[3]);
+			ring.base((uint16_t)as<fx::VringBase>(e).next_avail_index);
 		break;
 	case EF_VRING_FD:
-		set_fd(e);
+		set_fd(as<fx::VringFd>(e));
 		break;
 	case EF_VRING_RUN:
 		if (is_ring)
-			run(ring, e[2], e[3]);
+			run(ring, number, as<fx::VringRun>(e).mode);
 		break;
 	default: /* EF_VRING_STOP */
 		if (is_ring) {
 			ring.mode = VRING_OFF;
-			uint32_t *const r = results.add(EV_VRING_STOPPED, 0, 0);
-			r[2] = e[2], r[3] = ring.index();
+			auto &r = results.add<ev::VringStopped>(0, 0);
+			r.ring = number, r.next_avail_index = ring.index();
 		}
 	}
 	return true;
@@ -248,13 +257,13 @@ void Vhost::look()
 	if (channel.fd < 0)
 		return;
 	if (asked && rings.room() && rings.rx_left() >= VHOST_HEAD + VHOST_MESSAGE_MAX && channel.read()) {
-		uint32_t *const e = rings.post(EV_VHOST_MESSAGE, 0);
-		e[2] = rings.rx_next(), e[3] = channel.length();
-		memcpy(rings.slab + e[2], channel.message(), e[3]);
-		rings.rx_take(e[3]);
-		e[4] = channel.fd_count + (channel.too_many ? 1 : 0);
+		auto &e = rings.post<ev::VhostMessage>(0);
+		e.off = rings.rx_next(), e.len = channel.length();
+		memcpy(rings.slab + e.off, channel.message(), e.len);
+		rings.rx_take(e.len);
+		e.number_of_descriptors = channel.fd_count + (channel.too_many ? 1 : 0);
 		for (uint32_t i = 0; i < channel.fd_count; i++)
-			e[5 + i] = (uint32_t)channel.fds[i];
+			e.descriptors[i] = (uint32_t)channel.fds[i];
 		channel.taken();
 		asked = false;
 	}
@@ -270,8 +279,8 @@ void Vhost::stop_broken(Vring &ring, uint32_t number)
 	if (!ring.failed())
 		return;
 	ring.mode = VRING_OFF;
-	uint32_t *const e = results.add(EV_VRING_BROKEN, 0, 0);
-	e[2] = number, e[3] = ring.why, e[4] = ring.detail;
+	auto &e = results.add<ev::VringBroken>(0, 0);
+	e.ring = number, e.why = ring.why, e.detail = ring.detail;
 	if (ring.err >= 0 && write(ring.err, &one, sizeof(one)) < 0) {
 		/* nobody who would hear of it */
 	}
@@ -298,14 +307,14 @@ void Vhost::report()
 			close_fd(log_fd);
 	}
 	if (port.room_again())
-		results.add(EV_TAP_ROOM, 0, 0);
+		results.add<ev::TapRoom>(0, 0);
 	if (channel.ended && !end_said) {
 		end_said = true;
 		end_session();
-		uint32_t *const e = results.add(EV_LINK_END, 0, 0);
-		e[2] = channel.ended, e[3] = channel.detail;
+		auto &e = results.add<ev::LinkEnd>(0, 0);
+		e.why = channel.ended, e.detail = channel.detail;
 		if (port.room_again())
-			results.add(EV_TAP_ROOM, 0, 0);
+			results.add<ev::TapRoom>(0, 0);
 	}
 	watch_channel();
 }

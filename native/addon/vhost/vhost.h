@@ -20,7 +20,7 @@ public:
 	void use(int fd);
 	void close();
 	/** EF_VHOST_*, EF_VRING_*. False: it is none of those. */
-	bool effect(const uint32_t *e);
+	bool effect(const Record &e);
 	/** What is there of messages and frames, whether or not epoll says so. */
 	void look();
 	/** The channel's turn in epoll. */
@@ -36,10 +36,10 @@ public:
 
 private:
 	void done(int error);
-	void memory(const uint32_t *e);
-	void set_fd(const uint32_t *e);
+	void memory(const fx::Regions &e);
+	void set_fd(const fx::VringFd &e);
 	void run(Vring &ring, uint32_t number, uint32_t mode);
-	void log(const uint32_t *e);
+	void log(const fx::DirtyLog &e);
 	void translate();
 	void watch_channel();
 	void stop_broken(Vring &ring, uint32_t number);

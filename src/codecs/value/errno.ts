@@ -11,6 +11,7 @@ export const EINVAL = 22
 export const ENFILE = 23
 export const EMFILE = 24
 export const EFBIG = 27
+export const ENOSPC = 28
 export const EBADFD = 77
 export const EOPNOTSUPP = 95
 export const EAFNOSUPPORT = 97

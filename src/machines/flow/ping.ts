@@ -46,7 +46,6 @@ export type PingEvent =
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   /** It gives way to another flow. */
   | { readonly type: 'STOP'; readonly now: Instant }
-  | { readonly type: 'TURN_END'; readonly now: Instant }
 
 type Of<K extends PingEvent['type']> = {
   readonly context: PingContext
@@ -193,5 +192,5 @@ export const pingMachine = setup({
       ]
     }
   },
-  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'ping-unexpected' } } } }
+  on: { '*': { actions: { type: 'Count', params: { what: 'ping-unexpected' } } } }
 })

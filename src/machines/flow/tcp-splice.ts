@@ -28,7 +28,6 @@ export type TcpSpliceEvent =
   | SpliceEvent
   /** It holds much of the host's memory and does not move (runtime's socket-memory.ts). */
   | { readonly type: 'STOP'; readonly now: Instant }
-  | { readonly type: 'TURN_END'; readonly now: Instant }
 
 type Moved = { readonly moved: readonly [number, number] }
 type Side = { readonly side: 0 | 1 }
@@ -57,7 +56,6 @@ export const tcpSpliceMachine = setup({
   initial: 'connecting',
   on: {
     STOP: { target: '.closed', actions: reset },
-    TURN_END: {},
     '*': { actions: count('tcp-splice-unexpected') }
   },
   states: {

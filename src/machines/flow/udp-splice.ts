@@ -37,7 +37,6 @@ export type UdpSpliceEvent =
   | UdpMoved
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   | { readonly type: 'STOP'; readonly now: Instant }
-  | { readonly type: 'TURN_END'; readonly now: Instant }
 
 type Of<K extends UdpSpliceEvent['type']> = {
   readonly event: Extract<UdpSpliceEvent, { readonly type: K }>
@@ -180,5 +179,5 @@ export const udpSpliceMachine = setup({
       ]
     }
   },
-  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'udp-splice-unexpected' } } } }
+  on: { '*': { actions: { type: 'Count', params: { what: 'udp-splice-unexpected' } } } }
 })

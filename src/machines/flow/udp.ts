@@ -51,7 +51,6 @@ export type UdpEvent =
   | { readonly type: 'TIMER_IDLE'; readonly now: Instant }
   /** It gives way to another flow. */
   | { readonly type: 'STOP'; readonly now: Instant }
-  | { readonly type: 'TURN_END'; readonly now: Instant }
 
 type Of<K extends UdpEvent['type']> = {
   readonly context: UdpContext
@@ -243,5 +242,5 @@ export const udpMachine = setup({
       ]
     }
   },
-  on: { TURN_END: {}, '*': { actions: { type: 'Count', params: { what: 'udp-unexpected' } } } }
+  on: { '*': { actions: { type: 'Count', params: { what: 'udp-unexpected' } } } }
 })

@@ -114,6 +114,8 @@ export const SIDE_1 = 0x20000
 export const LISTEN_WORDS = 9
 export const LISTEN_V6ONLY = 1
 export const LISTEN_FREEBIND = 2
+/** UDP only, at a port that flows of ours have there: by a socket of the pool. ENOENT: none is left, more are asked for. */
+export const LISTEN_IN_NAMESPACE = 4
 
 /** vhost-user, octets: a message's header, the longest payload, one region of EF.VHOST_MEMORY. */
 export const VHOST_HEAD = 12

@@ -2,11 +2,43 @@ import * as E from 'fp-ts/lib/Either.js'
 import type { OptionName } from '../../codecs/text/argv.js'
 import { looksLikePorts, PortSpec } from '../../codecs/text/port-spec.js'
 import { type InAny, isV4 } from '../../codecs/value/inany.js'
+import type { Mac } from '../../codecs/wire/ethernet.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { HALF_OPEN } from '../flow/limits.js'
 import type { Limits } from '../flow/quotas.js'
-import type { Mode, Options, Pair } from './option-types.js'
+import type { Line, Mode, Pair } from './option-types.js'
 import * as v from './option-values.js'
+
+/**
+ * The command line, valid in itself; null where nothing was said. What the host adds to it is in plan.ts. Each group of options
+ * below begins with what they set: its name, its value where nothing is said, and by that its type.
+ */
+export type Options = Line &
+  Readonly<
+    ReturnType<typeof generalFields> &
+      ReturnType<typeof networkFields> &
+      ReturnType<typeof passtFields> &
+      ReturnType<typeof forwardingFields> &
+      ReturnType<typeof limitFields>
+  >
+
+/** Where no option was given. */
+export const defaults = (mode: Mode): Options => ({
+  mode,
+  settings: [],
+  positionals: [],
+  positionalsAt: 0,
+  target: { kind: 'shell' },
+  warnings: [],
+  ...generalFields(),
+  ...networkFields(mode),
+  ...passtFields(),
+  ...forwardingFields(),
+  ...limitFields()
+})
+
+const unset = <A>(): A | null => null
+const unsetPair = <A>(): Pair<A | null> => ({ v4: null, v6: null })
 
 type Apply = (o: Options, value: string) => E.Either<string, Options>
 
@@ -140,6 +172,26 @@ const pcap: Apply = (o, text) =>
 
 // --- the table, in the order of help
 
+const generalFields = () => ({
+  debug: false,
+  trace: false,
+  /** On standard error: asked for, or because a command writes there. */
+  quiet: false,
+  /** -q */
+  quietAsked: false,
+  foreground: false,
+  /** s between rows of statistics, 0 for none. */
+  stats: 0,
+  logFile: unset<string>(),
+  /** Octets. */
+  logSize: 1 << 20,
+  runAs: unset<v.RunAs>(),
+  confPath: unset<string>(),
+  pcap: unset<string>(),
+  /** Octets. */
+  pcapSize: unset<number>(),
+  pidFile: unset<string>()
+})
 const general: ReadonlyArray<OptionEntry> = [
   entry(
     '-d, --debug',
@@ -189,6 +241,42 @@ const general: ReadonlyArray<OptionEntry> = [
   entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile'))
 ]
 
+const networkFields = (mode: Mode) => ({
+  /** Octets. */
+  mtu: unset<number>(),
+  address: unsetPair<v.AddressAndLength>(),
+  /** Prefix length, IPv4. */
+  netmask: unset<number>(),
+  mac: unset<Mac>(),
+  gateway: unsetPair<InAny>(),
+  interface: unset<string>(),
+  outbound: unsetPair<InAny>(),
+  outboundIf: unsetPair<string>(),
+  dns: { v4: [], v6: [] } as Pair<ReadonlyArray<InAny>>,
+  /** `-D none` */
+  noDns: false,
+  dnsForward: unsetPair<InAny>(),
+  dnsHost: unsetPair<InAny>(),
+  /** Empty: none wanted. */
+  search: unset<ReadonlyArray<string>>(),
+  dhcpDns: mode === 'passt',
+  dhcpSearch: mode === 'passt',
+  tcp: true,
+  udp: true,
+  icmp: true,
+  dhcp: true,
+  dhcpv6: true,
+  ndp: true,
+  ra: true,
+  freebind: false,
+  mapHostLoopback: unsetPair<InAny>(),
+  mapGw: true,
+  mapGuestAddr: unsetPair<InAny>(),
+  families: 'both' as 'both' | 'v4' | 'v6',
+  hostname: unset<string>(),
+  fqdn: unset<string>(),
+  chrootFallback: false
+})
 const network: ReadonlyArray<OptionEntry> = [
   entry(
     '-m, --mtu',
@@ -340,6 +428,17 @@ const network: ReadonlyArray<OptionEntry> = [
   )
 ]
 
+const passtFields = () => ({
+  socketPath: unset<string>(),
+  fd: unset<number>(),
+  oneOff: false,
+  vhostUser: false,
+  printCapabilities: false,
+  /** 'none': switched off. */
+  repairPath: unset<string>(),
+  migrateExit: false,
+  migrateNoLinger: false
+})
 const forPasst: ReadonlyArray<OptionEntry> = [
   entry(
     '-s, --socket, --socket-path',
@@ -391,6 +490,25 @@ const forPasst: ReadonlyArray<OptionEntry> = [
   )
 ]
 
+const forwardingFields = () => ({
+  /** As given, in order; nothing given is an empty list. */
+  ports: { tcpIn: [], udpIn: [], tcpOut: [], udpOut: [] } as Readonly<
+    Record<'tcpIn' | 'udpIn' | 'tcpOut' | 'udpOut', ReadonlyArray<PortSpec>>
+  >,
+  nsIfname: unset<string>(),
+  hostLoToNsLo: false,
+  userns: unset<string>(),
+  netns: unset<string>(),
+  netnsOnly: false,
+  netnsQuit: true,
+  configNet: false,
+  copyRoutes: true,
+  copyAddrs: true,
+  nsMac: unset<Mac>(),
+  splice: true,
+  spliceOnly: false,
+  pidns: true
+})
 const SPEC = 'none, all, or PORTS: e.g. 22, 22:23, 20-30,~25, 192.0.2.1%eth0/22'
 const PASTA_SPEC = `none, auto, ${SPEC.slice(6)}`
 const forPasta: ReadonlyArray<OptionEntry> = [
@@ -497,6 +615,10 @@ const forPasta: ReadonlyArray<OptionEntry> = [
   entry('--no-pidns', null, "Don't create a PID namespace for the command", patch({ pidns: false }), pasta)
 ]
 
+const limitFields = () => ({
+  /** Of what the guest may take of the host (quotas.ts): where an option says. */
+  limits: {} as Partial<Limits>
+})
 const limit = (key: keyof Limits, max: number, unit = 1): Apply =>
   set(v.numberIn(1, max), (n, o) => ({ limits: { ...o.limits, [key]: n * unit } }))
 /** Ours alone: what all flows of a guest take of the host together. */

@@ -3,85 +3,8 @@ import * as t from 'io-ts'
 import { parseArgv, printArgv, type Setting } from '../../codecs/text/argv.js'
 import type { PortSpec } from '../../codecs/text/port-spec.js'
 import { helpText, versionText } from './help.js'
-import { OPTION_TABLE, type OptionEntry } from './option-table.js'
-import type { Mode, Options, Target } from './option-types.js'
-
-const none = { v4: null, v6: null } as const
-
-export const defaults = (mode: Mode): Options => ({
-  mode,
-  settings: [],
-  positionals: [],
-  positionalsAt: 0,
-  target: { kind: 'shell' },
-  warnings: [],
-  debug: false,
-  trace: false,
-  quiet: false,
-  quietAsked: false,
-  foreground: false,
-  stats: 0,
-  logFile: null,
-  logSize: 1 << 20,
-  runAs: null,
-  confPath: null,
-  pcap: null,
-  pcapSize: null,
-  pidFile: null,
-  mtu: null,
-  address: none,
-  netmask: null,
-  mac: null,
-  gateway: none,
-  interface: null,
-  outbound: none,
-  outboundIf: none,
-  dns: { v4: [], v6: [] },
-  noDns: false,
-  dnsForward: none,
-  dnsHost: none,
-  search: null,
-  dhcpDns: mode === 'passt',
-  dhcpSearch: mode === 'passt',
-  tcp: true,
-  udp: true,
-  icmp: true,
-  dhcp: true,
-  dhcpv6: true,
-  ndp: true,
-  ra: true,
-  freebind: false,
-  mapHostLoopback: none,
-  mapGw: true,
-  mapGuestAddr: none,
-  families: 'both',
-  hostname: null,
-  fqdn: null,
-  chrootFallback: false,
-  ports: { tcpIn: [], udpIn: [], tcpOut: [], udpOut: [] },
-  nsIfname: null,
-  hostLoToNsLo: false,
-  userns: null,
-  netns: null,
-  netnsOnly: false,
-  netnsQuit: true,
-  configNet: false,
-  copyRoutes: true,
-  copyAddrs: true,
-  nsMac: null,
-  splice: true,
-  spliceOnly: false,
-  pidns: true,
-  socketPath: null,
-  fd: null,
-  oneOff: false,
-  vhostUser: false,
-  printCapabilities: false,
-  repairPath: null,
-  migrateExit: false,
-  migrateNoLinger: false,
-  limits: {}
-})
+import { defaults, OPTION_TABLE, type OptionEntry, type Options } from './option-table.js'
+import type { Mode, Target } from './option-types.js'
 
 /** `usage`: shown behind the message on stderr; null when the options were understood but make no sense. */
 export interface CliError {

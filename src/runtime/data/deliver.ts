@@ -69,6 +69,8 @@ const endFlow = (w: World, f: Flow): void => {
     count(w.counters, 'flow-ended-with-open-socket')
     closeSockets(w, f, closeSock)
   }
+  const { flowEnded } = w.features
+  for (let i = 0; i < flowEnded.length; i++) flowEnded[i](f)
 }
 
 /**

@@ -5,6 +5,7 @@ import type { Instant } from '../../effects/effect.js'
 import { EV } from '../abi/abi.js'
 import type { Deadline } from '../flow/deadline.js'
 import type { Flow, TapFlow } from '../flow/flow.js'
+import type { Opening } from '../flow/kinds.js'
 
 /** A record of the event ring, by its place in it, from 0. */
 export type Taker = (i: number, now: Instant) => void
@@ -33,8 +34,15 @@ export interface Feature {
   /** Somebody is at the other end of the guest's link, or nobody any more. */
   readonly guestUp?: (now: Instant) => void
   readonly guestDown?: () => void
+  /**
+   * May this flow begin? Asked before anything is done for it; one that says no is enough. It is then refused as for want of
+   * something: a connection is reset, a datagram's sender is told that communication is prohibited.
+   */
+  readonly mayOpen?: (o: Opening, now: Instant) => boolean
   /** A flow has begun: by the guest's frame at `frameAt` in the slab, if it is one that the guest began. */
   readonly flowBegan?: (f: Flow, frameAt: number) => void
+  /** A flow has ended, each one once: its addresses are free, its sockets are closed or about to be. */
+  readonly flowEnded?: (f: Flow) => void
   /** A frame of this flow is about to go to the guest. */
   readonly sending?: (f: TapFlow) => void
   /** A frame has come from the guest, and what it was found to be. */
@@ -61,7 +69,9 @@ export interface Features {
   reassemble: Feature['reassemble'] | null
   readonly guestUp: Each<'guestUp'>
   readonly guestDown: Each<'guestDown'>
+  readonly mayOpen: Each<'mayOpen'>
   readonly flowBegan: Each<'flowBegan'>
+  readonly flowEnded: Each<'flowEnded'>
   readonly sending: Each<'sending'>
   readonly frameCame: Each<'frameCame'>
   readonly effects: Each<'effects'>
@@ -78,14 +88,26 @@ export const noFeatures = (nobody: Taker): Features => ({
   reassemble: null,
   guestUp: [],
   guestDown: [],
+  mayOpen: [],
   flowBegan: [],
+  flowEnded: [],
   sending: [],
   frameCame: [],
   effects: [],
   events: []
 })
 
-const HOOKS = ['guestUp', 'guestDown', 'flowBegan', 'sending', 'frameCame', 'effects', 'events'] as const
+const HOOKS = [
+  'guestUp',
+  'guestDown',
+  'mayOpen',
+  'flowBegan',
+  'flowEnded',
+  'sending',
+  'frameCame',
+  'effects',
+  'events'
+] as const
 
 /** Once, before the first turn. Throws where two want the same. */
 export const install = (all: Features, list: ReadonlyArray<Feature>): void => {

@@ -3,6 +3,7 @@ import type { Instant } from '../../effects/effect.js'
 import type { Flow } from '../flow/flow.js'
 import { type Opening, protoOf, startFlow, takingOf, yields } from '../flow/kinds.js'
 import type { Resource } from '../flow/quotas.js'
+import { count } from '../log/log.js'
 import { admit } from './admission.js'
 import { deliver, enter } from './deliver.js'
 import type { World } from './world.js'
@@ -22,8 +23,8 @@ export const findFlow = (
   return i < 0 ? undefined : w.flows[i]
 }
 
-/** What it lacks, which is counted and said; or a place: the table is full, or another flow has these addresses. */
-export type Refusal = Resource | 'place'
+/** What it lacks, which is counted and said; a feature's policy, which is counted; or a place: the table is full, or another flow has these addresses. */
+export type Refusal = Resource | 'policy' | 'place'
 
 const insert = (w: World, o: Opening): number => {
   const proto = protoOf(o)
@@ -45,8 +46,18 @@ const endOldOne = (w: World, o: Opening, now: Instant): boolean => {
   return true
 }
 
-/** Admitted, in the table, its machine started and what that asked for in the ring; or why not. The caller has looked for it. */
+const allowed = (w: World, o: Opening, now: Instant): boolean => {
+  const { mayOpen } = w.features
+  for (let i = 0; i < mayOpen.length; i++) if (!mayOpen[i](o, now)) return false
+  return true
+}
+
+/** Allowed, admitted, in the table, its machine started and what that asked for in the ring; or why not. The caller has looked for it. */
 export const openFlow = (w: World, o: Opening, now: Instant): Flow | Refusal => {
+  if (!allowed(w, o, now)) {
+    count(w.counters, 'refused-by-policy')
+    return 'policy'
+  }
   const taking = takingOf(o)
   const lack = admit(w, taking, now)
   if (lack !== null) return lack

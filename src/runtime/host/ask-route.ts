@@ -3,7 +3,7 @@ import { encodeMessage, NLM_F_ACK, NLM_F_REQUEST, u32 } from '../../codecs/kerne
 import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { fromV4, type InAny } from '../../codecs/value/inany.js'
 import { octets } from '../../codecs/value/octets.js'
-import type { Options } from '../cli/option-types.js'
+import type { Options } from '../cli/option-table.js'
 import {
   AF,
   ask,

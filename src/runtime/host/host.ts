@@ -13,7 +13,7 @@ import type { PortSpec } from '../../codecs/text/port-spec.js'
 import { EINTR } from '../../codecs/value/errno.js'
 import { type InAny, isLinkLocal, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { type Octets, octets } from '../../codecs/value/octets.js'
-import type { Options } from '../cli/option-types.js'
+import type { Options } from '../cli/option-table.js'
 import { errnoOf, errorText, failureText } from '../log/error-text.js'
 
 /** What the kernel says of this network namespace. Routes of the main table only. */

@@ -1,5 +1,6 @@
 import { readSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
+import { EADDRINUSE } from '../../codecs/value/errno.js'
 import { UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
 import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
@@ -13,7 +14,7 @@ import {
   type ScanEffect,
   type ScanEvent
 } from '../../machines/forward/port-scan.js'
-import { LISTEN_FREEBIND, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from '../abi/abi.js'
+import { LISTEN_FREEBIND, LISTEN_IN_NAMESPACE, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from '../abi/abi.js'
 import { Deadline } from '../flow/deadline.js'
 import type { Listeners } from '../flow/listener.js'
 import type { Log } from '../log/log.js'
@@ -68,16 +69,22 @@ const note = (p: ListenPlace, id: number, rule: number, port: number): void => {
 const portsOf = (r: Rule): ReadonlyArray<number> =>
   Array.from({ length: r.last - r.first + 1 }, (_, i) => r.first + i)
 
-/** On the host: one native call for all ports of a rule. */
-const openHost = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> => {
+/** By the engine: one native call for all ports of a rule, at `ifname`. */
+const openOurselves = (
+  p: ListenPlace,
+  rule: number,
+  ports: ReadonlyArray<number>,
+  ifname: string | null,
+  where: number
+): ReadonlyArray<BindFailure> => {
   const r = p.rules[rule]
   const batch = new Int32Array(ports.length * LISTEN_WORDS)
   const ids = ports.map(() => newId(p.listenerIds))
   const addr = r.bind ?? UNSPECIFIED6
-  const flags = (r.v6only ? LISTEN_V6ONLY : 0) | (p.freebind ? LISTEN_FREEBIND : 0)
+  const flags = where | (r.v6only ? LISTEN_V6ONLY : 0)
   for (const [i, port] of ports.entries())
-    batch.set([ids[i], protoOf(r), ...addr, port, flags, r.ifname === null ? 0 : 1], i * LISTEN_WORDS)
-  const errnos = p.native.listen(batch, r.ifname === null ? [] : [octetsOfText(r.ifname)])
+    batch.set([ids[i], protoOf(r), ...addr, port, flags, ifname === null ? 0 : 1], i * LISTEN_WORDS)
+  const errnos = p.native.listen(batch, ifname === null ? [] : [octetsOfText(ifname)])
   return ports.flatMap((port, i) => {
     if (errnos[i] === 0) {
       note(p, ids[i], rule, port)
@@ -91,7 +98,13 @@ const openHost = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): R
 /** Listeners of -T and -U hear what stays in the namespace. */
 const LOOPBACK_DEVICE = 'lo'
 
-/** In the namespace: the launcher makes them, since the engine cannot go there. */
+const openHost = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> =>
+  openOurselves(p, rule, ports, p.rules[rule].ifname, p.freebind ? LISTEN_FREEBIND : 0)
+
+/**
+ * In the namespace: the launcher makes them, since the engine cannot go there. But a UDP port that flows of a former listener
+ * have still is shared by sockets of one process only (addon/ports.h): the engine binds one that was made there.
+ */
 const openNamespace = (
   p: ListenPlace,
   rule: number,
@@ -114,7 +127,13 @@ const openNamespace = (
       p.native.adoptListener(id, fd, protoOf(r))
       note(p, id, rule, ports[i])
     }
-    return l.errno === 0 ? [] : [{ rule, port: ports[i], errno: l.errno }]
+    if (l.errno === 0) return []
+    if (l.errno === EADDRINUSE && r.proto === 'udp')
+      return openOurselves(p, rule, [ports[i]], LOOPBACK_DEVICE, LISTEN_IN_NAMESPACE).map((f) => ({
+        ...f,
+        errno: l.errno
+      }))
+    return [{ rule, port: ports[i], errno: l.errno }]
   })
 }
 

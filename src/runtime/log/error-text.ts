@@ -7,7 +7,7 @@ export const errorText = (errno: number): string => {
 }
 
 const FILTER = 'a filter of system calls may refuse it, that of a container or service for instance'
-/** What to do about it, where that is known. */
+/** What to do about it, where that is known; native/common/fault.h has the same words, but for the filter's. */
 const ADVICE: ReadonlyMap<number, string> = new Map([
   [1, FILTER],
   [11, 'a limit may be reached, of processes for instance: ulimit -u'],

@@ -1,7 +1,9 @@
 import { closeSync, fstatSync, fsyncSync, ftruncateSync, readSync, writeSync } from 'node:fs'
 import { fileLine, type Level } from '../../codecs/log/log-line.js'
+import { ENOSPC } from '../../codecs/value/errno.js'
 import { BLOCK, cutFor, headerOver } from '../../machines/log/log-rotation.js'
 import type { Native } from '../abi/abi.js'
+import { failureText } from './error-text.js'
 import type { Sink } from './log.js'
 
 const utf8 = new TextEncoder()
@@ -49,7 +51,7 @@ export const openLogFile = (
     const b = utf8.encode(`${line}\n`)
     if (!regular) {
       const errno = native.writeNow(fd, b)
-      if (errno !== 0) throw Object.assign(new Error(`errno ${errno}`), { errno })
+      if (errno !== 0) throw new Error(failureText(errno))
       return
     }
     let n = 0
@@ -58,7 +60,7 @@ export const openLogFile = (
     } finally {
       if (n < b.length) ftruncateSync(fd, size)
     }
-    if (n < b.length) throw new Error('no space left')
+    if (n < b.length) throw new Error(failureText(ENOSPC))
     size += n
   }
 

@@ -15,8 +15,7 @@ import {
   v4Word
 } from '../../codecs/value/inany.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
-import { MAX_DNS } from '../cli/option-table.js'
-import type { Options } from '../cli/option-types.js'
+import { MAX_DNS, type Options } from '../cli/option-table.js'
 import type { HostConfig, HostFamily } from '../host/host.js'
 import { infoLines } from './info.js'
 import type { FamilyPlan, LinkPlan, NamespacePlan, Plan } from './plan-types.js'

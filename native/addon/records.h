@@ -1,0 +1,241 @@
+/* The words of each record of the two rings (abi.h), by name: nothing else counts them. property-tests/abi.test.ts holds each
+ * name equal to what abi.h calls the word; words that abi.h does not speak of are `unused`.
+ */
+#ifndef PASST_RECORDS_H
+#define PASST_RECORDS_H
+
+#include "abi.h"
+
+namespace passt {
+
+/** One place in a ring. */
+using Record = uint32_t[ABI_WORDS];
+
+/** What each record begins with. */
+struct Head {
+	uint32_t kind, handle;
+};
+
+/** "info" of abi.h */
+struct Info {
+	uint32_t snd_wnd, peer_window_scale, snd_mss, rtt, min_rtt, bytes_acked, sndbuf_free, sndbuf;
+};
+
+/** Native.listen(): LISTEN_WORDS */
+struct ListenRecord {
+	uint32_t listener_id, protocol, addr[4], port, flags, interface;
+};
+
+/** Effects: JS writes them. In front of each stands which. */
+namespace fx {
+
+/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY */
+struct Octets : Head {
+	uint32_t off, len;
+};
+/** EF_TCP_CONNECT, EF_UDP_OPEN, EF_PING_OPEN, EF_SPLICE */
+struct Open : Head {
+	uint32_t dst[4], dst_port, scope;
+	union {
+		uint32_t mss, source_port, slot;
+	};
+	uint32_t src[4], flags, listener;
+};
+/** EF_SEND, EF_UDP_SEND, EF_PING_SEND */
+struct Send : Head {
+	uint32_t off, len;
+	union {
+		uint32_t flags, ttl;
+	};
+	uint32_t segment;
+};
+/** EF_PEEK */
+struct Peek : Head {
+	uint32_t header_off, header_len, budget, mss, flags;
+};
+/** EF_DISCARD, EF_REWIND */
+struct Count : Head {
+	uint32_t octets;
+};
+/** EF_VHOST_FEATURES */
+struct Features : Head {
+	uint32_t features[2];
+};
+/** EF_VHOST_MEMORY, EF_VHOST_ADD_REGION */
+struct Regions : Head {
+	uint32_t off, regions;
+};
+/** EF_VHOST_REMOVE_REGION */
+struct RemoveRegion : Head {
+	uint32_t guest_physical_address[2], size[2], user_address[2];
+};
+/** EF_VHOST_LOG */
+struct DirtyLog : Head {
+	uint32_t descriptor, unused, size[2], mmap_offset[2];
+};
+/** EF_VHOST_LOG_FD, EF_CLOSE_FD */
+struct Descriptor : Head {
+	uint32_t descriptor;
+};
+/** EF_VRING_ADDR */
+struct VringAddr : Head {
+	uint32_t ring, flags, desc[2], used[2], avail[2], log[2], ring_size;
+};
+/** EF_VRING_BASE */
+struct VringBase : Head {
+	uint32_t ring, next_avail_index;
+};
+/** EF_VRING_FD */
+struct VringFd : Head {
+	uint32_t ring, which, descriptor;
+};
+/** EF_VRING_RUN */
+struct VringRun : Head {
+	uint32_t ring, mode;
+};
+/** EF_VRING_STOP */
+struct VringStop : Head {
+	uint32_t ring;
+};
+/** EF_ADOPT, EF_REJECT */
+struct Slot : Head {
+	uint32_t slot;
+};
+/** EF_SPLICE_SHUT */
+struct SpliceShut : Head {
+	uint32_t side;
+};
+/** EF_UDP_JOIN */
+struct UdpJoin : Head {
+	uint32_t other_handle;
+};
+/** EF_LINK_USE, EF_LINK_REFUSE */
+struct LinkClient : Head {
+	uint32_t descriptor;
+};
+/** EF_CAPTURE_NOTE */
+struct CaptureNote : Head {
+	uint32_t off, len, frame;
+};
+
+} // namespace fx
+
+/** Events: JS reads them. */
+namespace ev {
+
+template <uint32_t K> struct Event : Head {
+	static constexpr uint32_t KIND = K;
+};
+/** Another event with the words of `W`. */
+template <uint32_t K, class W> struct Like : W {
+	static constexpr uint32_t KIND = K;
+};
+
+struct TapFrame : Event<EV_TAP_FRAME> {
+	uint32_t off, len, vnet_flags, gso_size, csum_start, ones_complement_sum;
+};
+struct TapGone : Event<EV_TAP_GONE> {
+	uint32_t error;
+};
+struct TapDropped : Event<EV_TAP_DROPPED> {
+	uint32_t frames, error;
+};
+struct TapRoom : Event<EV_TAP_ROOM> {};
+struct Connected : Event<EV_CONNECTED> {
+	uint32_t unused[2];
+	Info info;
+};
+struct InfoAsked : Like<EV_INFO, Connected> {};
+struct Sent : Event<EV_SENT> {
+	uint32_t taken, pending;
+	Info info;
+	uint32_t dropped, error;
+};
+struct Peeked : Event<EV_PEEKED> {
+	uint32_t octets, flags, unused[9], error;
+};
+struct Ready : Event<EV_READY> {
+	uint32_t flags, unused;
+	Info info;
+};
+struct Acked : Event<EV_ACKED> {
+	uint32_t octet;
+};
+struct Failed : Event<EV_FAILED> {
+	uint32_t unused[10], refused, error;
+};
+struct Refused : Event<EV_REFUSED> {
+	uint32_t unused[11], error;
+};
+struct Datagram : Event<EV_DATAGRAM> {
+	uint32_t off, len, segment;
+};
+struct IcmpError : Event<EV_ICMP_ERROR> {
+	uint32_t off, len, ee_errno, ee_type, ee_code, ee_info, offender[4];
+};
+struct Ctl : Event<EV_CTL> {
+	uint32_t off, len;
+};
+struct Accepted : Event<EV_ACCEPTED> {
+	uint32_t slot, ports, peer_addr[4], local_addr[4], scope;
+};
+struct ListenTrouble : Like<EV_LISTEN_TROUBLE, Refused> {};
+struct ListenDatagram : Event<EV_LISTEN_DATAGRAM> {
+	uint32_t off, len, segment, peer_port, peer_addr[4], sent_to[4], interface, own_ipv4;
+};
+struct Answer : Like<EV_ANSWER, ListenDatagram> {};
+struct ListenIcmpError : Event<EV_LISTEN_ICMP_ERROR> {
+	uint32_t off, len, ee_errno, ee_type, ee_info, dst_port, offender[4], destination[4];
+};
+struct SpliceFailed : Event<EV_SPLICE_FAILED> {
+	uint32_t side, unused, moved[4], unused_behind[5], error;
+};
+struct SpliceEof : Like<EV_SPLICE_EOF, SpliceFailed> {};
+struct SpliceConnected : Like<EV_SPLICE_CONNECTED, SpliceFailed> {};
+struct UdpMoved : Event<EV_UDP_MOVED> {
+	uint32_t datagrams, lost;
+};
+struct LinkClient : Event<EV_LINK_CLIENT> {
+	uint32_t descriptor, process_id, flags;
+};
+struct LinkEnd : Event<EV_LINK_END> {
+	uint32_t why, detail;
+};
+struct VhostMessage : Event<EV_VHOST_MESSAGE> {
+	uint32_t off, len, number_of_descriptors, descriptors[8];
+};
+struct VhostDone : Event<EV_VHOST_DONE> {
+	uint32_t unused[11], error;
+};
+struct VringStopped : Event<EV_VRING_STOPPED> {
+	uint32_t ring, next_avail_index;
+};
+struct VringBroken : Event<EV_VRING_BROKEN> {
+	uint32_t ring, why, detail;
+};
+struct Netlink : Event<EV_NETLINK> {
+	uint32_t off, len;
+};
+struct Capture : Event<EV_CAPTURE> {
+	uint32_t error, frames;
+};
+struct Bound : Event<EV_BOUND> {
+	uint32_t port;
+};
+
+} // namespace ev
+
+/** A record by the names of its words. All of them are uint32_t, as the record is: the compiler knows them for the same memory. */
+template <class R> const R &as(const uint32_t *words)
+{
+	static_assert(sizeof(R) <= sizeof(Record) && alignof(R) == alignof(uint32_t));
+	return *reinterpret_cast<const R *>(words);
+}
+template <class R> R &as(uint32_t *words) { return const_cast<R &>(as<R>(const_cast<const uint32_t *>(words))); }
+
+static_assert(sizeof(fx::Open) == sizeof(uint32_t) * 15 && sizeof(ev::Answer) == sizeof(Record));
+static_assert(sizeof(ListenRecord) == sizeof(uint32_t) * LISTEN_WORDS);
+
+} // namespace passt
+
+#endif
