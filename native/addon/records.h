@@ -29,7 +29,7 @@ struct ListenRecord {
 /** Effects: JS writes them. In front of each stands which. */
 namespace fx {
 
-/** EF_TAP_WRITE, EF_NETLINK */
+/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY */
 struct Octets : Head {
 	uint32_t off, len;
 };
@@ -56,6 +56,46 @@ struct Peek : Head {
 /** EF_DISCARD, EF_REWIND */
 struct Count : Head {
 	uint32_t octets;
+};
+/** EF_VHOST_FEATURES */
+struct Features : Head {
+	uint32_t features[2];
+};
+/** EF_VHOST_MEMORY, EF_VHOST_ADD_REGION */
+struct Regions : Head {
+	uint32_t off, regions;
+};
+/** EF_VHOST_REMOVE_REGION */
+struct RemoveRegion : Head {
+	uint32_t guest_physical_address[2], size[2], user_address[2];
+};
+/** EF_VHOST_LOG */
+struct DirtyLog : Head {
+	uint32_t descriptor, unused, size[2], mmap_offset[2];
+};
+/** EF_VHOST_LOG_FD, EF_CLOSE_FD */
+struct Descriptor : Head {
+	uint32_t descriptor;
+};
+/** EF_VRING_ADDR */
+struct VringAddr : Head {
+	uint32_t ring, flags, desc[2], used[2], avail[2], log[2], ring_size;
+};
+/** EF_VRING_BASE */
+struct VringBase : Head {
+	uint32_t ring, next_avail_index;
+};
+/** EF_VRING_FD */
+struct VringFd : Head {
+	uint32_t ring, which, descriptor;
+};
+/** EF_VRING_RUN */
+struct VringRun : Head {
+	uint32_t ring, mode;
+};
+/** EF_VRING_STOP */
+struct VringStop : Head {
+	uint32_t ring;
 };
 /** EF_ADOPT, EF_REJECT */
 struct Slot : Head {
@@ -160,6 +200,18 @@ struct LinkClient : Event<EV_LINK_CLIENT> {
 };
 struct LinkEnd : Event<EV_LINK_END> {
 	uint32_t why, detail;
+};
+struct VhostMessage : Event<EV_VHOST_MESSAGE> {
+	uint32_t off, len, number_of_descriptors, descriptors[8];
+};
+struct VhostDone : Event<EV_VHOST_DONE> {
+	uint32_t unused[11], error;
+};
+struct VringStopped : Event<EV_VRING_STOPPED> {
+	uint32_t ring, next_avail_index;
+};
+struct VringBroken : Event<EV_VRING_BROKEN> {
+	uint32_t ring, why, detail;
 };
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;
