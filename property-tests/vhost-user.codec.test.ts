@@ -30,7 +30,7 @@ const message = (id: number, payload: ReadonlyArray<number | bigint>, flags = 0)
   const sizes = payload.map((x) => (typeof x === 'bigint' ? 8 : 4))
   const size = sizes.reduce((a, b) => a + b, 0)
   const v = new DataView(new ArrayBuffer(VHOST_HEADER + size))
-  ;[id, 1 | flags, size].forEach((w, i) => v.setUint32(i * 4, w, true))
+  for (const [i, w] of [id, 1 | flags, size].entries()) v.setUint32(i * 4, w, true)
   let at = VHOST_HEADER
   for (const x of payload) {
     if (typeof x === 'bigint') v.setBigUint64(at, x, true)

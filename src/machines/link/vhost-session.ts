@@ -329,7 +329,6 @@ export const vhostSessionMachine = setup({
     "A vhost-user session: what the front-end's requests change, and what they are answered. vhost-user.rst is QEMU's docs/interop/vhost-user.rst.",
   context: ({ input }) => ({ offer: input.offer, memory: false, rings: NEW_RINGS, asked: NOTHING }),
   initial: 'idle',
-  on: { SPARE_FDS: { actions: closeFds, meta: by('behaviour.md#vhost-user') } },
   states: {
     idle: {
       on: {
@@ -364,6 +363,7 @@ export const vhostSessionMachine = setup({
           ],
           meta: by('behaviour.md#vhost-user; virtio 1.2 §2.7')
         },
+        SPARE_FDS: { actions: closeFds, meta: by('behaviour.md#vhost-user') },
         '*': { actions: closeAny, meta: by('ours: no state expects it') }
       },
       states: {
