@@ -61,7 +61,7 @@ export const arbVhostRequest = (regions = VHOST_REGIONS_MAX): fc.Arbitrary<Vhost
     plain<VhostRequest>({ type: type('SET_PROTOCOL_FEATURES'), features: arbU64 } as never),
     plain<VhostRequest>({
       type: type('SET_MEM_TABLE'),
-      regions: fc.array(arbRegion, { maxLength: regions })
+      regions: fc.array(arbRegion, { minLength: 1, maxLength: regions })
     } as never),
     plain<VhostRequest>({ type: type('ADD_MEM_REG', 'REM_MEM_REG'), region: arbRegion } as never),
     arbRegion.map((r): VhostRequest => ({ type: 'SET_LOG_BASE', size: r.size, offset: r.offset })),

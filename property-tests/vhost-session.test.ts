@@ -41,6 +41,8 @@ class Bed {
   usable = false
   broken = 0
   dealt = 0
+  /** Kinds of effects. */
+  readonly told: string[] = []
   /** What native has to say; one errno for all that the message asks for. */
   private readonly results: VhostEvent[] = []
   errno = 0
@@ -62,6 +64,7 @@ class Bed {
     this.results.push({ type: 'DONE', errno: this.errno })
   }
   private carryOut(e: VhostEffect): void {
+    this.told.push(e.type)
     switch (e.type) {
       case 'VhostDealt':
         this.dealt++
@@ -411,5 +414,80 @@ describe('vhost-user session', () => {
       OFFERS.all.features,
       listed.reduce((w, bit) => w | (1n << BigInt(bit)), 0n)
     )
+  })
+})
+
+describe('what users of other back-ends met', () => {
+  /** A session, and what each message leads to. */
+  const session = () => {
+    const bed = new Bed(OFFERS.all)
+    bed.step({ type: 'CONNECTED' })
+    let next = 3
+    const say = (m: VhostRequest, needReply = false): readonly VhostReply[] => {
+      const fds = Array.from({ length: wanted(m) }, () => next++)
+      for (const one of fds) bed.open.add(one)
+      const before = bed.replies.length
+      bed.told.length = 0
+      bed.step({ ...m, needReply, fds } as VhostEvent)
+      bed.settle()
+      return bed.replies.slice(before)
+    }
+    return { bed, say }
+  }
+  const kick = { type: 'SET_VRING_KICK', ring: 1, none: false } as const
+  const enable = (on: boolean) => ({ type: 'SET_VRING_ENABLE', ring: 1, enable: on }) as const
+  const stop = { type: 'GET_VRING_BASE', ring: 1 } as const
+
+  test('GET_QUEUE_NUM is pairs (regression-V6); SEND_RARP is offered, and accepted (regression-V7)', () => {
+    const { say } = session()
+    assert.deepEqual(say({ type: 'GET_QUEUE_NUM' }), [{ type: 'VALUE', id: 17, value: 1n }])
+    for (const { protocol } of Object.values(OFFERS)) assert.equal((protocol >> 2n) & 1n, 1n)
+    assert.deepEqual(say({ type: 'SEND_RARP', mac: 1 }, true), [{ type: 'VALUE', id: 19, value: 0n }])
+  })
+  test('a kick does not disable (regression-V14), nor do features; a ring is looked at on start and on enable (regression-V15)', () => {
+    const { bed, say } = session()
+    say(enable(true))
+    say(kick)
+    assert.deepEqual([bed.modes[1], bed.told], ['enabled', ['VringFd', 'VringRun', 'VhostRx', 'VhostDealt']])
+    say({ type: 'SET_FEATURES', features: (1n << 32n) | (1n << 30n) })
+    assert.equal(bed.modes[1], 'enabled')
+    const late = session()
+    late.say(kick)
+    assert.equal(late.bed.modes[1], 'disabled')
+    late.say(enable(true))
+    assert.deepEqual([late.bed.modes[1], late.bed.told[0]], ['enabled', 'VringRun'])
+  })
+  test('GET_VRING_BASE tells the index and resets nothing, not even the enable flag (regression-V12)', () => {
+    const { bed, say } = session()
+    say({ type: 'SET_VRING_BASE', ring: 1, next: 65530 })
+    say(enable(true))
+    say(kick)
+    for (let i = 0; i < 3; i++) {
+      assert.deepEqual(say(stop), [{ type: 'VRING_BASE', ring: 1, next: 65530 }])
+      assert.deepEqual([bed.modes[1], bed.told], ['stopped', ['VringStop', 'VhostRx', 'VhostDealt']])
+    }
+    say(kick)
+    assert.equal(bed.modes[1], 'enabled')
+  })
+  test('disabled before it is stopped (regression-V16); the base is what was said last (regression-V17)', () => {
+    const { bed, say } = session()
+    say({ type: 'SET_VRING_BASE', ring: 1, next: 7 })
+    say(kick)
+    say(enable(true))
+    say(enable(false))
+    assert.deepEqual(say(stop), [{ type: 'VRING_BASE', ring: 1, next: 7 }])
+    say({ type: 'SET_VRING_BASE', ring: 1, next: 0 })
+    assert.equal(bed.bases[1], 0)
+  })
+  test('stopped until the kick descriptor comes, and again when it is stopped (regression-V18)', () => {
+    const { bed, say } = session()
+    say({ type: 'SET_VRING_NUM', ring: 1, entries: 256 })
+    say(enable(true))
+    say({ type: 'SET_VRING_CALL', ring: 1, none: false })
+    assert.equal(bed.modes[1], 'stopped')
+    say(kick)
+    say(stop)
+    say({ type: 'SET_VRING_CALL', ring: 1, none: false })
+    assert.equal(bed.modes[1], 'stopped')
   })
 })

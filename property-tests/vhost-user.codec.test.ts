@@ -93,6 +93,7 @@ describe('vhost-user messages', () => {
     ['a reply', message(1, [0n], 4), /^GET_FEATURES: it is a reply$/],
     ['another size', message(2, [0n, 0n]), /^SET_FEATURES: 16 octets, not 8$/],
     ['a table of no octets', message(5, []), /^SET_MEM_TABLE: 0 octets/],
+    ['no regions', message(5, [0, 0]), /^SET_MEM_TABLE: no memory regions$/],
     ['9 regions', message(5, [9, 0]), /^SET_MEM_TABLE: 9 memory regions, at most 8$/],
     ['fewer regions than said', message(5, [2, 0, 0n, 1n, 0n, 0n]), /^SET_MEM_TABLE: 40 octets for 2/],
     ['a region of no octets', message(5, [1, 0, 0n, 0n, 0n, 0n]), /of no octets$/],

@@ -88,9 +88,23 @@ export interface VmOptions {
   readonly uid?: number
 }
 
+/** LINK=vhost-user (vhost-mode.ts): virtual machines share their memory with passt. */
+export const vhostUser = process.env.LINK === 'vhost-user'
+/** passt's own options for that. */
+export const linkOptions: ReadonlyArray<string> = vhostUser ? ['--vhost-user'] : []
+
+const MEMORY = '256'
+const frames = (path: string): string[] => [
+  '-netdev',
+  `stream,id=n,server=off,addr.type=unix,addr.path=${path}`
+]
+const shared = (path: string): string[] => [
+  ...['-object', `memory-backend-memfd,id=m,share=on,size=${MEMORY}M`, '-numa', 'node,memdev=m'],
+  ...['-chardev', `socket,id=c,path=${path}`, '-netdev', 'vhost-user,id=n,chardev=c']
+]
 /** QEMU's options for a virtio device over passt's socket. */
 export const overSocket = (path: string): string[] => [
-  ...['-netdev', `stream,id=n,server=off,addr.type=unix,addr.path=${path}`],
+  ...(vhostUser ? shared(path) : frames(path)),
   ...['-device', 'virtio-net-pci,netdev=n,romfile=,mac=52:54:00:12:34:56']
 ]
 
@@ -128,7 +142,7 @@ export class Vm {
         '-cpu',
         'qemu64,+rdrand',
         '-m',
-        '256',
+        MEMORY,
         '-display',
         'none',
         '-nodefaults',

@@ -250,6 +250,7 @@ const memoryTable: Form<{ readonly regions: ReadonlyArray<MemoryRegion> }> = {
   read: (v, at, size) => {
     if (size < 8) return `${size} octets, at least 8 are needed`
     const n = v.getUint32(at, true)
+    if (n === 0) return 'no memory regions'
     if (n > VHOST_REGIONS_MAX) return `${n} memory regions, at most ${VHOST_REGIONS_MAX}`
     if (size !== 8 + REGION * n) return `${size} octets for ${n} memory regions`
     const regions: MemoryRegion[] = []
@@ -402,7 +403,7 @@ const is = (u: unknown): u is VhostMessage =>
 /**
  * Shape: header, payload; nothing in front of it or behind. Of `OTHER` the payload is dropped.
  * Left: short, another version, a reply, a size that the request does not have, a ring that there is not, a ring size that is no
- * power of 2 from 1 to 32768, a region or log that is empty or ends beyond 64 bits, more than 8 regions.
+ * power of 2 from 1 to 32768, a region or log that is empty or ends beyond 64 bits, no regions or more than 8.
  * Law: decode(encode(m)) = right(m).   Source: QEMU, docs/interop/vhost-user.rst
  */
 export const VhostMessage: t.Type<VhostMessage, Uint8Array, Octets> = wireCodec(
