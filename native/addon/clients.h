@@ -4,13 +4,13 @@
 
 #include "../common/fault.h"
 #include "core.h"
-#include "tap.h"
+#include "vhost/vhost.h"
 
 namespace passt {
 
 class Clients : Part {
 public:
-	Clients(Core &c, Tap &t) : Part(c), tap(t) {}
+	Clients(Core &c, Tap &t, Vhost &v) : Part(c), tap(t), vhost(v) {}
 	~Clients();
 
 	/**
@@ -35,11 +35,14 @@ public:
 	double due() const;
 
 private:
+	void link_on(bool vhost_user);
+	int served() const { return tap.vhost.on ? vhost.channel.fd : tap.link.fd; }
 	void watch_link();
 	void watch(bool on);
 	void keep_spare();
 
 	Tap &tap;
+	Vhost &vhost;
 	/** Listens; a client that JS has not decided about. -1: none. */
 	int listener = -1, offered = -1;
 	/** Given up for a client where descriptors have run out: whoever else may wait, the guest shall not. */
