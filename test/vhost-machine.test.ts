@@ -41,6 +41,12 @@ const download = (): (() => Promise<string>) => {
     (await vm.sh('until [ -f /tmp/sum ]; do sleep 0.1; done; cat /tmp/sum; rm /tmp/sum')).split(' ')[0]!
 }
 
+/** With room for more memory. */
+const boot = (): Promise<Vm> =>
+  Vm.boot(bed.w, {
+    network: [...overSocket(socket), '-m', '256,slots=2,maxmem=1G'],
+    append: 'ip=dhcp'
+  })
 const start = async (features: string): Promise<void> => {
   program = bed.w.start(
     [passt, '-f', '-d', ...linkOptions, '--vhost-user-features', features, '-s', socket],
@@ -49,7 +55,7 @@ const start = async (features: string): Promise<void> => {
     }
   )
   await bed.w.sh(`until [ -S ${socket} ]; do sleep 0.02; done`)
-  vm = await Vm.boot(bed.w, { network: overSocket(socket), append: 'ip=dhcp' })
+  vm = await boot()
 }
 const stop = async (): Promise<void> => {
   await vm.stop()
@@ -94,6 +100,18 @@ for (const features of ['all', 'upstream'] as const)
       await vm.monitor('set_link n on')
       assert.equal(await sum(), sha)
     })
+    test('memory plugged in, in the middle of a transfer: it goes on', async () => {
+      const sum = download()
+      await sleep(200)
+      for (const n of [1, 2]) {
+        const said = await vm.monitor(`object_add memory-backend-memfd,id=m${n},share=on,size=128M`)
+        assert.doesNotMatch(said, /Error/)
+        assert.doesNotMatch(await vm.monitor(`device_add pc-dimm,id=d${n},memdev=m${n}`), /Error/)
+      }
+      assert.equal(await sum(), sha)
+      const regions = await vm.monitor('info memory-devices')
+      assert.equal(regions.match(/Memory device \[dimm\]/g)?.length, 2, regions)
+    })
     test('the driver is unbound and bound again', async () => {
       const out = await vm.sh(`
         cd /sys/bus/virtio/drivers/virtio_net; d=$(ls -d virtio*)
@@ -128,7 +146,7 @@ for (const features of ['all', 'upstream'] as const)
       await vm.stop()
       await until('a word about it', () => /client closed the connection|client is gone/.test(program.stderr))
       assert.doesNotMatch(program.stderr, /broken|cannot be|internal error/)
-      vm = await Vm.boot(bed.w, { network: overSocket(socket), append: 'ip=dhcp' })
+      vm = await boot()
       await vm.sh(`ping -c 1 -W 10 ${net.world4}`)
     })
   })
