@@ -10,7 +10,7 @@ import { families, useBed } from './lib/bed.js'
 import { ask } from './lib/guest.js'
 import { passt } from './lib/passt.js'
 import { alive, type Proc, sleep } from './lib/proc.js'
-import { overSocket, Vm } from './lib/vm.js'
+import { linkOptions, overSocket, Vm, vhostUser } from './lib/vm.js'
 import { helper, net } from './lib/world.js'
 
 const size = 20_000_000
@@ -23,7 +23,7 @@ let vm: Vm
 const bed = useBed({}, async (w) => {
   writeFileSync(join(w.dir, 'blob'), blob)
   const ports = ['-t', '2222:22,2224:24', '-u', '2223:23']
-  program = w.start([passt, '-f', '-s', socket, ...ports], { timeout: 600_000 })
+  program = w.start([passt, '-f', ...linkOptions, '-s', socket, ...ports], { timeout: 600_000 })
   await w.sh(`until [ -S ${socket} ]; do sleep 0.02; done`)
   for (const f of families) {
     const argv = ['python3', helper('httpd.py'), '/mnt/w', f.world, '8080']
@@ -162,7 +162,8 @@ describe('a guest with the address that it asks for later', onAmd64, () => {
   test('traffic both ways', connected)
 })
 
-describe('qrap and the first socket that passt finds free', onAmd64, () => {
+/** qrap brings a QEMU that knows no better a socket for frames. */
+const withQrap = (): void => {
   const qrap = '/mnt/repo/bin/qrap'
   let own: Proc
   before(async () => {
@@ -185,4 +186,5 @@ describe('qrap and the first socket that passt finds free', onAmd64, () => {
       for (const f of families) await vm.sh(`ping -c 1 -W 10 ${f.world}`)
       await vm.stop()
     })
-})
+}
+if (!vhostUser) describe('qrap and the first socket that passt finds free', onAmd64, withQrap)

@@ -88,10 +88,25 @@ export interface VmOptions {
   readonly uid?: number
 }
 
+/** LINK=vhost-user (vhost-mode.ts): virtual machines share their memory with passt. */
+export const vhostUser = process.env.LINK === 'vhost-user'
+/** passt's own options for that. */
+export const linkOptions: ReadonlyArray<string> = vhostUser ? ['--vhost-user'] : []
+
+const MEMORY = '256'
+const frames = (path: string): string[] => [
+  '-netdev',
+  `stream,id=n,server=off,addr.type=unix,addr.path=${path}`
+]
+const shared = (path: string): string[] => [
+  ...['-object', `memory-backend-memfd,id=m,share=on,size=${MEMORY}M`, '-numa', 'node,memdev=m'],
+  ...['-chardev', `socket,id=c,path=${path}`, '-netdev', 'vhost-user,id=n,chardev=c']
+]
 /** QEMU's options for a virtio device over passt's socket. */
 export const overSocket = (path: string): string[] => [
-  ...['-netdev', `stream,id=n,server=off,addr.type=unix,addr.path=${path}`],
-  ...['-device', 'virtio-net-pci,netdev=n,romfile=,mac=52:54:00:12:34:56']
+  ...(vhostUser ? shared(path) : frames(path)),
+  // Without acceleration QEMU 7.2 follows a null pointer where vhost-user meets MSI-X, whatever the back-end
+  ...['-device', `virtio-net-pci,netdev=n,romfile=,mac=52:54:00:12:34:56${vhostUser ? ',vectors=0' : ''}`]
 ]
 
 /** Generous: a busy machine, no acceleration. */
@@ -108,7 +123,8 @@ export class Vm {
   private constructor(
     readonly proc: Proc,
     private readonly serial: Socket,
-    private readonly console: string
+    private readonly console: string,
+    private readonly monitorAt: string
   ) {
     serial.setEncoding('utf8').on('data', (s: string) => {
       this.received += s
@@ -128,7 +144,7 @@ export class Vm {
         '-cpu',
         'qemu64,+rdrand',
         '-m',
-        '256',
+        MEMORY,
         '-display',
         'none',
         '-nodefaults',
@@ -138,7 +154,8 @@ export class Vm {
       ...['-append', `console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on ${o.append ?? ''}`],
       ...['-chardev', `file,id=console,path=/mnt/w/${name}.console`, '-serial', 'chardev:console'],
       ...['-chardev', `socket,id=scripts,path=/mnt/w/${name}.serial,server=on,wait=off`],
-      ...['-serial', 'chardev:scripts', ...o.network]
+      ...['-chardev', `socket,id=monitor,path=/mnt/w/${name}.monitor,server=on,wait=off`],
+      ...['-mon', 'chardev=monitor,mode=readline', '-serial', 'chardev:scripts', ...o.network]
     ]
     const proc = w.start(argv, { timeout: 600_000, ...(o.uid === undefined ? {} : { uid: o.uid }) })
     const path = join(w.dir, `${name}.serial`)
@@ -146,7 +163,7 @@ export class Vm {
       if (!proc.running) throw new Error(`QEMU ended: ${proc.stderr}`)
       return existsSync(path) && open(path)
     })
-    const vm = new Vm(proc, serial, join(w.dir, `${name}.console`))
+    const vm = new Vm(proc, serial, join(w.dir, `${name}.console`), join(w.dir, `${name}.monitor`))
     await vm.booted()
     return vm
   }
@@ -175,6 +192,24 @@ export class Vm {
   /** Sends a script that ends the connection to us, such as a reboot: nobody waits for its answer. */
   tell(script: string): void {
     this.serial.write(`${++this.asked} ${Buffer.from(script).toString('base64')}\n`)
+  }
+
+  /** A line of QEMU's monitor, carried out; what it prints. */
+  monitor(line: string): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const s = connect(this.monitorAt)
+      let out = ''
+      let sent = 0
+      s.setEncoding('latin1').on('error', reject)
+      s.on('data', (d: string) => {
+        out += d
+        const prompts = out.split('(qemu) ').length - 1
+        if (prompts >= 1 && sent === 0) {
+          sent = out.length
+          s.write(`${line}\n`)
+        } else if (sent > 0 && out.slice(sent).endsWith('(qemu) ')) s.end(() => resolve(out.slice(sent)))
+      })
+    })
   }
 
   /** Kills QEMU. */

@@ -6,7 +6,7 @@ import type { Mac } from '../../codecs/wire/ethernet.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { HALF_OPEN } from '../flow/limits.js'
 import type { Limits } from '../flow/quotas.js'
-import type { Line, Mode, Pair } from './option-types.js'
+import type { Line, Mode, Pair, VhostFeatures } from './option-types.js'
 import * as v from './option-values.js'
 
 /**
@@ -54,7 +54,7 @@ export interface OptionEntry extends OptionName {
   readonly pass: 1 | 2
   readonly apply: Apply
   /** Ends the program at once with this answer. */
-  readonly answer: 'help' | 'version' | null
+  readonly answer: 'help' | 'version' | 'capabilities' | null
 }
 
 type Extra = Partial<Pick<OptionEntry, 'allowed' | 'pass' | 'answer' | 'ours'>>
@@ -433,7 +433,8 @@ const passtFields = () => ({
   fd: unset<number>(),
   oneOff: false,
   vhostUser: false,
-  printCapabilities: false,
+  /** What a front-end is offered: all that there is, or what every passt has. */
+  vhostFeatures: 'all' as VhostFeatures,
   /** 'none': switched off. */
   repairPath: unset<string>(),
   migrateExit: false,
@@ -456,11 +457,15 @@ const forPasst: ReadonlyArray<OptionEntry> = [
   ),
   entry('-1, --one-off', null, 'Quit once the first client is gone', patch({ oneOff: true }), passt),
   entry('--vhost-user', null, 'Speak vhost-user on the socket', patch({ vhostUser: true }), passt),
+  entry('--print-capabilities', null, 'Show vhost-user back-end capabilities and exit', patch({}), {
+    answer: 'capabilities'
+  }),
   entry(
-    '--print-capabilities',
-    null,
-    'Show vhost-user back-end capabilities and exit',
-    patch({ printCapabilities: true })
+    '--vhost-user-features',
+    'SET',
+    'Offer features to the guest: all, or upstream for those\nthat it can move to any other passt with\ndefault: all',
+    set(v.oneOf('all', 'upstream'), (vhostFeatures) => ({ vhostFeatures })),
+    { ours: true, ...vhost }
   ),
   entry(
     '--repair-path',

@@ -1,6 +1,7 @@
 import type { Setting } from '../../codecs/text/argv.js'
 
 export type Mode = 'passt' | 'pasta'
+export type VhostFeatures = 'all' | 'upstream'
 
 /** One value for each IP version. */
 export interface Pair<A> {
