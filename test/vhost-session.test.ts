@@ -55,16 +55,16 @@ const suites: Readonly<Record<string, ReadonlyArray<readonly [boolean, ...Scenar
     [true, 'goes and comes back, 100 times: nothing stays open', 'reconnects'],
     [true, 'a second one is turned away', 'second'],
     [true, 'no more than what must be', 'minimal'],
-    [true, 'an acknowledgement for each message that wants one', 'acknowledged'],
+    [false, 'an acknowledgement for each message that wants one', 'acknowledged'],
     [true, 'how many queues: pairs', 'queues']
   ],
   'states of a ring': [
     [true, 'enabled before there is memory', 'enabled_first'],
     [false, 'kicked before it is enabled', 'kicked_first'],
     [false, 'disabled: nothing received, transmissions discarded', 'disabled'],
-    [true, 'stopped: nothing is touched', 'stopped'],
+    [false, 'stopped: nothing is touched', 'stopped'],
     [true, 'features set once more: nothing is disabled', 'features_again'],
-    [true, 'no descriptor for interrupts', 'no_call'],
+    [false, 'no descriptor for interrupts', 'no_call'],
     [false, 'no descriptor for kicks', 'no_kick'],
     [true, 'interrupts, and none where none are wanted', 'interrupts'],
     [true, 'indices that wrap, rings of two', 'wraps']
@@ -73,7 +73,7 @@ const suites: Readonly<Record<string, ReadonlyArray<readonly [boolean, ...Scenar
     [true, 'moves while the rings run', 'moves'],
     [false, 'region by region', 'slots'],
     [true, 'its descriptors are closed', 'no_descriptors'],
-    [true, 'each page written to is marked, while that is wanted', 'log'],
+    [false, 'each page written to is marked, while that is wanted', 'log'],
     [false, 'a log that is too small', 'small_log']
   ],
   messages: [
