@@ -184,13 +184,13 @@ const metered = async (
   const place = (where: Way['client']) =>
     where === 'guest' ? {} : { in: where, ...(where === 'host' ? { uid: 0 } : {}) }
   const before = new Set(w.pidsInside())
-  const server = w.start(argv(way.server, `exec ${run.server}`), {
+  const server = w.start(argv(way.server, `${run.server}; sleep 2`), {
     ...place(way.server),
     timeout: run.timeout + 10_000
   })
   try {
     await server.sees(run.ready)
-    // The program of a guest that ends ends with it: it is looked at before that.
+    // Where the guest ends the program ends with it: it is looked at before that.
     const client = w.start(argv(way.client, `echo begin >&2; ${run.client}; echo end >&2; sleep 0.3`), {
       ...place(way.client),
       timeout: run.timeout
