@@ -94,6 +94,14 @@ export const overSocket = (path: string): string[] => [
   ...['-device', 'virtio-net-pci,netdev=n,romfile=,mac=52:54:00:12:34:56']
 ]
 
+/** The same over virtqueues: memory that is shared, a connection that is made again. */
+export const overRings = (path: string): string[] => [
+  ...['-object', 'memory-backend-memfd,id=ram,size=256M,share=on', '-machine', 'memory-backend=ram'],
+  ...['-m', '256M,slots=2,maxmem=1G'],
+  ...['-chardev', `socket,id=c,path=${path},reconnect=1`, '-netdev', 'vhost-user,id=n,chardev=c'],
+  ...['-device', 'virtio-net-pci,netdev=n,romfile=,mac=52:54:00:12:34:56']
+]
+
 /** Generous: a busy machine, no acceleration. */
 const BOOT_MS = 90_000
 const SCRIPT_MS = 60_000
@@ -108,7 +116,8 @@ export class Vm {
   private constructor(
     readonly proc: Proc,
     private readonly serial: Socket,
-    private readonly console: string
+    /** Path, outside, of what belongs to this machine, up to its suffix. */
+    private readonly files: string
   ) {
     serial.setEncoding('utf8').on('data', (s: string) => {
       this.received += s
@@ -138,7 +147,8 @@ export class Vm {
       ...['-append', `console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on ${o.append ?? ''}`],
       ...['-chardev', `file,id=console,path=/mnt/w/${name}.console`, '-serial', 'chardev:console'],
       ...['-chardev', `socket,id=scripts,path=/mnt/w/${name}.serial,server=on,wait=off`],
-      ...['-serial', 'chardev:scripts', ...o.network]
+      ...['-serial', 'chardev:scripts', ...o.network],
+      ...['-qmp', `unix:/mnt/w/${name}.qmp,server=on,wait=off`]
     ]
     const proc = w.start(argv, { timeout: 600_000, ...(o.uid === undefined ? {} : { uid: o.uid }) })
     const path = join(w.dir, `${name}.serial`)
@@ -146,7 +156,7 @@ export class Vm {
       if (!proc.running) throw new Error(`QEMU ended: ${proc.stderr}`)
       return existsSync(path) && open(path)
     })
-    const vm = new Vm(proc, serial, join(w.dir, `${name}.console`))
+    const vm = new Vm(proc, serial, join(w.dir, name))
     await vm.booted()
     return vm
   }
@@ -177,6 +187,31 @@ export class Vm {
     this.serial.write(`${++this.asked} ${Buffer.from(script).toString('base64')}\n`)
   }
 
+  /** Tells QEMU itself (QMP, one connection a command); throws what it refuses. */
+  async tellQemu(execute: string, args: Readonly<Record<string, unknown>> = {}): Promise<void> {
+    const qmp = await until('QMP', () => open(`${this.files}.qmp`))
+    try {
+      let said = ''
+      qmp.setEncoding('utf8').on('data', (s: string) => {
+        said += s
+      })
+      await until('a greeting', () => said.includes('"QMP"'))
+      for (const command of [{ execute: 'qmp_capabilities' }, { execute, arguments: args }]) {
+        const from = said.length
+        qmp.write(`${JSON.stringify(command)}\n`)
+        const answer = await until(`an answer to ${execute}`, () =>
+          said
+            .slice(from)
+            .split('\r\n')
+            .find((line) => /^\{"(return|error)"/.test(line) && line.endsWith('}'))
+        )
+        assert.match(answer, /^\{"return"/, `${execute}: ${answer}`)
+      }
+    } finally {
+      qmp.destroy()
+    }
+  }
+
   /** Kills QEMU. */
   async stop(): Promise<void> {
     await this.proc.stop()
@@ -194,7 +229,8 @@ export class Vm {
         ms
       )
     } catch (e) {
-      const console = existsSync(this.console) ? readFileSync(this.console, 'latin1').slice(-3000) : ''
+      const file = `${this.files}.console`
+      const console = existsSync(file) ? readFileSync(file, 'latin1').slice(-3000) : ''
       throw new Error(`${(e as Error).message}\nQEMU: ${this.proc.stderr}\nconsole: ${console}`)
     }
   }

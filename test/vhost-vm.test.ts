@@ -1,0 +1,3 @@
+// passt-vm.test.ts, with passt --vhost-user.
+import './lib/vhost-mode.js'
+import './passt-vm.test.js'
