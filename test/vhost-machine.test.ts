@@ -118,18 +118,18 @@ describe('while a transfer runs', onAmd64, () => {
 describe('iPXE', onAmd64, () => {
   test('gets an address, a name server and a file', async () => {
     writeFileSync(join(bed.w.dir, 'kernel'), blob.subarray(0, 1_234_567))
-    const rom = '/usr/lib/ipxe/qemu/pxe-virtio.rom'
+    const rom = '/usr/lib/ipxe/qemu/efi-virtio.rom'
     assert.ok(existsSync(rom), `no ${rom}: apt-get install ipxe-qemu`)
     const argv = [
       ...['qemu-system-x86_64', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-no-user-config'],
-      ...['-machine', 'pc,graphics=off', '-boot', 'n'],
+      ...['-machine', 'pc,graphics=off'],
       ...[
         '-chardev',
         'socket,id=serial,path=/mnt/w/ipxe.serial,server=on,wait=off',
         '-serial',
         'chardev:serial'
       ],
-      ...overRings(socket).map((word) => word.replace('romfile=', `romfile=${rom}`))
+      ...overRings(socket).map((word) => word.replace('romfile=,', 'bootindex=1,'))
     ]
     const qemu = bed.w.start(argv, { timeout: 180_000 })
     let said = ''
@@ -142,14 +142,9 @@ describe('iPXE', onAmd64, () => {
         until(`${what}`, () => what.test(said), ms).catch((e: Error) => {
           throw new Error(`${e.message}\nQEMU: ${qemu.stderr}\nconsole: ${said.slice(-3000)}`)
         })
-      await until(
-        'a prompt',
-        () => {
-          console.write('\x02')
-          return /iPXE>/.test(said)
-        },
-        60_000
-      )
+      await sees(/Ctrl-B/, 60_000)
+      console.write('\x02')
+      await sees(/iPXE>/, 30_000)
       console.write(
         `dhcp && imgfetch http://${net.world4}:8080/kernel && imgstat && echo all-is-\${net0/ip}-well\r`
       )
