@@ -101,6 +101,11 @@
         'native/addon/turn.cc',
         'native/addon/udp.cc',
         'native/addon/udp_recv.cc',
+        'native/addon/vhost/channel.cc',
+        'native/addon/vhost/memory.cc',
+        'native/addon/vhost/port.cc',
+        'native/addon/vhost/vhost.cc',
+        'native/addon/vhost/vring.cc',
         'native/common/netlink.cc',
         'native/common/outfile.cc'
       ],

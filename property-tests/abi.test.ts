@@ -21,7 +21,7 @@ const numbers = new Map(
   HEADERS.flatMap((text) =>
     [
       ...text.replace(/\/\*[\s\S]*?\*\//g, '').matchAll(/\b([A-Z][A-Z0-9_]*) = ([0-9a-fx]+)(?: << (\d+))?/g)
-    ].map(([, name = '', value, shift = '0']) => [name, Number(value) << Number(shift)] as const)
+    ].map(([, name = '', value, shift = '0']) => [name, Number(value) * 2 ** Number(shift)] as const)
   )
 )
 /** What is said in front of an enumerator, in one line. */
@@ -143,6 +143,79 @@ describe('effects: each word is where abi.h says', () => {
     len: 241,
     'on which frame': 242
   })
+  check('VHOST_NEXT', effects.vhostNext, {})
+  check('VHOST_REPLY', (r) => effects.vhostReply(r, payload), { off: 130, len: 131 })
+  check('VHOST_FEATURES', (r) => effects.vhostFeatures(r, 250n), { features: 250 })
+  check('VHOST_REMOVE_REGION', (r) => effects.vhostRemoveRegion(r, { gpa: 251n, size: 252n, user: 253n }), {
+    'guest physical address': 251,
+    size: 252,
+    'user address': 253
+  })
+  check('VHOST_LOG', (r) => effects.vhostLog(r, 254, 255n, 256n), {
+    descriptor: 254,
+    size: 255,
+    'mmap offset': 256
+  })
+  check('VHOST_LOG_FD', (r) => effects.vhostLogFd(r, 257), { descriptor: 257 })
+  const place = { desc: 260n, used: 261n, avail: 262n, log: 263n, flags: abi.VRING_LOG_USED, size: 264 }
+  check('VRING_ADDR', (r) => effects.vringAddr(r, 1, place), {
+    ring: 1,
+    flags: abi.VRING_LOG_USED,
+    desc: 260,
+    used: 261,
+    avail: 262,
+    log: 263,
+    'ring size': 264
+  })
+  check('VRING_BASE', (r) => effects.vringBase(r, 1, 270), { ring: 1, 'next avail index': 270 })
+  check('VRING_FD', (r) => effects.vringFd(r, 1, abi.VRING_CALL, 271), {
+    ring: 1,
+    which: abi.VRING_CALL,
+    descriptor: 271
+  })
+  check('VRING_RUN', (r) => effects.vringRun(r, 1, abi.VRING_ON), { ring: 1, mode: abi.VRING_ON })
+  check('VRING_STOP', (r) => effects.vringStop(r, 1), { ring: 1 })
+  check('CLOSE_FD', (r) => effects.closeFd(r, 272), { descriptor: 272 })
+  test('64-bit numbers: the low word first; no descriptor', () => {
+    rings.effects = 0
+    effects.vhostFeatures(rings, 0x8000_0001_ffff_fffen)
+    assert.deepEqual([...rings.fx.subarray(2, 4)], [-2, 0x8000_0001 | 0])
+    rings.effects = 0
+    effects.vringFd(rings, 0, abi.VRING_KICK, null)
+    assert.equal(rings.fx[4] >>> 0, abi.VHOST_NO_FD)
+  })
+  test('VHOST_MEMORY, VHOST_ADD_REGION: the table', () => {
+    const bound = ringsOver({} as abi.Native, {
+      slab: new ArrayBuffer(256),
+      effects: new ArrayBuffer(2 * abi.ABI_WORDS * 4),
+      events: new ArrayBuffer(abi.ABI_WORDS * 4),
+      clock: new ArrayBuffer(16)
+    })
+    const one = { gpa: 1n, size: 2n, user: 3n, mmapOffset: 4n, fd: 5 }
+    const two = { gpa: 0xffff_ffff_ffff_fff0n, size: 7n, user: 8n, mmapOffset: 9n, fd: 10 }
+    effects.vhostMemory(bound, [one, two])
+    effects.vhostAddRegion(bound, two)
+    for (const [i, [kind, all]] of (
+      [
+        ['VHOST_MEMORY', [one, two]],
+        ['VHOST_ADD_REGION', [two]]
+      ] as const
+    ).entries()) {
+      const at = i * abi.ABI_WORDS
+      assert.equal(bound.fx[at], abi.EF[kind])
+      assert.equal(bound.fx[at + wordOf(`EF_${kind}`, 'regions')], all.length)
+      const off = bound.fx[at + wordOf(`EF_${kind}`, 'off')] ?? 0
+      for (const [k, region] of all.entries()) {
+        const o = off + k * abi.VHOST_REGION_LEN
+        const u64 = (what: string) => bound.view.getBigUint64(o + wordOf('EF_VHOST_MEMORY', what), true)
+        assert.equal(u64('guest physical address'), region.gpa)
+        assert.equal(u64('size'), region.size)
+        assert.equal(u64('user address'), region.user)
+        assert.equal(u64('mmap offset'), region.mmapOffset)
+        assert.equal(bound.view.getInt32(o + wordOf('EF_VHOST_MEMORY', 'descriptor'), true), region.fd)
+      }
+    }
+  })
 })
 
 describe('events: each word is read where abi.h says', () => {
@@ -185,6 +258,22 @@ describe('events: each word is read where abi.h says', () => {
     assert.deepEqual(events.linkClient(ev, 0), { fd: 12, pid: 13, hungUp: true })
     record('LINK_END', { why: 14, 'errno \\(LINK_ERROR\\)': 15 })
     assert.deepEqual(events.linkEnd(ev, 0), { why: 14, detail: 15 })
+  })
+  test('of the vhost-user front-end', () => {
+    record('VHOST_MESSAGE', { off: 1, len: 2, 'number of descriptors': 3, descriptors: 4 })
+    const first = wordOf('EV_VHOST_MESSAGE', 'descriptors')
+    for (let k = 0; k < 8; k++) ev[first + k] = 10 + k
+    const payload = { off: 1, len: 2 }
+    assert.deepEqual(events.vhostMessage(ev, 0), { payload, fds: [10, 11, 12], tooManyFds: false })
+    ev[wordOf('EV_VHOST_MESSAGE', 'number of descriptors')] = 9
+    const fds = [10, 11, 12, 13, 14, 15, 16, 17]
+    assert.deepEqual(events.vhostMessage(ev, 0), { payload, fds, tooManyFds: true })
+    record('VHOST_DONE', { errno: 3 })
+    assert.equal(events.vhostDone(ev, 0), 3)
+    record('VRING_STOPPED', { ring: 1, 'next avail index': 65535 })
+    assert.deepEqual(events.vringStopped(ev, 0), { ring: 1, index: 65535 })
+    record('VRING_BROKEN', { ring: 1, why: abi.VRING_LOOP, detail: 0xffffffff })
+    assert.deepEqual(events.vringBroken(ev, 0), { ring: 1, why: abi.VRING_LOOP, detail: 0xffffffff })
   })
   test('of listeners', () => {
     record('ACCEPTED', { slot: 1, 'peer port': 2 | (3 << 16), "peer's scope id": 4 })

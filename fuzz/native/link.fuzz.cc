@@ -29,7 +29,7 @@ struct Linked {
 		MUST(!engine.open({TX, RX, 16, EFFECTS, 64}));
 		MUST(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s));
 		client = s[1];
-		MUST(!engine.clients.offer(s[0]));
+		MUST(!engine.clients.offer(s[0], false));
 		uint32_t *const e = effect(EF_LINK_USE);
 		e[2] = (uint32_t)s[0];
 		turn();

@@ -70,6 +70,44 @@ enum Effect : uint32_t {
 	/* word 1 unused, 2 off, 3 len: a comment in the capture, 4 on which frame: off of EV_TAP_FRAME, or 0 = the next one to the
 	 * guest */
 	EF_CAPTURE_NOTE = 30,
+
+	/* vhost-user (addon/vhost/): word 1 unused in all. 64-bit numbers are two words, the low one first.
+	 *
+	 * The message before is dealt with: the next one is read */
+	EF_VHOST_NEXT = 31,
+	/* 2 off, 3 len: octets to the front-end, header included. They are kept until it reads, up to a bound, behind which the session
+	 * ends (EV_LINK_END) */
+	EF_VHOST_REPLY = 32,
+	/* 2-3 features in force, as virtio numbers them: offered and acknowledged */
+	EF_VHOST_FEATURES = 33,
+	/* 2 off, 3 regions: VHOST_REGION_LEN octets each, 0 guest physical address, 8 size, 16 user address, 24 mmap offset (64 bits
+	 * each), 32 descriptor (32 bits). This table replaces the one before, or nothing changes; descriptors are closed in any case. Rings that have
+	 * addresses are translated anew. EV_VHOST_DONE follows */
+	EF_VHOST_MEMORY = 34,
+	/* 2 off, 3 regions = 1: one more, laid out as above. EV_VHOST_DONE follows */
+	EF_VHOST_ADD_REGION = 35,
+	/* 2-3 guest physical address, 4-5 size, 6-7 user address: this one goes. EV_VHOST_DONE follows */
+	EF_VHOST_REMOVE_REGION = 36,
+	/* 2 descriptor of the dirty log, closed in any case, or VHOST_NO_FD: logging ends, 4-5 size, 6-7 mmap offset. EV_VHOST_DONE
+	 * follows */
+	EF_VHOST_LOG = 37,
+	/* 2 descriptor of an eventfd that is written to once octets were logged, or VHOST_NO_FD */
+	EF_VHOST_LOG_FD = 38,
+	/* 2 ring, 3 flags: VRING_LOG_USED, 4-5 desc, 6-7 used, 8-9 avail (user addresses), 10-11 log (guest physical address of the used
+	 * ring), 12 ring size. EV_VHOST_DONE follows */
+	EF_VRING_ADDR = 39,
+	/* 2 ring, 3 next avail index */
+	EF_VRING_BASE = 40,
+	/* 2 ring, 3 which: VRING_KICK, VRING_CALL, VRING_ERR, 4 descriptor or VHOST_NO_FD. The old one is closed; a new VRING_CALL is
+	 * written to once, a ring without VRING_KICK is looked at in each turn */
+	EF_VRING_FD = 41,
+	/* 2 ring, 3 mode: VRING_OFF nothing is touched, VRING_DISCARD started but disabled, what comes is dropped, nothing is delivered,
+	 * VRING_ON the ring is looked at once */
+	EF_VRING_RUN = 42,
+	/* 2 ring: VRING_OFF. EV_VRING_STOPPED follows */
+	EF_VRING_STOP = 43,
+	/* 2 descriptor of EV_VHOST_MESSAGE that nobody wants */
+	EF_CLOSE_FD = 44,
 };
 
 enum Event : uint32_t {
@@ -140,6 +178,16 @@ enum Event : uint32_t {
 	EV_ANSWER = 29,
 	/* 13 errno: the kernel refused to send datagrams there; the socket stays. One for each execution at most */
 	EV_REFUSED = 30,
+	/* Of the vhost-user front-end: one whole message. None follows before EF_VHOST_NEXT. 2 off, 3 len, header of VHOST_HEAD octets
+	 * included, 4 number of descriptors, VHOST_FDS_MAX + 1 where there were more (those are closed), 5-12 descriptors */
+	EV_VHOST_MESSAGE = 31,
+	/* 13 errno, 0 = done. Answers EF_VHOST_MEMORY, EF_VHOST_ADD_REGION, EF_VHOST_REMOVE_REGION, EF_VHOST_LOG, EF_VRING_ADDR, in
+	 * order */
+	EV_VHOST_DONE = 32,
+	/* 2 ring, 3 next avail index */
+	EV_VRING_STOPPED = 33,
+	/* 2 ring, 3 why: VRING_BAD_*, 4 detail: the index, length or address' low word that cannot be. It is VRING_OFF now */
+	EV_VRING_BROKEN = 34,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
@@ -159,6 +207,23 @@ enum : uint32_t { PEEK_ALL = 2 << 20, PEEK_SHARE = 256 << 10, PEEK_LITTLE = 16 <
 
 /* Pools of sockets made inside the namespace, as Native.addNsSockets() counts them */
 enum : uint32_t { NS_TCP4 = 0, NS_TCP6 = 1, NS_UDP4 = 2, NS_UDP6 = 3 };
+
+/* vhost-user. Octets: a message's header, the longest payload (one that is longer ends the session: LINK_BAD_LENGTH), one region in
+ * EF_VHOST_MEMORY. VHOST_REGIONS_MAX: in the table at once */
+enum : uint32_t {
+	VHOST_HEAD = 12, VHOST_MESSAGE_MAX = 4096, VHOST_REGION_LEN = 40, VHOST_FDS_MAX = 8, VHOST_REGIONS_MAX = 32, VRING_SIZE_MAX = 32768,
+	VHOST_NO_FD = 0xffffffff,
+	/* rings */
+	VRING_RX = 0, VRING_TX = 1, VRINGS = 2,
+	VRING_LOG_USED = 1,
+	VRING_KICK = 0, VRING_CALL = 1, VRING_ERR = 2,
+	VRING_OFF = 0, VRING_DISCARD = 1, VRING_ON = 2,
+	/* An index of the avail ring too far ahead, or outside of a table; more descriptors than there are; memory that the front-end
+	 * has not given; a length of 0 or too long; an indirect table in another one, or of no whole descriptors; a part to write
+	 * before one to read, or of the wrong kind; pages that the file behind the memory does not have (any more) */
+	VRING_BAD_INDEX = 1, VRING_LOOP = 2, VRING_BAD_ADDRESS = 3, VRING_BAD_LENGTH = 4, VRING_BAD_INDIRECT = 5, VRING_BAD_ORDER = 6,
+	VRING_BAD_MEMORY = 7,
+};
 
 /* info: 4 snd_wnd, 5 peer window scale, 6 snd_mss, 7 rtt µs, 8 min_rtt µs, 9 bytes_acked (low 32 bits), 10 sndbuf free,
  * 11 sndbuf */

@@ -134,13 +134,13 @@ Value LinkListen(const CallbackInfo &info)
 	if (!engine)
 		return fail(info.Env(), "linkListen", EINVAL);
 	uint32_t mode = 0;
-	const passt::Fault r = engine->clients.listen(info[0].ToString().Utf8Value().c_str(), mode);
+	const passt::Fault r = engine->clients.listen(info[0].ToString().Utf8Value().c_str(), info[1].ToBoolean(), mode);
 	return r.err ? fail(info.Env(), "linkListen", r.err, r.text) : Napi::Number::New(info.Env(), mode);
 }
 
 Value LinkOffer(const CallbackInfo &info)
 {
-	const int e = engine ? engine->clients.offer(int_at(info, 0)) : EINVAL;
+	const int e = engine ? engine->clients.offer(int_at(info, 0), info[1].ToBoolean()) : EINVAL;
 	return e ? fail(info.Env(), "linkOffer", e) : info.Env().Undefined();
 }
 

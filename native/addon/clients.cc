@@ -37,7 +37,7 @@ static Fault make_way(const FilePlace &p, const sockaddr_un &at)
 	return {};
 }
 
-Fault Clients::listen(const char *path, uint32_t &mode)
+Fault Clients::listen(const char *path, bool vhost_user, uint32_t &mode)
 {
 	sockaddr_un at = {};
 	FilePlace p;
@@ -62,19 +62,24 @@ Fault Clients::listen(const char *path, uint32_t &mode)
 	mode = fstatat(p.dir, p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) ? 0 : st.st_mode & 07777;
 	listener = fd;
 	keep_spare();
-	tap.link.on = true;
+	link_on(vhost_user);
 	return {};
 }
 
-int Clients::offer(int fd)
+int Clients::offer(int fd, bool vhost_user)
 {
 	if (offered >= 0)
 		return EBUSY;
 	if (const int e = Link::check(fd))
 		return e;
 	offered = fd;
-	tap.link.on = true;
+	link_on(vhost_user);
 	return 0;
+}
+
+void Clients::link_on(bool vhost_user)
+{
+	tap.vhost.on = vhost_user, tap.link.on = !vhost_user;
 }
 
 void Clients::keep_spare()
@@ -114,11 +119,11 @@ void Clients::ready()
 	ucred who = {};
 	socklen_t len = sizeof(who);
 	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
-	pollfd p = {tap.link.fd, POLLRDHUP, 0};
+	pollfd p = {served(), POLLRDHUP, 0};
 	/* With the end of the one before, whose event waits for its turn as well, in order */
 	uint32_t *const e = results.add(EV_LINK_CLIENT, 0, 0);
 	e[2] = (uint32_t)fd, e[3] = (uint32_t)who.pid;
-	e[4] = tap.link.fd >= 0 && ::poll(&p, 1, 0) == 1 ? (uint32_t)LINK_HUNG_UP : 0;
+	e[4] = served() >= 0 && ::poll(&p, 1, 0) == 1 ? (uint32_t)LINK_HUNG_UP : 0;
 }
 
 void Clients::use(int fd)
@@ -127,6 +132,10 @@ void Clients::use(int fd)
 		return;
 	close();
 	offered = -1;
+	if (tap.vhost.on) {
+		vhost.use(fd);
+		return watch(true);
+	}
 	tap.link.use(fd);
 	registered = !core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_LINK);
 	out = false, end_said = false;
@@ -145,6 +154,8 @@ void Clients::refuse(int fd)
 
 void Clients::close()
 {
+	if (tap.vhost.on)
+		vhost.close();
 	tap.link.close(); /* out of epoll with it */
 	registered = false;
 	keep_spare();
@@ -170,6 +181,8 @@ void Clients::report()
 {
 	Link &l = tap.link;
 
+	if (tap.vhost.on)
+		return vhost.report();
 	l.flush();
 	if (l.room_again())
 		results.add(EV_TAP_ROOM, 0, 0);
@@ -186,10 +199,16 @@ void Clients::link_ready(uint32_t events)
 {
 	Link &l = tap.link;
 
-	if (events & EPOLLOUT)
-		l.writable();
-	if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) || l.more())
-		l.read(rings, TAP_FRAMES, core.guests_share(), tap.pcap);
+	if (tap.vhost.on) {
+		if (events)
+			vhost.ready(events);
+		vhost.look();
+	} else {
+		if (events & EPOLLOUT)
+			l.writable();
+		if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) || l.more())
+			l.read(rings, TAP_FRAMES, core.guests_share(), tap.pcap);
+	}
 	if (resume_at > 0 && *rings.clock >= resume_at) {
 		resume_at = 0;
 		watch(offered < 0);

@@ -4,18 +4,21 @@
 
 #include "../common/fault.h"
 #include "core.h"
-#include "tap.h"
+#include "vhost/vhost.h"
 
 namespace passt {
 
 class Clients : Part {
 public:
-	Clients(Core &c, Tap &t) : Part(c), tap(t) {}
+	Clients(Core &c, Tap &t, Vhost &v) : Part(c), tap(t), vhost(v) {}
 	~Clients();
 
-	/** The guest link in place of a tap: listen for clients, or offer a connected socket (0 or errno). `mode`: the socket file's. */
-	Fault listen(const char *path, uint32_t &mode);
-	int offer(int fd);
+	/**
+	 * The guest link in place of a tap: listen for clients, or offer a connected socket (0 or errno). `vhost_user`: clients speak
+	 * that. `mode`: the socket file's.
+	 */
+	Fault listen(const char *path, bool vhost_user, uint32_t &mode);
+	int offer(int fd, bool vhost_user);
 
 	/** EF_LINK_* */
 	void use(int fd);
@@ -32,11 +35,14 @@ public:
 	double due() const;
 
 private:
+	void link_on(bool vhost_user);
+	int served() const { return tap.vhost.on ? vhost.channel.fd : tap.link.fd; }
 	void watch_link();
 	void watch(bool on);
 	void keep_spare();
 
 	Tap &tap;
+	Vhost &vhost;
 	/** Listens; a client that JS has not decided about. -1: none. */
 	int listener = -1, offered = -1;
 	/** Given up for a client where descriptors have run out: whoever else may wait, the guest shall not. */

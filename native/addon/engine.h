@@ -34,7 +34,8 @@ public:
 	Outbound outbound;
 	Tap tap;
 	TapPort tap_port{*this, tap};
-	Clients clients{*this, tap};
+	Vhost vhost{*this, tap};
+	Clients clients{*this, tap, vhost};
 	Notices notices{*this};
 	Table table{*this};
 	Sender sender{*this, table};
@@ -52,6 +53,8 @@ private:
 	void deliver();
 	void wait(double timeout_ms);
 	bool exhausted() const;
+	/** A client, in place of a tap. */
+	bool guest_link() const { return tap.link.on || tap.vhost.on; }
 	int poll(double timeout_ms);
 	int spin();
 	double due(double deadline) const;

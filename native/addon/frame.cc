@@ -15,6 +15,12 @@ static bool layers_of(const uint8_t *f, size_t len, const Vnet &v, Layers &at)
 	       (udp || type == (at.v6 ? GSO_TCPV6 : GSO_TCPV4));
 }
 
+bool can_segment(const uint8_t *frame, size_t len, const Vnet &v)
+{
+	Layers at;
+	return len <= FRAME_MAX && layers_of(frame, len, v, at);
+}
+
 int segment(const uint8_t *frame, size_t len, const Vnet &v, Emit emit, void *to, size_t *payload, Place place)
 {
 	static uint8_t here[FRAME_MAX + 1];

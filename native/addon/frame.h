@@ -25,6 +25,9 @@ using Emit = int (*)(void *to, uint8_t *frame, size_t len);
 /** Where a segment of `len` octets is to be built; nullptr: nowhere, EAGAIN. */
 using Place = uint8_t *(*)(void *to, size_t len);
 
+/** Do the frame's headers hold together, and are of the kind that `v` says? */
+bool can_segment(const uint8_t *frame, size_t len, const Vnet &v);
+
 /**
  * Cut a GSO frame (TCP or UDP_L4) into frames of gso_size octets of payload, headers and checksums complete: lengths,
  * IPv4 header checksum, sequence number; FIN and PSH on the last one only, CWR on the first one only (RFC 3168 §6.1.2).

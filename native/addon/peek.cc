@@ -177,16 +177,87 @@ static Peeked peek_to_link(Tap &tap, const Sock &s, const Header &h, uint32_t le
 	return p;
 }
 
+/** Octets of a turn's look, frames of it, and parts of the guest's memory that recvmsg() takes (UIO_MAXIOV). */
+enum : uint32_t { GUEST_AT_ONCE = 512u << 10, GUEST_FRAMES = 128, GUEST_PARTS = 1024 };
+
+/** Into the guest's own buffers, behind room for headers: whole frames where the guest cuts them itself, else segments. */
+static Peeked peek_to_guest(Tap &tap, const Sock &s, const Header &h, uint32_t left, uint32_t avail)
+{
+	static std::vector<iovec> iov;
+	static Slot slots[GUEST_FRAMES];
+	static uint32_t sizes[GUEST_FRAMES];
+	Port &port = tap.vhost;
+	Vnet whole = {}, one = {};
+	one.csum_start = (uint16_t)h.at.l4, one.csum_offset = TCP_CSUM;
+	one.flags = VNET_NEEDS_CSUM;
+	whole = one;
+	whole.gso_type = h.at.v6 ? GSO_TCPV6 : GSO_TCPV4;
+	whole.gso_size = (uint16_t)h.mss;
+	whole.hdr_len = (uint16_t)h.len;
+	const bool cuts = tap.does(whole, h.at.v6), sums = tap.does(one, h.at.v6);
+	const uint32_t most = h.most(), mss = std::min(h.mss, most), each = cuts ? most : mss, head = NET_HEAD + h.len;
+	const uint32_t want = std::min({left, avail, std::max<uint32_t>(GUEST_AT_ONCE, each)});
+	uint32_t frames = 0, planned = 0;
+	int e = 0;
+
+	iov.clear(), port.begin();
+	while (planned < want && frames < GUEST_FRAMES) {
+		const uint32_t n = std::min(each, want - planned);
+		Slot &slot = slots[frames];
+		if ((e = port.reserve(head + std::min(n, mss), head + n, slot)))
+			break;
+		const auto room = (uint32_t)std::min<uint64_t>(slot.room - head, n);
+		const uint32_t size = room == n ? n : room / mss * mss;
+		const size_t parts = iov.size();
+		port.parts(slot, head, size, iov);
+		if (iov.size() > GUEST_PARTS) {
+			iov.resize(parts);
+			break;
+		}
+		sizes[frames++] = size;
+		planned += size;
+	}
+	/* Of buffers that are too small, or in too many parts, the tap makes what can be made */
+	if (!frames)
+		return e == EAGAIN ? Peeked{-1, false, 0, true} : peek_to_tap(tap, s, h, left, avail);
+	Peeked p = {peek_at(s, iov.data(), iov.size()), false, 0, false};
+	if (p.got < 0 && errno == EFAULT) {
+		port.rx.fail(VRING_BAD_MEMORY, 0);
+		p.refused = true;
+	}
+	if (p.got <= 0)
+		return p;
+	const auto got = (uint32_t)p.got;
+	const bool last = got == left || got == avail || got < want;
+	for (uint32_t i = 0, at = 0; at < got; at += sizes[i++]) {
+		const uint32_t n = std::min(sizes[i], got - at);
+		const Slot &slot = slots[i];
+		uint8_t headers[HEADER_MAX];
+		h.write(headers, at, n, at / mss, last && at + n == got);
+		if (!sums)
+			put_checksum(headers + h.at.l4, TCP_CSUM,
+				     sum_both(sum_fold(sum_octets(headers + h.at.l4, h.len - h.at.l4)), sum_fold(port.sum(slot, head, n))));
+		port.commit(slot, n > mss ? whole : sums ? one : Vnet{}, headers, h.len, h.len + n);
+		if (tap.pcap.on())
+			tap.capture(slot, h.len + n, n > mss ? whole : sums ? one : Vnet{});
+	}
+	port.begin();
+	port.flush_much();
+	p.whole = got == planned && planned == want;
+	p.out = got;
+	return p;
+}
+
 /** Up to `left` octets of what is there; `avail` of them are known. EV_PEEKED. Return: octets that went out. */
 uint32_t Peeker::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 {
 	/* Frames for a client that is not there vanish in the tap */
-	const bool link = tap.link.on && tap.link.fd >= 0 && !tap.link.ended;
+	const auto look = !tap.anybody() ? peek_to_tap : tap.vhost.on ? peek_to_guest : tap.link.on ? peek_to_link : peek_to_tap;
 	uint32_t sent = 0, flags = 0;
 	int error = 0;
 
 	while (left && avail) {
-		const Peeked p = (link ? peek_to_link : peek_to_tap)(tap, s, h, left, avail);
+		const Peeked p = look(tap, s, h, left, avail);
 		if (p.got <= 0 && !p.refused) {
 			avail = 0;
 			error = p.got < 0 && errno != EAGAIN ? errno : 0;
@@ -195,13 +266,13 @@ uint32_t Peeker::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 		sent += p.out, left -= p.out, h.seq += p.out;
 		s.peek_off += p.out;
 		if (p.refused) { /* #regression-18: back to the first octet that did not go out */
-			flags |= PEEK_TAP_FULL | (tap.link.on ? (uint32_t)PEEK_TAP_TELLS : 0);
+			flags |= PEEK_TAP_FULL | (tap.tells() ? (uint32_t)PEEK_TAP_TELLS : 0);
 			if (s.peek_off_kept && !set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, (int)s.peek_off))
 				error = errno;
 			break;
 		}
 		avail -= p.out;
-		if (!tap.link.takes_bulk())
+		if (!tap.takes_bulk())
 			break;
 		/* As much as one look takes: much is coming, so look whether more came. What comes later has its own edge. */
 		if (!avail && p.whole && left)
@@ -242,7 +313,7 @@ void Peeker::peek(Sock &s, const uint32_t *e)
 	    !p.header.begin(rings.slab + e[2] + VNET_LEN, e[3], std::min<uint32_t>(e[5], 65535), e[6] & IS_V6))
 		return table.fail(s, EFAULT);
 	const uint32_t avail = unread(s);
-	if (avail > PEEK_LITTLE || little + avail > PEEK_LITTLE_ALL || !tap.link.takes_bulk())
+	if (avail > PEEK_LITTLE || little + avail > PEEK_LITTLE_ALL || !tap.takes_bulk())
 		return peeks.add(p, [this](const Peek &q) { return table.generation(q.handle) == q.generation; });
 	little += avail;
 	peek_now(s, p.header, std::min<uint32_t>(p.budget, PEEK_LITTLE), avail);
@@ -253,7 +324,7 @@ void Peeker::go_on()
 	const auto n = (uint32_t)peeks.size();
 	uint32_t left = PEEK_ALL, done = 0;
 
-	for (; done < n && left >= LOOK_MAX && tap.link.takes_bulk(); done++) {
+	for (; done < n && left >= LOOK_MAX && tap.takes_bulk(); done++) {
 		Peek &p = peeks[done];
 		if (table.generation(p.handle) != p.generation)
 			continue;

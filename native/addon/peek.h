@@ -71,7 +71,7 @@ public:
 	/** EF_PEEK: at once where there is little, so that no answer waits behind bulk; the others go one behind the other. */
 	void peek(Sock &s, const uint32_t *e);
 	/** May those that wait go on? */
-	bool may_go_on() const { return !peeks.empty() && tap.link.takes_bulk(); }
+	bool may_go_on() const { return !peeks.empty() && tap.takes_bulk(); }
 	/**
 	 * A share for each that waits, until PEEK_ALL is used up; the next turn goes on with the next. Whoever had its share asks
 	 * again, and comes behind the others.

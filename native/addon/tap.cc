@@ -84,23 +84,81 @@ int Tap::emit_link(void *self, uint8_t *frame, size_t len)
 	return 0;
 }
 
-int Tap::write_link(const Vnet &v, const uint8_t *frame, size_t len, size_t *payload)
+/** Where a frame does not lie in a row in the guest's memory. */
+static uint8_t scattered[FRAME_MAX + 1];
+
+uint8_t *Tap::place_vhost(void *self, size_t len)
 {
+	Tap *const t = static_cast<Tap *>(self);
+	const size_t room = NET_HEAD + std::max<size_t>(len, ETH_MIN);
+
+	t->vhost.begin();
+	if ((t->place_error = t->vhost.reserve(room, room, t->slot)))
+		return nullptr;
+	uint8_t *const at = t->vhost.straight(t->slot, room);
+	return at ? at + NET_HEAD : scattered;
+}
+
+int Tap::emit_vhost(void *self, uint8_t *frame, size_t len)
+{
+	Tap *const t = static_cast<Tap *>(self);
+
+	if (frame == scattered)
+		t->vhost.copy(t->slot, NET_HEAD, frame, len);
+	t->pcap.sent(frame, len, Vnet{});
+	t->vhost.commit(t->slot, Vnet{}, nullptr, 0, len);
+	t->vhost.flush_much();
+	return 0;
+}
+
+void Tap::capture(const Slot &s, size_t len, const Vnet &v)
+{
+	vhost.read_back(s, NET_HEAD, scattered, len);
+	pcap.sent(scattered, len, v);
+}
+
+/** To a guest that does what is left undone. */
+int Tap::write_whole(const Vnet &v, const uint8_t *frame, size_t len)
+{
+	vhost.begin();
+	if (const int e = vhost.reserve(NET_HEAD + len, NET_HEAD + len, slot))
+		return failed(e);
+	vhost.copy(slot, NET_HEAD, frame, len);
+	pcap.sent(frame, len, v);
+	vhost.commit(slot, v, nullptr, 0, len);
+	vhost.flush_much();
+	return 0;
+}
+
+/** To the guest link, each frame built where it goes. */
+int Tap::write_built(const Vnet &v, const uint8_t *frame, size_t len, size_t *payload)
+{
+	const Place place = vhost.on ? place_vhost : place_link;
+	const Emit put = vhost.on ? emit_vhost : emit_link;
+
+	place_error = EAGAIN;
+	if (vhost.on && does(v, ether_type(frame) == TYPE_IPV6)) {
+		*payload = SIZE_MAX;
+		const int e = write_whole(v, frame, len);
+		if (e)
+			*payload = 0;
+		return e;
+	}
 	if (v.gso_type & (uint8_t)~GSO_ECN) {
-		const int e = segment(frame, len, v, emit_link, this, payload, place_link);
-		return e ? failed(e < 0 ? EINVAL : e) : 0;
+		const int e = segment(frame, len, v, put, this, payload, place);
+		return e ? failed(e < 0 ? EINVAL : e == EAGAIN ? place_error : e) : 0;
 	}
 	const size_t start = v.flags & VNET_NEEDS_CSUM ? v.csum_start : len;
 	if (start > len || (start < len && start + v.csum_offset + 2 > len))
 		return failed(EINVAL);
-	uint8_t *const to = place_link(this, len);
+	uint8_t *const to = place(this, len);
 	if (!to)
-		return failed(EAGAIN);
+		return failed(place_error);
 	memcpy(to, frame, start);
 	if (start < len)
 		put_checksum(to + start, v.csum_offset, sum_fold(copy_octets(to + start, frame + start, len - start)));
 	*payload = SIZE_MAX;
-	return emit_link(this, to, len);
+	return put(this, to, len);
 }
 
 int Tap::write_frame(const Vnet &v, const uint8_t *frame, size_t len)
@@ -131,8 +189,7 @@ int Tap::emit(void *self, uint8_t *frame, size_t len)
 	return static_cast<Tap *>(self)->write_frame(Vnet{}, frame, len);
 }
 
-/** Does the kernel do what `v` leaves undone? */
-bool Tap::does(const Vnet &v, const uint8_t *frame) const
+bool Tap::does(const Vnet &v, bool v6) const
 {
 	uint32_t need = v.flags & VNET_NEEDS_CSUM ? (uint32_t)OFF_CSUM : 0;
 
@@ -146,7 +203,7 @@ bool Tap::does(const Vnet &v, const uint8_t *frame) const
 		need |= OFF_TSO6;
 		break;
 	case GSO_UDP_L4:
-		need |= ether_type(frame) == TYPE_IPV6 ? OFF_USO6 : OFF_USO4;
+		need |= v6 ? OFF_USO6 : OFF_USO4;
 		break;
 	default:
 		return false;
@@ -162,12 +219,12 @@ int Tap::write(uint8_t *vnet_frame, size_t len, size_t *payload)
 
 	if (payload)
 		*payload = 0;
-	const bool nobody = link.on && (link.fd < 0 || link.ended); /* as if sent */
+	const bool nobody = !anybody(); /* as if sent */
 	if (nobody && payload)
 		*payload = SIZE_MAX;
 	if (nobody)
 		return 0;
-	if (!link.on && (fd < 0 || gone))
+	if (!link.on && !vhost.on && (fd < 0 || gone))
 		return ENODEV;
 	if (len < VNET_LEN + ETH_LEN || len > VNET_LEN + FRAME_MAX)
 		return failed(EINVAL);
@@ -175,13 +232,13 @@ int Tap::write(uint8_t *vnet_frame, size_t len, size_t *payload)
 	memcpy(&v, vnet_frame, sizeof(v));
 
 	int e = 0;
-	if (link.on) {
-		e = write_link(v, frame, len, &sent);
+	if (link.on || vhost.on) {
+		e = write_built(v, frame, len, &sent);
 		if (payload)
 			*payload = sent;
 		return e;
 	}
-	if (does(v, frame)) {
+	if (does(v, ether_type(frame) == TYPE_IPV6)) {
 		e = write_frame(v, frame, len);
 	} else if (v.gso_type & (uint8_t)~GSO_ECN) {
 		e = segment(frame, len, v, emit, this, &sent);

@@ -1,4 +1,5 @@
-/* The tap: reading frames into the slab, writing them with or without its offloads, or to the guest link in its place. */
+/* The tap: reading frames into the slab, writing them with or without its offloads, or to the guest link in its place: a stream, or
+ * rings in the guest's memory. */
 #ifndef PASST_TAP_H
 #define PASST_TAP_H
 
@@ -6,6 +7,7 @@
 #include "link.h"
 #include "pcap.h"
 #include "rings.h"
+#include "vhost/port.h"
 
 namespace passt {
 
@@ -26,8 +28,9 @@ public:
 	/** The last read() left frames where they are. */
 	bool behind = false;
 	Pcap pcap;
-	/** Once it is on, frames go to its client instead. */
+	/** Once one of them is on, frames go to its client instead. */
 	Link link;
+	Port vhost;
 
 	/** Make it nonblocking, negotiate header length and offloads. 0 or errno. */
 	int use(int descriptor, bool with_vnet);
@@ -42,6 +45,18 @@ public:
 	/** A whole frame is in the place that link.reserve() gave for it. */
 	void commit_link(uint8_t *frame, size_t len);
 
+	/** A frame of `len` octets that stands in a slot of the guest's, for the capture. */
+	void capture(const Slot &s, size_t len, const Vnet &v);
+
+	/** May bulk be added? */
+	bool takes_bulk() const { return vhost.on ? !vhost.starved() : link.takes_bulk(); }
+	/** Is who was refused told when there is room (EV_TAP_ROOM)? */
+	bool tells() const { return link.on || vhost.starved(); }
+	/** Is there a client, if it takes one? Otherwise frames count as sent. */
+	bool anybody() const { return vhost.on ? vhost.takes() : !link.on || (link.fd >= 0 && !link.ended); }
+	/** Does the other side do what `v` leaves undone? */
+	bool does(const Vnet &v, bool v6) const;
+
 	/** Read at most `frames` frames as EV_TAP_FRAME, while ring and slab (up to `rx_limit` octets) have room. */
 	void read(Rings &r, uint32_t frames, uint32_t rx_limit);
 
@@ -50,9 +65,14 @@ private:
 	int write_frame(const Vnet &v, const uint8_t *frame, size_t len);
 	static uint8_t *place_link(void *self, size_t len);
 	static int emit_link(void *self, uint8_t *frame, size_t len);
-	int write_link(const Vnet &v, const uint8_t *frame, size_t len, size_t *payload);
+	static uint8_t *place_vhost(void *self, size_t len);
+	static int emit_vhost(void *self, uint8_t *frame, size_t len);
+	int write_whole(const Vnet &v, const uint8_t *frame, size_t len);
+	int write_built(const Vnet &v, const uint8_t *frame, size_t len, size_t *payload);
 	int failed(int error);
-	bool does(const Vnet &v, const uint8_t *frame) const;
+	/** Of place_vhost() */
+	Slot slot = {};
+	int place_error = 0;
 };
 
 } // namespace passt

@@ -41,7 +41,7 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	rings.rx_reset();
 	tap_port.report();
 	deliver();
-	wait(rings.posted || !results.empty() || tap.link.more() || peeker.may_go_on() ? 0 : timeout_ms);
+	wait(rings.posted || !results.empty() || tap.link.more() || tap.vhost.more() || peeker.may_go_on() ? 0 : timeout_ms);
 	tap_port.report();
 	deliver();
 	rings.clock[1] = (double)volume;
@@ -73,7 +73,7 @@ void Engine::execute(uint32_t n)
 	peeker.go_on();
 	sender.flush_all();
 	listeners.slots.clear();
-	if (tap.link.on)
+	if (guest_link())
 		clients.report();
 	tap.pcap.flush();
 }
@@ -83,6 +83,8 @@ void Engine::execute_one(const uint32_t *e)
 	const uint32_t handle = e[1];
 	Sock *s;
 
+	if (vhost.effect(e))
+		return;
 	switch (e[0]) {
 	case EF_TAP_WRITE:
 		if (rings.in_slab(e[2], e[3]))
@@ -131,6 +133,10 @@ void Engine::execute_one(const uint32_t *e)
 		return;
 	case EF_LINK_CLOSE:
 		clients.close();
+		return;
+	case EF_CLOSE_FD:
+		if ((int)e[2] >= 0)
+			close((int)e[2]);
 		return;
 	case EF_SPLICE:
 		splices.open(e);
@@ -213,7 +219,7 @@ static int epoll_wait_ms(int epoll, epoll_event *ev, int max, double ms)
 /** The earlier of `deadline` (infinity: none) and what this side has to do on its own. */
 double Engine::due(double deadline) const
 {
-	return std::min({deadline, listeners.due(), receiver.due(), clients.due()});
+	return std::min({deadline, listeners.due(), receiver.due(), clients.due(), vhost.due()});
 }
 
 /** Is something used up that a socket may need to be served at all? */
@@ -230,6 +236,9 @@ bool Engine::exhausted() const
 int Engine::poll(double timeout_ms)
 {
 	epoll_event ev[EPOLL_BATCH];
+	const uint32_t before = rings.posted;
+	if (timeout_ms && tap.vhost.on && !vhost.may_sleep())
+		timeout_ms = 0;
 	const int most = tap.behind ? EPOLL_BEHIND : EPOLL_BATCH;
 	const int n = epoll_wait_ms(epoll, ev, most, timeout_ms > 1e12 ? -1 : timeout_ms);
 	const uint64_t first = unserved;
@@ -240,7 +249,7 @@ int Engine::poll(double timeout_ms)
 	 * The guest before all others: what does not fit into the tap's queue is lost, and what sockets tell makes us send frames
 	 * that the guest answers at once. Where many sockets are ready it may stand behind those that we see.
 	 */
-	const uint64_t guest = tap.link.on ? ID_LINK : ID_TAP;
+	const uint64_t guest = guest_link() ? ID_LINK : ID_TAP;
 	uint32_t from_guest = n == most ? (uint32_t)EPOLLIN : 0;
 	for (int i = 0; i < n; i++) {
 		if (ev[i].data.u64 == guest)
@@ -250,7 +259,7 @@ int Engine::poll(double timeout_ms)
 	}
 	if (from_guest)
 		ready(guest, from_guest);
-	else if (tap.link.on)
+	else if (guest_link())
 		clients.link_ready(0);
 	unserved = 0;
 	receiver.begin(n > 0 ? (uint32_t)n : 0);
@@ -262,7 +271,8 @@ int Engine::poll(double timeout_ms)
 			unserved = e.data.u64;
 		ready(e.data.u64, e.events);
 	}
-	return n;
+	/* What the guest's rings had woke nobody in epoll */
+	return n || !tap.vhost.on ? n : (int)(rings.posted - before);
 }
 
 /** epoll again and again, until some time after the last event. Return: as poll(). */
@@ -314,6 +324,8 @@ void Engine::ready(uint64_t what, uint32_t events)
 	}
 	if (what == ID_LINK)
 		return clients.link_ready(events);
+	if (what == ID_VHOST_RX || what == ID_VHOST_TX)
+		return vhost.kicked(what == ID_VHOST_RX ? VRING_RX : VRING_TX);
 	if (what == ID_CLIENTS)
 		return clients.ready();
 	if (what == ID_NETLINK)

@@ -21,7 +21,7 @@ struct Linked : Rig {
 		int s[2];
 		CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s));
 		client = s[1];
-		CHECK(!engine.clients.offer(s[0]));
+		CHECK(!engine.clients.offer(s[0], false));
 		effect({EF_LINK_USE, 0, (uint32_t)s[0]});
 		turn();
 		if (sndbuf)
@@ -478,7 +478,7 @@ TEST(link_clients_are_offered_one_by_one)
 		return fd;
 	};
 	uint32_t mode = 0;
-	const auto listen = [&](Rig &at, const std::string &where) { return at.engine.clients.listen(where.c_str(), mode).err; };
+	const auto listen = [&](Rig &at, const std::string &where) { return at.engine.clients.listen(where.c_str(), false, mode).err; };
 	Rig r(true, 0);
 	unlink(path.c_str());
 	const mode_t mask = umask(027);
@@ -543,11 +543,11 @@ TEST(link_offers_are_connected_streams)
 {
 	Rig r(true, 0);
 	int s[2], p[2];
-	CHECK(r.engine.clients.offer(-1) == EBADF);
-	CHECK(!pipe(p) && r.engine.clients.offer(p[0]) == ENOTSOCK);
-	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s) && r.engine.clients.offer(s[0]) == ESOCKTNOSUPPORT);
+	CHECK(r.engine.clients.offer(-1, false) == EBADF);
+	CHECK(!pipe(p) && r.engine.clients.offer(p[0], false) == ENOTSOCK);
+	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s) && r.engine.clients.offer(s[0], false) == ESOCKTNOSUPPORT);
 	const int alone = socket(AF_UNIX, SOCK_STREAM, 0);
-	CHECK(r.engine.clients.offer(alone) == ENOTCONN);
+	CHECK(r.engine.clients.offer(alone, false) == ENOTCONN);
 	for (const int fd : {s[0], s[1], p[0], p[1], alone})
 		close(fd);
 }

@@ -29,7 +29,21 @@ export const EF = {
   LINK_REFUSE: 27,
   LINK_CLOSE: 28,
   NETLINK: 29,
-  CAPTURE_NOTE: 30
+  CAPTURE_NOTE: 30,
+  VHOST_NEXT: 31,
+  VHOST_REPLY: 32,
+  VHOST_FEATURES: 33,
+  VHOST_MEMORY: 34,
+  VHOST_ADD_REGION: 35,
+  VHOST_REMOVE_REGION: 36,
+  VHOST_LOG: 37,
+  VHOST_LOG_FD: 38,
+  VRING_ADDR: 39,
+  VRING_BASE: 40,
+  VRING_FD: 41,
+  VRING_RUN: 42,
+  VRING_STOP: 43,
+  CLOSE_FD: 44
 } as const
 
 export const EV = {
@@ -61,7 +75,11 @@ export const EV = {
   CAPTURE: 27,
   BOUND: 28,
   ANSWER: 29,
-  REFUSED: 30
+  REFUSED: 30,
+  VHOST_MESSAGE: 31,
+  VHOST_DONE: 32,
+  VRING_STOPPED: 33,
+  VRING_BROKEN: 34
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -96,6 +114,37 @@ export const SIDE_1 = 0x20000
 export const LISTEN_WORDS = 9
 export const LISTEN_V6ONLY = 1
 export const LISTEN_FREEBIND = 2
+
+/** vhost-user, octets: a message's header, the longest payload, one region of EF.VHOST_MEMORY. */
+export const VHOST_HEAD = 12
+export const VHOST_MESSAGE_MAX = 4096
+export const VHOST_REGION_LEN = 40
+/** Descriptors of one message; regions in the table at once; entries of a ring. */
+export const VHOST_FDS_MAX = 8
+export const VHOST_REGIONS_MAX = 32
+export const VRING_SIZE_MAX = 32768
+/** In place of a descriptor: there is none. */
+export const VHOST_NO_FD = 0xffffffff
+export const VRING_RX = 0
+export const VRING_TX = 1
+/** EF.VRING_ADDR: writes to the used ring are logged. */
+export const VRING_LOG_USED = 1
+/** EF.VRING_FD: which. */
+export const VRING_KICK = 0
+export const VRING_CALL = 1
+export const VRING_ERR = 2
+/** EF.VRING_RUN: mode. */
+export const VRING_OFF = 0
+export const VRING_DISCARD = 1
+export const VRING_ON = 2
+/** EV.VRING_BROKEN: why. */
+export const VRING_BAD_INDEX = 1
+export const VRING_LOOP = 2
+export const VRING_BAD_ADDRESS = 3
+export const VRING_BAD_LENGTH = 4
+export const VRING_BAD_INDIRECT = 5
+export const VRING_BAD_ORDER = 6
+export const VRING_BAD_MEMORY = 7
 
 /** Pools of Native.addNsSockets(). */
 export const NS_TCP4 = 0
@@ -140,11 +189,12 @@ export interface Native {
   /**
    * The guest is at a stream socket instead (addon/link.h): listen at `path`, which nobody may be listening at; a socket file
    * that was left behind by a program of ours is replaced. Returns the socket file's mode. Throws EADDRINUSE: somebody listens there;
-   * EEXIST: it is no socket; EPERM: it, or a symbolic link on the way, is another user's; and others.
+   * EEXIST: it is no socket; EPERM: it, or a symbolic link on the way, is another user's; and others. `vhostUser`: clients speak
+   * vhost-user (addon/vhost/) instead of sending frames.
    */
-  linkListen(path: string): number
+  linkListen(path: string, vhostUser: boolean): number
   /** A connected stream socket for EF.LINK_USE. Throws EBADF, ENOTSOCK, ESOCKTNOSUPPORT (no stream), ENOTCONN. */
-  linkOffer(fd: number): void
+  linkOffer(fd: number, vhostUser: boolean): void
   /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**

@@ -1,7 +1,17 @@
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Payload } from '../../effects/effect.js'
-import { ABI_WORDS, BIND_OUTBOUND, EF, IN_NAMESPACE, IS_V6, SEND_REPORT_ACK, TO_GROUP } from './abi.js'
-import { nextEffect, putAddr, type Rings } from './rings.js'
+import {
+  ABI_WORDS,
+  BIND_OUTBOUND,
+  EF,
+  IN_NAMESPACE,
+  IS_V6,
+  SEND_REPORT_ACK,
+  TO_GROUP,
+  VHOST_NO_FD,
+  VHOST_REGION_LEN
+} from './abi.js'
+import { nextEffect, putAddr, type Rings, txRoom } from './rings.js'
 
 // One encoder for each effect record of native/addon/abi.h, which names the words. Nothing else writes into the ring.
 // `handle`: of the socket, which is its flow's index, or that + SIDE_1. `slot`: of an accepted connection (EV_ACCEPTED).
@@ -74,6 +84,92 @@ export const captureNote = (r: Rings, off: number, len: number, frame: number): 
 export const linkUse = (r: Rings, fd: number): void => words(r, EF.LINK_USE, 0, fd)
 export const linkRefuse = (r: Rings, fd: number): void => words(r, EF.LINK_REFUSE, 0, fd)
 export const linkClose = (r: Rings): void => words(r, EF.LINK_CLOSE, 0, 0)
+
+// --- vhost-user. A ring is VRING_RX or VRING_TX; no descriptor is null
+
+const fdWord = (fd: number | null): number => fd ?? VHOST_NO_FD
+const putU64 = (r: Rings, at: number, v: bigint): void => {
+  r.fx[at] = Number(BigInt.asIntN(32, v))
+  r.fx[at + 1] = Number(BigInt.asIntN(32, v >> 32n))
+}
+
+/** A piece of the front-end's memory: octets [0, size) of it are those from `mmapOffset` on of the file `fd`. */
+export interface VhostRegion {
+  /** Guest physical address of its first octet. */
+  readonly gpa: bigint
+  readonly size: bigint
+  /** The front-end's own address of it: what it calls the rings' places. */
+  readonly user: bigint
+  readonly mmapOffset: bigint
+  readonly fd: number
+}
+const regions = (r: Rings, kind: number, all: ReadonlyArray<VhostRegion>): void => {
+  const off = txRoom(r, all.length * VHOST_REGION_LEN)
+  all.forEach((one, i) => {
+    const at = off + i * VHOST_REGION_LEN
+    r.view.setBigUint64(at, one.gpa, true)
+    r.view.setBigUint64(at + 8, one.size, true)
+    r.view.setBigUint64(at + 16, one.user, true)
+    r.view.setBigUint64(at + 24, one.mmapOffset, true)
+    r.view.setInt32(at + 32, one.fd, true)
+    r.view.setInt32(at + 36, 0, true)
+  })
+  words(r, kind, 0, off, all.length)
+}
+
+export const vhostNext = (r: Rings): void => words(r, EF.VHOST_NEXT, 0, 0)
+export const vhostReply = (r: Rings, p: Payload): void => words(r, EF.VHOST_REPLY, 0, p.off, p.len)
+export const vhostFeatures = (r: Rings, features: bigint): void =>
+  putU64(r, nextEffect(r, EF.VHOST_FEATURES, 0) + 2, features)
+/** In place of the table before. Descriptors are native's from here on. */
+export const vhostMemory = (r: Rings, all: ReadonlyArray<VhostRegion>): void =>
+  regions(r, EF.VHOST_MEMORY, all)
+export const vhostAddRegion = (r: Rings, one: VhostRegion): void => regions(r, EF.VHOST_ADD_REGION, [one])
+export const vhostRemoveRegion = (r: Rings, one: Pick<VhostRegion, 'gpa' | 'size' | 'user'>): void => {
+  const at = nextEffect(r, EF.VHOST_REMOVE_REGION, 0)
+  putU64(r, at + 2, one.gpa)
+  putU64(r, at + 4, one.size)
+  putU64(r, at + 6, one.user)
+}
+export const vhostLog = (r: Rings, fd: number | null, size: bigint, mmapOffset: bigint): void => {
+  const at = nextEffect(r, EF.VHOST_LOG, 0)
+  r.fx[at + 2] = fdWord(fd)
+  putU64(r, at + 4, size)
+  putU64(r, at + 6, mmapOffset)
+}
+export const vhostLogFd = (r: Rings, fd: number | null): void => words(r, EF.VHOST_LOG_FD, 0, fdWord(fd))
+
+/** Where a ring's three parts are, as the front-end addresses them. */
+export interface VringPlace {
+  readonly desc: bigint
+  readonly used: bigint
+  readonly avail: bigint
+  /** Guest physical address of the used ring, for the log. */
+  readonly log: bigint
+  /** VRING_LOG_USED */
+  readonly flags: number
+  /** Entries. */
+  readonly size: number
+}
+export const vringAddr = (r: Rings, ring: number, p: VringPlace): void => {
+  const at = nextEffect(r, EF.VRING_ADDR, 0)
+  r.fx[at + 2] = ring
+  r.fx[at + 3] = p.flags
+  putU64(r, at + 4, p.desc)
+  putU64(r, at + 6, p.used)
+  putU64(r, at + 8, p.avail)
+  putU64(r, at + 10, p.log)
+  r.fx[at + 12] = p.size
+}
+export const vringBase = (r: Rings, ring: number, index: number): void =>
+  words(r, EF.VRING_BASE, 0, ring, index)
+/** `which`: VRING_KICK, VRING_CALL, VRING_ERR. */
+export const vringFd = (r: Rings, ring: number, which: number, fd: number | null): void =>
+  words(r, EF.VRING_FD, 0, ring, which, fdWord(fd))
+/** `mode`: VRING_OFF, VRING_DISCARD, VRING_ON. */
+export const vringRun = (r: Rings, ring: number, mode: number): void => words(r, EF.VRING_RUN, 0, ring, mode)
+export const vringStop = (r: Rings, ring: number): void => words(r, EF.VRING_STOP, 0, ring)
+export const closeFd = (r: Rings, fd: number): void => words(r, EF.CLOSE_FD, 0, fd)
 
 // --- any socket
 

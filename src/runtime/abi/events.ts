@@ -19,7 +19,8 @@ import {
   READY_INFO,
   READY_OUT,
   READY_RDHUP,
-  SIDE_1
+  SIDE_1,
+  VHOST_FDS_MAX
 } from './abi.js'
 
 // One decoder for each event record of native/addon/abi.h, which names the words. Nothing else reads the ring. `i`: the record's
@@ -207,6 +208,48 @@ export const linkClient = (
 export const linkEnd = (ev: Int32Array, i: number): { readonly why: number; readonly detail: number } => ({
   why: ev[i * ABI_WORDS + 2],
   detail: ev[i * ABI_WORDS + 3] >>> 0
+})
+
+// --- vhost-user
+
+/** EV.VHOST_MESSAGE, header included. */
+export interface VhostMessage {
+  readonly payload: Payload
+  /** Whoever does not hand one on closes it (EF.CLOSE_FD). */
+  readonly fds: ReadonlyArray<number>
+  /** There were more than VHOST_FDS_MAX: the others are closed. */
+  readonly tooManyFds: boolean
+}
+export const vhostMessage = (ev: Int32Array, i: number): VhostMessage => {
+  const at = i * ABI_WORDS
+  const n = ev[at + 4]
+  return {
+    payload: { off: ev[at + 2], len: ev[at + 3] },
+    fds: Array.from(ev.subarray(at + 5, at + 5 + Math.min(n, VHOST_FDS_MAX))),
+    tooManyFds: n > VHOST_FDS_MAX
+  }
+}
+
+/** EV.VHOST_DONE: errno, 0 = done. */
+export const vhostDone = (ev: Int32Array, i: number): number => ev[i * ABI_WORDS + 13]
+
+/** EV.VRING_STOPPED */
+export const vringStopped = (
+  ev: Int32Array,
+  i: number
+): { readonly ring: number; readonly index: number } => ({
+  ring: ev[i * ABI_WORDS + 2],
+  index: ev[i * ABI_WORDS + 3]
+})
+
+/** EV.VRING_BROKEN. `why`: VRING_BAD_*, VRING_LOOP. */
+export const vringBroken = (
+  ev: Int32Array,
+  i: number
+): { readonly ring: number; readonly why: number; readonly detail: number } => ({
+  ring: ev[i * ABI_WORDS + 2],
+  why: ev[i * ABI_WORDS + 3],
+  detail: ev[i * ABI_WORDS + 4] >>> 0
 })
 
 // --- listeners

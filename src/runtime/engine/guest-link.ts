@@ -63,7 +63,7 @@ const listen = (native: Native, path: string): E.Either<string, Bound> => {
     (mode: number): Bound => ({ path, mode })
   )(
     E.tryCatch(
-      () => native.linkListen(path),
+      () => native.linkListen(path, false),
       (e) => e
     )
   )
@@ -130,7 +130,7 @@ export const openGuestLink = (
         () => []
       )(
         E.tryCatch(
-          () => native.linkOffer(given),
+          () => native.linkOffer(given, false),
           (e) => e
         )
       )

@@ -1,0 +1,382 @@
+#include "port.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <unistd.h>
+
+namespace passt {
+
+/** virtio 1.2 §5.1.6: num_buffers stands behind what Vnet has. */
+enum : size_t { NUM_BUFFERS = 10 };
+
+uint32_t Port::use_features(uint64_t bits)
+{
+	features = bits;
+	rx.event_idx = tx.event_idx = has(RING_EVENT_IDX);
+	rx.may_indirect = tx.may_indirect = has(RING_INDIRECT);
+	memory.logging = has(VHOST_LOG_ALL);
+	if (!has(NET_GUEST_CSUM))
+		return 0; /* the others stand on it (virtio 1.2 §5.1.3.1) */
+	return OFF_CSUM | (has(NET_GUEST_TSO4) ? (uint32_t)OFF_TSO4 : 0) | (has(NET_GUEST_TSO6) ? (uint32_t)OFF_TSO6 : 0) |
+	       (has(NET_GUEST_USO4) ? (uint32_t)OFF_USO4 : 0) | (has(NET_GUEST_USO6) ? (uint32_t)OFF_USO6 : 0);
+}
+
+void Port::reset()
+{
+	rx.reset(), tx.reset();
+	memory.clear();
+	memory.log(-1, 0, 0);
+	Mapping::reset_lost();
+	use_features(0);
+	begin();
+	held = dropped = 0, hungry = false;
+}
+
+void Port::begin()
+{
+	pieces.clear(), chains.clear();
+}
+
+bool Port::room_again()
+{
+	if (!refused || starved())
+		return false;
+	refused = false;
+	return true;
+}
+
+void Port::start(Vring &ring)
+{
+	ring.start();
+	if (&ring == &rx)
+		hungry = false;
+}
+
+void Port::look_for_buffers()
+{
+	if (!hungry || !takes())
+		return;
+	const uint16_t before = rx.newest();
+	rx.refresh();
+	if (rx.newest() == before)
+		return;
+	hungry = false;
+	rx.hush();
+}
+
+int Port::reserve(uint64_t least, uint64_t most, Slot &s)
+{
+	const bool many = has(NET_MRG_RXBUF);
+	bool asked = false;
+
+	if (!takes())
+		return EAGAIN;
+	least = std::max<uint64_t>(least, NET_HEAD + ETH_MIN), most = std::max(most, least);
+	for (;;) {
+		uint32_t slots = 0;
+		s = {(uint32_t)pieces.size(), 0, (uint32_t)chains.size(), 0, 0};
+		while (s.room < most && takes() && rx.waiting((uint32_t)chains.size())) {
+			Chain c;
+			if (!rx.walk((uint32_t)chains.size(), true, pieces, c) || (!c.len && !rx.fail(VRING_BAD_LENGTH, 0)))
+				break;
+			chains.push_back(c);
+			s.room += c.len, slots += c.slots;
+			if (!many)
+				break;
+		}
+		s.pieces = (uint32_t)pieces.size() - s.piece, s.chains = (uint32_t)chains.size() - s.chain;
+		if (!rx.why && s.room >= least) {
+			if (rx.asked())
+				rx.hush();
+			return 0;
+		}
+		const uint32_t found = s.chains;
+		pieces.resize(s.piece), chains.resize(s.chain);
+		if (rx.why || s.chain)
+			return EAGAIN;
+		/* More of the same will not come: the guest has given all that it can, or one chain is what a frame gets */
+		if ((found && !many) || slots >= rx.size())
+			return EMSGSIZE;
+		if (asked) {
+			hungry = refused = true;
+			return EAGAIN;
+		}
+		/* First say so, then look again: what came in between nobody would tell */
+		rx.ask();
+		rx.refresh();
+		asked = true;
+	}
+}
+
+/** `f(at, n)`: the octets [from, from + n) of a slot, piece by piece. */
+template <typename F> static void each(const Piece *p, size_t from, size_t n, F f)
+{
+	for (; n; p++) {
+		if (from >= p->len) {
+			from -= p->len;
+			continue;
+		}
+		const size_t here = std::min(n, p->len - from);
+		f(p->at + from, here);
+		n -= here, from = 0;
+	}
+}
+
+void Port::parts(const Slot &s, size_t from, size_t n, std::vector<iovec> &to) const
+{
+	each(&pieces[s.piece], from, n, [&](uint8_t *at, size_t len) { to.push_back({at, len}); });
+}
+
+void Port::copy(const Slot &s, size_t at, const uint8_t *from, size_t n)
+{
+	each(&pieces[s.piece], at, n, [&](uint8_t *to, size_t len) {
+		memcpy(to, from, len);
+		from += len;
+	});
+}
+
+void Port::read_back(const Slot &s, size_t at, uint8_t *to, size_t n) const
+{
+	each(&pieces[s.piece], at, n, [&](const uint8_t *from, size_t len) {
+		memcpy(to, from, len);
+		to += len;
+	});
+}
+
+uint8_t *Port::straight(const Slot &s, size_t n) const
+{
+	const Piece &p = pieces[s.piece];
+	return p.len >= n ? p.at : nullptr;
+}
+
+uint64_t Port::sum(const Slot &s, size_t from, size_t n) const
+{
+	uint64_t sum = 0;
+	size_t done = 0;
+
+	each(&pieces[s.piece], from, n, [&](const uint8_t *at, size_t len) {
+		if (done & 1) {
+			/* Its octets stand in the other half of each word */
+			const auto swapped = (uint16_t)__builtin_bswap16(htons(sum_fold(sum_octets(at, len))));
+			sum = sum_octets(&swapped, sizeof(swapped), sum);
+		} else {
+			sum = sum_octets(at, len, sum);
+		}
+		done += len;
+	});
+	return sum;
+}
+
+void Port::commit(const Slot &s, const Vnet &v, const uint8_t *headers, size_t headers_len, size_t len)
+{
+	static const uint8_t zeros[ETH_MIN] = {};
+	const size_t padded = NET_HEAD + std::max<size_t>(len, ETH_MIN); /* #regression-78 */
+	uint8_t head[NET_HEAD];
+	uint16_t buffers = 0;
+
+	for (uint64_t left = padded; left; buffers++)
+		left -= std::min(left, chains[s.chain + buffers].len);
+	memcpy(head, &v, sizeof(v));
+	memcpy(head + NUM_BUFFERS, &buffers, sizeof(buffers));
+	copy(s, 0, head, NET_HEAD);
+	copy(s, NET_HEAD, headers, headers_len);
+	copy(s, NET_HEAD + len, zeros, padded - NET_HEAD - len);
+	uint64_t left = padded;
+	for (uint32_t i = 0; i < buffers; i++) {
+		const Chain &c = chains[s.chain + i];
+		const auto written = (uint32_t)std::min(left, c.len);
+		if (memory.logs()) {
+			uint32_t rest = written;
+			for (const Piece *p = &pieces[c.first]; rest; p++) {
+				const uint32_t n = std::min(rest, p->len);
+				memory.dirty(p->gpa, n);
+				rest -= n;
+			}
+		}
+		rx.give_back(c.head, written);
+		left -= written;
+	}
+	held += (uint32_t)padded;
+}
+
+void Port::notify(Vring &ring)
+{
+	const uint64_t one = 1;
+	/* EAGAIN: it has not looked since the last time, so it will */
+	if (ring.call >= 0 && write(ring.call, &one, sizeof(one)) < 0 && errno == EBADF)
+		ring.call = -1;
+}
+
+void Port::flush()
+{
+	held = 0;
+	if (rx.pending() && rx.publish())
+		notify(rx);
+	if (tx.pending() && tx.publish())
+		notify(tx);
+}
+
+bool Port::broken()
+{
+	if (Mapping::lost()) {
+		rx.fail(VRING_BAD_MEMORY, 0);
+		tx.fail(VRING_BAD_MEMORY, 0);
+	}
+	return rx.failed() || tx.failed();
+}
+
+/** May a header say this of the frame, by the features in force? */
+bool Port::sensible(const Vnet &v, const uint8_t *frame, size_t len) const
+{
+	const uint8_t type = v.gso_type & (uint8_t)~GSO_ECN;
+
+	if (v.flags & VNET_NEEDS_CSUM &&
+	    (!has(NET_CSUM) || v.csum_start < ETH_LEN || (size_t)v.csum_start + v.csum_offset + 2 > len))
+		return false;
+	if (!type)
+		return !v.gso_type;
+	const uint32_t bit = type == GSO_TCPV4 ? NET_HOST_TSO4 : type == GSO_TCPV6 ? NET_HOST_TSO6 : NET_HOST_USO;
+	return (type == GSO_TCPV4 || type == GSO_TCPV6 || type == GSO_UDP_L4) && has(bit) && v.flags & VNET_NEEDS_CSUM &&
+	       can_segment(frame, len, v);
+}
+
+/** A frame from `pieces` behind its header. `sum`: null, or of all octets from ETH_LEN on. */
+static void take_frame(const std::vector<Piece> &pieces, uint8_t *to, uint16_t *sum)
+{
+	size_t skip = NET_HEAD, done = 0;
+	uint64_t s = 0;
+	bool even = true;
+
+	for (const Piece &p : pieces) {
+		const uint8_t *from = p.at;
+		size_t len = p.len;
+		const size_t over = std::min(skip, len);
+		from += over, len -= over, skip -= over;
+		const size_t eth = done < ETH_LEN ? std::min(ETH_LEN - done, len) : 0;
+		memcpy(to + done, from, eth);
+		from += eth, len -= eth, done += eth;
+		if (!len)
+			continue;
+		even = even && !((done - ETH_LEN) & 1);
+		if (sum && even)
+			s = copy_octets(to + done, from, len, s);
+		else
+			memcpy(to + done, from, len);
+		done += len;
+	}
+	if (sum)
+		*sum = sum_fold(even ? s : sum_octets(to + ETH_LEN, done - ETH_LEN));
+}
+
+void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
+{
+	/** A frame, and the one that it may grow by. */
+	enum : size_t { ROOM = 2 * (FRAME_MAX + 64) };
+	if (!tx.live())
+		return;
+	uint32_t waiting = tx.waiting();
+	if (waiting && tx.asked())
+		tx.hush();
+	uint8_t *const begin_at = r.slab + r.rx_next();
+	uint8_t *first = begin_at, *end = begin_at;
+	uint32_t octets = 0;
+	Coalescer c;
+	uint32_t *e = nullptr;
+	const auto close_frame = [&] {
+		Vnet v;
+		if (!e)
+			return;
+		e[3] = (uint32_t)c.length();
+		if (c.end(v)) {
+			e[4] = v.flags | (uint32_t)v.gso_type << 8;
+			e[5] = v.gso_size;
+			e[6] = v.csum_start | (uint32_t)v.csum_offset << 16;
+			e[7] = 0;
+		}
+		end = first + c.length();
+		e = nullptr;
+	};
+	const auto next_place = [&] {
+		const auto at = (size_t)((e ? first + c.length() : end) - begin_at);
+		return begin_at + ((at + 63) & ~(size_t)63);
+	};
+
+	begin();
+	for (; waiting; waiting--) {
+		uint8_t *const to = next_place();
+		const auto used = (size_t)(to - begin_at);
+		if (r.rx_left() < used + ROOM || r.rx_used() + used >= rx_limit || octets >= PORT_AT_ONCE || (!e && (!frames || !r.room())))
+			break;
+		Chain chain;
+		Vnet v;
+		uint8_t head[NET_HEAD];
+		pieces.clear();
+		if (!tx.walk(0, false, pieces, chain))
+			break;
+		if (tx.mode == VRING_DISCARD) {
+			tx.give_back(chain.head, 0);
+			continue;
+		}
+		if (chain.len < NET_HEAD + ETH_LEN || chain.len > NET_HEAD + FRAME_MAX) {
+			dropped++;
+			tx.give_back(chain.head, 0);
+			continue;
+		}
+		size_t got = 0;
+		each(pieces.data(), 0, NET_HEAD, [&](const uint8_t *from, size_t n) {
+			take(head + got, from, n);
+			got += n;
+		});
+		memcpy(&v, head, sizeof(v));
+		v.flags &= VNET_NEEDS_CSUM;
+		const auto len = (size_t)chain.len - NET_HEAD;
+		uint16_t sum = 0;
+		take_frame(pieces, to, v.flags ? nullptr : &sum);
+		if (Mapping::lost())
+			break;
+		octets += (uint32_t)len;
+		if (!sensible(v, to, len)) {
+			dropped++;
+			tx.give_back(chain.head, 0);
+			continue;
+		}
+		if (v.flags) {
+			close_frame();
+			if (!frames || !r.room())
+				break;
+			frames--;
+			uint32_t *const one = r.post(EV_TAP_FRAME, 0);
+			one[2] = (uint32_t)(to - r.slab), one[3] = (uint32_t)len;
+			one[4] = v.flags | (uint32_t)v.gso_type << 8;
+			one[5] = v.gso_size;
+			one[6] = v.csum_start | (uint32_t)v.csum_offset << 16;
+			pcap.received(to, len, v, one[2]);
+			end = to + len;
+		} else if (e && c.fits(to, len, sum)) {
+			pcap.received(to, len, v, e[2]);
+			c.append(to, len);
+		} else {
+			/* As in Link::parse(): the latest of a run of acknowledgements has their place */
+			if (!e || !c.superseded_by(to, len, sum)) {
+				close_frame();
+				if (!frames || !r.room())
+					break;
+				e = r.post(EV_TAP_FRAME, 0);
+				frames--;
+			}
+			e[2] = (uint32_t)(to - r.slab);
+			e[7] = sum;
+			first = to;
+			pcap.received(to, len, v, e[2]);
+			c.begin(to, len, sum);
+		}
+		tx.give_back(chain.head, 0);
+	}
+	close_frame();
+	r.rx_take((uint32_t)(end - begin_at));
+	begin();
+	if (tx.pending() && tx.publish())
+		notify(tx);
+}
+
+} // namespace passt
