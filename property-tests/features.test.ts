@@ -28,6 +28,7 @@ const place = (): World =>
   )
 const EVERYTHING = {
   link: { kind: 'socket', path: null },
+  vhostUser: 'all',
   oneOff: false,
   pcap: 'x.pcapng',
   trace: true,

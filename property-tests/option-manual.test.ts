@@ -32,6 +32,7 @@ const ELSEWHERE: Readonly<Record<string, OptionEntry['allowed']>> = {
   'repair-path': 'both',
   'migrate-exit': 'vhost',
   'migrate-no-linger': 'vhost',
+  'vhost-user-features': 'vhost',
   // described twice
   'tcp-ports': 'both',
   'udp-ports': 'both'
@@ -46,6 +47,7 @@ const NEWER = [
 /** No other release has them. */
 const OURS = [
   readOption('both')('--pcap-size ARG'),
+  readOption('passt')('--vhost-user-features ARG'),
   readOption('both')('--limit-flows ARG'),
   readOption('both')('--limit-files ARG'),
   readOption('both')('--limit-memory ARG'),
@@ -122,6 +124,7 @@ const GOOD: Readonly<Record<string, string>> = {
   socket: '/x',
   fd: '5',
   'repair-path': 'none',
+  'vhost-user-features': 'upstream',
   'tcp-ports': '22',
   'udp-ports': '22',
   'tcp-ns': '22',
@@ -155,7 +158,7 @@ describe('in its mode an option is taken, in the other one it is refused', () =>
           const forms: ReadonlyArray<ReadonlyArray<string>> =
             value === undefined ? [[name]] : [[name, value], [`${name}${long ? '=' : ''}${value}`]]
           for (const form of forms) {
-            const allowed = e.allowed === 'both' || e.allowed === mode || e.id === 'vhost-user'
+            const allowed = e.allowed === 'both' || e.allowed === mode
             const r = parseOptions(mode, [...(allowed ? (WITH[e.id] ?? []) : []), ...form])
             if (!allowed) {
               assert.ok(E.isLeft(r), 'refused')

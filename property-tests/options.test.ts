@@ -225,8 +225,22 @@ describe('accepted', () => {
     assert.deepEqual(ok('1', 'true').target, { kind: 'command', argv: ['1', 'true'] })
     assert.deepEqual(ok('--netns=blue').target, { kind: 'netns', path: '/run/netns/blue' })
   })
-  test('--vhost-user makes it passt, the name decides otherwise', () => {
-    assert.equal(ok('--vhost-user', '--repair-path', '/x').mode, 'passt')
+  test('the name decides; --vhost-user makes passt of what is neither, and is not for pasta', () => {
+    const run = (argv0: string, ...argv: string[]) => {
+      const r = parseOptions(argv0, argv)
+      return E.isRight(r) && r.right.tag === 'Run' ? r.right.options : null
+    }
+    assert.equal(run('/bin/foo', '--vhost-user', '--repair-path', '/x')?.mode, 'passt')
+    assert.equal(failure('pasta', ['--vhost-user']), '--vhost-user is for passt mode only')
+    assert.equal(failure('pasta', ['true', '--vhost-user']), 'accepted')
+    assert.equal(run('passt', '--vhost-user')?.vhostFeatures, 'all')
+    const upstream = run('passt', '--vhost-user-features=upstream', '--vhost-user')
+    assert.deepEqual([upstream?.vhostUser, upstream?.vhostFeatures], [true, 'upstream'])
+    assert.match(failure('passt', ['--vhost-user-features', 'all']), /vhost-user mode only$/)
+    assert.match(
+      failure('passt', words('--vhost-user --vhost-user-features x')),
+      /'x' is none of all, upstream$/
+    )
     assert.equal(failure('/a/xpastax', []), 'accepted')
     assert.equal(failure('passt.avx2', []), 'accepted')
   })
@@ -241,6 +255,15 @@ describe('--help and --version', () => {
     const first = parseOptions('pasta', ['--bogus', '--version'])
     assert.deepEqual(first, E.left({ message: "unrecognized option '--bogus'", usage: helpText('pasta') }))
     assert.match(failure('pasta', ['-m', '-1', '--version']), /--mtu/)
+  })
+  test('--print-capabilities prints JSON in either mode, whatever stands behind it', () => {
+    for (const mode of ['passt', 'pasta'] as const)
+      for (const argv of [['--print-capabilities'], ['-q', '--print-capabilities', '--bogus']]) {
+        const r = parseOptions(mode, argv)
+        assert.ok(E.isRight(r) && r.right.tag === 'Print')
+        assert.equal(r.right.text, '{\n  "type": "net"\n}\n')
+        assert.deepEqual(JSON.parse(r.right.text), { type: 'net' })
+      }
   })
   test('the first line of the version is mode and number, that of package.json', () => {
     const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))

@@ -305,7 +305,7 @@ describe('switches and what implies them', () => {
 })
 
 describe('what is not there yet is refused', () => {
-  for (const argv of ['-c /x', '--vhost-user', '--print-capabilities'])
+  for (const argv of ['-c /x'])
     test(argv, () => {
       const o = options(...argv.split(' '))
       const r = plan(o, derived(BED, o), CONF)
@@ -339,6 +339,24 @@ describe('the guest link', () => {
     assert.deepEqual([linked('-F', '5').link, linked('-F', '5').oneOff], [{ kind: 'fd', fd: 5 }, true])
     assert.deepEqual([planned('-F 5').link, planned('-F 5').namespace.kind], [{ kind: 'fd', fd: 5 }, 'spawn'])
     assert.equal(planned('').link, null)
+  })
+  test('--vhost-user: on either socket, with all features or with those of every passt', () => {
+    const of = (...argv: string[]) => {
+      const { link, vhostUser, oneOff } = linked(...argv)
+      return { link, vhostUser, oneOff }
+    }
+    assert.deepEqual(of('--vhost-user', '-s', '/x'), {
+      link: { kind: 'socket', path: '/x' },
+      vhostUser: 'all',
+      oneOff: false
+    })
+    assert.deepEqual(of('-1', '--vhost-user').link, { kind: 'socket', path: null })
+    assert.deepEqual(of('--vhost-user', '-F', '5', '--vhost-user-features', 'upstream'), {
+      link: { kind: 'fd', fd: 5 },
+      vhostUser: 'upstream',
+      oneOff: true
+    })
+    assert.equal(of('-s', '/x').vhostUser, null)
   })
 })
 

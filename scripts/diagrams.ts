@@ -6,6 +6,7 @@ import { udpMachine } from '../src/machines/flow/udp.js'
 import { udpSpliceMachine } from '../src/machines/flow/udp-splice.js'
 import { portScanMachine } from '../src/machines/forward/port-scan.js'
 import { guestLinkMachine } from '../src/machines/link/guest-link.js'
+import { vhostSessionMachine } from '../src/machines/link/vhost-session.js'
 import { ndpMachine } from '../src/machines/services/ndp.js'
 import { tcpMachine } from '../src/machines/tcp/tcp.js'
 import type { Declared } from '../src/machines/tcp/tcp-actions.js'
@@ -21,7 +22,7 @@ export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   flow: [udpMachine, tcpSpliceMachine, udpSpliceMachine, pingMachine],
   forward: [portScanMachine],
   services: [ndpMachine],
-  link: [guestLinkMachine]
+  link: [guestLinkMachine, vhostSessionMachine]
 }
 
 // What is read of xstate's nodes; targets are resolved there.
@@ -82,7 +83,7 @@ const texts = (params: unknown): string => {
     }
   if (!isObject(given)) return ''
   const strings = Object.entries(given).flatMap(([k, v]) =>
-    k !== 'type' && typeof v === 'string' ? [v] : []
+    k !== 'type' && typeof v === 'string' && v !== '' ? [v] : []
   )
   return strings.length === 0 ? '' : `(${strings.join(', ')})`
 }

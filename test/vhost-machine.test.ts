@@ -1,164 +1,134 @@
-// What QEMU does with a machine whose card is passt --vhost-user, while a transfer runs: reset, pause, unplugged cable, another
-// driver, more memory. And a guest that is no Linux: iPXE, which takes no checksum for granted.
+// passt --vhost-user, and what a hypervisor does to its guest: pause, reset, link off and on, another client.
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { existsSync, writeFileSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { OFFERS } from '../src/machines/link/vhost-session.js'
+import './lib/vhost-mode.js'
 import { families, useBed } from './lib/bed.js'
 import { passt } from './lib/passt.js'
-import { alive, calm, type Proc, sleep, until } from './lib/proc.js'
-import { overRings, Vm } from './lib/vm.js'
+import { alive, type Proc, sleep, until } from './lib/proc.js'
+import { linkOptions, overSocket, Vm } from './lib/vm.js'
 import { helper, net } from './lib/world.js'
 
-const size = 30_000_000
-const blob = randomBytes(size)
+const blob = randomBytes(20_000_000)
 const sha = createHash('sha256').update(blob).digest('hex')
 const socket = '/mnt/w/passt.socket'
-const onAmd64 = { skip: process.arch !== 'x64' && 'the virtual machine is made for amd64' }
-
-let program: Proc
 const bed = useBed({}, async (w) => {
   writeFileSync(join(w.dir, 'blob'), blob)
-  program = w.start([passt, '-f', '--vhost-user', '-s', socket, '-t', 'none', '-u', 'none'], {
-    timeout: 600_000
-  })
-  await w.sh(`until [ -S ${socket} ]; do sleep 0.02; done`)
   for (const f of families) {
     const argv = ['python3', helper('httpd.py'), '/mnt/w', f.world, '8080']
     await w.start(argv, { in: 'world', timeout: 600_000 }).sees(/ready/)
   }
 })
+let program: Proc
+let vm: Vm
 
-describe('while a transfer runs', onAmd64, () => {
-  let vm: Vm
-  before(async () => {
-    vm = await Vm.boot(bed.w, { network: overRings(socket), append: 'ip=dhcp' })
-  })
-  after(async () => {
-    await vm?.stop()
-  })
-  const download = `wget -q -O - http://${net.world4}:8080/blob | sha256sum`
-  const works = async (): Promise<void> => {
-    for (const f of families) await vm.sh(`ping -c 1 -W 10 ${f.world}`)
+const connected = async (): Promise<void> => {
+  for (const f of families) {
+    await vm.sh(`ping -c 1 -W 10 ${f.world}`)
+    const url = `http://${f.v === 6 ? `[${f.world}]` : f.world}:8080/blob`
+    assert.equal((await vm.sh(`wget -q -O - '${url}' | sha256sum`)).split(' ')[0], sha)
   }
-  /** An intact download while `what` is done to the machine. */
-  const survives = async (what: () => Promise<void>): Promise<void> => {
-    const loading = vm.sh(download, 120_000)
-    await sleep(300)
-    await what()
-    assert.equal((await loading).split(' ')[0], sha)
-    await works()
-  }
+}
+/** A download of the guest's that goes on meanwhile; its sum, once it has ended. */
+const download = (): (() => Promise<string>) => {
+  vm.tell(
+    `(wget -q -O - http://${net.world4}:8080/blob | sha256sum > /tmp/sum.new; mv /tmp/sum.new /tmp/sum) &`
+  )
+  return async () =>
+    (await vm.sh('until [ -f /tmp/sum ]; do sleep 0.1; done; cat /tmp/sum; rm /tmp/sum')).split(' ')[0]!
+}
 
-  test('stop and cont, again and again', () =>
-    survives(async () => {
-      for (let n = 0; n < 10; n++) {
-        await vm.tellQemu('stop')
-        await sleep(50)
-        await vm.tellQemu('cont')
-        await sleep(100)
-      }
-    }))
-  test('stopped: no processor time', async () => {
-    await survives(async () => {
-      await vm.tellQemu('stop')
-      await calm([await program.pid()], 0.1)
-      await vm.tellQemu('cont')
+const start = async (features: string): Promise<void> => {
+  program = bed.w.start(
+    [passt, '-f', '-d', ...linkOptions, '--vhost-user-features', features, '-s', socket],
+    {
+      timeout: 600_000
+    }
+  )
+  await bed.w.sh(`until [ -S ${socket} ]; do sleep 0.02; done`)
+  vm = await Vm.boot(bed.w, { network: overSocket(socket), append: 'ip=dhcp' })
+}
+const stop = async (): Promise<void> => {
+  await vm.stop()
+  await program.stop('SIGTERM')
+  await bed.w.sh(`rm -f ${socket}`)
+}
+
+// The machine is made for amd64
+const onAmd64 = { skip: process.arch !== 'x64' && 'the virtual machine is made for amd64' }
+for (const features of ['all', 'upstream'] as const)
+  describe(`features: ${features}`, onAmd64, () => {
+    before(() => start(features))
+    after(stop)
+
+    test('traffic both ways', connected)
+    test('what is in force is what the driver took of the offer', () => {
+      const seen = [...program.stderr.matchAll(/vhost-user: features 0x([0-9a-f]+)/g)].at(-1)
+      assert.ok(seen, program.stderr)
+      const offer = OFFERS[features].features
+      const inForce = BigInt(`0x${seen[1]}`)
+      assert.equal(inForce & ~offer, 0n)
+      // Linux takes at least these (virtio_net's features, and virtio_pci's VERSION_1)
+      for (const bit of features === 'all' ? [0n, 1n, 7n, 8n, 11n, 12n, 15n, 28n, 29n, 32n] : [1n, 15n, 32n])
+        assert.equal((inForce >> bit) & 1n, 1n, `bit ${bit} of 0x${inForce.toString(16)}`)
     })
-  })
-  test('set_link off and on', () =>
-    survives(async () => {
-      for (let n = 0; n < 3; n++) {
-        await vm.tellQemu('set_link', { name: 'n', up: false })
-        await sleep(200)
-        await vm.tellQemu('set_link', { name: 'n', up: true })
-        await sleep(300)
+    test('paused in the middle of a transfer, and continued: it goes on', async () => {
+      const sum = download()
+      await sleep(200)
+      for (let i = 0; i < 5; i++) {
+        await vm.monitor('stop')
+        await sleep(100)
+        await vm.monitor('cont')
+        await sleep(50)
       }
-    }))
-  test('more memory is plugged in', () =>
-    survives(async () => {
-      const more = { 'qom-type': 'memory-backend-memfd', id: 'more', size: 128 << 20, share: true }
-      await vm.tellQemu('object-add', more)
-      await vm.tellQemu('device_add', { driver: 'pc-dimm', id: 'dimm', memdev: 'more' })
-    }))
-  test('the driver is unbound and bound', async () => {
-    await vm.sh(`(${download} > /dev/null 2>&1 &)
-      d=$(basename $(readlink /sys/class/net/eth0/device))
-      for n in 1 2 3; do
-        sleep 0.3
-        echo $d > /sys/bus/virtio/drivers/virtio_net/unbind
-        echo $d > /sys/bus/virtio/drivers/virtio_net/bind
+      assert.equal(await sum(), sha)
+    })
+    test('link off and on in the middle of a transfer: it goes on', async () => {
+      const sum = download()
+      await sleep(200)
+      await vm.monitor('set_link n off')
+      await sleep(300)
+      await vm.monitor('set_link n on')
+      assert.equal(await sum(), sha)
+    })
+    test('the driver is unbound and bound again', async () => {
+      const out = await vm.sh(`
+        cd /sys/bus/virtio/drivers/virtio_net; d=$(ls -d virtio*)
+        for n in 1 2 3; do echo $d > unbind; echo $d > bind; done
         until [ -e /sys/class/net/eth0 ]; do sleep 0.1; done
-        echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad
-        ip link set eth0 up
-        ipconfig -t 20 -c dhcp eth0
-      done
-      until ip -6 -o addr show dev eth0 scope global | grep -q 2001:db8:9:; do sleep 0.1; done`)
-    await works()
-  })
-  for (const [title, reset] of [
-    ['system_reset', () => vm.tellQemu('system_reset')],
-    ['the guest reboots itself', async () => vm.tell('reboot -f')]
-  ] as const)
-    test(title, async () => {
+        ip link set eth0 up; until [ "$(cat /sys/class/net/eth0/operstate)" = up ]; do sleep 0.1; done
+        udhcpc -f -n -q -t 10 -T 2 -i eth0 -s /dhcp.sh; echo bound`)
+      assert.match(out, /bound/)
+      await vm.sh(
+        `ip addr add ${net.host4}/24 dev eth0 2> /dev/null || :; ip route replace default via ${net.gw4} dev eth0`
+      )
+      await vm.sh(`ping -c 1 -W 10 ${net.world4}`)
+    })
+    test('another client is turned away', async () => {
+      const r = await bed.w.sh(`timeout 5 socat -u UNIX-CONNECT:${socket} - | wc -c`)
+      assert.equal(r.trim(), '0')
+      await vm.sh(`ping -c 1 -W 10 ${net.world4}`)
+    })
+    test('reset in the middle of a transfer', async () => {
       const pid = await program.pid()
-      if (title === 'system_reset') vm.tell(download)
-      await sleep(500)
-      await reset()
+      vm.tell(
+        `wget -q -O /dev/null http://${net.world4}:8080/blob; wget -q -O /dev/null http://${net.world4}:8080/blob`
+      )
+      await sleep(200)
+      await vm.monitor('system_reset')
       await vm.booted()
       await vm.sh('until ip -6 -o addr show dev eth0 scope global | grep -q 2001:db8:9:; do sleep 0.1; done')
-      await works()
-      assert.equal((await vm.sh(download)).split(' ')[0], sha)
+      await connected()
       assert.ok(alive(pid) && program.running)
     })
-})
-
-describe('iPXE', onAmd64, () => {
-  test('gets an address, a name server and a file', async () => {
-    writeFileSync(join(bed.w.dir, 'kernel'), blob.subarray(0, 1_234_567))
-    const rom = '/usr/lib/ipxe/qemu/efi-virtio.rom'
-    assert.ok(existsSync(rom), `no ${rom}: apt-get install ipxe-qemu`)
-    const argv = [
-      ...['qemu-system-x86_64', '-accel', 'tcg', '-display', 'none', '-nodefaults', '-no-user-config'],
-      ...['-machine', 'pc,graphics=off'],
-      ...[
-        '-chardev',
-        'socket,id=serial,path=/mnt/w/ipxe.serial,server=on,wait=off',
-        '-serial',
-        'chardev:serial'
-      ],
-      ...overRings(socket).map((word) => word.replace('romfile=,', 'bootindex=1,'))
-    ]
-    const qemu = bed.w.start(argv, { timeout: 180_000 })
-    let said = ''
-    const console = await until('a serial port of QEMU', () => open(join(bed.w.dir, 'ipxe.serial')))
-    try {
-      console.setEncoding('latin1').on('data', (s: string) => {
-        said += s
-      })
-      const sees = (what: RegExp, ms: number): Promise<unknown> =>
-        until(`${what}`, () => what.test(said), ms).catch((e: Error) => {
-          throw new Error(`${e.message}\nQEMU: ${qemu.stderr}\nconsole: ${said.slice(-3000)}`)
-        })
-      await sees(/Ctrl-B/, 60_000)
-      console.write('\x02')
-      await sees(/iPXE>/, 30_000)
-      console.write(
-        `dhcp && imgfetch http://${net.world4}:8080/kernel && imgstat && echo all-is-\${net0/ip}-well\r`
-      )
-      await sees(new RegExp(`all-is-${net.host4}-well`), 60_000)
-      assert.match(said, /kernel : 1234567 bytes/)
-    } finally {
-      console.destroy()
-      await qemu.stop()
-    }
-  })
-})
-
-const open = (path: string): Promise<Socket | undefined> =>
-  new Promise((done) => {
-    const s = connect(path)
-    s.once('connect', () => done(s)).once('error', () => done(undefined))
+    test('nobody is left when it has gone: no message but that', async () => {
+      await vm.stop()
+      await until('a word about it', () => /client closed the connection|client is gone/.test(program.stderr))
+      assert.doesNotMatch(program.stderr, /broken|cannot be|internal error/)
+      vm = await Vm.boot(bed.w, { network: overSocket(socket), append: 'ip=dhcp' })
+      await vm.sh(`ping -c 1 -W 10 ${net.world4}`)
+    })
   })

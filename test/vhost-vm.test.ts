@@ -1,3 +1,3 @@
-// passt-vm.test.ts, with passt --vhost-user.
+// passt-vm.test.ts, with guests that share their memory.
 import './lib/vhost-mode.js'
 import './passt-vm.test.js'

@@ -24,10 +24,16 @@ export type LinkEffect =
   /** The guest may be there: ask for its addresses (ARP, NS), advertise the router. */
   | { readonly type: 'LinkUp' }
   | { readonly type: 'LinkDown' }
-  /** Worth a message; `again`: the same was said less than MESSAGE_PERIOD ago. `number` is PID, errno or octets. */
-  | { readonly type: 'LinkSay'; readonly what: LinkNews; readonly number: number; readonly again: boolean }
+  /** Worth a message; `again`: the same was said less than MESSAGE_PERIOD ago. `number` is PID or errno, `why` of 'broken'. */
+  | {
+      readonly type: 'LinkSay'
+      readonly what: LinkNews
+      readonly number: number
+      readonly why: string
+      readonly again: boolean
+    }
 
-export type LinkNews = 'accepted' | 'refused' | 'gone' | 'bad length'
+export type LinkNews = 'accepted' | 'refused' | 'gone' | 'broken'
 
 export type LinkEvent =
   /** `pid` 0: unknown. `hungUp`: so has the client that is connected, though not all is read. */
@@ -42,8 +48,11 @@ export type LinkEvent =
   | { readonly type: 'FD_GIVEN'; readonly fd: number }
   /** Nothing more comes from the client; errno 0: it closed the connection. */
   | { readonly type: 'CLIENT_GONE'; readonly errno: number }
-  /** A length that no frame has: the stream is out of step, and stays so (#regression-37). */
-  | { readonly type: 'BAD_LENGTH'; readonly octets: number; readonly now: Instant }
+  /**
+   * What the client does nobody can do: a length that no frame has puts the stream out of step for good (#regression-37), and so it
+   * is with vhost-user. `why`: what, in words.
+   */
+  | { readonly type: 'BROKEN'; readonly why: string; readonly now: Instant }
 
 interface Client {
   readonly fd: number
@@ -83,18 +92,18 @@ const byFd = ({ event }: { event: { readonly fd: number } }) => ({ fd: event.fd 
 const byNow = ({ event }: { event: { readonly now: Instant } }) => ({ now: event.now })
 const byClient = ({ event }: Of<'CLIENT'>) => ({ fd: event.fd, pid: event.pid })
 const byNext = ({ context }: { context: LinkContext }) => ({ fd: context.next.fd })
-const say = (what: LinkNews, number: number, again = false) => ({ what, number, again })
+const say = (what: LinkNews, number: number, again = false, why = '') => ({ what, number, why, again })
 const accepted = ({ event }: Of<'CLIENT'>) => say('accepted', event.pid)
 const acceptedNext = ({ context }: { context: LinkContext }) => say('accepted', context.next.pid)
 const refused = ({ context: c, event }: Of<'CLIENT'>) =>
   say('refused', event.pid, !due(c.refusalSaid, event.now))
 const gone = ({ event }: Of<'CLIENT_GONE'>) => say('gone', event.errno)
-const badLength = ({ context: c, event }: Of<'BAD_LENGTH'>) =>
-  say('bad length', event.octets, !due(c.badSaid, event.now))
+const broken = ({ context: c, event }: Of<'BROKEN'>) =>
+  say('broken', 0, !due(c.badSaid, event.now), event.why)
 
 // Actions of several rows
 const sayGone = { type: 'LinkSay', params: gone } as const
-const sayBadLength = { type: 'LinkSay', params: badLength } as const
+const sayBroken = { type: 'LinkSay', params: broken } as const
 const noteBad = { type: 'noteBad', params: byNow } as const
 const leave = [
   { type: 'LinkClose', params: none },
@@ -170,9 +179,9 @@ export const guestLinkMachine = setup({
           { guard: 'oneOff', target: 'gone', actions: sayGone },
           { target: 'waiting', actions: [sayGone, ...leave] }
         ],
-        BAD_LENGTH: [
-          { guard: 'oneOff', target: 'gone', actions: sayBadLength },
-          { target: 'waiting', actions: [sayBadLength, noteBad, ...leave] }
+        BROKEN: [
+          { guard: 'oneOff', target: 'gone', actions: sayBroken },
+          { target: 'waiting', actions: [sayBroken, noteBad, ...leave] }
         ]
       }
     },
@@ -183,9 +192,9 @@ export const guestLinkMachine = setup({
           { guard: 'oneOff', target: 'gone', actions: sayGone },
           { target: 'connected', actions: [sayGone, ...welcomeNext] }
         ],
-        BAD_LENGTH: [
-          { guard: 'oneOff', target: 'gone', actions: sayBadLength },
-          { target: 'connected', actions: [sayBadLength, noteBad, ...welcomeNext] }
+        BROKEN: [
+          { guard: 'oneOff', target: 'gone', actions: sayBroken },
+          { target: 'connected', actions: [sayBroken, noteBad, ...welcomeNext] }
         ]
       }
     },

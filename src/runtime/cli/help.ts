@@ -14,6 +14,9 @@ export const versionText = (mode: Mode): string =>
     ''
   ].join('\n')
 
+/** For vhost-user.json, by which programs find back-ends (vhost-user.rst, "Back-end program conventions"). */
+export const CAPABILITIES = '{\n  "type": "net"\n}\n'
+
 const USAGE: Readonly<Record<Mode, ReadonlyArray<string>>> = {
   passt: ['Usage: passt [OPTION]...'],
   pasta: [

@@ -22,7 +22,7 @@ export interface OptionEntry extends OptionName {
   readonly pass: 1 | 2
   readonly apply: Apply
   /** Ends the program at once with this answer. */
-  readonly answer: 'help' | 'version' | null
+  readonly answer: 'help' | 'version' | 'capabilities' | null
 }
 
 type Extra = Partial<Pick<OptionEntry, 'allowed' | 'pass' | 'answer' | 'ours'>>
@@ -357,11 +357,15 @@ const forPasst: ReadonlyArray<OptionEntry> = [
   ),
   entry('-1, --one-off', null, 'Quit once the first client is gone', patch({ oneOff: true }), passt),
   entry('--vhost-user', null, 'Speak vhost-user on the socket', patch({ vhostUser: true }), passt),
+  entry('--print-capabilities', null, 'Show vhost-user back-end capabilities and exit', patch({}), {
+    answer: 'capabilities'
+  }),
   entry(
-    '--print-capabilities',
-    null,
-    'Show vhost-user back-end capabilities and exit',
-    patch({ printCapabilities: true })
+    '--vhost-user-features',
+    'SET',
+    'Offer features to the guest: all, or upstream for those\nthat it can move to any other passt with\ndefault: all',
+    set(v.oneOf('all', 'upstream'), (vhostFeatures) => ({ vhostFeatures })),
+    { ours: true, ...vhost }
   ),
   entry(
     '--repair-path',

@@ -6,6 +6,7 @@ import type { Limits } from '../flow/quotas.js'
 import type { AddressAndLength, RunAs } from './option-values.js'
 
 export type Mode = 'passt' | 'pasta'
+export type VhostFeatures = 'all' | 'upstream'
 
 /** One value for each IP version. */
 export interface Pair<A> {
@@ -103,7 +104,8 @@ export interface Options {
   readonly fd: number | null
   readonly oneOff: boolean
   readonly vhostUser: boolean
-  readonly printCapabilities: boolean
+  /** What a front-end is offered: all that there is, or what every passt has. */
+  readonly vhostFeatures: VhostFeatures
   /** 'none': switched off. */
   readonly repairPath: string | null
   readonly migrateExit: boolean

@@ -28,6 +28,14 @@ export const cNumber: Read<number> = (text) => {
     : E.left(`${text} is out of range`)
 }
 
+/** One of these words. */
+export const oneOf =
+  <T extends string>(...words: ReadonlyArray<T>): Read<T> =>
+  (text) => {
+    const word = words.find((w) => w === text)
+    return word === undefined ? E.left(`'${text}' is none of ${words.join(', ')}`) : E.right(word)
+  }
+
 export const numberIn =
   (min: number, max: number): Read<number> =>
   (text) =>

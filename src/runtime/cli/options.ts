@@ -2,7 +2,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { parseArgv, printArgv, type Setting } from '../../codecs/text/argv.js'
 import type { PortSpec } from '../../codecs/text/port-spec.js'
-import { helpText, versionText } from './help.js'
+import { CAPABILITIES, helpText, versionText } from './help.js'
 import { OPTION_TABLE, type OptionEntry } from './option-table.js'
 import type { Mode, Options, Target } from './option-types.js'
 
@@ -76,7 +76,7 @@ export const defaults = (mode: Mode): Options => ({
   fd: null,
   oneOff: false,
   vhostUser: false,
-  printCapabilities: false,
+  vhostFeatures: 'all',
   repairPath: null,
   migrateExit: false,
   migrateNoLinger: false,
@@ -137,6 +137,7 @@ const semantic = (message: string): E.Either<CliError, never> => E.left({ messag
 const applySetting = (o: Options, e: OptionEntry, value: string): E.Either<CliError, CliAnswer> => {
   if (e.answer === 'help') return E.right({ tag: 'Print', text: helpText(o.mode) })
   if (e.answer === 'version') return E.right({ tag: 'Print', text: versionText(o.mode) })
+  if (e.answer === 'capabilities') return E.right({ tag: 'Print', text: CAPABILITIES })
   if (!allowedIn(e, o))
     return semantic(`${spelled(e)} is for ${e.allowed === 'vhost' ? 'vhost-user' : e.allowed} mode only`)
   const next = e.apply(o, value)
@@ -171,12 +172,13 @@ const targetOf = (o: Options): E.Either<CliError, Target> => {
     : semantic(`invalid PID ${first.trim()}`)
 }
 
-/** --vhost-user makes it passt; else the name we were called by decides. */
+/** The name we were called by decides; with --vhost-user whatever is not pasta is passt. */
 const modeOf = (argv0: string, settings: ReadonlyArray<Setting>): E.Either<CliError, Mode> => {
   const name = argv0.slice(argv0.lastIndexOf('/') + 1)
-  if (settings.some((s) => s.id === 'vhost-user')) return E.right('passt')
   if (name.includes('pasta')) return E.right('pasta')
-  return name.includes('passt') ? E.right('passt') : semantic(`called as '${name}', neither passt nor pasta`)
+  return name.includes('passt') || settings.some((s) => s.id === 'vhost-user')
+    ? E.right('passt')
+    : semantic(`called as '${name}', neither passt nor pasta`)
 }
 
 const finish = (o: Options): E.Either<CliError, CliAnswer> => {

@@ -272,7 +272,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
   }
   // Before the ports, which may take all descriptors that there are
-  const announcement = p.link === null ? [] : orFatal(openGuestLink(native, p.link, inherited, log))
+  const announcement =
+    p.link === null ? [] : orFatal(openGuestLink(native, p.link, p.vhostUser !== null, inherited, log))
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const ephemeral = ephemeralPorts()
   const limits = limitsOf(

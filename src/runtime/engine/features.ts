@@ -1,3 +1,4 @@
+import { OFFERS } from '../../machines/link/vhost-session.js'
 import { guestFrames } from '../data/demux.js'
 import type { Feature } from '../data/feature.js'
 import { flows } from '../data/flows.js'
@@ -51,14 +52,16 @@ export interface Opened {
 /** All that the plan asks for. */
 export const allFeatures = (
   w: World,
-  p: Pick<Plan, 'link' | 'oneOff' | 'pcap' | 'trace' | 'stats'>,
+  p: Pick<Plan, 'link' | 'vhostUser' | 'oneOff' | 'pcap' | 'trace' | 'stats'>,
   o: Opened
 ): ReadonlyArray<Feature> => [
   ...basicFeatures(w),
   launcherEnd(w),
   socketMemory(w),
   ...(o.neighbours === null ? [] : [neighbours(w, o.neighbours)]),
-  ...(p.link === null ? [] : [guestLink(w, p.oneOff, o.client)]),
+  ...(p.link === null
+    ? []
+    : [guestLink(w, p.oneOff, o.client, p.vhostUser === null ? null : OFFERS[p.vhostUser])]),
   ...(o.portScan === null ? [] : [o.portScan]),
   ...(p.pcap === null ? [] : [capture(w, p.pcap)]),
   collectWhenCalm(collect),

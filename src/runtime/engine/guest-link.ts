@@ -6,12 +6,12 @@ import {
   type LinkEvent,
   type LinkNews
 } from '../../machines/link/guest-link.js'
-import { initialProbes } from '../../machines/services/services.js'
+import type { VhostOffer } from '../../machines/link/vhost-session.js'
 import { LINK_BAD_LENGTH, type Native } from '../abi/abi.js'
 import { linkClose, linkRefuse, linkUse } from '../abi/effects.js'
 import { linkClient, linkEnd } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
-import { guestDown, guestUp } from '../data/guest.js'
+import { guestDown } from '../data/guest.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
 import type { Launcher } from '../host/launcher.js'
@@ -19,10 +19,10 @@ import { errorText } from '../log/error-text.js'
 import type { Log } from '../log/log.js'
 import { compile } from '../machine/compile.js'
 import type { LinkPlan } from '../plan/plan-types.js'
-import { carryOutService } from '../services/serve.js'
+import { vhostSession, welcomeGuest } from './vhost.js'
 
 // The guest link in place of a tap: where clients connect, and who is served. machines/link/guest-link.ts decides, native
-// (addon/link.h, clients.cc) accepts, reads and writes.
+// (addon/link.h, clients.cc) accepts, reads and writes. What a client says that speaks vhost-user: vhost.ts.
 
 const machine = compile<typeof guestLinkMachine, LinkEffect>(guestLinkMachine)
 
@@ -55,7 +55,7 @@ interface Bound {
   readonly mode: number
 }
 
-const listen = (native: Native, path: string): E.Either<string, Bound> => {
+const listen = (native: Native, path: string, vhostUser: boolean): E.Either<string, Bound> => {
   const octets = Buffer.byteLength(path)
   if (octets > MAX_PATH) return E.left(`path of ${octets} octets, at most ${MAX_PATH} are possible`)
   return E.bimap(
@@ -63,18 +63,18 @@ const listen = (native: Native, path: string): E.Either<string, Bound> => {
     (mode: number): Bound => ({ path, mode })
   )(
     E.tryCatch(
-      () => native.linkListen(path, false),
+      () => native.linkListen(path, vhostUser),
       (e) => e
     )
   )
 }
 
-const openSocket = (native: Native, wanted: string | null): E.Either<string, Bound> => {
+const openSocket = (native: Native, wanted: string | null, vhostUser: boolean): E.Either<string, Bound> => {
   if (wanted !== null)
-    return E.mapLeft((why: string) => `cannot listen at ${wanted}: ${why}`)(listen(native, wanted))
+    return E.mapLeft((why: string) => `cannot listen at ${wanted}: ${why}`)(listen(native, wanted, vhostUser))
   let last = ''
   for (const path of DEFAULT_SOCKETS) {
-    const r = listen(native, path)
+    const r = listen(native, path, vhostUser)
     if (E.isRight(r)) return r
     last = r.left
   }
@@ -92,13 +92,20 @@ const sayWhoMay = ({ path, mode }: Bound, log: Log): void => {
 }
 
 /** What passt(1) shows in its examples, for the options that QEMU has since 7.2. */
-export const howToStart = (path: string): ReadonlyArray<string> => [
+export const howToStart = (path: string, vhostUser: boolean): ReadonlyArray<string> => [
   `UNIX domain socket bound at ${path}`,
   '',
-  'You can now start qrap:',
-  '    ./qrap 5 qemu-system-x86_64 ... -net socket,fd=5 -net nic,model=virtio',
-  'or directly qemu, since 7.2:',
-  `    qemu-system-x86_64 ... -device virtio-net-pci,netdev=s -netdev stream,id=s,server=off,addr.type=unix,addr.path=${path}`
+  ...(vhostUser
+    ? [
+        'You can now start qemu, with memory that it shares (SIZE as with -m):',
+        `    qemu-system-x86_64 ... -m SIZE -object memory-backend-memfd,id=m,share=on,size=SIZE -numa node,memdev=m -chardev socket,id=c,path=${path} -netdev vhost-user,id=n,chardev=c -device virtio-net-pci,netdev=n`
+      ]
+    : [
+        'You can now start qrap:',
+        '    ./qrap 5 qemu-system-x86_64 ... -net socket,fd=5 -net nic,model=virtio',
+        'or directly qemu, since 7.2:',
+        `    qemu-system-x86_64 ... -device virtio-net-pci,netdev=s -netdev stream,id=s,server=off,addr.type=unix,addr.path=${path}`
+      ])
 ]
 
 /** The descriptor that --fd names. Only before Launcher.setup(). Right: null without --fd. */
@@ -117,20 +124,21 @@ export const inheritedFd = (
 export const openGuestLink = (
   native: Native,
   p: LinkPlan,
+  vhostUser: boolean,
   given: number | null,
   log: Log
 ): E.Either<string, ReadonlyArray<string>> =>
   given === null
     ? E.map((bound: Bound) => {
         sayWhoMay(bound, log)
-        return howToStart(bound.path)
-      })(openSocket(native, p.kind === 'socket' ? p.path : null))
+        return howToStart(bound.path, vhostUser)
+      })(openSocket(native, p.kind === 'socket' ? p.path : null, vhostUser))
     : E.bimap(
         (e) => `--fd ${p.kind === 'fd' ? p.fd : given}: ${reasonOf(e)}`,
         () => []
       )(
         E.tryCatch(
-          () => native.linkOffer(given, false),
+          () => native.linkOffer(given, vhostUser),
           (e) => e
         )
       )
@@ -138,42 +146,62 @@ export const openGuestLink = (
 // --- life
 
 const from = (pid: number): string => (pid === 0 ? '' : ` from PID ${pid}`)
-const words: Readonly<Record<LinkNews, (n: number) => string>> = {
+const words: Readonly<Record<LinkNews, (n: number, why: string) => string>> = {
   accepted: (pid) => `accepted connection${from(pid)}`,
   refused: (pid) => `discarded connection${from(pid)}: another client is connected`,
   gone: (errno) => (errno === 0 ? 'client closed the connection' : `client is gone: ${errorText(errno)}`),
-  'bad length': (octets) => `client sent a frame of ${octets} octets, which cannot be: closing the connection`
+  broken: (_, why) => `client ${why}: closing the connection`
 }
 
-const carryOutLink = (w: World, e: LinkEffect, now: Instant): void => {
-  switch (e.type) {
-    case 'LinkUse':
-      return linkUse(w.rings, e.fd)
-    case 'LinkRefuse':
-      return linkRefuse(w.rings, e.fd)
-    case 'LinkClose':
-      return linkClose(w.rings)
-    case 'LinkUp':
-      carryOutService(w, initialProbes(w.cfg.guest, w.guest.mac))
-      return guestUp(w, now)
-    case 'LinkDown':
-      return guestDown(w)
-    case 'LinkSay':
-      return w.log.event(
-        'link',
-        e.again ? 'debug' : e.what === 'bad length' ? 'error' : 'info',
-        words[e.what](e.number)
-      )
-  }
-}
+/** What a length that cannot be is a length of. */
+const badLength = (octets: number, vhostUser: boolean): string =>
+  `sent a ${vhostUser ? 'vhost-user message' : 'frame'} of ${octets} octets, which cannot be`
 
-/** Clients of the guest link. `given`: the one that is there from the start; null: none. To be installed with all others at once. */
-export const guestLink = (w: World, oneOff: boolean, given: number | null): Feature => {
+/**
+ * Clients of the guest link. `given`: the one that is there from the start; null: none. `offer`: they speak vhost-user, and this is
+ * what they are offered; null: they send frames. To be installed with all others at once.
+ */
+export const guestLink = (
+  w: World,
+  oneOff: boolean,
+  given: number | null,
+  offer: VhostOffer | null
+): Feature => {
   let state = machine.start({ oneOff }, [])
+  /** A client was put in another's place: what this turn still has to tell is of that one. */
+  let replaced = false
+  const session =
+    offer === null ? null : vhostSession(w, offer, (why, now) => step({ type: 'BROKEN', why, now }, now))
+  const carryOut = (e: LinkEffect, now: Instant): void => {
+    switch (e.type) {
+      case 'LinkUse':
+        replaced = true
+        linkUse(w.rings, e.fd)
+        return session?.connected(now)
+      case 'LinkRefuse':
+        return linkRefuse(w.rings, e.fd)
+      case 'LinkClose':
+        linkClose(w.rings)
+        return session?.disconnected(now)
+      // A client is no guest yet where it speaks vhost-user: the session tells
+      case 'LinkUp':
+        return session === null ? welcomeGuest(w, now) : undefined
+      case 'LinkDown':
+        return session === null ? guestDown(w) : undefined
+      case 'LinkSay':
+        return w.log.event(
+          'link',
+          e.again ? 'debug' : e.what === 'broken' ? 'error' : 'info',
+          words[e.what](e.number, e.why)
+        )
+    }
+  }
   const step = (e: LinkEvent, now: Instant): void => {
     const effects: LinkEffect[] = []
     state = machine.step(state, e, effects)
-    for (const one of effects) carryOutLink(w, one, now)
+    for (const one of effects) carryOut(one, now)
+    // It was the only client there will be
+    if (machine.isFinal(state)) w.ended = { why: 'stop' }
   }
   const deadline = new Deadline(given === null ? Number.POSITIVE_INFINITY : 0)
   return {
@@ -183,18 +211,22 @@ export const guestLink = (w: World, oneOff: boolean, given: number | null): Feat
       deadline.at = Number.POSITIVE_INFINITY
       if (given !== null) step({ type: 'FD_GIVEN', fd: given }, now)
     },
+    events: () => {
+      replaced = false
+    },
     takes: {
       LINK_CLIENT: (i, now) => {
         const { fd, pid, hungUp } = linkClient(w.rings.ev, i)
         step({ type: 'CLIENT', fd, pid, hungUp, now }, now)
       },
       LINK_END: (i, now) => {
+        if (replaced) return
         const { why, detail } = linkEnd(w.rings.ev, i)
-        const bad = why === LINK_BAD_LENGTH
-        step(bad ? { type: 'BAD_LENGTH', octets: detail, now } : { type: 'CLIENT_GONE', errno: detail }, now)
-        // It was the only client there will be
-        if (machine.isFinal(state)) w.ended = { why: 'stop' }
-      }
+        if (why === LINK_BAD_LENGTH)
+          step({ type: 'BROKEN', why: badLength(detail, session !== null), now }, now)
+        else step({ type: 'CLIENT_GONE', errno: detail }, now)
+      },
+      ...session?.takes(() => replaced)
     }
   }
 }

@@ -1,7 +1,7 @@
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { PortOptions } from '../../machines/forward/forward-rules.js'
-import type { Mode } from '../cli/option-types.js'
+import type { Mode, VhostFeatures } from '../cli/option-types.js'
 import type { RunAs } from '../cli/option-values.js'
 import type { Limits } from '../flow/quotas.js'
 
@@ -67,6 +67,8 @@ export interface Plan {
   readonly namespace: NamespacePlan
   /** null: a tap. */
   readonly link: LinkPlan | null
+  /** The link's client speaks vhost-user, and is offered this; null: it sends frames. */
+  readonly vhostUser: VhostFeatures | null
   /** With a link: the end of its first client is ours. */
   readonly oneOff: boolean
   readonly foreground: boolean

@@ -33,11 +33,8 @@ const PREFIX6 = 64
 // --- what does not work yet
 
 /** A reason not to start: features of later releases of ours, whose absence would be noticed. */
-const unsupported = (o: Options): string | null => {
-  if (o.printCapabilities) return '--print-capabilities is not supported yet'
-  if (o.vhostUser) return '--vhost-user is not supported yet'
-  return o.confPath === null ? null : '--conf-path is not supported yet'
-}
+const unsupported = (o: Options): string | null =>
+  o.confPath === null ? null : '--conf-path is not supported yet'
 
 // --- addresses
 
@@ -226,6 +223,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     mode: o.mode,
     namespace: namespaceOf(o),
     link: linkOf(o),
+    vhostUser: o.vhostUser ? o.vhostFeatures : null,
     oneOff: o.oneOff,
     foreground: o.foreground,
     quiet: o.quiet,
