@@ -11,7 +11,7 @@ import { families, useBed } from './lib/bed.js'
 import { passt } from './lib/passt.js'
 import { calm, type Proc, sleep, until } from './lib/proc.js'
 import { overSocket, Vm } from './lib/vm.js'
-import { helper, net } from './lib/world.js'
+import { helper, net, type World } from './lib/world.js'
 
 const blob = randomBytes(30_000_000)
 const sha = createHash('sha256').update(blob).digest('hex')
@@ -19,11 +19,11 @@ const socket = '/mnt/w/passt.socket'
 const onAmd64 = { skip: process.arch !== 'x64' && 'the virtual machine is made for amd64' }
 
 let program: Proc
-const start = async (): Promise<void> => {
-  program = bed.w.start([passt, '-f', '--vhost-user', '-s', socket, '-t', 'none', '-u', 'none'], {
+const start = async (w: World): Promise<void> => {
+  program = w.start([passt, '-f', '--vhost-user', '-s', socket, '-t', 'none', '-u', 'none'], {
     timeout: 600_000
   })
-  await bed.w.sh(`until [ -S ${socket} ]; do sleep 0.02; done`)
+  await w.sh(`until [ -S ${socket} ]; do sleep 0.02; done`)
 }
 const bed = useBed({}, async (w) => {
   writeFileSync(join(w.dir, 'blob'), blob)
@@ -32,8 +32,8 @@ const bed = useBed({}, async (w) => {
     const argv = ['python3', helper('httpd.py'), '/mnt/w', f.world, '8080']
     await w.start(argv, { in: 'world', timeout: 600_000 }).sees(/ready/)
   }
+  await start(w)
 })
-before(start)
 
 describe('a virtual machine', onAmd64, () => {
   let vm: Vm
@@ -71,7 +71,7 @@ describe('a virtual machine', onAmd64, () => {
     }))
   test('whose passt ends and is started again', async () => {
     await program.stop('SIGTERM')
-    await start()
+    await start(bed.w)
     await vm.sh(`until ping -c 1 -W 1 ${net.world4}; do true; done`)
     await survives(async () => {})
   })

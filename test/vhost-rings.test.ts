@@ -168,10 +168,11 @@ describe('a machine under load', () => {
   test('its memory changes while the rings run', () => meanwhile(() => m.control('memory'), 50))
   test('dirty log: each page that passt writes to is marked, and no other', async () => {
     await m.control('log-on')
+    let pages = 0
     await meanwhile(async () => {
-      const said = await m.control('log-check')
-      assert.match(said, /^\d+ pages changed, \d+ marked$/)
+      pages += Number(/^(\d+) pages changed/.exec(await m.control('log-check'))![1])
     }, 20)
+    assert.ok(pages > 20, `${pages}`)
     await m.control('log-off')
   })
   test('it reboots: what was on the rings is lost, and TCP mends it', () =>
