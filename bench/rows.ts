@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { bridged } from '../test/lib/passt.js'
-import { exeOf, rss, sleep, until } from '../test/lib/proc.js'
+import { bridged, type Link, stream, vhostUser } from '../test/lib/passt.js'
+import { exeOf, onProcessor, rss, sleep, until } from '../test/lib/proc.js'
 import { net, ok, quietBeside, type Where, type World } from '../test/lib/world.js'
 
 /** One of the two programs compared. */
@@ -14,7 +14,7 @@ export interface Contender {
 }
 export interface Metric {
   readonly name: string
-  readonly unit: 'Gbit/s' | 'µs' | 'ms' | 'MB'
+  readonly unit: 'Gbit/s' | 'µs' | 'ms' | 'MB' | 's/GB'
   readonly better: 'higher' | 'lower'
   /** Bound on ours/upstream, or on our own figure; the issue's «numbers to reach». */
   readonly goal?: { readonly of: 'ratio' | 'ours'; readonly bound: number }
@@ -44,13 +44,14 @@ const pastaArgs = (c: Contender, options: ReadonlyArray<string>, script: string)
   ...['--', 'sh', '-ec', `${cubic}; ${script}`]
 ]
 
-/** The same with the passt beside that pasta: plain frames over its socket, by the same bridge for both programs. */
-const passtArgs = (c: Contender, options: ReadonlyArray<string>, script: string): string[] =>
+/** The same with the passt beside that pasta: the same front-end for both programs. */
+const passtArgs = (c: Contender, link: Link, options: ReadonlyArray<string>, script: string): string[] =>
   bridged(
     join(dirname(c.bin), 'passt'),
     ['-q', '--config-net', ...options],
     ['sh', '-ec', `${cubic}; ${script}`],
-    net
+    net,
+    link
   )
 
 /** A way through the program: who opens connections, to which address, and where the server listens. */
@@ -61,8 +62,8 @@ interface Way {
   readonly to: string
   readonly server: Where | 'guest'
   readonly at: string
-  /** Through passt's socket, not pasta's tap. */
-  readonly passt?: true
+  /** Through passt, not pasta's tap. */
+  readonly passt?: Link
   /** Port options, for a server on `port`. */
   readonly ports: (port: number) => ReadonlyArray<string>
 }
@@ -120,7 +121,7 @@ const ways = {
     to: net.world4,
     server: 'world',
     at: net.world4,
-    passt: true,
+    passt: stream,
     ports: () => []
   },
   passtIn: {
@@ -130,34 +131,76 @@ const ways = {
     to: net.host4,
     server: 'guest',
     at: net.host4,
-    passt: true,
+    passt: stream,
     ports: (p) => ['-t', `${p}`, '-u', `${p}`]
   }
 } satisfies Record<string, Way>
 
+/** The same ways over virtqueues, with all features that are offered, or with what upstream offers on both sides. */
+const overRings = (way: Way, features: 'all' | 'upstream'): Way => ({
+  ...way,
+  id: way.id.replace('passt', features === 'all' ? 'vhost' : 'vhost-plain'),
+  title: way.title.replace('passt', features === 'all' ? 'vhost-user' : "vhost-user, upstream's features"),
+  passt: vhostUser('--features', features)
+})
+const rings = {
+  out: overRings(ways.passtOut, 'all'),
+  in: overRings(ways.passtIn, 'all'),
+  plainOut: overRings(ways.passtOut, 'upstream'),
+  plainIn: overRings(ways.passtIn, 'upstream')
+}
+
+interface Exchange {
+  readonly port: number
+  readonly server: string
+  readonly ready: RegExp
+  readonly client: string
+  readonly timeout: number
+}
 /** A server and then a client, one of them under a fresh process of the program; the client's output. */
 const exchange = async (
   w: World,
   c: Contender,
   way: Way,
   options: ReadonlyArray<string>,
-  run: { port: number; server: string; ready: RegExp; client: string; timeout: number }
-): Promise<string> => {
-  const guest = way.passt === true ? passtArgs : pastaArgs
+  run: Exchange
+): Promise<string> => (await metered(w, c, way, options, run)).out
+
+/** The same, and seconds of processor time that the program used while the client ran. */
+const metered = async (
+  w: World,
+  c: Contender,
+  way: Way,
+  options: ReadonlyArray<string>,
+  run: Exchange
+): Promise<{ readonly out: string; readonly seconds: number }> => {
+  const all = [...options, ...way.ports(run.port)]
   const argv = (where: Way['client'], script: string) =>
-    where === 'guest'
-      ? guest(c, [...options, ...way.ports(run.port)], `exec ${script}`)
-      : ['sh', '-ec', `exec ${script}`]
+    where !== 'guest'
+      ? ['sh', '-ec', script]
+      : way.passt === undefined
+        ? pastaArgs(c, all, script)
+        : passtArgs(c, way.passt, all, script)
   const place = (where: Way['client']) =>
     where === 'guest' ? {} : { in: where, ...(where === 'host' ? { uid: 0 } : {}) }
-  const server = w.start(argv(way.server, run.server), {
+  const before = new Set(w.pidsInside())
+  const server = w.start(argv(way.server, `${run.server}; sleep 2`), {
     ...place(way.server),
     timeout: run.timeout + 10_000
   })
   try {
     await server.sees(run.ready)
-    return ok(await w.run(argv(way.client, run.client), { ...place(way.client), timeout: run.timeout }))
-      .stdout
+    // Where the guest ends the program ends with it: it is looked at before that.
+    const client = w.start(argv(way.client, `echo begin >&2; ${run.client}; echo end >&2; sleep 0.3`), {
+      ...place(way.client),
+      timeout: run.timeout
+    })
+    await client.sees(/^begin$/m, 'stderr')
+    const program = engines(w, before)
+    const from = onProcessor(program)
+    await client.sees(/^end$/m, 'stderr', run.timeout)
+    const seconds = onProcessor(program) - from
+    return { out: ok(await client.wait()).stdout, seconds }
   } finally {
     await server.stop()
   }
@@ -174,16 +217,20 @@ interface Iperf {
 const SECONDS = 10
 
 /** One iperf3 run with a server of its own; received octets over the sender's time, Gbit/s. */
-const iperf = async (
+const iperf = async (...args: Parameters<typeof meteredIperf>): Promise<number> =>
+  (await meteredIperf(...args))[0]
+
+/** The same, and seconds of processor time for a GB of them. */
+const meteredIperf = async (
   w: World,
   c: Contender,
   way: Way,
   options: ReadonlyArray<string>,
   args: string,
   seconds: number
-): Promise<number> => {
+): Promise<[number, number]> => {
   const port = freshPort()
-  const out = await exchange(w, c, way, options, {
+  const { out, seconds: busy } = await metered(w, c, way, options, {
     port,
     server: `iperf3 -s -1 -p ${port} -B ${way.at} --forceflush`,
     ready: /listening/,
@@ -192,7 +239,8 @@ const iperf = async (
   })
   const { end } = JSON.parse(out) as Iperf
   assert.ok(end.sum_received !== undefined, out)
-  return (end.sum_received.bytes * 8) / end.sum_sent.seconds / 1e9
+  const octets = end.sum_received.bytes
+  return [(octets * 8) / end.sum_sent.seconds / 1e9, busy / (octets / 1e9)]
 }
 
 const gigabits = (bound?: number): ReadonlyArray<Metric> => [
@@ -222,14 +270,20 @@ const tcp = (to: 'world' | 'host', mtu: number, streams: number, down: boolean, 
 })
 
 /** The link between host and world takes the datagram whole, so that it is not IP fragmentation that is measured. */
-const udpIperf = async (w: World, c: Contender, way: Way, size: number, quick: boolean): Promise<number> => {
+const udpIperf = async (
+  w: World,
+  c: Contender,
+  way: Way,
+  size: number,
+  quick: boolean
+): Promise<[number, number]> => {
   const mtu = async (n: number) => {
     await w.sh(`ip link set eth0 mtu ${n}`)
     await w.sh(`ip link set toworld mtu ${n}`, { in: 'world' })
   }
   await mtu(65520)
   try {
-    return await iperf(w, c, way, [], `-u -b 0 -l ${size}`, quick ? 1 : SECONDS)
+    return await meteredIperf(w, c, way, [], `-u -b 0 -l ${size}`, quick ? 1 : SECONDS)
   } finally {
     await mtu(1500)
   }
@@ -238,7 +292,7 @@ const udp = (size: number): Row => ({
   id: `udp-${size}`,
   title: `UDP namespace → world, ${size} octets, delivered`,
   metrics: gigabits(0.8),
-  sample: async (w, c, quick) => [await udpIperf(w, c, ways.world, size, quick)]
+  sample: async (w, c, quick) => [(await udpIperf(w, c, ways.world, size, quick))[0]]
 })
 
 /** Where the world's rr server listens, for the memory row. */
@@ -263,7 +317,26 @@ const forwardedUdp = (way: Way, size: number): Row => ({
   id: `${way.id}-udp-${size}`,
   title: `UDP ${way.title}, ${size} octets, delivered`,
   metrics: gigabits(1),
-  sample: async (w, c, quick) => [await udpIperf(w, c, way, size, quick)]
+  sample: async (w, c, quick) => [(await udpIperf(w, c, way, size, quick))[0]]
+})
+
+const perGb = (bound?: number): Metric => ({
+  name: 'processor',
+  unit: 's/GB',
+  better: 'lower',
+  ...(bound === undefined ? {} : { goal: { of: 'ratio', bound } })
+})
+const ringTcp = (way: Way, mtu: number, bound: number, time?: number): Row => ({
+  id: `${way.id}-${mtu}`,
+  title: `TCP ${way.title}, MTU ${mtu}`,
+  metrics: [...gigabits(bound), perGb(time)],
+  sample: (w, c, quick) => meteredIperf(w, c, way, ['-m', `${mtu}`], '-C cubic', quick ? 1 : SECONDS)
+})
+const ringUdp = (way: Way, size: number): Row => ({
+  id: `${way.id}-udp-${size}`,
+  title: `UDP ${way.title}, ${size} octets, delivered`,
+  metrics: [...gigabits(1), perGb()],
+  sample: (w, c, quick) => udpIperf(w, c, way, size, quick)
 })
 
 type Mode = 'tcp-rr' | 'udp-rr' | 'tcp-crr'
@@ -274,9 +347,10 @@ const modeTitle: Record<Mode, string> = {
 }
 /**
  * Steady: after a second in which nothing happens and 1,000 exchanges that are not counted, for both programs, so that
- * code that is compiled as it runs is. Cold: the first 500 exchanges of a fresh process.
+ * code that is compiled as it runs is. Cold: the first 500 exchanges of a fresh process. Over rings also processor time of
+ * the program for each of all these exchanges.
  */
-const latency = (mode: Mode, way: Way, cold: boolean, bound: number): Row => ({
+const latency = (mode: Mode, way: Way, cold: boolean, bound: number, rings = false): Row => ({
   id: [...(way.id === '' ? [] : [way.id]), mode, ...(cold ? ['cold'] : [])].join('-'),
   title: `${modeTitle[mode]}, ${way.title}${cold ? ', first 500' : ''}`,
   metrics: [
@@ -287,12 +361,13 @@ const latency = (mode: Mode, way: Way, cold: boolean, bound: number): Row => ({
       ...(cold ? {} : { goal: { of: 'ratio', bound } as const })
     },
     { name: 'p50', unit: 'µs', better: 'lower' },
-    { name: 'p99', unit: 'µs', better: 'lower' }
+    { name: 'p99', unit: 'µs', better: 'lower' },
+    ...(rings ? [{ name: 'processor', unit: 'µs', better: 'lower' } as const] : [])
   ],
   sample: async (w, c, quick) => {
     const count = cold ? 500 : (mode === 'tcp-crr' ? 1_000 : 10_000) / (quick ? 10 : 1)
     const port = freshPort()
-    const out = await exchange(w, c, way, [], {
+    const { out, seconds } = await metered(w, c, way, [], {
       port,
       server: `/mnt/w/rr server ${way.at} ${port}`,
       ready: /ready/,
@@ -301,7 +376,8 @@ const latency = (mode: Mode, way: Way, cold: boolean, bound: number): Row => ({
     })
     const got = JSON.parse(out) as { mean: number; p50: number; p99: number; lost: number; n: number }
     assert.ok(got.lost <= count / 100 && got.n > 0, `${got.lost} of ${count} lost`)
-    return [got.mean, got.p50, got.p99]
+    const each = (seconds * 1e6) / (count + 1000)
+    return [got.mean, got.p50, got.p99, ...(rings ? [each] : [])]
   }
 })
 const modes = ['tcp-rr', 'udp-rr', 'tcp-crr'] as const
@@ -383,13 +459,15 @@ const notEngine = new Set([
   'busybox',
   'nsenter',
   'setpriv',
+  'unshare',
+  'tapbridge',
+  'vhost-frontend',
   'ps'
 ])
+const engines = (w: World, before: ReadonlySet<number>): number[] =>
+  w.pidsInside().filter((pid) => !before.has(pid) && !notEngine.has(exeOf(pid).split('/').at(-1)!))
 const residentMb = (w: World, before: ReadonlySet<number>): number =>
-  w
-    .pidsInside()
-    .filter((pid) => !before.has(pid) && !notEngine.has(exeOf(pid).split('/').at(-1)!))
-    .reduce((sum, pid) => sum + rss(pid), 0) / 1024
+  engines(w, before).reduce((sum, pid) => sum + rss(pid), 0) / 1024
 
 const memory: Row = {
   id: 'memory',
@@ -463,6 +541,16 @@ export const rows: ReadonlyArray<Row> = [
     ...[1372, 16356].map((size) => forwardedUdp(way, size))
   ]),
   ...modes.map((mode) => latency(mode, ways.passtOut, false, 1.3)),
+  ...[rings.out, rings.in].flatMap((way) => [
+    ringTcp(way, 1500, 3, 0.5),
+    ringTcp(way, 65520, 1.2),
+    ...[1372, 16356].map((size) => ringUdp(way, size)),
+    ...modes.map((mode) => latency(mode, way, false, 1, true))
+  ]),
+  ...[rings.plainOut, rings.plainIn].flatMap((way) => [
+    ...[1500, 65520].map((mtu) => ringTcp(way, mtu, 1)),
+    ...modes.map((mode) => latency(mode, way, false, 1, true))
+  ]),
   ...latencies(false),
   ...latencies(true),
   ...[true, false].flatMap((down) =>

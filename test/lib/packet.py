@@ -3,6 +3,7 @@ import socket
 import struct
 
 OUR_MAC = bytes.fromhex("9a559a559a55")
+ARP_TYPE = bytes.fromhex("0806")
 SERVER4 = "198.51.100.3"
 FIN, SYN, ACK = 1, 2, 16
 
@@ -24,6 +25,16 @@ def ipv4(proto, payload, src, dst=SERVER4):
 
 def ethernet(kind, payload, mac):
     return OUR_MAC + mac + struct.pack("!H", kind) + payload
+
+
+def arp_request(mac, guest, gateway):
+    """Who has `gateway`? passt answers that by itself."""
+    arp = bytes.fromhex("0001080006040001") + mac + socket.inet_aton(guest) + bytes(6) + socket.inet_aton(gateway)
+    return b"\xff" * 6 + mac + ARP_TYPE + arp
+
+
+def is_arp_reply(frame):
+    return frame[12:14] == ARP_TYPE and frame[20:22] == b"\0\2"
 
 
 def pseudo(src, dst, proto, size):

@@ -11,6 +11,23 @@ export const passt = process.env.PASST ?? '/mnt/repo/bin/passt'
 const quoted = (words: ReadonlyArray<string>): string =>
   words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
 
+/** How the guest is connected: the program that is its card, and what passt has to know of it. */
+export interface Link {
+  readonly options: ReadonlyArray<string>
+  /** Command line up to SOCKET DEVICE COMMAND. */
+  readonly card: () => ReadonlyArray<string>
+}
+export const stream: Link = { options: ['-1'], card: () => [compiled('test/lib/tapbridge.cc')] }
+/** Options of vhost-frontend.cc. */
+export const vhostUser = (...options: string[]): Link => ({
+  options: ['--vhost-user', ...(options.includes('--reconnect') ? [] : ['-1'])],
+  card: () => [compiled('test/lib/vhost-frontend.cc'), ...options]
+})
+/** LINK chooses for whole test files: `vhost-user`, and behind it words for vhost-frontend.cc. */
+const usual: Link = process.env.LINK?.startsWith('vhost-user')
+  ? vhostUser(...process.env.LINK.split(' ').slice(1))
+  : stream
+
 /** Values of an option, in order. */
 const values = (options: ReadonlyArray<string>, name: string): string[] =>
   options.filter((_, i) => options[i - 1] === name)
@@ -59,7 +76,8 @@ export const bridged = (
   program: string,
   options: ReadonlyArray<string>,
   command: ReadonlyArray<string>,
-  net: Addresses
+  net: Addresses,
+  link: Link = usual
 ): string[] => {
   const setup = [
     'ip link set lo up',
@@ -69,10 +87,10 @@ export const bridged = (
   const namespaces = '--user --map-root-user --net --mount --pid --ipc --uts --fork --kill-child --mount-proc'
   const script = `
 d=$(mktemp -d)
-{ ${quoted([program, '-1', '-f', ...passtOptions(options)])} -s $d/socket -P $d/pid; echo $? > $d/status; } &
+{ ${quoted([program, '-f', ...link.options, ...passtOptions(options)])} -s $d/socket -P $d/pid; echo $? > $d/status; } &
 until [ -s $d/pid ] || [ -s $d/status ]; do sleep 0.01; done
 [ ! -s $d/status ] || exit $(cat $d/status)
-unshare ${namespaces} ${compiled('test/lib/tapbridge.cc')} $d/socket eth0 sh -ec ${quoted([`${setup.join('\n')}\nexec "$@"`])} - "$@"
+unshare ${namespaces} ${quoted(link.card())} $d/socket eth0 sh -ec ${quoted([`${setup.join('\n')}\nexec "$@"`])} - "$@"
 status=$?
 wait
 rm -r $d

@@ -107,6 +107,25 @@ export const busyTicks = (pids: ReadonlyArray<number>): number =>
     }
   }, 0)
 
+/** Seconds that the threads of processes have been on a processor (/proc/PID/schedstat, to the ns); those that ended do not count. */
+export const onProcessor = (pids: ReadonlyArray<number>): number =>
+  pids
+    .flatMap((pid) => tasksOf(pid))
+    .reduce((sum, task) => {
+      try {
+        return sum + Number(readFileSync(`${task}/schedstat`, 'latin1').split(' ')[0]) / 1e9
+      } catch {
+        return sum
+      }
+    }, 0)
+const tasksOf = (pid: number): string[] => {
+  try {
+    return readdirSync(`/proc/${pid}/task`).map((tid) => `/proc/${pid}/task/${tid}`)
+  } catch {
+    return []
+  }
+}
+
 /**
  * Waits for a moment of `ms` milliseconds in which the processes use less than `share` of one processor: what is
  * begun (compiling, the end of connections) may take its time on a busy machine, what spins never gets there.

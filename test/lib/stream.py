@@ -11,13 +11,12 @@ import struct
 import sys
 import time
 
-from packet import ACK, FIN, SERVER4, SYN, Segment, checksum, ethernet, ipv4, pseudo
+from packet import ACK, ARP_TYPE, FIN, SERVER4, SYN, Segment, arp_request, checksum, ethernet, ipv4, is_arp_reply, pseudo
 
 MAC = bytes.fromhex("525400123456")
 OURS = bytes.fromhex("9a559a559a55")
 GUEST = "198.51.100.2"
 GATEWAY = "198.51.100.1"
-ARP_TYPE = bytes.fromhex("0806")
 
 
 class Client:
@@ -61,9 +60,8 @@ class Client:
 
     def alive(self):
         """A question that passt answers by itself."""
-        arp = bytes.fromhex("0001080006040001") + MAC + socket.inet_aton(GUEST) + bytes(6) + socket.inet_aton(GATEWAY)
-        self.send(b"\xff" * 6 + MAC + ARP_TYPE + arp)
-        f = self.until(lambda f: f[12:14] == ARP_TYPE and f[20:22] == b"\0\2")
+        self.send(arp_request(MAC, GUEST, GATEWAY))
+        f = self.until(is_arp_reply)
         assert f[:6] == MAC and f[22:28] == OURS and f[28:32] == socket.inet_aton(GATEWAY), f.hex()
         return self
 

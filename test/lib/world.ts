@@ -9,7 +9,7 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, readlinkSync, rmSync, 
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { repo } from './cache.js'
-import { bridged, passt } from './passt.js'
+import { bridged, type Link, passt } from './passt.js'
 import { alive, childrenOf, cmdlineOf, Proc, parents, type Result, statusField, until } from './proc.js'
 
 export { repo } from './cache.js'
@@ -42,6 +42,8 @@ export interface RunOptions {
   readonly env?: Record<string, string>
   /** Put the private /dev/net/tun back to 0600 for this command, as some machines have it. */
   readonly tightTun?: boolean
+  /** passt's guest is connected by this; default: as LINK says (passt.ts). */
+  readonly link?: Link
   /** Descriptors that the command may have open, soft and hard limit. */
   readonly nofile?: number
 }
@@ -134,9 +136,13 @@ export const quietPorts: ReadonlyArray<string> = ['-t', 'none', '-u', 'none', '-
 export const quietBeside = (options: ReadonlyArray<string>): ReadonlyArray<string> =>
   ['-t', '-u', '-T', '-U'].filter((name) => !options.includes(name)).flatMap((name) => [name, 'none'])
 /** argv that runs `command` behind the program under test. */
-const underProgram = (options: ReadonlyArray<string>, command: ReadonlyArray<string>): string[] =>
+const underProgram = (
+  options: ReadonlyArray<string>,
+  command: ReadonlyArray<string>,
+  link?: Link
+): string[] =>
   isPasst
-    ? bridged(passt, options, command, net)
+    ? bridged(passt, options, command, net, link)
     : [pasta, ...quietBeside(options), ...options, '--', ...command]
 
 export class World {
@@ -241,7 +247,7 @@ export class World {
 
   /** pasta with `options`, running `command` in its namespace as an ordinary user. */
   pasta(options: ReadonlyArray<string>, command: ReadonlyArray<string>, o: RunOptions = {}): Promise<Result> {
-    return this.run(underProgram(options, command), o)
+    return this.run(underProgram(options, command, o.link), o)
   }
 
   /** pasta --config-net running shell lines; the output, or a throw on any failure. */
@@ -250,7 +256,7 @@ export class World {
   }
 
   startPasta(options: ReadonlyArray<string>, command: ReadonlyArray<string>, o: RunOptions = {}): Proc {
-    return this.start(underProgram(options, command), o)
+    return this.start(underProgram(options, command, o.link), o)
   }
 
   /** The same, in words: `pid-outside args`. */

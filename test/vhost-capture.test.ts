@@ -1,0 +1,3 @@
+// capture.test.ts, with passt --vhost-user.
+import './lib/vhost-mode.js'
+import './capture.test.js'

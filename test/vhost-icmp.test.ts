@@ -1,0 +1,3 @@
+// icmp.test.ts, with passt --vhost-user.
+import './lib/vhost-mode.js'
+import './icmp.test.js'
