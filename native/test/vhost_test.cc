@@ -70,7 +70,7 @@ void through_rx(Guest &g, uint32_t rounds, size_t len, size_t longest)
 		g.turn(0);
 		const auto got = g.received();
 		for (size_t k = 0; k < sent.size(); k++)
-			sent[k].resize(std::max<size_t>(sent[k].size(), 60));
+			sent[k].resize(std::max<size_t>(sent[k].size(), 60)); /* #regression-V9 */
 		CHECK(got.size() <= sent.size());
 		/* The last ones may have found no buffers */
 		CHECK(got.size() == sent.size() || !g.take(EV_TAP_DROPPED).empty());
