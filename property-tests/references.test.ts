@@ -52,6 +52,7 @@ export const anchorsOf = (page: string): ReadonlySet<string> => {
   return anchors
 }
 const BEHAVIOUR = anchorsOf(textOf('docs/behaviour.md'))
+const BEHAVIOUR_V = [...BEHAVIOUR].flatMap((id) => id.match(/(?<=^regression-)V\d+$/) ?? [])
 
 describe('references', () => {
   test('to a rule: behaviour.md#anchor', () =>
@@ -74,6 +75,15 @@ describe('references', () => {
       assert.equal(cells!.split('|').length, /^\d/.test(id!) ? 3 : 2, line)
     }
     assert.equal(new Set(rows.map(([, id]) => id)).size, rows.length)
+  })
+  test('every regression of vhost-user is named by a test', () => {
+    const named = FILES.filter((f) => /^(property-tests|test|native\/test)\//.test(f)).flatMap(
+      (f) => textOf(f).match(/(?<=regression-)V\d+/g) ?? []
+    )
+    assert.deepEqual(
+      BEHAVIOUR_V.filter((id) => !named.includes(id)),
+      []
+    )
   })
   test('not to what is not in the tree: a row, a regression or an issue by its number, other notes', () => {
     const nowhere = [

@@ -8,7 +8,7 @@ import { Box } from './lib/box.js'
 import { ask } from './lib/guest.js'
 import { passt } from './lib/passt.js'
 import { cmdlineOf, kill, statusField, until } from './lib/proc.js'
-import { Vm } from './lib/vm.js'
+import { sharedMemory, Vm } from './lib/vm.js'
 import { helper, net, ok, pasta, describe as show } from './lib/world.js'
 
 const serve = (box: Box) =>
@@ -72,17 +72,18 @@ describe("QEMU's -netdev passt", () => {
     await serve(box)
   })
   after(() => box?.close())
-  const boot = (options: ReadonlyArray<string>, append = ''): Promise<Vm> =>
+  const boot = (options: ReadonlyArray<string>, append = '', more: ReadonlyArray<string> = []): Promise<Vm> =>
     Vm.boot(box.w, {
       qemu: box.enter(['qemu-system-x86_64']),
       uid: 0,
       network: [
+        ...more,
         ...['-netdev', ['passt', 'id=n', `path=${passt}`, ...options].join(',')],
         ...['-device', 'virtio-net-pci,netdev=n,romfile=']
       ],
       append
     })
-  const program = /^(\S*\/)?passt --quiet/
+  const program = /^(\S*\/)?passt (--vhost-user )?--quiet/
   const connected = async (vm: Vm): Promise<void> => {
     for (const f of families) assert.equal(await vm.sh(`socat -u ${target(f.world, 7006)} -`), 'ok\n')
     await vm.sh(
@@ -106,6 +107,19 @@ describe("QEMU's -netdev passt", () => {
         running(box, program).some((pid) => pid !== old && statusField(pid, 'Pid'))
       )
       await until('the old one is gone', () => !running(box, program).includes(old!))
+      await connected(vm)
+    } finally {
+      await vm.stop()
+    }
+    await until('the end of passt', () => running(box, program).length === 0)
+  })
+  test('vhost-user=on: the same by memory that is shared; and paused', async () => {
+    const vm = await boot(['vhost-user=on', 'tcp-ports=2222:22'], 'ip=dhcp', sharedMemory)
+    try {
+      assert.match(cmdlineOf(running(box, program)[0]!), /--vhost-user/)
+      assert.match(await vm.sh('ip -o addr show dev eth0'), new RegExp(`inet ${net.host4}/24 `))
+      await connected(vm)
+      for (const line of ['stop', 'cont']) await vm.monitor(line)
       await connected(vm)
     } finally {
       await vm.stop()

@@ -8,7 +8,7 @@ const bed = useBed()
 const OURS = '9a:55:9a:55:9a:55'
 const far = { 4: net.far4, 6: net.far6 } as const
 
-describe('MACs of neighbours', () => {
+describe('MACs of neighbours (regression-V20)', () => {
   const worldsMac = async () =>
     (JSON.parse(await bed.w.sh('ip -j link show toworld', { in: 'world' })) as { address: string }[])[0]!
       .address

@@ -51,10 +51,10 @@ type Scenario = readonly [title: string, name: string, args?: ReadonlyArray<stri
 const suites: Readonly<Record<string, ReadonlyArray<readonly [boolean, ...Scenario]>>> = {
   'what QEMU does': [
     [true, 'connects, starts, stops, continues', 'qemu'],
-    [true, 'stops, resets and starts, 100 times', 'restarts'],
+    [true, 'stops, resets and starts, 100 times (regression-V13)', 'restarts'],
     [true, 'goes and comes back, 100 times: nothing stays open', 'reconnects'],
     [true, 'a second one is turned away', 'second'],
-    [true, 'no more than what must be', 'minimal'],
+    [true, 'no more than what must be (regression-V4, regression-V11)', 'minimal'],
     [false, 'an acknowledgement for each message that wants one', 'acknowledged'],
     [true, 'how many queues: pairs', 'queues']
   ],
@@ -98,8 +98,11 @@ for (const [suite, scenarios] of Object.entries(suites))
   })
 
 describe('a guest that cannot receive costs no time, and misses no answer', () => {
-  for (const how of ['empty', 'disabled'])
-    test(`its ring is ${how}`, { skip: upstream && 'upstream spins' }, async () => {
+  for (const [how, number] of [
+    ['empty', 'regression-V2'],
+    ['disabled', 'regression-V1']
+  ] as const)
+    test(`its ring is ${how} (${number})`, { skip: upstream && 'upstream spins' }, async () => {
       const [proc, path] = await start(['-t', '8001', '-u', '8001'])
       const guest = frontend('starved', [path, how])
       await guest.sees(/starved/)
@@ -123,6 +126,19 @@ print("connecting", flush=True)
 import time
 time.sleep(60)
 `
+
+describe('a file of guest memory that gets shorter while it is mapped', {
+  skip: upstream && 'upstream dies'
+}, () => {
+  for (const what of ['transmitted', 'received', 'rings', 'log'])
+    test(`${what}: one message, and the next client is served`, async () => {
+      const said = await scenario('truncated', [what])
+      const broken = said.split('\n').filter((line) => /broken/.test(line))
+      assert.equal(broken.length, 1, said)
+      assert.match(broken[0]!, /memory that its file does not have/)
+      assert.doesNotMatch(said, /internal error/)
+    })
+})
 
 describe('--vhost-user', { skip: upstream && 'upstream prints them elsewhere' }, () => {
   test('--print-capabilities, on standard output, whatever else is there', async () => {

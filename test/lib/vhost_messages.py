@@ -583,6 +583,38 @@ def small_log(where):
     served(where)
 
 
+def truncated(where, what):
+    """In the middle of traffic the file loses what lies behind: what is sent, where it is received, all, or the log is shorter."""
+    f = served(where)
+    base = f.memory.offset
+    if what == "log":
+        fd = os.memfd_create("log")
+        size = (f.memory.gpa + f.memory.size) // 4096 // 8
+        os.ftruncate(fd, size)
+        f.ask64(SET_LOG_BASE, struct.pack("<QQ", size, 0), [fd])
+        f.set_features(1 << LOG_ALL)
+        for ring in (RX, TX):
+            f.tell(SET_VRING_ADDR, f.address(ring, 1))
+    else:
+        fd = f.memory.fd
+    keep = {"transmitted": base + 0x20000, "received": base + 0x10000, "rings": 0, "log": 0}[what]
+    # Questions lie where they stay, unless it is about them; several wait on the ring while the file is cut
+    at = 0x30000 if what == "transmitted" else 0x8000
+    question = arp_request(MAC, GUEST, GATEWAY)
+    f.memory.write(at, HEADER + question)
+    for chain in range(8):
+        f.rings[TX].describe(chain, f.memory.gpa + at, 12 + len(question))
+    for _ in range(20):
+        f.rings[TX].offer(0)
+        assert f.rings[TX].take() is not None
+        f.answer()
+    f.rings[TX].offer(*range(8), kick=False)
+    os.ftruncate(fd, keep)
+    os.eventfd_write(f.rings[TX].kick, 1)
+    f.gone()
+    served(where)
+
+
 # Pieces, descriptors, nonsense
 
 

@@ -94,12 +94,16 @@ export const vhostUser = process.env.LINK === 'vhost-user'
 export const linkOptions: ReadonlyArray<string> = vhostUser ? ['--vhost-user'] : []
 
 const MEMORY = '256'
+/** Memory that another process may map. */
+export const sharedMemory: ReadonlyArray<string> = [
+  ...['-object', `memory-backend-memfd,id=m,share=on,size=${MEMORY}M`, '-numa', 'node,memdev=m']
+]
 const frames = (path: string): string[] => [
   '-netdev',
   `stream,id=n,server=off,addr.type=unix,addr.path=${path}`
 ]
 const shared = (path: string): string[] => [
-  ...['-object', `memory-backend-memfd,id=m,share=on,size=${MEMORY}M`, '-numa', 'node,memdev=m'],
+  ...sharedMemory,
   ...['-chardev', `socket,id=c,path=${path}`, '-netdev', 'vhost-user,id=n,chardev=c']
 ]
 /** QEMU's options for a virtio device over passt's socket. */

@@ -88,9 +88,12 @@ public:
 	void hush();
 	bool asked() const { return asking; }
 
+	/** Where memory was lost, what is found there are our zeros, not the driver's fault. */
 	bool fail(uint32_t reason, uint64_t what)
 	{
-		if (!why)
+		if (!why && Mapping::lost())
+			why = VRING_BAD_MEMORY, detail = 0;
+		else if (!why)
 			why = reason, detail = (uint32_t)what;
 		return false;
 	}
