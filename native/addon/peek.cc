@@ -220,6 +220,8 @@ static Peeked peek_to_guest(Tap &tap, const Sock &s, const Header &h, uint32_t l
 			if (iov.size() > GUEST_PARTS)
 				break;
 		}
+		/* The guest may give buffers meanwhile, and the next frame begins where this one ends */
+		port.shorten(slot, head + size);
 		sizes[frames++] = size;
 		planned += size;
 		if (many)

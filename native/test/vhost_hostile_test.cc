@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -172,6 +175,13 @@ TEST(vhost_places_and_tables_that_cannot_be_change_nothing)
 	CHECK(table({{0, 4096, UINT64_MAX - 10, 0, 0, 0}}) == EINVAL);
 	CHECK(table({{0, 8192, 0, 0, 0, 0}, {8191, 4096, 1 << 20, 0, 0, 0}}) == EEXIST);
 	CHECK(table({{0, 8192, 0, 0, 0, 0}, {8192, 4096, 4096, 0, 0, 0}}) == EEXIST);
+	/* Sizes cost nothing where nothing is: no more than half of all addresses, what is mapped already included */
+	const int huge = memfd_create("huge", MFD_CLOEXEC);
+	const uint64_t half = 1ull << 45;
+	CHECK(!ftruncate(huge, (off_t)(2 * half)));
+	CHECK(table({{0, half, 0, 0, dup(huge), 0}, {half, half, half, 0, dup(huge), 0}}) == ENOMEM);
+	CHECK(table({{0, 4096, 0, 2 * half - 4096, dup(huge), 0}}) == ENOMEM);
+	close(huge);
 	int p[2];
 	CHECK(!pipe(p));
 	CHECK(table({{0, 8192, 0, 0, p[0], 0}}) == EINVAL);
@@ -362,6 +372,73 @@ TEST(vhost_descriptors_of_any_kind_block_nobody_and_are_closed)
 		CHECK(g.await(EV_VHOST_DONE)[13] == EFBIG);
 	}
 	CHECK(open_fds() == before);
+}
+
+/** A file would grow for ever, and a set of epoll may hold what makes us wait. */
+TEST(vhost_only_eventfds_are_told)
+{
+	Guest g(MERGED, 16);
+	const int file = memfd_create("file", MFD_CLOEXEC), set = epoll_create1(EPOLL_CLOEXEC);
+	int p[2], waiting = 0;
+	CHECK(!pipe(p));
+	g.start_log();
+	g.words({EF_VHOST_FEATURES, 0, (uint32_t)(MERGED | bit(VHOST_LOG_ALL)), MERGED >> 32});
+	for (const int fd : {file, p[1], set}) {
+		for (const uint32_t which : {VRING_KICK, VRING_CALL, VRING_ERR})
+			g.effect({EF_VRING_FD, 0, VRING_TX, which, (uint32_t)dup(fd)});
+		g.effect({EF_VHOST_LOG_FD, 0, (uint32_t)dup(fd)});
+		g.turn(0);
+		g.send(some_frame(60));
+		/* Without a kick the ring is looked at by the clock */
+		g.turn(50);
+		CHECK(g.back(VRING_TX).size() == 1);
+	}
+	*g.avail16(VRING_TX, 2) = 1000; /* broken, which the descriptor for errors would hear of */
+	CHECK(!g.await(EV_VRING_BROKEN).empty());
+	struct stat st;
+	CHECK(!fstat(file, &st) && !st.st_size && !ioctl(p[0], FIONREAD, &waiting) && !waiting);
+	for (const int fd : {file, p[0], p[1], set})
+		close(fd);
+}
+
+/** Chains of as many descriptors as there can be, of no octets: a turn's work has an end, and the rest is for the next one. */
+TEST(vhost_long_chains_take_no_turn_for_themselves)
+{
+	enum : uint32_t { ENTRIES = 32768, SIZE = 256 };
+	Guest g(MERGED | bit(RING_INDIRECT), SIZE);
+	const uint64_t table = Guest::HIGH + (4 << 20);
+	for (const uint32_t ring : {VRING_TX, VRING_RX}) {
+		const auto flags = (uint16_t)(ring == VRING_RX ? 2 : 0);
+		for (uint32_t i = 0; i < ENTRIES; i++) {
+			uint8_t *const d = g.at(table) + 16 * i;
+			put64(d, table), le32(d + LEN, i + 1 == ENTRIES), le16(d + FLAGS, (uint16_t)(flags | (i + 1 < ENTRIES)));
+			le16(d + NEXT, (uint16_t)(i + 1));
+		}
+		for (uint32_t i = 0; i < SIZE; i++) {
+			uint8_t *const d = g.at(g.rings[ring].desc) + 16 * i;
+			put64(d, table), le32(d + LEN, 16 * ENTRIES), le16(d + FLAGS, 4);
+			*g.avail16(ring, 4 + 2 * i) = (uint16_t)i;
+		}
+		*g.avail16(ring, 2) = SIZE;
+		if (ring == VRING_TX) {
+			uint16_t before = 0;
+			for (int turns = 0; before < SIZE; turns++) {
+				CHECK(turns < 200);
+				g.turn(1000);
+				const uint16_t now = *g.used16(ring, 2);
+				CHECK(now > before && now - before <= 2);
+				before = now;
+			}
+		} else {
+			Octets b(VNET_LEN);
+			const Octets f = some_frame(200);
+			b.insert(b.end(), f.begin(), f.end());
+			g.turn(0);
+			g.seen.clear();
+			g.effect({EF_TAP_WRITE, 0, g.put(b), (uint32_t)b.size()});
+			CHECK(g.await(EV_TAP_DROPPED)[3] == EMSGSIZE);
+		}
+	}
 }
 
 /**

@@ -12,6 +12,8 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "rings and headers of v
 
 /** Octets of a page of the log (vhost-user, SET_LOG_BASE). */
 enum : uint64_t { LOG_PAGE = 4096, HUGE_MAX = 1u << 30 };
+/** Octets of addresses that all mappings may take: half of what there is, since we need some too (x86, arm64: 2^47 at least). */
+enum : uint64_t { MAPPED_MAX = 1ull << 46 };
 
 namespace {
 
@@ -84,14 +86,19 @@ int Mapping::open(int fd, uint64_t offset, uint64_t size)
 	uint64_t page = (uint64_t)st.st_blksize;
 	if (page < LOG_PAGE || page > HUGE_MAX || page & (page - 1))
 		page = LOG_PAGE;
-	int free_slot = 0;
-	while (free_slot < RANGES && ranges[free_slot].end)
-		free_slot++;
-	if (free_slot == RANGES)
-		return ENOMEM;
-	catch_bus_errors();
 	/* From the file's beginning: offsets are of any size */
 	const uint64_t all = (end + page - 1) & ~(page - 1);
+	int free_slot = RANGES;
+	uint64_t mapped = 0;
+	for (int i = RANGES; i--;) {
+		if (ranges[i].end)
+			mapped += ranges[i].end - ranges[i].begin;
+		else
+			free_slot = i;
+	}
+	if (free_slot == RANGES || all > MAPPED_MAX - mapped)
+		return ENOMEM;
+	catch_bus_errors();
 	void *const p = all < end ? MAP_FAILED : mmap(nullptr, all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (p == MAP_FAILED)
 		return all < end ? EFBIG : errno;

@@ -73,14 +73,14 @@ int Port::reserve(uint64_t least, uint64_t most, Slot &s)
 		return EAGAIN;
 	least = std::max<uint64_t>(least, NET_HEAD + ETH_MIN), most = std::max(most, least);
 	for (;;) {
-		uint32_t slots = 0;
+		uint32_t slots = 0, walked = 0;
 		s = {(uint32_t)pieces.size(), 0, (uint32_t)chains.size(), 0, 0};
-		while (s.room < most && takes() && rx.waiting((uint32_t)chains.size())) {
+		while (s.room < most && walked < PORT_WALKED && takes() && rx.waiting((uint32_t)chains.size())) {
 			Chain c;
 			if (!rx.walk((uint32_t)chains.size(), true, pieces, c) || (!c.len && !rx.fail(VRING_BAD_LENGTH, 0)))
 				break;
 			chains.push_back(c);
-			s.room += c.len, slots += c.slots;
+			s.room += c.len, slots += c.slots, walked += c.walked;
 			if (!many)
 				break;
 		}
@@ -95,7 +95,7 @@ int Port::reserve(uint64_t least, uint64_t most, Slot &s)
 		if (rx.why || s.chain)
 			return EAGAIN;
 		/* More of the same will not come: the guest has given all that it can, or one chain is what a frame gets */
-		if ((found && !many) || slots >= rx.size())
+		if ((found && !many) || slots >= rx.size() || walked >= PORT_WALKED)
 			return EMSGSIZE;
 		if (asked) {
 			hungry = refused = true;
@@ -106,6 +106,16 @@ int Port::reserve(uint64_t least, uint64_t most, Slot &s)
 		rx.refresh();
 		asked = true;
 	}
+}
+
+void Port::shorten(Slot &s, uint64_t len)
+{
+	s.room = 0, s.chains = 0;
+	for (len = std::max<uint64_t>(len, NET_HEAD + ETH_MIN); s.room < len; s.chains++)
+		s.room += chains[s.chain + s.chains].len;
+	chains.resize(s.chain + s.chains);
+	s.pieces = chains.back().first + chains.back().count - s.piece;
+	pieces.resize(s.piece + s.pieces);
 }
 
 /** `f(at, n)`: the octets [from, from + n) of a slot, piece by piece. */
@@ -279,7 +289,7 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 		tx.hush();
 	uint8_t *const begin_at = r.slab + r.rx_next();
 	uint8_t *first = begin_at, *end = begin_at;
-	uint32_t octets = 0;
+	uint32_t octets = 0, walked = 0;
 	Coalescer c;
 	ev::TapFrame *e = nullptr;
 	const auto close_frame = [&] {
@@ -303,7 +313,7 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 	for (; waiting; waiting--) {
 		uint8_t *const to = next_place();
 		const auto used = (size_t)(to - begin_at);
-		if (r.rx_left() < used + ROOM || r.rx_used() + used >= rx_limit || octets >= PORT_AT_ONCE || (!e && (!frames || !r.room())))
+		if (r.rx_left() < used + ROOM || r.rx_used() + used >= rx_limit || octets >= PORT_AT_ONCE || walked >= PORT_WALKED || (!e && (!frames || !r.room())))
 			break;
 		Chain chain;
 		Vnet v;
@@ -311,6 +321,7 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 		pieces.clear();
 		if (!tx.walk(0, false, pieces, chain))
 			break;
+		walked += chain.walked;
 		if (tx.mode == VRING_DISCARD) {
 			tx.give_back(chain.head, 0);
 			continue;

@@ -18,6 +18,8 @@ namespace passt {
 
 /** Octets. Header of virtio-net (virtio 1.2 §5.1.6: with num_buffers always); what is read of a guest in one turn. */
 enum : uint32_t { NET_HEAD = 12, PORT_AT_ONCE = 1u << 20 };
+/** Descriptors that are looked at for one frame to the guest, or for what is read in one turn; and one more chain. */
+enum : uint32_t { PORT_WALKED = 2 * VRING_SIZE_MAX };
 /** Octets given back but not published, at most: the guest may begin with those. */
 enum : uint32_t { PORT_HELD = 256u << 10 };
 /** Bits of features (virtio 1.2 §5.1.3, §6). */
@@ -66,6 +68,8 @@ public:
 	 * EMSGSIZE: the guest's buffers cannot hold it, however many there are.
 	 */
 	int reserve(uint64_t least, uint64_t most, Slot &s);
+	/** The latest slot holds `len` octets only, header included: chains that it does not need are the next one's. */
+	void shorten(Slot &s, uint64_t len);
 	/** The octets [from, from + n) of a slot, as iovecs behind those of `to`. */
 	void parts(const Slot &s, size_t from, size_t n, std::vector<iovec> &to) const;
 	/** Partial sum of these octets (checksum.h). */

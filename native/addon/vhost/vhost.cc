@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace passt {
@@ -97,12 +98,28 @@ void Vhost::log(const fx::DirtyLog &e)
 	done(error);
 }
 
-/** It shall never block us, whoever else has it: the front-end made it for us. */
-static void nonblocking(int fd)
+/**
+ * Only an eventfd may tell or be told: a file would grow, and a file, or a set of epoll with one in it, may have us wait for
+ * whoever serves it (FUSE). The kind is asked for without a word to that one; of all that is no file but an eventfd takes a zero.
+ */
+static bool is_eventfd(int fd)
 {
-	const int flags = fcntl(fd, F_GETFL);
-	if (flags >= 0 && !(flags & O_NONBLOCK))
+	const uint64_t zero = 0;
+	struct statx st;
+
+	return !statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st) && !(st.stx_mode & S_IFMT) &&
+	       write(fd, &zero, sizeof(zero)) == sizeof(zero);
+}
+
+/** To be written to. It shall never block us, whoever else has it: the front-end made it for us. */
+static int notifier(int fd)
+{
+	if (fd >= 0 && !is_eventfd(fd))
+		close_fd(fd);
+	const int flags = fd < 0 ? O_NONBLOCK : fcntl(fd, F_GETFL);
+	if (!(flags & O_NONBLOCK))
 		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	return fd;
 }
 
 void Vhost::set_fd(const fx::VringFd &e)
@@ -117,15 +134,13 @@ void Vhost::set_fd(const fx::VringFd &e)
 	if (e.which == VRING_KICK && place >= 0)
 		core.unwatch(place);
 	close_fd(place);
-	place = fd;
+	place = fd = notifier(fd);
 	if (fd < 0)
 		return;
-	if (e.which != VRING_KICK)
-		nonblocking(fd);
 	if (e.which == VRING_CALL) {
 		const uint64_t one = 1;
 		if (write(fd, &one, sizeof(one)) < 0) {
-			/* it has a count already, or is no eventfd at all: then nobody will hear of it */
+			/* it has a count already */
 		}
 	}
 	/* Each kick is an edge, so nobody has to read it away. What cannot be watched is looked at in each turn */
@@ -190,9 +205,7 @@ bool Vhost::effect(const Record &e)
 		break;
 	case EF_VHOST_LOG_FD:
 		close_fd(log_fd);
-		log_fd = (int)as<fx::Descriptor>(e).descriptor;
-		if (log_fd >= 0)
-			nonblocking(log_fd);
+		log_fd = notifier((int)as<fx::Descriptor>(e).descriptor);
 		break;
 	case EF_VRING_ADDR: {
 		const auto &a = as<fx::VringAddr>(e);

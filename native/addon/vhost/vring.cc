@@ -96,13 +96,14 @@ bool Vring::walk(uint32_t ahead, bool writable, std::vector<Piece> &to, Chain &c
 	uint32_t entries = place_.size, left = entries, at = head;
 	bool indirect = false, write_seen = false;
 
-	c = {head, (uint32_t)to.size(), 0, 0, 0};
+	c = {head, (uint32_t)to.size(), 0, 0, 0, 0};
 	if (head >= entries)
 		return fail(VRING_BAD_INDEX, head);
 	for (;;) {
 		Desc d;
 		if (!left--)
 			return fail(VRING_LOOP, head);
+		c.walked++;
 		if (table)
 			take(&d, table + (size_t)DESC_LEN * at, DESC_LEN);
 		else if (!memory.copy(&d, gpa + (uint64_t)DESC_LEN * at, DESC_LEN))

@@ -19,10 +19,11 @@ struct Piece {
 	uint64_t gpa;
 };
 
-/** A chain of the driver's: its parts are `count` pieces from `first` on. `slots`: entries of the ring's own table that it takes. */
+/** A chain of the driver's: its parts are `count` pieces from `first` on. `slots`: entries of the ring's own table that it takes; `walked`: of all
+ * tables, those of no octets too. */
 struct Chain {
 	uint16_t head;
-	uint32_t first, count, slots;
+	uint32_t first, count, slots, walked;
 	/** Octets */
 	uint64_t len;
 };
