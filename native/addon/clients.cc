@@ -100,7 +100,7 @@ void Clients::ready()
 	if (offered >= 0 || !rings.room())
 		return;
 	/* The end of the old one is told first, if it is known at all */
-	link_ready(0);
+	link_ready(tap.vhost.on ? (uint32_t)EPOLLIN : 0);
 	int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0 && errno == EMFILE && spare >= 0) {
 		::close(spare);

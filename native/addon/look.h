@@ -15,7 +15,7 @@ public:
 	void lively(double now) { last = now; }
 	/** Until when it is looked for. */
 	double until() const { return last + LOOK; }
-	/** `volume`: octets moved past the tap so far. */
+	/** `volume`: octets moved past the tap so far, or through a guest's rings. */
 	bool worth_spinning(uint64_t volume)
 	{
 		const bool bulk = volume - seen >= BULK;

@@ -277,7 +277,8 @@ uint32_t Peeker::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 		s.peek_off += p.out;
 		if (p.refused) { /* #regression-18: back to the first octet that did not go out */
 			flags |= PEEK_TAP_FULL | (tap.tells() ? (uint32_t)PEEK_TAP_TELLS : 0);
-			if (s.peek_off_kept && !set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, (int)s.peek_off))
+			/* The kernel's offset has moved where something was read */
+			if (p.got > (ssize_t)p.out && s.peek_off_kept && !set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, (int)s.peek_off))
 				error = errno;
 			break;
 		}

@@ -254,6 +254,44 @@ TEST(vhost_without_buffers_frames_are_refused_until_the_guest_gives_some)
 	}
 }
 
+TEST(vhost_few_buffers_are_left_to_become_more_but_not_for_long)
+{
+	for (const bool event : {false, true}) {
+		Guest g(MERGED | (event ? bit(RING_EVENT_IDX) : 0), 256, 65535);
+		const auto use_up = [&](size_t frames) {
+			for (size_t i = 0; i <= frames; i++)
+				write_frame(g, some_frame(1900), 8192);
+			g.turn(0);
+			CHECK(g.received().size() == frames && !g.take(EV_TAP_DROPPED).empty() && !g.engine.tap.takes_bulk());
+			g.seen.clear();
+		};
+		CHECK(g.give(40, 2000) == 40);
+		use_up(40);
+		CHECK(g.give(2, 2000) == 2);
+		g.kick_it(VRING_RX);
+		g.turn(0);
+		CHECK(g.take(EV_TAP_ROOM).empty() && !g.engine.tap.takes_bulk());
+		/* A kick is still wanted, once enough are there */
+		if (event)
+			CHECK(*g.used16(VRING_RX, 4 + 8 * 256) == (uint16_t)(g.rings[VRING_RX].avail_idx + 7));
+		else
+			CHECK(!(*g.used16(VRING_RX, 0) & 1));
+		/* What is not bulk uses them at once */
+		write_frame(g, some_frame(60), 8192);
+		g.turn(0);
+		CHECK(g.received().size() == 1);
+		/* Nobody kicks: the time is over soon, long before the turn is */
+		for (int i = 0; i < 20 && !g.engine.tap.takes_bulk(); i++)
+			g.turn(100);
+		CHECK(g.engine.tap.takes_bulk());
+		use_up(1);
+		CHECK(g.give(10, 2000) == 10);
+		g.kick_it(VRING_RX);
+		g.turn(0);
+		CHECK(!g.take(EV_TAP_ROOM).empty() && g.engine.tap.takes_bulk());
+	}
+}
+
 TEST(vhost_a_frame_that_no_buffers_could_hold_is_dropped_and_nobody_waits)
 {
 	Guest g(MERGED, 2);

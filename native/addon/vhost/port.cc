@@ -8,6 +8,8 @@ namespace passt {
 
 /** virtio 1.2 §5.1.6: num_buffers stands behind what Vnet has. */
 enum : size_t { NUM_BUFFERS = 10 };
+/** ms that few buffers are left to become more. */
+enum : uint32_t { FEW_WAIT = 1 };
 
 uint32_t Port::use_features(uint64_t bits)
 {
@@ -29,7 +31,7 @@ void Port::reset()
 	Mapping::reset_lost();
 	use_features(0);
 	begin();
-	held = dropped = 0, hungry = false;
+	held = dropped = 0, hungry = false, plenty = 0;
 }
 
 void Port::begin()
@@ -49,18 +51,29 @@ void Port::start(Vring &ring)
 {
 	ring.start();
 	if (&ring == &rx)
-		hungry = false;
+		hungry = false, plenty = 0;
 }
 
-void Port::look_for_buffers()
+void Port::look_for_buffers(double now)
 {
 	if (!hungry || !takes())
 		return;
-	const uint16_t before = rx.newest();
 	rx.refresh();
-	if (rx.newest() == before)
+	if (rx.newest() == hungry_at)
 		return;
-	hungry = false;
+	plenty = std::max(plenty, rx.waiting());
+	const uint32_t enough = plenty / 4;
+	if (rx.waiting() < enough && now < few_until) {
+		if (few_until == INFINITY) {
+			few_until = now + FEW_WAIT;
+			rx.ask(enough - rx.waiting() - 1);
+			/* As in reserve() */
+			rx.refresh();
+		}
+		if (rx.waiting() < enough)
+			return;
+	}
+	hungry = false, few_until = INFINITY;
 	rx.hush();
 }
 
@@ -72,6 +85,8 @@ int Port::reserve(uint64_t least, uint64_t most, Slot &s)
 	if (!takes())
 		return EAGAIN;
 	least = std::max<uint64_t>(least, NET_HEAD + ETH_MIN), most = std::max(most, least);
+	if (chains.empty())
+		plenty = std::max(plenty, rx.waiting());
 	for (;;) {
 		uint32_t slots = 0, walked = 0;
 		s = {(uint32_t)pieces.size(), 0, (uint32_t)chains.size(), 0, 0};
@@ -86,7 +101,7 @@ int Port::reserve(uint64_t least, uint64_t most, Slot &s)
 		}
 		s.pieces = (uint32_t)pieces.size() - s.piece, s.chains = (uint32_t)chains.size() - s.chain;
 		if (!rx.why && s.room >= least) {
-			if (rx.asked())
+			if (rx.asked() && !hungry)
 				rx.hush();
 			return 0;
 		}
@@ -99,6 +114,8 @@ int Port::reserve(uint64_t least, uint64_t most, Slot &s)
 			return EMSGSIZE;
 		if (asked) {
 			hungry = refused = true;
+			few_until = INFINITY;
+			hungry_at = rx.newest();
 			return EAGAIN;
 		}
 		/* First say so, then look again: what came in between nobody would tell */
@@ -206,7 +223,7 @@ void Port::commit(const Slot &s, const Vnet &v, const uint8_t *headers, size_t h
 		rx.give_back(c.head, written);
 		left -= written;
 	}
-	held += (uint32_t)padded;
+	held += (uint32_t)padded, volume += padded;
 }
 
 void Port::notify(Vring &ring)
@@ -380,6 +397,7 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 		tx.give_back(chain.head, 0);
 	}
 	close_frame();
+	volume += octets;
 	r.rx_take((uint32_t)(end - begin_at));
 	begin();
 	if (tx.pending() && tx.publish())

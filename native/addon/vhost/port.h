@@ -12,6 +12,7 @@
 #include "../rings.h"
 #include "vring.h"
 
+#include <cmath>
 #include <sys/uio.h>
 
 namespace passt {
@@ -48,6 +49,9 @@ public:
 	/** The end of a session. */
 	void reset();
 
+	/** Octets moved so far, both ways. */
+	uint64_t volume = 0;
+
 	// --- to the guest
 
 	/** Does what we send arrive? Otherwise frames count as sent. */
@@ -58,8 +62,13 @@ public:
 	bool room_again();
 	/** A ring starts, with whatever is in it. */
 	void start(Vring &ring);
-	/** The guest may have given buffers. */
-	void look_for_buffers();
+	/**
+	 * The guest may have given buffers; `now`: ms. It gives them bit by bit, and a turn for each bit costs more than it moves: so
+	 * they are used once a quarter of what it had at most is there, or a millisecond is over.
+	 */
+	void look_for_buffers(double now);
+	/** When those are used that are there, though they are few; infinity: there are none, or it does not matter. */
+	double due() const { return starved() ? few_until : INFINITY; }
 
 	/** Whatever was reserved and not committed is free again. */
 	void begin();
@@ -113,8 +122,12 @@ private:
 	std::vector<Piece> pieces;
 	std::vector<Chain> chains;
 	uint32_t held = 0;
-	/** `hungry`: the last reserve() found too little; `refused`: somebody waits for more. */
+	/** `hungry`: the last reserve() found too little, when the ring's index was `hungry_at`; `refused`: somebody waits for more. */
 	bool hungry = false, refused = false;
+	uint16_t hungry_at = 0;
+	/** Chains that waited at once, at most; until when few are left to become more (clock). */
+	uint32_t plenty = 0;
+	double few_until = INFINITY;
 };
 
 } // namespace passt

@@ -29,7 +29,7 @@ void Vhost::use(int fd)
 {
 	close();
 	channel.use(fd);
-	asked = true, end_said = false;
+	asked = true, readable = end_said = false;
 	armed = EPOLLIN;
 	registered = !core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT, ID_LINK);
 }
@@ -253,6 +253,7 @@ void Vhost::watch_channel()
 void Vhost::ready(uint32_t events)
 {
 	armed = 0;
+	readable = readable || events & (EPOLLIN | EPOLLHUP | EPOLLERR);
 	if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		channel.flush();
 }
@@ -260,7 +261,7 @@ void Vhost::ready(uint32_t events)
 void Vhost::kicked(uint32_t ring)
 {
 	if (ring == VRING_RX)
-		tap.vhost.look_for_buffers();
+		tap.vhost.look_for_buffers(*rings.clock);
 }
 
 void Vhost::look()
@@ -269,7 +270,7 @@ void Vhost::look()
 
 	if (channel.fd < 0)
 		return;
-	if (asked && rings.room() && rings.rx_left() >= VHOST_HEAD + VHOST_MESSAGE_MAX && channel.read()) {
+	if (readable && asked && rings.room() && rings.rx_left() >= VHOST_HEAD + VHOST_MESSAGE_MAX && (readable = channel.read())) {
 		auto &e = rings.post<ev::VhostMessage>(0);
 		e.off = rings.rx_next(), e.len = channel.length();
 		memcpy(rings.slab + e.off, channel.message(), e.len);
@@ -280,7 +281,7 @@ void Vhost::look()
 		channel.taken();
 		asked = false;
 	}
-	port.look_for_buffers();
+	port.look_for_buffers(*rings.clock);
 	port.read(rings, TAP_FRAMES, core.guests_share(), tap.pcap);
 	report();
 }
@@ -349,7 +350,9 @@ double Vhost::due() const
 	const Port &port = tap.vhost;
 	const auto polled = [](const Vring &r) { return r.live() && r.kick < 0; };
 
-	return channel.fd >= 0 && (polled(port.tx) || (polled(port.rx) && port.starved())) ? *rings.clock + POLL_PERIOD : INFINITY;
+	if (channel.fd < 0)
+		return INFINITY;
+	return std::min(port.due(), polled(port.tx) || (polled(port.rx) && port.starved()) ? *rings.clock + POLL_PERIOD : INFINITY);
 }
 
 } // namespace passt

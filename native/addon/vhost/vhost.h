@@ -47,8 +47,8 @@ private:
 
 	Tap &tap;
 	int log_fd = -1;
-	/** `asked`: JS wants the next message. `armed`: the channel's events in epoll, once. */
-	bool asked = false, registered = false, end_said = false;
+	/** `asked`: JS wants the next message. `readable`: epoll said that there may be one. `armed`: the channel's events in epoll, once. */
+	bool asked = false, readable = false, registered = false, end_said = false;
 	uint32_t armed = 0;
 };
 

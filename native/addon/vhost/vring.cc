@@ -192,11 +192,11 @@ bool Vring::wants_call()
 	return passed || first;
 }
 
-void Vring::ask()
+void Vring::ask(uint32_t few)
 {
 	if (event_idx) {
 		const uint32_t at = RING_ENTRIES + USED_ENTRY * place_.size;
-		store16(used + at, seen);
+		store16(used + at, (uint16_t)(seen + few));
 		log_used(at, EVENT_LEN);
 	} else if (!asking || load16(used + RING_FLAGS, __ATOMIC_RELAXED)) {
 		store16(used + RING_FLAGS, 0);

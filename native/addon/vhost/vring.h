@@ -83,8 +83,11 @@ public:
 	/** Chains were given back and not published. */
 	bool pending() const { return used_next != used_shown; }
 
-	/** The driver shall, or need not, kick when it offers chains. After ask() whoever sleeps looks once more. */
-	void ask();
+	/**
+	 * The driver shall, or need not, kick when it offers chains; with an event index not for the first `few`. After ask() whoever
+	 * sleeps looks once more.
+	 */
+	void ask(uint32_t few = 0);
 	void hush();
 	bool asked() const { return asking; }
 
