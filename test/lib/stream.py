@@ -180,7 +180,7 @@ class Tcp:
 
     def receive(self):
         def ours(f):
-            return f[12:14] == b"\x08\0" and f[23] == 6 and f[36:38] == struct.pack("!H", self.sport)
+            return f[:6] == MAC and f[12:14] == b"\x08\0" and f[23] == 6 and f[36:38] == struct.pack("!H", self.sport)
 
         f = self.c.until(ours)
         ip = f[14 : 14 + struct.unpack("!H", f[16:18])[0]]
@@ -251,12 +251,12 @@ def upload(where, octets):
 
 
 def inbound(where, port):
-    """The host connected before there was a guest: its SYN comes again."""
-    c = greeted(where)
+    """The host connected before there was a guest: its SYN comes again, to where the guest is by then. Kernels take none to everybody."""
+    c = greeted(where).alive()
     t = Tcp(c, 0, int(port), to=GATEWAY)
 
     def syn(f):
-        return f[12:14] == b"\x08\0" and f[23] == 6 and f[36:38] == struct.pack("!H", t.sport) and f[47] == SYN
+        return f[:6] == MAC and f[12:14] == b"\x08\0" and f[23] == 6 and f[36:38] == struct.pack("!H", t.sport) and f[47] == SYN
 
     f = c.until(syn)
     s = Segment(f)

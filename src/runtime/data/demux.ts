@@ -1,7 +1,7 @@
 import { isUnspecified } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sum16 } from '../../codecs/wire/checksum.js'
-import { ETH_LEN } from '../../codecs/wire/ethernet.js'
+import { BROADCAST_MAC, ETH_LEN, type Mac } from '../../codecs/wire/ethernet.js'
 import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
 import { ICMP_ECHO_REQUEST } from '../../codecs/wire/icmp.js'
 import { ICMP6_ECHO_REQUEST, isNdp } from '../../codecs/wire/icmpv6.js'
@@ -12,7 +12,7 @@ import type { Instant } from '../../effects/effect.js'
 import { hostSideOf } from '../../machines/address/nat.js'
 import { resetFor } from '../../machines/tcp/tcp-reset.js'
 import { tapDropped, tapFrame, tapGone } from '../abi/events.js'
-import type { FlowAddresses } from '../flow/flow.js'
+import { type Flow, type FlowAddresses, isPair } from '../flow/flow.js'
 import { count } from '../log/log.js'
 import { arrive } from './deliver.js'
 import type { Claim, Feature } from './feature.js'
@@ -64,10 +64,16 @@ const resetToTap = (w: World, a: FlowAddresses, seg: TcpSegment): boolean => {
   return true
 }
 
+/** A flow that a host peer began goes where its answers come from. */
+const answered = (flow: Flow, mac: Mac): void => {
+  if (!isPair(flow) && flow.guestMac === BROADCAST_MAC) flow.guestMac = mac
+}
+
 const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, now: Instant): void => {
   const seg = f.l4
   const known = findFlow(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
+    answered(known, f.eth.src)
     arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now }, now)
     // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; #regression-16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
@@ -96,6 +102,7 @@ const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, no
     if (typeof opened === 'string') return prohibitedToTap(w.out, ends, 'udp', payload)
     flow = opened
   }
+  answered(flow, f.eth.src)
   arrive(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now }, now)
 }
 

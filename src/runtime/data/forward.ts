@@ -1,5 +1,6 @@
 import { fromV4, type InAny, isLinkLocal, isUnicast, isV4, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { PROTO_UDP } from '../../codecs/wire/checksum.js'
+import { BROADCAST_MAC } from '../../codecs/wire/ethernet.js'
 import { type CounterName, errnoName } from '../../effects/counters.js'
 import type { Instant } from '../../effects/effect.js'
 import {
@@ -45,7 +46,7 @@ const towardsGuest = (w: World, i: Incoming): FlowAddresses | null => {
   if (to === null) return null
   return {
     v6: !isV4(to.dst),
-    guestMac: w.guest.mac,
+    guestMac: BROADCAST_MAC,
     ourMac: w.cfg.guest.macOf(to.src),
     guestAddr: to.dst,
     guestPort: to.dstPort,

@@ -171,6 +171,7 @@ export const createWorld = (
       return left !== null
     },
     macOf: cfg.guest.macOf,
+    guestMac: () => guest.mac,
     firstTime: (what) => {
       const text = ADVICE[what]
       if (text !== undefined) log.at('warning', text)

@@ -8,6 +8,7 @@ import {
   sealPartial
 } from '../../codecs/wire/checksum.js'
 import {
+  BROADCAST_MAC,
   ETH_LEN,
   ETH_MIN,
   ETHERTYPE_IPV4,
@@ -92,6 +93,8 @@ export interface Out {
   readonly mayTell: () => boolean
   /** MAC that the guest sees an address at. */
   readonly macOf: (addr: InAny) => Mac
+  /** The guest's own, the latest. */
+  readonly guestMac: () => Mac
   /** Something is counted that never was before: perhaps the user should know. */
   readonly firstTime: (what: FlowCounter) => void
   /** Guest-side form of the address of a router that sent an ICMP error, or null if it has none. */
@@ -138,6 +141,7 @@ export type Ends = Pick<FlowAddresses, 'v6' | 'guestMac' | 'ourMac' | 'guestAddr
 
 /** Ethernet and IP headers of a packet from our side of `f` to the guest, at `at`. Returns where L4 begins. */
 const writeHeaders = (
+  o: Out,
   view: DataView,
   at: number,
   f: Ends,
@@ -146,7 +150,8 @@ const writeHeaders = (
   src: InAny = f.ourAddr,
   id = 0
 ): number => {
-  writeEthernet(view, at, { dst: f.guestMac, src: f.ourMac, type: f.v6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4 })
+  const dst = f.guestMac === BROADCAST_MAC ? o.guestMac() : f.guestMac
+  writeEthernet(view, at, { dst, src: f.ourMac, type: f.v6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4 })
   const ip = at + ETH_LEN
   return f.v6
     ? ip + writeIpv6(view, ip, ipv6Header(src, f.guestAddr, proto), l4Len)
@@ -202,7 +207,7 @@ export const segmentToTap = (o: Out, f: FlowAddresses, h: TcpHeader): void => {
   const frame = at + VNET_LEN
   const len = tcpLength(h)
   writePartialVnet(r.view, at, f.v6, 16, GSO_NONE, 0, 0)
-  const l4 = writeHeaders(r.view, frame, f, PROTO_TCP, len)
+  const l4 = writeHeaders(o, r.view, frame, f, PROTO_TCP, len)
   writeTcp(r.view, l4, h)
   sealPartial(r.view, l4, len, PROTO_TCP, f.ourAddr, f.guestAddr)
   putFrame(o, at, VNET_LEN + pad(r, frame, l4 + len - frame))
@@ -227,7 +232,7 @@ const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>
   const at = txRoom(r, VNET_LEN + l4Start(true) + TCP_LEN)
   const frame = at + VNET_LEN
   writeVnet(r.view, at, NO_OFFLOAD)
-  const l4 = writeHeaders(r.view, frame, f, PROTO_TCP, 0)
+  const l4 = writeHeaders(o, r.view, frame, f, PROTO_TCP, 0)
   writeTcp(r.view, l4, {
     srcPort: f.ourPort,
     dstPort: f.guestPort,
@@ -259,7 +264,7 @@ const udpToTap = (o: Out, f: FlowAddresses, p: Payload, segment: number): void =
   writePartialVnet(r.view, frame - VNET_LEN, f.v6, 6, gso ? GSO_UDP_L4 : GSO_NONE, gso ? segment : 0, UDP_LEN)
   const each = gso ? segment : p.len
   const id = identify(o, f.v6, IPV4_LEN + UDP_LEN + each, pieces(p.len, each))
-  const l4 = writeHeaders(r.view, frame, f, PROTO_UDP, UDP_LEN + p.len, f.ourAddr, id)
+  const l4 = writeHeaders(o, r.view, frame, f, PROTO_UDP, UDP_LEN + p.len, f.ourAddr, id)
   writeUdp(r.view, l4, { srcPort: f.ourPort, dstPort: f.guestPort }, p.len)
   sealPartial(r.view, l4, UDP_LEN + p.len, PROTO_UDP, f.ourAddr, f.guestAddr)
   putFrame(o, frame - VNET_LEN, VNET_LEN + pad(r, frame, headers + p.len))
@@ -295,7 +300,7 @@ export const icmpToTap = (o: Out, f: Ends, message: Uint8Array, src: InAny): voi
   const frame = new Uint8Array(l4Start(f.v6) + message.length)
   const view = new DataView(frame.buffer)
   const id = identify(o, f.v6, IPV4_LEN + message.length, 1)
-  const l4 = writeHeaders(view, 0, f, proto, message.length, src, id)
+  const l4 = writeHeaders(o, view, 0, f, proto, message.length, src, id)
   frame.set(message, l4)
   sealL4(view, l4, message.length, proto, src, f.guestAddr)
   frameToTap(o, frame)

@@ -7,10 +7,11 @@ import type { UdpSpliceContext, UdpSpliceEvent } from '../../machines/flow/udp-s
 import type { TcpContext, TcpEvent } from '../../machines/tcp/tcp.js'
 import type { State } from '../machine/compile.js'
 
-/** Where a flow's packets come from and go to; fixed for its life. Addresses as each side sees them. */
+/** Where a flow's packets come from and go to; fixed for its life but for one. Addresses as each side sees them. */
 export interface FlowAddresses {
   readonly v6: boolean
-  readonly guestMac: Mac
+  /** BROADCAST_MAC until the guest has answered a flow that a host peer began: it is wherever the guest is by then. */
+  guestMac: Mac
   /** MAC that the guest sees its peer at. */
   readonly ourMac: Mac
   readonly guestAddr: InAny
