@@ -99,4 +99,15 @@ bool Coalescer::end(Vnet &v)
 	return true;
 }
 
+void Coalescer::end(ev::TapFrame &e)
+{
+	Vnet v;
+
+	e.len = (uint32_t)len;
+	if (end(v)) {
+		put_vnet(e, v);
+		e.ones_complement_sum = 0;
+	}
+}
+
 } // namespace passt

@@ -30,6 +30,8 @@ public:
 	bool superseded_by(const uint8_t *frame, size_t len, uint16_t sum) const;
 	/** Headers for all that was added. True: it is more than one segment, and `vnet` says how to read it. */
 	bool end(Vnet &vnet);
+	/** The same, as what the frame's event says of it: its length, and how to read it. */
+	void end(ev::TapFrame &e);
 
 	size_t length() const { return len; }
 

@@ -1,5 +1,6 @@
 #include "link.h"
 #include "abi.h"
+#include "sock.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -35,10 +36,10 @@ int Link::check(int descriptor)
 
 void Link::use(int descriptor)
 {
-	const int flags = fcntl(descriptor, F_GETFL), wish = SOCKET_BUFFER;
+	const int wish = SOCKET_BUFFER;
 
 	close();
-	fcntl(descriptor, F_SETFL, flags | O_NONBLOCK);
+	set_nonblocking(descriptor);
 	fcntl(descriptor, F_SETFD, FD_CLOEXEC);
 	setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &wish, sizeof(wish));
 	setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &wish, sizeof(wish));
@@ -138,15 +139,9 @@ size_t Link::parse(Rings &r, size_t at, size_t n, uint32_t frames, Pcap &pcap)
 	uint8_t *p = begin;
 	Coalescer c;
 	ev::TapFrame *e = nullptr;
-	Vnet v = {};
 	const auto close_frame = [&] {
-		if (!e)
-			return;
-		e->len = (uint32_t)c.length();
-		if (c.end(v)) {
-			put_vnet(*e, v);
-			e->ones_complement_sum = 0;
-		}
+		if (e)
+			c.end(*e);
 		e = nullptr;
 	};
 

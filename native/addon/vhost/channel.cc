@@ -1,4 +1,5 @@
 #include "channel.h"
+#include "../sock.h"
 
 #include <cerrno>
 #include <cstring>
@@ -16,7 +17,7 @@ enum : size_t { PAYLOAD_SIZE = 8 };
 void Channel::use(int descriptor)
 {
 	close();
-	fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK);
+	set_nonblocking(descriptor);
 	fcntl(descriptor, F_SETFD, FD_CLOEXEC);
 	fd = descriptor;
 }

@@ -310,14 +310,9 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 	Coalescer c;
 	ev::TapFrame *e = nullptr;
 	const auto close_frame = [&] {
-		Vnet v;
 		if (!e)
 			return;
-		e->len = (uint32_t)c.length();
-		if (c.end(v)) {
-			put_vnet(*e, v);
-			e->ones_complement_sum = 0;
-		}
+		c.end(*e);
 		end = first + c.length();
 		e = nullptr;
 	};

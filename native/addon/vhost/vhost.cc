@@ -1,4 +1,5 @@
 #include "vhost.h"
+#include "../sock.h"
 
 #include <cerrno>
 #include <cmath>
@@ -116,9 +117,8 @@ static int notifier(int fd)
 {
 	if (fd >= 0 && !is_eventfd(fd))
 		close_fd(fd);
-	const int flags = fd < 0 ? O_NONBLOCK : fcntl(fd, F_GETFL);
-	if (!(flags & O_NONBLOCK))
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	if (fd >= 0)
+		set_nonblocking(fd);
 	return fd;
 }
 
