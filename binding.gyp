@@ -104,6 +104,7 @@
         'native/addon/udp_recv.cc',
         'native/addon/vhost/channel.cc',
         'native/addon/vhost/memory.cc',
+        'native/addon/vhost/outside.cc',
         'native/addon/vhost/port.cc',
         'native/addon/vhost/vhost.cc',
         'native/addon/vhost/vring.cc',

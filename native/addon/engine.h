@@ -38,7 +38,7 @@ public:
 	Clients clients{*this, tap, vhost};
 	Notices notices{*this};
 	Table table{*this};
-	Sender sender{*this, table};
+	Sender sender{*this, table, tap};
 	Tcp tcp{*this, table, sender};
 	Peeker peeker{*this, table, tap, tcp};
 	Listeners listeners{*this, table};

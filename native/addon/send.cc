@@ -126,6 +126,17 @@ void Sender::send_failed(Sock &s, int error, size_t lost)
 	s.shut = true; /* whatever comes in this execution is lost as well */
 }
 
+/** Octets of the slab, or of the guest's memory where they stayed there. At most `room` iovecs; 0: it takes more, or none. */
+size_t Sender::places(uint32_t off, uint32_t len, iovec *to, size_t room) const
+{
+	if (!len || !room)
+		return 0;
+	if (!tap.vhost.outside.empty())
+		return tap.vhost.outside.parts(rings.slab, off, len, to, room);
+	to[0] = {rings.slab + off, len};
+	return 1;
+}
+
 void Sender::flush_stream(Sock &s)
 {
 	uint32_t i = s.first;
@@ -143,10 +154,12 @@ void Sender::flush_stream(Sock &s)
 	while (i && direct) {
 		iovec iov[VECTOR];
 		size_t parts = 0, want = 0;
-		for (; i && parts < VECTOR; i = gathered[i - 1].next) {
+		for (; i; i = gathered[i - 1].next) {
 			const Gathered &g = gathered[i - 1];
-			if (g.len)
-				iov[parts++] = {rings.slab + g.off, g.len}, want += g.len;
+			const size_t n = places(g.off, g.len, iov + parts, VECTOR - parts);
+			if (!n && g.len)
+				break;
+			parts += n, want += g.len;
 		}
 		if (!parts)
 			break;
@@ -155,6 +168,8 @@ void Sender::flush_stream(Sock &s)
 			const int error = errno;
 			for (; i; i = gathered[i - 1].next)
 				want += gathered[i - 1].len;
+			if (error == EFAULT)
+				tap.vhost.tx.fail(VRING_BAD_MEMORY, 0);
 			return send_failed(s, error, want);
 		}
 		if (n < (ssize_t)want) {
@@ -168,8 +183,14 @@ void Sender::flush_stream(Sock &s)
 			}
 		}
 	}
-	for (; i; i = gathered[i - 1].next)
-		keep(s, rings.slab + gathered[i - 1].off, gathered[i - 1].len);
+	for (; i; i = gathered[i - 1].next) {
+		iovec iov[VECTOR];
+		const size_t parts = places(gathered[i - 1].off, gathered[i - 1].len, iov, VECTOR);
+		for (size_t k = 0; k < parts; k++)
+			keep(s, iov[k].iov_base, iov[k].iov_len);
+	}
+	if (!tap.vhost.outside.empty() && Mapping::lost()) /* zeros of ours may be among what is kept */
+		return send_failed(s, EFAULT, 0);
 	if (direct)
 		s.report = false;
 }

@@ -3,6 +3,7 @@
 #define PASST_SEND_H
 
 #include "table.h"
+#include "tap.h"
 
 #include <sys/uio.h>
 
@@ -20,7 +21,7 @@ struct Message {
 
 class Sender : Part {
 public:
-	Sender(Core &c, Table &t) : Part(c), table(t) {}
+	Sender(Core &c, Table &t, Tap &p) : Part(c), table(t), tap(p) {}
 
 	/** EF_SEND, EF_UDP_SEND, EF_PING_SEND: goes out with flush(). */
 	void gather(Sock &s, const fx::Send &e);
@@ -48,6 +49,7 @@ private:
 		uint32_t off, len, ttl, segment, next;
 	};
 
+	size_t places(uint32_t off, uint32_t len, iovec *to, size_t room) const;
 	void flush_stream(Sock &s);
 	void keep(Sock &s, const void *from, size_t n);
 	ssize_t send_vector(Sock &s, const struct iovec *iov, size_t parts, bool report);
@@ -57,6 +59,7 @@ private:
 	void set_ttl(Sock &s, uint32_t ttl);
 
 	Table &table;
+	Tap &tap;
 	std::vector<Gathered> gathered;
 	std::vector<uint32_t> touched;
 };

@@ -72,6 +72,8 @@ void Engine::execute(uint32_t n)
 		execute_one(rings.effects[i]);
 	peeker.go_on();
 	sender.flush_all();
+	if (!tap.vhost.outside.empty())
+		tap.vhost.let_go();
 	listeners.slots.clear();
 	if (guest_link())
 		clients.report();

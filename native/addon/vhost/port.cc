@@ -25,6 +25,7 @@ uint32_t Port::use_features(uint64_t bits)
 
 void Port::reset()
 {
+	fetch();
 	rx.reset(), tx.reset();
 	memory.clear();
 	memory.log(-1, 0, 0);
@@ -267,6 +268,18 @@ bool Port::sensible(const Vnet &v, const uint8_t *frame, size_t len) const
 	       can_segment(frame, len, v);
 }
 
+void Port::let_go()
+{
+	const bool live = tx.live();
+
+	outside.clear([&](uint16_t head) {
+		if (live)
+			tx.give_kept(head, 0);
+	});
+	if (tx.pending() && tx.publish())
+		notify(tx);
+}
+
 /** A frame from `pieces` behind its header. `sum`: null, or of all octets from ETH_LEN on. */
 static void take_frame(const std::vector<Piece> &pieces, uint8_t *to, uint16_t *sum)
 {
@@ -295,12 +308,22 @@ static void take_frame(const std::vector<Piece> &pieces, uint8_t *to, uint16_t *
 		*sum = sum_fold(even ? s : sum_octets(to + ETH_LEN, done - ETH_LEN));
 }
 
+/** What of it is copied, where its payload stays. */
+static void take_head(const std::vector<Piece> &pieces, uint8_t *to)
+{
+	each(pieces.data(), NET_HEAD, OUTSIDE_HEAD, [&](const uint8_t *from, size_t n) {
+		memcpy(to, from, n);
+		to += n;
+	});
+}
+
 void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 {
 	/** A frame, and the one that it may grow by. */
 	enum : size_t { ROOM = 2 * (FRAME_MAX + 64) };
 	if (!tx.live())
 		return;
+	slab = r.slab;
 	uint32_t waiting = tx.waiting();
 	if (waiting && tx.asked())
 		tx.hush();
@@ -352,11 +375,17 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 		v.flags &= VNET_NEEDS_CSUM;
 		const auto len = (size_t)chain.len - NET_HEAD;
 		uint16_t sum = 0;
-		take_frame(pieces, to, v.flags ? nullptr : &sum);
+		/* Nobody reads the payload of a stream but who sends it, and a capture */
+		const bool stays = v.flags && v.gso_type && (v.gso_type & (uint8_t)~GSO_ECN) != GSO_UDP_L4 && len >= OUTSIDE_MIN &&
+				   pieces.size() <= OUTSIDE_PIECES && !pcap.on();
+		if (stays)
+			take_head(pieces, to);
+		else
+			take_frame(pieces, to, v.flags ? nullptr : &sum);
 		if (Mapping::lost())
 			break;
 		octets += (uint32_t)len;
-		if (!sensible(v, to, len)) {
+		if (!sensible(v, to, stays ? (size_t)OUTSIDE_HEAD : len)) {
 			dropped++;
 			tx.give_back(chain.head, 0);
 			continue;
@@ -371,6 +400,11 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 			put_vnet(one, v);
 			pcap.received(to, len, v, one.off);
 			end = to + len;
+			if (stays) {
+				outside.add(one.off + OUTSIDE_HEAD, pieces, NET_HEAD + OUTSIDE_HEAD, chain.head);
+				tx.keep();
+				continue;
+			}
 		} else if (e && c.fits(to, len, sum)) {
 			pcap.received(to, len, v, e->off);
 			c.append(to, len);

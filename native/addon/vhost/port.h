@@ -1,6 +1,7 @@
 /* The guest's network card: frames out of and into its two rings. Nothing here knows of messages or epoll (vhost.h).
  *
- * From the guest frames are copied once, from its memory into the slab. To the guest they are built in its memory, or peeked there:
+ * From the guest frames are copied once, from its memory into the slab; of large ones that it leaves to be cut only the headers (outside.h).
+ * To the guest they are built in its memory, or peeked there:
  * reserve() says where, commit() writes the header in front of what is there and gives the chains back.
  */
 #ifndef PASST_VHOST_PORT_H
@@ -10,7 +11,7 @@
 #include "../frame.h"
 #include "../pcap.h"
 #include "../rings.h"
-#include "vring.h"
+#include "outside.h"
 
 #include <cmath>
 #include <sys/uio.h>
@@ -109,6 +110,18 @@ public:
 	bool more() { return tx.live() && tx.waiting(); }
 	/** Chains that held no frame, since the last report. */
 	uint32_t dropped = 0;
+	/** Payload that was not copied. */
+	Outside outside;
+	/** What names it has been sent: its chains are the guest's again. */
+	void let_go();
+	/** Before the guest's memory or its rings change: it is copied, and its chains are the guest's. */
+	void fetch()
+	{
+		if (outside.empty())
+			return;
+		outside.copy(slab);
+		let_go();
+	}
 
 	/** Is a page of the guest's gone, or a ring broken that is not off? */
 	bool broken();
@@ -119,6 +132,7 @@ private:
 	void notify(Vring &ring);
 
 	uint64_t features = 0;
+	uint8_t *slab = nullptr;
 	std::vector<Piece> pieces;
 	std::vector<Chain> chains;
 	uint32_t held = 0;

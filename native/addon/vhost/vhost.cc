@@ -169,8 +169,10 @@ bool Vhost::effect(const Record &e)
 
 	if (kind < EF_VHOST_NEXT || kind > EF_VRING_STOP)
 		return false;
-	if (kind != EF_VHOST_NEXT && kind != EF_VHOST_REPLY)
+	if (kind != EF_VHOST_NEXT && kind != EF_VHOST_REPLY) {
+		port.fetch();
 		port.flush(); /* what was given back belongs to the state before */
+	}
 	/* Of EF_VRING_* only */
 	const uint32_t number = as<fx::VringStop>(e).ring;
 	Vring &ring = number == VRING_RX ? port.rx : port.tx;

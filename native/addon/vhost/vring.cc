@@ -144,13 +144,13 @@ bool Vring::walk(uint32_t ahead, bool writable, std::vector<Piece> &to, Chain &c
 	return true;
 }
 
-void Vring::give_back(uint16_t head, uint32_t written)
+void Vring::give_kept(uint16_t head, uint32_t written)
 {
 	uint8_t *const entry = used + RING_ENTRIES + USED_ENTRY * (used_next & (place_.size - 1));
 
 	__atomic_store_n(reinterpret_cast<uint32_t *>(entry), head, __ATOMIC_RELAXED);
 	__atomic_store_n(reinterpret_cast<uint32_t *>(entry + 4), written, __ATOMIC_RELAXED);
-	used_next++, next++;
+	used_next++;
 }
 
 void Vring::log_used(uint64_t at, uint64_t len)

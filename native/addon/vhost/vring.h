@@ -77,7 +77,14 @@ public:
 	/** The chain behind the first `ahead` waiting ones: pieces to read or to write go behind those of `to`. False: the ring is broken. */
 	bool walk(uint32_t ahead, bool writable, std::vector<Piece> &to, Chain &c);
 	/** The first waiting chain is taken, `written` octets are in it. The driver is told by publish(). */
-	void give_back(uint16_t head, uint32_t written);
+	void give_back(uint16_t head, uint32_t written)
+	{
+		keep();
+		give_kept(head, written);
+	}
+	/** The first waiting chain is taken, and given back later. */
+	void keep() { next++; }
+	void give_kept(uint16_t head, uint32_t written);
 	/** The driver sees what was given back. True: it wants to be notified. */
 	bool publish();
 	/** Chains were given back and not published. */
