@@ -34,8 +34,8 @@ private:
 	/** ms */
 	static constexpr double LOOK = 0.08;
 	static constexpr int CREDIT = 8, AGAIN = 32;
-	/** Octets between two waits from which on it is bulk. */
-	static constexpr uint64_t BULK = 1 << 16;
+	/** Octets between two waits from which on it is bulk: more than most answers. */
+	static constexpr uint64_t BULK = 1 << 14;
 
 	double last = 0;
 	/** looks that paid, less twice those that did not; waits since the last trial without credit */

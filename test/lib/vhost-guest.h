@@ -133,7 +133,7 @@ public:
 	};
 
 	Ring(Memory &m, unsigned size, bool deviceWrites, bool indirect, const Layout &layout, size_t most)
-		: size(size), indirect_(indirect)
+		: size(size), indirect_(indirect && layout.size() > 1) /* as Linux: a table is for several */
 	{
 		links = static_cast<unsigned>(layout.size());
 		m.freshPage();
@@ -142,7 +142,7 @@ public:
 		m.freshPage();
 		used = reinterpret_cast<uint16_t *>(m.take(usedOctets(), 4));
 		m.freshPage();
-		const size_t slots = std::min<size_t>(most, indirect ? size : size / links);
+		const size_t slots = std::min<size_t>(most, indirect_ ? size : size / links);
 		for (size_t i = 0; i < slots; i++)
 			addSlot(m, i, slots, layout, deviceWrites);
 		m.freshPage();

@@ -1,0 +1,3 @@
+// wire.test.ts, with passt --vhost-user.
+import './lib/vhost-mode.js'
+import './wire.test.js'
