@@ -111,7 +111,7 @@ enum Effect : uint32_t {
 	/* Live migration (addon/migrate/). In those without a socket's handle, word 1 is unused.
 	 *
 	 * 2 off of the handles, a word each, 3 sockets: at most REPAIR_MAX, 4 command: REPAIR_*. The helper at the repair socket gets
-	 * these sockets' descriptors and does it (TCP_REPAIR, include/uapi/linux/tcp.h). One batch at a time; EV_REPAIRED follows. A
+	 * these sockets' descriptors and does it (TCP_REPAIR, linux/tcp.h). One batch at a time; EV_REPAIRED follows. A
 	 * handle without a socket is left out */
 	EF_REPAIR = 45,
 	/* The helper's connection is closed */
@@ -295,7 +295,7 @@ enum : uint32_t {
 	RESTORE_SHUT = 1, RUN_SHUT = 1,
 };
 
-/* dump, words in the slab, as the kernel says them (tcp(7), include/uapi/linux/tcp.h): 0 snd seq, 1 rcv seq: of the ends of both queues,
+/* dump, words in the slab, as the kernel says them (linux/tcp.h): 0 snd seq, 1 rcv seq: of the ends of both queues,
  * 2 outq, 3 outqnsd, 4 inq (SIOCOUTQ, SIOCOUTQNSD, SIOCINQ), 5 snd kept, 6 rcv kept: octets of the queues that native has,
  * 7 max seg, 8 timestamp (0: without), 9 snd_wl1, 10 snd_wnd, 11 max_window, 12 rcv_wnd, 13 rcv_wup, 14 window scale: send | receive << 8,
  * 15 state, 16 options (TCP_INFO), 17 sndbuf (SO_SNDBUF) */

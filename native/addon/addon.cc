@@ -138,6 +138,15 @@ Value LinkListen(const CallbackInfo &info)
 	return r.err ? fail(info.Env(), "linkListen", r.err, r.text) : Napi::Number::New(info.Env(), mode);
 }
 
+Value RepairListen(const CallbackInfo &info)
+{
+	if (!engine)
+		return fail(info.Env(), "repairListen", EINVAL);
+	uint32_t mode = 0;
+	const passt::Fault r = engine->migration.repair.listen(info[0].ToString().Utf8Value().c_str(), mode);
+	return r.err ? fail(info.Env(), "repairListen", r.err, r.text) : Napi::Number::New(info.Env(), mode);
+}
+
 Value LinkOffer(const CallbackInfo &info)
 {
 	const int e = engine ? engine->clients.offer(int_at(info, 0), info[1].ToBoolean()) : EINVAL;
@@ -420,6 +429,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("setTap", SetTap);
 	add("linkListen", LinkListen);
 	add("linkOffer", LinkOffer);
+	add("repairListen", RepairListen);
 	add("setOutbound", SetOutbound);
 	add("openOutput", OpenOutput);
 	add("setPorts", SetPorts);

@@ -41,6 +41,7 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	rings.rx_reset();
 	tap_port.report();
 	deliver();
+	migration.mover.report();
 	wait(rings.posted || !results.empty() || tap.link.more() || tap.vhost.more() || peeker.may_go_on() ? 0 : timeout_ms);
 	tap_port.report();
 	deliver();
@@ -72,6 +73,7 @@ void Engine::execute(uint32_t n)
 		execute_one(rings.effects[i]);
 	peeker.go_on();
 	sender.flush_all();
+	migration.state.flush();
 	listeners.slots.clear();
 	if (guest_link())
 		clients.report();
@@ -170,7 +172,7 @@ void Engine::execute_one(const Record &e)
 		break;
 	}
 
-	if (!(s = table.sock(handle, Kind::Tcp)))
+	if (migration.effect(e) || !(s = table.sock(handle, Kind::Tcp)) || s->move)
 		return;
 	switch (kind) {
 	case EF_SEND:
@@ -340,6 +342,8 @@ void Engine::ready(uint64_t what, uint32_t events)
 		return clients.ready();
 	if (what == ID_NETLINK)
 		return notices.ready();
+	if (migration.ready(what, events))
+		return;
 	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
 	if (tag == TAG_LISTENER) {
 		ListenSock *const l = listeners.find(handle);

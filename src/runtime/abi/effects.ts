@@ -201,7 +201,7 @@ export const stateClose = (r: Rings, now: boolean): void => words(r, EF.STATE_CL
 /** At most STATE_OCTETS_MAX. */
 export const stateNext = (r: Rings, octets: number): void => words(r, EF.STATE_NEXT, 0, octets)
 
-/** TCP_REPAIR_WINDOW (include/uapi/linux/tcp.h). */
+/** TCP_REPAIR_WINDOW (linux/tcp.h). */
 export interface RepairWindow {
   readonly sndWl1: number
   readonly sndWnd: number
