@@ -204,7 +204,10 @@ describe('effects: each word is where abi.h says', () => {
   check('STATE_QUEUES', (r) => effects.stateQueues(r, 9), {})
   check('STATE_CLOSE', (r) => effects.stateClose(r, true), { flags: abi.STATE_NOW })
   check('STATE_NEXT', (r) => effects.stateNext(r, 281), { octets: 281 })
-  check('TCP_RESTORE_OPEN', (r) => effects.tcpRestoreOpen(r, 9, true), { flags: abi.IS_V6 })
+  check('TCP_RESTORE_OPEN', (r) => effects.tcpRestoreOpen(r, 9, true, true), {
+    flags: abi.IS_V6,
+    outbound: abi.BIND_OUTBOUND
+  })
   check('TCP_RESTORE_QUEUE', (r) => effects.tcpRestoreQueue(r, 9, payload, abi.QUEUE_RECV), {
     off: 130,
     len: 131,

@@ -114,7 +114,7 @@ enum Effect : uint32_t {
 	 * these sockets' descriptors and does it (TCP_REPAIR, linux/tcp.h). One batch at a time; EV_REPAIRED follows. A
 	 * handle without a socket is left out */
 	EF_REPAIR = 45,
-	/* The helper's connection is closed */
+	/* The helper's connection is closed: EV_REPAIR_HELPER, and EV_REPAIRED where a batch is at work */
 	EF_REPAIR_CLOSE = 46,
 	/* From here on the kernel drops what the peer sends, unseen: it acknowledges nothing and answers nothing. Nothing is read, sent
 	 * or told of the socket any more. A peek that waits gets no EV_PEEKED, octets that are pending are dropped. What the kernel has,
@@ -135,8 +135,8 @@ enum Effect : uint32_t {
 	EF_STATE_CLOSE = 53,
 	/* 2 octets at most, no more than STATE_OCTETS_MAX: read on. One EV_STATE_OCTETS or EV_STATE_ENDED follows */
 	EF_STATE_NEXT = 54,
-	/* 2 flags: IS_V6. The handle's TCP socket anew, in no state yet; before EF_TCP_RESTORE it is to be in repair mode. EV_RESTORED, where
-	 * it cannot be made: effects that follow do nothing */
+	/* 2 flags: IS_V6, 3 outbound: BIND_OUTBOUND or 0. The handle's TCP socket anew, in no state yet; before EF_TCP_RESTORE it is to be in
+	 * repair mode. EV_RESTORED, where it cannot be made: effects that follow do nothing */
 	EF_TCP_RESTORE_OPEN = 55,
 	/* 2 off, 3 len: restore, below. bind(), sequence numbers, connect(), options. What fails is told by EF_TCP_RESTORE_END */
 	EF_TCP_RESTORE = 56,

@@ -280,6 +280,16 @@ Value CloseListener(const CallbackInfo &info)
 	return Napi::Boolean::New(info.Env(), engine && engine->listeners.close((uint32_t)int_at(info, 0)));
 }
 
+Value PauseListener(const CallbackInfo &info)
+{
+	return Napi::Boolean::New(info.Env(), engine && engine->listeners.silence((uint32_t)int_at(info, 0)));
+}
+
+Value ResumeListener(const CallbackInfo &info)
+{
+	return Napi::Number::New(info.Env(), engine ? engine->listeners.listen_again((uint32_t)int_at(info, 0)) : EINVAL);
+}
+
 Value AddNsSockets(const CallbackInfo &info)
 {
 	size_t n = 0;
@@ -444,6 +454,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("listen", Listen);
 	add("adoptListener", AdoptListener);
 	add("closeListener", CloseListener);
+	add("pauseListener", PauseListener);
+	add("resumeListener", ResumeListener);
 	add("addNsSockets", AddNsSockets);
 	add("openSyslog", OpenSyslog);
 	add("writeNow", WriteNow);

@@ -42,7 +42,7 @@ public:
 	Sender sender{*this, table};
 	Tcp tcp{*this, table, sender};
 	Peeker peeker{*this, table, tap, tcp};
-	Migration migration{*this, table, sender, tcp, peeker};
+	Migration migration{*this, table, sender, tcp, peeker, outbound};
 	Listeners listeners{*this, table};
 	Receiver receiver{*this, table, sender, listeners};
 	NsPools pools{*this, table};

@@ -136,9 +136,13 @@ struct Repair : Head {
 struct StateOpen : Head {
 	uint32_t descriptor, direction;
 };
-/** EF_STATE_CLOSE, EF_TCP_RESTORE_OPEN, EF_TCP_RESTORE_END */
+/** EF_STATE_CLOSE, EF_TCP_RESTORE_END */
 struct Flags : Head {
 	uint32_t flags;
+};
+/** EF_TCP_RESTORE_OPEN */
+struct RestoreOpen : Head {
+	uint32_t flags, outbound;
 };
 /** EF_TCP_RESTORE_QUEUE */
 struct RestoreQueue : Head {

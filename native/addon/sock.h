@@ -123,6 +123,9 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out);
 /** Binds to the address that datagrams to `t` leave from, and a port that nobody has, without a share. 0 or errno. */
 int bind_towards_group(int fd, const Target &t, const Outbound &out);
 
+/** SO_BINDTODEVICE, where there is a name. 0 or errno. */
+int bind_to_device(int fd, const std::string &device);
+
 /** Port that the socket is bound to; 0: none. */
 uint16_t bound_port(int fd);
 

@@ -172,7 +172,9 @@ void Engine::execute_one(const Record &e)
 		break;
 	}
 
-	if (migration.effect(e) || !(s = table.sock(handle, Kind::Tcp)) || s->move)
+	if (Migration::has(kind))
+		return migration.effect(e);
+	if (!(s = table.sock(handle, Kind::Tcp)) || s->move)
 		return;
 	switch (kind) {
 	case EF_SEND:

@@ -2,41 +2,39 @@
 
 namespace passt {
 
-bool Migration::effect(const Record &e)
+void Migration::effect(const Record &e)
 {
 	const auto [kind, handle] = as<Head>(e);
 
-	if (kind < EF_REPAIR || kind > EF_TCP_RUN)
-		return false;
 	switch (kind) {
 	case EF_REPAIR:
 		repair.ask(as<fx::Repair>(e));
-		return true;
+		return;
 	case EF_REPAIR_CLOSE:
 		repair.close();
-		return true;
+		return;
 	case EF_STATE_OPEN:
 		state.open(as<fx::StateOpen>(e));
-		return true;
+		return;
 	case EF_STATE_WRITE:
 		state.write(as<fx::Octets>(e));
-		return true;
+		return;
 	case EF_STATE_CLOSE:
 		state.close(as<fx::Flags>(e));
-		return true;
+		return;
 	case EF_STATE_NEXT:
 		state.next(as<fx::Count>(e));
-		return true;
+		return;
 	case EF_TCP_RESTORE_OPEN:
-		mover.open(as<fx::Flags>(e));
-		return true;
+		mover.open(as<fx::RestoreOpen>(e));
+		return;
 	default:
 		break;
 	}
 
 	Sock *const s = table.sock(handle, Kind::Tcp);
 	if (!s)
-		return true;
+		return;
 	switch (kind) {
 	case EF_TCP_FREEZE:
 		mover.freeze(*s);
@@ -62,7 +60,6 @@ bool Migration::effect(const Record &e)
 	default: /* EF_TCP_RUN */
 		mover.run(*s, as<fx::Run>(e));
 	}
-	return true;
 }
 
 bool Migration::ready(uint64_t what, uint32_t events)

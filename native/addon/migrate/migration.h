@@ -10,7 +10,8 @@ namespace passt {
 
 class Migration {
 public:
-	Migration(Core &c, Table &t, Sender &s, Tcp &stream, Peeker &p) : repair(c, t), state(c, t), mover(c, t, s, stream, p, state), table(t)
+	Migration(Core &c, Table &t, Sender &s, Tcp &stream, Peeker &p, const Outbound &o)
+		: repair(c, t), state(c, t), mover(c, t, s, stream, p, state, o), table(t)
 	{
 	}
 
@@ -18,8 +19,9 @@ public:
 	StatePipe state;
 	Mover mover;
 
-	/** EF_REPAIR to EF_TCP_RUN. False: it is none of those. */
-	bool effect(const Record &e);
+	/** Is this effect one of those here? */
+	static bool has(uint32_t kind) { return kind >= EF_REPAIR && kind <= EF_TCP_RUN; }
+	void effect(const Record &e);
 	/** ID_HELPERS, ID_HELPER, ID_STATE. False: it is none of those. */
 	bool ready(uint64_t what, uint32_t events);
 

@@ -18,8 +18,8 @@ bool out_of_repair(int fd);
 
 class Mover : Part {
 public:
-	Mover(Core &c, Table &t, Sender &s, Tcp &stream, Peeker &p, StatePipe &pipe)
-		: Part(c), table(t), sender(s), tcp(stream), peeker(p), state(pipe)
+	Mover(Core &c, Table &t, Sender &s, Tcp &stream, Peeker &p, StatePipe &pipe, const Outbound &o)
+		: Part(c), table(t), sender(s), tcp(stream), peeker(p), state(pipe), outbound(o)
 	{
 	}
 
@@ -29,7 +29,7 @@ public:
 	void dump(Sock &s);
 
 	/** EF_TCP_RESTORE_OPEN, EF_TCP_RESTORE, EF_TCP_RESTORE_QUEUE, EF_TCP_RESTORE_END, EF_TCP_RUN */
-	void open(const fx::Flags &e);
+	void open(const fx::RestoreOpen &e);
 	void restore(Sock &s, const fx::Octets &e);
 	void queue(Sock &s, const fx::RestoreQueue &e);
 	void end(Sock &s, const fx::Flags &e);
@@ -52,6 +52,7 @@ private:
 	Tcp &tcp;
 	Peeker &peeker;
 	StatePipe &state;
+	const Outbound &outbound;
 	/** Their words stand in the slab, which is the next turn's. */
 	std::vector<Dumped> dumped;
 };

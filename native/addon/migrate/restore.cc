@@ -28,7 +28,7 @@ static bool set_first_options(int fd, bool v6)
 	return set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1) && set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 }
 
-void Mover::open(const fx::Flags &e)
+void Mover::open(const fx::RestoreOpen &e)
 {
 	Sock *const s = table.new_sock(e.handle, Kind::Tcp);
 	if (!s)
@@ -40,6 +40,8 @@ void Mover::open(const fx::Flags &e)
 		s->move->error = -s->fd, s->fd = -1;
 	else if (!set_first_options(s->fd, s->v6))
 		s->move->error = errno;
+	else if (e.outbound)
+		s->move->error = bind_to_device(s->fd, s->v6 ? outbound.if6 : outbound.if4);
 	if (s->move->error)
 		told(*s, s->move->error);
 }

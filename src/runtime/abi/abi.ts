@@ -297,6 +297,13 @@ export interface Native {
   adoptListener(id: number, fd: number, proto: number): void
   /** Closes it. False: there was none. */
   closeListener(id: number): boolean
+  /**
+   * A TCP listener refuses connections, those not yet accepted as well, but keeps its port; another program of ours may listen there
+   * meanwhile. False: there was none.
+   */
+  pauseListener(id: number): boolean
+  /** It listens again, and needs no right to bind for that. 0 or errno; EADDRINUSE: another one does. */
+  resumeListener(id: number): number
   /** Sockets made inside the namespace, for IN_NAMESPACE. `kind`: NS_*. They are the addon's from here on. */
   addNsSockets(kind: number, fds: Int32Array): void
   /** Connect to the system logger's socket: a descriptor, or -errno. */

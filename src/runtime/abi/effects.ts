@@ -232,8 +232,9 @@ export interface TcpRestore {
   /** Octets of the send queue, sent or not. */
   readonly sndOctets: number
 }
-export const tcpRestoreOpen = (r: Rings, handle: number, v6: boolean): void =>
-  words(r, EF.TCP_RESTORE_OPEN, handle, v6 ? IS_V6 : 0)
+/** `outboundIf`: what the guest began is bound to --outbound-if4, --outbound-if6. */
+export const tcpRestoreOpen = (r: Rings, handle: number, v6: boolean, outboundIf: boolean): void =>
+  words(r, EF.TCP_RESTORE_OPEN, handle, v6 ? IS_V6 : 0, outbound(outboundIf))
 export const tcpRestore = (r: Rings, handle: number, t: TcpRestore): void => {
   const w = t.window
   const all = [...t.own, t.ownPort, ...t.peer, t.peerPort, t.sndSeq, t.rcvSeq, t.maxSeg, t.timestamp].concat(
