@@ -30,6 +30,14 @@ const said = (name: string): string => {
   assert.ok(before.endsWith('*/'), `${name} has no comment`)
   return before.slice(before.lastIndexOf('/*')).replace(/\s+\*?\s*/g, ' ')
 }
+/** What is said of words that are no record's, in one line. */
+const line = (name: string): string =>
+  ABI.slice(ABI.search(new RegExp(`^/\\* ${name}\\b`, 'm')))
+    .split('*/')[0]
+    ?.replace(/\s+\*?\s*/g, ' ') ?? ''
+/** First of those words that is called so. */
+const wordIn = (name: string, what: string): number =>
+  Number(new RegExp(`\\b(\\d+)(?:-\\d+)? ${what}`).exec(line(name))?.[1])
 /** First word of what is called so: `7 scope id`, `2-5 dst addr`, `14 = 1 + id`. */
 const wordOf = (record: string, what: string): number => {
   const found = new RegExp(`\\b(\\d+)(?:-\\d+)?(?: =)? ${what}`).exec(said(record))
@@ -60,6 +68,14 @@ const rings: Rings = ringsOver({} as abi.Native, {
   events: new ArrayBuffer(abi.ABI_WORDS * 4),
   clock: new ArrayBuffer(16)
 })
+/** The same with a slab. */
+const withSlab = (records: number): Rings =>
+  ringsOver({} as abi.Native, {
+    slab: new ArrayBuffer(256),
+    effects: new ArrayBuffer(records * abi.ABI_WORDS * 4),
+    events: new ArrayBuffer(abi.ABI_WORDS * 4),
+    clock: new ArrayBuffer(16)
+  })
 const DST: InAny = [101, 102, 103, 104]
 const SRC: InAny = [111, 112, 113, 114]
 const target: effects.Target = { dst: DST, dstPort: 120, scope: 121, src: SRC, inNamespace: true }
@@ -176,6 +192,83 @@ describe('effects: each word is where abi.h says', () => {
   check('VRING_RUN', (r) => effects.vringRun(r, 1, abi.VRING_ON), { ring: 1, mode: abi.VRING_ON })
   check('VRING_STOP', (r) => effects.vringStop(r, 1), { ring: 1 })
   check('CLOSE_FD', (r) => effects.closeFd(r, 272), { descriptor: 272 })
+  check('REPAIR_CLOSE', effects.repairClose, {})
+  check('TCP_FREEZE', (r) => effects.tcpFreeze(r, 9), {})
+  check('TCP_THAW', (r) => effects.tcpThaw(r, 9), {})
+  check('TCP_DUMP', (r) => effects.tcpDump(r, 9), {})
+  check('STATE_OPEN', (r) => effects.stateOpen(r, 280, abi.STATE_LOAD), {
+    descriptor: 280,
+    direction: abi.STATE_LOAD
+  })
+  check('STATE_WRITE', (r) => effects.stateWrite(r, payload), { off: 130, len: 131 })
+  check('STATE_QUEUES', (r) => effects.stateQueues(r, 9), {})
+  check('STATE_CLOSE', (r) => effects.stateClose(r, true), { flags: abi.STATE_NOW })
+  check('STATE_NEXT', (r) => effects.stateNext(r, 281), { octets: 281 })
+  check('TCP_RESTORE_OPEN', (r) => effects.tcpRestoreOpen(r, 9, true, true), {
+    flags: abi.IS_V6,
+    outbound: abi.BIND_OUTBOUND
+  })
+  check('TCP_RESTORE_QUEUE', (r) => effects.tcpRestoreQueue(r, 9, payload, abi.QUEUE_RECV), {
+    off: 130,
+    len: 131,
+    queue: abi.QUEUE_RECV
+  })
+  check('TCP_RESTORE_END', (r) => effects.tcpRestoreEnd(r, 9, true), { flags: abi.RESTORE_SHUT })
+  check('TCP_RUN', (r) => effects.tcpRun(r, 9, true, 282), { flags: abi.RUN_SHUT, 'peek offset': 282 })
+  test('REPAIR: the handles', () => {
+    const bound = withSlab(1)
+    effects.repair(bound, [9, 0x1ffff], abi.REPAIR_OFF_NO_PROBE)
+    const off = bound.fx[wordOf('EF_REPAIR', 'off')] ?? 0
+    assert.equal(bound.fx[0], abi.EF.REPAIR)
+    assert.equal(bound.fx[wordOf('EF_REPAIR', 'sockets')], 2)
+    assert.equal((bound.fx[wordOf('EF_REPAIR', 'command')] ?? 0) >>> 0, abi.REPAIR_OFF_NO_PROBE)
+    assert.deepEqual([bound.view.getUint32(off, true), bound.view.getUint32(off + 4, true)], [9, 0x1ffff])
+  })
+  test('TCP_RESTORE: each word', () => {
+    const bound = withSlab(1)
+    effects.tcpRestore(bound, 9, {
+      own: [1, 2, 3, 4],
+      ownPort: 5,
+      peer: [6, 7, 8, 9],
+      peerPort: 10,
+      sndSeq: 0xffff_fff0,
+      rcvSeq: 12,
+      maxSeg: 13,
+      timestamp: 0xffff_fff1,
+      window: { sndWl1: 15, sndWnd: 16, maxWindow: 17, rcvWnd: 18, rcvWup: 19 },
+      sndScale: 7,
+      rcvScale: 8,
+      options: 21,
+      sndBuf: 22,
+      sndOctets: 23
+    })
+    const off = bound.fx[wordOf('EF_TCP_RESTORE', 'off')] ?? 0
+    assert.equal(bound.fx[wordOf('EF_TCP_RESTORE', 'len')], abi.RESTORE_WORDS * 4)
+    const at = (what: string, k = 0): number =>
+      bound.view.getUint32(off + (wordIn('restore', what) + k) * 4, true)
+    assert.deepEqual(
+      [0, 1, 2, 3].flatMap((k) => [at('own addr', k), at('peer addr', k)]),
+      [1, 6, 2, 7, 3, 8, 4, 9]
+    )
+    for (const [what, v] of Object.entries({
+      'own port': 5,
+      'peer port': 10,
+      'snd seq': 0xffff_fff0,
+      'rcv seq': 12,
+      'max seg': 13,
+      timestamp: 0xffff_fff1,
+      snd_wl1: 15,
+      snd_wnd: 16,
+      max_window: 17,
+      rcv_wnd: 18,
+      rcv_wup: 19,
+      'window scale': 7 | (8 << 8),
+      options: 21,
+      sndbuf: 22,
+      'snd octets': 23
+    }))
+      assert.equal(at(what), v, what)
+  })
   test('64-bit numbers: the low word first; no descriptor', () => {
     rings.effects = 0
     effects.vhostFeatures(rings, 0x8000_0001_ffff_fffen)
@@ -187,12 +280,7 @@ describe('effects: each word is where abi.h says', () => {
   test('VHOST_MEMORY, VHOST_ADD_REGION: the table', () => {
     const laidOut = /\/\* region: ([^*]*)\*\//.exec(ABI)?.[1] ?? ''
     const inRegion = (what: string): number => Number(new RegExp(`(\\d+) ${what}`).exec(laidOut)?.[1])
-    const bound = ringsOver({} as abi.Native, {
-      slab: new ArrayBuffer(256),
-      effects: new ArrayBuffer(2 * abi.ABI_WORDS * 4),
-      events: new ArrayBuffer(abi.ABI_WORDS * 4),
-      clock: new ArrayBuffer(16)
-    })
+    const bound = withSlab(2)
     const one = { gpa: 1n, size: 2n, user: 3n, mmapOffset: 4n, fd: 5 }
     const two = { gpa: 0xffff_ffff_ffff_fff0n, size: 7n, user: 8n, mmapOffset: 9n, fd: 10 }
     effects.vhostMemory(bound, [one, two])
@@ -277,6 +365,57 @@ describe('events: each word is read where abi.h says', () => {
     record('VRING_BROKEN', { ring: 1, why: abi.VRING_LOOP, detail: 0xffffffff })
     assert.deepEqual(events.vringBroken(ev, 0), { ring: 1, why: abi.VRING_LOOP, detail: 0xffffffff })
   })
+  test('of migration', () => {
+    record('REPAIR_HELPER', { there: 1 })
+    assert.equal(events.repairHelper(ev, 0), true)
+    for (const name of ['REPAIRED', 'TCP_DUMPED', 'STATE_ENDED', 'RESTORED'] as const) {
+      record(name, { errno: 32 })
+      assert.equal(events.movedErrno(ev, 0), 32)
+    }
+    record('STATE_WRITTEN', { octets: 0xffff_fffe })
+    assert.equal(events.stateWritten(ev, 0), 0xffff_fffe)
+    record('STATE_OCTETS', { off: 1, len: 2 })
+    assert.deepEqual(events.stateOctets(ev, 0), { off: 1, len: 2 })
+    const { view } = withSlab(1)
+    record('TCP_DUMPED', { off: 16, len: abi.DUMP_WORDS * 4 })
+    const put = (what: string, v: number): void => view.setUint32(16 + wordIn('dump', what) * 4, v, true)
+    for (let i = 0; i < abi.DUMP_WORDS; i++) view.setUint32(16 + i * 4, 999, true)
+    put('snd seq', 0xffff_fff0)
+    put('rcv seq', 2)
+    put('outq', 3)
+    put('outqnsd', 4)
+    put('inq', 5)
+    put('snd kept', 6)
+    put('rcv kept', 7)
+    put('max seg', 8)
+    put('timestamp', 0xffff_fff1)
+    put('snd_wl1', 10)
+    put('snd_wnd', 11)
+    put('max_window', 12)
+    put('rcv_wnd', 13)
+    put('rcv_wup', 14)
+    put('window scale', 7 | (9 << 8))
+    put('state', 16)
+    put('options', 17)
+    put('sndbuf', 18)
+    assert.deepEqual(events.tcpDumped(ev, view, 0), {
+      sndSeq: 0xffff_fff0,
+      rcvSeq: 2,
+      outq: 3,
+      outqNsd: 4,
+      inq: 5,
+      sndKept: 6,
+      rcvKept: 7,
+      maxSeg: 8,
+      timestamp: 0xffff_fff1,
+      window: { sndWl1: 10, sndWnd: 11, maxWindow: 12, rcvWnd: 13, rcvWup: 14 },
+      sndScale: 7,
+      rcvScale: 9,
+      state: 16,
+      options: 17,
+      sndBuf: 18
+    })
+  })
   test('of listeners', () => {
     record('ACCEPTED', { slot: 1, ports: 2 | (3 << 16), 'scope id': 4 })
     address('ACCEPTED', 'peer addr', DST)
@@ -329,8 +468,6 @@ describe('events: each word is read where abi.h says', () => {
     is('UDP_MOVED', { datagrams: 13 }, { side: 0, datagrams: 13 })
   })
   test('info, moved', () => {
-    const line = (name: string): string =>
-      new RegExp(`/\\* ${name}: ([\\s\\S]*?)\\*/`).exec(ABI)?.[1]?.replace(/\s+\*?\s*/g, ' ') ?? ''
     for (const word of ['4 snd_wnd', '7 rtt', '8 min_rtt', '9 bytes_acked', '10 sndbuf free', '11 sndbuf'])
       assert.ok(line('info').includes(word), word)
     for (const words of [
@@ -383,7 +520,13 @@ describe('records.h: each name stands at the word that abi.h calls so', () => {
       'i'
     ).test(text)
   /** Every word of `body` from `at` on, against what is said of the `records`. */
-  const agree = (of: string, body: string, at: number, texts: ReadonlyArray<string>): Set<number> => {
+  const agree = (
+    of: string,
+    body: string,
+    at: number,
+    texts: ReadonlyArray<string>,
+    most: number = abi.ABI_WORDS
+  ): Set<number> => {
     const named = new Set<number>()
     for (const f of declared(body)) {
       if (!f.name.startsWith('unused')) {
@@ -396,7 +539,7 @@ describe('records.h: each name stands at the word that abi.h calls so', () => {
       }
       at += f.words
     }
-    assert.ok(at <= abi.ABI_WORDS, of)
+    assert.ok(at <= most, of)
     return named
   }
   /** Words that abi.h speaks of: `6 dst port`, `2-5 dst addr`, `moved`. */
@@ -448,18 +591,21 @@ describe('records.h: each name stands at the word that abi.h calls so', () => {
       )
         assert.deepEqual(spokenOf(said(name)), [], `${name} has no struct`)
   })
-  test('of info, and of a listener to be opened', () => {
+  test('of info, of a listener to be opened, of what migration puts into the slab', () => {
     const body = (name: string): string =>
       new RegExp(`struct ${name} \\{([^}]*)\\}`).exec(RECORDS)?.[1] ?? assert.fail(name)
-    const line = (name: string): string =>
-      ABI.slice(ABI.indexOf(`/* ${name}`))
-        .split('*/')[0]
-        ?.replace(/\s+\*?\s*/g, ' ') ?? ''
     assert.equal(agree('Info', body('Info'), 4, [line('info')]).size, 8)
     assert.equal(
       agree('ListenRecord', body('ListenRecord'), 0, [line('Native.listen')]).size,
       abi.LISTEN_WORDS
     )
+    for (const [of, name, words] of [
+      ['DumpWords', 'dump', abi.DUMP_WORDS],
+      ['RestoreWords', 'restore', abi.RESTORE_WORDS]
+    ] as const) {
+      const named = agree(of, body(of), 0, [line(name)], words)
+      assert.equal(named.size, words)
+    }
   })
   test('nothing else in the addon counts words', () => {
     const dir = join(ROOT, 'native/addon')

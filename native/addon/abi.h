@@ -107,6 +107,48 @@ enum Effect : uint32_t {
 	EF_VRING_STOP = 43,
 	/* 2 descriptor of EV_VHOST_MESSAGE that nobody wants */
 	EF_CLOSE_FD = 44,
+
+	/* Live migration (addon/migrate/). In those without a socket's handle, word 1 is unused.
+	 *
+	 * 2 off of the handles, a word each, 3 sockets: at most REPAIR_MAX, 4 command: REPAIR_*. The helper at the repair socket gets
+	 * these sockets' descriptors and does it (TCP_REPAIR, linux/tcp.h). One batch at a time; EV_REPAIRED follows. A
+	 * handle without a socket is left out */
+	EF_REPAIR = 45,
+	/* The helper's connection is closed: EV_REPAIR_HELPER, and EV_REPAIRED where a batch is at work */
+	EF_REPAIR_CLOSE = 46,
+	/* From here on the kernel drops what the peer sends, unseen: it acknowledges nothing and answers nothing. Nothing is read, sent
+	 * or told of the socket any more. A peek that waits gets no EV_PEEKED, octets that are pending are dropped. What the kernel has,
+	 * it keeps */
+	EF_TCP_FREEZE = 47,
+	/* Out of repair mode, frozen: as it was before, its peek offset as well. EV_READY with info follows */
+	EF_TCP_THAW = 48,
+	/* Frozen and in repair mode. EV_TCP_DUMPED follows. Octets of both queues are kept until EF_STATE_QUEUES, EF_TCP_THAW, or the
+	 * socket is closed */
+	EF_TCP_DUMP = 49,
+	/* 2 descriptor, ours from here on, 3 direction: STATE_SAVE, STATE_LOAD. The one before is closed without a word */
+	EF_STATE_OPEN = 50,
+	/* 2 off, 3 len: octets behind those that were given before */
+	EF_STATE_WRITE = 51,
+	/* Of the handle: its send queue as it was dumped, behind it its receive queue, behind what was given before */
+	EF_STATE_QUEUES = 52,
+	/* 2 flags: STATE_NOW, else once all is written. EV_STATE_ENDED follows */
+	EF_STATE_CLOSE = 53,
+	/* 2 octets at most, no more than STATE_OCTETS_MAX: read on. One EV_STATE_OCTETS or EV_STATE_ENDED follows */
+	EF_STATE_NEXT = 54,
+	/* 2 flags: IS_V6, 3 outbound: BIND_OUTBOUND or 0. The handle's TCP socket anew, in no state yet; before EF_TCP_RESTORE it is to be in
+	 * repair mode. EV_RESTORED, where it cannot be made: effects that follow do nothing */
+	EF_TCP_RESTORE_OPEN = 55,
+	/* 2 off, 3 len: restore, below. bind(), sequence numbers, connect(), options. What fails is told by EF_TCP_RESTORE_END */
+	EF_TCP_RESTORE = 56,
+	/* 2 off, 3 len, 4 queue: QUEUE_*. In pieces, in order: QUEUE_RECV and QUEUE_SEND either way, then QUEUE_UNSENT, which native keeps
+	 * until EF_TCP_RUN */
+	EF_TCP_RESTORE_QUEUE = 57,
+	/* 2 flags: RESTORE_SHUT. The window is set. EV_RESTORED follows */
+	EF_TCP_RESTORE_END = 58,
+	/* 2 flags: RUN_SHUT, 3 peek offset. Restored and out of repair mode: unsent octets are sent, the socket is one like all others.
+	 * EV_CONNECTED follows. Octet 0 of EV_ACKED and bytes_acked is the first one of the send queue. What was unsent is in the
+	 * taken octets of no EV_SENT */
+	EF_TCP_RUN = 59,
 };
 
 enum Event : uint32_t {
@@ -187,6 +229,22 @@ enum Event : uint32_t {
 	EV_VRING_STOPPED = 33,
 	/* 2 ring, 3 why: VRING_BAD_*, 4 detail: the index, length or address' low word that cannot be. It is VRING_OFF now */
 	EV_VRING_BROKEN = 34,
+	/* Word 1 unused. 2 there: 1 = a helper is at the repair socket, 0 = it is gone */
+	EV_REPAIR_HELPER = 35,
+	/* Word 1 unused. 13 errno: 0, ENOTCONN (no helper), EPIPE (gone meanwhile), EPROTO (another answer), EBUSY (one batch is at work
+	 * already) */
+	EV_REPAIRED = 36,
+	/* 13 errno; 2 off, 3 len: dump, below */
+	EV_TCP_DUMPED = 37,
+	/* Word 1 unused. All that was given is in the pipe; 2 octets so far, low word */
+	EV_STATE_WRITTEN = 38,
+	/* Word 1 unused. 13 errno: 0 = closed after all was written, or end of file; ECANCELED = closed by STATE_NOW, or before the end of
+	 * file */
+	EV_STATE_ENDED = 39,
+	/* Word 1 unused. 2 off, 3 len */
+	EV_STATE_OCTETS = 40,
+	/* 13 errno */
+	EV_RESTORED = 41,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
@@ -225,6 +283,26 @@ enum : uint32_t {
 	VRING_BAD_INDEX = 1, VRING_LOOP = 2, VRING_BAD_ADDRESS = 3, VRING_BAD_LENGTH = 4, VRING_BAD_INDIRECT = 5, VRING_BAD_ORDER = 6,
 	VRING_BAD_MEMORY = 7,
 };
+
+/* Migration. Sockets of a batch, words of dump and restore, octets: of one read, of a queue that is dumped or restored */
+enum : uint32_t {
+	REPAIR_MAX = 253, DUMP_WORDS = 18, RESTORE_WORDS = 23, STATE_OCTETS_MAX = 65536, QUEUE_MAX = 64 << 20,
+	REPAIR_ON = 1, REPAIR_OFF = 0, REPAIR_OFF_NO_PROBE = 0xffffffff,
+	STATE_SAVE = 0, STATE_LOAD = 1, STATE_NOW = 1,
+	/* Sent and not acknowledged; not sent; not read */
+	QUEUE_SEND = 0, QUEUE_UNSENT = 1, QUEUE_RECV = 2,
+	/* shutdown(SHUT_WR) in repair mode: the FIN counts as sent; once the unsent octets are sent */
+	RESTORE_SHUT = 1, RUN_SHUT = 1,
+};
+
+/* dump, words in the slab, as the kernel says them (linux/tcp.h): 0 snd seq, 1 rcv seq: of the ends of both queues,
+ * 2 outq, 3 outqnsd, 4 inq (SIOCOUTQ, SIOCOUTQNSD, SIOCINQ), 5 snd kept, 6 rcv kept: octets of the queues that native has,
+ * 7 max seg, 8 timestamp (0: without), 9 snd_wl1, 10 snd_wnd, 11 max_window, 12 rcv_wnd, 13 rcv_wup, 14 window scale: send | receive << 8,
+ * 15 state, 16 options (TCP_INFO), 17 sndbuf (SO_SNDBUF) */
+
+/* restore, words in the slab: 0-3 own addr, 4 own port, 5-8 peer addr, 9 peer port, 10 snd seq, 11 rcv seq: of the starts of both queues,
+ * 12 max seg, 13 timestamp, 14 snd_wl1, 15 snd_wnd, 16 max_window, 17 rcv_wnd, 18 rcv_wup, 19 window scale, 20 options: as above,
+ * 21 sndbuf wanted (0: leave), 22 snd octets: of the send queue, sent or not */
 
 /* info: 4 snd_wnd, 5 peer window scale, 6 snd_mss, 7 rtt µs, 8 min_rtt µs, 9 bytes_acked (low 32 bits), 10 sndbuf free,
  * 11 sndbuf */

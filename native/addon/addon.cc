@@ -138,6 +138,15 @@ Value LinkListen(const CallbackInfo &info)
 	return r.err ? fail(info.Env(), "linkListen", r.err, r.text) : Napi::Number::New(info.Env(), mode);
 }
 
+Value RepairListen(const CallbackInfo &info)
+{
+	if (!engine)
+		return fail(info.Env(), "repairListen", EINVAL);
+	uint32_t mode = 0;
+	const passt::Fault r = engine->migration.repair.listen(info[0].ToString().Utf8Value().c_str(), mode);
+	return r.err ? fail(info.Env(), "repairListen", r.err, r.text) : Napi::Number::New(info.Env(), mode);
+}
+
 Value LinkOffer(const CallbackInfo &info)
 {
 	const int e = engine ? engine->clients.offer(int_at(info, 0), info[1].ToBoolean()) : EINVAL;
@@ -269,6 +278,16 @@ Value AdoptListener(const CallbackInfo &info)
 Value CloseListener(const CallbackInfo &info)
 {
 	return Napi::Boolean::New(info.Env(), engine && engine->listeners.close((uint32_t)int_at(info, 0)));
+}
+
+Value PauseListener(const CallbackInfo &info)
+{
+	return Napi::Boolean::New(info.Env(), engine && engine->listeners.silence((uint32_t)int_at(info, 0)));
+}
+
+Value ResumeListener(const CallbackInfo &info)
+{
+	return Napi::Number::New(info.Env(), engine ? engine->listeners.listen_again((uint32_t)int_at(info, 0)) : EINVAL);
 }
 
 Value AddNsSockets(const CallbackInfo &info)
@@ -420,6 +439,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("setTap", SetTap);
 	add("linkListen", LinkListen);
 	add("linkOffer", LinkOffer);
+	add("repairListen", RepairListen);
 	add("setOutbound", SetOutbound);
 	add("openOutput", OpenOutput);
 	add("setPorts", SetPorts);
@@ -434,6 +454,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("listen", Listen);
 	add("adoptListener", AdoptListener);
 	add("closeListener", CloseListener);
+	add("pauseListener", PauseListener);
+	add("resumeListener", ResumeListener);
 	add("addNsSockets", AddNsSockets);
 	add("openSyslog", OpenSyslog);
 	add("writeNow", WriteNow);

@@ -18,6 +18,9 @@
 #ifndef SO_MEMINFO
 #define SO_MEMINFO 55
 #endif
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
 #ifndef UDP_SEGMENT
 #define UDP_SEGMENT 103
 #endif

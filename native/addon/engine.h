@@ -12,6 +12,7 @@
 #include "clients.h"
 #include "receive.h"
 #include "look.h"
+#include "migrate/migration.h"
 #include "notify.h"
 #include "open.h"
 #include "peek.h"
@@ -41,6 +42,7 @@ public:
 	Sender sender{*this, table, tap};
 	Tcp tcp{*this, table, sender};
 	Peeker peeker{*this, table, tap, tcp};
+	Migration migration{*this, table, sender, tcp, peeker, outbound};
 	Listeners listeners{*this, table};
 	Receiver receiver{*this, table, sender, listeners};
 	NsPools pools{*this, table};

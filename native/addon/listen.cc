@@ -211,6 +211,29 @@ bool Listeners::close(uint32_t id)
 	return true;
 }
 
+/** Out of the state in which it accepts, though bound: so SO_REUSEADDR lets another one in (socket(7)). */
+bool Listeners::silence(uint32_t id)
+{
+	ListenSock *const l = find(id);
+	if (!l || l->kind != Kind::Tcp)
+		return false;
+	core.unwatch(l->fd); /* it hangs up, which cannot be masked */
+	shutdown(l->fd, SHUT_RDWR);
+	l->paused = false;
+	return true;
+}
+
+int Listeners::listen_again(uint32_t id)
+{
+	ListenSock *const l = find(id);
+	if (!l || l->kind != Kind::Tcp)
+		return ENOENT;
+	if (::listen(l->fd, BACKLOG))
+		return errno;
+	const int e = watch(id, true, EPOLL_CTL_ADD);
+	return e == EEXIST ? 0 : e;
+}
+
 /** The kernel lets sockets of one user share a port: listeners opened by root are the later user's (inode(7), fchown(2)). */
 int Listeners::give(uint32_t uid, uint32_t gid)
 {

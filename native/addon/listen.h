@@ -78,6 +78,9 @@ public:
 	int adopt(uint32_t id, int fd, Kind kind);
 	/** False: there was none. */
 	bool close(uint32_t id);
+	/** As Native.pauseListener(), Native.resumeListener() in src/runtime/abi/abi.ts. */
+	bool silence(uint32_t id);
+	int listen_again(uint32_t id);
 	/** From here on we are this user. 0 or errno. */
 	int give(uint32_t uid, uint32_t gid);
 

@@ -55,6 +55,12 @@ public:
 		all.push_back(p);
 	}
 	Peek &operator[](size_t i) { return all[head + i]; }
+	/** Those of this handle are as if they had never come. */
+	void forget(uint32_t handle)
+	{
+		const auto first = all.begin() + (std::ptrdiff_t)head;
+		all.erase(std::remove_if(first, all.end(), [&](const Peek &p) { return p.handle == handle; }), all.end());
+	}
 	/** The first `n` are dealt with. */
 	void drop(size_t n);
 
@@ -77,6 +83,8 @@ public:
 	 * again, and comes behind the others.
 	 */
 	void go_on();
+	/** What waits for this handle gets no answer. */
+	void forget(uint32_t handle) { peeks.forget(handle); }
 
 private:
 	uint32_t peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail);

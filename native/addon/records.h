@@ -26,10 +26,21 @@ struct ListenRecord {
 	uint32_t listener_id, protocol, addr[4], port, flags, interface;
 };
 
+/** "dump" of abi.h */
+struct DumpWords {
+	uint32_t snd_seq, rcv_seq, outq, outqnsd, inq, snd_kept, rcv_kept, max_seg, timestamp, snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup,
+		window_scale, state, options, sndbuf;
+};
+/** "restore" of abi.h */
+struct RestoreWords {
+	uint32_t own_addr[4], own_port, peer_addr[4], peer_port, snd_seq, rcv_seq, max_seg, timestamp, snd_wl1, snd_wnd, max_window, rcv_wnd,
+		rcv_wup, window_scale, options, sndbuf_wanted, snd_octets;
+};
+
 /** Effects: JS writes them. In front of each stands which. */
 namespace fx {
 
-/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY */
+/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE */
 struct Octets : Head {
 	uint32_t off, len;
 };
@@ -53,7 +64,7 @@ struct Send : Head {
 struct Peek : Head {
 	uint32_t header_off, header_len, budget, mss, flags;
 };
-/** EF_DISCARD, EF_REWIND */
+/** EF_DISCARD, EF_REWIND, EF_STATE_NEXT */
 struct Count : Head {
 	uint32_t octets;
 };
@@ -116,6 +127,30 @@ struct LinkClient : Head {
 /** EF_CAPTURE_NOTE */
 struct CaptureNote : Head {
 	uint32_t off, len, frame;
+};
+/** EF_REPAIR */
+struct Repair : Head {
+	uint32_t off, sockets, command;
+};
+/** EF_STATE_OPEN */
+struct StateOpen : Head {
+	uint32_t descriptor, direction;
+};
+/** EF_STATE_CLOSE, EF_TCP_RESTORE_END */
+struct Flags : Head {
+	uint32_t flags;
+};
+/** EF_TCP_RESTORE_OPEN */
+struct RestoreOpen : Head {
+	uint32_t flags, outbound;
+};
+/** EF_TCP_RESTORE_QUEUE */
+struct RestoreQueue : Head {
+	uint32_t off, len, queue;
+};
+/** EF_TCP_RUN */
+struct Run : Head {
+	uint32_t flags, peek_offset;
 };
 
 } // namespace fx
@@ -213,6 +248,21 @@ struct VringStopped : Event<EV_VRING_STOPPED> {
 struct VringBroken : Event<EV_VRING_BROKEN> {
 	uint32_t ring, why, detail;
 };
+struct RepairHelper : Event<EV_REPAIR_HELPER> {
+	uint32_t there;
+};
+struct Repaired : Like<EV_REPAIRED, VhostDone> {};
+struct TcpDumped : Event<EV_TCP_DUMPED> {
+	uint32_t off, len, unused[9], error;
+};
+struct StateWritten : Event<EV_STATE_WRITTEN> {
+	uint32_t octets;
+};
+struct StateEnded : Like<EV_STATE_ENDED, VhostDone> {};
+struct StateOctets : Event<EV_STATE_OCTETS> {
+	uint32_t off, len;
+};
+struct Restored : Like<EV_RESTORED, VhostDone> {};
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;
 };
@@ -235,6 +285,7 @@ template <class R> R &as(uint32_t *words) { return const_cast<R &>(as<R>(const_c
 
 static_assert(sizeof(fx::Open) == sizeof(uint32_t) * 15 && sizeof(ev::Answer) == sizeof(Record));
 static_assert(sizeof(ListenRecord) == sizeof(uint32_t) * LISTEN_WORDS);
+static_assert(sizeof(DumpWords) == sizeof(uint32_t) * DUMP_WORDS && sizeof(RestoreWords) == sizeof(uint32_t) * RESTORE_WORDS);
 
 } // namespace passt
 

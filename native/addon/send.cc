@@ -207,6 +207,8 @@ void Sender::flush_pending(Sock &s)
 		}
 		s.pending->consume((size_t)n);
 		table.pending_all -= (size_t)n;
+		const uint32_t restored = std::min((uint32_t)n, s.unreported);
+		s.unreported -= restored, s.sent -= restored;
 	}
 	s.report = false;
 	if (s.shut_due)

@@ -115,13 +115,16 @@ uint16_t bound_port(int fd)
 	return port;
 }
 
+int bind_to_device(int fd, const std::string &device)
+{
+	return !device.empty() && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.c_str(), (socklen_t)device.size() + 1) ? errno : 0;
+}
+
 static int bind_to_device(int fd, const Target &t, const Outbound &out)
 {
 	const std::string &device = !t.device.empty() ? t.device : t.v6() ? out.if6 : out.if4;
 
-	if ((!t.bind_device && t.device.empty()) || device.empty())
-		return 0;
-	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device.c_str(), (socklen_t)device.size() + 1) ? errno : 0;
+	return t.bind_device || !t.device.empty() ? bind_to_device(fd, device) : 0;
 }
 
 /**

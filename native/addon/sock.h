@@ -14,6 +14,7 @@
 namespace passt {
 
 struct Splice;
+struct Move;
 
 enum class Kind : uint8_t { None, Tcp, Udp, Ping, Splice };
 /* Connecting: also while it waits for a socket from the namespace, `fd` -1. Failed: out of the epoll set, kept until it is
@@ -74,6 +75,10 @@ struct Sock {
 	bool moved_listed;
 	/** Kind::Splice; `fd` is -1 then. */
 	Splice *splice;
+	/** TCP that is frozen, or restored and does not run yet (migrate/move.h): out of epoll, nothing else is done with it. Else none. */
+	Move *move;
+	/** Of `pending`, from its head on: octets that were restored, so that they are in the taken ones of no EV_SENT. */
+	uint32_t unreported;
 };
 
 /** What an opening effect says (EF_TCP_CONNECT and its relatives). */
@@ -117,6 +122,9 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out);
 
 /** Binds to the address that datagrams to `t` leave from, and a port that nobody has, without a share. 0 or errno. */
 int bind_towards_group(int fd, const Target &t, const Outbound &out);
+
+/** SO_BINDTODEVICE, where there is a name. 0 or errno. */
+int bind_to_device(int fd, const std::string &device);
 
 /** Port that the socket is bound to; 0: none. */
 uint16_t bound_port(int fd);

@@ -68,6 +68,7 @@ void Table::close_sock(Sock &s, bool reset)
 	}
 	drop_pending(s);
 	delete s.pending;
+	end_move(s);
 	s = Sock{};
 	s.generation = ++generations;
 }
@@ -149,6 +150,16 @@ void Table::drop_pending(Sock &s)
 		return;
 	pending_all -= s.pending->size();
 	s.pending->consume(s.pending->size());
+	s.unreported = 0;
+}
+
+void Table::end_move(Sock &s)
+{
+	if (!s.move)
+		return;
+	dumped_all -= s.move->send.size() + s.move->receive.size();
+	delete s.move;
+	s.move = nullptr;
 }
 
 void Table::drop_splice(Splice &x)

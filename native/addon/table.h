@@ -3,6 +3,7 @@
 #define PASST_TABLE_H
 
 #include "core.h"
+#include "migrate/move.h"
 #include "pipes.h"
 #include "sock.h"
 #include "splice.h"
@@ -60,6 +61,8 @@ public:
 	void abandon(Sock &s, int error, bool refused = false);
 	void close_sock(Sock &s, bool reset);
 	void drop_pending(Sock &s);
+	/** It is no socket of Sock::move any more, what is kept of it is freed. */
+	void end_move(Sock &s);
 
 	/** As Native.memoryOf() in src/runtime/abi/abi.ts. */
 	struct Held {
@@ -71,6 +74,8 @@ public:
 
 	/** Octets that are kept for all sockets. */
 	size_t pending_all = 0;
+	/** Octets of queues that were dumped. */
+	size_t dumped_all = 0;
 	/** For what is moved from socket to socket. */
 	Pipes pipes;
 	/** On the host; in the namespace. */

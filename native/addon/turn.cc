@@ -41,6 +41,7 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	rings.rx_reset();
 	tap_port.report();
 	deliver();
+	migration.mover.report();
 	wait(rings.posted || !results.empty() || tap.link.more() || tap.vhost.more() || peeker.may_go_on() ? 0 : timeout_ms);
 	tap_port.report();
 	deliver();
@@ -74,6 +75,7 @@ void Engine::execute(uint32_t n)
 	sender.flush_all();
 	if (!tap.vhost.outside.empty())
 		tap.vhost.let_go();
+	migration.state.flush();
 	listeners.slots.clear();
 	if (guest_link())
 		clients.report();
@@ -172,7 +174,9 @@ void Engine::execute_one(const Record &e)
 		break;
 	}
 
-	if (!(s = table.sock(handle, Kind::Tcp)))
+	if (Migration::has(kind))
+		return migration.effect(e);
+	if (!(s = table.sock(handle, Kind::Tcp)) || s->move)
 		return;
 	switch (kind) {
 	case EF_SEND:
@@ -342,6 +346,8 @@ void Engine::ready(uint64_t what, uint32_t events)
 		return clients.ready();
 	if (what == ID_NETLINK)
 		return notices.ready();
+	if (migration.ready(what, events))
+		return;
 	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
 	if (tag == TAG_LISTENER) {
 		ListenSock *const l = listeners.find(handle);

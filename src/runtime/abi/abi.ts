@@ -43,7 +43,22 @@ export const EF = {
   VRING_FD: 41,
   VRING_RUN: 42,
   VRING_STOP: 43,
-  CLOSE_FD: 44
+  CLOSE_FD: 44,
+  REPAIR: 45,
+  REPAIR_CLOSE: 46,
+  TCP_FREEZE: 47,
+  TCP_THAW: 48,
+  TCP_DUMP: 49,
+  STATE_OPEN: 50,
+  STATE_WRITE: 51,
+  STATE_QUEUES: 52,
+  STATE_CLOSE: 53,
+  STATE_NEXT: 54,
+  TCP_RESTORE_OPEN: 55,
+  TCP_RESTORE: 56,
+  TCP_RESTORE_QUEUE: 57,
+  TCP_RESTORE_END: 58,
+  TCP_RUN: 59
 } as const
 
 export const EV = {
@@ -79,7 +94,14 @@ export const EV = {
   VHOST_MESSAGE: 31,
   VHOST_DONE: 32,
   VRING_STOPPED: 33,
-  VRING_BROKEN: 34
+  VRING_BROKEN: 34,
+  REPAIR_HELPER: 35,
+  REPAIRED: 36,
+  TCP_DUMPED: 37,
+  STATE_WRITTEN: 38,
+  STATE_ENDED: 39,
+  STATE_OCTETS: 40,
+  RESTORED: 41
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -148,6 +170,28 @@ export const VRING_BAD_INDIRECT = 5
 export const VRING_BAD_ORDER = 6
 export const VRING_BAD_MEMORY = 7
 
+/** Migration: sockets of one EF.REPAIR; words of what EV.TCP_DUMPED and EF.TCP_RESTORE name; octets of one EV.STATE_OCTETS, of one queue. */
+export const REPAIR_MAX = 253
+export const DUMP_WORDS = 18
+export const RESTORE_WORDS = 23
+export const STATE_OCTETS_MAX = 65536
+export const QUEUE_MAX = 67108864
+/** EF.REPAIR: command. */
+export const REPAIR_ON = 1
+export const REPAIR_OFF = 0
+export const REPAIR_OFF_NO_PROBE = 0xffffffff
+export const STATE_SAVE = 0
+export const STATE_LOAD = 1
+/** EF.STATE_CLOSE: what is not written yet is lost. */
+export const STATE_NOW = 1
+/** EF.TCP_RESTORE_QUEUE: sent and not acknowledged; not sent; not read. */
+export const QUEUE_SEND = 0
+export const QUEUE_UNSENT = 1
+export const QUEUE_RECV = 2
+/** Shut down for writing: in repair mode, so that the FIN counts as sent; once the unsent octets are sent. */
+export const RESTORE_SHUT = 1
+export const RUN_SHUT = 1
+
 /** Pools of Native.addNsSockets(). */
 export const NS_TCP4 = 0
 export const NS_TCP6 = 1
@@ -197,6 +241,11 @@ export interface Native {
   linkListen(path: string, vhostUser: boolean): number
   /** A connected stream socket for EF.LINK_USE. Throws EBADF, ENOTSOCK, ESOCKTNOSUPPORT (no stream), ENOTCONN. */
   linkOffer(fd: number, vhostUser: boolean): void
+  /**
+   * Listen for the helper that switches repair mode on and off (addon/migrate/): at `path`, by the rules of linkListen(). Returns the
+   * socket file's mode; throws as that does. One helper at a time: EV.REPAIR_HELPER; a further one is closed.
+   */
+  repairListen(path: string): number
   /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
@@ -248,6 +297,13 @@ export interface Native {
   adoptListener(id: number, fd: number, proto: number): void
   /** Closes it. False: there was none. */
   closeListener(id: number): boolean
+  /**
+   * A TCP listener refuses connections, those not yet accepted as well, but keeps its port; another program of ours may listen there
+   * meanwhile. False: there was none.
+   */
+  pauseListener(id: number): boolean
+  /** It listens again, and needs no right to bind for that. 0 or errno; EADDRINUSE: another one does. */
+  resumeListener(id: number): number
   /** Sockets made inside the namespace, for IN_NAMESPACE. `kind`: NS_*. They are the addon's from here on. */
   addNsSockets(kind: number, fds: Int32Array): void
   /** Connect to the system logger's socket: a descriptor, or -errno. */

@@ -6,7 +6,11 @@ import {
   EF,
   IN_NAMESPACE,
   IS_V6,
+  RESTORE_SHUT,
+  RESTORE_WORDS,
+  RUN_SHUT,
   SEND_REPORT_ACK,
+  STATE_NOW,
   TO_GROUP,
   VHOST_NO_FD,
   VHOST_REGION_LEN
@@ -170,6 +174,88 @@ export const vringFd = (r: Rings, ring: number, which: number, fd: number | null
 export const vringRun = (r: Rings, ring: number, mode: number): void => words(r, EF.VRING_RUN, 0, ring, mode)
 export const vringStop = (r: Rings, ring: number): void => words(r, EF.VRING_STOP, 0, ring)
 export const closeFd = (r: Rings, fd: number): void => words(r, EF.CLOSE_FD, 0, fd)
+
+// --- migration: the helper, the state's pipe, sockets that leave and come
+
+/** `command`: REPAIR_ON, REPAIR_OFF, REPAIR_OFF_NO_PROBE. At most REPAIR_MAX handles. */
+export const repair = (r: Rings, handles: ReadonlyArray<number>, command: number): void => {
+  const off = txRoom(r, handles.length * 4)
+  handles.forEach((handle, i) => {
+    r.view.setUint32(off + i * 4, handle, true)
+  })
+  words(r, EF.REPAIR, 0, off, handles.length, command)
+}
+export const repairClose = (r: Rings): void => words(r, EF.REPAIR_CLOSE, 0, 0)
+export const tcpFreeze = (r: Rings, handle: number): void => words(r, EF.TCP_FREEZE, handle, 0)
+export const tcpThaw = (r: Rings, handle: number): void => words(r, EF.TCP_THAW, handle, 0)
+export const tcpDump = (r: Rings, handle: number): void => words(r, EF.TCP_DUMP, handle, 0)
+
+/** `direction`: STATE_SAVE, STATE_LOAD. The descriptor is native's from here on. */
+export const stateOpen = (r: Rings, fd: number, direction: number): void =>
+  words(r, EF.STATE_OPEN, 0, fd, direction)
+export const stateWrite = (r: Rings, p: Payload): void => words(r, EF.STATE_WRITE, 0, p.off, p.len)
+/** Both queues of a socket, as dumped. */
+export const stateQueues = (r: Rings, handle: number): void => words(r, EF.STATE_QUEUES, handle, 0)
+/** `now`: what is not written yet is lost. */
+export const stateClose = (r: Rings, now: boolean): void => words(r, EF.STATE_CLOSE, 0, now ? STATE_NOW : 0)
+/** At most STATE_OCTETS_MAX. */
+export const stateNext = (r: Rings, octets: number): void => words(r, EF.STATE_NEXT, 0, octets)
+
+/** TCP_REPAIR_WINDOW (linux/tcp.h). */
+export interface RepairWindow {
+  readonly sndWl1: number
+  readonly sndWnd: number
+  readonly maxWindow: number
+  readonly rcvWnd: number
+  readonly rcvWup: number
+}
+/** What a socket is made of anew. Numbers are unsigned. */
+export interface TcpRestore {
+  readonly own: InAny
+  readonly ownPort: number
+  readonly peer: InAny
+  readonly peerPort: number
+  /** SEQ of the first octet of the send queue, of the receive queue. */
+  readonly sndSeq: number
+  readonly rcvSeq: number
+  /** TCP_MAXSEG */
+  readonly maxSeg: number
+  /** TCP_TIMESTAMP */
+  readonly timestamp: number
+  readonly window: RepairWindow
+  readonly sndScale: number
+  readonly rcvScale: number
+  /** TCPI_OPT_* */
+  readonly options: number
+  /** SO_SNDBUF as getsockopt() said it, 0: leave. */
+  readonly sndBuf: number
+  /** Octets of the send queue, sent or not. */
+  readonly sndOctets: number
+}
+/** `outboundIf`: what the guest began is bound to --outbound-if4, --outbound-if6. */
+export const tcpRestoreOpen = (r: Rings, handle: number, v6: boolean, outboundIf: boolean): void =>
+  words(r, EF.TCP_RESTORE_OPEN, handle, v6 ? IS_V6 : 0, outbound(outboundIf))
+export const tcpRestore = (r: Rings, handle: number, t: TcpRestore): void => {
+  const w = t.window
+  const all = [...t.own, t.ownPort, ...t.peer, t.peerPort, t.sndSeq, t.rcvSeq, t.maxSeg, t.timestamp].concat(
+    [w.sndWl1, w.sndWnd, w.maxWindow, w.rcvWnd, w.rcvWup],
+    [t.sndScale | (t.rcvScale << 8), t.options, t.sndBuf, t.sndOctets]
+  )
+  const off = txRoom(r, RESTORE_WORDS * 4)
+  all.forEach((word, i) => {
+    r.view.setUint32(off + i * 4, word, true)
+  })
+  words(r, EF.TCP_RESTORE, handle, off, RESTORE_WORDS * 4)
+}
+/** `queue`: QUEUE_* */
+export const tcpRestoreQueue = (r: Rings, handle: number, p: Payload, queue: number): void =>
+  words(r, EF.TCP_RESTORE_QUEUE, handle, p.off, p.len, queue)
+/** `shut`: for writing, while it is in repair mode. */
+export const tcpRestoreEnd = (r: Rings, handle: number, shut: boolean): void =>
+  words(r, EF.TCP_RESTORE_END, handle, shut ? RESTORE_SHUT : 0)
+/** `shut`: for writing, once what was unsent is sent. `peekOff`: the first peek begins so many octets behind the head of the queue. */
+export const tcpRun = (r: Rings, handle: number, shut: boolean, peekOff: number): void =>
+  words(r, EF.TCP_RUN, handle, shut ? RUN_SHUT : 0, peekOff)
 
 // --- any socket
 

@@ -22,6 +22,7 @@ import {
   SIDE_1,
   VHOST_FDS_MAX
 } from './abi.js'
+import type { RepairWindow } from './effects.js'
 
 // One decoder for each event record of native/addon/abi.h, which names the words. Nothing else reads the ring. `i`: the record's
 // place in it, from 0.
@@ -250,6 +251,71 @@ export const vringBroken = (
   ring: ev[i * ABI_WORDS + 2],
   why: ev[i * ABI_WORDS + 3],
   detail: ev[i * ABI_WORDS + 4] >>> 0
+})
+
+// --- migration
+
+/** EV.REPAIR_HELPER: is one there? */
+export const repairHelper = (ev: Int32Array, i: number): boolean => ev[i * ABI_WORDS + 2] !== 0
+
+/** EV.REPAIRED, EV.TCP_DUMPED, EV.STATE_ENDED, EV.RESTORED: errno. */
+export const movedErrno = (ev: Int32Array, i: number): number => ev[i * ABI_WORDS + 13]
+
+/** A socket in repair mode, as its kernel tells it. Sequence numbers are those of the ends of both queues. All numbers are unsigned. */
+export interface TcpDump {
+  readonly sndSeq: number
+  readonly rcvSeq: number
+  /** SIOCOUTQ, SIOCOUTQNSD, SIOCINQ: a FIN may be counted in. */
+  readonly outq: number
+  readonly outqNsd: number
+  readonly inq: number
+  /** Octets of both queues that native has. */
+  readonly sndKept: number
+  readonly rcvKept: number
+  /** TCP_MAXSEG */
+  readonly maxSeg: number
+  /** TCP_TIMESTAMP, 0: without. */
+  readonly timestamp: number
+  readonly window: RepairWindow
+  readonly sndScale: number
+  readonly rcvScale: number
+  /** As in TCP_INFO. */
+  readonly state: number
+  readonly options: number
+  /** SO_SNDBUF */
+  readonly sndBuf: number
+}
+/** EV.TCP_DUMPED without an error. */
+export const tcpDumped = (ev: Int32Array, view: DataView, i: number): TcpDump => {
+  const off = ev[i * ABI_WORDS + 2]
+  const word = (k: number): number => view.getUint32(off + k * 4, true)
+  const scale = word(14)
+  return {
+    sndSeq: word(0),
+    rcvSeq: word(1),
+    outq: word(2),
+    outqNsd: word(3),
+    inq: word(4),
+    sndKept: word(5),
+    rcvKept: word(6),
+    maxSeg: word(7),
+    timestamp: word(8),
+    window: { sndWl1: word(9), sndWnd: word(10), maxWindow: word(11), rcvWnd: word(12), rcvWup: word(13) },
+    sndScale: scale & 0xff,
+    rcvScale: (scale >> 8) & 0xff,
+    state: word(15),
+    options: word(16),
+    sndBuf: word(17)
+  }
+}
+
+/** EV.STATE_WRITTEN: octets in the pipe so far, modulo 2^32. */
+export const stateWritten = (ev: Int32Array, i: number): number => ev[i * ABI_WORDS + 2] >>> 0
+
+/** EV.STATE_OCTETS */
+export const stateOctets = (ev: Int32Array, i: number): Payload => ({
+  off: ev[i * ABI_WORDS + 2],
+  len: ev[i * ABI_WORDS + 3]
 })
 
 // --- listeners

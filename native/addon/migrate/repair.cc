@@ -1,0 +1,155 @@
+#include "repair.h"
+#include "../unixsocket.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace passt {
+
+Repair::~Repair()
+{
+	for (const int fd : {listener, helper, spare}) {
+		if (fd >= 0)
+			::close(fd);
+	}
+}
+
+Fault Repair::listen(const char *path, uint32_t &mode)
+{
+	int fd = -1;
+
+	if (listener >= 0)
+		return {EBUSY, ""};
+	if (Fault r = listen_at_path(path, fd, mode); r.err)
+		return r;
+	/* By edges: whoever cannot be accepted now wakes nobody again and again */
+	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_HELPERS)) {
+		::close(fd);
+		return {e, ""};
+	}
+	listener = fd;
+	keep_spare();
+	return {};
+}
+
+void Repair::keep_spare()
+{
+	if (spare < 0 && listener >= 0)
+		spare = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+}
+
+void Repair::helpers()
+{
+	for (;;) {
+		int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 && errno == EMFILE && spare >= 0) {
+			::close(spare);
+			spare = -1;
+			fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		}
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0)
+			return;
+		/* Is the one that we have gone already? */
+		if (helper >= 0)
+			ready();
+		if (helper >= 0 || core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_HELPER)) {
+			::close(fd);
+			keep_spare();
+			continue;
+		}
+		helper = fd;
+		results.add<ev::RepairHelper>(0, 0).there = 1;
+	}
+}
+
+void Repair::answered(int error)
+{
+	asked = false;
+	results.add<ev::Repaired>(0, 0).error = (uint32_t)error;
+}
+
+/** The helper is of no further use. `error`: what becomes of its batch. */
+void Repair::end(int error)
+{
+	if (helper < 0)
+		return;
+	core.unwatch(helper);
+	::close(helper);
+	helper = -1;
+	keep_spare();
+	if (asked)
+		answered(error);
+	results.add<ev::RepairHelper>(0, 0).there = 0;
+}
+
+void Repair::close()
+{
+	end(EPIPE);
+}
+
+void Repair::ready()
+{
+	uint8_t said[2];
+	ssize_t n;
+
+	if (helper < 0)
+		return;
+	do
+		n = recv(helper, said, sizeof(said), MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return;
+	if (n == 1 && asked && said[0] == command)
+		return answered(0);
+	end(n > 0 ? EPROTO : EPIPE);
+}
+
+void Repair::ask(const fx::Repair &e)
+{
+	alignas(cmsghdr) uint8_t control[CMSG_SPACE(REPAIR_MAX * sizeof(int))] = {};
+	uint32_t handles[REPAIR_MAX];
+	int fds[REPAIR_MAX];
+	size_t count = 0;
+
+	/* The one at work is not answered by this */
+	if (asked) {
+		results.add<ev::Repaired>(0, 0).error = EBUSY;
+		return;
+	}
+	if (e.sockets > REPAIR_MAX || !rings.in_slab(e.off, e.sockets * (uint32_t)sizeof(*handles)))
+		return answered(EFAULT);
+	if (helper < 0)
+		return answered(ENOTCONN);
+	memcpy(handles, rings.slab + e.off, e.sockets * sizeof(*handles));
+	for (uint32_t i = 0; i < e.sockets; i++) {
+		const Sock *const s = table.sock(handles[i], Kind::Tcp);
+		if (s && s->fd >= 0)
+			fds[count++] = s->fd;
+	}
+	if (!count)
+		return answered(0);
+
+	msghdr m = {};
+	command = (uint8_t)e.command;
+	iovec iov = {&command, sizeof(command)};
+	m.msg_iov = &iov, m.msg_iovlen = 1;
+	m.msg_control = control, m.msg_controllen = CMSG_SPACE(count * sizeof(int));
+	cmsghdr *const c = CMSG_FIRSTHDR(&m);
+	c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(count * sizeof(int));
+	memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+	ssize_t n;
+	do
+		n = sendmsg(helper, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	asked = true;
+	if (n < 0)
+		end(EPIPE);
+}
+
+} // namespace passt

@@ -1,0 +1,45 @@
+/* The repair helper: a process with CAP_NET_ADMIN that switches repair mode of our sockets on and off (TCP_REPAIR, linux/tcp.h).
+ *
+ * We listen, it connects. We send one octet, the command, with 1 to 253 descriptors (SCM_RIGHTS, unix(7)); it answers with that octet. It
+ * may be slow, dead or hostile: nothing waits for it, and whatever else it says ends the connection.
+ */
+#ifndef PASST_MIGRATE_REPAIR_H
+#define PASST_MIGRATE_REPAIR_H
+
+#include "../../common/fault.h"
+#include "../table.h"
+
+namespace passt {
+
+class Repair : Part {
+public:
+	Repair(Core &c, Table &t) : Part(c), table(t) {}
+	~Repair();
+
+	/** As Native.repairListen() in src/runtime/abi/abi.ts. */
+	Fault listen(const char *path, uint32_t &mode);
+	/** EF_REPAIR */
+	void ask(const fx::Repair &e);
+	/** EF_REPAIR_CLOSE */
+	void close();
+
+	/** Somebody connects; the helper has said something. */
+	void helpers();
+	void ready();
+
+private:
+	void answered(int error);
+	void end(int error);
+	void keep_spare();
+
+	Table &table;
+	/** `spare`: given up for a helper where descriptors have run out. */
+	int listener = -1, helper = -1, spare = -1;
+	/** A batch is at work, its command. */
+	bool asked = false;
+	uint8_t command = 0;
+};
+
+} // namespace passt
+
+#endif

@@ -1,0 +1,61 @@
+#include "unixsocket.h"
+#include "../common/outfile.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace passt {
+
+/** Is `p` free to be bound, after what a dead program of ours left there is removed? */
+static Fault make_way(const FilePlace &p, const sockaddr_un &at)
+{
+	struct stat st;
+
+	if (fstatat(p.dir, p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW))
+		return {errno == ENOENT ? 0 : errno, ""};
+	if (!S_ISSOCK(st.st_mode))
+		return {EEXIST, ""}; /* never somebody's file */
+	const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (probe < 0)
+		return {errno, ""};
+	const int e = connect(probe, reinterpret_cast<const sockaddr *>(&at), sizeof(at)) ? errno : 0;
+	close(probe);
+	if (e != ECONNREFUSED && e != EACCES && e != ENOENT)
+		return {EADDRINUSE, ""};
+	if (e != ENOENT && st.st_uid != geteuid())
+		return {EPERM, "a socket of another user's (" + user(st.st_uid) + ") is there, which nobody serves"};
+	if (e != ENOENT && unlinkat(p.dir, p.name.c_str(), 0) && errno != ENOENT)
+		return {errno, ""};
+	return {};
+}
+
+Fault listen_at_path(const char *path, int &fd, uint32_t &mode)
+{
+	sockaddr_un at = {};
+	FilePlace p;
+	struct stat st;
+
+	at.sun_family = AF_UNIX;
+	if (!*path || strlen(path) >= sizeof(at.sun_path))
+		return {ENAMETOOLONG, ""};
+	strcpy(at.sun_path, path);
+	if (Fault r = find_place(path, false, p); r.err)
+		return r;
+	if (Fault r = make_way(p, at); r.err)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const int e = fd < 0 || bind(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)) || listen(fd, 0) ? errno : 0;
+	if (e && fd >= 0)
+		close(fd);
+	if (e)
+		return {e, ""};
+	mode = fstatat(p.dir, p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW) ? 0 : st.st_mode & 07777;
+	return {};
+}
+
+} // namespace passt
