@@ -19,6 +19,8 @@ export const STATE_VERSION = 2
 export const HEADER_LEN = 16
 export const ADDRESSES_LEN = 42
 export const COUNT_LEN = 4
+/** Header, addresses and number. */
+export const PRELUDE_LEN = HEADER_LEN + ADDRESSES_LEN + COUNT_LEN
 export const FLOW_LEN = 112
 export const EXTENDED_LEN = 52
 /** Octets of one queue; more is no queue. */
