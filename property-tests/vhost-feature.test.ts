@@ -191,7 +191,7 @@ describe('a vhost-user front-end on the guest link', () => {
     assert.deepEqual(words(b.say({ type: 'GET_VRING_BASE', ring: 1 }), 2), [['VRING_STOP', 1]])
     const [base] = b.turn([EV.VRING_STOPPED, 0, 1, 65533])
     assert.deepEqual(b.reply(base!), { type: 'VRING_BASE', ring: 1, next: 65533 })
-    assert.deepEqual(words(b.say({ type: 'SET_DEVICE_STATE_FD', direction: 0, phase: 0 }, [60]), 2)[0], [
+    assert.deepEqual(words(b.say({ type: 'SET_DEVICE_STATE_FD', direction: 0, phase: 1 }, [60]), 2)[0], [
       'CLOSE_FD',
       60
     ])

@@ -41,6 +41,9 @@ class Bed {
   usable = false
   broken = 0
   dealt = 0
+  transfers = 0
+  resumed = 0
+  readonly checks: boolean[] = []
   /** Kinds of effects. */
   readonly told: string[] = []
   /** What native has to say; one errno for all that the message asks for. */
@@ -118,6 +121,15 @@ class Bed {
       case 'VhostBroken':
         this.broken++
         return this.clear()
+      case 'StateTransfer':
+        this.transfers++
+        return this.take(e.fd)
+      case 'StateChecked':
+        this.checks.push(e.ok)
+        return
+      case 'StateResumed':
+        this.resumed++
+        return
       case 'VhostUnknown':
       case 'VhostFailed':
         return
@@ -164,6 +176,14 @@ class Model {
   rings = newRings()
   /** Rings whose addresses came before their size or the memory. */
   readonly waiting = new Set<number>()
+  /** Of the guest's state: transfers that began, whether one runs, how the last one went, and if it was a save. */
+  transfers = 0
+  running = false
+  outcome: boolean | null = null
+  saved = false
+  resumed = 0
+  /** CHECK_DEVICE_STATE waits for its answer. */
+  checking = false
   constructor(readonly offer: VhostOffer) {}
   leave(connected: boolean): void {
     this.connected = connected
@@ -172,6 +192,14 @@ class Model {
     this.anyFailed = false
     this.rings = newRings()
     this.waiting.clear()
+    this.stays()
+    this.checking = false
+  }
+  /** No transfer counts any more. */
+  stays(): void {
+    this.running = false
+    this.outcome = null
+    this.saved = false
   }
   mode(r: ModelRing): RingMode {
     return r.started ? (r.enabled ? 'enabled' : 'disabled') : 'stopped'
@@ -202,10 +230,18 @@ class Model {
         return own(1n)
       case 'GET_MAX_MEM_SLOTS':
         return own(32n)
-      case 'SET_DEVICE_STATE_FD':
-        return own(0x101n)
+      case 'SET_DEVICE_STATE_FD': {
+        const stopped = this.rings.every((r) => !r.started)
+        if (m.phase !== 0 || m.direction > 1 || this.running || !stopped) return own(0x101n)
+        this.transfers++
+        this.running = true
+        this.outcome = null
+        this.saved = m.direction === 0
+        return own(0x100n)
+      }
       case 'CHECK_DEVICE_STATE':
-        return own(1n)
+        this.checking = this.running
+        return this.running ? { reply: null, ends: false } : own(this.outcome === true ? 0n : 1n)
       case 'OTHER':
         return acked(1n)
       case 'SET_FEATURES':
@@ -218,6 +254,10 @@ class Model {
         return acked()
       case 'SET_VRING_KICK':
         this.rings[m.ring]!.started = true
+        if (this.saved) {
+          this.resumed++
+          this.stays()
+        }
         return acked()
       case 'GET_VRING_BASE':
         this.rings[m.ring]!.started = false
@@ -261,14 +301,32 @@ type Command =
       readonly errno: number
     }
   | { readonly do: 'break'; readonly ring: number }
+  | { readonly do: 'transferred'; readonly ok: boolean }
+/** Both rings stop, the state moves: requests that chance brings together too seldom. */
+const arbTransfer: fc.Arbitrary<VhostMessage> = fc.oneof(
+  fc.tuple(fc.nat(2), fc.constantFrom(0, 0, 0, 1)).map(
+    ([direction, phase]): VhostMessage => ({
+      type: 'SET_DEVICE_STATE_FD',
+      direction,
+      phase,
+      needReply: false
+    })
+  ),
+  fc.constant<VhostMessage>({ type: 'CHECK_DEVICE_STATE', needReply: false }),
+  fc.nat(VHOST_RINGS - 1).map((ring): VhostMessage => ({ type: 'GET_VRING_BASE', ring, needReply: false })),
+  fc
+    .nat(VHOST_RINGS - 1)
+    .map((ring): VhostMessage => ({ type: 'SET_VRING_KICK', ring, none: true, needReply: false }))
+)
 const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom<Command>({ do: 'connect' }, { do: 'leave' }) },
   { weight: 1, arbitrary: fc.nat(VHOST_RINGS - 1).map((ring): Command => ({ do: 'break', ring })) },
+  { weight: 3, arbitrary: fc.boolean().map((ok): Command => ({ do: 'transferred', ok })) },
   {
     weight: 30,
     arbitrary: fc
       .tuple(
-        arbVhostMessage(3),
+        fc.oneof({ weight: 6, arbitrary: arbVhostMessage(3) }, { weight: 1, arbitrary: arbTransfer }),
         fc.oneof({ weight: 20, arbitrary: fc.constant('right' as const) }, fc.nat(3)),
         fc.nat(40).map((n) => n === 0),
         fc.nat(8).map((n) => (n === 0 ? ENOMEM : 0))
@@ -297,6 +355,8 @@ const check = (given: VhostOffer, commands: ReadonlyArray<Command>): void => {
     let want: { readonly reply: bigint | 'base' | null; readonly ends: boolean } | null = null
     let asked: VhostMessage | null = null
     if (c.do === 'message') {
+      // in lock-step: the next one comes when this one is dealt with
+      if (model.checking) continue
       const n = c.fds === 'right' ? wanted(c.m) : c.fds
       const fds = Array.from({ length: n }, () => nextFd++)
       for (const fd of fds) bed.open.add(fd)
@@ -310,6 +370,16 @@ const check = (given: VhostOffer, commands: ReadonlyArray<Command>): void => {
         asked = c.m
         if (want.ends) model.leave(false)
       } else assert.equal(bed.dealt, before.dealt)
+    } else if (c.do === 'transferred') {
+      if (!model.running) continue
+      bed.step({ type: 'TRANSFER_DONE', ok: c.ok })
+      model.running = false
+      model.outcome = c.ok
+      if (model.checking) {
+        model.checking = false
+        assert.deepEqual(bed.replies.slice(before.replies).map(replyOf), [[43, c.ok ? 0n : 1n]])
+        assert.equal(bed.checks.at(-1), c.ok)
+      }
     } else if (c.do !== 'break') {
       if ((c.do === 'connect') === model.connected) continue
       bed.step({ type: c.do === 'connect' ? 'CONNECTED' : 'DISCONNECTED' })
@@ -322,10 +392,13 @@ const check = (given: VhostOffer, commands: ReadonlyArray<Command>): void => {
     }
     // Every descriptor that came has gone one way
     assert.deepEqual([...bed.open], [])
-    assert.equal(bed.value, model.connected ? 'session.serving' : 'idle')
+    const value = model.checking ? 'session.checking' : model.connected ? 'session.serving' : 'idle'
+    assert.equal(bed.value, value)
+    assert.equal(bed.transfers, model.transfers)
+    assert.equal(bed.resumed, model.resumed)
     if (asked !== null && want !== null) {
       // Each message is dealt with once, or the last one of its session
-      assert.equal(bed.dealt - before.dealt, want.ends ? 0 : 1)
+      assert.equal(bed.dealt - before.dealt, want.ends || model.checking ? 0 : 1)
       assert.equal(bed.broken - before.broken, want.ends ? 1 : 0)
       const base = 'ring' in asked ? BigInt(model.rings[asked.ring]?.base ?? 0) : 0n
       const reply = want.reply === 'base' ? base : want.reply
@@ -354,6 +427,14 @@ const arbRequest = arbVhostMessage(2).map((m): VhostEvent => {
   return { ...m, fds }
 })
 const arbEvent: fc.Arbitrary<VhostEvent> = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: arbTransfer.map((m): VhostEvent => {
+      const fds = Array.from({ length: wanted(m) }, (_, i) => 3 + i)
+      return { ...m, fds }
+    })
+  },
+  { weight: 3, arbitrary: fc.boolean().map((ok): VhostEvent => ({ type: 'TRANSFER_DONE', ok })) },
   { weight: 30, arbitrary: arbRequest },
   {
     weight: 20,

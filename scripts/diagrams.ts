@@ -6,6 +6,8 @@ import { udpMachine } from '../src/machines/flow/udp.js'
 import { udpSpliceMachine } from '../src/machines/flow/udp-splice.js'
 import { portScanMachine } from '../src/machines/forward/port-scan.js'
 import { guestLinkMachine } from '../src/machines/link/guest-link.js'
+import { migrationSourceMachine } from '../src/machines/link/migration-source.js'
+import { migrationTargetMachine } from '../src/machines/link/migration-target.js'
 import { vhostSessionMachine } from '../src/machines/link/vhost-session.js'
 import { ndpMachine } from '../src/machines/services/ndp.js'
 import { tcpMachine } from '../src/machines/tcp/tcp.js'
@@ -22,7 +24,7 @@ export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   flow: [udpMachine, tcpSpliceMachine, udpSpliceMachine, pingMachine],
   forward: [portScanMachine],
   services: [ndpMachine],
-  link: [guestLinkMachine, vhostSessionMachine]
+  link: [guestLinkMachine, vhostSessionMachine, migrationSourceMachine, migrationTargetMachine]
 }
 
 // What is read of xstate's nodes; targets are resolved there.

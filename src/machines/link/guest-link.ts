@@ -53,6 +53,8 @@ export type LinkEvent =
    * is with vhost-user. `why`: what, in words.
    */
   | { readonly type: 'BROKEN'; readonly why: string; readonly now: Instant }
+  /** The guest was moved to another host: that its client ends here is not our end (behaviour.md#migration). */
+  | { readonly type: 'GUEST_MOVED' }
 
 interface Client {
   readonly fd: number
@@ -126,6 +128,7 @@ export const guestLinkMachine = setup({
     ...linkActions,
     noteNext: assign((_, next: Client) => ({ next })),
     forgetNext: assign(() => ({ next: NOBODY })),
+    outlive: assign({ oneOff: false }),
     noteRefusal: assign(({ context: c }, { now }: { now: Instant }) =>
       due(c.refusalSaid, now) ? { refusalSaid: now } : {}
     ),
@@ -139,6 +142,7 @@ export const guestLinkMachine = setup({
     'The client of the guest link, in passt mode: who is served, who is turned away, when all ends.',
   context: ({ input }) => ({ oneOff: input.oneOff, next: NOBODY, badSaid: null, refusalSaid: null }),
   initial: 'waiting',
+  on: { GUEST_MOVED: { actions: 'outlive' } },
   states: {
     waiting: {
       on: {

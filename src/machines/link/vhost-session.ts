@@ -52,6 +52,9 @@ export const MEM_SLOTS = 32
 /** The answer to SET_DEVICE_STATE_FD and CHECK_DEVICE_STATE: failed; bit 8: there is no descriptor of ours. */
 const STATE_FAILED = 1n
 const STATE_NO_FD = 1n << 8n
+/** Directions of SET_DEVICE_STATE_FD; its only phase is 0: the rings are stopped. */
+const DIRECTIONS = ['save', 'load'] as const
+export type StateDirection = (typeof DIRECTIONS)[number]
 
 export type RingMode = 'stopped' | 'disabled' | 'enabled'
 export type RingFd = 'kick' | 'call' | 'err'
@@ -80,6 +83,12 @@ export type VhostEffect =
   | { readonly type: 'VhostCloseFds'; readonly fds: ReadonlyArray<number> }
   /** Whether the guest can be reached; also where nothing has changed. */
   | { readonly type: 'VhostRx'; readonly usable: boolean }
+  /** The guest's state is to be written there, or read from there. TRANSFER_DONE follows, in any state. */
+  | { readonly type: 'StateTransfer'; readonly direction: StateDirection; readonly fd: number }
+  /** CHECK_DEVICE_STATE has been answered. */
+  | { readonly type: 'StateChecked'; readonly ok: boolean }
+  /** A ring runs again, whose guest's state was written or is being written: the guest stays. */
+  | { readonly type: 'StateResumed' }
   /** A request that nobody knows. */
   | { readonly type: 'VhostUnknown'; readonly id: number }
   /** A request that failed, and the front-end was told. */
@@ -106,6 +115,7 @@ export type VhostEvent =
   /** Descriptors with a message that takes none. */
   | { readonly type: 'SPARE_FDS'; readonly fds: ReadonlyArray<number> }
   | { readonly type: 'DONE'; readonly errno: number }
+  | { readonly type: 'TRANSFER_DONE'; readonly ok: boolean }
   | { readonly type: 'VRING_STOPPED'; readonly ring: number; readonly next: number }
   | {
       readonly type: 'VRING_BROKEN'
@@ -130,11 +140,18 @@ interface Asked {
   /** Guest memory is there once it is done. */
   readonly memory: boolean
 }
+/** The last transfer of the guest's state in this session. */
+interface Transfer {
+  readonly direction: StateDirection
+  readonly outcome: 'running' | 'done' | 'failed'
+}
 export interface VhostContext {
   readonly offer: VhostOffer
   readonly memory: boolean
   readonly rings: ReadonlyArray<Ring>
   readonly asked: Asked
+  /** null: none, or the guest stayed after it. */
+  readonly transfer: Transfer | null
 }
 
 const NEW_RING: Ring = { entries: 0, kept: null, started: false, enabled: false }
@@ -172,6 +189,9 @@ const vhostActions: { readonly [K in VhostEffect['type']]: Inert<K> } = {
   VringStop: inert,
   VhostCloseFds: inert,
   VhostRx: inert,
+  StateTransfer: inert,
+  StateChecked: inert,
+  StateResumed: inert,
   VhostUnknown: inert,
   VhostFailed: inert,
   VhostBroken: inert
@@ -275,9 +295,17 @@ const features = {
   params: ({ context: c, event: e }: Of<'SET_FEATURES'>) => ({ features: inForce(c.offer, e.features) })
 } as const
 
+const outcomeOf = ({ context: { transfer } }: { context: VhostContext }) => ({
+  ok: transfer?.outcome === 'done'
+})
+const byOutcome = ({ event: e }: Of<'TRANSFER_DONE'>) => ({ ok: e.ok })
+const stateAnswer = (ok: boolean) => value(VHOST_ID.CHECK_DEVICE_STATE, ok ? 0n : STATE_FAILED)
+const startRing = [ringFd('kick'), { type: 'start', params: byRing }, run, rx] as const
+
 const SPEC = (section: string, ...regressions: readonly string[]) =>
   by(`vhost-user.rst, "${section}"`, ...regressions)
 const message = SPEC('Front-end message types')
+const transferring = by('behaviour.md#migration; vhost-user.rst, "Migrating back-end state"')
 const told = by('behaviour.md#vhost-user; vhost-user.rst, REPLY_ACK')
 const anyOrder = by('behaviour.md#vhost-user')
 
@@ -298,7 +326,15 @@ export const vhostSessionMachine = setup({
     failedAwaited: ({ context: c }, p: { errno: number }) => p.errno !== 0 && c.asked.needReply,
     moreToPlace: ({ context: c }) => readyRing({ ...c, memory: c.memory || c.asked.memory }) >= 0,
     /** A ring that does not run cannot break: the word is of a session before. */
-    running: ({ context: c }, p: { ring: number }) => c.rings[p.ring]?.started === true
+    running: ({ context: c }, p: { ring: number }) => c.rings[p.ring]?.started === true,
+    /** The guest is stopped, and nothing else is under way. */
+    mayTransfer: ({ context: c }, p: { direction: number; phase: number }) =>
+      p.phase === 0 &&
+      DIRECTIONS[p.direction] !== undefined &&
+      c.transfer?.outcome !== 'running' &&
+      c.rings.every((r) => !r.started),
+    transferring: ({ context: c }) => c.transfer?.outcome === 'running',
+    saved: ({ context: c }) => c.transfer?.direction === 'save'
   },
   actions: {
     ...vhostActions,
@@ -321,13 +357,29 @@ export const vhostSessionMachine = setup({
       rings: withRing(c.rings, p.ring, { enabled: p.enable })
     })),
     enableAll: assign(({ context: c }) => ({ rings: c.rings.map((r) => ({ ...r, enabled: true })) })),
-    forget: assign({ memory: false, rings: NEW_RINGS, asked: NOTHING })
+    transfer: assign(
+      (_, p: { direction: number }): Partial<VhostContext> => ({
+        transfer: { direction: DIRECTIONS[p.direction]!, outcome: 'running' }
+      })
+    ),
+    transferred: assign(
+      ({ context: c }, p: { ok: boolean }): Partial<VhostContext> =>
+        c.transfer === null ? {} : { transfer: { ...c.transfer, outcome: p.ok ? 'done' : 'failed' } }
+    ),
+    stays: assign({ transfer: null }),
+    forget: assign({ memory: false, rings: NEW_RINGS, asked: NOTHING, transfer: null })
   }
 }).createMachine({
   id: 'vhost-session',
   description:
     "A vhost-user session: what the front-end's requests change, and what they are answered. vhost-user.rst is QEMU's docs/interop/vhost-user.rst.",
-  context: ({ input }) => ({ offer: input.offer, memory: false, rings: NEW_RINGS, asked: NOTHING }),
+  context: ({ input }) => ({
+    offer: input.offer,
+    memory: false,
+    rings: NEW_RINGS,
+    asked: NOTHING,
+    transfer: null
+  }),
   initial: 'idle',
   states: {
     idle: {
@@ -364,6 +416,7 @@ export const vhostSessionMachine = setup({
           meta: by('behaviour.md#vhost-user; virtio 1.2 §2.7')
         },
         SPARE_FDS: { actions: closeFds, meta: by('behaviour.md#vhost-user') },
+        TRANSFER_DONE: { actions: { type: 'transferred', params: byOutcome }, meta: transferring },
         '*': { actions: closeAny, meta: by('ours: no state expects it') }
       },
       states: {
@@ -473,10 +526,14 @@ export const vhostSessionMachine = setup({
               actions: { type: 'VringStop', params: byRing },
               meta: SPEC('Ring states', 'V12')
             },
-            SET_VRING_KICK: {
-              actions: [ringFd('kick'), { type: 'start', params: byRing }, run, rx, acked],
-              meta: SPEC('Ring states', 'V14', 'V15')
-            },
+            SET_VRING_KICK: [
+              {
+                guard: 'saved',
+                actions: [...startRing, { type: 'StateResumed', params: {} }, { type: 'stays' }, acked],
+                meta: by('behaviour.md#migration; vhost-user.rst, "Ring states"', 'V14', 'V15')
+              },
+              { actions: [...startRing, acked], meta: SPEC('Ring states', 'V14', 'V15') }
+            ],
             SET_VRING_CALL: { actions: [ringFd('call'), acked], meta: message },
             SET_VRING_ERR: { actions: [ringFd('err'), acked], meta: message },
             SET_VRING_ENABLE: {
@@ -489,14 +546,40 @@ export const vhostSessionMachine = setup({
               meta: SPEC('Ring states', 'V15', 'V16')
             },
             SEND_RARP: { actions: acked, meta: by('vhost-user.rst, "Migration"', 'V7') },
-            SET_DEVICE_STATE_FD: {
-              actions: [closeFds, answered('SET_DEVICE_STATE_FD', STATE_NO_FD | STATE_FAILED)],
-              meta: by('behaviour.md#vhost-user; vhost-user.rst, "Migrating back-end state"')
-            },
-            CHECK_DEVICE_STATE: {
-              actions: answered('CHECK_DEVICE_STATE', STATE_FAILED),
-              meta: by('behaviour.md#vhost-user; vhost-user.rst, "Migrating back-end state"')
-            },
+            SET_DEVICE_STATE_FD: [
+              {
+                guard: {
+                  type: 'mayTransfer',
+                  params: ({ event: e }) => ({ direction: e.direction, phase: e.phase })
+                },
+                actions: [
+                  { type: 'transfer', params: ({ event: e }) => ({ direction: e.direction }) },
+                  answered('SET_DEVICE_STATE_FD', STATE_NO_FD),
+                  {
+                    type: 'StateTransfer',
+                    params: ({ event: e }) => ({ direction: DIRECTIONS[e.direction]!, fd: e.fds[0]! })
+                  }
+                ],
+                meta: transferring
+              },
+              {
+                actions: [closeFds, answered('SET_DEVICE_STATE_FD', STATE_NO_FD | STATE_FAILED)],
+                meta: transferring
+              }
+            ],
+            CHECK_DEVICE_STATE: [
+              { guard: 'transferring', target: 'checking', meta: transferring },
+              {
+                actions: [
+                  {
+                    type: 'VhostDealt',
+                    params: ({ context }) => stateAnswer(outcomeOf({ context }).ok)
+                  },
+                  { type: 'StateChecked', params: outcomeOf }
+                ],
+                meta: transferring
+              }
+            ],
             OTHER: {
               actions: [
                 { type: 'VhostUnknown', params: ({ event: e }) => ({ id: e.id }) },
@@ -564,6 +647,20 @@ export const vhostSessionMachine = setup({
               },
               { target: 'serving', actions: answered('SET_LOG_BASE', 0n), meta: SPEC('Migration') }
             ]
+          }
+        },
+        // The front-end waits to hear how the transfer went, and has to.
+        checking: {
+          on: {
+            TRANSFER_DONE: {
+              target: 'serving',
+              actions: [
+                { type: 'transferred', params: byOutcome },
+                { type: 'VhostDealt', params: ({ event: e }) => stateAnswer(e.ok) },
+                { type: 'StateChecked', params: byOutcome }
+              ],
+              meta: transferring
+            }
           }
         },
         // Native stops a ring; what has been taken of it is dealt with first.

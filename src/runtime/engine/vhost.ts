@@ -178,6 +178,13 @@ export const vhostSession = (
         return
       case 'VhostRx':
         return reach(e.usable, now)
+      case 'StateTransfer':
+        // nobody carries it out yet
+        closeFd(r, e.fd)
+        return step({ type: 'TRANSFER_DONE', ok: false }, now)
+      case 'StateChecked':
+      case 'StateResumed':
+        return
       case 'VhostUnknown':
         return w.log.at('debug', `vhost-user: request ${e.id}, which nobody knows`)
       case 'VhostFailed':
