@@ -25,6 +25,7 @@
         'native/launcher/names.cc',
         'native/launcher/namespace.cc',
         'native/launcher/requests.cc',
+        'native/launcher/rights.cc',
         'native/launcher/snapshot.cc',
         'native/launcher/sockets.cc',
         'native/launcher/spawn.cc',
@@ -59,6 +60,23 @@
         'native/qrap/args.cc',
         'native/qrap/main.cc',
         'native/qrap/probe.cc'
+      ],
+      'defines': [ '_GNU_SOURCE' ],
+      'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],
+      'cflags_cc': [ '-std=gnu++17', '-Wall', '-Wextra', '-O2', '-fno-exceptions', '-fno-rtti' ],
+      'include_dirs!': [ '<(node_root_dir)/include/node' ],
+      'ldflags': [ '<@(own_runtime)' ]
+    },
+    {
+      # bin/passt-repair: sets TCP_REPAIR for a passt whose guest moves (native/repair/main.cc)
+      'target_name': 'passt-repair',
+      'type': 'executable',
+      'sources': [
+        'native/launcher/rights.cc',
+        'native/launcher/util.cc',
+        'native/repair/find.cc',
+        'native/repair/main.cc',
+        'native/repair/serve.cc'
       ],
       'defines': [ '_GNU_SOURCE' ],
       'cflags_cc!': [ '-std=gnu++14', '-std=gnu++17', '-std=gnu++20' ],

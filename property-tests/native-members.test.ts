@@ -25,7 +25,7 @@ test('what the look finds', () => {
     3
   )
 })
-for (const room of ['common', 'launcher', 'qrap'])
+for (const room of ['common', 'launcher', 'qrap', 'repair'])
   test(`native/${room}: every member has a value from the start on`, () => {
     const dir = join(repo, 'native', room)
     const files = readdirSync(dir).filter((file) => /\.(h|cc)$/.test(file))

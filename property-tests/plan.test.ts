@@ -11,7 +11,7 @@ import { parseOptions } from '../src/runtime/cli/options.js'
 import { worldConfig } from '../src/runtime/engine/world-config.js'
 import { withAskedDefaults } from '../src/runtime/host/ask-route.js'
 import { deriveHost, type HostTables, type NetlinkRequest, withOwnNames } from '../src/runtime/host/host.js'
-import { needsResolvConf, plan, resolvers } from '../src/runtime/plan/plan.js'
+import { needsResolvConf, plan, repairPathAt, resolvers } from '../src/runtime/plan/plan.js'
 import type { Plan } from '../src/runtime/plan/plan-types.js'
 import { arbInAny, arbInAny4, arbInAny6 } from './arbitraries.js'
 import { addr, BED, derived, hop, link, on, options, route, tables } from './tables.js'
@@ -357,6 +357,26 @@ describe('the guest link', () => {
       oneOff: true
     })
     assert.equal(of('-s', '/x').vhostUser, null)
+  })
+  test('--repair-path: beside the socket with --vhost-user, or where it says; none without a socket of ours', () => {
+    const of = (...argv: string[]) => linked(...argv).repairPath
+    assert.deepEqual(of('--vhost-user'), { kind: 'beside' })
+    assert.deepEqual(of('--repair-path', './none', '--vhost-user'), { kind: 'path', path: './none' })
+    const nowhere = ['-s /x', '--repair-path none', '--vhost-user --repair-path none', '--vhost-user -F 5']
+    for (const line of nowhere) assert.equal(of(...line.split(' ')), null, line)
+    assert.equal(of('--vhost-user', '-F', '5', '--repair-path', '/y'), null)
+    assert.equal(planned('').repairPath, null)
+    assert.equal(repairPathAt({ kind: 'beside' }, '/tmp/passt_2.socket'), '/tmp/passt_2.socket.repair')
+    assert.equal(repairPathAt({ kind: 'path', path: '/y' }, '/x'), '/y')
+  })
+  test('--migrate-exit, --migrate-no-linger', () => {
+    const of = (...argv: string[]) => {
+      const { migrateExit, migrateNoLinger } = linked('--vhost-user', ...argv)
+      return [migrateExit, migrateNoLinger]
+    }
+    assert.deepEqual(of(), [false, false])
+    assert.deepEqual(of('--migrate-exit'), [true, false])
+    assert.deepEqual(of('--migrate-no-linger'), [false, true])
   })
 })
 

@@ -72,7 +72,7 @@ const longTermNode = () => {
 }
 
 const native = () => {
-  const made = ['passt.node', 'passt-launcher', 'passt-stamp', 'qrap'].map((name) =>
+  const made = ['passt.node', 'passt-launcher', 'passt-stamp', 'qrap', 'passt-repair'].map((name) =>
     at('build/Release', name)
   )
   const sources = [
@@ -80,6 +80,7 @@ const native = () => {
     at('native/common'),
     at('native/launcher'),
     at('native/qrap'),
+    at('native/repair'),
     at('binding.gyp')
   ]
   if (newest(...sources) <= oldest(...made)) return
@@ -141,7 +142,12 @@ const snapshot = (node = process.execPath) => {
 
 const programs = () => {
   mkdirSync(at('bin'), { recursive: true })
-  const made = { passt: 'passt-launcher', pasta: 'passt-launcher', qrap: 'qrap' }
+  const made = {
+    passt: 'passt-launcher',
+    pasta: 'passt-launcher',
+    qrap: 'qrap',
+    'passt-repair': 'passt-repair'
+  }
   for (const [name, executable] of Object.entries(made)) {
     const from = at('build/Release', executable)
     const to = at('bin', name)

@@ -1,6 +1,6 @@
 /* A filter of system calls (seccomp(2)), made of a list with reasons: addon/seccomp-calls.def, launcher/launcher-calls.def,
- * launcher/guard-calls.def, qrap/qrap-calls.def. To be included where a filter is built, the list below it in a function in which
- * `f` is a Filter.
+ * launcher/guard-calls.def, qrap/qrap-calls.def, repair/repair-calls.def. To be included where a filter is built, the list
+ * below it in a function in which `f` is a Filter.
  *
  * ALLOW(call, why)             whatever its arguments
  * ALLOW_IF(call, tests, why)   where all tests hold: IS(argument, mask, value...), argument & mask is one of the values.

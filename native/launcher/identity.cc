@@ -1,5 +1,6 @@
 #include "identity.h"
 
+#include "rights.h"
 #include "userns.h"
 
 #include <cerrno>
@@ -9,13 +10,6 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-static void emptyBoundingSet()
-{
-	// Fails at once without CAP_SETPCAP; no_new_privs keeps the set out of reach
-	for (unsigned long cap = 0; cap < 64 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
-		;
-}
 
 Fault become(const Identity &who)
 {
@@ -40,32 +34,9 @@ bool mayActFor(const Identity &who)
 	return who.uid != geteuid() && isCapable(CAP_SYS_ADMIN) && isCapable(CAP_SETUID) && isCapable(CAP_SETGID);
 }
 
-static __user_cap_header_struct header()
-{
-	return { _LINUX_CAPABILITY_VERSION_3, 0 };
-}
-
-void keepOnly(uint64_t kept)
-{
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	emptyBoundingSet();
-	__user_cap_header_struct head = header();
-	__user_cap_data_struct sets[2] = {};
-	if (syscall(SYS_capget, &head, sets) == 0) {
-		for (int i = 0; i < 2; i++) {
-			sets[i].permitted &= static_cast<uint32_t>(kept >> 32 * i);
-			sets[i].effective = sets[i].permitted;
-			sets[i].inheritable = 0;
-		}
-		syscall(SYS_capset, &head, sets);
-	}
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	prctl(PR_SET_DUMPABLE, 0);
-}
-
 void handOnLowPorts()
 {
-	__user_cap_header_struct head = header();
+	__user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	__user_cap_data_struct sets[2] = {};
 	constexpr uint32_t BIND = 1u << CAP_NET_BIND_SERVICE;
 	if (geteuid() == 0 || syscall(SYS_capget, &head, sets) < 0 || !(sets[0].permitted & BIND))

@@ -62,6 +62,9 @@ export type LinkPlan =
   /** null: the first default path that is free. */
   { readonly kind: 'socket'; readonly path: string | null } | { readonly kind: 'fd'; readonly fd: number }
 
+/** Where passt-repair(1) finds us. `beside`: the path of the link's socket, whichever that becomes, with REPAIR_SUFFIX. */
+export type RepairPath = { readonly kind: 'path'; readonly path: string } | { readonly kind: 'beside' }
+
 export interface Plan {
   readonly mode: Mode
   readonly namespace: NamespacePlan
@@ -69,6 +72,12 @@ export interface Plan {
   readonly link: LinkPlan | null
   /** The link's client speaks vhost-user, and is offered this; null: it sends frames. */
   readonly vhostUser: VhostFeatures | null
+  /** null: nowhere. Never without vhostUser, nor with an inherited descriptor. */
+  readonly repairPath: RepairPath | null
+  /** As the source of a move: our end, once the state is with the hypervisor. */
+  readonly migrateExit: boolean
+  /** As the source of a move: sockets are closed then, and not kept to swallow what comes late. */
+  readonly migrateNoLinger: boolean
   /** With a link: the end of its first client is ours. */
   readonly oneOff: boolean
   readonly foreground: boolean

@@ -18,7 +18,7 @@ import type { Mac } from '../../codecs/wire/ethernet.js'
 import { MAX_DNS, type Options } from '../cli/option-table.js'
 import type { HostConfig, HostFamily } from '../host/host.js'
 import { infoLines } from './info.js'
-import type { FamilyPlan, LinkPlan, NamespacePlan, Plan } from './plan-types.js'
+import type { FamilyPlan, LinkPlan, NamespacePlan, Plan, RepairPath } from './plan-types.js'
 
 export const DEFAULT_MAC: Mac = 0x9a559a559a55
 /** Largest MTU rounded down to a multiple of 4. */
@@ -143,6 +143,16 @@ const familyPlan = (
 
 // --- the rest
 
+/** What passt-repair(1) looks for in a directory. */
+export const REPAIR_SUFFIX = '.repair'
+const repairPathOf = (o: Options): RepairPath | null => {
+  if (!o.vhostUser || o.fd !== null || o.repairPath === 'none') return null
+  return o.repairPath === null ? { kind: 'beside' } : { kind: 'path', path: o.repairPath }
+}
+/** The path itself, once the link's socket is at `link`. */
+export const repairPathAt = (p: RepairPath, link: string): string =>
+  p.kind === 'path' ? p.path : `${link}${REPAIR_SUFFIX}`
+
 const linkOf = (o: Options): LinkPlan | null => {
   if (o.fd !== null) return { kind: 'fd', fd: o.fd }
   return o.mode === 'passt' ? { kind: 'socket', path: o.socketPath } : null
@@ -223,6 +233,9 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     namespace: namespaceOf(o),
     link: linkOf(o),
     vhostUser: o.vhostUser ? o.vhostFeatures : null,
+    repairPath: repairPathOf(o),
+    migrateExit: o.migrateExit,
+    migrateNoLinger: o.migrateNoLinger,
     oneOff: o.oneOff,
     foreground: o.foreground,
     quiet: o.quiet,
