@@ -44,6 +44,8 @@ const EVERYTHING = {
   link: { kind: 'socket', path: null },
   vhostUser: 'all',
   oneOff: false,
+  migrateExit: false,
+  migrateNoLinger: false,
   pcap: 'x.pcapng',
   trace: true,
   stats: 1

@@ -71,6 +71,7 @@ describe('a flow', () => {
     index: 7,
     touched: false,
     sockOpen: false,
+    held: false,
     v6: false,
     guestMac: 1,
     ourMac: 2,

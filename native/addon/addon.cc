@@ -175,6 +175,21 @@ Value MemoryOf(const CallbackInfo &info)
 	return out;
 }
 
+Value LocalEnds(const CallbackInfo &info)
+{
+	enum : size_t { WORDS = 5 };
+	const auto handles = info[0].As<Napi::Int32Array>();
+	auto out = Napi::Int32Array::New(info.Env(), WORDS * handles.ElementLength());
+
+	for (size_t i = 0; engine && i < handles.ElementLength(); i++) {
+		uint32_t words[WORDS] = {};
+		engine->table.local_end((uint32_t)handles[i], words, words[WORDS - 1]);
+		for (size_t k = 0; k < WORDS; k++)
+			out[WORDS * i + k] = (int32_t)words[k];
+	}
+	return out;
+}
+
 Value SetPorts(const CallbackInfo &info)
 {
 	if (!engine)
@@ -444,6 +459,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("openOutput", OpenOutput);
 	add("setPorts", SetPorts);
 	add("memoryOf", MemoryOf);
+	add("localEnds", LocalEnds);
 	add("setPcap", SetPcap);
 	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);

@@ -121,6 +121,19 @@ void Table::abandon(Sock &s, int error, bool refused)
 	e.refused = refused, e.error = (uint32_t)error;
 }
 
+void Table::local_end(uint32_t handle, uint32_t *addr, uint32_t &port)
+{
+	const Sock *const s = sock(handle);
+	sockaddr_storage own = {};
+	socklen_t len = sizeof(own);
+	uint16_t number = 0;
+
+	if (!s || getsockname(s->fd, reinterpret_cast<sockaddr *>(&own), &len))
+		return;
+	from_sockaddr(own, addr, &number);
+	port = number;
+}
+
 Table::Held Table::memory_of_handle(uint32_t handle, bool freeze)
 {
 	Held all = {};

@@ -72,6 +72,9 @@ public:
 	};
 	Held memory_of_handle(uint32_t handle, bool freeze);
 
+	/** As Native.localEnds() in src/runtime/abi/abi.ts; nothing where there is no socket. */
+	void local_end(uint32_t handle, uint32_t *addr, uint32_t &port);
+
 	/** Octets that are kept for all sockets. */
 	size_t pending_all = 0;
 	/** Octets of queues that were dumped. */

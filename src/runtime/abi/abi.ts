@@ -254,6 +254,8 @@ export interface Native {
    * many its TCP peers have sent and acknowledged so far, else 0.
    */
   memoryOf(flows: Int32Array, freeze: boolean): Float64Array
+  /** Local address and port of each of these flows' sockets: five words each, 0 where there is none. */
+  localEnds(flows: Int32Array): Int32Array
   /**
    * Local ports that the kernel may choose from for outbound sockets (IP_LOCAL_PORT_RANGE, ip(7)), a part of those that it has.
    * False: this kernel, before Linux 6.3, chooses from all.

@@ -37,7 +37,8 @@ export const expireTimers = (w: World, now: Instant): void => {
 export const endTurn = (w: World, now: Instant): void => {
   for (let f = w.touched.pop(); f !== undefined; f = w.touched.pop()) {
     f.touched = false
-    if (hasTurnEnd(f) && w.flows[f.index] === f) deliver(w, f, { type: 'TURN_END', now } as FlowEvent, false)
+    if (hasTurnEnd(f) && !f.held && w.flows[f.index] === f)
+      deliver(w, f, { type: 'TURN_END', now } as FlowEvent, false)
   }
 }
 

@@ -273,7 +273,9 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   }
   // Before the ports, which may take all descriptors that there are
   const announcement =
-    p.link === null ? [] : orFatal(openGuestLink(native, p.link, p.vhostUser !== null, inherited, log))
+    p.link === null
+      ? []
+      : orFatal(openGuestLink(native, p.link, p.vhostUser !== null, p.repairPath, inherited, log))
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const ephemeral = ephemeralPorts()
   const limits = limitsOf(
@@ -315,7 +317,7 @@ const serveUntilEnd = (
 ): void => {
   const devNull = openSync('/dev/null', 'r+')
   tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
-  tried('confine all threads', () => native.confine(p.tcp && binds, p.tcp))
+  tried('confine all threads', () => native.confine(p.tcp && (binds || p.vhostUser !== null), p.tcp))
   const emptied = l.emptyRoot({ byChroot: p.chrootFallback })
   if (E.isLeft(emptied)) world.log.at('warning', `no empty root directory: ${emptied.left.text}`)
   const seal = (): void => {

@@ -16,7 +16,7 @@ import { collectWhenCalm } from './collect-when-calm.js'
 import { guestLink } from './guest-link.js'
 import { collect } from './v8.js'
 
-// The lists of features. What is to come (another guest link, migration, live rules, a recorder, policies) is one more of them.
+// The lists of features. What is to come (live rules, a recorder, policies) is one more of them.
 
 /** What a world has without a host: that of the warm-up, and of tests. */
 export const basicFeatures = (w: World): ReadonlyArray<Feature> => [
@@ -52,7 +52,10 @@ export interface Opened {
 /** All that the plan asks for. */
 export const allFeatures = (
   w: World,
-  p: Pick<Plan, 'link' | 'vhostUser' | 'oneOff' | 'pcap' | 'trace' | 'stats'>,
+  p: Pick<
+    Plan,
+    'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap' | 'trace' | 'stats'
+  >,
   o: Opened
 ): ReadonlyArray<Feature> => [
   ...basicFeatures(w),
@@ -61,7 +64,14 @@ export const allFeatures = (
   ...(o.neighbours === null ? [] : [neighbours(w, o.neighbours)]),
   ...(p.link === null
     ? []
-    : [guestLink(w, p.oneOff, o.client, p.vhostUser === null ? null : OFFERS[p.vhostUser])]),
+    : guestLink(
+        w,
+        p.oneOff,
+        o.client,
+        p.vhostUser === null
+          ? null
+          : { offer: OFFERS[p.vhostUser], exit: p.migrateExit, linger: !p.migrateNoLinger }
+      )),
   ...(o.portScan === null ? [] : [o.portScan]),
   ...(p.pcap === null ? [] : [capture(w, p.pcap)]),
   collectWhenCalm(collect),

@@ -1,5 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
-import type { Instant } from '../../effects/effect.js'
+import { pipe } from 'fp-ts/lib/function.js'
+import { type Instant, instant } from '../../effects/effect.js'
 import {
   guestLinkMachine,
   type LinkEffect,
@@ -18,7 +19,9 @@ import type { Launcher } from '../host/launcher.js'
 import { errorText } from '../log/error-text.js'
 import type { Log } from '../log/log.js'
 import { compile } from '../machine/compile.js'
-import type { LinkPlan } from '../plan/plan-types.js'
+import { repairPathAt } from '../plan/plan.js'
+import type { LinkPlan, RepairPath } from '../plan/plan-types.js'
+import { migration } from './migrate.js'
 import { vhostSession, welcomeGuest } from './vhost.js'
 
 // The guest link in place of a tap: where clients connect, and who is served. machines/link/guest-link.ts decides, native
@@ -55,7 +58,8 @@ interface Bound {
   readonly mode: number
 }
 
-const listen = (native: Native, path: string, vhostUser: boolean): E.Either<string, Bound> => {
+/** `open`: native's, result: the socket file's mode. */
+const listenAt = (path: string, open: (path: string) => number): E.Either<string, Bound> => {
   const octets = Buffer.byteLength(path)
   if (octets > MAX_PATH) return E.left(`path of ${octets} octets, at most ${MAX_PATH} are possible`)
   return E.bimap(
@@ -63,10 +67,25 @@ const listen = (native: Native, path: string, vhostUser: boolean): E.Either<stri
     (mode: number): Bound => ({ path, mode })
   )(
     E.tryCatch(
-      () => native.linkListen(path, vhostUser),
+      () => open(path),
       (e) => e
     )
   )
+}
+const listen = (native: Native, path: string, vhostUser: boolean): E.Either<string, Bound> =>
+  listenAt(path, (at) => native.linkListen(at, vhostUser))
+
+/** For passt-repair(1); nowhere if null. `link`: where the link's socket is. */
+const openRepair = (native: Native, p: RepairPath | null, link: Bound, log: Log): E.Either<string, Bound> => {
+  if (p === null) return E.right(link)
+  const path = repairPathAt(p, link.path)
+  return E.bimap(
+    (why: string) => `cannot listen at ${path} (--repair-path): ${why}`,
+    (bound: Bound) => {
+      sayWhoMay(bound, log)
+      return link
+    }
+  )(listenAt(path, (at) => native.repairListen(at)))
 }
 
 const openSocket = (native: Native, wanted: string | null, vhostUser: boolean): E.Either<string, Bound> => {
@@ -125,14 +144,19 @@ export const openGuestLink = (
   native: Native,
   p: LinkPlan,
   vhostUser: boolean,
+  repair: RepairPath | null,
   given: number | null,
   log: Log
 ): E.Either<string, ReadonlyArray<string>> =>
   given === null
-    ? E.map((bound: Bound) => {
-        sayWhoMay(bound, log)
-        return howToStart(bound.path, vhostUser)
-      })(openSocket(native, p.kind === 'socket' ? p.path : null, vhostUser))
+    ? pipe(
+        openSocket(native, p.kind === 'socket' ? p.path : null, vhostUser),
+        E.chain((bound) => openRepair(native, repair, bound, log)),
+        E.map((bound) => {
+          sayWhoMay(bound, log)
+          return howToStart(bound.path, vhostUser)
+        })
+      )
     : E.bimap(
         (e) => `--fd ${p.kind === 'fd' ? p.fd : given}: ${reasonOf(e)}`,
         () => []
@@ -157,21 +181,34 @@ const words: Readonly<Record<LinkNews, (n: number, why: string) => string>> = {
 const badLength = (octets: number, vhostUser: boolean): string =>
   `sent a ${vhostUser ? 'vhost-user message' : 'frame'} of ${octets} octets, which cannot be`
 
+/** What there is to know of clients that speak vhost-user. */
+export interface VhostWays {
+  readonly offer: VhostOffer
+  /** Once the guest has moved away we end; or its sockets stay, and say nothing. */
+  readonly exit: boolean
+  readonly linger: boolean
+}
 /**
- * Clients of the guest link. `given`: the one that is there from the start; null: none. `offer`: they speak vhost-user, and this is
- * what they are offered; null: they send frames. To be installed with all others at once.
+ * Clients of the guest link, and what they have. `given`: the one that is there from the start; null: none. `vhost` null: they send frames. To be
+ * installed with all others at once.
  */
 export const guestLink = (
   w: World,
   oneOff: boolean,
   given: number | null,
-  offer: VhostOffer | null
-): Feature => {
+  vhost: VhostWays | null
+): ReadonlyArray<Feature> => {
   let state = machine.start({ oneOff }, [])
   /** A client was put in another's place: what this turn still has to tell is of that one. */
   let replaced = false
+  const move =
+    vhost === null
+      ? null
+      : migration(w, vhost, () => step({ type: 'GUEST_MOVED' }, instant(w.rings.clock[0])))
   const session =
-    offer === null ? null : vhostSession(w, offer, (why, now) => step({ type: 'BROKEN', why, now }, now))
+    vhost === null || move === null
+      ? null
+      : vhostSession(w, vhost.offer, move, (why, now) => step({ type: 'BROKEN', why, now }, now))
   const carryOut = (e: LinkEffect, now: Instant): void => {
     switch (e.type) {
       case 'LinkUse':
@@ -204,7 +241,7 @@ export const guestLink = (
     if (machine.isFinal(state)) w.ended = { why: 'stop' }
   }
   const deadline = new Deadline(given === null ? Number.POSITIVE_INFINITY : 0)
-  return {
+  const feature: Feature = {
     name: 'guest link',
     deadline,
     onTime: (now) => {
@@ -229,4 +266,5 @@ export const guestLink = (
       ...session?.takes(() => replaced)
     }
   }
+  return move === null ? [feature] : [feature, move.feature]
 }

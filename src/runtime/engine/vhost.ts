@@ -52,6 +52,7 @@ import type { World } from '../data/world.js'
 import { errorText } from '../log/error-text.js'
 import { compile } from '../machine/compile.js'
 import { carryOutService } from '../services/serve.js'
+import type { Migration } from './migrate.js'
 
 // A vhost-user session: machines/link/vhost-session.ts decides, native (addon/vhost/) reads messages, maps memory and walks rings.
 
@@ -115,6 +116,7 @@ export interface VhostSession {
 export const vhostSession = (
   w: World,
   offer: VhostOffer,
+  move: Migration,
   broken: (why: string, now: Instant) => void
 ): VhostSession => {
   const r = w.rings
@@ -179,12 +181,11 @@ export const vhostSession = (
       case 'VhostRx':
         return reach(e.usable, now)
       case 'StateTransfer':
-        // nobody carries it out yet
-        closeFd(r, e.fd)
-        return step({ type: 'TRANSFER_DONE', ok: false }, now)
+        return move.transfer(e.direction, e.fd, now, (ok, at) => step({ type: 'TRANSFER_DONE', ok }, at))
       case 'StateChecked':
+        return move.checked(e.ok, now)
       case 'StateResumed':
-        return
+        return move.resumed(now)
       case 'VhostUnknown':
         return w.log.at('debug', `vhost-user: request ${e.id}, which nobody knows`)
       case 'VhostFailed':
@@ -200,6 +201,7 @@ export const vhostSession = (
   }
   const disconnected = (now: Instant): void => {
     step({ type: 'DISCONNECTED' }, now)
+    move.gone(now)
     // frames may have come before we could answer
     if (w.guest.up) guestDown(w)
   }
@@ -207,6 +209,7 @@ export const vhostSession = (
     connected: (now) => {
       disconnected(now)
       step({ type: 'CONNECTED' }, now)
+      move.session(now)
     },
     disconnected,
     takes: (stale) => ({

@@ -58,14 +58,15 @@ export interface PairAddresses {
 }
 
 /**
- * One flow. `index` is its place in the flow table and its native handle. Only `state` and the two flags change: the
- * state by the machine, `touched` from its first event in a turn to the turn's end, `sockOpen` so that no descriptor is left
- * behind.
+ * One flow. `index` is its place in the flow table and its native handle. Only `state` and the flags change: the state by the
+ * machine, `touched` from its first event in a turn to the turn's end, `sockOpen` so that no descriptor is left behind, `held` while
+ * it is being moved away: its turns do not end.
  */
 interface FlowBase {
   readonly index: number
   touched: boolean
   sockOpen: boolean
+  held: boolean
 }
 export interface TcpFlow extends FlowBase, FlowAddresses {
   readonly kind: 'tcp'
@@ -101,6 +102,7 @@ export const tapFlow = <K extends TapFlow['kind']>(
     index,
     touched: false,
     sockOpen: false,
+    held: false,
     state,
     v6: a.v6,
     guestMac: a.guestMac,
@@ -124,7 +126,7 @@ export const pairFlow = <K extends PairFlow['kind']>(
   state: Extract<PairFlow, { kind: K }>['state']
 ): Extract<PairFlow, { kind: K }> => {
   const { arrival, side0, side1 } = a
-  const flow = { kind, index, touched: false, sockOpen: false, state, arrival, side0, side1 }
+  const flow = { kind, index, touched: false, sockOpen: false, held: false, state, arrival, side0, side1 }
   return flow as FlowBase & PairAddresses as Extract<PairFlow, { kind: K }>
 }
 export const isPair = (f: Flow): f is PairFlow => f.kind === 'tcp-splice' || f.kind === 'udp-splice'

@@ -6,6 +6,7 @@ import { tcpSpliceMachine } from '../../machines/flow/tcp-splice.js'
 import { udpMachine } from '../../machines/flow/udp.js'
 import { udpSpliceMachine } from '../../machines/flow/udp-splice.js'
 import { tcpMachine } from '../../machines/tcp/tcp.js'
+import type { Moved } from '../../machines/tcp/tcp-tcb.js'
 import { SIDE_1 } from '../abi/abi.js'
 import { type Compiled, compile, type State } from '../machine/compile.js'
 import {
@@ -36,12 +37,16 @@ export interface FlowConfig {
 type EndsOf<K extends Flow['kind']> = K extends PairFlow['kind'] ? PairAddresses : FlowAddresses
 type FlowOf<K extends Flow['kind']> = Extract<Flow, { readonly kind: K }>
 
-/** What a flow is to be. `syn`: of a connection that the guest begins; null: a host peer began it, or it is none. */
+/**
+ * What a flow is to be. `syn`: of a connection that the guest begins; null: a host peer began it, or it is none. `moved`: it was
+ * open elsewhere.
+ */
 export type Opening = {
   readonly [K in Flow['kind']]: {
     readonly kind: K
     readonly ends: EndsOf<K>
     readonly syn: K extends 'tcp' ? TcpSegment | null : null
+    readonly moved?: K extends 'tcp' ? Moved : undefined
   }
 }[Flow['kind']]
 type OpeningOf<K extends Flow['kind']> = Extract<Opening, { readonly kind: K }>
@@ -96,7 +101,11 @@ export const pairProto = (proto: number, into: boolean): number => proto | (into
 const KINDS: { readonly [K in Flow['kind']]: Kind<K> } = {
   tcp: {
     machine: machines.tcp,
-    start: ({ ends, syn }, cfg, now, out) => {
+    start: ({ ends, syn, moved }, cfg, now, out) => {
+      if (moved !== undefined) {
+        const mss = ends.v6 ? cfg.mss6 : cfg.mss4
+        return machines.tcp.start({ from: 'move', now, mss, v6: ends.v6, moved }, out)
+      }
       const iss = initialSequence(cfg.issKey, ends, now)
       const mss = ends.v6 ? cfg.mss6 : cfg.mss4
       return machines.tcp.start(

@@ -23,6 +23,7 @@ export interface Log {
 export const EVENT_KINDS = [
   'flow',
   'limit',
+  'migration',
   'internal',
   'capture',
   'link',

@@ -1,0 +1,244 @@
+import {
+  ExtendedRecord,
+  FlowRecord,
+  SKIPPED,
+  STATE_VERSION,
+  StateAddresses,
+  StateCount,
+  StateHeader
+} from '../../codecs/control/migration.js'
+import { type InAny, UNSPECIFIED4, UNSPECIFIED6 } from '../../codecs/value/inany.js'
+import type { Instant } from '../../effects/effect.js'
+import {
+  type Closing,
+  migrationSourceMachine,
+  type SourceEffect,
+  type SourceEvent,
+  type SourceLoss,
+  type SourceReport,
+  type SourceWarning
+} from '../../machines/link/migration-source.js'
+import { type Ends, extendedOf, flowRecordOf } from '../../machines/tcp/tcp-move.js'
+import { REPAIR_OFF, REPAIR_ON, STATE_SAVE } from '../abi/abi.js'
+import {
+  closeFd,
+  repair,
+  repairClose,
+  resetSock,
+  stateClose,
+  stateOpen,
+  stateQueues,
+  stateWrite,
+  tcpDump,
+  tcpFreeze,
+  tcpThaw
+} from '../abi/effects.js'
+import { flowOf, movedErrno, tcpDumped } from '../abi/events.js'
+import { txRoom } from '../abi/rings.js'
+import { deliver } from '../data/deliver.js'
+import type { World } from '../data/world.js'
+import type { TcpFlow } from '../flow/flow.js'
+import { leafOf } from '../flow/kinds.js'
+import { compile } from '../machine/compile.js'
+
+// The guest leaves: machines/link/migration-source.ts decides, native (addon/migrate/) freezes, reads and writes.
+
+const machine = compile<typeof migrationSourceMachine, SourceEffect>(migrationSourceMachine)
+
+/** Octets that are put into the slab at once. */
+const PIECE = 32_768
+
+const WARNINGS: Readonly<Record<SourceWarning, string>> = {
+  'no-helper': 'no passt-repair is connected: the guest moves without its connections',
+  'helper-failed': 'passt-repair failed: connections that it had not dealt with do not move',
+  'pipe-failed': "the guest's state could not be written",
+  'pipe-stuck': "nobody reads the guest's state",
+  busy: 'one is under way already',
+  'not-back': 'no passt-repair to take connections back: they are reset'
+}
+const LOSSES: Readonly<Record<SourceLoss, string>> = {
+  'no-helper': 'without passt-repair',
+  'helper-failed': 'passt-repair failed',
+  'not-read': 'could not be read',
+  ended: 'ended meanwhile'
+}
+/** "3 could not be read, 1 ended meanwhile", or nothing. */
+export const lossText = <K extends string>(
+  lost: Readonly<Record<K, number>>,
+  words: Readonly<Record<K, string>>
+): string => {
+  const parts = (Object.keys(words) as K[]).filter((k) => lost[k] > 0).map((k) => `${lost[k]} ${words[k]}`)
+  return parts.length === 0 ? '' : ` (${parts.join(', ')})`
+}
+const reportText = (r: SourceReport): string => {
+  const dropped = Object.values(r.lost).reduce((a, b) => a + b, 0)
+  const opening = r.stopped === 0 ? '' : `, ${r.stopped} still opening reset`
+  return `${r.moved} connections moved, ${dropped} dropped${lossText(r.lost, LOSSES)}${opening}, ${r.octets} octets, ${r.ms.toFixed(0)} ms`
+}
+
+/** What a source does beside its flows. */
+export interface SourceWays {
+  /** CHECK_DEVICE_STATE can be answered. */
+  readonly done: (ok: boolean, now: Instant) => void
+  /** Its listeners accept, or do not. */
+  readonly listeners: (open: boolean) => void
+  /** The guest is somewhere else: its client may end; `exit`: so do we. */
+  readonly movedAway: (exit: boolean, now: Instant) => void
+  /** `step` at the end of the next turn. */
+  readonly later: (step: (now: Instant) => void, turns: number) => void
+  readonly armed: (at: Instant) => void
+}
+export interface Source {
+  readonly step: (e: SourceEvent) => void
+  /** Everything that is open goes along. */
+  readonly save: (fd: number, now: Instant) => void
+  readonly dumped: (i: number, now: Instant) => void
+}
+
+/** Turns until all results of what was asked for before are in: one that carries it out, and one for what found no room in the ring. */
+const SETTLING = 2
+
+const isOpen = (f: TcpFlow): boolean => leafOf(f, f.state.node).startsWith('open.')
+const isOver = (f: TcpFlow): boolean => ['timeWait', 'closed'].includes(leafOf(f, f.state.node))
+
+export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: SourceWays): Source => {
+  const r = w.rings
+  let state = machine.start({ exit, linger }, [])
+  const flowAt = (index: number): TcpFlow | null => {
+    const f = w.flows[index]
+    return f?.kind === 'tcp' ? f : null
+  }
+  const each = (flows: readonly number[], act: (f: TcpFlow) => void): void => {
+    for (const index of flows) {
+      const f = flowAt(index)
+      if (f !== null) act(f)
+    }
+  }
+  const write = (all: ReadonlyArray<Uint8Array>): void => {
+    for (let i = 0; i < all.length; ) {
+      let len = 0
+      let to = i
+      while (to < all.length && (to === i || len + all[to].length <= PIECE)) len += all[to++].length
+      let at = txRoom(r, len)
+      stateWrite(r, { off: at, len })
+      for (; i < to; i++) {
+        r.slab.set(all[i], at)
+        at += all[i].length
+      }
+    }
+  }
+  const endsOf = (f: TcpFlow, own: readonly [InAny, number]): Ends => ({
+    host: { own: own[0], ownPort: own[1], peer: f.hostAddr, peerPort: f.hostPort },
+    tap: { own: f.ourAddr, ownPort: f.ourPort, peer: f.guestAddr, peerPort: f.guestPort }
+  })
+  const close = (f: TcpFlow, how: Closing, now: Instant): void => {
+    if (how === 'reset-guest') return deliver(w, f, { type: 'STOP', now })
+    if (how === 'reset-peer') resetSock(r, f.index)
+    deliver(w, f, { type: 'MOVED_AWAY', now })
+  }
+  const carryOut = (e: SourceEffect, now: Instant): void => {
+    switch (e.type) {
+      case 'ArmDeadline':
+        return ways.armed(e.at)
+      case 'Freeze':
+        each(e.flows, (f) => {
+          f.held = true
+          tcpFreeze(r, f.index)
+        })
+        return ways.later((at) => step({ type: 'SETTLED', now: at }), SETTLING)
+      case 'Halt':
+        return each(e.flows, (f) => deliver(w, f, { type: 'FROZEN', now }, false))
+      case 'Thaw':
+        return each(e.flows, (f) => {
+          f.held = false
+          tcpThaw(r, f.index)
+          deliver(w, f, { type: 'THAWED', now })
+        })
+      case 'Stop':
+        return each(e.flows, (f) => deliver(w, f, { type: 'STOP', now }))
+      case 'CloseFlows':
+        return each(e.flows, (f) => close(f, e.how, now))
+      case 'Repair':
+        // Of a batch that has ended by itself there is nothing to ask
+        if (e.flows.length === 0) return ways.later((at) => step({ type: 'REPAIRED', errno: 0, now: at }), 1)
+        return repair(r, e.flows, e.on ? REPAIR_ON : REPAIR_OFF)
+      case 'RepairClose':
+        return repairClose(r)
+      case 'StateOpen':
+        return stateOpen(r, e.fd, STATE_SAVE)
+      case 'WritePrelude': {
+        const { v4, v6, linkLocal6, mac } = w.guest
+        return write([
+          StateHeader.encode({ version: STATE_VERSION, compatible: STATE_VERSION }),
+          StateAddresses.encode({
+            v6: v6 ?? UNSPECIFIED6,
+            linkLocal: linkLocal6 ?? UNSPECIFIED6,
+            v4: v4 ?? UNSPECIFIED4,
+            mac
+          }),
+          StateCount.encode(e.flows)
+        ])
+      }
+      case 'WriteFlows': {
+        const own = r.native.localEnds(Int32Array.from(e.flows))
+        return write(
+          e.flows.map((index, i) => {
+            const f = flowAt(index)
+            if (f === null) throw new Error(`flow ${index} has ended`)
+            const [a, b, c, d, port] = own.subarray(i * 5, i * 5 + 5)
+            return FlowRecord.encode(flowRecordOf(f.state.context.tcb, endsOf(f, [[a, b, c, d], port])))
+          })
+        )
+      }
+      case 'Dump':
+        return tcpDump(r, e.flow)
+      case 'WriteSocket':
+        write([ExtendedRecord.encode(e.extended)])
+        return stateQueues(r, e.flow)
+      case 'WriteSkipped':
+        return write(Array.from({ length: e.flows }, () => ExtendedRecord.encode(SKIPPED)))
+      case 'StateClose':
+        return stateClose(r, e.now)
+      case 'CloseFd':
+        return closeFd(r, e.fd)
+      case 'Listeners':
+        return ways.listeners(e.open)
+      case 'TransferDone':
+        return ways.done(e.ok, now)
+      case 'ReportSaved':
+        return w.log.at(
+          'info',
+          e.back
+            ? `migration: the guest stays; ${reportText(e.report)} and taken back`
+            : `Migration complete: ${reportText(e.report)}`
+        )
+      case 'MovedAway':
+        return ways.movedAway(e.exit, now)
+      case 'WarnSave':
+        return w.log.event('migration', 'warning', `migration: ${WARNINGS[e.what]}`)
+    }
+  }
+  const step = (e: SourceEvent): void => {
+    const effects: SourceEffect[] = []
+    state = machine.step(state, e, effects)
+    for (const one of effects) carryOut(one, e.now)
+  }
+  return {
+    step,
+    save: (fd, now) => {
+      const all = w.flows.filter((f): f is TcpFlow => f?.kind === 'tcp' && !isOver(f))
+      const moving = all.filter(isOpen).map((f) => f.index)
+      const stopping = all.filter((f) => !isOpen(f)).map((f) => f.index)
+      step({ type: 'SAVE', fd, moving, stopping, now })
+      // Nothing to freeze: nothing to wait for
+      if (moving.length === 0) ways.later((at) => step({ type: 'SETTLED', now: at }), 1)
+    },
+    dumped: (i, now) => {
+      const flow = flowOf(r.ev, i)
+      const f = flowAt(flow)
+      const read = movedErrno(r.ev, i) === 0 && f !== null
+      const extended = read ? extendedOf(tcpDumped(r.ev, r.view, i), f.state.context.tcb) : null
+      step({ type: 'DUMPED', flow, extended, now })
+    }
+  }
+}

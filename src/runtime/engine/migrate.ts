@@ -1,0 +1,156 @@
+import { type Instant, instant } from '../../effects/effect.js'
+import type { StateDirection } from '../../machines/link/vhost-session.js'
+import { movedErrno, repairHelper, stateWritten } from '../abi/events.js'
+import type { Feature } from '../data/feature.js'
+import type { World } from '../data/world.js'
+import { Deadline } from '../flow/deadline.js'
+import { migrationTarget } from './migrate-in.js'
+import { migrationSource } from './migrate-out.js'
+
+// Live migration (behaviour.md#migration): this guest leaves, or another one comes. One of both at a time.
+
+export interface Migration {
+  readonly feature: Feature
+  /** The guest's state is to be written there, or read from there. `done`, once, in this turn or later. */
+  readonly transfer: (
+    direction: StateDirection,
+    fd: number,
+    now: Instant,
+    done: (ok: boolean, now: Instant) => void
+  ) => void
+  /** The front-end has heard how it went. */
+  readonly checked: (ok: boolean, now: Instant) => void
+  /** The guest runs again after a save. */
+  readonly resumed: (now: Instant) => void
+  readonly session: (now: Instant) => void
+  readonly gone: (now: Instant) => void
+}
+
+/** Something to be done behind so many turns. */
+interface Later {
+  turns: number
+  readonly step: (now: Instant) => void
+}
+
+/** `movedAway`: whose guest has gone for good need not end with its client. */
+export const migration = (
+  w: World,
+  o: { readonly exit: boolean; readonly linger: boolean },
+  movedAway: () => void
+): Migration => {
+  const deadline = new Deadline()
+  let sourceAt = Number.POSITIVE_INFINITY
+  let targetAt = Number.POSITIVE_INFINITY
+  let waiting: Later[] = []
+  let direction: StateDirection = 'save'
+  let done: (ok: boolean, now: Instant) => void = () => {}
+  const arm = (): void => {
+    deadline.at = waiting.length > 0 ? 0 : Math.min(sourceAt, targetAt)
+  }
+  const later = (step: (now: Instant) => void, turns: number): void => {
+    waiting.push({ step, turns })
+    arm()
+  }
+  const source = migrationSource(w, o.exit, o.linger, {
+    done: (ok, now) => done(ok, now),
+    listeners: (open) => {
+      for (const [id, { rule }] of w.listeners)
+        if (rule.proto === 'tcp') {
+          if (!open) w.rings.native.pauseListener(id)
+          else if (w.rings.native.resumeListener(id) !== 0)
+            w.log.event(
+              'ports',
+              'warning',
+              'migration: a port that was released belongs to somebody else now'
+            )
+        }
+    },
+    movedAway: (exit) => {
+      movedAway()
+      if (!exit) return
+      w.log.at('info', 'Migration complete, exiting')
+      // The front-end's answer is on its way
+      later(() => {
+        w.ended = { why: 'stop' }
+      }, 1)
+    },
+    later,
+    armed: (at) => {
+      sourceAt = at
+      arm()
+    }
+  })
+  const target = migrationTarget(w, {
+    done: (ok, now) => done(ok, now),
+    later,
+    armed: (at) => {
+      targetAt = at
+      arm()
+    }
+  })
+  return {
+    feature: {
+      name: 'migration',
+      deadline,
+      onTime: (now) => {
+        const list = waiting
+        waiting = []
+        for (const l of list)
+          if (l.turns-- > 0) waiting.push(l)
+          else l.step(now)
+        if (now >= sourceAt) {
+          sourceAt = Number.POSITIVE_INFINITY
+          source.step({ type: 'DEADLINE', now })
+        }
+        if (now >= targetAt) {
+          targetAt = Number.POSITIVE_INFINITY
+          target.step({ type: 'DEADLINE', now })
+        }
+        arm()
+      },
+      takes: {
+        REPAIR_HELPER: (i, now) => {
+          const there = repairHelper(w.rings.ev, i)
+          w.log.at('debug', there ? 'passt-repair has connected' : 'passt-repair is gone')
+          source.step({ type: 'HELPER', there, now })
+          target.step({ type: 'HELPER', there, now })
+        },
+        REPAIRED: (i, now) => {
+          const answer = { type: 'REPAIRED', errno: movedErrno(w.rings.ev, i), now } as const
+          if (direction === 'save') source.step(answer)
+          else target.step(answer)
+        },
+        TCP_DUMPED: (i, now) => source.dumped(i, now),
+        STATE_WRITTEN: (i, now) => source.step({ type: 'WRITTEN', octets: stateWritten(w.rings.ev, i), now }),
+        STATE_ENDED: (i, now) => {
+          const errno = movedErrno(w.rings.ev, i)
+          if (direction === 'save') source.step({ type: 'STATE_ENDED', errno, now })
+          else target.ended(errno, now)
+        },
+        STATE_OCTETS: (i, now) => target.octets(i, now),
+        RESTORED: (i, now) => target.restored(i, now)
+      },
+      guestUp: (now) => target.step({ type: 'GUEST_UP', now }),
+      flowEnded: (f) => {
+        if (f.kind !== 'tcp') return
+        if (f.held) source.step({ type: 'FLOW_ENDED', flow: f.index, now: instant(w.rings.clock[0]) })
+        target.flowEnded(f.index)
+      }
+    },
+    transfer: (way, fd, now, whenDone) => {
+      direction = way
+      done = whenDone
+      if (way === 'save') source.save(fd, now)
+      else target.step({ type: 'LOAD', fd, now })
+    },
+    checked: (ok, now) => {
+      if (ok && direction === 'save') source.step({ type: 'CHECKED', now })
+    },
+    resumed: (now) => source.step({ type: 'RESUMED', now }),
+    session: (now) => source.step({ type: 'SESSION', now }),
+    gone: (now) => {
+      source.step({ type: 'GONE', now })
+      target.step({ type: 'GONE', now })
+    }
+  }
+}
