@@ -18,13 +18,21 @@
 //                        stop cont    as QEMU pauses a machine       reset    as a guest reboots
 //                        memory       another table, rings running   reconnect
 //                        log-on log-check log-off    dirty log       stats    counters as JSON
+//                      and to move, while stopped (vhost-user, "Migrating back-end state"):
+//                        save [FILE [MOST]]    the back-end's state, which we keep, and put into FILE; of more than MOST octets
+//                                              nothing is read any more: the pipe is closed, or with MOST+ stays as it is for 5 s
+//                        load SOCKET [CUT]     the session is with that passt now, which gets the state, or its first CUT octets
+//                        back                  the session before is ours again, that passt is hung up on
+//                        forget                the session before is hung up on
 //
 // Makes the tap, connects, sends what QEMU sends, then runs COMMAND and ends with its status. A thread for each ring carries
 // frames by one readv() or writev() straight from and to the buffers. What the tap may do for us depends on the features
 // (TUNSETOFFLOAD), so both kernels' offloads meet. A frame that finds no buffer waits in the tap's queue. What passt may not
 // do ends the program with status 125 and a line that says what it was.
 #include "vhost-guest.h"
+#include <chrono>
 #include <condition_variable>
+#include <csignal>
 #include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_tun.h>
@@ -67,7 +75,7 @@ constexpr uint64_t UPSTREAM_PROTOCOL = bit(LOG_SHMFD) | bit(RARP) | bit(REPLY_AC
 enum Request : uint32_t {
 	GET_FEATURES = 1, SET_FEATURES, SET_OWNER, SET_MEM_TABLE = 5, SET_LOG_BASE, SET_VRING_NUM = 8, SET_VRING_ADDR, SET_VRING_BASE,
 	GET_VRING_BASE, SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR, GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, GET_QUEUE_NUM,
-	SET_VRING_ENABLE, GET_MAX_MEM_SLOTS = 36, ADD_MEM_REG, REM_MEM_REG
+	SET_VRING_ENABLE, GET_MAX_MEM_SLOTS = 36, ADD_MEM_REG, REM_MEM_REG, SET_DEVICE_STATE_FD = 42, CHECK_DEVICE_STATE
 };
 
 /** struct virtio_net_hdr_v1. */
@@ -149,7 +157,62 @@ public:
 		enable();
 		if (features & ~offered)
 			broken("does not offer any more what was acknowledged: %#llx", static_cast<unsigned long long>(offered));
-		features = drivers(offered);
+		// A driver that runs already has made up its mind
+		if (features == 0)
+			features = drivers(offered);
+	}
+	/** The session before stays as it is, until back() or forget(). */
+	void moveTo(int fd)
+	{
+		forget();
+		before_ = { fd_, protocol, memoryOf_ };
+		connect(fd);
+	}
+	void back()
+	{
+		if (before_.fd < 0)
+			throw Failed{ "no session before this one" };
+		hangUp();
+		fd_ = before_.fd;
+		protocol = before_.protocol;
+		memoryOf_ = before_.memory;
+		before_.fd = -1;
+	}
+	void hangUp()
+	{
+		if (fd_ >= 0)
+			close(fd_);
+		fd_ = -1;
+	}
+	void forget()
+	{
+		if (before_.fd >= 0)
+			close(before_.fd);
+		before_.fd = -1;
+	}
+	/** Where the back-end writes its state to, or reads it from; the pipe's other end. */
+	int transfer(bool load)
+	{
+		if ((protocol & bit(DEVICE_STATE)) == 0)
+			throw Failed{ "passt does not offer device states" };
+		int ends[2];
+		must(pipe2(ends, O_CLOEXEC | O_NONBLOCK), "pipe");
+		const uint32_t how[]{ load, 0 };
+		must(fcntl(ends[load ? 0 : 1], F_SETFL, 0), "pipe");
+		tell(SET_DEVICE_STATE_FD, how, sizeof how, { ends[load ? 0 : 1] });
+		close(ends[load ? 0 : 1]);
+		uint64_t answer;
+		reply(SET_DEVICE_STATE_FD, &answer, sizeof answer);
+		if (answer != 0x100) {
+			close(ends[load ? 1 : 0]);
+			throw Failed{ text("passt answers SET_DEVICE_STATE_FD with %#llx", static_cast<unsigned long long>(answer)) };
+		}
+		return ends[load ? 1 : 0];
+	}
+	void checkTransfer()
+	{
+		if (const uint64_t answer = ask64(CHECK_DEVICE_STATE))
+			throw Failed{ text("passt answers CHECK_DEVICE_STATE with %#llx", static_cast<unsigned long long>(answer)) };
 	}
 	void start(bool log = false)
 	{
@@ -372,6 +435,11 @@ private:
 	int fd_ = -1;
 	unsigned tables_ = 0;
 	std::vector<Memory::Region> memoryOf_;
+	struct {
+		int fd = -1;
+		uint64_t protocol = 0;
+		std::vector<Memory::Region> memory;
+	} before_;
 	Memory::Region spare_{ -1, 0, 0, 0, nullptr, 0 };
 };
 
@@ -765,6 +833,17 @@ int connectTo(const char *path, bool patient)
 	}
 }
 
+std::vector<std::string> split(const char *list, char separator = ',')
+{
+	std::vector<std::string> words(1);
+	for (; *list != 0; list++)
+		if (*list == separator)
+			words.emplace_back();
+		else
+			words.back() += *list;
+	return words;
+}
+
 /** The machine: what QEMU does with it, by commands of control(). */
 class Machine {
 public:
@@ -848,7 +927,7 @@ private:
 		const bool ran = stoppedAt_ < 0;
 		if (ran)
 			hold();
-		close(session_.fd());
+		session_.hangUp();
 		connected_ = false;
 		if (options.reconnect)
 			reconnect(ran);
@@ -896,7 +975,7 @@ private:
 	}
 	void converse(int fd)
 	{
-		char s[100];
+		char s[300];
 		const ssize_t n = recv(fd, s, sizeof s - 1, 0);
 		std::string command(s, n > 0 ? static_cast<size_t>(n) : 0);
 		command.erase(command.find_last_not_of(" \n") + 1);
@@ -918,7 +997,9 @@ private:
 	}
 	std::string obey(const std::string &c)
 	{
-		if (!connected_ && c != "stats")
+		const std::vector<std::string> words = split(c.c_str(), ' ');
+		const std::string &verb = words[0];
+		if (!connected_ && c != "stats" && c != "back")
 			throw Failed{ "not connected" };
 		if (c == "stop")
 			stop();
@@ -935,11 +1016,20 @@ private:
 			start();
 		} else if (c == "memory")
 			session_.setMemory();
+		else if (verb == "save")
+			return save(words);
+		else if (verb == "load")
+			return load(words);
+		else if (c == "back") {
+			session_.back();
+			connected_ = true;
+		} else if (c == "forget")
+			session_.forget();
 		else if (c == "reconnect") {
 			const bool ran = stoppedAt_ < 0;
 			if (ran)
 				hold();
-			close(session_.fd());
+			session_.hangUp();
 			reconnect(ran);
 		} else if (c == "log-on") {
 			log_.begin();
@@ -955,6 +1045,82 @@ private:
 		else
 			throw Failed{ "unknown command: " + c };
 		return "";
+	}
+	/** As a hypervisor does that moves its guest away. */
+	std::string save(const std::vector<std::string> &words)
+	{
+		mustBeStopped();
+		const size_t most = words.size() > 2 ? std::stoul(words[2]) : ~size_t{ 0 };
+		const bool stalls = words.size() > 2 && words[2].back() == '+';
+		const auto began = std::chrono::steady_clock::now();
+		const int pipe = session_.transfer(false);
+		state_.clear();
+		std::vector<uint8_t> part(1 << 20);
+		for (;;) {
+			pollfd p{ pipe, POLLIN, 0 };
+			if (poll(&p, 1, 20'000) == 0)
+				throw Failed{ text("the pipe has no end after %zu octets", state_.size()) };
+			const ssize_t n = read(pipe, part.data(), std::min(part.size(), most - state_.size()));
+			if (n < 0 && errno != EINTR)
+				die("read from the pipe");
+			if (n == 0)
+				break;
+			state_.insert(state_.end(), part.data(), part.data() + n);
+		}
+		if (stalls)
+			sleep(5);
+		close(pipe);
+		if (words.size() > 1 && words[1] != "-") {
+			const int fd = must(open(words[1].c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), words[1].c_str());
+			if (write(fd, state_.data(), state_.size()) != static_cast<ssize_t>(state_.size()))
+				die("write to a file");
+			close(fd);
+		}
+		session_.checkTransfer();
+		return took(began);
+	}
+	/** As the hypervisor does that the guest comes to: what is known of the rings follows the state. */
+	std::string load(const std::vector<std::string> &words)
+	{
+		mustBeStopped();
+		if (words.size() < 2)
+			throw Failed{ "load SOCKET" };
+		session_.moveTo(connectTo(words[1].c_str(), true));
+		const auto began = std::chrono::steady_clock::now();
+		try {
+			const int pipe = session_.transfer(true);
+			const size_t cut = words.size() > 2 ? std::stoul(words[2]) : ~size_t{ 0 };
+			for (size_t at = 0; at < std::min(cut, state_.size());) {
+				pollfd p{ pipe, POLLOUT, 0 };
+				if (poll(&p, 1, 20'000) == 0)
+					throw Failed{ text("nobody reads the pipe after %zu octets", at) };
+				const ssize_t n = write(pipe, state_.data() + at, std::min(cut, state_.size()) - at);
+				if (n < 0 && errno == EPIPE)
+					break;
+				if (n < 0 && errno != EINTR)
+					die("write to the pipe");
+				at += n > 0 ? static_cast<size_t>(n) : 0;
+			}
+			close(pipe);
+			session_.checkTransfer();
+		} catch (const Gone &) {
+			session_.back();
+			throw Failed{ "the passt to move to closed the connection" };
+		} catch (const Failed &) {
+			session_.back();
+			throw;
+		}
+		return took(began);
+	}
+	void mustBeStopped() const
+	{
+		if (stoppedAt_ < 0)
+			throw Failed{ "not stopped" };
+	}
+	std::string took(std::chrono::steady_clock::time_point began) const
+	{
+		const auto ms = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - began).count() / 1e3;
+		return text("%zu octets, %.1f ms", state_.size(), ms);
 	}
 	std::string check()
 	{
@@ -993,6 +1159,8 @@ private:
 	Receiver receiver_;
 	Transmitter transmitter_;
 	bool connected_ = true, logging_ = false;
+	/** The back-end's, as it was saved. */
+	std::vector<uint8_t> state_;
 	/** Both used indices while stopped, else -1. */
 	int64_t stoppedAt_ = -1;
 };
@@ -1002,6 +1170,7 @@ int runCommand(char **argv)
 {
 	const pid_t pid = must(fork(), "fork");
 	if (pid == 0) {
+		signal(SIGPIPE, SIG_DFL);
 		execvp(argv[0], argv);
 		die(argv[0]);
 	}
@@ -1019,17 +1188,6 @@ int runCommand(char **argv)
 {
 	fprintf(stderr, "vhost-frontend [OPTIONS] SOCKET DEVICE COMMAND [ARG...]: %s\n", what);
 	_exit(125);
-}
-
-std::vector<std::string> split(const char *list)
-{
-	std::vector<std::string> words(1);
-	for (; *list != 0; list++)
-		if (*list == ',')
-			words.emplace_back();
-		else
-			words.back() += *list;
-	return words;
 }
 
 uint64_t bits(const char *list, const std::vector<Name> &names, uint64_t upstream)
@@ -1110,6 +1268,7 @@ char **parse(char **argv)
 int main(int, char **argv)
 {
 	char **command = parse(argv);
+	signal(SIGPIPE, SIG_IGN); // a pipe whose reader has gone
 	// Never destroyed: its threads end with the process.
 	(new Machine(openTap(options.device)))->run();
 	const int status = runCommand(command);

@@ -1,0 +1,384 @@
+// A guest that is moved from one passt to another, without a virtual machine: its card is vhost-frontend.cc, its system a
+// namespace, and it stays where it is while the session goes from socket to socket.
+//
+//   "guest" eth0 <- tap -> vhost-frontend <-> passt in "source" eth0 <- veth -> bridge in "world" (gateway, peers)
+//                                         <-> passt in "target" eth0 <- veth ->
+//
+// Both hosts have the same addresses, and the bridge has a cable to one of them: a move of the address changes the cable. Or both
+// passts are on the host "source". peer's and guest's programs are ends.py.
+import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { compiled } from './cache.js'
+import { configure, passt } from './passt.js'
+import { type Proc, type Result, until } from './proc.js'
+import { helper, type World } from './world.js'
+
+/** Who is at one end of a move. */
+export interface Side {
+  readonly name: string
+  readonly passt: string
+  readonly repair: string
+}
+const ours: Side = { name: 'ours', passt, repair: passt.replace(/[^/]*$/, 'passt-repair') }
+const peerBin = process.env.PEER_BIN ?? '/opt/peer/bin'
+const upstream: Side = {
+  name: 'upstream',
+  passt: join(peerBin, 'passt'),
+  repair: join(peerBin, 'passt-repair')
+}
+const sides = { ours, upstream } as const
+export interface Pair {
+  readonly source: Side
+  readonly target: Side
+}
+const pair = (text: string): Pair => {
+  const [source, target] = text.split('>').map((name) => sides[name as keyof typeof sides])
+  assert.ok(source !== undefined && target !== undefined, `MOVES: '${text}' is not of the kind ours>upstream`)
+  return { source, target }
+}
+/** From whom to whom guests move. MOVES=ours>upstream,upstream>upstream chooses others; where there is no upstream, ours only. */
+const usual = existsSync(upstream.passt) ? 'upstream>upstream' : ''
+export const pairs: ReadonlyArray<Pair> = (process.env.MOVES ?? usual)
+  .split(',')
+  .filter((text) => text !== '')
+  .map(pair)
+/** Those of them that `holds` is true of; MOVES_ALL=1: all, to see what another release makes of it. */
+export const pairsWhere = (holds: (p: Pair) => boolean): ReadonlyArray<Pair> =>
+  process.env.MOVES_ALL === '1' ? pairs : pairs.filter(holds)
+export const named = ({ source, target }: Pair): string => `${source.name} to ${target.name}`
+export const isUpstream = (s: Side): boolean => s === upstream
+
+export const net = {
+  host4: '192.0.2.2',
+  host6: '2001:db8:5::2',
+  gw4: '192.0.2.1',
+  gw6: '2001:db8:5::1',
+  /** The peers'. */
+  world4: '192.0.2.3',
+  world6: '2001:db8:5::3'
+} as const
+
+/** What answers JSON, or text, to one request a connection. */
+const request = (path: string, text: string, ms = 90_000): Promise<string> =>
+  new Promise((done, fail) => {
+    let s = ''
+    const c = connect(path, () => c.write(text))
+    const timer = setTimeout(() => c.destroy(new Error(`no answer to ${text} within ${ms} ms`)), ms)
+    c.setEncoding('utf8').on('data', (d: string) => {
+      s += d
+    })
+    c.on('error', fail).on('close', () => {
+      clearTimeout(timer)
+      done(s)
+    })
+  })
+
+/** A program at one end of connections (ends.py). */
+export class End {
+  private constructor(
+    readonly proc: Proc,
+    private readonly control: string
+  ) {}
+  static async start(w: World, enter: ReadonlyArray<string>, control: string): Promise<End> {
+    const proc = w.start([...enter, 'python3', helper('ends.py'), `/mnt/w/${control}`], {
+      uid: 0,
+      timeout: 900_000
+    })
+    await proc.sees(/ready/)
+    return new End(proc, join(w.dir, control))
+  }
+  /** An operation of ends.py; throws what it reports as an error. */
+  async call<A = unknown>(operation: string, args: Readonly<Record<string, unknown>> = {}): Promise<A> {
+    const answer = JSON.parse(await request(this.control, `${JSON.stringify([operation, args])}\n`)) as {
+      ok?: A
+      error?: string
+    }
+    if (answer.error !== undefined) throw new Error(answer.error)
+    return answer.ok as A
+  }
+}
+
+/** Guest's and peer's numbers of the same connections. */
+export interface Flows {
+  readonly guest: ReadonlyArray<number>
+  readonly world: ReadonlyArray<number>
+}
+
+export interface SceneOptions {
+  /** Both passts on one host. */
+  readonly oneHost?: boolean
+  /** Further options of both, of the source, of the target. */
+  readonly options?: ReadonlyArray<string>
+  readonly sourceOptions?: ReadonlyArray<string>
+  readonly targetOptions?: ReadonlyArray<string>
+  /** Options of vhost-frontend.cc. */
+  readonly card?: ReadonlyArray<string>
+  /** Shell lines for each host, and for the world. */
+  readonly setup?: string
+}
+
+export const PORT = 8001
+let scenes = 0
+
+export type HostName = 'source' | 'target'
+export type Network = 'dark' | 'late'
+
+/** A passt on one of the hosts, and its helper. */
+export class Host {
+  passt!: Proc
+  helper: Proc | undefined
+  constructor(
+    private readonly scene: Scene,
+    readonly role: HostName,
+    readonly side: Side,
+    /** In which network namespace. */
+    readonly ns: string,
+    readonly socket: string
+  ) {}
+  async start(options: ReadonlyArray<string>): Promise<void> {
+    const { w } = this.scene
+    const user = ['setpriv', '--reuid', '1000', '--regid', '1000', '--clear-groups', '--']
+    const argv = [
+      ...this.scene.in(this.ns),
+      ...user,
+      ...[this.side.passt, '-f', '--vhost-user', '-s', this.socket, ...options]
+    ]
+    this.passt = w.start(argv, { uid: 0, timeout: 900_000 })
+    await this.unixSocket('listening', this.socket)
+  }
+  /** A helper that is connected, of our side's make or another. */
+  async help(program: string = this.side.repair): Promise<Proc> {
+    await this.unixSocket('listening', `${this.socket}.repair`)
+    const argv = [...this.scene.in(this.ns), program, `${this.socket}.repair`]
+    const proc = this.scene.w.start(argv, { uid: 0, timeout: 900_000 })
+    this.helper = proc
+    await this.unixSocket('connected', `${this.socket}.repair`, proc)
+    return proc
+  }
+  /** Waits until there is one in that state, for as long as `proc` runs. */
+  private async unixSocket(state: 'listening' | 'connected', path: string, proc = this.passt): Promise<void> {
+    const count = `${this.scene.in(this.ns).join(' ')} ss -xH state ${state} | grep -cF ' ${path} ' || :`
+    await until(`${path} ${state}`, async () => {
+      if (!proc.running) throw new Error(`ended: ${JSON.stringify(await proc.wait())}`)
+      return (await this.scene.w.sh(count)).trim() !== '0'
+    })
+  }
+  /** The sockets of flows, as ss(8) shows them. */
+  sockets(): Promise<string> {
+    return this.scene.w.sh(`${this.scene.in(this.ns).join(' ')} ss -tnieaOH`)
+  }
+}
+
+export class Scene {
+  readonly source: Host
+  readonly target: Host
+  guest!: End
+  world!: End
+  private card!: Proc
+  private readonly procs: Proc[] = []
+  private constructor(
+    readonly w: World,
+    private readonly id: number,
+    pair: Pair,
+    private readonly o: SceneOptions
+  ) {
+    const host = (role: HostName, side: Side) =>
+      new Host(this, role, side, `${o.oneHost ? 'source' : role}${id}`, `/mnt/w/${role}${id}.sock`)
+    this.source = host('source', pair.source)
+    this.target = host('target', pair.target)
+  }
+
+  static async open(w: World, pair: Pair, o: SceneOptions = {}): Promise<Scene> {
+    const s = new Scene(w, ++scenes, pair, o)
+    await w.sh(s.layout())
+    s.world = await End.start(w, s.in(`world${s.id}`), `world${s.id}.ctl`)
+    await s.startPasst(s.source)
+    const argv = [
+      ...s.in(`guest${s.id}`),
+      compiled('test/lib/vhost-frontend.cc'),
+      // What every passt has: else the guest cannot move to any
+      ...[
+        '--features',
+        'upstream',
+        '--protocol',
+        'upstream',
+        '--control',
+        `/mnt/w/card${s.id}`,
+        ...(o.card ?? [])
+      ],
+      ...[
+        s.source.socket,
+        'eth0',
+        'sh',
+        '-ec',
+        `ip link set eth0 txqueuelen 30000\n${configure([], net)}\necho up; exec sleep infinity`
+      ]
+    ]
+    s.card = w.start(argv, { uid: 0, timeout: 900_000 })
+    await s.card.sees(/^up$/m)
+    s.guest = await End.start(w, s.in(`guest${s.id}`), `guest${s.id}.ctl`)
+    await s.world.call('listen', { port: PORT })
+    await s.guest.call('listen', { port: PORT })
+    return s
+  }
+
+  in(ns: string): string[] {
+    return ['nsenter', `--net=/run/netns/${ns}`, '--']
+  }
+
+  private layout(): string {
+    const { id } = this
+    const mac = '02:00:00:00:00:05'
+    const host = (name: string) => `
+ip netns add ${name}${id}
+ip link add ${name}p netns world${id} type veth peer name eth0 netns ${name}${id}
+ip -n world${id} link set ${name}p up
+ip netns exec ${name}${id} sh -ec '. /mnt/w/quiet; ip link set eth0 address ${mac}; ip addr add ${net.host4}/24 dev eth0
+ip -6 addr add ${net.host6}/64 dev eth0 nodad; ip link set eth0 up
+ip route add default via ${net.gw4}; ip -6 route add default via ${net.gw6}'`
+    return `
+cat > /mnt/w/quiet <<'EOF'
+for f in all default; do
+  echo 0 > /proc/sys/net/ipv6/conf/$f/accept_dad; echo 0 > /proc/sys/net/ipv6/conf/$f/router_solicitations; done
+echo 0 > /proc/sys/net/ipv6/conf/all/disable_ipv6
+echo '0 2147483647' > /proc/sys/net/ipv4/ping_group_range
+ip link set lo up
+${this.o.setup ?? ''}
+EOF
+for n in world guest; do ip netns add "$n"${id}; ip netns exec "$n"${id} sh -e /mnt/w/quiet; done
+ip netns exec world${id} sh -ec 'ip link add br0 type bridge; ip link set br0 up
+for a in ${net.gw4} ${net.world4}; do ip addr add $a/24 dev br0; done
+for a in ${net.gw6} ${net.world6}; do ip -6 addr add $a/64 dev br0 nodad; done'
+${host('source')}
+${host('target')}
+ip -n world${id} link set sourcep master br0`
+  }
+
+  private async startPasst(h: Host): Promise<void> {
+    const own = h.role === 'source' ? this.o.sourceOptions : this.o.targetOptions
+    // One port of a host is one passt's
+    const ports = this.o.oneHost && h.role === 'target' ? `${PORT + 1}:${PORT}` : `${PORT}`
+    await h.start(['-t', ports, ...(this.o.options ?? []), ...(own ?? [])])
+    this.procs.push(h.passt)
+  }
+
+  /** Commands of vhost-frontend.cc; throws what it reports as an error. */
+  async hypervisor(command: string): Promise<string> {
+    const answer = await request(join(this.w.dir, `card${this.id}`), command)
+    if (!answer.startsWith('ok ')) throw new Error(`${command}: ${answer}${this.card.stderr.slice(-2000)}`)
+    return answer.slice(3).trim()
+  }
+
+  /** Connections that the guest makes to the world and that the world makes to the guest, so many of each kind. */
+  async connect(outward = 1, inward = 1, o: { v?: 4 | 6; rcvbuf?: number } = {}): Promise<Flows> {
+    const v6 = o.v === 6
+    const rcvbuf = o.rcvbuf ?? 0
+    const guest: number[] = []
+    const world: number[] = []
+    if (outward > 0) {
+      const to = v6 ? net.world6 : net.world4
+      const accepted = this.world.call<number[]>('accept', { port: PORT, n: outward })
+      guest.push(...(await this.guest.call<number[]>('connect', { to, port: PORT, n: outward, rcvbuf })))
+      world.push(...(await accepted))
+    }
+    if (inward > 0) {
+      const to = v6 ? net.host6 : net.host4
+      const accepted = this.guest.call<number[]>('accept', { port: PORT, n: inward })
+      world.push(...(await this.world.call<number[]>('connect', { to, port: PORT, n: inward, rcvbuf })))
+      guest.push(...(await accepted))
+    }
+    return { guest, world }
+  }
+
+  /** Something each way on each, and nothing lost or mixed up. */
+  async talk({ guest, world }: Flows, text: string): Promise<void> {
+    for (const [from, a, to, b] of [
+      [this.guest, guest, this.world, world],
+      [this.world, world, this.guest, guest]
+    ] as const) {
+      await from.call('say_all', { conns: a, text })
+      assert.deepEqual(
+        await to.call('hear_all', { conns: b, length: text.length }),
+        a.map((c) => `${text}${`${c}`.padStart(6, '0')}`)
+      )
+    }
+  }
+
+  /** The cable of the bridge goes to that host, or to none. */
+  async plug(role: HostName | 'none'): Promise<void> {
+    if (this.o.oneHost) return
+    const links = ['source', 'target'].map(
+      (h) => `ip link set ${h}p ${h === role ? 'master br0' : 'nomaster'}`
+    )
+    await this.w.sh(`ip netns exec world${this.id} sh -ec '${links.join('; ')}'`)
+  }
+
+  /** A passt to move to, with its helper. */
+  async prepareTarget(help = true): Promise<void> {
+    await this.startPasst(this.target)
+    if (help) await this.target.help()
+  }
+
+  /**
+   * The guest goes to `to`: is stopped, saved, loaded, runs. The network is `dark` in between, or comes `late`: packets still reach
+   * the source until the guest runs at the target. They must not reach a target that has no such connection yet, whose kernel
+   * would reset it. What saving and loading took, in words.
+   */
+  async move(network: Network = 'dark', to: Host = this.target): Promise<string> {
+    await this.hypervisor('stop')
+    if (network === 'dark') await this.plug('none')
+    const saved = await this.hypervisor(`save /mnt/w/state${this.id}`)
+    const loaded = await this.hypervisor(`load ${to.socket}`)
+    if (network === 'dark') await this.plug(to.role)
+    await this.hypervisor('cont')
+    if (network === 'late') await this.plug(to.role)
+    await this.hypervisor('forget')
+    return `saved ${saved}, loaded ${loaded}`
+  }
+
+  /** Where the last state that was saved is, outside. */
+  get state(): string {
+    return join(this.w.dir, `state${this.id}`)
+  }
+
+  /** What all of them have said. */
+  said(): string {
+    const of = (name: string, p: Proc | undefined) => `${name}: ${p?.stderr.slice(-3000) ?? ''}`
+    const { source, target } = this
+    return [
+      of('source', source.passt),
+      of('target', target.passt),
+      of('helper of the source', source.helper),
+      of('helper of the target', target.helper),
+      of('card', this.card)
+    ].join('\n')
+  }
+
+  async close(): Promise<void> {
+    const all = [this.guest?.proc, this.world?.proc, this.card, ...this.procs]
+    const ends: Promise<Result>[] = []
+    for (const p of [...all, this.source.helper, this.target.helper]) if (p !== undefined) ends.push(p.stop())
+    await Promise.all(ends)
+    await this.w.sh(`for n in world guest source target; do ip netns del "$n"${this.id}; done`)
+  }
+}
+
+/** A scene for `use`; what everyone said goes with what it throws. */
+export const scene = async (
+  w: World,
+  p: Pair,
+  o: SceneOptions,
+  use: (s: Scene) => Promise<void>
+): Promise<void> => {
+  const s = await Scene.open(w, p, o)
+  try {
+    await use(s)
+  } catch (e) {
+    if (e instanceof Error) e.message += `\n${s.said()}`
+    throw e
+  } finally {
+    await s.close()
+  }
+}
