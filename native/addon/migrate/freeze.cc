@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <linux/filter.h>
+#include <netinet/in.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <poll.h>
@@ -14,6 +15,38 @@ namespace passt {
 
 /** Of a segment that is acknowledged in part the kernel keeps all: so many octets may stand in front of SND.UNA. */
 enum : size_t { ACKNOWLEDGED_MAX = 256u << 10 };
+
+/** IP_MINTTL, IPV6_MINHOPCOUNT (ip(7), RFC 5082). */
+static void set_hops(int fd, int least)
+{
+	set_int(fd, IPPROTO_IP, IP_MINTTL, least);
+	set_int(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, least);
+}
+
+/**
+ * What a filter keeps no octet of, tcp does not see: no acknowledgement, no reset (socket(7), SO_ATTACH_FILTER). Some kernels want CAP_NET_ADMIN for that on
+ * a TCP socket. Then packets from one hop further away than a neighbour that sends 255 are not seen: systems send 64 or 128.
+ */
+int drop_packets(int fd)
+{
+	sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
+	const sock_fprog program = {1, &none};
+
+	if (!setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
+		return 0;
+	if (errno != EPERM)
+		return errno;
+	set_hops(fd, 255);
+	return 0;
+}
+
+void take_packets(int fd)
+{
+	const int unused = 0;
+
+	setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
+	set_hops(fd, 0);
+}
 
 void Mover::freeze(Sock &s)
 {
@@ -28,11 +61,7 @@ void Mover::freeze(Sock &s)
 	s.move = new Move;
 	s.move->frozen = true;
 
-	/* It keeps no octet of any packet, so tcp sees none (socket(7), SO_ATTACH_FILTER): without acknowledgement, without reset */
-	sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
-	const sock_fprog program = {1, &drop};
-	if (setsockopt(s.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
-		s.move->error = errno;
+	s.move->error = drop_packets(s.fd);
 }
 
 bool out_of_repair(int fd)
@@ -48,8 +77,7 @@ void Mover::thaw(Sock &s)
 	if (!s.move || !s.move->frozen)
 		return;
 	table.end_move(s);
-	const int unused = 0;
-	setsockopt(s.fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
+	take_packets(s.fd);
 	if (!out_of_repair(s.fd))
 		return table.fail(s, EPERM);
 	/* The end of repair mode takes it away, and no listener could come back to this port */

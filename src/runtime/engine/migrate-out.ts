@@ -39,6 +39,7 @@ import { deliver } from '../data/deliver.js'
 import type { World } from '../data/world.js'
 import type { TcpFlow } from '../flow/flow.js'
 import { leafOf } from '../flow/kinds.js'
+import { errorText } from '../log/error-text.js'
 import { compile } from '../machine/compile.js'
 
 // The guest leaves: machines/link/migration-source.ts decides, native (addon/migrate/) freezes, reads and writes.
@@ -236,7 +237,9 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
     dumped: (i, now) => {
       const flow = flowOf(r.ev, i)
       const f = flowAt(flow)
-      const read = movedErrno(r.ev, i) === 0 && f !== null
+      const errno = movedErrno(r.ev, i)
+      if (errno !== 0) w.log.at('debug', `migration: flow ${flow} cannot be read: ${errorText(errno)}`)
+      const read = errno === 0 && f !== null
       const extended = read ? extendedOf(tcpDumped(r.ev, r.view, i), f.state.context.tcb) : null
       step({ type: 'DUMPED', flow, extended, now })
     }
