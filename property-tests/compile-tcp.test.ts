@@ -80,7 +80,10 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
     ),
     now
   }),
-  { weight: 1, arbitrary: fc.record({ type: fc.constant('STOP' as const), now }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ type: fc.constantFrom('STOP' as const, 'FROZEN', 'THAWED', 'MOVED_AWAY'), now })
+  },
   { weight: 1, arbitrary: fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, now }) }
 )
 const begin = { iss: ISS, mss: 1460, now: instant(0) }

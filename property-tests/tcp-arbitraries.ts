@@ -1,11 +1,18 @@
 import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
+import type * as t from 'io-ts'
+import { ExtendedRecord, FlowRecord } from '../src/codecs/control/migration.js'
+import { fromV4 } from '../src/codecs/value/inany.js'
+import { type Octets, octets } from '../src/codecs/value/octets.js'
 import { add, distance, le } from '../src/codecs/value/seq.js'
-import type { Effect } from '../src/effects/effect.js'
-import { type TcpContext, type TcpEvent, tcpMachine } from '../src/machines/tcp/tcp.js'
+import type { Effect, Instant } from '../src/effects/effect.js'
+import type { SocketDump } from '../src/effects/hand-over.js'
+import { type TcpContext, type TcpEvent, type TcpInput, tcpMachine } from '../src/machines/tcp/tcp.js'
+import { extendedOf, flowRecordOf, movedOf, restoringOf } from '../src/machines/tcp/tcp-move.js'
 import { resetFor } from '../src/machines/tcp/tcp-reset.js'
 import type { Tcb } from '../src/machines/tcp/tcp-tcb.js'
 import { compile, type State } from '../src/runtime/machine/compile.js'
-import type { Scenario, SimEvent, Subject } from '../src/simulator/tcp.js'
+import type { HandOver, Scenario, SimEvent, Subject } from '../src/simulator/tcp.js'
 
 export const compiled = compile(tcpMachine)
 export type TcpState = State<TcpContext>
@@ -59,12 +66,43 @@ export const checkTcb = (t: Tcb): void => {
   assertThat(distance(t.rcvEdge, t.rcvNxt) <= 1 << 25, 'window out of bounds')
 }
 
+const END = { own: fromV4(0x0a000001), peer: fromV4(0x0a000002), ownPort: 1, peerPort: 2 }
+const ENDS = { host: END, tap: END }
+/** As another program reads it. */
+const reread = <A>(codec: t.Type<A, Uint8Array, Octets>, a: A): A => {
+  const r = codec.decode(octets(codec.encode(a)))
+  if (E.isLeft(r)) throw new Error(`${codec.name}: ${r.left[0]?.message}`)
+  return r.right
+}
+
+/** A frozen connection and its socket, by what is written of them: what another machine begins with. */
+export const takeOver = (s: TcpState, dump: SocketDump, mss: number, now: Instant) => {
+  const { tcb } = s.context
+  const x = extendedOf(dump, tcb)
+  if (x === null) throw new Error(`not taken along: ${JSON.stringify(dump)}`)
+  const flow = reread(FlowRecord, flowRecordOf(tcb, ENDS))
+  const restoring = restoringOf(flow, reread(ExtendedRecord, x))
+  const moved = movedOf(flow)
+  if (typeof restoring === 'string') throw new Error(restoring)
+  if (typeof moved === 'string') throw new Error(moved)
+  const { unacked, unread, ended } = restoring
+  const input: TcpInput = { from: 'move', moved, mss, now }
+  const restored: TcpEvent = { type: 'SOCK_RESTORED', unacked, unread, ended, now }
+  return { input, restored, restoring }
+}
+
 /** The machine in the simulated world. `m`: the compiled chart. */
 export const subjectOf = (m: typeof compiled): Subject<TcpState> => ({
   start: (syn, iss, mss, now, out) =>
     m.start(syn === null ? { from: 'host', iss, mss, now } : { from: 'guest', syn, iss, mss, now }, out),
   step: (s, e: SimEvent, out: Effect[]) => m.step(s, e as TcpEvent, out),
   isFinal: (s) => m.isFinal(s),
+  isOpen: (s) => m.value(s).startsWith('open.'),
+  takenOver: (s, dump, mss, now, out) => {
+    const { input, restored, restoring } = takeOver(s, dump, mss, now)
+    return [m.step(m.start(input, out), restored, out), restoring]
+  },
+  confirmed: ({ context: { tcb: t } }) => (t.heardSyn ? distance(t.rcvConfirmed, add(t.irs, 1)) : 0),
   describe: (s) => {
     const t = s.context.tcb
     const snd = `una +${distance(t.sndUna, t.iss)} nxt +${distance(t.sndNxt, t.iss)} wnd ${t.sndWnd}`
@@ -119,7 +157,8 @@ export const calm: Scenario = {
     tapFull: []
   },
   fates: [],
-  spurious: []
+  spurious: [],
+  handOvers: []
 }
 
 const seqNum = fc.oneof(
@@ -195,7 +234,8 @@ export const scenario = (resets: boolean): fc.Arbitrary<Scenario> => {
           timer: fc.constantFrom('rto' as const, 'ack' as const, 'keepalive' as const, 'idle' as const)
         }),
         { maxLength: 4 }
-      )
+      ),
+      handOvers: fc.constant<readonly HandOver[]>([])
     })
     .map((s) =>
       // Somebody must close first; and a window must not always round to nothing.
@@ -206,3 +246,19 @@ export const scenario = (resets: boolean): fc.Arbitrary<Scenario> => {
       })
     )
 }
+
+/** The same, with connections that change hands once or several times. */
+export const handedOver = (of: fc.Arbitrary<Scenario>): fc.Arbitrary<Scenario> =>
+  fc
+    .tuple(
+      of,
+      fc.array(
+        fc.record({
+          at: fc.oneof(fc.integer({ min: 1, max: 60 }), fc.integer({ min: 1, max: 2000 })),
+          how: fc.constantFrom('moved' as const, 'moved' as const, 'thawed' as const),
+          losesPeek: fc.boolean()
+        }),
+        { minLength: 1, maxLength: 4 }
+      )
+    )
+    .map(([s, handOvers]) => ({ ...s, handOvers }))

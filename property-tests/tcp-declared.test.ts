@@ -8,10 +8,17 @@ import type { SockInfo } from '../src/effects/sock-event.js'
 import { tcpMachine } from '../src/machines/tcp/tcp.js'
 import { lift, reductions } from '../src/machines/tcp/tcp-actions.js'
 import { DISPOSITIONS } from '../src/machines/tcp/tcp-segment.js'
-import { GROUPS, type Group, type Reducer, type Tcb, type TcpEvent } from '../src/machines/tcp/tcp-tcb.js'
+import {
+  GROUPS,
+  type Group,
+  type Moved,
+  type Reducer,
+  type Tcb,
+  type TcpEvent
+} from '../src/machines/tcp/tcp-tcb.js'
 import { compile } from '../src/runtime/machine/compile.js'
 import { World } from '../src/simulator/tcp.js'
-import { scenario, subjectOf } from './tcp-arbitraries.js'
+import { handedOver, scenario, subjectOf } from './tcp-arbitraries.js'
 
 // What an action declares is what it does: no effect and no change beyond it, and every one of it in some run.
 
@@ -106,7 +113,7 @@ const event: fc.Arbitrary<Body> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({ type: is('TIMER_RTO', 'TIMER_ACK', 'TIMER_KEEPALIVE', 'TIMER_IDLE', 'TAP_ROOM') })
   },
-  fc.record({ type: is('STOP') })
+  fc.record({ type: is('STOP', 'FROZEN', 'THAWED', 'MOVED_AWAY') })
 ) as fc.Arbitrary<Body>
 const schedule = fc.array(fc.tuple(event, fc.constantFrom(0, 0.05, 1, 300, 40_000)), {
   maxLength: 60,
@@ -162,6 +169,18 @@ const scripts: readonly (readonly (Body | number)[])[] = [
   [...opened, ...[0, 1, 2, 3].flatMap(exchange), data(5, 5, 1), end, taken(1), end, 9, { type: 'TIMER_ACK' }],
   // the tap is full when the time-out comes
   [...opened, ready, end, peeked(100), end, ready, end, peeked(0, true), 300, { type: 'TIMER_RTO' }],
+  // time-outs, and then the guest is stopped for a while
+  [
+    ...opened,
+    ready,
+    end,
+    peeked(100),
+    end,
+    1500,
+    { type: 'TIMER_RTO' },
+    { type: 'FROZEN' },
+    { type: 'THAWED' }
+  ],
   // or takes frames again
   [...opened, ready, end, peeked(0, true), end, { type: 'TAP_ROOM' }],
   // an acknowledgement is owed when the guest has been silent for long
@@ -197,6 +216,29 @@ const scripts: readonly (readonly (Body | number)[])[] = [
     { type: 'TIMER_ACK' }
   ]
 ]
+/** A connection that was open elsewhere: the peer acknowledges as it begins to run. */
+const moved: Moved = {
+  fromHost: false,
+  mss: 1460,
+  sndScale: 7,
+  rcvScale: 8,
+  iss: ISS,
+  irs: IRS,
+  sndUna: add(ISS, 1),
+  sndMax: add(ISS, 1),
+  sndWnd: 60_000,
+  discarded: add(ISS, 1),
+  finSeq: null,
+  rcvTaken: add(IRS, 101),
+  rcvAcked: add(IRS, 101),
+  rcvEdge: add(IRS, 60_000),
+  rcvFin: 0,
+  finAt: null
+}
+const resuming: readonly Body[] = [
+  { type: 'SOCK_RESTORED', unacked: 100, unread: 0, ended: false },
+  { type: 'SOCK_CONNECTED', info: { ...INFO, bytesAcked: 50 } }
+]
 function syn(): TcpSegment {
   return { ...(data(0, 0, 0) as { seg: TcpSegment }).seg, flags: SYN, windowScale: 7 }
 }
@@ -205,7 +247,10 @@ describe('TCP actions', () => {
   test('do what they declare, all of it and nothing else', () => {
     const { seen, machine } = watched()
     fc.assert(
-      fc.property(scenario(true), (s) => void new World(subjectOf(machine), s).run()),
+      fc.property(
+        fc.oneof(scenario(true), handedOver(scenario(true))),
+        (s) => void new World(subjectOf(machine), s).run()
+      ),
       { numRuns: 300, seed: 1 } // always the same, since all must be seen
     )
     fc.assert(
@@ -221,9 +266,11 @@ describe('TCP actions', () => {
       }),
       { numRuns: 3000, seed: 1 }
     )
-    for (const list of scripts) {
+    const begun = { from: 'guest', syn: syn(), iss: ISS, mss: 1460, now: instant(1000) } as const
+    const cameOpen = { from: 'move', moved, mss: 1460, now: instant(1000) } as const
+    for (const [input, list] of [...scripts.map((l) => [begun, l] as const), [cameOpen, resuming] as const]) {
       let now = 1000
-      let state = machine.start({ from: 'guest', syn: syn(), iss: ISS, mss: 1460, now: instant(now) }, [])
+      let state = machine.start(input, [])
       for (const e of list)
         if (typeof e === 'number') now += e
         else state = machine.step(state, { ...e, now: instant(now++) } as TcpEvent, [])

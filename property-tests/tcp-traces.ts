@@ -6,7 +6,7 @@ import type { TcpEvent, TcpInput, tcpMachine } from '../src/machines/tcp/tcp.js'
 import { type Scenario, type Subject, World } from '../src/simulator/tcp.js'
 import { real } from './arbitraries.js'
 import type { Run } from './same-as-xstate.js'
-import { scenario, subject, type TcpState } from './tcp-arbitraries.js'
+import { compiled, handedOver, scenario, subject, type TcpState, takeOver } from './tcp-arbitraries.js'
 
 // What the simulator makes happen to one connection, as a list of events: random ones alone hardly ever close a connection in
 // order, so FIN-WAIT-2 and what lies behind it would not be seen. Into such a list go events that the simulator never makes.
@@ -28,6 +28,13 @@ const trace = (s: Scenario): Trace | null => {
     start: (syn, iss, mss, now, out) => {
       input = syn === null ? { from: 'host', iss, mss, now } : { from: 'guest', syn, iss, mss, now }
       return subject.start(syn, iss, mss, now, out)
+    },
+    takenOver: (state, dump, mss, now, out) => {
+      const { input: anew, restored } = takeOver(state, dump, mss, now)
+      input = anew
+      events.splice(0, events.length, restored)
+      states.splice(0, states.length, compiled.start(anew, []))
+      return subject.takenOver(state, dump, mss, now, out)
     },
     step: (state, e, out) => {
       events.push(e as TcpEvent)
@@ -145,7 +152,13 @@ export const traces = (other: fc.Arbitrary<TcpEvent>): fc.Arbitrary<Run<typeof t
   const share = fc.noBias(real(0, 1, true))
   const insertions = fc.array(fc.record({ leaf: share, moment: share, make }), { minLength: 1, maxLength: 3 })
   return fc
-    .tuple(fc.boolean().chain(scenario), insertions)
+    .tuple(
+      fc.boolean().chain((resets) => {
+        const of = scenario(resets)
+        return fc.oneof({ weight: 2, arbitrary: of }, { weight: 1, arbitrary: handedOver(of) })
+      }),
+      insertions
+    )
     .map(([s, list]) => [trace(small(s)), list] as const)
     .filter((x): x is [Trace, Insertion[]] => x[0] !== null)
     .map(([t, list]) => disturbed(t, list))

@@ -2,7 +2,7 @@ import { strict as assert } from 'node:assert'
 import { describe, test } from 'node:test'
 import { ACK, RST, SYN } from '../src/codecs/wire/tcp.js'
 import { type Scenario, World } from '../src/simulator/tcp.js'
-import { holds, scenario, subject } from './tcp-arbitraries.js'
+import { handedOver, holds, scenario, subject } from './tcp-arbitraries.js'
 
 // World itself holds the machine to: no acknowledgement of octets that the host has not taken, right
 // edge never pulled back, nothing beyond the guest's window, octets in place, every schedule ends. A broken promise is
@@ -30,6 +30,21 @@ describe('TCP between a simulated guest and a simulated host socket', () => {
       },
       runs
     )
+  })
+  test('connections that change hands: streams arrive intact and complete (behaviour.md#migration)', () => {
+    let handed = 0
+    holds(
+      handedOver(scenario(false)),
+      (s) => {
+        const w = run(s)
+        handed += w.handed
+        const lost = s.fates.filter((f) => f === 'lose').length + s.guest.deaf
+        assert(w.bothOver, `not over: ${outcome(w)}`)
+        assert(w.complete || (w.reset && lost > 6), `neither complete nor reset: ${outcome(w)}`)
+      },
+      2 * runs
+    )
+    assert(handed > runs / 2, `${handed} in ${2 * runs} runs`)
   })
   test('with resets from either side: complete, or reset on both sides', () => {
     holds(

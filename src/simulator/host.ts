@@ -1,6 +1,7 @@
 import { add } from '../codecs/value/seq.js'
 import type { Effect } from '../effects/effect.js'
 import { instant } from '../effects/effect.js'
+import type { Restoring, SocketDump } from '../effects/hand-over.js'
 import type { SockEvent, SockInfo } from '../effects/sock-event.js'
 import { type Clock, promise, script } from './clock.js'
 
@@ -42,6 +43,10 @@ export interface DataFrame {
   readonly len: number
 }
 
+/** Sequence numbers of the first octets; they wrap soon. */
+const SND_BASE = 0xffff_fff0
+const RCV_BASE = 0x7fff_fff0
+
 type State = 'new' | 'connecting' | 'open' | 'closed' | 'reset' | 'failed'
 
 /**
@@ -70,6 +75,11 @@ export class Host {
   private awaiting = false
   private moving = false
   private reported: number[] = []
+  /** Of a restored socket: octets that were acknowledged before, and the peer's end, which its kernel does not know. */
+  private ackedBefore: number | null = null
+  private endTold = false
+  /** Octets on their way to the peer. */
+  private onWay = 0
   private sentNow: { taken: number; dropped: number } | null = null
 
   constructor(
@@ -99,10 +109,14 @@ export class Host {
       sndWnd: this.peerRoom,
       rtt: this.s.rtt * 1000,
       minRtt: this.s.rtt * 1000,
-      bytesAcked: ((this.adopted ? 0 : 1) + this.received) >>> 0,
+      bytesAcked: this.acknowledged >>> 0,
       sndFree: this.room,
       sndBuf: this.s.sndBuf
     }
+  }
+  private get acknowledged(): number {
+    if (this.ackedBefore !== null) return this.received - this.ackedBefore
+    return (this.adopted ? 0 : 1) + this.received
   }
   get over(): boolean {
     return this.state === 'closed' || this.state === 'reset' || this.state === 'failed'
@@ -179,6 +193,73 @@ export class Host {
     }
   }
 
+  /** What native keeps is dropped, and who waits is forgotten. */
+  freeze(): void {
+    this.tail = 0
+    this.awaiting = false
+    this.reported = []
+    this.peekAt = this.discarded
+  }
+  thaw(): Extract<SockEvent, { type: 'SOCK_READY' }> {
+    return {
+      type: 'SOCK_READY',
+      readable: this.arrived > this.discarded || this.eof,
+      writable: true,
+      rdhup: this.eof,
+      info: this.info,
+      now: this.now()
+    }
+  }
+  /** In repair mode: what its kernel says (tcp(7)). */
+  dump(): SocketDump {
+    const finOut = this.shut && !this.eofAtPeer
+    const state = this.shut ? (finOut ? (this.eof ? 9 : 4) : this.eof ? 7 : 5) : this.eof ? 8 : 1
+    const unacked = this.taken - this.received
+    const outq = unacked + (finOut ? 1 : 0)
+    return {
+      sndSeq: (SND_BASE + this.taken + (this.shut ? 1 : 0)) >>> 0,
+      rcvSeq: (RCV_BASE + this.arrived + (this.eof ? 1 : 0)) >>> 0,
+      outq,
+      outqNsd: unacked === this.onWay ? 0 : outq - this.onWay,
+      inq: this.arrived - this.discarded,
+      sndKept: unacked,
+      rcvKept: this.arrived - this.discarded,
+      maxSeg: 1448,
+      timestamp: 0,
+      window: {
+        sndWl1: (RCV_BASE + this.arrived) >>> 0,
+        sndWnd: this.peerRoom,
+        maxWindow: 65_535,
+        rcvWnd: 65_535,
+        rcvWup: (RCV_BASE + this.arrived + (this.eof ? 1 : 0)) >>> 0
+      },
+      sndScale: 7,
+      rcvScale: 7,
+      state,
+      options: 7
+    }
+  }
+  /** The same connection with another socket. */
+  restore({ socket, shutInRepair, shutAtRun, peekOffset, unread, ended }: Restoring): void {
+    promise(socket.sndSeq === (SND_BASE + this.received) >>> 0, 'SEQ of the send queue')
+    promise(socket.rcvSeq === (RCV_BASE + this.discarded) >>> 0, 'SEQ of the receive queue')
+    promise(socket.sndOctets === this.taken - this.received, 'octets of the send queue')
+    promise(unread === this.arrived - this.discarded, 'octets of the receive queue')
+    const { rcvWup, rcvWnd } = socket.window
+    const next = (RCV_BASE + this.arrived) >>> 0
+    promise(
+      rcvWup === next && rcvWnd === 65_535 + (this.eof ? 1 : 0),
+      'window beyond what the kernel can know'
+    )
+    promise((shutInRepair || shutAtRun) === this.shut && !(shutInRepair && shutAtRun), 'our end')
+    promise(!shutInRepair || this.eofAtPeer, 'our end counts as acknowledged')
+    promise(ended === this.eof, "the peer's end")
+    promise(peekOffset >= 0 && peekOffset <= unread, 'peek offset beyond the queue')
+    this.ackedBefore = this.received
+    this.endTold = this.eof
+    this.peekAt = this.discarded + peekOffset
+  }
+
   private connected(): void {
     if (this.state !== 'connecting') return
     if (this.s.connectErrno !== 0) return this.fail(this.s.connectErrno)
@@ -236,8 +317,10 @@ export class Host {
     const n = Math.min(this.taken - this.received, this.peerRoom)
     if (n <= 0) return
     this.moving = true
+    this.onWay = n
     this.clock.after(this.s.rtt, () => {
       this.moving = false
+      this.onWay = 0
       if (this.state === 'reset' || this.state === 'failed') return
       this.received += n
       this.peerReads()
@@ -245,7 +328,7 @@ export class Host {
       this.reported = this.reported.filter((r) => r > this.received)
       const last = done.at(-1)
       if (last !== undefined && this.state === 'open')
-        this.event({ type: 'SOCK_ACKED', octet: last - 1, now: this.now() })
+        this.event({ type: 'SOCK_ACKED', octet: last - 1 - (this.ackedBefore ?? 0), now: this.now() })
       this.wake()
       this.move()
     })
@@ -312,7 +395,7 @@ export class Host {
     this.event({
       type: 'SOCK_PEEKED',
       octets: done,
-      eof: this.eof && this.peekAt === this.arrived && done === wanted,
+      eof: this.eof && !this.endTold && this.peekAt === this.arrived && done === wanted,
       drained: this.peekAt === this.arrived,
       tapFull: done < wanted,
       tapTells: false,

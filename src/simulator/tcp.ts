@@ -1,6 +1,7 @@
 import { add, le, max, type SeqNum, seq, unsigned } from '../codecs/value/seq.js'
 import { ACK, FIN, PSH, RST, SYN, type TcpSegment } from '../codecs/wire/tcp.js'
 import { type Effect, type Instant, instant, type TimerName } from '../effects/effect.js'
+import type { Restoring, SocketDump } from '../effects/hand-over.js'
 import type { SockEvent } from '../effects/sock-event.js'
 import { Clock, promise, script, Violation } from './clock.js'
 import { Guest } from './guest.js'
@@ -23,6 +24,14 @@ export interface Scenario {
   readonly fates: readonly Fate[]
   /** Extra TIMER_* events, ms after the start. */
   readonly spurious: readonly { readonly at: number; readonly timer: TimerName }[]
+  /** The connection is frozen then, ms after the start, and goes on here or elsewhere. */
+  readonly handOvers: readonly HandOver[]
+}
+export interface HandOver {
+  readonly at: number
+  readonly how: 'thawed' | 'moved'
+  /** A peek that was asked for just before is not done any more. */
+  readonly losesPeek: boolean
 }
 
 type On<K extends string> = { readonly type: K; readonly now: Instant }
@@ -34,6 +43,8 @@ export type SimEvent =
   | On<'TIMER_KEEPALIVE'>
   | On<'TIMER_IDLE'>
   | On<'TURN_END'>
+  | On<'FROZEN'>
+  | On<'THAWED'>
 
 /** The machine under test: runtime/machine/compile.ts, or xstate. */
 export interface Subject<S> {
@@ -41,6 +52,12 @@ export interface Subject<S> {
   start(syn: TcpSegment | null, iss: SeqNum, mss: number, now: Instant, out: Effect[]): S
   step(s: S, e: SimEvent, out: Effect[]): S
   isFinal(s: S): boolean
+  /** Both sides are connected. */
+  isOpen(s: S): boolean
+  /** The same connection, taken over by another program: from what is written of it. The socket is restored, and does not run yet. */
+  takenOver(s: S, dump: SocketDump, mss: number, now: Instant, out: Effect[]): readonly [S, Restoring]
+  /** Octets of the guest's stream that the peer is believed to have. */
+  confirmed(s: S): number
   describe(s: S): string
   /** Throws where the state contradicts itself. */
   check(s: S): void
@@ -90,6 +107,11 @@ export class World<S> {
   private irs: SeqNum
   private rcvScale = 0
   private knocks: boolean
+  private handOver: HandOver | null = null
+  /** Its socket hears nothing, since the turn before. */
+  private frozen = false
+  /** How often the connection has changed hands. */
+  handed = 0
 
   constructor(
     private readonly subject: Subject<S>,
@@ -116,6 +138,11 @@ export class World<S> {
       (f) => this.data(f),
       () => this.guest.delivered
     )
+    for (const x of s.handOvers)
+      clock.after(x.at, () => {
+        this.handOver ??= x
+        this.turn()
+      })
     for (const x of s.spurious)
       clock.after(x.at, () => {
         this.fired.push(x.timer)
@@ -232,10 +259,40 @@ export class World<S> {
     for (const e of events)
       if (e.type !== 'SOCK_DATAGRAM' && e.type !== 'SOCK_ICMP_ERROR') this.step({ ...e, now }, out)
     for (const t of fired) this.step({ type: TIMERS[t], now }, out)
+    if (this.frozen) this.goOn(now, out)
     for (const seg of frames) this.segment(seg, now, out)
     this.step({ type: 'TURN_END', now }, out)
-    for (const e of out) this.carryOut(e)
+    const h = this.freezes ? this.handOver : null
+    for (const e of out) if (h === null || !h.losesPeek || e.type !== 'PeekToTap') this.carryOut(e)
     this.host.results()
+    if (h === null) return
+    this.clock.log(`flow  : frozen, to be ${h.how}`)
+    this.host.freeze()
+    this.frozen = true
+    this.turn()
+  }
+  private get freezes(): boolean {
+    return this.handOver !== null && this.state !== null && !this.final && this.subject.isOpen(this.state)
+  }
+  /** A turn after it was frozen: all results are in, and the guest was stopped. */
+  private goOn(now: Instant, out: Effect[]): void {
+    const { how } = this.handOver!
+    this.frozen = false
+    this.handOver = null
+    if (this.state === null || this.final || this.host.over) return
+    this.handed++
+    this.step({ type: 'FROZEN', now }, out)
+    for (const e of out.splice(0)) this.carryOut(e)
+    promise(this.timers.size === 0, `timers of a frozen connection: ${[...this.timers.keys()]}`)
+    if (how === 'thawed') {
+      this.step({ type: 'THAWED', now }, out)
+      return this.step({ ...this.host.thaw(), now }, out)
+    }
+    const [state, restoring] = this.subject.takenOver(this.state, this.host.dump(), this.s.mtuMss, now, out)
+    this.state = state
+    this.subject.check(state)
+    this.host.restore(restoring)
+    this.step({ type: 'SOCK_CONNECTED', info: this.host.info, now }, out)
   }
   private segment(seg: TcpSegment, now: Instant, out: Effect[]): void {
     if (this.state === null && (seg.flags & (SYN | ACK | RST)) === SYN) this.begin(seg, now, out)
@@ -256,6 +313,7 @@ export class World<S> {
     if (e.type !== 'TURN_END' && e.type !== 'TAP_SEGMENT')
       this.clock.log(`${eventText(e)} ${this.subject.describe(this.state)}`)
     this.subject.check(this.state)
+    promise(this.subject.confirmed(this.state) <= this.host.received, 'more acknowledged than the peer has')
     this.final = this.subject.isFinal(this.state)
   }
   private carryOut(e: Effect): void {

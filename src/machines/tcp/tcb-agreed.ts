@@ -27,6 +27,8 @@ export interface Agreed {
    * states but synSent, and connecting of a host peer's: kept here for what every state does alike, a RST to the guest.
    */
   readonly heardSyn: boolean
+  /** Another passt had it before us: it was open when it came, and nothing is left of its handshake (behaviour.md#migration). */
+  readonly moved: boolean
   /** MSS that we announce. */
   readonly offerMss: number
   /** Octets in one segment to the guest: its MSS, at most ours. */
@@ -44,6 +46,7 @@ type D = Own<Agreed>
 export const AGREED: Agreed = {
   fromHost: false,
   heardSyn: false,
+  moved: false,
   offerMss: DEFAULT_MSS,
   mss: DEFAULT_MSS,
   sndScale: 0,
@@ -68,6 +71,20 @@ export const hear = (d: D, s: Pick<TcpSegment, 'seq' | 'mss' | 'windowScale'>): 
   d.mss = clamp(s.mss ?? d.mss, MIN_SND_MSS, d.offerMss)
   d.sndScale = Math.min(s.windowScale ?? 0, MAX_SCALE)
   d.rcvScale = s.windowScale === null ? 0 : WINDOW_SCALE
+}
+
+/** Of a connection that was open elsewhere before. `mss`: the most that our MTU allows. */
+export const takeOver = (
+  d: D,
+  mss: number,
+  from: Pick<Agreed, 'fromHost' | 'mss' | 'sndScale' | 'rcvScale' | 'iss' | 'irs'>
+): void => {
+  offer(d, from.fromHost, from.iss, mss, from.mss)
+  d.heardSyn = true
+  d.moved = true
+  d.sndScale = from.sndScale
+  d.rcvScale = from.rcvScale
+  d.irs = from.irs
 }
 
 /** MSS for TCP_MAXSEG, so that the peer sees the guest's; 0 leaves the option alone. */

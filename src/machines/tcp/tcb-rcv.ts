@@ -13,6 +13,8 @@ export interface Rcv {
   readonly rcvNxt: SeqNum
   /** What the kernel took, without FIN. */
   readonly rcvTaken: SeqNum
+  /** The octet that is the first one to the host's socket, as its kernel counts what was acknowledged. */
+  readonly octetsFrom: SeqNum
   /** What the peer acknowledged, without FIN. */
   readonly rcvConfirmed: SeqNum
   /** The last acknowledgement number sent. */
@@ -32,6 +34,7 @@ const ZERO = seq(0)
 export const RCV: Rcv = {
   rcvNxt: ZERO,
   rcvTaken: ZERO,
+  octetsFrom: ZERO,
   rcvConfirmed: ZERO,
   rcvAcked: ZERO,
   rcvEdge: ZERO,
@@ -44,6 +47,7 @@ export const RCV: Rcv = {
 export const start = (d: D, next: SeqNum, window: number): void => {
   d.rcvNxt = next
   d.rcvTaken = next
+  d.octetsFrom = next
   d.rcvConfirmed = next
   d.rcvAcked = next
   d.rcvEdge = add(next, window)
@@ -52,9 +56,36 @@ export const start = (d: D, next: SeqNum, window: number): void => {
 export const move = (d: D, by: number): void => {
   d.rcvNxt = add(d.rcvNxt, by)
   d.rcvTaken = add(d.rcvTaken, by)
+  d.octetsFrom = add(d.octetsFrom, by)
   d.rcvConfirmed = add(d.rcvConfirmed, by)
   d.rcvAcked = add(d.rcvAcked, by)
   d.rcvEdge = add(d.rcvEdge, by)
+}
+
+/** A connection that was open elsewhere: what the kernel there took, and what the guest was told. */
+export const takeOver = (
+  d: D,
+  from: Pick<Rcv, 'rcvTaken' | 'rcvAcked' | 'rcvEdge' | 'rcvFin' | 'finAt'>
+): void => {
+  d.rcvTaken = from.rcvTaken
+  d.rcvNxt = add(from.rcvTaken, from.rcvFin)
+  d.octetsFrom = from.rcvTaken
+  d.rcvConfirmed = from.rcvTaken
+  d.rcvAcked = from.rcvAcked
+  d.rcvEdge = from.rcvEdge
+  d.rcvFin = from.rcvFin
+  d.finAt = from.finAt
+}
+/** So many octets in front of what was taken are in the restored socket's send queue, and not acknowledged. */
+export const restored = (d: D, octets: number): void => {
+  d.octetsFrom = add(d.rcvTaken, -octets)
+  d.rcvConfirmed = d.octetsFrom
+}
+/** What the kernel has not taken is gone: the guest was not told that we have it, and sends it again. */
+export const forgetHanded = (d: D): void => {
+  d.sending = false
+  d.rcvNxt = takenAll(d)
+  d.finAt = null
 }
 
 /** `octets` in order go to native. */

@@ -114,6 +114,12 @@ export const arm = (d: D): boolean => {
 export const fired = (d: D): void => {
   d.rtoArmed = 0
 }
+/** The timer was stopped, for a time that measures nothing. */
+export const stopped = (d: D): void => {
+  d.timedAt = 0
+  d.rtoAt = 0
+  d.rtoArmed = 0
+}
 /** RFC 6298 (5.5), (5.6). */
 export const timedOut = (d: D, now: number): void => {
   d.fails++

@@ -1,4 +1,4 @@
-import { add, le, lt, max, type SeqNum, seq } from '../../codecs/value/seq.js'
+import { add, distance, le, lt, max, type SeqNum, seq } from '../../codecs/value/seq.js'
 import type { Own } from './tcb-group.js'
 
 // Group `snd`: the stream towards the guest, SND of RFC 9293 §3.3.1, and the peek that carries it there.
@@ -85,6 +85,38 @@ export const start = (d: D, iss: SeqNum): void => {
   d.discarded = add(iss, 1)
   d.peekSeq = iss
 }
+/** A connection that was open elsewhere. What was in flight is on its way to the guest, or lost, like anywhere. */
+export const takeOver = (
+  d: D,
+  from: Pick<Snd, 'sndUna' | 'sndMax' | 'sndWnd' | 'discarded' | 'finSeq'>,
+  wl1: SeqNum
+): void => {
+  d.sndUna = from.sndUna
+  d.sndNxt = from.sndMax
+  d.sndMax = from.sndMax
+  d.sndWnd = from.sndWnd
+  d.maxSndWnd = Math.max(from.sndWnd, distance(from.sndMax, from.sndUna))
+  d.sndWl1 = wl1
+  d.sndWl2 = from.sndUna
+  d.recover = add(from.sndUna, -1)
+  d.discarded = from.discarded
+  d.finSeq = from.finSeq
+  d.peekSeq = from.sndMax
+}
+/** The host's stream ends there: known before all of it was peeked. */
+export const endsAt = (d: D, fin: SeqNum): void => {
+  d.finSeq = fin
+}
+/** A peek that was under way has sent nothing, and native has forgotten its offset. */
+export const forgetPeek = (d: D): void => {
+  d.peeking = false
+  d.rewind = true
+}
+/** Data may be there that no peek has found: more than was sent, if the end of the stream is known. */
+export const dataCame = (d: D): void => {
+  d.readable = d.finSeq === null || lt(d.sndMax, d.finSeq)
+}
+
 /** The window of the guest's SYN or SYN,ACK, never scaled (RFC 7323 §2.2), and its SEG.SEQ. */
 export const synWindow = (d: D, wnd: number, wl1: SeqNum): void => {
   d.sndWnd = wnd
@@ -152,9 +184,6 @@ export const probed = (d: D): void => {
 /** The queue in front of `end` was dropped. */
 export const discardedTo = (d: D, end: SeqNum): void => {
   d.discarded = end
-}
-export const setReadable = (d: D, readable: boolean): void => {
-  d.readable = readable
 }
 /** A peek begins at SND.NXT. */
 export const peek = (d: D, ack: SeqNum, edge: SeqNum): void => {

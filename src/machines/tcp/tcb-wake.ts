@@ -103,6 +103,14 @@ export const arm = (d: D, ackAt: number): boolean => {
   return true
 }
 
+/** Nothing is due: all timers were stopped. What is, is found at the end of a turn. */
+export const stopped = (d: D): void => {
+  d.pollAt = 0
+  d.pollNow = false
+  d.tapAt = 0
+  d.ackArmed = 0
+}
+
 /** TIME-WAIT begins. */
 export const allDone = (d: D, now: number): void => {
   d.forgetAt = now + TIME_WAIT

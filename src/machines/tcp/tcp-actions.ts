@@ -1,6 +1,7 @@
 import { enqueueActions } from 'xstate'
 import type { Effect } from '../../effects/effect.js'
 import { resetToTap } from './tcp-ack.js'
+import * as handOver from './tcp-hand-over.js'
 import { sendDue } from './tcp-output.js'
 import * as segment from './tcp-segment.js'
 import * as sock from './tcp-sock.js'
@@ -50,6 +51,25 @@ export const reductions = {
     ['TcpConnect', 'SockAdopt', 'SegmentToTap', 'ArmTimer'],
     ['snd', 'rtx'],
     syn.begin
+  ),
+  restored: act('a moved connection: what its socket holds', [], ['snd', 'rcv'], handOver.restored),
+  resumed: act(
+    'a moved connection goes on: what the kernel tells of the socket; look for data; an ACK is owed',
+    [],
+    ['snd', 'rcv', 'peer', 'ack', 'wake'],
+    handOver.resumed
+  ),
+  frozen: act(
+    'nothing is under way any more; timers stop',
+    ['CancelTimer'],
+    ['snd', 'rtx', 'rcv', 'peer', 'wake'],
+    handOver.frozen
+  ),
+  thawed: act(
+    'timers start; look for data; an ACK is owed',
+    ['ArmTimer'],
+    ['snd', 'rtx', 'ack', 'wake'],
+    handOver.thawed
   ),
   adopted: act('what the kernel tells of the socket', [], ['peer', 'wake'], sock.sockKnown),
   connected: act(

@@ -21,17 +21,20 @@ const confirm = (d: Draft, to: Tcb['rcvTaken']): void => {
   wake.noPoll(d)
 }
 
+/** Our kernel sent the SYN, in this socket's life. */
+const weConnected = (t: Tcb): boolean => !t.fromHost && !t.moved
+
 const takeInfo = (d: Draft, i: SockInfo): void => {
   peer.takeInfo(d, i)
   // tcpi_bytes_acked counts the SYN as one where we connected, not where we accepted (native/platform/tcp_bytes_acked.cc).
-  if (d.knowsAcked) confirm(d, add(d.irs, i.bytesAcked + (d.fromHost ? 1 : 0)))
+  if (d.knowsAcked) confirm(d, add(d.octetsFrom, i.bytesAcked - (weConnected(d) ? 1 : 0)))
   peer.setBufEdge(d, add(d.rcvTaken, i.sndFree))
 }
 
 /** SOCK_CONNECTED: what can be known of the socket. */
 export const sockKnown = (d: Draft, { info, now }: EventOf<'SOCK_CONNECTED'>): void => {
   wake.heardHost(d, now)
-  peer.connected(d, info, !d.fromHost)
+  peer.connected(d, info, weConnected(d))
   takeInfo(d, info)
 }
 
@@ -69,7 +72,7 @@ export const peeked = (d: Draft, e: EventOf<'SOCK_PEEKED'>): void => {
 export const tapRoom = (d: Draft): void => wake.tapFree(d)
 
 export const ready = (d: Draft, e: EventOf<'SOCK_READY'>): void => {
-  if (e.readable || e.rdhup) snd.setReadable(d, d.finSeq === null)
+  if (e.readable || e.rdhup) snd.dataCame(d)
   if (e.info !== null) takeInfo(d, e.info)
   if (e.writable && d.room === 'awaited')
     peer.setRoom(d, distance(d.bufEdge, d.rcvNxt) < worthwhile(d) ? 'poor' : 'unknown')
@@ -78,7 +81,7 @@ export const ready = (d: Draft, e: EventOf<'SOCK_READY'>): void => {
 export const info = (d: Draft, e: EventOf<'SOCK_INFO'>): void => takeInfo(d, e.info)
 
 export const reported = (d: Draft, e: EventOf<'SOCK_ACKED'>): void => {
-  confirm(d, add(d.irs, e.octet + 2))
+  confirm(d, add(d.octetsFrom, e.octet + 1))
   // The record brings no window; where that is what the guest waits for, ask.
   if (peerLimited(d) && distance(d.rcvEdge, d.rcvNxt) * 2 < d.peerWnd) wake.pollSoon(d)
 }

@@ -84,6 +84,7 @@ export const begin = (
   _: unknown,
   out: Out<'TcpConnect' | 'SockAdopt' | 'SegmentToTap' | 'ArmTimer'>
 ): void => {
+  if (d.moved) return // its socket is made of what is known of it
   if (!d.fromHost) {
     out.push({ type: 'TcpConnect', mss: agreed.connectMss(d) })
     return

@@ -3,21 +3,31 @@ import type { TcpSegment } from '../../codecs/wire/tcp.js'
 import type { Effect, Instant } from '../../effects/effect.js'
 import type { SockEvent } from '../../effects/sock-event.js'
 import { type Ack, OWED, OWED_FRACTIONS } from './tcb-ack.js'
-import { AGREED, type Agreed, DEFAULT_MSS, DEFAULT_MSS6, hear, offer } from './tcb-agreed.js'
+import {
+  AGREED,
+  type Agreed,
+  DEFAULT_MSS,
+  DEFAULT_MSS6,
+  hear,
+  offer,
+  takeOver as takeOverAgreed
+} from './tcb-agreed.js'
 import type { Drafted } from './tcb-group.js'
 import { PEER, PEER_FRACTIONS, type Peer, setBufEdge } from './tcb-peer.js'
-import { RCV, type Rcv, SYN_WINDOW, start as startRcv } from './tcb-rcv.js'
+import { RCV, type Rcv, SYN_WINDOW, start as startRcv, takeOver as takeOverRcv } from './tcb-rcv.js'
 import { RTX, RTX_FRACTIONS, type Rtx } from './tcb-rtx.js'
-import { SND, type Snd, start as startSnd, synWindow } from './tcb-snd.js'
+import { SND, type Snd, start as startSnd, synWindow, takeOver as takeOverSnd } from './tcb-snd.js'
 import { start as startWake, WAKE, WAKE_FRACTIONS, type Wake } from './tcb-wake.js'
 
-interface Opened {
-  /** Our initial sequence number (RFC 6528), chosen by the runtime: a machine has no secret. */
-  readonly iss: SeqNum
+interface Begun {
   /** Largest segment that we can take from the guest, and send to it: MTU - 40, IPv6 MTU - 60. */
   readonly mss: number
   readonly v6?: boolean
   readonly now: Instant
+}
+interface Opened extends Begun {
+  /** Our initial sequence number (RFC 6528), chosen by the runtime: a machine has no secret. */
+  readonly iss: SeqNum
 }
 /** What the machine starts from: the guest's SYN, to be answered when the peer has accepted. */
 export interface GuestOpened extends Opened {
@@ -29,7 +39,17 @@ export interface GuestOpened extends Opened {
 export interface HostOpened extends Opened {
   readonly from: 'host'
 }
-export type TcpInput = GuestOpened | HostOpened
+/** What a connection was when another passt had it, as far as its flow record says (tcp-move.ts). */
+export interface Moved
+  extends Pick<Agreed, 'fromHost' | 'mss' | 'sndScale' | 'rcvScale' | 'iss' | 'irs'>,
+    Pick<Snd, 'sndUna' | 'sndMax' | 'sndWnd' | 'discarded' | 'finSeq'>,
+    Pick<Rcv, 'rcvTaken' | 'rcvAcked' | 'rcvEdge' | 'rcvFin' | 'finAt'> {}
+/** Or one that was open elsewhere; a socket is being made of what its peer knows. */
+export interface MovedIn extends Begun {
+  readonly from: 'move'
+  readonly moved: Moved
+}
+export type TcpInput = GuestOpened | HostOpened | MovedIn
 
 type On<K extends string> = { readonly type: K; readonly now: Instant }
 /** `segment`: octets of each of the guest's segments, where a tap's TSO or native made them one; 0 or absent = just one. */
@@ -43,6 +63,16 @@ export type TcpEvent =
   | On<'TIMER_IDLE'>
   /** The tap takes frames again. */
   | On<'TAP_ROOM'>
+  /**
+   * A moved connection's socket is made, in repair mode. Octets of its send queue that the peer has not acknowledged, of its receive
+   * queue; `ended`: the peer's FIN has come, and the kernel will not say so again.
+   */
+  | (On<'SOCK_RESTORED'> & { readonly unacked: number; readonly unread: number; readonly ended: boolean })
+  /** Nothing comes to the socket or of it any more, nor of timers, until THAWED. */
+  | On<'FROZEN'>
+  | On<'THAWED'>
+  /** Somebody else has the connection: not a word to anybody. */
+  | On<'MOVED_AWAY'>
   /** The last event of a turn, for each TCP flow that had one. */
   | On<'TURN_END'>
   /** It holds much of the host's memory and does not move; or, in TIME-WAIT, its ports are wanted. Reset both sides. */
@@ -68,6 +98,7 @@ export const draftOf = (t: Tcb): Draft => {
     // agreed
     fromHost: t.fromHost,
     heardSyn: t.heardSyn,
+    moved: t.moved,
     offerMss: t.offerMss,
     mss: t.mss,
     sndScale: t.sndScale,
@@ -109,6 +140,7 @@ export const draftOf = (t: Tcb): Draft => {
     // rcv
     rcvNxt: t.rcvNxt,
     rcvTaken: t.rcvTaken,
+    octetsFrom: t.octetsFrom,
     rcvConfirmed: t.rcvConfirmed,
     rcvAcked: t.rcvAcked,
     rcvEdge: t.rcvEdge,
@@ -175,8 +207,18 @@ export type Group = keyof typeof GROUPS
 
 const BLANK: Tcb = draftOf({ ...AGREED, ...SND, ...RTX, ...RCV, ...PEER, ...OWED, ...WAKE })
 
+const movedTcb = ({ moved: m, mss, now }: MovedIn): Tcb => {
+  const d = draftOf(BLANK)
+  takeOverAgreed(d, mss, m)
+  takeOverSnd(d, m, m.rcvAcked)
+  takeOverRcv(d, m)
+  setBufEdge(d, m.rcvTaken)
+  startWake(d, now)
+  return d
+}
 /** Total: any SYN gives a sane block. */
 export const initialTcb = (i: TcpInput): Tcb => {
+  if (i.from === 'move') return movedTcb(i)
   const d = draftOf(BLANK)
   const fromHost = i.from === 'host'
   offer(d, fromHost, i.iss, i.mss, i.v6 === true ? DEFAULT_MSS6 : DEFAULT_MSS)

@@ -7,6 +7,7 @@ import { by, type Source } from '../source.js'
 import * as rtx from './tcb-rtx.js'
 import { inactive } from './tcb-wake.js'
 import { reductions, type TcpContext } from './tcp-actions.js'
+import { type ResumesIn, resumesIn } from './tcp-hand-over.js'
 import * as segment from './tcp-segment.js'
 import * as syn from './tcp-syn.js'
 import { initialTcb, type SegmentEvent, type TcpEvent, type TcpInput } from './tcp-tcb.js'
@@ -57,6 +58,13 @@ const giveUpSyn = {
 } as const
 /** A turn ends, and the streams go on. */
 const inTurn = by('behaviour.md#tcp-acknowledgements; RFC 9293 §3.8.6.2')
+const resumes = (leaf: ResumesIn) =>
+  ({
+    guard: { type: 'resumesIn', params: { leaf } },
+    target: `open.${leaf}`,
+    actions: { type: 'resumed', params: theEvent },
+    meta: by('behaviour.md#migration; tcp(7), TCP_REPAIR')
+  }) as const
 const is = (as: segment.Disposition) =>
   ({ type: 'is', params: ({ event }: { readonly event: SegmentEvent }) => ({ as, seg: event.seg }) }) as const
 const completes = (as: segment.Disposition) =>
@@ -82,6 +90,9 @@ export const tcpMachine = setup({
     is: ({ context }, p: { readonly as: segment.Disposition; readonly seg: TcpSegment }) =>
       segment.disposition(context.tcb, p.seg) === p.as,
     fromHost: ({ context }) => context.tcb.fromHost,
+    moved: ({ context }) => context.tcb.moved,
+    resumesIn: ({ context: { tcb: t } }, p: { readonly leaf: ResumesIn }) =>
+      t.moved && resumesIn(t) === p.leaf,
     /** The SYN that opened this flow, again. */
     sameSyn: ({ context }, p: Seg) => syn.isSyn(p.seg) && p.seg.seq === context.tcb.irs,
     isSyn: (_, p: Seg) => syn.isSyn(p.seg),
@@ -127,6 +138,7 @@ export const tcpMachine = setup({
       meta: by('RFC 9293 §3.10.5; behaviour.md#tcp-handshake')
     },
     STOP: { target: '.closed', actions: abort, meta: by('RFC 9293 §3.10.5') },
+    MOVED_AWAY: { target: '.closed', actions: CloseSock, meta: by('behaviour.md#migration') },
     TURN_END: { meta: by('ours: nothing is coalesced before the connection is open') },
     '*': {
       actions: { type: 'Count', params: { what: 'tcp-unexpected' } },
@@ -137,10 +149,21 @@ export const tcpMachine = setup({
     connecting: {
       description:
         'The socket is on its way. The guest opened: `TcpConnect`, and it gets its answer when the peer has given one. ' +
-        'The host peer did: `SockAdopt` and the SYN to the guest; the next turn knows the socket.',
+        'The host peer did: `SockAdopt` and the SYN to the guest; the next turn knows the socket. ' +
+        'Or it was open elsewhere: its socket is being restored.',
       entry: 'begin',
       on: {
+        SOCK_RESTORED: {
+          guard: 'moved',
+          actions: { type: 'restored', params: theEvent },
+          meta: by('behaviour.md#migration; tcp(7), TCP_REPAIR')
+        },
         SOCK_CONNECTED: [
+          resumes('established'),
+          resumes('closeWait'),
+          resumes('finWait1'),
+          resumes('finWait2'),
+          resumes('closing'),
           {
             guard: 'fromHost',
             target: 'synSent',
@@ -365,6 +388,8 @@ export const tcpMachine = setup({
             meta: by('RFC 6298 (5.4) to (5.6); RFC 9293 §3.8.6.1', 24, 57, 67, 83)
           }
         ],
+        FROZEN: { actions: { type: 'frozen', params: theEvent }, meta: by('behaviour.md#migration') },
+        THAWED: { actions: { type: 'thawed', params: theEvent }, meta: by('behaviour.md#migration') },
         TIMER_ACK: {
           actions: { type: 'ackFired', params: theEvent },
           meta: by('RFC 1122 §4.2.3.2', 11, 44, 76)
@@ -526,6 +551,7 @@ export const tcpMachine = setup({
           }
         ],
         SOCK_FAILED: { meta: by('ours: the socket is closed already') },
+        MOVED_AWAY: { target: 'closed', meta: by('ours: the socket is closed already') },
         STOP: { target: 'closed', meta: by('RFC 9293 §3.6.1') }
       }
     },
