@@ -133,8 +133,8 @@ struct Migrant : Rig {
 		memcpy(b.data(), &w, sizeof(w));
 		effect({EF_TCP_RESTORE, 2, put(b), (uint32_t)b.size()});
 	}
-	/** Handle 1 is closed, handle 2 made of what it was. Return: EV_CONNECTED. */
-	Ev move(uint32_t peek_offset = 0)
+	/** Handle 1 is closed, handle 2 made of what it was. `before`: done before it leaves repair mode. Return: EV_CONNECTED. */
+	Ev move(uint32_t peek_offset = 0, const std::function<void()> &before = [] {})
 	{
 		freeze();
 		const Dump d = dump();
@@ -152,6 +152,7 @@ struct Migrant : Rig {
 		effect({EF_TCP_RESTORE_END, 2, d.w.state == FIN_WAIT2 ? RESTORE_SHUT : 0u});
 		CHECK(await(EV_RESTORED)[13] == 0);
 		CHECK(unacknowledged(fd(2)) == (int)(sent + (d.w.state == FIN_WAIT2)));
+		before();
 		repair(fd(2), 0);
 		effect({EF_TCP_RUN, 2, d.shut() && d.w.state != FIN_WAIT2 ? RUN_SHUT : 0u, peek_offset});
 		const Ev e = await(EV_CONNECTED);
@@ -475,6 +476,22 @@ TEST(migrate_frozen_neither_acknowledges_nor_answers)
 		m.send(out);
 		m.arrives(out);
 	}
+}
+
+TEST(migrate_target_acknowledges_nothing_before_it_runs)
+{
+	Alone alone;
+	Migrant m;
+	const Octets in = noise(3000), late = noise(2000);
+	CHECK(write(m.peer, in.data(), in.size()) == (ssize_t)in.size());
+	CHECK(soon([&] { return !unacknowledged(m.peer); }));
+	m.move(0, [&] {
+		CHECK(write(m.peer, late.data(), late.size()) == (ssize_t)late.size());
+		usleep(30000);
+		CHECK(unacknowledged(m.peer) == (int)late.size());
+	});
+	m.comes(joined(in, late));
+	m.goes_on();
 }
 
 TEST(migrate_thaw_of_a_full_socket_is_told)

@@ -15,6 +15,21 @@ namespace passt {
 /** Of a segment that is acknowledged in part the kernel keeps all: so many octets may stand in front of SND.UNA. */
 enum : size_t { ACKNOWLEDGED_MAX = 256u << 10 };
 
+int drop_packets(int fd)
+{
+	/* No octet of a packet is kept (socket(7), SO_ATTACH_FILTER) */
+	sock_filter none = BPF_STMT(BPF_RET | BPF_K, 0);
+	const sock_fprog program = {1, &none};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) ? errno : 0;
+}
+
+void take_packets(int fd)
+{
+	const int unused = 0;
+	setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
+}
+
 void Mover::freeze(Sock &s)
 {
 	if (s.phase != Phase::Open || s.move)
@@ -27,12 +42,7 @@ void Mover::freeze(Sock &s)
 	core.unwatch(s.fd);
 	s.move = new Move;
 	s.move->frozen = true;
-
-	/* It keeps no octet of any packet, so tcp sees none (socket(7), SO_ATTACH_FILTER): without acknowledgement, without reset */
-	sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
-	const sock_fprog program = {1, &drop};
-	if (setsockopt(s.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)))
-		s.move->error = errno;
+	s.move->error = drop_packets(s.fd);
 }
 
 bool out_of_repair(int fd)
@@ -48,8 +58,7 @@ void Mover::thaw(Sock &s)
 	if (!s.move || !s.move->frozen)
 		return;
 	table.end_move(s);
-	const int unused = 0;
-	setsockopt(s.fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
+	take_packets(s.fd);
 	if (!out_of_repair(s.fd))
 		return table.fail(s, EPERM);
 	/* The end of repair mode takes it away, and no listener could come back to this port */
