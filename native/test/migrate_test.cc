@@ -583,6 +583,32 @@ TEST(migrate_listener_comes_back_to_its_port)
 	r.turn();
 	CHECK(!r.engine.listeners.listen(3, Kind::Tcp, at));
 	close(client), close(other);
+
+	/* nor one that came */
+	Migrant m;
+	m.move();
+	ListenAt own = at;
+	own.port = bound_port(m.fd(2));
+	CHECK(!m.engine.listeners.listen(3, Kind::Tcp, own));
+}
+
+TEST(migrate_what_the_guest_began_leaves_by_its_interface)
+{
+	Alone alone;
+	Rig r;
+	r.engine.outbound.if4 = "lo";
+	r.engine.outbound.if6 = "none";
+	const auto device = [&](uint32_t flags, uint32_t outbound) {
+		char name[64] = {};
+		socklen_t len = sizeof(name);
+		r.effect({EF_TCP_RESTORE_OPEN, 2, flags, outbound});
+		CHECK(r.turn().empty());
+		CHECK(!getsockopt(r.engine.table.sock(2)->fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len));
+		return std::string(name);
+	};
+	CHECK(device(0, BIND_OUTBOUND) == "lo" && device(0, 0).empty() && device(IS_V6, 0).empty());
+	r.effect({EF_TCP_RESTORE_OPEN, 2, IS_V6, BIND_OUTBOUND});
+	CHECK(r.await(EV_RESTORED)[13] == ENODEV);
 }
 
 TEST(migrate_what_cannot_be_is_told)
