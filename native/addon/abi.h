@@ -136,7 +136,8 @@ enum Effect : uint32_t {
 	/* 2 octets at most, no more than STATE_OCTETS_MAX: read on. One EV_STATE_OCTETS or EV_STATE_ENDED follows */
 	EF_STATE_NEXT = 54,
 	/* 2 flags: IS_V6, 3 outbound: BIND_OUTBOUND or 0. The handle's TCP socket anew, in no state yet; before EF_TCP_RESTORE it is to be in
-	 * repair mode. EV_RESTORED, where it cannot be made: effects that follow do nothing */
+	 * repair mode. Until that ends by EF_REPAIR, or EF_TCP_RUN, the kernel drops what comes for it. EV_RESTORED, where it cannot be
+	 * made: effects that follow do nothing */
 	EF_TCP_RESTORE_OPEN = 55,
 	/* 2 off, 3 len: restore, below. bind(), sequence numbers, connect(), options. What fails is told by EF_TCP_RESTORE_END */
 	EF_TCP_RESTORE = 56,

@@ -53,6 +53,13 @@ struct Asking : Rig {
 		CHECK(!getsockopt(engine.table.sock(handle)->fd, IPPROTO_TCP, TCP_REPAIR, &on, &len));
 		return on;
 	}
+	/** Packets to it are dropped. */
+	bool deaf(uint32_t handle)
+	{
+		socklen_t instructions = 0;
+		CHECK(!getsockopt(engine.table.sock(handle)->fd, SOL_SOCKET, SO_GET_FILTER, nullptr, &instructions));
+		return instructions;
+	}
 };
 
 /** A helper's end. */
@@ -109,12 +116,14 @@ TEST(repair_batches_of_every_size)
 	struct stat st;
 	CHECK(!stat(a.path.c_str(), &st) && S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == a.mode);
 	a.sockets(253);
+	CHECK(a.deaf(1));
 	a.ask(1, REPAIR_ON);
 	CHECK(a.await(EV_REPAIRED)[13] == ENOTCONN && a.take(EV_REPAIR_HELPER).empty());
 
 	Helper h(a.path);
 	CHECK(a.await(EV_REPAIR_HELPER)[2] == 1);
 	for (const uint32_t n : {1u, 2u, 252u, 253u}) {
+		bool seen_off = false;
 		for (const uint32_t command : {REPAIR_ON, REPAIR_OFF, REPAIR_ON, REPAIR_OFF_NO_PROBE}) {
 			size_t count = 0;
 			a.ask(n, command);
@@ -126,6 +135,9 @@ TEST(repair_batches_of_every_size)
 			CHECK(a.await(EV_REPAIRED)[13] == 0);
 			for (uint32_t i = 1; i <= n; i++)
 				CHECK(a.in_repair(i) == (command == REPAIR_ON));
+			seen_off = seen_off || command != REPAIR_ON;
+			/* what has lived once is not deaf again */
+			CHECK(!a.deaf(1) == (n > 1 || seen_off) && a.deaf(253) == (n < 253 || !seen_off));
 		}
 	}
 	a.ask(254, REPAIR_ON);

@@ -133,8 +133,8 @@ struct Migrant : Rig {
 		memcpy(b.data(), &w, sizeof(w));
 		effect({EF_TCP_RESTORE, 2, put(b), (uint32_t)b.size()});
 	}
-	/** Handle 1 is closed, handle 2 made of what it was. Return: EV_CONNECTED. */
-	Ev move(uint32_t peek_offset = 0)
+	/** Handle 1 is closed, handle 2 made of what it was. `before`: done before it leaves repair mode. Return: EV_CONNECTED. */
+	Ev move(uint32_t peek_offset = 0, const std::function<void()> &before = [] {})
 	{
 		freeze();
 		const Dump d = dump();
@@ -152,6 +152,8 @@ struct Migrant : Rig {
 		effect({EF_TCP_RESTORE_END, 2, d.w.state == FIN_WAIT2 ? RESTORE_SHUT : 0u});
 		CHECK(await(EV_RESTORED)[13] == 0);
 		CHECK(unacknowledged(fd(2)) == (int)(sent + (d.w.state == FIN_WAIT2)));
+		before();
+		take_packets(fd(2)); /* as EF_REPAIR does */
 		repair(fd(2), 0);
 		effect({EF_TCP_RUN, 2, d.shut() && d.w.state != FIN_WAIT2 ? RUN_SHUT : 0u, peek_offset});
 		const Ev e = await(EV_CONNECTED);
@@ -205,15 +207,14 @@ TEST(migrate_both_queues_and_what_comes_behind_them)
 		CHECK(soon([&] { return unacknowledged(m.peer) == 0; }));
 		m.effect({EF_DISCARD, 1, 10000});
 		m.turn();
-		/* As much as the window takes is on its way, the rest waits */
-		deafen(m.peer);
+		/* As much as the window takes is on its way and not known to have arrived, the rest waits */
+		deafen(m.fd(1));
 		m.send(out);
 		m.freeze();
 		const Dump d = m.dump();
 		CHECK(d.w.state == ESTABLISHED && d.w.outq == out.size() && d.w.outqnsd && d.w.outqnsd < d.w.outq);
 		CHECK(d.receive == part(in, 10000) && d.send == out);
 		m.move(); /* dumped again */
-		hear(m.peer);
 		m.comes(part(in, 10000));
 		m.arrives(out);
 		m.goes_on();
@@ -254,7 +255,7 @@ TEST(migrate_without_what_both_ends_did_not_agree_on)
 
 TEST(migrate_half_closed_by_us)
 {
-	/* The FIN waits behind octets that have no room at the peer; is on its way; has arrived */
+	/* The FIN waits behind octets that have no room at the peer; is on its way; is known to have arrived */
 	enum { WAITS, SENT, ACKNOWLEDGED };
 	for (const int fin : {WAITS, SENT, ACKNOWLEDGED}) {
 		Alone alone;
@@ -263,7 +264,7 @@ TEST(migrate_half_closed_by_us)
 		CHECK(write(m.peer, in.data(), in.size()) == (ssize_t)in.size());
 		CHECK(soon([&] { return !unacknowledged(m.peer); }));
 		if (fin == SENT)
-			deafen(m.peer);
+			deafen(m.fd(1));
 		m.send(out);
 		m.effect({EF_SHUTDOWN_WR, 1});
 		const int state = fin == ACKNOWLEDGED ? FIN_WAIT2 : FIN_WAIT1;
@@ -272,8 +273,6 @@ TEST(migrate_half_closed_by_us)
 			return state_of(m.fd(1)) == state;
 		}));
 		m.move();
-		if (fin == SENT)
-			hear(m.peer);
 		m.comes(in);
 		m.arrives(out);
 		CHECK(read_all(m.peer, 1).empty()); /* the FIN, once */
@@ -403,7 +402,7 @@ TEST(migrate_queues_that_are_larger_than_a_new_socket_has_room_for)
 	/* The windows open as octets flow */
 	m.effect({EF_SEND, 1, m.put(much), (uint32_t)much.size(), 0});
 	m.arrives(much);
-	deafen(m.peer);
+	deafen(m.fd(1));
 	m.seen.clear();
 	m.send(out);
 	m.freeze();
@@ -412,7 +411,6 @@ TEST(migrate_queues_that_are_larger_than_a_new_socket_has_room_for)
 	const uint32_t sent = d.w.outq - d.unsent();
 	CHECK(sent > 100000); /* more than a new socket's send buffer takes */
 	m.move();
-	hear(m.peer);
 	m.arrives(out);
 	m.goes_on();
 
@@ -475,6 +473,22 @@ TEST(migrate_frozen_neither_acknowledges_nor_answers)
 		m.send(out);
 		m.arrives(out);
 	}
+}
+
+TEST(migrate_target_acknowledges_nothing_before_it_runs)
+{
+	Alone alone;
+	Migrant m;
+	const Octets in = noise(3000), late = noise(2000);
+	CHECK(write(m.peer, in.data(), in.size()) == (ssize_t)in.size());
+	CHECK(soon([&] { return !unacknowledged(m.peer); }));
+	m.move(0, [&] {
+		CHECK(write(m.peer, late.data(), late.size()) == (ssize_t)late.size());
+		usleep(30000);
+		CHECK(unacknowledged(m.peer) == (int)late.size());
+	});
+	m.comes(joined(in, late));
+	m.goes_on();
 }
 
 TEST(migrate_thaw_of_a_full_socket_is_told)
@@ -569,6 +583,32 @@ TEST(migrate_listener_comes_back_to_its_port)
 	r.turn();
 	CHECK(!r.engine.listeners.listen(3, Kind::Tcp, at));
 	close(client), close(other);
+
+	/* nor one that came */
+	Migrant m;
+	m.move();
+	ListenAt own = at;
+	own.port = bound_port(m.fd(2));
+	CHECK(!m.engine.listeners.listen(3, Kind::Tcp, own));
+}
+
+TEST(migrate_what_the_guest_began_leaves_by_its_interface)
+{
+	Alone alone;
+	Rig r;
+	r.engine.outbound.if4 = "lo";
+	r.engine.outbound.if6 = "none";
+	const auto device = [&](uint32_t flags, uint32_t outbound) {
+		char name[64] = {};
+		socklen_t len = sizeof(name);
+		r.effect({EF_TCP_RESTORE_OPEN, 2, flags, outbound});
+		CHECK(r.turn().empty());
+		CHECK(!getsockopt(r.engine.table.sock(2)->fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len));
+		return std::string(name);
+	};
+	CHECK(device(0, BIND_OUTBOUND) == "lo" && device(0, 0).empty() && device(IS_V6, 0).empty());
+	r.effect({EF_TCP_RESTORE_OPEN, 2, IS_V6, BIND_OUTBOUND});
+	CHECK(r.await(EV_RESTORED)[13] == ENODEV);
 }
 
 TEST(migrate_what_cannot_be_is_told)
@@ -685,12 +725,11 @@ TEST(migrate_within_the_sandbox)
 		const Octets out = noise(700000), in = noise(9000);
 		CHECK(write(m.peer, in.data(), in.size()) == (ssize_t)in.size());
 		CHECK(soon([&] { return !unacknowledged(m.peer); }));
-		deafen(m.peer);
+		deafen(m.fd(1));
 		m.send(out);
 		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 		CHECK(!confine({true, true, true, false}) && !seal());
 		m.move();
-		hear(m.peer);
 		m.comes(in);
 		m.arrives(out);
 		m.goes_on();

@@ -60,7 +60,6 @@ void Mover::freeze(Sock &s)
 	core.unwatch(s.fd);
 	s.move = new Move;
 	s.move->frozen = true;
-
 	s.move->error = drop_packets(s.fd);
 }
 

@@ -45,6 +45,7 @@ private:
 	size_t head = 0, tail = 0;
 };
 
+/** No packet reaches it, so that the one end acknowledges nothing that the other does not have. */
 struct Move {
 	/** It leaves; else it comes. */
 	bool frozen = false;
@@ -62,6 +63,13 @@ struct Move {
 	/** It was shut down for writing in repair mode. */
 	bool shut = false;
 };
+
+/**
+ * From here on tcp sees no packet for this socket: it acknowledges nothing and answers nothing. It still sends again what it has sent. 0 or
+ * errno.
+ */
+int drop_packets(int fd);
+void take_packets(int fd);
 
 } // namespace passt
 

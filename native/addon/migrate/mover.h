@@ -13,9 +13,6 @@ namespace passt {
 /** Octets of queues that are dumped and not yet written, of all sockets. */
 enum : size_t { DUMPED_MAX_ALL = 256u << 20 };
 
-/** The kernel drops what comes for this connection, unseen: 0 or errno. And takes it again. */
-int drop_packets(int fd);
-void take_packets(int fd);
 /** False: it is in repair mode, and sends nothing. */
 bool out_of_repair(int fd);
 

@@ -129,8 +129,12 @@ void Repair::ask(const fx::Repair &e)
 	memcpy(handles, rings.slab + e.off, e.sockets * sizeof(*handles));
 	for (uint32_t i = 0; i < e.sockets; i++) {
 		const Sock *const s = table.sock(handles[i], Kind::Tcp);
-		if (s && s->fd >= 0)
-			fds[count++] = s->fd;
+		if (!s || s->fd < 0)
+			continue;
+		fds[count++] = s->fd;
+		/* What comes lives from here on: it asks its peer for the window, and shall hear the answer */
+		if (e.command != REPAIR_ON && s->move && !s->move->frozen)
+			take_packets(s->fd);
 	}
 	if (!count)
 		return answered(0);

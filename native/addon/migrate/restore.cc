@@ -40,7 +40,7 @@ void Mover::open(const fx::RestoreOpen &e)
 		s->move->error = -s->fd, s->fd = -1;
 	else if (!set_first_options(s->fd, s->v6))
 		s->move->error = errno;
-	else if (e.outbound)
+	else if (!(s->move->error = drop_packets(s->fd)) && e.outbound)
 		s->move->error = bind_to_device(s->fd, s->v6 ? outbound.if6 : outbound.if4);
 	if (s->move->error)
 		told(*s, s->move->error);
@@ -216,6 +216,7 @@ void Mover::run(Sock &s, const fx::Run &e)
 	s.taken = m->restored[QUEUE_SEND];
 	s.shut = m->shut;
 	table.end_move(s);
+	take_packets(s.fd);
 	/* The end of repair mode has taken it away, and no listener could come to this port */
 	set_int(s.fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	s.peek_off_kept = !error && tcp.peek_off_works && set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, (int)e.peek_offset);
