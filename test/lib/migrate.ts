@@ -44,9 +44,9 @@ export const pairs: ReadonlyArray<Pair> = (process.env.MOVES ?? usual)
   .split(',')
   .filter((text) => text !== '')
   .map(pair)
-/** Those of them that `holds` is true of; MOVES_ALL=1: all, to see what another release makes of it. */
-export const pairsWhere = (holds: (p: Pair) => boolean): ReadonlyArray<Pair> =>
-  process.env.MOVES_ALL === '1' ? pairs : pairs.filter(holds)
+/** What not all releases get right is asked of those pairs that it holds for. MOVES_ALL=1: of all, to see what they make of it. */
+export const isAsked = (p: Pair, holds: (p: Pair) => boolean = () => true): boolean =>
+  process.env.MOVES_ALL === '1' || holds(p)
 export const named = ({ source, target }: Pair): string => `${source.name} to ${target.name}`
 export const isUpstream = (s: Side): boolean => s === upstream
 
@@ -248,7 +248,7 @@ ip link set lo up
 ${this.o.setup ?? ''}
 EOF
 for n in world guest; do ip netns add "$n"${id}; ip netns exec "$n"${id} sh -e /mnt/w/quiet; done
-ip netns exec world${id} sh -ec 'ip link add br0 type bridge; ip link set br0 up
+ip netns exec world${id} sh -ec 'ip link add br0 address 02:00:00:00:00:01 type bridge; ip link set br0 up
 for a in ${net.gw4} ${net.world4}; do ip addr add $a/24 dev br0; done
 for a in ${net.gw6} ${net.world6}; do ip -6 addr add $a/64 dev br0 nodad; done'
 ${host('source')}
@@ -306,7 +306,7 @@ ip -n world${id} link set sourcep master br0`
     }
   }
 
-  /** The cable of the bridge goes to that host, or to none. */
+  /** The cable of the bridge goes to that host, or to none: then nothing gets through, in either direction. */
   async plug(role: HostName | 'none'): Promise<void> {
     if (this.o.oneHost) return
     const links = ['source', 'target'].map(
