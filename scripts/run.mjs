@@ -249,6 +249,10 @@ const tasks = {
   bench: () => {
     build()
     process.exit(run(process.execPath, ['--import', 'tsx', at('bench/run.ts'), ...args]))
+  },
+  'bench-blackout': () => {
+    build()
+    process.exit(run(process.execPath, ['--import', 'tsx', at('bench/blackout.ts'), ...args]))
   }
 }
 

@@ -152,6 +152,30 @@ class End:
             return {"error": box["error"]}
         return box.get("ok", {"error": "still at it"})
 
+    def tick(self, conn, ms, octets):
+        """An octet each `ms`, in the background; late ones are made up for."""
+
+        def run():
+            begin = time.monotonic()
+            for i in range(octets):
+                time.sleep(max(0.0, begin + i * ms / 1000 - time.monotonic()))
+                self.conns[conn].send(b"t")
+
+        self._job(f"tick{conn}", run)
+
+    def gaps(self, conn, octets):
+        """Receives so many in the background: the longest time without one, ms."""
+
+        def run():
+            left, longest, last = octets, 0.0, None
+            while left > 0 and (part := self.conns[conn].recv(left)):
+                now = time.monotonic()
+                longest = max(longest, now - last if last is not None else 0.0)
+                last, left = now, left - len(part)
+            return longest * 1000
+
+        self._job(f"gaps{conn}", run)
+
     def eof(self, conn, wait=PATIENCE):
         """Whether the stream ends now; an error in words."""
         s = self.conns[conn]

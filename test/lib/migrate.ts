@@ -33,7 +33,8 @@ export interface Pair {
   readonly source: Side
   readonly target: Side
 }
-const pair = (text: string): Pair => {
+/** ours>upstream: from whom to whom. */
+export const pairOf = (text: string): Pair => {
   const [source, target] = text.split('>').map((name) => sides[name as keyof typeof sides])
   assert.ok(source !== undefined && target !== undefined, `MOVES: '${text}' is not of the kind ours>upstream`)
   return { source, target }
@@ -43,7 +44,7 @@ const usual = existsSync(upstream.passt) ? 'upstream>upstream' : ''
 export const pairs: ReadonlyArray<Pair> = (process.env.MOVES ?? usual)
   .split(',')
   .filter((text) => text !== '')
-  .map(pair)
+  .map(pairOf)
 /** What not all releases get right is asked of those pairs that it holds for. MOVES_ALL=1: of all, to see what they make of it. */
 export const isAsked = (p: Pair, holds: (p: Pair) => boolean = () => true): boolean =>
   process.env.MOVES_ALL === '1' || holds(p)

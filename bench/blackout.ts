@@ -1,0 +1,73 @@
+// npm run bench:blackout [-- --rounds N]
+//
+// How long a connection stands still while its guest moves to another passt, ours and upstream's in one run, alternating. There is no
+// hypervisor: it is the scene of test/lib/migrate.ts, with the cable of the bridge moved once the guest runs at the target. An octet each
+// ms, in either direction; the longest time without one is what counts, once without a move and once with it.
+import assert from 'node:assert/strict'
+import { parseArgs } from 'node:util'
+import { pairOf, type Scene, scene } from '../test/lib/migrate.js'
+import { World } from '../test/lib/world.js'
+import { median } from './report.js'
+
+const TICKS = 1500
+const { values: args } = parseArgs({ options: { rounds: { type: 'string', default: '3' } } })
+
+/** ms of silence at the guest, and at the peer. */
+const silence = async (s: Scene, conn: readonly [number, number], between: () => Promise<void>) => {
+  const [guest, world] = conn
+  const octets = TICKS
+  await s.guest.call('gaps', { conn: guest, octets })
+  await s.world.call('gaps', { conn: world, octets })
+  await s.world.call('tick', { conn: world, ms: 1, octets })
+  await s.guest.call('tick', { conn: guest, ms: 1, octets })
+  await between()
+  const at = async (end: 'guest' | 'world', c: number) => {
+    const ms = await s[end].call<number>('done', { job: `gaps${c}` })
+    assert.equal(typeof ms, 'number', `${end}: ${JSON.stringify(ms)}`)
+    return ms
+  }
+  return [await at('guest', guest), await at('world', world)] as const
+}
+
+const measure = async (w: World, moves: string, flows: number): Promise<readonly number[]> => {
+  let result: readonly number[] = []
+  await scene(w, pairOf(moves), { oneHost: true, sourceOptions: ['--migrate-no-linger'] }, async (s) => {
+    const all = await s.connect(flows, 0)
+    await s.source.help()
+    await s.prepareTarget()
+    await s.talk(all, 'a')
+    const conn = [all.guest[0]!, all.world[0]!] as const
+    const still = await silence(s, conn, async () => {})
+    const moved = await silence(s, conn, async () => {
+      await new Promise((done) => setTimeout(done, 400))
+      await s.move('late')
+    })
+    await s.talk(all, 'b')
+    result = [...still, ...moved]
+  })
+  return result
+}
+
+const w = await World.open()
+try {
+  console.log(
+    '| connections | who | without a move: guest, peer, ms | with a move: guest, peer, ms |\n|---|---|---|---|'
+  )
+  for (const flows of [1, 100, 1000]) {
+    const samples = new Map<string, (readonly number[])[]>()
+    for (let round = 0; round < Number(args.rounds); round++)
+      for (const who of round % 2 === 0 ? ['ours', 'upstream'] : ['upstream', 'ours']) {
+        const got = await measure(w, `${who}>${who}`, flows).catch((e: unknown) => {
+          console.error(`${who}, ${flows}: ${e instanceof Error ? e.message.split('\n')[0] : String(e)}`)
+          return [Number.NaN, Number.NaN, Number.NaN, Number.NaN]
+        })
+        samples.set(who, [...(samples.get(who) ?? []), got])
+      }
+    for (const [who, all] of samples) {
+      const m = [0, 1, 2, 3].map((i) => median(all.map((one) => one[i]!)).toFixed(0))
+      console.log(`| ${flows} | ${who} | ${m[0]}, ${m[1]} | ${m[2]}, ${m[3]} |`)
+    }
+  }
+} finally {
+  await w.close()
+}
