@@ -372,8 +372,10 @@ describe('events: each word is read where abi.h says', () => {
       record(name, { errno: 32 })
       assert.equal(events.movedErrno(ev, 0), 32)
     }
-    record('STATE_WRITTEN', { octets: 0xffff_fffe })
-    assert.equal(events.stateWritten(ev, 0), 0xffff_fffe)
+    for (const name of ['STATE_WRITTEN', 'STATE_PROGRESS'] as const) {
+      record(name, { octets: 0xffff_fffe })
+      assert.equal(events.stateWritten(ev, 0), 0xffff_fffe)
+    }
     record('STATE_OCTETS', { off: 1, len: 2 })
     assert.deepEqual(events.stateOctets(ev, 0), { off: 1, len: 2 })
     const { view } = withSlab(1)

@@ -246,6 +246,8 @@ enum Event : uint32_t {
 	EV_STATE_OCTETS = 40,
 	/* 13 errno */
 	EV_RESTORED = 41,
+	/* Word 1 unused. STATE_TOLD more octets are in the pipe, others still wait; 2 octets so far, low word */
+	EV_STATE_PROGRESS = 42,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
@@ -285,9 +287,11 @@ enum : uint32_t {
 	VRING_BAD_MEMORY = 7,
 };
 
-/* Migration. Sockets of a batch, words of dump and restore, octets: of one read, of a queue that is dumped or restored */
+/* Migration. Sockets of a batch, words of dump and restore, octets: of one read, of a queue that is dumped or restored, between two
+ * EV_STATE_PROGRESS */
 enum : uint32_t {
 	REPAIR_MAX = 253, DUMP_WORDS = 18, RESTORE_WORDS = 23, STATE_OCTETS_MAX = 65536, QUEUE_MAX = 64 << 20,
+	STATE_TOLD = 256 << 10,
 	REPAIR_ON = 1, REPAIR_OFF = 0, REPAIR_OFF_NO_PROBE = 0xffffffff,
 	STATE_SAVE = 0, STATE_LOAD = 1, STATE_NOW = 1,
 	/* Sent and not acknowledged; not sent; not read */

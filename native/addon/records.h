@@ -258,6 +258,7 @@ struct TcpDumped : Event<EV_TCP_DUMPED> {
 struct StateWritten : Event<EV_STATE_WRITTEN> {
 	uint32_t octets;
 };
+struct StateProgress : Like<EV_STATE_PROGRESS, StateWritten> {};
 struct StateEnded : Like<EV_STATE_ENDED, VhostDone> {};
 struct StateOctets : Event<EV_STATE_OCTETS> {
 	uint32_t off, len;

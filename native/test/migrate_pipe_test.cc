@@ -66,9 +66,33 @@ TEST(state_is_written_in_order_as_it_is_read)
 		}
 		CHECK(got == all && read_all(e.theirs, 1).empty());
 		const Ev w = r.await(EV_STATE_WRITTEN);
+		while (!r.take(EV_STATE_PROGRESS).empty()) {
+		}
 		CHECK(w[2] == all.size() && r.await(EV_STATE_ENDED)[13] == 0 && r.seen.empty());
 		CHECK(!r.engine.migration.state.waiting());
 	}
+}
+
+TEST(state_that_is_read_slowly_makes_progress)
+{
+	Rig r;
+	Ends e(r, STATE_SAVE);
+	const Octets all = noise(900000);
+	Octets got;
+	uint32_t told = 0, times = 0;
+	give(r, all, 4096);
+	while (got.size() < all.size()) {
+		Octets part(20000);
+		r.turn(1);
+		for (Ev p = r.take(EV_STATE_PROGRESS); !p.empty(); p = r.take(EV_STATE_PROGRESS)) {
+			CHECK(p[2] - told >= STATE_TOLD && p[2] >= got.size() && p[2] < all.size());
+			told = p[2], times++;
+		}
+		const ssize_t n = read(e.theirs, part.data(), part.size());
+		CHECK(n > 0);
+		got.insert(got.end(), part.begin(), part.begin() + n);
+	}
+	CHECK(got == all && times == 3 && r.await(EV_STATE_WRITTEN)[2] == all.size());
 }
 
 TEST(state_written_is_told_once_each_time)

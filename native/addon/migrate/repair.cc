@@ -10,6 +10,9 @@
 
 namespace passt {
 
+/** Helpers that are accepted at once: one that comes again and again takes no turn for itself. */
+enum : int { AT_ONCE = 8 };
+
 Repair::~Repair()
 {
 	for (const int fd : {listener, helper, spare}) {
@@ -44,7 +47,7 @@ void Repair::keep_spare()
 
 void Repair::helpers()
 {
-	for (;;) {
+	for (int i = 0; i < AT_ONCE; i++) {
 		int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 && errno == EMFILE && spare >= 0) {
 			::close(spare);
@@ -66,6 +69,8 @@ void Repair::helpers()
 		helper = fd;
 		results.add<ev::RepairHelper>(0, 0).there = 1;
 	}
+	/* Whoever waits behind them is an edge anew */
+	core.watch(EPOLL_CTL_MOD, listener, EPOLLIN | EPOLLET, ID_HELPERS);
 }
 
 void Repair::answered(int error)

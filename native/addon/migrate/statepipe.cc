@@ -42,7 +42,7 @@ void StatePipe::drop()
 		::close(fd);
 	fd = -1;
 	out.clear();
-	octets = 0, written = 0, armed = 0, wanted = 0;
+	octets = 0, written = 0, said = 0, armed = 0, wanted = 0;
 	registered = closing = fresh = false;
 }
 
@@ -163,12 +163,17 @@ void StatePipe::flush()
 		}
 	}
 	if (!out.empty()) {
+		if (written - said >= STATE_TOLD) {
+			said = written;
+			results.add<ev::StateProgress>(0, 0).octets = (uint32_t)written;
+		}
 		if (!(armed & EPOLLOUT))
 			watch(EPOLLOUT);
 		return;
 	}
 	if (fresh) {
 		fresh = false;
+		said = written;
 		results.add<ev::StateWritten>(0, 0).octets = (uint32_t)written;
 	}
 	if (closing)

@@ -39,7 +39,8 @@ private:
 	Table &table;
 	std::deque<Block> out;
 	size_t octets = 0;
-	uint64_t written = 0;
+	/** So far; when EV_STATE_PROGRESS or EV_STATE_WRITTEN said so. */
+	uint64_t written = 0, said = 0;
 	int fd = -1;
 	uint32_t direction = 0, armed = 0;
 	/** Octets that JS wants; 0: none. */

@@ -101,7 +101,8 @@ export const EV = {
   STATE_WRITTEN: 38,
   STATE_ENDED: 39,
   STATE_OCTETS: 40,
-  RESTORED: 41
+  RESTORED: 41,
+  STATE_PROGRESS: 42
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -176,6 +177,8 @@ export const DUMP_WORDS = 18
 export const RESTORE_WORDS = 23
 export const STATE_OCTETS_MAX = 65536
 export const QUEUE_MAX = 67108864
+/** Octets between two EV.STATE_PROGRESS. */
+export const STATE_TOLD = 262144
 /** EF.REPAIR: command. */
 export const REPAIR_ON = 1
 export const REPAIR_OFF = 0

@@ -309,7 +309,7 @@ export const tcpDumped = (ev: Int32Array, view: DataView, i: number): TcpDump =>
   }
 }
 
-/** EV.STATE_WRITTEN: octets in the pipe so far, modulo 2^32. */
+/** EV.STATE_WRITTEN, EV.STATE_PROGRESS: octets in the pipe so far, modulo 2^32. */
 export const stateWritten = (ev: Int32Array, i: number): number => ev[i * ABI_WORDS + 2] >>> 0
 
 /** EV.STATE_OCTETS */
