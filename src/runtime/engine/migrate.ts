@@ -88,6 +88,8 @@ export const migration = (
       arm()
     }
   })
+  const written = (i: number, now: Instant): void =>
+    source.step({ type: 'WRITTEN', octets: stateWritten(w.rings.ev, i), now })
   return {
     feature: {
       name: 'migration',
@@ -121,7 +123,8 @@ export const migration = (
           else target.step(answer)
         },
         TCP_DUMPED: (i, now) => source.dumped(i, now),
-        STATE_WRITTEN: (i, now) => source.step({ type: 'WRITTEN', octets: stateWritten(w.rings.ev, i), now }),
+        STATE_WRITTEN: written,
+        STATE_PROGRESS: written,
         STATE_ENDED: (i, now) => {
           const errno = movedErrno(w.rings.ev, i)
           if (direction === 'save') source.step({ type: 'STATE_ENDED', errno, now })
