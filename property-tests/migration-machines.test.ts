@@ -79,7 +79,7 @@ const targetEvent = timed<TargetEvent>(
     { weight: 2, arbitrary: fc.record({ type: is('STATE_ENDED'), errno }) },
     { weight: 4, arbitrary: fc.record({ type: is('REPAIRED'), errno }) },
     fc.record({ type: is('LOST'), index, why: fc.constantFrom('no-room' as const, 'not-restored' as const) }),
-    fc.record({ type: is('GUEST_UP', 'GONE') }),
+    fc.record({ type: is('GUEST_UP', 'DROPPED', 'GUEST_UP', 'GONE') }),
     { weight: 2, arbitrary: fc.record({ type: is('DEADLINE') }) }
   ) as fc.Arbitrary<Body<TargetEvent>>
 )
@@ -97,15 +97,23 @@ const targetPrefix = fc.constantFrom<readonly TargetEvent[]>(
   [{ type: 'LOAD', fd: 3, now: at }],
   prelude(0),
   prelude(2),
-  ...[2, 300].map((n): readonly TargetEvent[] => [
-    ...prelude(n),
-    { type: 'PIECE', octets: 112 * n, now: at },
-    ...Array.from(
-      { length: Math.ceil(n / 253) },
-      (): TargetEvent => ({ type: 'REPAIRED', errno: 0, now: at })
-    ),
-    { type: 'STATE_END', now: at }
-  ])
+  ...[2, 300]
+    .flatMap((n) => [false, true].map((up) => [n, up] as const))
+    .map(([n, up]): readonly TargetEvent[] => [
+      ...prelude(n),
+      { type: 'PIECE', octets: 112 * n, now: at },
+      ...Array.from(
+        { length: Math.ceil(n / 253) },
+        (): TargetEvent => ({ type: 'REPAIRED', errno: 0, now: at })
+      ),
+      { type: 'STATE_END', now: at },
+      ...(up
+        ? ([
+            { type: 'STATE_ENDED', errno: 0, now: at },
+            { type: 'GUEST_UP', now: at }
+          ] as const)
+        : [])
+    ])
 )
 const sourcePrefix = fc
   .constantFrom(0, 2, 20, 600)

@@ -54,7 +54,7 @@ export interface SourceReport {
 type Flows = readonly number[]
 export type SourceEffect =
   | { readonly type: 'ArmDeadline'; readonly at: Instant }
-  /** Their sockets hear nothing from now on; SETTLED when the results of all effects before are in. Their turns do not end meanwhile. */
+  /** Their sockets hear nothing from now on, if there are any; SETTLED when the results of all effects before are in. Their turns do not end meanwhile. */
   | { readonly type: 'Freeze'; readonly flows: Flows }
   /** FROZEN to each. No event of their timers or turns until they are thawed. */
   | { readonly type: 'Halt'; readonly flows: Flows }
@@ -191,7 +191,7 @@ const until = (c: SourceContext, at: number, emit: Emit): SourceContext => {
 }
 const lose = (c: SourceContext, flows: Flows, why: SourceLoss): SourceContext => {
   const lost = new Map(c.lost)
-  for (const f of flows) if (!lost.has(f)) lost.set(f, why)
+  for (const f of flows) if (why === 'ended' || !lost.has(f)) lost.set(f, why)
   return { ...c, lost }
 }
 const warn = (emit: Emit, what: SourceWarning): void => emit({ type: 'WarnSave', what })
@@ -208,7 +208,7 @@ const moves = (c: SourceContext, f: number): boolean => !c.lost.has(f)
 
 const save: Step<Ev<'SAVE'>> = (c, e, emit) => {
   emit({ type: 'StateOpen', fd: e.fd })
-  each(e.moving, (flows) => emit({ type: 'Freeze', flows }))
+  emit({ type: 'Freeze', flows: e.moving })
   each(e.stopping, (flows) => emit({ type: 'Stop', flows }))
   return { ...c, ...REST, startedAt: e.now, flows: e.moving, stopped: e.stopping.length }
 }
@@ -311,7 +311,7 @@ const transferOver =
   (ok: boolean): Step<Timed> =>
   (c, _, emit) => {
     emit({ type: 'TransferDone', ok })
-    return { ...c, deadline: 0 }
+    return c
   }
 const giveUp =
   (what: SourceWarning): Step<Timed> =>
@@ -458,6 +458,10 @@ const back = <A extends object>(...first: readonly A[]) =>
 const due = { type: 'due', params: event } as const
 const failed = { type: 'failed', params: event } as const
 /** Acted on when what is under way has its result. */
+const failLater = [
+  { guard: 'stays', meta: late },
+  { actions: [act('pipeFailed'), act('stays')], meta: rule() }
+] as const
 const stayLater = { actions: [act('closeState'), act('stays')], meta: rule() } as const
 
 export const migrationSourceMachine = setup({
@@ -547,6 +551,7 @@ export const migrationSourceMachine = setup({
           },
           { target: 'awaiting', actions: [act('halt'), act('awaitHelper')], meta: rule('passt-repair(1)') }
         ],
+        STATE_ENDED: failLater,
         RESUMED: stayLater,
         GONE: stayLater
       }
@@ -566,6 +571,7 @@ export const migrationSourceMachine = setup({
           { guard: due, target: 'sending', actions: [act('noHelper'), act('begin')], meta: rule() },
           { meta: late }
         ],
+        STATE_ENDED: thaws(act('pipeFailed')),
         RESUMED: thaws(act('closeState')),
         GONE: thaws(act('closeState'))
       }
@@ -604,6 +610,7 @@ export const migrationSourceMachine = setup({
           { guard: due, target: 'sending', actions: [act('helperFailed'), act('begin')], meta: rule() },
           { meta: late }
         ],
+        STATE_ENDED: failLater,
         RESUMED: stayLater,
         GONE: stayLater
       }

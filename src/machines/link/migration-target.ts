@@ -21,14 +21,15 @@ import { BATCH_MAX, HELPER_WAIT, PIPE_WAIT, REPAIR_WAIT } from './migration-sour
 //   entering     flow records: each becomes a flow with a socket that is not connected
 //   repairing    a batch of sockets is at the helper
 //   restoring    sockets and queues, one connection after the other, up to the end of the pipe
-//   resuming     a batch leaves repair mode, and runs
-//   loaded       done. The guest is told of what was lost as soon as it can hear
+//   loaded       all is made, and silent. The guest does not run here yet, and may never do
+//   resuming     it does: a batch leaves repair mode, and runs
 //
 // What is read is read on request: no piece has the records of two parts in it. Connections are named by their place in the
 // stream; the runtime knows which of them are lost, tells of each once, and leaves them out of what it is asked to do.
 //
-// Until the first of them leaves repair mode all can be forgotten, and no peer knows. So a fault fails the load as a whole, and
-// the source can go on. From then on it costs the connections that it is about.
+// Until the guest runs all can be forgotten, and no peer knows: a fault fails the load as a whole, and the source can go on, even
+// if the hypervisor gives up after a load that was good. So nothing leaves repair mode before: what a socket acknowledges is lost
+// to whom it does not belong to. From then on a fault costs the connections that it is about.
 
 /** Octets of one read. */
 export const PIECE_MAX = 65_536
@@ -84,7 +85,7 @@ export type TargetEffect =
   | ({ readonly type: 'Run' } & Some)
   /** The source could not take it along. -> LOST */
   | { readonly type: 'Skip'; readonly index: number }
-  /** Their flows end, and their sockets are closed without a word where that can be. -> LOST for each */
+  /** Their flows end, and their sockets are closed without a word where that can be. -> LOST for each, then DROPPED */
   | ({ readonly type: 'DropSome'; readonly why: TargetLoss } & Some)
   /** All that entered, as if they had never come. */
   | { readonly type: 'DropAll' }
@@ -109,9 +110,10 @@ export type TargetEvent =
   /** The pipe has ended, or failed. */
   | { readonly type: 'STATE_ENDED'; readonly errno: number; readonly now: Instant }
   | { readonly type: 'REPAIRED'; readonly errno: number; readonly now: Instant }
-  /** It did not enter, was not restored, or could not run. Once for each, while it is not loaded and the guest not up. */
+  /** It did not enter, was not restored, or could not run. Once for each. */
   | { readonly type: 'LOST'; readonly index: number; readonly why: TargetLoss; readonly now: Instant }
-  /** The guest can hear. */
+  | { readonly type: 'DROPPED'; readonly now: Instant }
+  /** The guest can hear. If it could before the load was over, then behind that. */
   | { readonly type: 'GUEST_UP'; readonly now: Instant }
   /** The client is gone. */
   | { readonly type: 'GONE'; readonly now: Instant }
@@ -128,6 +130,8 @@ export interface TargetContext {
   /** 0: none */
   readonly deadline: number
   readonly startedAt: number
+  /** ms that the load took. */
+  readonly took: number
   readonly addresses: StateAddresses | null
   readonly flows: number
   /** Octets of the part that is being read, still to come; of `restoring` nobody knows. */
@@ -148,6 +152,7 @@ export interface TargetContext {
 const REST = {
   deadline: 0,
   startedAt: 0,
+  took: 0,
   addresses: null,
   flows: 0,
   left: 0,
@@ -225,26 +230,26 @@ const run: Step<Timed> = (c, _, emit) => {
 /** Of those that still are in repair mode, or of which nobody knows, nothing becomes. */
 const dropRest: Step<Timed> = (c, _, emit) => {
   emit({ type: 'DropSome', from: c.running, to: c.flows, why: 'helper-failed' })
-  return c
+  return { ...c, deadline: 0 }
 }
-const loaded: Step<Timed> = (c, _, emit) => {
-  emit({ type: 'RepairClose' })
+const loaded: Step<Timed> = (c, { now }, emit) => {
   if (c.addresses !== null) emit({ type: 'Learn', addresses: c.addresses })
   emit({ type: 'TransferDone', ok: true })
-  return { ...c, helper: false, deadline: 0 }
+  return { ...c, deadline: 0, took: now - c.startedAt }
 }
 const noteLost: Step<Ev<'LOST'>> = (c, { index, why }) => ({ ...c, lost: { index, why, before: c.lost } })
-const report: Step<Timed> = (c, { now }, emit) => {
+const report: Step<Timed> = (c, _, emit) => {
   const lost = { 'no-room': 0, 'not-sent': 0, 'not-restored': 0, 'helper-failed': 0 }
   const indexes: number[] = []
   for (let l = c.lost; l !== null; l = l.before) {
     lost[l.why]++
     indexes.push(l.index)
   }
+  emit({ type: 'RepairClose' })
   emit({ type: 'ResetGuest', indexes })
   const moved = c.flows - indexes.length
-  emit({ type: 'ReportLoaded', report: { moved, lost, octets: c.octets, ms: now - c.startedAt } })
-  return { ...c, ...REST }
+  emit({ type: 'ReportLoaded', report: { moved, lost, octets: c.octets, ms: c.took } })
+  return { ...c, ...REST, helper: false }
 }
 const fail =
   <E>(why: (e: E) => TargetFault): Step<E> =>
@@ -317,9 +322,7 @@ export const migrationTargetMachine = setup({
     none: ({ context: c }) => c.flows === 0,
     helper: ({ context: c }) => c.helper,
     moreToRepair: ({ context: c }) => c.asked < c.flows,
-    tooEarly: ({ context: c }, p: { readonly errno: number }) => p.errno === 0 && !c.whole,
-    noneRuns: ({ context: c }, p: { readonly errno: number }) => p.errno !== 0 && c.running === 0,
-    dueNoneRuns: ({ context: c }, p: Timed) => c.deadline > 0 && p.now >= c.deadline && c.running === 0
+    tooEarly: ({ context: c }, p: { readonly errno: number }) => p.errno === 0 && !c.whole
   },
   actions: {
     ...targetActions,
@@ -458,37 +461,43 @@ export const migrationTargetMachine = setup({
         STATE_ENDED: [
           { guard: failed, ...fails('pipeFailed') },
           { guard: { type: 'tooEarly', params: event }, ...fails('cut') },
-          { guard: 'none', target: 'loaded', actions: act('loaded'), meta: spec },
-          { target: 'resuming', actions: act('resume'), meta: rule() }
+          { target: 'loaded', actions: act('loaded'), meta: spec }
         ],
         DEADLINE: [{ guard: due, ...fails('stuck') }, { meta: late }]
       }
     },
+    loaded: {
+      description: 'All is made, and silent: the guest does not run here yet.',
+      on: {
+        GUEST_UP: [
+          { guard: 'none', target: 'idle', actions: act('report'), meta: rule() },
+          { target: 'resuming', actions: act('resume'), meta: rule() }
+        ],
+        FAULTY: { meta: late },
+        STATE_ENDED: { meta: late }
+      }
+    },
     resuming: {
-      description: 'A batch of sockets leaves repair mode. From the first one on there is no way back.',
+      description: 'The guest runs: a batch of sockets leaves repair mode.',
       on: {
         REPAIRED: [
-          { guard: { type: 'noneRuns', params: event }, ...fails('helperFailed') },
-          { guard: failed, target: 'loaded', actions: [act('dropRest'), act('loaded')], meta: rule() },
+          { guard: failed, target: 'lost', actions: act('dropRest'), meta: rule() },
           { guard: 'moreToRepair', actions: [act('run'), act('resume')], meta: rule() },
-          { target: 'loaded', actions: [act('run'), act('loaded')], meta: spec }
+          { target: 'idle', actions: [act('run'), act('report')], meta: spec }
         ],
-        DEADLINE: [
-          { guard: { type: 'dueNoneRuns', params: event }, ...fails('helperFailed') },
-          { guard: due, target: 'loaded', actions: [act('dropRest'), act('loaded')], meta: rule() },
-          { meta: late }
-        ],
+        DEADLINE: [{ guard: due, target: 'lost', actions: act('dropRest'), meta: rule() }, { meta: late }],
+        FAULTY: { meta: late },
         STATE_ENDED: { meta: late },
         GONE: { meta: by('ours: they run, or are about to; flows outlive a client') }
       }
     },
-    loaded: {
-      description: 'Connections run. The guest is told of the others as soon as it can hear.',
+    lost: {
+      description: 'The helper has failed. DROPPED: it is known of all that were lost by that.',
       on: {
-        GUEST_UP: { target: 'idle', actions: act('report'), meta: rule() },
-        GONE: { target: 'idle', actions: act('report'), meta: by('ours: flows outlive a client') },
+        DROPPED: { target: 'idle', actions: act('report'), meta: rule() },
         FAULTY: { meta: late },
-        STATE_ENDED: { meta: late }
+        STATE_ENDED: { meta: late },
+        GONE: { meta: by('ours: the others run; flows outlive a client') }
       }
     }
   }

@@ -34,7 +34,7 @@ import { initialTcb, type SegmentEvent, type TcpEvent, type TcpInput } from './t
 // The numbers are in one block, tcp-tcb.ts, in groups, and only a group's own file changes it: tcb-agreed (the SYNs), tcb-snd,
 // tcb-rtx (its timer), tcb-rcv, tcb-peer (the host's socket), tcb-ack (what we owe), tcb-wake (when to look again). What an event
 // does to them is said by pure reducers, one file for each source of events: tcp-syn until the connection is open, then
-// tcp-segment (guest), tcp-sock (host), tcp-timers, and tcp-output (end of turn). A deadline is a number in the block as
+// tcp-segment (guest), tcp-sock (host), tcp-timers, tcp-hand-over (migration), and tcp-output (end of turn). A deadline is a number in the block as
 // well; a timer that fires early or for nothing changes nothing.
 
 export type { TcpContext } from './tcp-actions.js'
