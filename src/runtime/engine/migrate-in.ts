@@ -84,6 +84,8 @@ const faultText = (f: TargetFault): string => {
 
 export interface TargetWays {
   readonly done: (ok: boolean, now: Instant) => void
+  /** What the guest sends waits, or no longer. */
+  readonly hold: (on: boolean) => void
   readonly later: (step: (now: Instant) => void, turns: number) => void
   readonly armed: (at: Instant) => void
 }
@@ -187,6 +189,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
       case 'StateOpen':
         reader = NEW_READER
         forget()
+        ways.hold(true)
         return stateOpen(r, e.fd, STATE_LOAD)
       case 'StateNext':
         return stateNext(r, e.most)
@@ -241,7 +244,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
       case 'DropSome':
         for (let index = e.from; index < e.to; index++)
           if (flowOfPlace(index) !== null) lose(index, e.why, now)
-        return
+        return ways.later((at) => step({ type: 'DROPPED', now: at }), 0)
       case 'DropAll':
         for (const f of some(0, coming.length)) {
           places.delete(f.index)
@@ -266,8 +269,11 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         }
         return forget()
       case 'TransferDone':
+        if (!e.ok) ways.hold(false)
+        else if (w.guest.up) ways.later((at) => step({ type: 'GUEST_UP', now: at }), 0)
         return ways.done(e.ok, now)
       case 'ReportLoaded':
+        ways.hold(false)
         return w.log.at('info', `Migration complete: ${reportText(e.report)}`)
       case 'LoadFailed':
         return w.log.event('migration', 'error', `migration: no state was loaded: ${faultText(e.why)}`)

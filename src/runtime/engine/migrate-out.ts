@@ -33,7 +33,7 @@ import {
   tcpFreeze,
   tcpThaw
 } from '../abi/effects.js'
-import { flowOf, movedErrno, tcpDumped } from '../abi/events.js'
+import { flowOf, movedErrno, stateWritten, tcpDumped } from '../abi/events.js'
 import { txRoom } from '../abi/rings.js'
 import { deliver } from '../data/deliver.js'
 import type { World } from '../data/world.js'
@@ -94,6 +94,7 @@ export interface Source {
   /** Everything that is open goes along. */
   readonly save: (fd: number, now: Instant) => void
   readonly dumped: (i: number, now: Instant) => void
+  readonly written: (i: number, now: Instant) => void
 }
 
 /** Turns until all results of what was asked for before are in: one that carries it out, and one for what found no room in the ring. */
@@ -105,6 +106,8 @@ const isOver = (f: TcpFlow): boolean => ['timeWait', 'closed'].includes(leafOf(f
 export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: SourceWays): Source => {
   const r = w.rings
   let state = machine.start({ exit, linger }, [])
+  /** Octets in the pipe so far; native counts modulo 2^32. */
+  let written = 0
   const flowAt = (index: number): TcpFlow | null => {
     const f = w.flows[index]
     return f?.kind === 'tcp' ? f : null
@@ -230,9 +233,12 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
       const all = w.flows.filter((f): f is TcpFlow => f?.kind === 'tcp' && !isOver(f))
       const moving = all.filter(isOpen).map((f) => f.index)
       const stopping = all.filter((f) => !isOpen(f)).map((f) => f.index)
+      written = 0
       step({ type: 'SAVE', fd, moving, stopping, now })
-      // Nothing to freeze: nothing to wait for
-      if (moving.length === 0) ways.later((at) => step({ type: 'SETTLED', now: at }), 1)
+    },
+    written: (i, now) => {
+      written += (stateWritten(r.ev, i) - written) >>> 0
+      step({ type: 'WRITTEN', octets: written, now })
     },
     dumped: (i, now) => {
       const flow = flowOf(r.ev, i)

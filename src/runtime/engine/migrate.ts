@@ -1,6 +1,6 @@
 import { type Instant, instant } from '../../effects/effect.js'
 import type { StateDirection } from '../../machines/link/vhost-session.js'
-import { movedErrno, repairHelper, stateWritten } from '../abi/events.js'
+import { movedErrno, repairHelper } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
@@ -11,12 +11,16 @@ import { migrationSource } from './migrate-out.js'
 
 export interface Migration {
   readonly feature: Feature
-  /** The guest's state is to be written there, or read from there. `done`, once, in this turn or later. */
+  /**
+   * The guest's state is to be written there, or read from there. `done`, once, in this turn or later. `hold`: what the guest sends
+   * has to wait, or no longer: its connections do not run yet.
+   */
   readonly transfer: (
     direction: StateDirection,
     fd: number,
     now: Instant,
-    done: (ok: boolean, now: Instant) => void
+    done: (ok: boolean, now: Instant) => void,
+    hold: (on: boolean) => void
   ) => void
   /** The front-end has heard how it went. */
   readonly checked: (ok: boolean, now: Instant) => void
@@ -44,6 +48,7 @@ export const migration = (
   let waiting: Later[] = []
   let direction: StateDirection = 'save'
   let done: (ok: boolean, now: Instant) => void = () => {}
+  let hold: (on: boolean) => void = () => {}
   const arm = (): void => {
     deadline.at = waiting.length > 0 ? 0 : Math.min(sourceAt, targetAt)
   }
@@ -82,14 +87,13 @@ export const migration = (
   })
   const target = migrationTarget(w, {
     done: (ok, now) => done(ok, now),
+    hold: (on) => hold(on),
     later,
     armed: (at) => {
       targetAt = at
       arm()
     }
   })
-  const written = (i: number, now: Instant): void =>
-    source.step({ type: 'WRITTEN', octets: stateWritten(w.rings.ev, i), now })
   return {
     feature: {
       name: 'migration',
@@ -123,8 +127,8 @@ export const migration = (
           else target.step(answer)
         },
         TCP_DUMPED: (i, now) => source.dumped(i, now),
-        STATE_WRITTEN: written,
-        STATE_PROGRESS: written,
+        STATE_WRITTEN: (i, now) => source.written(i, now),
+        STATE_PROGRESS: (i, now) => source.written(i, now),
         STATE_ENDED: (i, now) => {
           const errno = movedErrno(w.rings.ev, i)
           if (direction === 'save') source.step({ type: 'STATE_ENDED', errno, now })
@@ -140,9 +144,10 @@ export const migration = (
         target.flowEnded(f.index)
       }
     },
-    transfer: (way, fd, now, whenDone) => {
+    transfer: (way, fd, now, whenDone, whileHeld) => {
       direction = way
       done = whenDone
+      hold = whileHeld
       if (way === 'save') source.save(fd, now)
       else target.step({ type: 'LOAD', fd, now })
     },

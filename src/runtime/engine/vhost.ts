@@ -26,7 +26,8 @@ import {
   VRING_LOOP,
   VRING_OFF,
   VRING_ON,
-  VRING_RX
+  VRING_RX,
+  VRING_TX
 } from '../abi/abi.js'
 import {
   closeFd,
@@ -129,6 +130,16 @@ export const vhostSession = (
     if (now) welcomeGuest(w, at)
     else guestDown(w)
   }
+  /** As the front-end wants them, by ring. */
+  const modes = [VRING_OFF, VRING_OFF]
+  /** Frames of the guest's stay in their ring. */
+  let held = false
+  const runRing = (ring: number): void =>
+    vringRun(r, ring, held && ring === VRING_TX ? VRING_OFF : modes[ring])
+  const hold = (on: boolean): void => {
+    held = on
+    runRing(VRING_TX)
+  }
   const carryOut = (e: VhostEffect, now: Instant): void => {
     switch (e.type) {
       case 'VhostDealt':
@@ -172,8 +183,10 @@ export const vhostSession = (
       case 'VringFd':
         return vringFd(r, e.ring, WHICH[e.which], e.fd)
       case 'VringRun':
-        return vringRun(r, e.ring, MODES[e.mode])
+        modes[e.ring] = MODES[e.mode]
+        return runRing(e.ring)
       case 'VringStop':
+        modes[e.ring] = VRING_OFF
         return vringStop(r, e.ring)
       case 'VhostCloseFds':
         for (const fd of e.fds) closeFd(r, fd)
@@ -181,7 +194,13 @@ export const vhostSession = (
       case 'VhostRx':
         return reach(e.usable, now)
       case 'StateTransfer':
-        return move.transfer(e.direction, e.fd, now, (ok, at) => step({ type: 'TRANSFER_DONE', ok }, at))
+        return move.transfer(
+          e.direction,
+          e.fd,
+          now,
+          (ok, at) => step({ type: 'TRANSFER_DONE', ok }, at),
+          hold
+        )
       case 'StateChecked':
         return move.checked(e.ok, now)
       case 'StateResumed':
@@ -201,6 +220,7 @@ export const vhostSession = (
   }
   const disconnected = (now: Instant): void => {
     step({ type: 'DISCONNECTED' }, now)
+    modes.fill(VRING_OFF)
     move.gone(now)
     // frames may have come before we could answer
     if (w.guest.up) guestDown(w)
