@@ -9,7 +9,7 @@ import { pairOf, type Scene, scene } from '../test/lib/migrate.js'
 import { World } from '../test/lib/world.js'
 import { median } from './report.js'
 
-const TICKS = 1500
+const TICKS = 4000
 const { values: args } = parseArgs({ options: { rounds: { type: 'string', default: '3' } } })
 
 /** ms of silence at the guest, and at the peer. */
@@ -39,7 +39,7 @@ const measure = async (w: World, moves: string, flows: number): Promise<readonly
     const conn = [all.guest[0]!, all.world[0]!] as const
     const still = await silence(s, conn, async () => {})
     const moved = await silence(s, conn, async () => {
-      await new Promise((done) => setTimeout(done, 400))
+      await new Promise((done) => setTimeout(done, 2500))
       await s.move('late')
     })
     await s.talk(all, 'b')
