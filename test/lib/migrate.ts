@@ -21,9 +21,9 @@ export interface Side {
   readonly passt: string
   readonly repair: string
 }
-const ours: Side = { name: 'ours', passt, repair: passt.replace(/[^/]*$/, 'passt-repair') }
+export const ours: Side = { name: 'ours', passt, repair: passt.replace(/[^/]*$/, 'passt-repair') }
 const peerBin = process.env.PEER_BIN ?? '/opt/peer/bin'
-const upstream: Side = {
+export const upstream: Side = {
   name: 'upstream',
   passt: join(peerBin, 'passt'),
   repair: join(peerBin, 'passt-repair')
@@ -148,10 +148,10 @@ export class Host {
     this.passt = w.start(argv, { uid: 0, timeout: 900_000 })
     await this.unixSocket('listening', this.socket)
   }
-  /** A helper that is connected, of our side's make or another. */
-  async help(program: string = this.side.repair): Promise<Proc> {
+  /** A helper that is connected: our side's, or a command that takes the socket's path as well. */
+  async help(command: ReadonlyArray<string> = [this.side.repair]): Promise<Proc> {
     await this.unixSocket('listening', `${this.socket}.repair`)
-    const argv = [...this.scene.in(this.ns), program, `${this.socket}.repair`]
+    const argv = [...this.scene.in(this.ns), ...command, `${this.socket}.repair`]
     const proc = this.scene.w.start(argv, { uid: 0, timeout: 900_000 })
     this.helper = proc
     await this.unixSocket('connected', `${this.socket}.repair`, proc)
@@ -224,6 +224,13 @@ export class Scene {
     return s
   }
 
+  get guestNs(): string {
+    return `guest${this.id}`
+  }
+  get worldNs(): string {
+    return `world${this.id}`
+  }
+
   in(ns: string): string[] {
     return ['nsenter', `--net=/run/netns/${ns}`, '--']
   }
@@ -262,6 +269,13 @@ ip -n world${id} link set sourcep master br0`
     const ports = this.o.oneHost && h.role === 'target' ? `${PORT + 1}:${PORT}` : `${PORT}`
     await h.start(['-t', ports, ...(this.o.options ?? []), ...(own ?? [])])
     this.procs.push(h.passt)
+  }
+
+  /** Another passt in the source's place. */
+  async restartSource(): Promise<void> {
+    await this.source.passt.stop('SIGTERM')
+    await this.w.sh(`rm -f ${this.source.socket} ${this.source.socket}.repair`)
+    await this.startPasst(this.source)
   }
 
   /** Commands of vhost-frontend.cc; throws what it reports as an error. */
