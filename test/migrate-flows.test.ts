@@ -248,6 +248,19 @@ for (const p of pairs)
       { oneHost: true, sourceOptions: ['--migrate-no-linger'] }
     )
     moving(
+      "keystrokes under Nagle's algorithm, after much that the guest has sent",
+      async (s) => {
+        const flows = await someOf(s)
+        await ready(s)
+        await s.guest.call('nagle', { conns: flows.guest })
+        await s.talk(flows, 'much'.repeat(500))
+        await s.move()
+        for (let i = 0; i < 40; i++) await s.talk(flows, `${i % 10}`)
+      },
+      {},
+      toOurs
+    )
+    moving(
       'what the guest sends after a move is acknowledged',
       async (s) => {
         const flows = await someOf(s)

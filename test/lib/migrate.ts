@@ -113,6 +113,8 @@ export interface SceneOptions {
   readonly options?: ReadonlyArray<string>
   readonly sourceOptions?: ReadonlyArray<string>
   readonly targetOptions?: ReadonlyArray<string>
+  /** Without a guest: it is a virtual machine, and the caller's. */
+  readonly noGuest?: boolean
   /** Options of vhost-frontend.cc. */
   readonly card?: ReadonlyArray<string>
   /** Shell lines for each host, and for the world. */
@@ -176,7 +178,7 @@ export class Scene {
   readonly target: Host
   guest!: End
   world!: End
-  private card!: Proc
+  private card: Proc | undefined
   private readonly procs: Proc[] = []
   private constructor(
     readonly w: World,
@@ -195,6 +197,8 @@ export class Scene {
     await w.sh(s.layout())
     s.world = await End.start(w, s.in(`world${s.id}`), `world${s.id}.ctl`)
     await s.startPasst(s.source)
+    await s.world.call('listen', { port: PORT })
+    if (o.noGuest === true) return s
     const argv = [
       ...s.in(`guest${s.id}`),
       compiled('test/lib/vhost-frontend.cc'),
@@ -219,7 +223,6 @@ export class Scene {
     s.card = w.start(argv, { uid: 0, timeout: 900_000 })
     await s.card.sees(/^up$/m)
     s.guest = await End.start(w, s.in(`guest${s.id}`), `guest${s.id}.ctl`)
-    await s.world.call('listen', { port: PORT })
     await s.guest.call('listen', { port: PORT })
     return s
   }
@@ -281,7 +284,7 @@ ip -n world${id} link set sourcep master br0`
   /** Commands of vhost-frontend.cc; throws what it reports as an error. */
   async hypervisor(command: string): Promise<string> {
     const answer = await request(join(this.w.dir, `card${this.id}`), command)
-    if (!answer.startsWith('ok ')) throw new Error(`${command}: ${answer}${this.card.stderr.slice(-2000)}`)
+    if (!answer.startsWith('ok ')) throw new Error(`${command}: ${answer}${this.card?.stderr.slice(-2000)}`)
     return answer.slice(3).trim()
   }
 
