@@ -3,7 +3,18 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { Box } from './lib/box.js'
-import { isUpstream, named, net, PORT, pairs, type Scene, scene } from './lib/migrate.js'
+import {
+  type Host,
+  isAsked,
+  isUpstream,
+  named,
+  net,
+  type Pair,
+  PORT,
+  pairs,
+  type Scene,
+  scene
+} from './lib/migrate.js'
 import { until } from './lib/proc.js'
 import { sharedMemory, Vm } from './lib/vm.js'
 
@@ -51,40 +62,57 @@ const talk = async (s: Scene, conns: ReadonlyArray<number>, text: string): Promi
     conns.map((c) => `${text}${`${c}`.padStart(6, '0')}`)
   )
 }
+interface Moving {
+  readonly s: Scene
+  /** The world's ends. */
+  readonly conns: ReadonlyArray<number>
+  readonly vm: Vm
+  readonly boot: (socket: string, from?: string) => Promise<Vm>
+  readonly move: (vm: Vm, to: Host) => Promise<Vm>
+}
 const incoming = 'unix:/mnt/w/incoming'
 
 for (const p of pairs)
   describe(named(p), { skip: process.arch !== 'x64' && 'the virtual machine is made for amd64' }, () => {
-    /** One machine, moved once; `use` gets it, and how it is moved. */
+    /** A machine with connections; `use` gets it, and how it moves. Machines of `boot` end with the test. */
     const moving = (
       name: string,
       [outward, inward]: readonly [number, number],
-      use: (s: Scene, conns: number[], move: () => Promise<Vm>, vm: Vm) => Promise<void>
-    ) =>
+      use: (m: Moving) => Promise<void>,
+      holds?: (p: Pair) => boolean
+    ) => {
+      if (!isAsked(p, holds)) return
       test(name, () =>
         scene(box.w, p, { noGuest: true, options: ['-4'] }, async (s) => {
-          const vms = [await machine(s.source.socket)]
-          const move = async (): Promise<Vm> => {
-            await s.source.help()
-            await s.prepareTarget()
-            vms.push(await machine(s.target.socket, incoming))
+          const vms: Vm[] = []
+          const boot = async (socket: string, from?: string): Promise<Vm> => {
+            const vm = await machine(socket, from)
+            vms.push(vm)
+            return vm
+          }
+          const move = async (vm: Vm, to: Host): Promise<Vm> => {
+            for (const host of [s.source, s.target]) if (host.helper?.running !== true) await host.help()
+            const next = await boot(to.socket, incoming)
             await s.plug('none')
-            const status = await vms[0]!.migrate(incoming)
-            await s.plug('target')
-            assert.equal(status, 'completed', vms.map((vm) => vm.proc.stderr).join('\n'))
-            return vms[1]!
+            assert.equal(await vm.migrate(incoming), 'completed', next.proc.stderr)
+            await s.plug(to.role)
+            await vm.stop()
+            return next
           }
           try {
-            const conns = await connect(s, vms[0]!, outward, inward)
+            const vm = await boot(s.source.socket)
+            const conns = await connect(s, vm, outward, inward)
             await talk(s, conns, 'before')
-            await use(s, conns, move, vms[0]!)
+            await use({ s, conns, vm, boot, move })
           } finally {
             await Promise.all(vms.map((vm) => vm.stop()))
           }
         })
       )
-    moving('idle connections and keystrokes, then new ones', [2, 2], async (s, conns, move) => {
-      const vm = await move()
+    }
+    moving('idle connections and keystrokes, then new ones', [2, 2], async ({ s, conns, vm: old, move }) => {
+      await s.prepareTarget()
+      const vm = await move(old, s.target)
       // Upstream acknowledges to the guest only what goes beyond all that it had sent before: by Nagle's algorithm that is the end
       const strokes = isUpstream(p.target) ? 1 : 20
       for (let i = 0; i < strokes; i++) await talk(s, conns, `${i % 10}`)
@@ -92,27 +120,74 @@ for (const p of pairs)
       await talk(s, more, 'new')
       await vm.sh(`ping -c 1 -W 10 ${net.world4}`)
     })
-    moving('bulk both ways, and connections that end meanwhile', [3, 3], async (s, conns, move) => {
-      const octets = 30_000_000
-      const bulk = [conns[0]!, conns[3]!]
-      for (const conn of bulk) {
-        await s.world.call('drink', { conn })
-        await s.world.call('pour', { conn, octets, seed: conn, pause: 0.05 })
+    moving(
+      'bulk both ways, and connections that end meanwhile',
+      [3, 3],
+      async ({ s, conns, vm: old, move }) => {
+        await s.prepareTarget()
+        const octets = 30_000_000
+        const bulk = [conns[0]!, conns[3]!]
+        for (const conn of bulk) {
+          await s.world.call('drink', { conn })
+          await s.world.call('pour', { conn, octets, seed: conn, pause: 0.05 })
+        }
+        for (const conn of bulk)
+          await until(
+            'a part of it',
+            async () => (await s.world.call<number>('drunk', { conn })) > octets / 30
+          )
+        await s.world.call('shut', { conn: conns[1]! })
+        const vm = await move(old, s.target)
+        for (const conn of bulk)
+          assert.ok((await s.world.call<number>('drunk', { conn })) < octets, 'the move was too late')
+        assert.equal(await s.world.call('eof', { conn: conns[1]! }), true)
+        await s.world.call('shut', { conn: conns[4]! })
+        assert.equal(await s.world.call('eof', { conn: conns[4]! }), true)
+        for (const conn of bulk) {
+          const sent = await s.world.call<Sum>('done', { job: `pour${conn}` })
+          assert.deepEqual(await s.world.call<Sum>('done', { job: `drink${conn}` }), sent)
+        }
+        await talk(s, [conns[2]!, conns[5]!], 'after')
+        await vm.sh('true')
       }
-      for (const conn of bulk)
-        await until('a part of it', async () => (await s.world.call<number>('drunk', { conn })) > octets / 30)
-      await s.world.call('shut', { conn: conns[1]! })
-      const vm = await move()
-      for (const conn of bulk)
-        assert.ok((await s.world.call<number>('drunk', { conn })) < octets, 'the move was too late')
-      assert.equal(await s.world.call('eof', { conn: conns[1]! }), true)
-      await s.world.call('shut', { conn: conns[4]! })
-      assert.equal(await s.world.call('eof', { conn: conns[4]! }), true)
-      for (const conn of bulk) {
-        const sent = await s.world.call<Sum>('done', { job: `pour${conn}` })
-        assert.deepEqual(await s.world.call<Sum>('done', { job: `drink${conn}` }), sent)
-      }
-      await talk(s, [conns[2]!, conns[5]!], 'after')
-      await vm.sh('true')
+    )
+    moving(
+      'there and back, to the same passt',
+      [2, 2],
+      async ({ s, conns, vm, move }) => {
+        await s.prepareTarget()
+        const there = await move(vm, s.target)
+        await talk(s, conns, 'there')
+        await move(there, s.source)
+        for (let i = 0; i < 5; i++) await talk(s, conns, `back${i}`)
+      },
+      (p) => !isUpstream(p.source) && !isUpstream(p.target)
+    )
+    moving('given up by the hypervisor', [2, 2], async ({ s, conns, vm, boot }) => {
+      await s.source.help()
+      await s.prepareTarget()
+      await boot(s.target.socket, incoming)
+      await vm.monitor('migrate_set_parameter max-bandwidth 1M')
+      await vm.monitor(`migrate -d ${incoming}`)
+      await talk(s, conns, 'meanwhile')
+      await vm.monitor('migrate_cancel')
+      for (let i = 0; i < 5; i++) await talk(s, conns, `back${i}`)
     })
+    moving(
+      'the target cannot take it: the machine goes on where it was',
+      [2, 2],
+      async ({ s, conns, vm, boot }) => {
+        await s.source.help()
+        await s.prepareTarget(false)
+        const target = await boot(s.target.socket, incoming)
+        await s.plug('none')
+        await vm.migrate(incoming)
+        await target.proc.wait()
+        await s.plug('source')
+        // QEMU does not hear of it, who drives it does
+        await vm.monitor('cont')
+        for (let i = 0; i < 5; i++) await talk(s, conns, `back${i}`)
+      },
+      (p) => !isUpstream(p.source)
+    )
   })
