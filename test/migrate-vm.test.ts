@@ -151,6 +151,11 @@ for (const p of pairs)
         await vm.sh('true')
       }
     )
+    moving('300 connections', [50, 250], async ({ s, conns, vm, move }) => {
+      await s.prepareTarget()
+      await move(vm, s.target)
+      await talk(s, conns, 'after')
+    })
     moving(
       'there and back, to the same passt',
       [2, 2],
