@@ -1,16 +1,20 @@
 // What becomes of TCP connections when their guest moves to another passt (lib/migrate.ts): all of them go on.
 import assert from 'node:assert/strict'
+import { existsSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import {
   type Flows,
   isAsked,
   isUpstream,
   named,
+  ours,
   type Pair,
   pairs,
   type Scene,
   type SceneOptions,
-  scene
+  type Side,
+  scene,
+  upstream
 } from './lib/migrate.js'
 import { sleep, until } from './lib/proc.js'
 import { World } from './lib/world.js'
@@ -122,6 +126,20 @@ for (const p of pairs)
       await s.move()
       for (const text of ['b', 'c']) await s.talk(flows, text)
     })
+    moving(
+      "300 connections, with the other side's helper",
+      async (s) => {
+        const flows = await s.connect(150, 150)
+        const other = (side: Side) => (side === ours ? upstream : ours).repair
+        await s.source.help([other(p.source)])
+        await s.prepareTarget(false)
+        await s.target.help([other(p.target)])
+        await s.move()
+        for (const text of ['b', 'c']) await s.talk(flows, text)
+      },
+      {},
+      () => existsSync(upstream.repair)
+    )
     moving('the guest has finished: it hears the rest, and the end', async (s) => {
       const flows = await someOf(s)
       await ready(s)
@@ -228,6 +246,19 @@ for (const p of pairs)
         for (let i = 0; i < 5; i++) await s.talk(flows, `b${i}`)
       },
       { oneHost: true, sourceOptions: ['--migrate-no-linger'] }
+    )
+    moving(
+      "keystrokes under Nagle's algorithm, after much that the guest has sent",
+      async (s) => {
+        const flows = await someOf(s)
+        await ready(s)
+        await s.guest.call('nagle', { conns: flows.guest })
+        await s.talk(flows, 'much'.repeat(500))
+        await s.move()
+        for (let i = 0; i < 40; i++) await s.talk(flows, `${i % 10}`)
+      },
+      {},
+      toOurs
     )
     moving(
       'what the guest sends after a move is acknowledged',

@@ -53,6 +53,10 @@ class End:
             made.append(self._keep(s))
         return made
 
+    def nagle(self, conns):
+        for c in conns:
+            self.conns[c].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+
     def say(self, conn, text):
         self.conns[conn].sendall(text.encode())
 

@@ -21,9 +21,9 @@ export interface Side {
   readonly passt: string
   readonly repair: string
 }
-const ours: Side = { name: 'ours', passt, repair: passt.replace(/[^/]*$/, 'passt-repair') }
+export const ours: Side = { name: 'ours', passt, repair: passt.replace(/[^/]*$/, 'passt-repair') }
 const peerBin = process.env.PEER_BIN ?? '/opt/peer/bin'
-const upstream: Side = {
+export const upstream: Side = {
   name: 'upstream',
   passt: join(peerBin, 'passt'),
   repair: join(peerBin, 'passt-repair')
@@ -114,6 +114,8 @@ export interface SceneOptions {
   readonly options?: ReadonlyArray<string>
   readonly sourceOptions?: ReadonlyArray<string>
   readonly targetOptions?: ReadonlyArray<string>
+  /** Without a guest: it is a virtual machine, and the caller's. */
+  readonly noGuest?: boolean
   /** Options of vhost-frontend.cc. */
   readonly card?: ReadonlyArray<string>
   /** Shell lines for each host, and for the world. */
@@ -149,10 +151,10 @@ export class Host {
     this.passt = w.start(argv, { uid: 0, timeout: 900_000 })
     await this.unixSocket('listening', this.socket)
   }
-  /** A helper that is connected, of our side's make or another. */
-  async help(program: string = this.side.repair): Promise<Proc> {
+  /** A helper that is connected: our side's, or a command that takes the socket's path as well. */
+  async help(command: ReadonlyArray<string> = [this.side.repair]): Promise<Proc> {
     await this.unixSocket('listening', `${this.socket}.repair`)
-    const argv = [...this.scene.in(this.ns), program, `${this.socket}.repair`]
+    const argv = [...this.scene.in(this.ns), ...command, `${this.socket}.repair`]
     const proc = this.scene.w.start(argv, { uid: 0, timeout: 900_000 })
     this.helper = proc
     await this.unixSocket('connected', `${this.socket}.repair`, proc)
@@ -177,7 +179,7 @@ export class Scene {
   readonly target: Host
   guest!: End
   world!: End
-  private card!: Proc
+  private card: Proc | undefined
   private readonly procs: Proc[] = []
   private constructor(
     readonly w: World,
@@ -196,6 +198,8 @@ export class Scene {
     await w.sh(s.layout())
     s.world = await End.start(w, s.in(`world${s.id}`), `world${s.id}.ctl`)
     await s.startPasst(s.source)
+    await s.world.call('listen', { port: PORT })
+    if (o.noGuest === true) return s
     const argv = [
       ...s.in(`guest${s.id}`),
       compiled('test/lib/vhost-frontend.cc'),
@@ -220,9 +224,15 @@ export class Scene {
     s.card = w.start(argv, { uid: 0, timeout: 900_000 })
     await s.card.sees(/^up$/m)
     s.guest = await End.start(w, s.in(`guest${s.id}`), `guest${s.id}.ctl`)
-    await s.world.call('listen', { port: PORT })
     await s.guest.call('listen', { port: PORT })
     return s
+  }
+
+  get guestNs(): string {
+    return `guest${this.id}`
+  }
+  get worldNs(): string {
+    return `world${this.id}`
   }
 
   in(ns: string): string[] {
@@ -265,10 +275,17 @@ ip -n world${id} link set sourcep master br0`
     this.procs.push(h.passt)
   }
 
+  /** Another passt in the source's place. */
+  async restartSource(): Promise<void> {
+    await this.source.passt.stop('SIGTERM')
+    await this.w.sh(`rm -f ${this.source.socket} ${this.source.socket}.repair`)
+    await this.startPasst(this.source)
+  }
+
   /** Commands of vhost-frontend.cc; throws what it reports as an error. */
   async hypervisor(command: string): Promise<string> {
     const answer = await request(join(this.w.dir, `card${this.id}`), command)
-    if (!answer.startsWith('ok ')) throw new Error(`${command}: ${answer}${this.card.stderr.slice(-2000)}`)
+    if (!answer.startsWith('ok ')) throw new Error(`${command}: ${answer}${this.card?.stderr.slice(-2000)}`)
     return answer.slice(3).trim()
   }
 

@@ -22,6 +22,7 @@
 //                        save [FILE [MOST]]    the back-end's state, which we keep, and put into FILE; of more than MOST octets
 //                                              nothing is read any more: the pipe is closed, or with MOST+ stays as it is for 5 s
 //                        load SOCKET [CUT]     the session is with that passt now, which gets the state, or its first CUT octets
+//                        state FILE            what load gives, in place of what was saved
 //                        back                  the session before is ours again, that passt is hung up on
 //                        forget                the session before is hung up on
 //
@@ -1020,6 +1021,8 @@ private:
 			return save(words);
 		else if (verb == "load")
 			return load(words);
+		else if (verb == "state")
+			readState(words.at(1).c_str());
 		else if (c == "back") {
 			session_.back();
 			connected_ = true;
@@ -1111,6 +1114,16 @@ private:
 			throw;
 		}
 		return took(began);
+	}
+	void readState(const char *path)
+	{
+		const int fd = must(open(path, O_RDONLY | O_CLOEXEC), path);
+		struct stat st {};
+		must(fstat(fd, &st), path);
+		state_.resize(static_cast<size_t>(st.st_size));
+		if (read(fd, state_.data(), state_.size()) != st.st_size)
+			die(path);
+		close(fd);
 	}
 	void mustBeStopped() const
 	{

@@ -86,6 +86,8 @@ export interface VmOptions {
   readonly qemu?: ReadonlyArray<string>
   /** Whose QEMU is; default: the ordinary user's. */
   readonly uid?: number
+  /** A machine that comes to us from there, as QEMU's -incoming has it: it does not boot. */
+  readonly incoming?: string
 }
 
 /** LINK=vhost-user (vhost-mode.ts): virtual machines share their memory with passt. */
@@ -159,7 +161,8 @@ export class Vm {
       ...['-chardev', `file,id=console,path=/mnt/w/${name}.console`, '-serial', 'chardev:console'],
       ...['-chardev', `socket,id=scripts,path=/mnt/w/${name}.serial,server=on,wait=off`],
       ...['-chardev', `socket,id=monitor,path=/mnt/w/${name}.monitor,server=on,wait=off`],
-      ...['-mon', 'chardev=monitor,mode=readline', '-serial', 'chardev:scripts', ...o.network]
+      ...['-mon', 'chardev=monitor,mode=readline', '-serial', 'chardev:scripts', ...o.network],
+      ...(o.incoming === undefined ? [] : ['-incoming', o.incoming])
     ]
     const proc = w.start(argv, { timeout: 600_000, ...(o.uid === undefined ? {} : { uid: o.uid }) })
     const path = join(w.dir, `${name}.serial`)
@@ -168,7 +171,8 @@ export class Vm {
       return existsSync(path) && open(path)
     })
     const vm = new Vm(proc, serial, join(w.dir, `${name}.console`), join(w.dir, `${name}.monitor`))
-    await vm.booted()
+    if (o.incoming === undefined) await vm.booted()
+    else await vm.monitor('info status') // it listens once its main loop runs
     return vm
   }
 
@@ -216,13 +220,30 @@ export class Vm {
     })
   }
 
+  /** Moves the machine to the QEMU that listens there; how that ended: `completed`, or else all that QEMU says of it. */
+  async migrate(to: string): Promise<string> {
+    const answer = await this.monitor(`migrate -d ${to}`)
+    if (/error/i.test(answer)) throw new Error(answer)
+    return this.whileRunning('the end of a migration', () => this.migrationEnded(), BOOT_MS)
+  }
+  private async migrationEnded(): Promise<string | undefined> {
+    const said = await this.monitor('info migrate')
+    const status = /^(?:Migration status|Status): *\t*(\w+)/im.exec(said)?.[1]
+    if (status === 'completed') return status
+    return status === 'failed' || status === 'cancelled' ? said : undefined
+  }
+
   /** Kills QEMU. */
   async stop(): Promise<void> {
     await this.proc.stop()
     this.serial.destroy()
   }
 
-  private async whileRunning<A>(what: string, probe: () => A | undefined | false, ms: number): Promise<A> {
+  private async whileRunning<A>(
+    what: string,
+    probe: () => A | undefined | false | Promise<A | undefined | false>,
+    ms: number
+  ): Promise<A> {
     try {
       return await until(
         what,
