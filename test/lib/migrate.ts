@@ -39,8 +39,8 @@ export const pairOf = (text: string): Pair => {
   assert.ok(source !== undefined && target !== undefined, `MOVES: '${text}' is not of the kind ours>upstream`)
   return { source, target }
 }
-/** From whom to whom guests move. MOVES=ours>upstream,upstream>upstream chooses others; where there is no upstream, ours only. */
-const usual = existsSync(upstream.passt) ? 'upstream>upstream' : ''
+/** From whom to whom guests move. MOVES=upstream>upstream chooses others; where there is no upstream, ours only. */
+const usual = existsSync(upstream.passt) ? 'ours>ours,ours>upstream,upstream>ours' : 'ours>ours'
 export const pairs: ReadonlyArray<Pair> = (process.env.MOVES ?? usual)
   .split(',')
   .filter((text) => text !== '')

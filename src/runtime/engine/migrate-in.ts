@@ -63,7 +63,7 @@ const LOSSES: Readonly<Record<TargetLoss, string>> = {
 }
 const reportText = (r: TargetReport): string => {
   const dropped = Object.values(r.lost).reduce((a, b) => a + b, 0)
-  return `${r.moved} connections came, ${dropped} dropped${lossText(r.lost, LOSSES)}, ${r.octets} octets, ${r.ms.toFixed(0)} ms`
+  return `${r.moved} connections moved, ${dropped} dropped${lossText(r.lost, LOSSES)}, ${r.octets} octets, ${r.ms.toFixed(0)} ms`
 }
 const faultText = (f: TargetFault): string => {
   switch (f.kind) {
@@ -274,7 +274,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         return ways.done(e.ok, now)
       case 'ReportLoaded':
         ways.hold(false)
-        return w.log.at('info', `Migration complete: ${reportText(e.report)}`)
+        return w.log.at('info', `migration: ${reportText(e.report)}`)
       case 'LoadFailed':
         return w.log.event('migration', 'error', `migration: no state was loaded: ${faultText(e.why)}`)
     }

@@ -210,12 +210,8 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
       case 'TransferDone':
         return ways.done(e.ok, now)
       case 'ReportSaved':
-        return w.log.at(
-          'info',
-          e.back
-            ? `migration: the guest stays; ${reportText(e.report)} and taken back`
-            : `Migration complete: ${reportText(e.report)}`
-        )
+        w.log.at('info', `migration: ${e.back ? 'taken back, the guest stays: ' : ''}${reportText(e.report)}`)
+        return e.back ? undefined : w.log.at('info', 'Migration complete')
       case 'MovedAway':
         return ways.movedAway(e.exit, now)
       case 'WarnSave':
