@@ -1,4 +1,4 @@
-"""A passt-repair(1) that does not do all of its work: half_helper.py N HOW SOCKET carries out N messages, then it `dies` or is `silent`."""
+"""A passt-repair(1) that does not do all of its work: half_helper.py N HOW SOCKET carries out N messages; at the next one it `dies`, or is `silent`."""
 import array
 import socket
 import struct
@@ -20,5 +20,6 @@ for _ in range(n):
         t.setsockopt(socket.IPPROTO_TCP, 19, struct.unpack("b", data)[0])
         t.close()
     s.send(data)
+s.recvmsg(1, socket.CMSG_SPACE(253 * 4))
 if how == "silent":
     time.sleep(600)
