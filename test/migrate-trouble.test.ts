@@ -46,18 +46,21 @@ const alive = async (s: Scene, flows: Flows): Promise<number> => {
   let n = 0
   for (const [i, conn] of flows.guest.entries()) {
     const one = { guest: [conn], world: [flows.world[i]!] }
-    const said = await s.guest.call('say', { conn, text: 'x' }).then(
-      () => true,
-      () => false
+    const failure = await s.guest.call('say', { conn, text: 'x' }).then(
+      () => '',
+      (e: Error) => e.message
     )
     if (
-      said &&
+      failure === '' &&
       (await s.world.call('hear', { conn: one.world[0], octets: 1, wait: 5 }).catch(() => '')) === 'x'
     ) {
       await s.talk(one, 'alive')
       n++
     } else
-      assert.match(`${await s.guest.call('eof', { conn, wait: 10 })}`, /ConnectionResetError|BrokenPipeError/)
+      assert.match(
+        `${failure}${await s.guest.call('eof', { conn, wait: 10 })}`,
+        /ConnectionResetError|BrokenPipeError/
+      )
   }
   return n
 }
@@ -302,7 +305,7 @@ for (const p of pairs)
         async (s) => {
           const flows = await someOf(s)
           const heavy = await s.connect(0, 1)
-          await s.world.call('pour', { conn: heavy.world[0]!, octets: 8_000_000, seed: 3 })
+          await s.world.call('pour', { conn: heavy.world[0]!, octets: 30_000_000, seed: 3 })
           await s.source.help()
           await until('a full queue', async () => /^ESTAB +\d{6,}/m.test(await s.source.sockets()))
           await s.hypervisor('stop')

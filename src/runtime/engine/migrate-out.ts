@@ -81,6 +81,8 @@ const reportText = (r: SourceReport): string => {
 export interface SourceWays {
   /** CHECK_DEVICE_STATE can be answered. */
   readonly done: (ok: boolean, now: Instant) => void
+  /** What the guest sends waits, or no longer: a frozen flow takes nothing. */
+  readonly hold: (on: boolean) => void
   /** Its listeners accept, or do not. */
   readonly listeners: (open: boolean) => void
   /** The guest is somewhere else: its client may end; `exit`: so do we. */
@@ -169,6 +171,7 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
       case 'RepairClose':
         return repairClose(r)
       case 'StateOpen':
+        ways.hold(true)
         return stateOpen(r, e.fd, STATE_SAVE)
       case 'WritePrelude': {
         const { v4, v6, linkLocal6, mac } = w.guest
@@ -211,7 +214,8 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
         return ways.done(e.ok, now)
       case 'ReportSaved':
         w.log.at('info', `migration: ${e.back ? 'taken back, the guest stays: ' : ''}${reportText(e.report)}`)
-        return e.back ? undefined : w.log.at('info', 'Migration complete')
+        if (e.back) return ways.hold(false)
+        return w.log.at('info', 'Migration complete')
       case 'MovedAway':
         return ways.movedAway(e.exit, now)
       case 'WarnSave':

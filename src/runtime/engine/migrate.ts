@@ -58,6 +58,7 @@ export const migration = (
   }
   const source = migrationSource(w, o.exit, o.linger, {
     done: (ok, now) => done(ok, now),
+    hold: (on) => hold(on),
     listeners: (open) => {
       for (const [id, { rule }] of w.listeners)
         if (rule.proto === 'tcp') {

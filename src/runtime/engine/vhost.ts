@@ -221,6 +221,7 @@ export const vhostSession = (
   const disconnected = (now: Instant): void => {
     step({ type: 'DISCONNECTED' }, now)
     modes.fill(VRING_OFF)
+    held = false
     move.gone(now)
     // frames may have come before we could answer
     if (w.guest.up) guestDown(w)
