@@ -299,15 +299,15 @@ for (const p of pairs)
       {},
       both
     )
-    for (const stop of ['16', '16+', '70000', '70000+'])
+    for (const stop of ['16', '16+', '2000', '2000+'])
       trouble(
         `the reader of the state ${stop.endsWith('+') ? 'stalls, then' : ''} goes after ${stop.replace('+', '')} octets: the guest goes on with its connections`,
         async (s) => {
           const flows = await someOf(s)
           const heavy = await s.connect(0, 1)
-          await s.world.call('pour', { conn: heavy.world[0]!, octets: 30_000_000, seed: 3 })
+          await s.world.call('pour', { conn: heavy.world[0]!, octets: 8_000_000, seed: 3 })
           await s.source.help()
-          await until('a full queue', async () => /^ESTAB +\d{6,}/m.test(await s.source.sockets()))
+          await until('a full queue', async () => /^ESTAB +[5-9]\d{4,}/m.test(await s.source.sockets()))
           await s.hypervisor('stop')
           await assert.rejects(s.hypervisor(`save - ${stop}`), /CHECK_DEVICE_STATE/)
           await s.hypervisor('cont')

@@ -95,6 +95,10 @@ for (const p of pairs)
             const next = await boot(to.socket, incoming)
             await s.plug('none')
             assert.equal(await vm.migrate(incoming), 'completed', next.proc.stderr)
+            // The source has sent all; before the target has read it, its host would reset what comes
+            await until('the machine runs at the target', async () =>
+              /running/.test(await next.monitor('info status'))
+            )
             await s.plug(to.role)
             await vm.stop()
             return next
