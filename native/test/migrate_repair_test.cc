@@ -120,9 +120,9 @@ TEST(repair_batches_of_every_size)
 	a.ask(1, REPAIR_ON);
 	CHECK(a.await(EV_REPAIRED)[13] == ENOTCONN && a.take(EV_REPAIR_HELPER).empty());
 
-	Helper h(a.path);
-	CHECK(a.await(EV_REPAIR_HELPER)[2] == 1);
 	for (const uint32_t n : {1u, 2u, 252u, 253u}) {
+		Helper h(a.path);
+		CHECK(a.await(EV_REPAIR_HELPER)[2] == 1);
 		bool seen_off = false;
 		for (const uint32_t command : {REPAIR_ON, REPAIR_OFF, REPAIR_ON, REPAIR_OFF_NO_PROBE}) {
 			size_t count = 0;
@@ -139,7 +139,11 @@ TEST(repair_batches_of_every_size)
 			/* what has lived once is not deaf again */
 			CHECK(!a.deaf(1) == (n > 1 || seen_off) && a.deaf(253) == (n < 253 || !seen_off));
 		}
+		close(std::exchange(h.fd, -1));
+		CHECK(a.await(EV_REPAIR_HELPER)[2] == 0);
 	}
+	Helper h(a.path);
+	CHECK(a.await(EV_REPAIR_HELPER)[2] == 1);
 	a.ask(254, REPAIR_ON);
 	CHECK(a.await(EV_REPAIRED)[13] == EFAULT);
 	a.effect({EF_REPAIR, 0, 0xfffffffc, 2, REPAIR_ON});
@@ -154,6 +158,40 @@ TEST(repair_batches_of_every_size)
 	CHECK(a.await(EV_REPAIRED)[13] == 0);
 	a.ask(2, REPAIR_ON, 290);
 	CHECK(a.await(EV_REPAIRED)[13] == 0 && !wait_for(h.fd, POLLIN, 20));
+}
+
+/** Helpers that take as many as the time before: none is left out, and it is one batch to whoever asked. */
+TEST(repair_no_message_has_more_than_the_one_before)
+{
+	Asking a;
+	size_t count = 0;
+	a.sockets(253);
+	Helper h(a.path);
+	CHECK(a.await(EV_REPAIR_HELPER)[2] == 1);
+	for (const uint32_t n : {253u, 47u}) {
+		a.ask(n, REPAIR_ON);
+		a.turn();
+		CHECK(h.serve(&count) == 1 && count == n);
+		h.say("\1", 1);
+		CHECK(a.await(EV_REPAIRED)[13] == 0);
+	}
+	a.ask(253, REPAIR_OFF);
+	for (size_t left = 253; left; left -= count) {
+		CHECK(a.turn(1).empty());
+		CHECK(h.serve(&count) == 0 && count == std::min<size_t>(left, 47));
+		h.say("\0", 1);
+	}
+	CHECK(a.await(EV_REPAIRED)[13] == 0 && a.seen.empty());
+	for (uint32_t i = 1; i <= 253; i++)
+		CHECK(!a.in_repair(i));
+	/* Another one is another one's business */
+	close(std::exchange(h.fd, -1));
+	CHECK(a.await(EV_REPAIR_HELPER)[2] == 0);
+	Helper other(a.path);
+	CHECK(a.await(EV_REPAIR_HELPER)[2] == 1);
+	a.ask(253, REPAIR_ON);
+	a.turn();
+	CHECK(other.serve(&count) == 1 && count == 253);
 }
 
 TEST(repair_helper_that_goes)

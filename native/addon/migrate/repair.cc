@@ -67,6 +67,7 @@ void Repair::helpers()
 			continue;
 		}
 		helper = fd;
+		most = REPAIR_MAX;
 		results.add<ev::RepairHelper>(0, 0).there = 1;
 	}
 	/* Whoever waits behind them is an edge anew */
@@ -76,6 +77,7 @@ void Repair::helpers()
 void Repair::answered(int error)
 {
 	asked = false;
+	rest.clear();
 	results.add<ev::Repaired>(0, 0).error = (uint32_t)error;
 }
 
@@ -111,41 +113,31 @@ void Repair::ready()
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n == 1 && asked && said[0] == command)
-		return answered(0);
+		return send();
 	end(n > 0 ? EPROTO : EPIPE);
 }
 
-void Repair::ask(const fx::Repair &e)
+/** The next message, or all have been answered. */
+void Repair::send()
 {
 	alignas(cmsghdr) uint8_t control[CMSG_SPACE(REPAIR_MAX * sizeof(int))] = {};
-	uint32_t handles[REPAIR_MAX];
 	int fds[REPAIR_MAX];
 	size_t count = 0;
 
-	/* The one at work is not answered by this */
-	if (asked) {
-		results.add<ev::Repaired>(0, 0).error = EBUSY;
-		return;
-	}
-	if (e.sockets > REPAIR_MAX || !rings.in_slab(e.off, e.sockets * (uint32_t)sizeof(*handles)))
-		return answered(EFAULT);
-	if (helper < 0)
-		return answered(ENOTCONN);
-	memcpy(handles, rings.slab + e.off, e.sockets * sizeof(*handles));
-	for (uint32_t i = 0; i < e.sockets; i++) {
-		const Sock *const s = table.sock(handles[i], Kind::Tcp);
-		if (!s || s->fd < 0)
+	for (; count < most && !rest.empty(); rest.pop_back()) {
+		const Moving of = rest.back();
+		const Sock *const s = table.sock(of.handle, Kind::Tcp);
+		if (!s || s->generation != of.generation || s->fd < 0)
 			continue;
 		fds[count++] = s->fd;
 		/* What comes lives from here on: it asks its peer for the window, and shall hear the answer */
-		if (e.command != REPAIR_ON && s->move && !s->move->frozen)
+		if (command != REPAIR_ON && s->move && !s->move->frozen)
 			take_packets(s->fd);
 	}
 	if (!count)
 		return answered(0);
 
 	msghdr m = {};
-	command = (uint8_t)e.command;
 	iovec iov = {&command, sizeof(command)};
 	m.msg_iov = &iov, m.msg_iovlen = 1;
 	m.msg_control = control, m.msg_controllen = CMSG_SPACE(count * sizeof(int));
@@ -157,8 +149,31 @@ void Repair::ask(const fx::Repair &e)
 		n = sendmsg(helper, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n < 0 && errno == EINTR);
 	asked = true;
+	most = count;
 	if (n < 0)
 		end(EPIPE);
+}
+
+void Repair::ask(const fx::Repair &e)
+{
+	/* The one at work is not answered by this */
+	if (asked) {
+		results.add<ev::Repaired>(0, 0).error = EBUSY;
+		return;
+	}
+	if (e.sockets > REPAIR_MAX || !rings.in_slab(e.off, e.sockets * (uint32_t)sizeof(uint32_t)))
+		return answered(EFAULT);
+	if (helper < 0)
+		return answered(ENOTCONN);
+	command = (uint8_t)e.command;
+	/* From the end: the first one is sent first */
+	for (uint32_t i = e.sockets; i--;) {
+		uint32_t handle;
+		memcpy(&handle, rings.slab + e.off + i * sizeof(handle), sizeof(handle));
+		if (const Sock *const s = table.sock(handle, Kind::Tcp))
+			rest.push_back(table.moving(*s));
+	}
+	send();
 }
 
 } // namespace passt

@@ -1,7 +1,8 @@
 /* The repair helper: a process with CAP_NET_ADMIN that switches repair mode of our sockets on and off (TCP_REPAIR, linux/tcp.h).
  *
- * We listen, it connects. We send one octet, the command, with 1 to 253 descriptors (SCM_RIGHTS, unix(7)); it answers with that octet. It
- * may be slow, dead or hostile: nothing waits for it, and whatever else it says ends the connection.
+ * We listen, it connects. We send one octet, the command, with 1 to 253 descriptors (SCM_RIGHTS, unix(7)); it answers with that octet. There
+ * are helpers that take no more at once than the time before and leave the rest alone, without a word (upstream's). So no message has
+ * more than the one before it. A helper may be slow, dead or hostile: nothing waits for it, and whatever else it says ends the connection.
  */
 #ifndef PASST_MIGRATE_REPAIR_H
 #define PASST_MIGRATE_REPAIR_H
@@ -28,6 +29,7 @@ public:
 	void ready();
 
 private:
+	void send();
 	void answered(int error);
 	void end(int error);
 	void keep_spare();
@@ -38,6 +40,9 @@ private:
 	/** A batch is at work, its command. */
 	bool asked = false;
 	uint8_t command = 0;
+	/** What of it has not been sent; descriptors in one message to this helper, at most. */
+	std::vector<Moving> rest;
+	size_t most = REPAIR_MAX;
 };
 
 } // namespace passt
