@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import type { WorldConfig } from '../src/runtime/data/world.js'
 import { warmUp } from '../src/runtime/engine/warm-up.js'
+import { CONNECTIONS, MOVES, warmUpMoves } from '../src/runtime/engine/warm-up-moves.js'
 import { WORLD_CONFIG } from './world-config.js'
 
 const config = (mss: number, mode: 'passt' | 'pasta'): WorldConfig => ({
@@ -29,4 +30,13 @@ test('warm-up: all made-up connections run to their end, whatever the configurat
     }),
     { numRuns: 3 }
   )
+})
+
+test('warm-up: made-up guests move with all their connections, and back', () => {
+  for (const mss of [556, 65480]) {
+    const steps = warmUpMoves(config(mss, 'passt'))
+    let step = steps.next()
+    while (step.done !== true) step = steps.next()
+    assert.deepEqual(step.value, { came: MOVES * CONNECTIONS, stayed: CONNECTIONS })
+  }
 })

@@ -48,6 +48,7 @@ import { inheritedFd, openGuestLink } from './guest-link.js'
 import { loop } from './loop.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
+import { warmUpMoves } from './warm-up-moves.js'
 import { neighbourConfig, worldConfig } from './world-config.js'
 
 /** The end, with one line on stderr. */
@@ -311,6 +312,12 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   return { native, launcher: l, plan: p, who, world, scans: scan !== null }
 }
 
+/** What is done while nothing happens. */
+function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
+  yield* warmUp(cfg)
+  if (p.vhostUser !== null) yield* warmUpMoves(cfg)
+}
+
 const serveUntilEnd = (
   { native, launcher: l, plan: p, who, world, scans: binds }: Prepared,
   logging: Logging
@@ -335,7 +342,7 @@ const serveUntilEnd = (
     logging.background()
     seal()
   }
-  const ended = loop(world, warmUp(world.cfg))
+  const ended = loop(world, warmUpAll(world, p))
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))

@@ -103,22 +103,24 @@ const RULE: Rule = {
   spec: 0
 }
 
-/** One world, one guest: every call hands over one turn. */
-interface Stage {
+/** One world, one guest: every call hands over one turn, whose effects vanish behind `look`. */
+export interface Stage {
   readonly w: World
   readonly v6: boolean
   now: Instant
+  readonly look?: () => void
 }
 
-const record = (s: Stage, i: number, ...words: ReadonlyArray<number>): void => {
+export const record = (s: Stage, i: number, ...words: ReadonlyArray<number>): void => {
   s.w.rings.ev.fill(0, i * ABI_WORDS, (i + 1) * ABI_WORDS)
   s.w.rings.ev.set(words, i * ABI_WORDS)
 }
 
 /** A turn with `n` records; its effects vanish. */
-const turn = (s: Stage, n: number): void => {
+export const turn = (s: Stage, n: number): void => {
   s.now = instant(s.now + 0.05)
   handleTurn(s.w, n, s.now)
+  s.look?.()
   dropEffects(s.w.rings)
 }
 
@@ -266,6 +268,14 @@ const connection = (guestPort: number, peerPort: number, isn: number): Conn => (
   una: seq(0)
 })
 
+/** A connection of the guest's, open and with something said on it: its flow, -1: there is none. */
+export const openConnection = (s: Stage, port: number): number => {
+  const c = guestConnects(s, port)
+  if (c === null) return -1
+  accepted(s, c)
+  exchange(s, c)
+  return c.flow
+}
 /** A connection that the guest begins, from a port: what it is when the peer has not answered; null: there is none. */
 const guestConnects = (s: Stage, port: number): Conn | null => {
   const c = connection(port, PEER_PORT, 0xfffffff0)
@@ -340,34 +350,38 @@ const lookersOn = (): ReadonlyArray<Feature> => {
   ]
 }
 
+/** Without features. `native`: whom its effects would go to. */
+export const madeUpWorld = (cfg: WorldConfig, native: Native): World => {
+  const rings = ringsOver(native, {
+    slab: new ArrayBuffer(SLAB),
+    effects: new ArrayBuffer(256 * ABI_WORDS * 4),
+    events: new ArrayBuffer(16 * ABI_WORDS * 4),
+    clock: new ArrayBuffer(16)
+  })
+  const all = { tcp: true, udp: true, icmp: true, v4: true, v6: true }
+  return createWorld(
+    {
+      ...cfg,
+      ...all,
+      guestLink: GUEST_LINK,
+      limits: LIMITS,
+      nat: { ...cfg.nat, ...UNMAPPED }
+    },
+    rings,
+    logTo([], 0, () => 0),
+    new Map(),
+    new Map([[LISTENER, { rule: RULE, port: GUEST_SERVER }]]),
+    FLOWS
+  )
+}
+
 /**
  * Yields now and then; done when it ends. Nothing of it touches the real world: its flows, table, timers and counters go
  * when it goes. Returns its worlds, for whoever wants to know how it went.
  */
 export function* warmUp(cfg: WorldConfig): Generator<void, ReadonlyArray<World>> {
-  const log = logTo([], 0, () => 0)
   const stage = (v6: boolean): Stage => {
-    const rings = ringsOver(NOBODY, {
-      slab: new ArrayBuffer(SLAB),
-      effects: new ArrayBuffer(256 * ABI_WORDS * 4),
-      events: new ArrayBuffer(16 * ABI_WORDS * 4),
-      clock: new ArrayBuffer(16)
-    })
-    const all = { tcp: true, udp: true, icmp: true, v4: true, v6: true }
-    const w = createWorld(
-      {
-        ...cfg,
-        ...all,
-        guestLink: GUEST_LINK,
-        limits: LIMITS,
-        nat: { ...cfg.nat, ...UNMAPPED }
-      },
-      rings,
-      log,
-      new Map(),
-      new Map([[LISTENER, { rule: RULE, port: GUEST_SERVER }]]),
-      FLOWS
-    )
+    const w = madeUpWorld(cfg, NOBODY)
     install(w.features, [...basicFeatures(w), ...lookersOn()])
     return { w, v6, now: instant(1) }
   }
