@@ -142,10 +142,17 @@ Fault open_place(const FilePlace &p, int flags, int &fd)
 	Handle h(open_at(p, flags | O_NOFOLLOW));
 	if (h.fd < 0 || fstat(h.fd, &st))
 		return refusal(errno);
-	Fault r = check(st); // this one counts
-	if (!r.err)
-		fd = h.give();
-	return r;
+	if (Fault r = check(st); r.err) // this one counts
+		return r;
+	// But a second name that was taken away between the two is not counted, and what is left is somebody else's. So the one name
+	// has to be ours still.
+	struct stat named;
+	if (S_ISREG(st.st_mode) &&
+	    (fstatat(p.dir, p.name.c_str(), &named, AT_SYMLINK_NOFOLLOW) || named.st_ino != st.st_ino || named.st_dev != st.st_dev ||
+	     named.st_nlink != 1))
+		return refusal(ENOENT);
+	fd = h.give();
+	return {};
 }
 
 } // namespace
