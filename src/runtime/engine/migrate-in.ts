@@ -12,6 +12,7 @@ import { type InAny, isUnspecified, isV4 } from '../../codecs/value/inany.js'
 import { BROADCAST_MAC, ZERO_MAC } from '../../codecs/wire/ethernet.js'
 import type { Instant } from '../../effects/effect.js'
 import type { Restoring } from '../../effects/hand-over.js'
+import { type MovedEnds, mayCome } from '../../machines/address/moved-ends.js'
 import {
   migrationTargetMachine,
   type TargetEffect,
@@ -56,6 +57,7 @@ const QUEUES: Readonly<Record<QueueName, number>> = {
   received: QUEUE_RECV
 }
 const LOSSES: Readonly<Record<TargetLoss, string>> = {
+  'not-allowed': 'not allowed by the options here',
   'no-room': 'no room',
   'not-sent': 'not sent by the source',
   'not-restored': 'could not be restored',
@@ -106,21 +108,25 @@ interface Coming {
   restoring: Restoring | null
 }
 
-const addressesOf = (w: World, record: FlowRecord): FlowAddresses | null => {
-  const e = endsOf(record)
-  if (e === null) return null
-  return {
-    v6: !isV4(e.tap.own),
-    guestMac: BROADCAST_MAC,
-    ourMac: w.cfg.guest.macOf(e.tap.own),
-    guestAddr: e.tap.peer,
-    guestPort: e.tap.peerPort,
-    ourAddr: e.tap.own,
-    ourPort: e.tap.ownPort,
-    hostAddr: e.host.peer,
-    hostPort: e.host.peerPort,
-    arrival: e.fromHost ? { listener: -1, addr: e.host.own, port: e.host.ownPort, scope: 0, slot: -1 } : null
-  }
+const addressesOf = (w: World, e: MovedEnds): FlowAddresses => ({
+  v6: !isV4(e.tap.own),
+  guestMac: BROADCAST_MAC,
+  ourMac: w.cfg.guest.macOf(e.tap.own),
+  guestAddr: e.tap.peer,
+  guestPort: e.tap.peerPort,
+  ourAddr: e.tap.own,
+  ourPort: e.tap.ownPort,
+  hostAddr: e.host.peer,
+  hostPort: e.host.peerPort,
+  arrival: e.fromHost ? { listener: -1, addr: e.host.own, port: e.host.ownPort, scope: 0, slot: -1 } : null
+})
+
+/** Of the host, that lead to the guest. */
+const portsOf = (w: World): ReadonlySet<number> => {
+  const ports = new Set<number>()
+  for (const { rule, port } of w.listeners.values())
+    if (rule.proto === 'tcp' && rule.direction === 'in') ports.add(port)
+  return ports
 }
 
 export const migrationTarget = (w: World, ways: TargetWays): Target => {
@@ -130,6 +136,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
   let coming: Coming[] = []
   /** Place in the stream of each flow that came. */
   const places = new Map<number, number>()
+  let ports: ReadonlySet<number> = new Set()
   const flowOfPlace = (index: number): TcpFlow | null => {
     const f = w.flows[coming[index]?.flow ?? -1]
     return f?.kind === 'tcp' ? f : null
@@ -158,17 +165,19 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
     coming = []
   }
   const enter = (index: number, record: FlowRecord, now: Instant): void => {
-    const ends = addressesOf(w, record)
+    const sides = endsOf(record)
+    const ends = sides === null ? null : addressesOf(w, sides)
     const c: Coming = { record, ends, flow: -1, restoring: null }
     coming[index] = c
     const moved = movedOf(record)
-    if (ends === null || typeof moved === 'string') return lose(index, 'not-restored', now)
+    if (sides === null || ends === null || typeof moved === 'string') return lose(index, 'not-restored', now)
+    if (!mayCome(w.cfg, sides, (port) => ports.has(port))) return lose(index, 'not-allowed', now)
     const opening = { kind: 'tcp', ends, syn: null, moved } as const
     // One that moved away from here, and comes back
     const old = findFlow(w, protoOf(opening), ends.guestAddr, ends.guestPort, ends.ourAddr, ends.ourPort)
     if (old?.kind === 'tcp') deliver(w, old, { type: 'MOVED_AWAY', now })
     const f = openFlow(w, opening, now)
-    if (typeof f === 'string') return lose(index, 'no-room', now)
+    if (typeof f === 'string') return lose(index, f === 'policy' ? 'not-allowed' : 'no-room', now)
     c.flow = f.index
     places.set(f.index, index)
     f.sockOpen = true
@@ -189,6 +198,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
       case 'StateOpen':
         reader = NEW_READER
         forget()
+        ports = portsOf(w)
         ways.hold(true)
         return stateOpen(r, e.fd, STATE_LOAD)
       case 'StateNext':
