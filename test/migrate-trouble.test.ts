@@ -222,6 +222,47 @@ for (const p of pairs)
       {},
       fromOurs
     )
+    for (const back of [false, true])
+      trouble(
+        `given up while the guest was paused anyway: saved once more, then ${back ? 'it goes on' : 'moved'}`,
+        async (s) => {
+          const flows = await someOf(s)
+          await s.talk(flows, 'a')
+          await s.source.help()
+          await s.prepareTarget()
+          await saved(s)
+          await s.hypervisor('save')
+          if (!back) await s.hypervisor(`load ${s.target.socket}`)
+          await s.plug(back ? 'source' : 'target')
+          await s.hypervisor('cont')
+          for (let i = 0; i < 3; i++) await s.talk(flows, `b${i}`)
+          await s.talk(await someOf(s), 'new')
+        },
+        {},
+        both
+      )
+    trouble(
+      'moved on without having run at the target: back where it was, with all connections',
+      async (s) => {
+        const flows = await someOf(s)
+        await s.talk(flows, 'a')
+        await s.source.help()
+        await s.prepareTarget()
+        await saved(s)
+        await s.hypervisor(`load ${s.target.socket}`)
+        await s.hypervisor('forget')
+        await s.hypervisor('save')
+        await s.source.help()
+        await s.hypervisor(`load ${s.source.socket}`)
+        await s.plug('source')
+        await s.hypervisor('cont')
+        await s.hypervisor('forget')
+        for (let i = 0; i < 3; i++) await s.talk(flows, `b${i}`)
+        await s.talk(await someOf(s), 'new')
+      },
+      {},
+      both
+    )
     for (const fresh of [false, true])
       trouble(
         `there and back, to ${fresh ? 'another' : 'the same'} process`,

@@ -90,8 +90,13 @@ export interface TargetWays {
   readonly hold: (on: boolean) => void
   readonly later: (step: (now: Instant) => void, turns: number) => void
   readonly armed: (at: Instant) => void
+  /** The helper is wanted by somebody else as soon as we are done. */
+  readonly sharesHelper: () => boolean
+  /** Connections run, or are lost. */
+  readonly over: (now: Instant) => void
 }
 export interface Target {
+  readonly isIdle: () => boolean
   readonly step: (e: TargetEvent) => void
   readonly octets: (i: number, now: Instant) => void
   readonly ended: (errno: number, now: Instant) => void
@@ -137,6 +142,8 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
   /** Place in the stream of each flow that came. */
   const places = new Map<number, number>()
   let ports: ReadonlySet<number> = new Set()
+  /** The helper is of no use any more. */
+  let failed = false
   const flowOfPlace = (index: number): TcpFlow | null => {
     const f = w.flows[coming[index]?.flow ?? -1]
     return f?.kind === 'tcp' ? f : null
@@ -199,6 +206,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         reader = NEW_READER
         forget()
         ports = portsOf(w)
+        failed = false
         ways.hold(true)
         return stateOpen(r, e.fd, STATE_LOAD)
       case 'StateNext':
@@ -219,7 +227,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         )
       }
       case 'RepairClose':
-        return repairClose(r)
+        return failed || !ways.sharesHelper() ? repairClose(r) : undefined
       case 'Restore': {
         const f = flowOfPlace(e.index)
         if (f === null) return
@@ -252,6 +260,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
       case 'Skip':
         return lose(e.index, 'not-sent', now)
       case 'DropSome':
+        failed = true
         for (let index = e.from; index < e.to; index++)
           if (flowOfPlace(index) !== null) lose(index, e.why, now)
         return ways.later((at) => step({ type: 'DROPPED', now: at }), 0)
@@ -284,7 +293,8 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         return ways.done(e.ok, now)
       case 'ReportLoaded':
         ways.hold(false)
-        return w.log.at('info', `migration: ${reportText(e.report)}`)
+        w.log.at('info', `migration: ${reportText(e.report)}`)
+        return ways.over(now)
       case 'LoadFailed':
         return w.log.event('migration', 'error', `migration: no state was loaded: ${faultText(e.why)}`)
     }
@@ -296,6 +306,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
   }
   return {
     step,
+    isIdle: () => machine.value(state) === 'idle',
     octets: (i, now) => {
       const piece = stateOctets(r.ev, i)
       const emit = (e: StateEvent): void => step({ ...e, now })
