@@ -307,6 +307,39 @@ describe('a vhost-user front-end on the guest link', () => {
     assert.equal(turn[0]?.[1], 10)
     assert.deepEqual(kinds(b.say({ type: 'GET_QUEUE_NUM' })), ['VHOST_REPLY', 'VHOST_NEXT'])
   })
+  test('a guest that was saved is no place for another one, and goes on when its rings do', () => {
+    const b = new Bed()
+    b.w.rings.native.localEnds = () => new Int32Array(0) as never
+    start(b)
+    const stop = (): void => {
+      for (const ring of [0, 1]) {
+        b.say({ type: 'GET_VRING_BASE', ring })
+        b.turn([EV.VRING_STOPPED, 0, ring, 0])
+      }
+    }
+    const save = (fd: number): void => {
+      assert.ok(
+        kinds(b.say({ type: 'SET_DEVICE_STATE_FD', direction: 0, phase: 0 }, [fd])).includes('STATE_OPEN')
+      )
+      for (let i = 0; i < 4; i++) b.turn()
+      b.turn([EV.STATE_ENDED, 0, 0])
+      const [answer] = b.say({ type: 'CHECK_DEVICE_STATE' })
+      assert.deepEqual(b.reply(answer!), { type: 'VALUE', id: VHOST_ID.CHECK_DEVICE_STATE, value: 0n })
+    }
+    const load = (fd: number): string[] =>
+      kinds(b.say({ type: 'SET_DEVICE_STATE_FD', direction: 1, phase: 0 }, [fd]))
+    const taken = (): number => b.said.filter((text) => /taken back, the guest stays/.test(text)).length
+    stop()
+    save(50)
+    assert.ok(load(51).includes('CLOSE_FD'))
+    const [answer] = b.say({ type: 'CHECK_DEVICE_STATE' })
+    assert.deepEqual(b.reply(answer!), { type: 'VALUE', id: VHOST_ID.CHECK_DEVICE_STATE, value: 1n })
+    // Its listeners and all the rest come back
+    b.say({ type: 'SET_VRING_KICK', ring: 0, none: false }, [52])
+    assert.equal(taken(), 1)
+    stop()
+    assert.ok(load(53).includes('STATE_OPEN'))
+  })
   test('one-off: a session that cannot go on is the end of the program', () => {
     const b = new Bed(true)
     start(b)

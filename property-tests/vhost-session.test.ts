@@ -181,6 +181,8 @@ class Model {
   running = false
   outcome: boolean | null = null
   saved = false
+  /** The last transfer was one. */
+  saving = false
   resumed = 0
   /** CHECK_DEVICE_STATE waits for its answer. */
   checking = false
@@ -236,7 +238,8 @@ class Model {
         this.transfers++
         this.running = true
         this.outcome = null
-        this.saved = m.direction === 0
+        this.saving = m.direction === 0
+        this.saved ||= this.saving
         return own(0x100n)
       }
       case 'CHECK_DEVICE_STATE':
@@ -256,7 +259,8 @@ class Model {
         this.rings[m.ring]!.started = true
         if (this.saved) {
           this.resumed++
-          this.stays()
+          if (this.saving) this.stays()
+          this.saved = false
         }
         return acked()
       case 'GET_VRING_BASE':

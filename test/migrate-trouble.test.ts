@@ -10,6 +10,7 @@ import {
   named,
   net,
   type Pair,
+  PORT,
   pairs,
   type Scene,
   type SceneOptions,
@@ -221,6 +222,47 @@ for (const p of pairs)
       {},
       fromOurs
     )
+    for (const back of [false, true])
+      trouble(
+        `given up while the guest was paused anyway: saved once more, then ${back ? 'it goes on' : 'moved'}`,
+        async (s) => {
+          const flows = await someOf(s)
+          await s.talk(flows, 'a')
+          await s.source.help()
+          await s.prepareTarget()
+          await saved(s)
+          await s.hypervisor('save')
+          if (!back) await s.hypervisor(`load ${s.target.socket}`)
+          await s.plug(back ? 'source' : 'target')
+          await s.hypervisor('cont')
+          for (let i = 0; i < 3; i++) await s.talk(flows, `b${i}`)
+          await s.talk(await someOf(s), 'new')
+        },
+        {},
+        both
+      )
+    trouble(
+      'moved on without having run at the target: back where it was, with all connections',
+      async (s) => {
+        const flows = await someOf(s)
+        await s.talk(flows, 'a')
+        await s.source.help()
+        await s.prepareTarget()
+        await saved(s)
+        await s.hypervisor(`load ${s.target.socket}`)
+        await s.hypervisor('forget')
+        await s.hypervisor('save')
+        await s.source.help()
+        await s.hypervisor(`load ${s.source.socket}`)
+        await s.plug('source')
+        await s.hypervisor('cont')
+        await s.hypervisor('forget')
+        for (let i = 0; i < 3; i++) await s.talk(flows, `b${i}`)
+        await s.talk(await someOf(s), 'new')
+      },
+      {},
+      both
+    )
     for (const fresh of [false, true])
       trouble(
         `there and back, to ${fresh ? 'another' : 'the same'} process`,
@@ -297,6 +339,45 @@ for (const p of pairs)
         for (let i = 0; i < 3; i++) await s.talk(flows, `b${i}`)
       },
       {},
+      both
+    )
+    trouble(
+      "a state of somebody who wants more than the target's options let in: that is reset, the rest goes on",
+      async (s) => {
+        const flows = await someOf(s)
+        await s.source.help()
+        await s.prepareTarget()
+        await s.hypervisor('stop')
+        await s.plug('none')
+        await s.hypervisor('save /mnt/w/whole')
+        const state = readFileSync(join(w.dir, 'whole'))
+        // Of each direction one connection is now with this host's loopback interface (codecs/control/migration.ts)
+        const loopback = [...Array<number>(10).fill(0), 255, 255, 127, 0, 0, 1]
+        const reach = new Set<boolean>()
+        for (let i = 0; i < flows.guest.length; i++) {
+          const at = 62 + 112 * i
+          const fromHost = state[at] === 1
+          const host = at + (fromHost ? 2 : 38)
+          if (state.readUInt16BE(host + 10) !== 0xffff || reach.has(fromHost)) continue
+          reach.add(fromHost)
+          state.set([...loopback, ...loopback], host)
+          state.writeUInt16LE(PORT + 100, host + 32)
+        }
+        assert.equal(reach.size, 2)
+        writeFileSync(join(w.dir, 'state'), state)
+        await s.hypervisor('state /mnt/w/state')
+        await s.hypervisor(`load ${s.target.socket}`)
+        assert.doesNotMatch(await s.target.sockets(), /127\.0\.0\.1/)
+        await s.plug('target')
+        await s.hypervisor('cont')
+        await s.target.passt.sees(
+          /2 connections moved, 2 dropped \(2 not allowed by the options here\)/,
+          'stderr'
+        )
+        assert.equal(await alive(s, flows), 2)
+        await s.talk(await someOf(s), 'new')
+      },
+      { targetOptions: ['--no-map-gw'] },
       both
     )
     for (const stop of ['16', '16+', '2000', '2000+'])

@@ -218,7 +218,11 @@ bool Listeners::silence(uint32_t id)
 	if (!l || l->kind != Kind::Tcp)
 		return false;
 	core.unwatch(l->fd); /* it hangs up, which cannot be masked */
-	shutdown(l->fd, SHUT_RDWR);
+	/* Only what listens: shut down a second time, it would hand its state down to all that it accepts later */
+	int listens = 0;
+	socklen_t len = sizeof(listens);
+	if (!getsockopt(l->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) && listens)
+		shutdown(l->fd, SHUT_RDWR);
 	l->paused = false;
 	return true;
 }

@@ -293,6 +293,11 @@ const begin: Step<Timed> = (from, { now }, emit) => {
   const given = PRELUDE_LEN + c.announced * FLOW_LEN
   return pump(until({ ...c, given }, now + PIPE_WAIT, emit), emit)
 }
+/** The guest was never told to go on: what is frozen and in repair mode is written once more. */
+const again: Step<Ev<'SAVE'>> = (c, e, emit) => {
+  emit({ type: 'StateOpen', fd: e.fd })
+  return begin({ ...c, startedAt: e.now, dumped: 0, written: 0, taken: 0, closing: false }, e, emit)
+}
 /** Only what is next in the stream is awaited: results come in the order in which they were asked for. */
 const dumped: Step<Ev<'DUMPED'>> = (c, e, emit) => {
   if (c.written >= c.dumped || c.flows[c.written] !== e.flow || !moves(c, e.flow)) return c
@@ -464,6 +469,9 @@ const failLater = [
 ] as const
 const stayLater = { actions: [act('closeState'), act('stays')], meta: rule() } as const
 
+/** The first one came to nothing, and the guest is stopped still: a hypervisor's user had paused it. */
+const anotherSave = { target: 'sending', actions: act('again'), meta: rule() } as const
+
 export const migrationSourceMachine = setup({
   types: { context: {} as SourceContext, events: {} as SourceEvent, input: {} as SourceInput },
   guards: {
@@ -496,6 +504,7 @@ export const migrationSourceMachine = setup({
     repaired: lift(repaired),
     helperFailed: lift(helperFailed),
     begin: lift(begin),
+    again: lift(again),
     dumped: lift(dumped),
     pipeMoved: lift(pipeMoved),
     endedWhileSending: lift(endedWhileSending),
@@ -638,6 +647,7 @@ export const migrationSourceMachine = setup({
     sent: {
       description: 'All is in the pipe, and the front-end has not asked how it went.',
       on: {
+        SAVE: anotherSave,
         CHECKED: { target: 'checked', actions: act('checked'), meta: spec },
         RESUMED: back(),
         GONE: { target: 'lingering', actions: act('leave'), meta: rule() }
@@ -646,6 +656,7 @@ export const migrationSourceMachine = setup({
     checked: {
       description: 'The front-end knows that the state was written. The guest goes, or comes back.',
       on: {
+        SAVE: anotherSave,
         RESUMED: back(),
         GONE: [
           { guard: 'keeps', target: 'lingering', actions: act('leave'), meta: rule() },

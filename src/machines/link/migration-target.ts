@@ -37,7 +37,7 @@ export const PIECE_MAX = 65_536
 export const FLOWS_MAX = 0x1ffff
 
 /** Why a connection was lost. */
-export type TargetLoss = 'no-room' | 'not-sent' | 'not-restored' | 'helper-failed'
+export type TargetLoss = 'not-allowed' | 'no-room' | 'not-sent' | 'not-restored' | 'helper-failed'
 
 export interface TargetReport {
   readonly moved: number
@@ -239,7 +239,7 @@ const loaded: Step<Timed> = (c, { now }, emit) => {
 }
 const noteLost: Step<Ev<'LOST'>> = (c, { index, why }) => ({ ...c, lost: { index, why, before: c.lost } })
 const report: Step<Timed> = (c, _, emit) => {
-  const lost = { 'no-room': 0, 'not-sent': 0, 'not-restored': 0, 'helper-failed': 0 }
+  const lost = { 'not-allowed': 0, 'no-room': 0, 'not-sent': 0, 'not-restored': 0, 'helper-failed': 0 }
   const indexes: number[] = []
   for (let l = c.lost; l !== null; l = l.before) {
     lost[l.why]++

@@ -152,6 +152,8 @@ export interface VhostContext {
   readonly asked: Asked
   /** null: none, or the guest stayed after it. */
   readonly transfer: Transfer | null
+  /** The state was written, or is being written, and the guest has not run since. */
+  readonly saved: boolean
 }
 
 const NEW_RING: Ring = { entries: 0, kept: null, started: false, enabled: false }
@@ -334,7 +336,7 @@ export const vhostSessionMachine = setup({
       c.transfer?.outcome !== 'running' &&
       c.rings.every((r) => !r.started),
     transferring: ({ context: c }) => c.transfer?.outcome === 'running',
-    saved: ({ context: c }) => c.transfer?.direction === 'save'
+    saved: ({ context: c }) => c.saved
   },
   actions: {
     ...vhostActions,
@@ -358,16 +360,20 @@ export const vhostSessionMachine = setup({
     })),
     enableAll: assign(({ context: c }) => ({ rings: c.rings.map((r) => ({ ...r, enabled: true })) })),
     transfer: assign(
-      (_, p: { direction: number }): Partial<VhostContext> => ({
-        transfer: { direction: DIRECTIONS[p.direction]!, outcome: 'running' }
+      ({ context: c }, p: { direction: number }): Partial<VhostContext> => ({
+        transfer: { direction: DIRECTIONS[p.direction]!, outcome: 'running' },
+        saved: c.saved || DIRECTIONS[p.direction] === 'save'
       })
     ),
     transferred: assign(
       ({ context: c }, p: { ok: boolean }): Partial<VhostContext> =>
         c.transfer === null ? {} : { transfer: { ...c.transfer, outcome: p.ok ? 'done' : 'failed' } }
     ),
-    stays: assign({ transfer: null }),
-    forget: assign({ memory: false, rings: NEW_RINGS, asked: NOTHING, transfer: null })
+    stays: assign(({ context: c }) => ({
+      saved: false,
+      transfer: c.transfer?.direction === 'save' ? null : c.transfer
+    })),
+    forget: assign({ memory: false, rings: NEW_RINGS, asked: NOTHING, transfer: null, saved: false })
   }
 }).createMachine({
   id: 'vhost-session',
@@ -378,7 +384,8 @@ export const vhostSessionMachine = setup({
     memory: false,
     rings: NEW_RINGS,
     asked: NOTHING,
-    transfer: null
+    transfer: null,
+    saved: false
   }),
   initial: 'idle',
   states: {

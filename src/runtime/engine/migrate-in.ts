@@ -12,6 +12,7 @@ import { type InAny, isUnspecified, isV4 } from '../../codecs/value/inany.js'
 import { BROADCAST_MAC, ZERO_MAC } from '../../codecs/wire/ethernet.js'
 import type { Instant } from '../../effects/effect.js'
 import type { Restoring } from '../../effects/hand-over.js'
+import { type MovedEnds, mayCome } from '../../machines/address/moved-ends.js'
 import {
   migrationTargetMachine,
   type TargetEffect,
@@ -56,6 +57,7 @@ const QUEUES: Readonly<Record<QueueName, number>> = {
   received: QUEUE_RECV
 }
 const LOSSES: Readonly<Record<TargetLoss, string>> = {
+  'not-allowed': 'not allowed by the options here',
   'no-room': 'no room',
   'not-sent': 'not sent by the source',
   'not-restored': 'could not be restored',
@@ -88,8 +90,13 @@ export interface TargetWays {
   readonly hold: (on: boolean) => void
   readonly later: (step: (now: Instant) => void, turns: number) => void
   readonly armed: (at: Instant) => void
+  /** The helper is wanted by somebody else as soon as we are done. */
+  readonly sharesHelper: () => boolean
+  /** Connections run, or are lost. */
+  readonly over: (now: Instant) => void
 }
 export interface Target {
+  readonly isIdle: () => boolean
   readonly step: (e: TargetEvent) => void
   readonly octets: (i: number, now: Instant) => void
   readonly ended: (errno: number, now: Instant) => void
@@ -106,21 +113,25 @@ interface Coming {
   restoring: Restoring | null
 }
 
-const addressesOf = (w: World, record: FlowRecord): FlowAddresses | null => {
-  const e = endsOf(record)
-  if (e === null) return null
-  return {
-    v6: !isV4(e.tap.own),
-    guestMac: BROADCAST_MAC,
-    ourMac: w.cfg.guest.macOf(e.tap.own),
-    guestAddr: e.tap.peer,
-    guestPort: e.tap.peerPort,
-    ourAddr: e.tap.own,
-    ourPort: e.tap.ownPort,
-    hostAddr: e.host.peer,
-    hostPort: e.host.peerPort,
-    arrival: e.fromHost ? { listener: -1, addr: e.host.own, port: e.host.ownPort, scope: 0, slot: -1 } : null
-  }
+const addressesOf = (w: World, e: MovedEnds): FlowAddresses => ({
+  v6: !isV4(e.tap.own),
+  guestMac: BROADCAST_MAC,
+  ourMac: w.cfg.guest.macOf(e.tap.own),
+  guestAddr: e.tap.peer,
+  guestPort: e.tap.peerPort,
+  ourAddr: e.tap.own,
+  ourPort: e.tap.ownPort,
+  hostAddr: e.host.peer,
+  hostPort: e.host.peerPort,
+  arrival: e.fromHost ? { listener: -1, addr: e.host.own, port: e.host.ownPort, scope: 0, slot: -1 } : null
+})
+
+/** Of the host, that lead to the guest. */
+const portsOf = (w: World): ReadonlySet<number> => {
+  const ports = new Set<number>()
+  for (const { rule, port } of w.listeners.values())
+    if (rule.proto === 'tcp' && rule.direction === 'in') ports.add(port)
+  return ports
 }
 
 export const migrationTarget = (w: World, ways: TargetWays): Target => {
@@ -130,6 +141,9 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
   let coming: Coming[] = []
   /** Place in the stream of each flow that came. */
   const places = new Map<number, number>()
+  let ports: ReadonlySet<number> = new Set()
+  /** The helper is of no use any more. */
+  let failed = false
   const flowOfPlace = (index: number): TcpFlow | null => {
     const f = w.flows[coming[index]?.flow ?? -1]
     return f?.kind === 'tcp' ? f : null
@@ -158,17 +172,19 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
     coming = []
   }
   const enter = (index: number, record: FlowRecord, now: Instant): void => {
-    const ends = addressesOf(w, record)
+    const sides = endsOf(record)
+    const ends = sides === null ? null : addressesOf(w, sides)
     const c: Coming = { record, ends, flow: -1, restoring: null }
     coming[index] = c
     const moved = movedOf(record)
-    if (ends === null || typeof moved === 'string') return lose(index, 'not-restored', now)
+    if (sides === null || ends === null || typeof moved === 'string') return lose(index, 'not-restored', now)
+    if (!mayCome(w.cfg, sides, (port) => ports.has(port))) return lose(index, 'not-allowed', now)
     const opening = { kind: 'tcp', ends, syn: null, moved } as const
     // One that moved away from here, and comes back
     const old = findFlow(w, protoOf(opening), ends.guestAddr, ends.guestPort, ends.ourAddr, ends.ourPort)
     if (old?.kind === 'tcp') deliver(w, old, { type: 'MOVED_AWAY', now })
     const f = openFlow(w, opening, now)
-    if (typeof f === 'string') return lose(index, 'no-room', now)
+    if (typeof f === 'string') return lose(index, f === 'policy' ? 'not-allowed' : 'no-room', now)
     c.flow = f.index
     places.set(f.index, index)
     f.sockOpen = true
@@ -189,6 +205,8 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
       case 'StateOpen':
         reader = NEW_READER
         forget()
+        ports = portsOf(w)
+        failed = false
         ways.hold(true)
         return stateOpen(r, e.fd, STATE_LOAD)
       case 'StateNext':
@@ -209,7 +227,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         )
       }
       case 'RepairClose':
-        return repairClose(r)
+        return failed || !ways.sharesHelper() ? repairClose(r) : undefined
       case 'Restore': {
         const f = flowOfPlace(e.index)
         if (f === null) return
@@ -242,6 +260,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
       case 'Skip':
         return lose(e.index, 'not-sent', now)
       case 'DropSome':
+        failed = true
         for (let index = e.from; index < e.to; index++)
           if (flowOfPlace(index) !== null) lose(index, e.why, now)
         return ways.later((at) => step({ type: 'DROPPED', now: at }), 0)
@@ -274,7 +293,8 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         return ways.done(e.ok, now)
       case 'ReportLoaded':
         ways.hold(false)
-        return w.log.at('info', `migration: ${reportText(e.report)}`)
+        w.log.at('info', `migration: ${reportText(e.report)}`)
+        return ways.over(now)
       case 'LoadFailed':
         return w.log.event('migration', 'error', `migration: no state was loaded: ${faultText(e.why)}`)
     }
@@ -286,6 +306,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
   }
   return {
     step,
+    isIdle: () => machine.value(state) === 'idle',
     octets: (i, now) => {
       const piece = stateOctets(r.ev, i)
       const emit = (e: StateEvent): void => step({ ...e, now })

@@ -92,6 +92,7 @@ export interface SourceWays {
   readonly armed: (at: Instant) => void
 }
 export interface Source {
+  readonly isIdle: () => boolean
   readonly step: (e: SourceEvent) => void
   /** Everything that is open goes along. */
   readonly save: (fd: number, now: Instant) => void
@@ -100,7 +101,7 @@ export interface Source {
 }
 
 /** Turns until all results of what was asked for before are in: one that carries it out, and one for what found no room in the ring. */
-const SETTLING = 2
+export const SETTLING = 2
 
 const isOpen = (f: TcpFlow): boolean => leafOf(f, f.state.node).startsWith('open.')
 const isOver = (f: TcpFlow): boolean => ['timeWait', 'closed'].includes(leafOf(f, f.state.node))
@@ -229,6 +230,7 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
   }
   return {
     step,
+    isIdle: () => machine.value(state) === 'idle',
     save: (fd, now) => {
       const all = w.flows.filter((f): f is TcpFlow => f?.kind === 'tcp' && !isOver(f))
       const moving = all.filter(isOpen).map((f) => f.index)

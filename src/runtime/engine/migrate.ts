@@ -1,11 +1,12 @@
 import { type Instant, instant } from '../../effects/effect.js'
 import type { StateDirection } from '../../machines/link/vhost-session.js'
+import { closeFd } from '../abi/effects.js'
 import { movedErrno, repairHelper } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
 import { migrationTarget } from './migrate-in.js'
-import { migrationSource } from './migrate-out.js'
+import { migrationSource, SETTLING } from './migrate-out.js'
 
 // Live migration (behaviour.md#migration): this guest leaves, or another one comes. One of both at a time.
 
@@ -36,6 +37,13 @@ interface Later {
   readonly step: (now: Instant) => void
 }
 
+/** A save of what is not running yet. */
+interface Waiting {
+  readonly fd: number
+  readonly start: (now: Instant) => void
+  readonly done: (ok: boolean, now: Instant) => void
+}
+
 /** `movedAway`: whose guest has gone for good need not end with its client. */
 export const migration = (
   w: World,
@@ -49,6 +57,7 @@ export const migration = (
   let direction: StateDirection = 'save'
   let done: (ok: boolean, now: Instant) => void = () => {}
   let hold: (on: boolean) => void = () => {}
+  let save: Waiting | null = null
   const arm = (): void => {
     deadline.at = waiting.length > 0 ? 0 : Math.min(sourceAt, targetAt)
   }
@@ -93,8 +102,23 @@ export const migration = (
     armed: (at) => {
       targetAt = at
       arm()
+    },
+    sharesHelper: () => save !== null,
+    over: () => {
+      const next = save
+      later((at) => {
+        if (next === null || save !== next) return
+        save = null
+        next.start(at)
+      }, SETTLING)
     }
   })
+  const cancel = (): Waiting | null => {
+    const was = save
+    save = null
+    if (was !== null) closeFd(w.rings, was.fd)
+    return was
+  }
   return {
     feature: {
       name: 'migration',
@@ -146,18 +170,37 @@ export const migration = (
       }
     },
     transfer: (way, fd, now, whenDone, whileHeld) => {
-      direction = way
-      done = whenDone
-      hold = whileHeld
-      if (way === 'save') source.save(fd, now)
-      else target.step({ type: 'LOAD', fd, now })
+      const start = (at: Instant): void => {
+        direction = way
+        done = whenDone
+        hold = whileHeld
+        if (way === 'save') source.save(fd, at)
+        else target.step({ type: 'LOAD', fd, now: at })
+      }
+      if (way === 'load' && !source.isIdle()) {
+        closeFd(w.rings, fd)
+        w.log.event(
+          'migration',
+          'error',
+          'migration: no state was loaded: what was saved here still waits for its guest'
+        )
+        return whenDone(false, now)
+      }
+      if (way === 'load' || target.isIdle()) return start(now)
+      // A guest that came and is to leave: its connections are ours, so they run first, whether it does or not
+      save = { fd, start, done: whenDone }
+      target.step({ type: 'GUEST_UP', now })
     },
     checked: (ok, now) => {
       if (ok && direction === 'save') source.step({ type: 'CHECKED', now })
     },
-    resumed: (now) => source.step({ type: 'RESUMED', now }),
+    resumed: (now) => {
+      cancel()?.done(false, now)
+      source.step({ type: 'RESUMED', now })
+    },
     session: (now) => source.step({ type: 'SESSION', now }),
     gone: (now) => {
+      cancel()
       source.step({ type: 'GONE', now })
       target.step({ type: 'GONE', now })
     }
