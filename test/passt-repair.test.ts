@@ -229,3 +229,26 @@ test('a server that says nothing: it waits, and a signal ends it', async () => {
   await client.wait()
   await server.sees(/silent/)
 })
+
+describe('a socket path with no room for .repair behind it', () => {
+  const start107 = async (...options: string[]): Promise<Proc> => {
+    const dir = await fresh()
+    await w.sh(`chmod 777 ${dir}`)
+    const socket = `${dir}/${'s'.repeat(106 - dir.length)}`
+    return w.start(['/mnt/repo/bin/passt', '-f', '--vhost-user', '-s', socket, ...options], {
+      timeout: 60_000
+    })
+  }
+  test('by default: a warning, and it serves', async () => {
+    const p = await start107()
+    await p.sees(/UNIX domain socket bound/, 'stderr')
+    assert.match(p.stderr, /warning: cannot listen at .*\.repair \(--repair-path\): path of 114 octets/)
+    await p.stop()
+  })
+  test('asked for: it says so and does not start', async () => {
+    const p = await start107('--repair-path', `/tmp/${'r'.repeat(110)}`)
+    const r = await p.wait()
+    assert.equal(r.code, 1)
+    assert.match(r.stderr, /cannot listen at .* \(--repair-path\): path of 115 octets/)
+  })
+})

@@ -75,17 +75,22 @@ const listenAt = (path: string, open: (path: string) => number): E.Either<string
 const listen = (native: Native, path: string, vhostUser: boolean): E.Either<string, Bound> =>
   listenAt(path, (at) => native.linkListen(at, vhostUser))
 
-/** For passt-repair(1); nowhere if null. `link`: where the link's socket is. */
+/**
+ * For passt-repair(1); nowhere if null. `link`: where the link's socket is. Where nobody asked for one, what forbids it costs a
+ * warning, not the start.
+ */
 const openRepair = (native: Native, p: RepairPath | null, link: Bound, log: Log): E.Either<string, Bound> => {
   if (p === null) return E.right(link)
   const path = repairPathAt(p, link.path)
-  return E.bimap(
-    (why: string) => `cannot listen at ${path} (--repair-path): ${why}`,
-    (bound: Bound) => {
-      sayWhoMay(bound, log)
-      return link
-    }
-  )(listenAt(path, (at) => native.repairListen(at)))
+  const opened = listenAt(path, (at) => native.repairListen(at))
+  if (E.isRight(opened)) {
+    sayWhoMay(opened.right, log)
+    return E.right(link)
+  }
+  const text = `cannot listen at ${path} (--repair-path): ${opened.left}`
+  if (p.kind === 'path') return E.left(text)
+  log.at('warning', `${text}; a guest that moves goes without its connections`)
+  return E.right(link)
 }
 
 const openSocket = (native: Native, wanted: string | null, vhostUser: boolean): E.Either<string, Bound> => {
