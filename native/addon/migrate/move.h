@@ -69,6 +69,8 @@ struct Move {
  * errno.
  */
 int drop_packets(int fd);
+/** Tests switch off what some kernels want a privilege for. */
+extern bool filter_works;
 void take_packets(int fd);
 
 } // namespace passt
