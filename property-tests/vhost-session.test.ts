@@ -283,6 +283,8 @@ class Model {
         }
         if (failed) {
           this.anyFailed = true
+          // Native was given the addresses, and nobody keeps those that it refused
+          if (m.type === 'SET_VRING_ADDR' || m.type === 'SET_VRING_NUM') this.waiting.delete(m.ring)
           return { reply: m.needReply ? 1n : null, ends: !m.needReply }
         }
         if (m.type === 'SET_MEM_TABLE' || m.type === 'ADD_MEM_REG') this.memory = true
