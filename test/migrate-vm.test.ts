@@ -91,7 +91,7 @@ for (const p of pairs)
             return vm
           }
           const move = async (vm: Vm, to: Host): Promise<Vm> => {
-            for (const host of [s.source, s.target]) if (host.helper?.running !== true) await host.help()
+            for (const host of [s.source, s.target]) await host.helped()
             const next = await boot(to.socket, incoming)
             await s.plug('none')
             assert.equal(await vm.migrate(incoming), 'completed', next.proc.stderr)

@@ -160,13 +160,22 @@ export class Host {
     await this.unixSocket('connected', `${this.socket}.repair`, proc)
     return proc
   }
+  /** The helper that is connected, or else a new one: passt lets go of one before it ends. */
+  async helped(): Promise<void> {
+    if (await this.has('connected', `${this.socket}.repair`)) return
+    await this.helper?.wait()
+    await this.help()
+  }
   /** Waits until there is one in that state, for as long as `proc` runs. */
   private async unixSocket(state: 'listening' | 'connected', path: string, proc = this.passt): Promise<void> {
-    const count = `${this.scene.in(this.ns).join(' ')} ss -xH state ${state} | grep -cF ' ${path} ' || :`
     await until(`${path} ${state}`, async () => {
       if (!proc.running) throw new Error(`ended: ${JSON.stringify(await proc.wait())}`)
-      return (await this.scene.w.sh(count)).trim() !== '0'
+      return this.has(state, path)
     })
+  }
+  private async has(state: 'listening' | 'connected', path: string): Promise<boolean> {
+    const count = `${this.scene.in(this.ns).join(' ')} ss -xH state ${state} | grep -cF ' ${path} ' || :`
+    return (await this.scene.w.sh(count)).trim() !== '0'
   }
   /** The sockets of flows, as ss(8) shows them. */
   sockets(): Promise<string> {
