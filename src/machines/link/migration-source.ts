@@ -1,7 +1,27 @@
-import { enqueueActions, setup } from 'xstate'
+import { setup } from 'xstate'
 import { EXTENDED_LEN, type ExtendedRecord, FLOW_LEN, PRELUDE_LEN } from '../../codecs/control/migration.js'
-import { type Instant, instant } from '../../effects/effect.js'
+import type { Instant } from '../../effects/effect.js'
 import { by } from '../source.js'
+import {
+  act,
+  BATCH_MAX,
+  due,
+  event,
+  failed,
+  guards,
+  HELPER_WAIT,
+  type Inert,
+  inert,
+  late,
+  lifter,
+  PIPE_WAIT,
+  REPAIR_WAIT,
+  rule,
+  type Step as StepOf,
+  spec,
+  type Timed,
+  until
+} from './migration-steps.js'
 
 // The source of a live migration: what becomes of this guest's connections while their state is written, until it is known that
 // the guest has gone, or that it stays.
@@ -19,18 +39,10 @@ import { by } from '../source.js'
 // Connections are named as the runtime names its flows, and stand in the order of the stream. Those in front of `repaired` are in
 // repair mode; of those in front of `asked` nobody knows, if the helper failed. `lost` has the others that do not move, and why.
 
-/** ms that a helper is waited for, before a save. */
-export const HELPER_WAIT = 100
-/** ms for its answer. */
-export const REPAIR_WAIT = 1000
-/** ms in which something must move in the pipe. */
-export const PIPE_WAIT = 10_000
 /** ms that a roll-back waits for a helper, if there is none. */
 export const BACK_WAIT = 10_000
 /** ms that sockets which moved stay when their client has gone: longer than what their peers' last segments take. */
 export const LINGER = 120_000
-/** Sockets in one message to the helper (SCM_MAX_FD, unix(7)). */
-export const BATCH_MAX = 253
 /** Sockets that are read at once, and octets that may wait for the pipe before others are. */
 export const DUMPS_MAX = 8
 export const WAITING_MAX = 1 << 20
@@ -181,14 +193,9 @@ const REST = {
 // --- steps: (context, event) -> context and effects
 
 type Emit = (e: SourceEffect) => void
-type Step<E> = (c: SourceContext, e: E, emit: Emit) => SourceContext
+type Step<E> = StepOf<SourceContext, E, SourceEffect>
 type Ev<K extends SourceEvent['type']> = Extract<SourceEvent, { readonly type: K }>
-type Timed = { readonly now: Instant }
 
-const until = (c: SourceContext, at: number, emit: Emit): SourceContext => {
-  emit({ type: 'ArmDeadline', at: instant(at) })
-  return { ...c, deadline: at }
-}
 const lose = (c: SourceContext, flows: Flows, why: SourceLoss): SourceContext => {
   const lost = new Map(c.lost)
   for (const f of flows) if (why === 'ended' || !lost.has(f)) lost.set(f, why)
@@ -395,20 +402,8 @@ const isBack: Step<Timed> = (c, { now }, emit) => {
   return { ...c, ...REST, helper: false }
 }
 
-const lift = <E>(step: Step<E>) =>
-  enqueueActions<SourceContext, SourceEvent, E, SourceEvent, never, never, never, never, never>(
-    ({ context, enqueue }, e) => {
-      const out: SourceEffect[] = []
-      enqueue.assign(step(context, e, (x) => out.push(x)))
-      for (const x of out) {
-        const { type, ...params } = x
-        enqueue({ type, params } as never)
-      }
-    }
-  )
-const inert = (): void => {}
-type Inert<K> = (_: unknown, params: Omit<Extract<SourceEffect, { type: K }>, 'type'>) => void
-const sourceActions: { readonly [K in SourceEffect['type']]: Inert<K> } = {
+const lift = lifter<SourceContext, SourceEvent, SourceEffect>()
+const sourceActions: { readonly [K in SourceEffect['type']]: Inert<SourceEffect, K> } = {
   ArmDeadline: inert,
   Freeze: inert,
   Halt: inert,
@@ -432,11 +427,6 @@ const sourceActions: { readonly [K in SourceEffect['type']]: Inert<K> } = {
   WarnSave: inert
 }
 
-const event = <E>({ event: e }: { readonly event: E }): E => e
-const act = <T extends string>(type: T) => ({ type, params: event }) as const
-const rule = (...more: readonly string[]) => by(['behaviour.md#migration', ...more].join('; '))
-const spec = by('behaviour.md#migration; vhost-user.rst, "Migrating back-end state"')
-const late = by('ours: a deadline may pass for nothing, and an answer come too late')
 const UNREPAIR = '#migration-source.backRepairing'
 const WAIT = '#migration-source.backWaiting'
 const IDLE = '#migration-source.idle'
@@ -460,13 +450,12 @@ const back = <A extends object>(...first: readonly A[]) =>
     },
     thaws(...first)
   ] as const
-const due = { type: 'due', params: event } as const
-const failed = { type: 'failed', params: event } as const
-/** Acted on when what is under way has its result. */
+/** The pipe has failed, which ends the save; once what is under way has its result all is taken back. */
 const failLater = [
   { guard: 'stays', meta: late },
   { actions: [act('pipeFailed'), act('stays')], meta: rule() }
 ] as const
+/** The guest stays: acted on when what is under way has its result. */
 const stayLater = { actions: [act('closeState'), act('stays')], meta: rule() } as const
 
 /** The first one came to nothing, and the guest is stopped still: a hypervisor's user had paused it. */
@@ -475,10 +464,8 @@ const anotherSave = { target: 'sending', actions: act('again'), meta: rule() } a
 export const migrationSourceMachine = setup({
   types: { context: {} as SourceContext, events: {} as SourceEvent, input: {} as SourceInput },
   guards: {
-    due: ({ context: c }, p: Timed) => c.deadline > 0 && p.now >= c.deadline,
+    ...guards,
     early: ({ context: c }, p: Timed) => c.deadline === 0 || p.now < c.deadline,
-    failed: (_, p: { readonly errno: number }) => p.errno !== 0,
-    there: (_, p: { readonly there: boolean }) => p.there,
     helper: ({ context: c }) => c.helper,
     stays: ({ context: c }) => c.stays,
     stayFailed: ({ context: c }, p: { readonly errno: number }) => c.stays && p.errno !== 0,

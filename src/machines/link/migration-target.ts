@@ -1,4 +1,4 @@
-import { enqueueActions, setup } from 'xstate'
+import { setup } from 'xstate'
 import {
   type ExtendedRecord,
   FLOW_LEN,
@@ -10,9 +10,28 @@ import {
   type StateEvent
 } from '../../codecs/control/migration.js'
 import type { Octets } from '../../codecs/value/octets.js'
-import { type Instant, instant } from '../../effects/effect.js'
+import type { Instant } from '../../effects/effect.js'
 import { by } from '../source.js'
-import { BATCH_MAX, HELPER_WAIT, PIPE_WAIT, REPAIR_WAIT } from './migration-source.js'
+import {
+  act,
+  BATCH_MAX,
+  due,
+  event,
+  failed,
+  guards,
+  HELPER_WAIT,
+  type Inert,
+  inert,
+  late,
+  lifter,
+  PIPE_WAIT,
+  REPAIR_WAIT,
+  rule,
+  type Step as StepOf,
+  spec,
+  type Timed,
+  until
+} from './migration-steps.js'
 
 // The target of a live migration: connections are made of the state that another passt wrote, before the guest runs here.
 //
@@ -97,7 +116,6 @@ export type TargetEffect =
   | { readonly type: 'ReportLoaded'; readonly report: TargetReport }
   | { readonly type: 'LoadFailed'; readonly why: TargetFault }
 
-type Timed = { readonly now: Instant }
 type At<E> = E extends unknown ? E & Timed : never
 export type TargetEvent =
   | { readonly type: 'HELPER'; readonly there: boolean; readonly now: Instant }
@@ -168,13 +186,9 @@ const REST = {
 // --- steps: (context, event) -> context and effects
 
 type Emit = (e: TargetEffect) => void
-type Step<E> = (c: TargetContext, e: E, emit: Emit) => TargetContext
+type Step<E> = StepOf<TargetContext, E, TargetEffect>
 type Ev<K extends TargetEvent['type']> = Extract<TargetEvent, { readonly type: K }>
 
-const until = (c: TargetContext, at: number, emit: Emit): TargetContext => {
-  emit({ type: 'ArmDeadline', at: instant(at) })
-  return { ...c, deadline: at }
-}
 /** The next piece: all that is left of this part, or of what one read takes. */
 const read = (c: TargetContext, left: number, now: number, emit: Emit): TargetContext => {
   emit({ type: 'StateNext', most: Math.min(left, PIECE_MAX) })
@@ -262,20 +276,8 @@ const fail =
     return { ...c, ...REST, helper: false }
   }
 
-const lift = <E>(step: Step<E>) =>
-  enqueueActions<TargetContext, TargetEvent, E, TargetEvent, never, never, never, never, never>(
-    ({ context, enqueue }, e) => {
-      const out: TargetEffect[] = []
-      enqueue.assign(step(context, e, (x) => out.push(x)))
-      for (const x of out) {
-        const { type, ...params } = x
-        enqueue({ type, params } as never)
-      }
-    }
-  )
-const inert = (): void => {}
-type Inert<K> = (_: unknown, params: Omit<Extract<TargetEffect, { type: K }>, 'type'>) => void
-const targetActions: { readonly [K in TargetEffect['type']]: Inert<K> } = {
+const lift = lifter<TargetContext, TargetEvent, TargetEffect>()
+const targetActions: { readonly [K in TargetEffect['type']]: Inert<TargetEffect, K> } = {
   ArmDeadline: inert,
   StateOpen: inert,
   StateNext: inert,
@@ -298,13 +300,6 @@ const targetActions: { readonly [K in TargetEffect['type']]: Inert<K> } = {
   LoadFailed: inert
 }
 
-const event = <E>({ event: e }: { readonly event: E }): E => e
-const act = <T extends string>(type: T) => ({ type, params: event }) as const
-const rule = (...more: readonly string[]) => by(['behaviour.md#migration', ...more].join('; '))
-const spec = by('behaviour.md#migration; vhost-user.rst, "Migrating back-end state"')
-const late = by('ours: a deadline may pass for nothing, and an answer come too late')
-const due = { type: 'due', params: event } as const
-const failed = { type: 'failed', params: event } as const
 const IDLE = '#migration-target.idle'
 /** The load fails as a whole. */
 const fails = <T extends string>(type: T) => ({ target: IDLE, actions: act(type), meta: rule() }) as const
@@ -313,9 +308,7 @@ const rest = { type: 'rest', params: event } as const
 export const migrationTargetMachine = setup({
   types: { context: {} as TargetContext, events: {} as TargetEvent },
   guards: {
-    due: ({ context: c }, p: Timed) => c.deadline > 0 && p.now >= c.deadline,
-    failed: (_, p: { readonly errno: number }) => p.errno !== 0,
-    there: (_, p: { readonly there: boolean }) => p.there,
+    ...guards,
     tooMany: (_, p: { readonly flows: number }) => p.flows > FLOWS_MAX,
     /** Something of this part has not been read. */
     rest: ({ context: c }, p: { readonly octets: number }) => p.octets < c.left,
