@@ -126,19 +126,9 @@ void Sender::send_failed(Sock &s, int error, size_t lost)
 	s.shut = true; /* whatever comes in this execution is lost as well */
 }
 
-/** Octets of the slab, or of the guest's memory where they stayed there. At most `room` iovecs; 0: it takes more, or none. */
-size_t Sender::places(uint32_t off, uint32_t len, iovec *to, size_t room) const
-{
-	if (!len || !room)
-		return 0;
-	if (!tap.vhost.outside.empty())
-		return tap.vhost.outside.parts(rings.slab, off, len, to, room);
-	to[0] = {rings.slab + off, len};
-	return 1;
-}
-
 void Sender::flush_stream(Sock &s)
 {
+	const Outside &outside = tap.vhost.outside;
 	uint32_t i = s.first;
 	size_t lost = 0;
 
@@ -156,7 +146,7 @@ void Sender::flush_stream(Sock &s)
 		size_t parts = 0, want = 0;
 		for (; i; i = gathered[i - 1].next) {
 			const Gathered &g = gathered[i - 1];
-			const size_t n = places(g.off, g.len, iov + parts, VECTOR - parts);
+			const size_t n = outside.parts(rings.slab, g.off, g.len, iov + parts, VECTOR - parts);
 			if (!n && g.len)
 				break;
 			parts += n, want += g.len;
@@ -185,11 +175,11 @@ void Sender::flush_stream(Sock &s)
 	}
 	for (; i; i = gathered[i - 1].next) {
 		iovec iov[VECTOR];
-		const size_t parts = places(gathered[i - 1].off, gathered[i - 1].len, iov, VECTOR);
+		const size_t parts = outside.parts(rings.slab, gathered[i - 1].off, gathered[i - 1].len, iov, VECTOR);
 		for (size_t k = 0; k < parts; k++)
 			keep(s, iov[k].iov_base, iov[k].iov_len);
 	}
-	if (!tap.vhost.outside.empty() && Mapping::lost()) /* zeros of ours may be among what is kept */
+	if (!outside.empty() && Mapping::lost()) /* zeros of ours may be among what is kept */
 		return send_failed(s, EFAULT, 0);
 	if (direct)
 		s.report = false;

@@ -49,7 +49,6 @@ private:
 		uint32_t off, len, ttl, segment, next;
 	};
 
-	size_t places(uint32_t off, uint32_t len, iovec *to, size_t room) const;
 	void flush_stream(Sock &s);
 	void keep(Sock &s, const void *from, size_t n);
 	ssize_t send_vector(Sock &s, const struct iovec *iov, size_t parts, bool report);

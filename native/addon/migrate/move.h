@@ -45,7 +45,6 @@ private:
 	size_t head = 0, tail = 0;
 };
 
-/** No packet reaches it, so that the one end acknowledges nothing that the other does not have. */
 struct Move {
 	/** It leaves; else it comes. */
 	bool frozen = false;
@@ -69,9 +68,9 @@ struct Move {
  * errno.
  */
 int drop_packets(int fd);
+void take_packets(int fd);
 /** Tests switch off what some kernels want a privilege for. */
 extern bool filter_works;
-void take_packets(int fd);
 
 } // namespace passt
 

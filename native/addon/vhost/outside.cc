@@ -6,7 +6,7 @@ namespace passt {
 
 void Outside::add(uint32_t off, const std::vector<Piece> &pieces, size_t skip, uint16_t head)
 {
-	Frame x = {off, 0, (uint32_t)all.size(), 0, head, false};
+	Frame x = {off, 0, (uint32_t)all.size(), 0, head};
 
 	for (const Piece &p : pieces) {
 		const auto over = (uint32_t)std::min<size_t>(skip, p.len);
@@ -29,19 +29,17 @@ const Outside::Frame *Outside::find(uint32_t off) const
 
 size_t Outside::parts(uint8_t *slab, uint32_t off, uint32_t len, iovec *to, size_t room) const
 {
+	if (!len || !room)
+		return 0;
 	/* Payload may begin in what was copied, in front of the place */
-	const Frame *x = len ? find(off + len - 1) : nullptr;
-	size_t n = 0;
-
-	if (!x || x->inside || off + len > x->off + x->len || off + len <= x->off) {
-		if (room)
-			to[n++] = {slab + off, len};
-		return n;
+	const Frame *const x = find(off + len - 1);
+	if (!x || off + len > x->off + x->len) {
+		to[0] = {slab + off, len};
+		return 1;
 	}
+	size_t n = 0;
 	uint32_t skip = 0;
 	if (off < x->off) {
-		if (!room)
-			return 0;
 		to[n++] = {slab + off, x->off - off};
 		len -= x->off - off;
 	} else {
@@ -61,17 +59,14 @@ size_t Outside::parts(uint8_t *slab, uint32_t off, uint32_t len, iovec *to, size
 	return n;
 }
 
-void Outside::copy(uint8_t *slab)
+void Outside::copy(uint8_t *slab) const
 {
-	for (Frame &x : frames) {
+	for (const Frame &x : frames) {
 		uint8_t *to = slab + x.off;
-		if (x.inside)
-			continue;
 		for (const Piece *p = &all[x.first]; p < &all[x.first] + x.count; p++) {
 			memcpy(to, p->at, p->len);
 			to += p->len;
 		}
-		x.inside = true;
 	}
 }
 

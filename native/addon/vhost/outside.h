@@ -24,10 +24,10 @@ public:
 	 * the order of places.
 	 */
 	void add(uint32_t off, const std::vector<Piece> &pieces, size_t skip, uint16_t head);
-	/** Where the octets [off, off + len) of the slab are, as at most `room` iovecs. Return: how many; 0: it takes more than that. */
+	/** Where the octets [off, off + len) of the slab are, as at most `room` iovecs. Return: how many; 0: it takes more, or there are none. */
 	size_t parts(uint8_t *slab, uint32_t off, uint32_t len, iovec *to, size_t room) const;
-	/** To their place in the slab. */
-	void copy(uint8_t *slab);
+	/** To their place in the slab; clear() follows. */
+	void copy(uint8_t *slab) const;
 	/** `f(head)` of each frame's chain: they are the guest's from here on. */
 	template <typename F> void clear(F f)
 	{
@@ -40,8 +40,6 @@ private:
 	struct Frame {
 		uint32_t off, len, first, count;
 		uint16_t head;
-		/** It was copied. */
-		bool inside;
 	};
 	const Frame *find(uint32_t off) const;
 	std::vector<Frame> frames;
