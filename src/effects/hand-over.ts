@@ -21,11 +21,14 @@ export interface SocketDump {
   /** Octets of both queues that were read. */
   readonly sndKept: number
   readonly rcvKept: number
+  /** TCP_MAXSEG */
   readonly maxSeg: number
+  /** TCP_TIMESTAMP, 0: without. */
   readonly timestamp: number
   readonly window: RepairWindow
   readonly sndScale: number
   readonly rcvScale: number
+  /** As in TCP_INFO. */
   readonly state: number
   readonly options: number
 }
@@ -42,6 +45,7 @@ export interface SocketRestore {
   readonly window: RepairWindow
   readonly sndScale: number
   readonly rcvScale: number
+  /** TCPI_OPT_* */
   readonly options: number
   /** As getsockopt() says it; 0: leave it. */
   readonly sndBuf: number

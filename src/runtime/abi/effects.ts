@@ -1,5 +1,6 @@
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Payload } from '../../effects/effect.js'
+import type { SocketRestore } from '../../effects/hand-over.js'
 import {
   ABI_WORDS,
   BIND_OUTBOUND,
@@ -177,14 +178,15 @@ export const closeFd = (r: Rings, fd: number): void => words(r, EF.CLOSE_FD, 0, 
 
 // --- migration: the helper, the state's pipe, sockets that leave and come
 
-/** `command`: REPAIR_ON, REPAIR_OFF, REPAIR_OFF_NO_PROBE. At most REPAIR_MAX handles. */
-export const repair = (r: Rings, handles: ReadonlyArray<number>, command: number): void => {
-  const off = txRoom(r, handles.length * 4)
-  handles.forEach((handle, i) => {
-    r.view.setUint32(off + i * 4, handle, true)
-  })
-  words(r, EF.REPAIR, 0, off, handles.length, command)
+/** Words for an effect to name; where they are. */
+const inSlab = (r: Rings, list: ReadonlyArray<number>): number => {
+  const off = txRoom(r, list.length * 4)
+  for (const [i, word] of list.entries()) r.view.setUint32(off + i * 4, word, true)
+  return off
 }
+/** `command`: REPAIR_ON, REPAIR_OFF, REPAIR_OFF_NO_PROBE. At most REPAIR_MAX handles. */
+export const repair = (r: Rings, handles: ReadonlyArray<number>, command: number): void =>
+  words(r, EF.REPAIR, 0, inSlab(r, handles), handles.length, command)
 export const repairClose = (r: Rings): void => words(r, EF.REPAIR_CLOSE, 0, 0)
 export const tcpFreeze = (r: Rings, handle: number): void => words(r, EF.TCP_FREEZE, handle, 0)
 export const tcpThaw = (r: Rings, handle: number): void => words(r, EF.TCP_THAW, handle, 0)
@@ -201,51 +203,16 @@ export const stateClose = (r: Rings, now: boolean): void => words(r, EF.STATE_CL
 /** At most STATE_OCTETS_MAX. */
 export const stateNext = (r: Rings, octets: number): void => words(r, EF.STATE_NEXT, 0, octets)
 
-/** TCP_REPAIR_WINDOW (linux/tcp.h). */
-export interface RepairWindow {
-  readonly sndWl1: number
-  readonly sndWnd: number
-  readonly maxWindow: number
-  readonly rcvWnd: number
-  readonly rcvWup: number
-}
-/** What a socket is made of anew. Numbers are unsigned. */
-export interface TcpRestore {
-  readonly own: InAny
-  readonly ownPort: number
-  readonly peer: InAny
-  readonly peerPort: number
-  /** SEQ of the first octet of the send queue, of the receive queue. */
-  readonly sndSeq: number
-  readonly rcvSeq: number
-  /** TCP_MAXSEG */
-  readonly maxSeg: number
-  /** TCP_TIMESTAMP */
-  readonly timestamp: number
-  readonly window: RepairWindow
-  readonly sndScale: number
-  readonly rcvScale: number
-  /** TCPI_OPT_* */
-  readonly options: number
-  /** SO_SNDBUF as getsockopt() said it, 0: leave. */
-  readonly sndBuf: number
-  /** Octets of the send queue, sent or not. */
-  readonly sndOctets: number
-}
 /** `outboundIf`: what the guest began is bound to --outbound-if4, --outbound-if6. */
 export const tcpRestoreOpen = (r: Rings, handle: number, v6: boolean, outboundIf: boolean): void =>
   words(r, EF.TCP_RESTORE_OPEN, handle, v6 ? IS_V6 : 0, outbound(outboundIf))
-export const tcpRestore = (r: Rings, handle: number, t: TcpRestore): void => {
+export const tcpRestore = (r: Rings, handle: number, t: SocketRestore): void => {
   const w = t.window
   const all = [...t.own, t.ownPort, ...t.peer, t.peerPort, t.sndSeq, t.rcvSeq, t.maxSeg, t.timestamp].concat(
     [w.sndWl1, w.sndWnd, w.maxWindow, w.rcvWnd, w.rcvWup],
     [t.sndScale | (t.rcvScale << 8), t.options, t.sndBuf, t.sndOctets]
   )
-  const off = txRoom(r, RESTORE_WORDS * 4)
-  all.forEach((word, i) => {
-    r.view.setUint32(off + i * 4, word, true)
-  })
-  words(r, EF.TCP_RESTORE, handle, off, RESTORE_WORDS * 4)
+  words(r, EF.TCP_RESTORE, handle, inSlab(r, all), RESTORE_WORDS * 4)
 }
 /** `queue`: QUEUE_* */
 export const tcpRestoreQueue = (r: Rings, handle: number, p: Payload, queue: number): void =>

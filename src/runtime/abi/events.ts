@@ -1,5 +1,6 @@
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Instant, Payload } from '../../effects/effect.js'
+import type { SocketDump } from '../../effects/hand-over.js'
 import {
   NO_RTT,
   type SockEvent,
@@ -22,7 +23,6 @@ import {
   SIDE_1,
   VHOST_FDS_MAX
 } from './abi.js'
-import type { RepairWindow } from './effects.js'
 
 // One decoder for each event record of native/addon/abi.h, which names the words. Nothing else reads the ring. `i`: the record's
 // place in it, from 0.
@@ -261,28 +261,8 @@ export const repairHelper = (ev: Int32Array, i: number): boolean => ev[i * ABI_W
 /** EV.REPAIRED, EV.TCP_DUMPED, EV.STATE_ENDED, EV.RESTORED: errno. */
 export const movedErrno = (ev: Int32Array, i: number): number => ev[i * ABI_WORDS + 13]
 
-/** A socket in repair mode, as its kernel tells it. Sequence numbers are those of the ends of both queues. All numbers are unsigned. */
-export interface TcpDump {
-  readonly sndSeq: number
-  readonly rcvSeq: number
-  /** SIOCOUTQ, SIOCOUTQNSD, SIOCINQ: a FIN may be counted in. */
-  readonly outq: number
-  readonly outqNsd: number
-  readonly inq: number
-  /** Octets of both queues that native has. */
-  readonly sndKept: number
-  readonly rcvKept: number
-  /** TCP_MAXSEG */
-  readonly maxSeg: number
-  /** TCP_TIMESTAMP, 0: without. */
-  readonly timestamp: number
-  readonly window: RepairWindow
-  readonly sndScale: number
-  readonly rcvScale: number
-  /** As in TCP_INFO. */
-  readonly state: number
-  readonly options: number
-  /** SO_SNDBUF */
+/** SO_SNDBUF as well. */
+export interface TcpDump extends SocketDump {
   readonly sndBuf: number
 }
 /** EV.TCP_DUMPED without an error. */
