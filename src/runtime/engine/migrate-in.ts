@@ -18,8 +18,7 @@ import {
   type TargetEffect,
   type TargetEvent,
   type TargetFault,
-  type TargetLoss,
-  type TargetReport
+  type TargetLoss
 } from '../../machines/link/migration-target.js'
 import { endsOf, movedOf, resetOf, restoringOf } from '../../machines/tcp/tcp-move.js'
 import { QUEUE_RECV, QUEUE_SEND, QUEUE_UNSENT, REPAIR_OFF, REPAIR_ON, STATE_LOAD } from '../abi/abi.js'
@@ -45,7 +44,7 @@ import type { FlowAddresses, TcpFlow } from '../flow/flow.js'
 import { protoOf } from '../flow/kinds.js'
 import { errorText } from '../log/error-text.js'
 import { compile } from '../machine/compile.js'
-import { lossText } from './migrate-out.js'
+import { reportText } from './migrate-out.js'
 
 // A guest comes: machines/link/migration-target.ts decides, native (addon/migrate/) reads, and makes sockets.
 
@@ -62,10 +61,6 @@ const LOSSES: Readonly<Record<TargetLoss, string>> = {
   'not-sent': 'not sent by the source',
   'not-restored': 'could not be restored',
   'helper-failed': 'passt-repair failed'
-}
-const reportText = (r: TargetReport): string => {
-  const dropped = Object.values(r.lost).reduce((a, b) => a + b, 0)
-  return `${r.moved} connections moved, ${dropped} dropped${lossText(r.lost, LOSSES)}, ${r.octets} octets, ${r.ms.toFixed(0)} ms`
 }
 const faultText = (f: TargetFault): string => {
   switch (f.kind) {
@@ -293,7 +288,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         return ways.done(e.ok, now)
       case 'ReportLoaded':
         ways.hold(false)
-        w.log.at('info', `migration: ${reportText(e.report)}`)
+        w.log.at('info', `migration: ${reportText(e.report, LOSSES)}`)
         return ways.over(now)
       case 'LoadFailed':
         return w.log.event('migration', 'error', `migration: no state was loaded: ${faultText(e.why)}`)

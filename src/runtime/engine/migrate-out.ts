@@ -63,19 +63,25 @@ const LOSSES: Readonly<Record<SourceLoss, string>> = {
   'not-read': 'could not be read',
   ended: 'ended meanwhile'
 }
-/** "3 could not be read, 1 ended meanwhile", or nothing. */
-export const lossText = <K extends string>(
-  lost: Readonly<Record<K, number>>,
-  words: Readonly<Record<K, string>>
+interface Report<K extends string> {
+  readonly moved: number
+  readonly lost: Readonly<Record<K, number>>
+  readonly octets: number
+  readonly ms: number
+}
+/** "6 connections moved, 4 dropped (3 could not be read, 1 ended meanwhile), 718 octets, 9 ms". `more`: behind what was dropped. */
+export const reportText = <K extends string>(
+  r: Report<K>,
+  words: Readonly<Record<K, string>>,
+  more = ''
 ): string => {
-  const parts = (Object.keys(words) as K[]).filter((k) => lost[k] > 0).map((k) => `${lost[k]} ${words[k]}`)
-  return parts.length === 0 ? '' : ` (${parts.join(', ')})`
+  const reasons = (Object.keys(words) as K[]).filter((k) => r.lost[k] > 0)
+  const dropped = reasons.reduce((sum, k) => sum + r.lost[k], 0)
+  const why = dropped === 0 ? '' : ` (${reasons.map((k) => `${r.lost[k]} ${words[k]}`).join(', ')})`
+  return `${r.moved} connections moved, ${dropped} dropped${why}${more}, ${r.octets} octets, ${r.ms.toFixed(0)} ms`
 }
-const reportText = (r: SourceReport): string => {
-  const dropped = Object.values(r.lost).reduce((a, b) => a + b, 0)
-  const opening = r.stopped === 0 ? '' : `, ${r.stopped} still opening reset`
-  return `${r.moved} connections moved, ${dropped} dropped${lossText(r.lost, LOSSES)}${opening}, ${r.octets} octets, ${r.ms.toFixed(0)} ms`
-}
+const savedText = (r: SourceReport): string =>
+  reportText(r, LOSSES, r.stopped === 0 ? '' : `, ${r.stopped} still opening reset`)
 
 /** What a source does beside its flows. */
 export interface SourceWays {
@@ -214,7 +220,7 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
       case 'TransferDone':
         return ways.done(e.ok, now)
       case 'ReportSaved':
-        w.log.at('info', `migration: ${e.back ? 'taken back, the guest stays: ' : ''}${reportText(e.report)}`)
+        w.log.at('info', `migration: ${e.back ? 'taken back, the guest stays: ' : ''}${savedText(e.report)}`)
         if (e.back) return ways.hold(false)
         return w.log.at('info', 'Migration complete')
       case 'MovedAway':
