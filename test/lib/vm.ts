@@ -159,8 +159,9 @@ export class Vm {
       ...['-kernel', kernel, '-initrd', initrd],
       ...['-append', `console=ttyS0 quiet mitigations=off nokaslr random.trust_cpu=on ${o.append ?? ''}`],
       ...['-chardev', `file,id=console,path=/mnt/w/${name}.console`, '-serial', 'chardev:console'],
-      ...['-chardev', `socket,id=scripts,path=/mnt/w/${name}.serial,server=on,wait=off`],
+      // In this order: once the serial port is there, so is the monitor
       ...['-chardev', `socket,id=monitor,path=/mnt/w/${name}.monitor,server=on,wait=off`],
+      ...['-chardev', `socket,id=scripts,path=/mnt/w/${name}.serial,server=on,wait=off`],
       ...['-mon', 'chardev=monitor,mode=readline', '-serial', 'chardev:scripts', ...o.network],
       ...(o.incoming === undefined ? [] : ['-incoming', o.incoming])
     ]
