@@ -3,9 +3,11 @@ import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import {
+  both,
   type Flows,
+  fromOurs,
   isAsked,
-  isUpstream,
+  isWhole,
   named,
   ours,
   type Pair,
@@ -14,6 +16,7 @@ import {
   type SceneOptions,
   type Side,
   scene,
+  toOurs,
   upstream
 } from './lib/migrate.js'
 import { sleep, until } from './lib/proc.js'
@@ -25,19 +28,10 @@ before(async () => {
 })
 after(() => w.close())
 
-interface Sum {
-  readonly octets: number
-  readonly sha: string
-}
 /** Both ends of a move are there, with helpers. */
 const ready = async (s: Scene): Promise<void> => {
   await s.source.help()
   await s.prepareTarget()
-}
-/** A connection in each direction and family. */
-const someOf = async (s: Scene): Promise<Flows> => {
-  const all = [await s.connect(1, 1), await s.connect(1, 1, { v: 6 })]
-  return { guest: all.flatMap((f) => f.guest), world: all.flatMap((f) => f.world) }
 }
 /** What the guest's kernel has sent is acknowledged. */
 const acknowledged = (s: Scene, { guest }: Flows): Promise<boolean> =>
@@ -45,10 +39,6 @@ const acknowledged = (s: Scene, { guest }: Flows): Promise<boolean> =>
     const outq = await Promise.all(guest.map((conn) => s.guest.call<{ outq: number }>('info', { conn })))
     return outq.every((i) => i.outq === 0)
   })
-/** Where upstream at one end, or both, does not get it right. */
-const fromOurs = (p: Pair): boolean => !isUpstream(p.source)
-const toOurs = (p: Pair): boolean => !isUpstream(p.target)
-const both = (p: Pair): boolean => fromOurs(p) && toOurs(p)
 
 for (const p of pairs)
   describe(named(p), () => {
@@ -62,15 +52,15 @@ for (const p of pairs)
     }
 
     moving('idle connections, then new ones', async (s) => {
-      const flows = await someOf(s)
+      const flows = await s.someOf()
       await ready(s)
       await s.move()
       await sleep(1000)
       for (let i = 0; i < 5; i++) await s.talk(flows, `idle${i}`)
-      await s.talk(await someOf(s), 'new')
+      await s.talk(await s.someOf(), 'new')
     })
     moving('keystrokes before and after', async (s) => {
-      const flows = await someOf(s)
+      const flows = await s.someOf()
       await ready(s)
       for (let i = 0; i < 10; i++) await s.talk(flows, `${i % 10}`)
       await s.move()
@@ -79,7 +69,7 @@ for (const p of pairs)
     moving(
       'keystrokes all the while',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await ready(s)
         let moved = false
         let strokes = 0
@@ -119,9 +109,7 @@ for (const p of pairs)
         for (const { to, b } of ways)
           assert.ok((await to.call<number>('drunk', { conn: b })) < octets, 'the move was too late')
         for (const { from, a, to, b } of ways) {
-          const sent = await from.call<Sum>('done', { job: `pour${a}` })
-          assert.deepEqual(await to.call<Sum>('done', { job: `drink${b}` }), sent)
-          assert.equal(sent.octets, octets)
+          assert.equal(await isWhole(from, a, to, b), octets)
         }
       })
     moving('300 connections: two batches of the helper', async (s) => {
@@ -145,26 +133,30 @@ for (const p of pairs)
       {},
       () => existsSync(upstream.repair)
     )
-    moving('the guest has finished: it hears the rest, and the end', async (s) => {
-      const flows = await someOf(s)
-      await ready(s)
-      for (const conn of flows.guest) await s.guest.call('shut', { conn })
-      for (const conn of flows.world) assert.equal(await s.world.call('eof', { conn }), true)
-      await s.move()
-      for (const [i, conn] of flows.world.entries()) {
-        await s.world.call('say', { conn, text: 'to a half-closed one' })
-        assert.equal(
-          await s.guest.call('hear', { conn: flows.guest[i]!, octets: 20 }),
-          'to a half-closed one'
-        )
-        await s.world.call('shut', { conn })
-        assert.equal(await s.guest.call('eof', { conn: flows.guest[i]! }), true)
-      }
-    })
+    for (const [who, first, other] of [
+      ['guest', 'guest', 'world'],
+      ['peer', 'world', 'guest']
+    ] as const)
+      moving(`the ${who} has finished: it hears the rest, and the end`, async (s) => {
+        const flows = await s.someOf()
+        await ready(s)
+        for (const conn of flows[first]) await s[first].call('shut', { conn })
+        for (const conn of flows[other]) assert.equal(await s[other].call('eof', { conn }), true)
+        await s.move()
+        for (const [i, conn] of flows[other].entries()) {
+          await s[other].call('say', { conn, text: 'to a half-closed one' })
+          assert.equal(
+            await s[first].call('hear', { conn: flows[first][i]!, octets: 20 }),
+            'to a half-closed one'
+          )
+          await s[other].call('shut', { conn })
+          assert.equal(await s[first].call('eof', { conn: flows[first][i]! }), true)
+        }
+      })
     moving(
       'the guest has finished and nobody has taken note: the end comes over',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await ready(s)
         // The host's kernel cannot get it across
         await s.plug('none')
@@ -180,22 +172,6 @@ for (const p of pairs)
       {},
       fromOurs
     )
-    moving('the peer has finished: it hears the rest, and the end', async (s) => {
-      const flows = await someOf(s)
-      await ready(s)
-      for (const conn of flows.world) await s.world.call('shut', { conn })
-      for (const conn of flows.guest) assert.equal(await s.guest.call('eof', { conn }), true)
-      await s.move()
-      for (const [i, conn] of flows.guest.entries()) {
-        await s.guest.call('say', { conn, text: 'to a half-closed one' })
-        assert.equal(
-          await s.world.call('hear', { conn: flows.world[i]!, octets: 20 }),
-          'to a half-closed one'
-        )
-        await s.guest.call('shut', { conn })
-        assert.equal(await s.world.call('eof', { conn: flows.world[i]! }), true)
-      }
-    })
     moving('what nobody reads yet, in either direction, comes whole', async (s) => {
       const flows = await s.connect(1, 1)
       await ready(s)
@@ -209,14 +185,13 @@ for (const p of pairs)
       await sleep(500)
       for (const [from, a, to, b] of ways) {
         await to.call('drink', { conn: b })
-        const sent = await from.call<Sum>('done', { job: `pour${a}` })
-        assert.deepEqual(await to.call<Sum>('done', { job: `drink${b}` }), sent)
+        await isWhole(from, a, to, b)
       }
     })
     moving(
       'without window scaling, SACK and timestamps',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await ready(s)
         await s.talk(flows, 'a')
         const conn = flows.world[0]!
@@ -226,15 +201,14 @@ for (const p of pairs)
         const [a, b] = [flows.guest[1]!, flows.world[1]!]
         await s.world.call('pour', { conn: b, octets: 3_000_000, seed: 1 })
         await s.guest.call('drink', { conn: a })
-        const sent = await s.world.call<Sum>('done', { job: `pour${b}` })
-        assert.deepEqual(await s.guest.call<Sum>('done', { job: `drink${a}` }), sent)
+        await isWhole(s.world, b, s.guest, a)
       },
       { setup: 'for o in window_scaling sack timestamps; do echo 0 > /proc/sys/net/ipv4/tcp_$o; done' }
     )
     moving(
       'with timestamps and without SACK',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await ready(s)
         await s.talk(flows, 'a')
         await s.move()
@@ -245,7 +219,7 @@ for (const p of pairs)
     moving(
       'both on one host',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await ready(s)
         await s.move()
         for (let i = 0; i < 5; i++) await s.talk(flows, `b${i}`)
@@ -255,7 +229,7 @@ for (const p of pairs)
     moving(
       "keystrokes under Nagle's algorithm, after much that the guest has sent",
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await ready(s)
         await s.guest.call('nagle', { conns: flows.guest })
         await s.talk(flows, 'much'.repeat(500))
@@ -268,7 +242,7 @@ for (const p of pairs)
     moving(
       'what the guest sends after a move is acknowledged',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await ready(s)
         await s.talk(flows, 'a')
         await s.move()
@@ -280,8 +254,7 @@ for (const p of pairs)
           await s.guest.call('pour', { conn, octets, seed: i })
         }
         for (const [i, conn] of flows.guest.entries()) {
-          const sent = await s.guest.call<Sum>('done', { job: `pour${conn}` })
-          assert.deepEqual(await s.world.call<Sum>('done', { job: `drink${flows.world[i]!}` }), sent)
+          await isWhole(s.guest, conn, s.world, flows.world[i]!)
         }
       },
       {},
@@ -300,8 +273,7 @@ for (const p of pairs)
         await s.move()
         for (const [i, conn] of flows.guest.entries()) {
           await s.guest.call('drink', { conn })
-          const sent = await s.world.call<Sum>('done', { job: `pour${flows.world[i]!}` })
-          assert.deepEqual(await s.guest.call<Sum>('done', { job: `drink${conn}` }), sent)
+          await isWhole(s.world, flows.world[i]!, s.guest, conn)
           await s.guest.call('say', { conn, text: 'thanks' })
           await s.guest.call('shut', { conn })
           assert.equal(await s.world.call('hear', { conn: flows.world[i]!, octets: 7 }), 'thanks')
@@ -327,8 +299,7 @@ for (const p of pairs)
           )
         await s.move('late')
         for (const [i, conn] of flows.world.entries()) {
-          const sent = await s.world.call<Sum>('done', { job: `pour${conn}` })
-          assert.deepEqual(await s.guest.call<Sum>('done', { job: `drink${flows.guest[i]!}` }), sent)
+          await isWhole(s.world, conn, s.guest, flows.guest[i]!)
         }
       },
       {},

@@ -4,9 +4,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import {
+  both,
   type Flows,
+  fromOurs,
   isAsked,
-  isUpstream,
+  isWhole,
   named,
   net,
   type Pair,
@@ -25,23 +27,12 @@ before(async () => {
 })
 after(() => w.close())
 
-interface Sum {
-  readonly octets: number
-  readonly sha: string
-}
 const half = (n: number, how: 'dies' | 'silent'): string[] => [
   'python3',
   helper('half_helper.py'),
   `${n}`,
   how
 ]
-const fromOurs = (p: Pair): boolean => !isUpstream(p.source)
-const toOurs = (p: Pair): boolean => !isUpstream(p.target)
-const both = (p: Pair): boolean => fromOurs(p) && toOurs(p)
-const someOf = async (s: Scene): Promise<Flows> => {
-  const all = [await s.connect(1, 1), await s.connect(1, 1, { v: 6 })]
-  return { guest: all.flatMap((f) => f.guest), world: all.flatMap((f) => f.world) }
-}
 /** Which of them still carry something each way; the guest's end of all others is reset. */
 const alive = async (s: Scene, flows: Flows): Promise<number> => {
   let n = 0
@@ -71,7 +62,7 @@ const refused = async (s: Scene, load: Promise<string>, flows: Flows): Promise<v
   await s.plug('source')
   await s.hypervisor('cont')
   for (let i = 0; i < 3; i++) await s.talk(flows, `back${i}`)
-  await s.talk(await someOf(s), 'new')
+  await s.talk(await s.someOf(), 'new')
 }
 /** Stopped and saved, in the dark. */
 const saved = async (s: Scene): Promise<void> => {
@@ -94,19 +85,19 @@ for (const p of pairs)
     trouble('no connections: nobody needs a helper', async (s) => {
       await s.prepareTarget(false)
       await s.move()
-      await s.talk(await someOf(s), 'new')
+      await s.talk(await s.someOf(), 'new')
     })
     trouble('no helper at the source: the guest moves, its connections end, new ones are made', async (s) => {
-      const flows = await someOf(s)
+      const flows = await s.someOf()
       await s.prepareTarget(false)
       await s.move()
       assert.equal(await alive(s, flows), 0)
-      await s.talk(await someOf(s), 'new')
+      await s.talk(await s.someOf(), 'new')
     })
     trouble(
       'no helper at the target: it is refused, and the source goes on with all connections',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await s.source.help()
         await s.prepareTarget(false)
         await saved(s)
@@ -124,7 +115,7 @@ for (const p of pairs)
         await s.move()
         const n = await alive(s, flows)
         assert.ok(n >= 250 && n < 300, `${n} of 300`)
-        await s.talk(await someOf(s), 'new')
+        await s.talk(await s.someOf(), 'new')
       },
       {},
       fromOurs
@@ -132,12 +123,12 @@ for (const p of pairs)
     trouble(
       'the helper of the source says nothing: as without one',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await s.source.help(half(0, 'silent'))
         await s.prepareTarget()
         await s.move()
         assert.equal(await alive(s, flows), 0)
-        await s.talk(await someOf(s), 'new')
+        await s.talk(await s.someOf(), 'new')
       },
       {},
       fromOurs
@@ -146,7 +137,7 @@ for (const p of pairs)
       trouble(
         `the helper of the target ${how === 'dies' ? 'dies' : 'is silent'}: it is refused, and the source goes on`,
         async (s) => {
-          const flows = await someOf(s)
+          const flows = await s.someOf()
           await s.source.help()
           await s.prepareTarget(false)
           await s.target.help(half(0, how))
@@ -157,7 +148,7 @@ for (const p of pairs)
         both
       )
     trouble('given up before the state was saved', async (s) => {
-      const flows = await someOf(s)
+      const flows = await s.someOf()
       await s.source.help()
       await s.hypervisor('stop')
       await s.hypervisor('cont')
@@ -167,7 +158,7 @@ for (const p of pairs)
       trouble(
         `given up after the state was saved${octets > 0 ? ', with bulk both ways' : ''}; then moved`,
         async (s) => {
-          const flows = await someOf(s)
+          const flows = await s.someOf()
           await s.talk(flows, 'a')
           await s.source.help()
           await s.prepareTarget()
@@ -190,14 +181,13 @@ for (const p of pairs)
             await s.hypervisor('save')
             await s.hypervisor('cont')
             await s.talk(flows, `back${i}`)
-            await s.talk(await someOf(s), 'new')
+            await s.talk(await s.someOf(), 'new')
             await s.source.helped()
           }
           await s.move()
           await s.talk(flows, 'moved')
           for (const [from, a, to, b] of ways) {
-            const sent = await from.call<Sum>('done', { job: `pour${a}` })
-            assert.deepEqual(await to.call<Sum>('done', { job: `drink${b}` }), sent)
+            await isWhole(from, a, to, b)
           }
         },
         {},
@@ -206,7 +196,7 @@ for (const p of pairs)
     trouble(
       'given up after the target had it all',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await s.talk(flows, 'a')
         await s.source.help()
         await s.prepareTarget()
@@ -217,7 +207,7 @@ for (const p of pairs)
         await s.plug('source')
         await s.hypervisor('cont')
         for (let i = 0; i < 3; i++) await s.talk(flows, `back${i}`)
-        await s.talk(await someOf(s), 'new')
+        await s.talk(await s.someOf(), 'new')
       },
       {},
       fromOurs
@@ -226,7 +216,7 @@ for (const p of pairs)
       trouble(
         `given up while the guest was paused anyway: saved once more, then ${back ? 'it goes on' : 'moved'}`,
         async (s) => {
-          const flows = await someOf(s)
+          const flows = await s.someOf()
           await s.talk(flows, 'a')
           await s.source.help()
           await s.prepareTarget()
@@ -236,7 +226,7 @@ for (const p of pairs)
           await s.plug(back ? 'source' : 'target')
           await s.hypervisor('cont')
           for (let i = 0; i < 3; i++) await s.talk(flows, `b${i}`)
-          await s.talk(await someOf(s), 'new')
+          await s.talk(await s.someOf(), 'new')
         },
         {},
         both
@@ -244,7 +234,7 @@ for (const p of pairs)
     trouble(
       'moved on without having run at the target: back where it was, with all connections',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await s.talk(flows, 'a')
         await s.source.help()
         await s.prepareTarget()
@@ -258,7 +248,7 @@ for (const p of pairs)
         await s.hypervisor('cont')
         await s.hypervisor('forget')
         for (let i = 0; i < 3; i++) await s.talk(flows, `b${i}`)
-        await s.talk(await someOf(s), 'new')
+        await s.talk(await s.someOf(), 'new')
       },
       {},
       both
@@ -267,7 +257,7 @@ for (const p of pairs)
       trouble(
         `there and back, to ${fresh ? 'another' : 'the same'} process`,
         async (s) => {
-          const flows = await someOf(s)
+          const flows = await s.someOf()
           await s.source.help()
           await s.prepareTarget()
           await s.talk(flows, 'a')
@@ -277,7 +267,7 @@ for (const p of pairs)
           for (const host of [s.source, s.target]) await host.helped()
           await s.move('dark', s.source)
           for (let i = 0; i < 5; i++) await s.talk(flows, `back${i}`)
-          await s.talk(await someOf(s), 'new')
+          await s.talk(await s.someOf(), 'new')
         },
         {},
         fresh ? undefined : fromOurs
@@ -285,7 +275,7 @@ for (const p of pairs)
     trouble(
       'a state that is cut, or is none: refused each time; the whole one is taken',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await s.talk(flows, 'a')
         await s.source.help()
         await s.prepareTarget(false)
@@ -344,7 +334,7 @@ for (const p of pairs)
     trouble(
       "a state of somebody who wants more than the target's options let in: that is reset, the rest goes on",
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await s.source.help()
         await s.prepareTarget()
         await s.hypervisor('stop')
@@ -375,7 +365,7 @@ for (const p of pairs)
           'stderr'
         )
         assert.equal(await alive(s, flows), 2)
-        await s.talk(await someOf(s), 'new')
+        await s.talk(await s.someOf(), 'new')
       },
       { targetOptions: ['--no-map-gw'] },
       both
@@ -384,7 +374,7 @@ for (const p of pairs)
       trouble(
         `the reader of the state ${stop.endsWith('+') ? 'stalls, then' : ''} goes after ${stop.replace('+', '')} octets: the guest goes on with its connections`,
         async (s) => {
-          const flows = await someOf(s)
+          const flows = await s.someOf()
           const heavy = await s.connect(0, 1)
           await s.world.call('pour', { conn: heavy.world[0]!, octets: 8_000_000, seed: 3 })
           await s.source.help()
@@ -394,9 +384,8 @@ for (const p of pairs)
           await s.hypervisor('cont')
           for (let i = 0; i < 3; i++) await s.talk(flows, `back${i}`)
           await s.guest.call('drink', { conn: heavy.guest[0]! })
-          const sent = await s.world.call<Sum>('done', { job: `pour${heavy.world[0]!}` })
-          assert.deepEqual(await s.guest.call<Sum>('done', { job: `drink${heavy.guest[0]!}` }), sent)
-          await s.talk(await someOf(s), 'new')
+          await isWhole(s.world, heavy.world[0]!, s.guest, heavy.guest[0]!)
+          await s.talk(await s.someOf(), 'new')
         },
         {},
         fromOurs
@@ -404,7 +393,7 @@ for (const p of pairs)
     trouble(
       '--one-off is off once the guest has moved',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await s.source.help()
         await s.prepareTarget()
         await s.move()
@@ -418,7 +407,7 @@ for (const p of pairs)
     trouble(
       '--migrate-exit: the end, and connections go on',
       async (s) => {
-        const flows = await someOf(s)
+        const flows = await s.someOf()
         await s.source.help()
         await s.prepareTarget()
         await s.move()
@@ -459,7 +448,7 @@ s.bind(('', 5555)); s.settimeout(10); s.sendto(b'datagram', ('${to}', 7001)); pr
     trouble(
       'the report, at both ends',
       async (s) => {
-        await someOf(s)
+        await s.someOf()
         await s.source.help()
         await s.prepareTarget()
         await s.move()

@@ -4,9 +4,12 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { Box } from './lib/box.js'
 import {
+  both,
+  fromOurs,
   type Host,
   isAsked,
   isUpstream,
+  isWhole,
   named,
   net,
   type Pair,
@@ -18,10 +21,6 @@ import {
 import { until } from './lib/proc.js'
 import { sharedMemory, Vm } from './lib/vm.js'
 
-interface Sum {
-  readonly octets: number
-  readonly sha: string
-}
 let box: Box
 before(async () => {
   box = await Box.open({ suite: 'forky', packages: ['qemu-system-x86', 'seabios'] })
@@ -147,10 +146,7 @@ for (const p of pairs)
         assert.equal(await s.world.call('eof', { conn: conns[1]! }), true)
         await s.world.call('shut', { conn: conns[4]! })
         assert.equal(await s.world.call('eof', { conn: conns[4]! }), true)
-        for (const conn of bulk) {
-          const sent = await s.world.call<Sum>('done', { job: `pour${conn}` })
-          assert.deepEqual(await s.world.call<Sum>('done', { job: `drink${conn}` }), sent)
-        }
+        for (const conn of bulk) await isWhole(s.world, conn, s.world, conn)
         await talk(s, [conns[2]!, conns[5]!], 'after')
         await vm.sh('true')
       }
@@ -170,7 +166,7 @@ for (const p of pairs)
         await move(there, s.source)
         for (let i = 0; i < 5; i++) await talk(s, conns, `back${i}`)
       },
-      (p) => !isUpstream(p.source) && !isUpstream(p.target)
+      both
     )
     moving('given up by the hypervisor', [2, 2], async ({ s, conns, vm, boot }) => {
       await s.source.help()
@@ -197,6 +193,6 @@ for (const p of pairs)
         await vm.monitor('cont')
         for (let i = 0; i < 5; i++) await talk(s, conns, `back${i}`)
       },
-      (p) => !isUpstream(p.source)
+      fromOurs
     )
   })

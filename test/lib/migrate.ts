@@ -50,6 +50,10 @@ export const isAsked = (p: Pair, holds: (p: Pair) => boolean = () => true): bool
   process.env.MOVES_ALL === '1' || holds(p)
 export const named = ({ source, target }: Pair): string => `${source.name} to ${target.name}`
 export const isUpstream = (s: Side): boolean => s === upstream
+/** What only ours gets right, at that end of a move, or at both. */
+export const fromOurs = (p: Pair): boolean => !isUpstream(p.source)
+export const toOurs = (p: Pair): boolean => !isUpstream(p.target)
+export const both = (p: Pair): boolean => fromOurs(p) && toOurs(p)
 
 export const net = {
   host4: '192.0.2.2',
@@ -99,6 +103,14 @@ export class End {
     if (answer.error !== undefined) throw new Error(answer.error)
     return answer.ok as A
   }
+}
+
+/** What was poured at one end has been drunk at the other, all of it: how many octets. */
+export const isWhole = async (from: End, poured: number, to: End, drunk: number): Promise<number> => {
+  const sent = await from.call<{ readonly octets?: number }>('done', { job: `pour${poured}` })
+  assert.deepEqual(await to.call('done', { job: `drink${drunk}` }), sent)
+  assert.ok(sent.octets !== undefined, JSON.stringify(sent))
+  return sent.octets
 }
 
 /** Guest's and peer's numbers of the same connections. */
@@ -317,6 +329,12 @@ ip -n world${id} link set sourcep master br0`
       guest.push(...(await accepted))
     }
     return { guest, world }
+  }
+
+  /** A connection in each direction and family. */
+  async someOf(): Promise<Flows> {
+    const all = [await this.connect(1, 1), await this.connect(1, 1, { v: 6 })]
+    return { guest: all.flatMap((f) => f.guest), world: all.flatMap((f) => f.world) }
   }
 
   /** Something each way on each, and nothing lost or mixed up. */
