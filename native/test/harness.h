@@ -35,7 +35,7 @@ struct Register {
 		}                                                                                                              \
 	} while (0)
 
-/** Deterministic pseudo-random numbers; the seed is fixed so that a failure comes again. */
+/** Deterministic pseudo-random numbers. Each test has a sequence of its own, so that a failure comes again; SEED=n chooses another. */
 uint32_t chance(uint32_t below);
 Octets noise(size_t n);
 
