@@ -75,6 +75,15 @@ const TS: Partial<Config> = { ts: [true, true] }
 const NO_TS: Partial<Config> = { ts: [false, false] }
 const SACK: Partial<Config> = { sack: true }
 const SCALE: Partial<Config> = { scale: [3, 5] }
+/** Bulk in segments of `len` octets; the third of them is one too many. */
+const lengthened = (t: Trace, c: Config, len: number): Planted => {
+  const bulk = all(t, /^bulk$/)
+  const specs = t.specs.map((s, i) =>
+    bulk.includes(i) ? { ...s, payload: new Talk(c).octets(1, s.seq, len) } : s
+  )
+  return { trace: { ...t, specs }, at: bulk[2]! }
+}
+
 const ANY_SEGMENT = /^(request|response|bulk|fill|goes-on|last|answers?|filled|duplicate)$/
 
 /** Two connections on the same ports, the second `pause` s behind the first, its number `ahead` of the first one's. */
@@ -321,30 +330,28 @@ export const FAULTS: readonly Fault[] = [
     }))
   },
   {
-    name: 'a segment that is too long',
+    name: 'segments that are too long',
     rule: 'segment-too-long',
-    config: { mss: [536, 536], ...NO_TS },
-    plant: (t, _, c) =>
-      change(t, all(t, /^goes-on$/)[0]!, (s) => ({ payload: new Talk(c).octets(0, s.seq, 537) }))
+    config: { mss: [536, 1460], ...NO_TS },
+    plant: (t, _, c) => lengthened(t, c, 537)
   },
   {
-    name: 'options that make a segment too long',
+    name: 'options that make segments too long',
     rule: 'segment-too-long',
-    config: { mss: [536, 536], ...TS },
-    plant: (t, _, c) =>
-      change(t, all(t, /^goes-on$/)[0]!, (s) => ({ payload: new Talk(c).octets(0, s.seq, 530) }))
+    config: { mss: [536, 1460], ...TS, sack: false },
+    plant: (t, _, c) => lengthened(t, c, 530)
   },
   {
-    name: 'a segment that is too long for a peer without the MSS option',
+    name: 'segments that are too long for a peer without the MSS option',
     rule: 'segment-too-long',
     config: { mss: [null, 1460], v6: false, ...NO_TS },
-    plant: any(/^last$/, () => ({ payload: bytes(537) }))
+    plant: (t, _, c) => lengthened(t, c, 537)
   },
   {
     name: 'the same over IPv6',
     rule: 'segment-too-long',
     config: { mss: [null, 1460], v6: true, ...NO_TS },
-    plant: any(/^last$/, () => ({ payload: bytes(1221) }))
+    plant: (t, _, c) => lengthened(t, c, 1221)
   },
   // --- acknowledgements
   {

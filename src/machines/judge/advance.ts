@@ -10,20 +10,22 @@ import {
   type Range,
   type Side,
   type Syn,
-  tsAfter
+  tsAfter,
+  wasSeen
 } from './connection.js'
 import type { EndpointEvent, Lifecycle } from './judged-endpoint.js'
 import { delayAllowed } from './rules-ack.js'
 import { isProbe, isRepetition, repeated } from './rules-repeat.js'
+import { isLong } from './rules-sequence.js'
 import { windowOf } from './rules-window.js'
 import { dataAt, type Segment } from './segment.js'
 
 // What a segment adds to what is known of its connection.
 
 /** Octets of each direction that are kept to compare with. */
-export const KEPT_MAX = 0x10000
+export const KEPT_MAX = 0x40000
 /** Chunks of them, and ranges that came ahead: what is more would cost more than it shows. */
-const CHUNKS_MAX = 64
+const CHUNKS_MAX = 256
 const RANGES_MAX = 32
 
 const synOf = (s: Segment, before: Syn | null): Syn => {
@@ -124,8 +126,14 @@ const sent = (l: Look, mayKeep: boolean): Side => {
         : seenWith(base.whole, base.beyond, s.seq, end)
   const old = base.top !== null && le(end, base.top)
   const occupies = s.len > 0 || (s.flags & (SYN | FIN)) !== 0
-  const keeps = mayKeep && s.len > 0 && !isKeepAlive && !old && s.data !== null && s.data.len > 0
   const last = add(dataAt(s), s.len)
+  const keeps =
+    mayKeep &&
+    s.len > 0 &&
+    !isKeepAlive &&
+    !wasSeen(base, dataAt(s), last) &&
+    s.data !== null &&
+    s.data.len > 0
   return {
     ...base,
     ...sums,
@@ -137,6 +145,7 @@ const sent = (l: Look, mayKeep: boolean): Side => {
     beyond: seen.beyond.length > RANGES_MAX ? seen.beyond.slice(-RANGES_MAX) : seen.beyond,
     ...(keeps ? keptWith(base, s) : {}),
     maxPayload: Math.max(base.maxPayload, s.len),
+    longs: isLong(l) ? longsWith(base.longs, s.len + s.optionLen) : base.longs,
     tsMax:
       s.ts === null
         ? base.tsMax
@@ -147,6 +156,11 @@ const sent = (l: Look, mayKeep: boolean): Side => {
     probes: isProbe(s, l.peer) ? repeated(base.probes, s.seq, s.at) : l.peer.wnd === 0 ? base.probes : null
   }
 }
+
+const longsWith = (longs: Side['longs'], size: number): Side['longs'] => ({
+  size,
+  count: longs?.size === size ? longs.count + 1 : 1
+})
 
 /** New octets end a row, and begin one: a SYN is sent by its timer alone. */
 const resendsWith = (l: Look, me: Side, old: boolean, occupies: boolean): Side['resends'] => {

@@ -73,6 +73,8 @@ export interface Side {
   readonly kept: readonly Kept[]
   readonly keptOctets: number
   readonly maxPayload: number
+  /** Segments of one size, octets, that the peer's MSS does not allow. */
+  readonly longs: { readonly size: number; readonly count: number } | null
   readonly tsMax: number | null
   /** s; when it sent its RST, in a state in which that ends the connection. */
   readonly resetAt: number | null
@@ -143,6 +145,7 @@ const side = (life: Lifecycle): Side => ({
   kept: [],
   keptOctets: 0,
   maxPayload: 0,
+  longs: null,
   tsMax: null,
   resetAt: null,
   resends: null,
@@ -206,6 +209,12 @@ export const shiftOf = (me: Side, peer: Side): number | null => {
 /** Are timestamps in use (RFC 7323 §3.2)? null: not known. */
 export const timestampsOf = (me: Side, peer: Side): boolean | null =>
   agreedOn(me, peer) ? me.syn.ts && peer.syn!.ts : null
+
+/** All of [from, to) was seen before. */
+export const wasSeen = (me: Side, from: SeqNum, to: SeqNum): boolean =>
+  me.whole !== null &&
+  (distance(to, me.whole) <= 0 ||
+    me.beyond.some((r) => distance(from, r.from) >= 0 && distance(to, r.to) <= 0))
 
 /** a is behind b. */
 export const after = (a: SeqNum, b: SeqNum): boolean => distance(a, b) > 0

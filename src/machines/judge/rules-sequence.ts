@@ -1,6 +1,6 @@
 import { add, distance, le, lt, type SeqNum, unsigned } from '../../codecs/value/seq.js'
 import { FIN, RST, SYN } from '../../codecs/wire/tcp.js'
-import { after, FINE, isStray, type Look, type Verdicts } from './connection.js'
+import { after, FINE, isStray, type Look, type Verdicts, wasSeen } from './connection.js'
 import { said } from './packet.js'
 import { dataAt } from './segment.js'
 
@@ -63,20 +63,38 @@ export const sameOctets = (l: Look): Verdicts => {
   const { s, me } = l
   if (s.len < 2 || s.flags & RST || s.data === null || me.top === null) return FINE
   const from = dataAt(s)
-  if (le(me.top, from) || isStray(from, me.top)) return FINE
+  if (le(me.top, from) || isStray(from, me.top) || !wasSeen(me, from, add(from, s.len))) return FINE
   const { at, compared } = differsAt(l)
   if (at !== null)
     return [said('retransmission-differs', `another octet at ${unsigned(at)}`, 'the octets as they were')]
   return compared ? FINE : ['not-kept']
 }
 
-/** RFC 9293 §3.7.1: MSS and options of the peer's SYN; without that option 536, or 1220 over IPv6 (MUST-15). */
-export const segmentSize = ({ s, peer, c }: Look): Verdicts => {
-  if (s.len === 0 || peer.syn === null || peer.syn.varied || c.midway || s.flags & (SYN | RST)) return FINE
-  const mss = peer.syn.mss ?? (s.v6 ? 1220 : 536)
-  if (s.len + s.optionLen <= mss) return FINE
-  if (s.sum !== 'right') return ['checksum']
-  const seen = `${s.len} octets of data and ${s.optionLen} of options`
-  const why = peer.syn.mss === null ? ', as the peer offered none' : ''
-  return [said('segment-too-long', seen, `${mss} octets${why}`)]
+/** Octets that data and options of `me` may have together; null: not known. 536, or 1220 over IPv6, without the option (MUST-15). */
+const sizeAllowed = ({ s, peer, c }: Look): number | null =>
+  peer.syn === null || peer.syn.varied || c.midway ? null : (peer.syn.mss ?? (s.v6 ? 1220 : 536))
+
+/** More than the peer takes. */
+export const isLong = (l: Look): boolean => {
+  const allowed = sizeAllowed(l)
+  return allowed !== null && l.s.len > 0 && !(l.s.flags & (SYN | RST)) && l.s.len + l.s.optionLen > allowed
+}
+/** Segments of one length that are no chance. */
+const LONG_MIN = 3
+
+/**
+ * RFC 9293 §3.7.1. What is long may be many segments yet, or already (TSO, GRO): its checksum is not there then, as a rule,
+ * but a capture that is written by the other end of a virtual link may fill it in. So three of one length are asked for, none
+ * longer than what the sender's own interface takes, as its own MSS says.
+ */
+export const segmentSize = (l: Look): Verdicts => {
+  const { s, me, peer } = l
+  if (!isLong(l)) return FINE
+  const own = me.syn?.mss ?? 0
+  const size = s.len + s.optionLen
+  const same = me.longs !== null && me.longs.size === size ? me.longs.count + 1 : 1
+  if (s.sum !== 'right' || size > own || me.maxPayload > own || same !== LONG_MIN) return ['long']
+  const seen = `${s.len} octets of data and ${s.optionLen} of options, for the third time`
+  const why = peer.syn!.mss === null ? ', as the peer offered none' : ''
+  return [said('segment-too-long', seen, `${sizeAllowed(l)} octets${why}`)]
 }

@@ -162,14 +162,14 @@ export const RULES = {
     'RFC 9293 §3.4',
     null,
     'octets that were sent before are sent again with other values',
-    'the octets were not kept (of each direction the last 64 KiB are), or it is a single one: a keep-alive'
+    'the octets were not kept (of each direction the last 256 KiB are), or it is a single one: a keep-alive'
   ),
   'segment-too-long': rule(
     'MUST',
     'RFC 9293 §3.7.1',
     'MUST-16',
     'data and options are more than the MSS that the peer offered, or that goes without saying',
-    'the checksum is not that of the frame: it may be one of many segments (TSO, GRO)'
+    'it may be many segments (TSO, GRO): all but three of one length, with a right checksum, that the interface takes'
   ),
   // --- TCP: acknowledgements
   'ack-beyond': rule(
@@ -413,6 +413,7 @@ export const UNKNOWN = {
   cut: 'frames that were not kept whole: checksums and octets behind the cut',
   fragment: 'fragments: what they are of',
   checksum: 'checksums that the interface fills in, or that an endpoint has never right',
+  long: 'segments longer than the MSS that may be many (TSO, GRO)',
   'began-before': 'connections that had begun before the capture: what was agreed upon',
   incomplete: 'connections with frames that are not in the capture: what was sent, and offered',
   'evidence-missing': 'suspicions that nothing later confirmed',
