@@ -452,11 +452,12 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'data behind a closed window',
     rule: 'window-exceeded',
-    plant: any(/^probe$/, () => ({ payload: bytes(60) }))
+    plant: any(/^probe$/, () => ({ payload: bytes(600) }))
   },
   {
     name: 'two octets as a probe',
     rule: 'window-exceeded',
+    config: { scale: [null, null] },
     plant: any(/^probe$/, () => ({ payload: bytes(2) }))
   },
   {

@@ -7,7 +7,7 @@ import threading
 import time
 
 PORT = 7100
-BULK = 3_000_000
+BULK = 1_000_000
 
 
 def family(address):

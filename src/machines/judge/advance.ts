@@ -141,6 +141,7 @@ const sent = (l: Look, mayKeep: boolean): Side => {
     syn,
     fin: base.fin ?? (s.flags & FIN ? last : null),
     top: base.top === null ? end : max(base.top, end),
+    resentAt: base.top !== null && lt(s.seq, base.top) ? s.at : base.resentAt,
     whole: seen.whole,
     beyond: seen.beyond.length > RANGES_MAX ? seen.beyond.slice(-RANGES_MAX) : seen.beyond,
     ...(keeps ? keptWith(base, s) : {}),
@@ -182,8 +183,9 @@ const offered = (l: Look, me: Side): Side => {
   const unsent = peer.top !== null && after(s.ack, peer.top)
   const future = s.ts !== null && peer.tsMax !== null && tsAfter(s.ts.ecr, peer.tsMax) > 0
   const ack = unsent ? me.ack : me.ack === null ? s.ack : max(me.ack, s.ack)
-  const old = me.ack !== null && lt(s.ack, me.ack)
   const edge = wnd === null || unsent ? null : add(s.ack, wnd)
+  const back = me.edge !== null && edge !== null && lt(edge, me.edge)
+  const old = (me.ack !== null && lt(s.ack, me.ack)) || (back && !l.later)
   const paid = me.owes !== null && le(me.owes.end, s.ack)
   const late = paid && me.rtt !== null && s.at - me.owes!.at > delayAllowed(me.rtt)
   const first = me.rtt === null && peer.syn !== null && peer.syn.count === 1 && lt(peer.syn.iss, s.ack)

@@ -9,7 +9,8 @@ import type { Segment } from './segment.js'
 // what was sent may have been lost in front of it. So a rule needs proof from what passed, in one of these forms:
 //
 // - The segment contradicts itself, or another of the same sender, whatever their order.
-// - It was sent later than those before it (`later`): its TSval is greater, or it has octets that are new.
+// - It was sent later than those before it (`later`): its TSval is greater, or it has octets that are new, and nothing was sent
+//   again of late.
 // - What is acknowledged passed this place before. So does what may be sent (windows), and what may be echoed. That needs a
 //   capture that misses nothing. It shows itself incomplete when octets are acknowledged that it does not have, and then such
 //   rules are off for this connection. It may be incomplete without showing it; so these are suspicions first
@@ -76,6 +77,8 @@ export interface Side {
   /** Segments of one size, octets, that the peer's MSS does not allow. */
   readonly longs: { readonly size: number; readonly count: number } | null
   readonly tsMax: number | null
+  /** s; when it last sent what is not new: what it sent before that may be overtaken by it, and have new octets. */
+  readonly resentAt: number
   /** s; when it sent its RST, in a state in which that ends the connection. */
   readonly resetAt: number | null
   readonly resends: Repeats | null
@@ -147,6 +150,7 @@ const side = (life: Lifecycle): Side => ({
   maxPayload: 0,
   longs: null,
   tsMax: null,
+  resentAt: Number.NEGATIVE_INFINITY,
   resetAt: null,
   resends: null,
   probes: null,
@@ -191,6 +195,8 @@ export const FINE: Verdicts = []
 
 /** s. Nothing is overtaken by what is sent so much later. Our choice: no queue is that long. */
 export const OVERTAKEN_MAX = 10
+/** s. No retransmission overtakes what was sent so long before. Our choice, as above. */
+export const RESENT_MAX = 2
 /** s. Frames that pass within so short a time may be in another order in the capture (several queues of a card). */
 export const SHUFFLED_MAX = 0.01
 

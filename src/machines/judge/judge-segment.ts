@@ -7,6 +7,7 @@ import {
   newConnection,
   OVERTAKEN_MAX,
   type Past,
+  RESENT_MAX,
   type Side,
   tsAfter,
   type Verdicts
@@ -60,7 +61,7 @@ const lookOf = (c: Connection, s: Segment, by: 0 | 1, life: Lifecycle): Look => 
   const me = c.sides[by]
   const peer = c.sides[by === 0 ? 1 : 0]
   const newTs = s.ts !== null && me.tsMax !== null && tsAfter(s.ts.val, me.tsMax) > 0
-  const newOctets = s.len > 0 && me.top !== null && le(me.top, s.seq)
+  const newOctets = s.len > 0 && me.top !== null && le(me.top, s.seq) && s.at - me.resentAt > RESENT_MAX
   return {
     c,
     s,

@@ -37,6 +37,8 @@ export interface Judge {
   /** Whoever captured had no room for so many frames: rules that need all of them are off from then on. */
   readonly dropped: (frames: bigint) => void
   readonly counts: () => Counts
+  /** What is remembered now. */
+  readonly kept: () => { readonly connections: number; readonly octets: number }
 }
 
 interface Entry {
@@ -203,6 +205,7 @@ export const createJudge = (life: Lifecycle, limits: Limits = LIMITS): Judge => 
       missing = true
       unknown.dropped += Number(n)
     },
-    counts: () => ({ frames, connections: seen, unknown: { ...unknown } })
+    counts: () => ({ frames, connections: seen, unknown: { ...unknown } }),
+    kept: () => ({ connections: connections.size, octets: kept })
   }
 }

@@ -1,7 +1,7 @@
 import { distance, le, lt, unsigned } from '../../codecs/value/seq.js'
 import { ACK, RST, SYN } from '../../codecs/wire/tcp.js'
 import type { SackBlock } from '../../codecs/wire/tcp-options.js'
-import { after, FINE, type Look, timestampsOf, tsAfter, type Verdicts } from './connection.js'
+import { after, FINE, type Look, RESENT_MAX, timestampsOf, tsAfter, type Verdicts } from './connection.js'
 import { type Said, said } from './packet.js'
 
 // Options that have to be agreed upon, and what is in them. That an option is well-formed is looked at in segment.ts.
@@ -40,7 +40,8 @@ export const timestampValues = (l: Look): Verdicts => {
   if (s.ts === null || (s.flags & RST) !== 0) return FINE
   const out: Said[] = []
   const { val, ecr } = s.ts
-  const isNew = s.len > 0 && me.top !== null && le(me.top, s.seq) && !(s.flags & SYN)
+  const isNew =
+    s.len > 0 && me.top !== null && le(me.top, s.seq) && !(s.flags & SYN) && s.at - me.resentAt > RESENT_MAX
   if (isNew && me.tsMax !== null && tsAfter(val, me.tsMax) < 0)
     out.push(said('timestamp-back', `TSval ${val}`, `at least ${me.tsMax}`))
   if (!(s.flags & ACK)) {

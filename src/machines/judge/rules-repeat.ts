@@ -9,7 +9,7 @@ import type { Segment } from './segment.js'
 // in front of the capture makes an interval longer, and the next one is longer still: an interval that grows by next to
 // nothing happens once then, but not twice in a row.
 
-/** Nothing of what is shorter is a time-out; s. */
+/** s. What is shorter is no time-out: the frame was doubled on its way, or in the capture. */
 const SHORTEST = 0.05
 /** s; there back-off may end (RFC 6298 §2.5). */
 const LONGEST = 60
@@ -55,7 +55,9 @@ export const synTimer = ({ s, me }: Look): Verdicts => {
     return FINE
   if (me.resends === null || me.resends.seq !== s.seq) return FINE
   const took = s.at - me.syn.at
-  return took < 0.9 ? [said('syn-early', `SYN again after ${took.toFixed(3)} s`, '1 s')] : FINE
+  return took >= SHORTEST && took < 0.9
+    ? [said('syn-early', `SYN again after ${took.toFixed(3)} s`, '1 s')]
+    : FINE
 }
 
 /** RFC 9293 §3.8.6.1, SHLD-30 */

@@ -1,6 +1,16 @@
 import { add, distance, lt, seq, unsigned } from '../../codecs/value/seq.js'
 import { ACK, RST, SYN } from '../../codecs/wire/tcp.js'
-import { after, FINE, isStray, type Look, type Past, shiftOf, tsAfter, type Verdicts } from './connection.js'
+import {
+  after,
+  FINE,
+  isStray,
+  type Look,
+  OVERTAKEN_MAX,
+  type Past,
+  shiftOf,
+  tsAfter,
+  type Verdicts
+} from './connection.js'
 import { said } from './packet.js'
 
 /** A SYN is refused by someone of whom nothing else was seen (RFC 9293 §3.5.2, group 1). */
@@ -36,7 +46,9 @@ export const reset = (l: Look): Verdicts => {
 export const afterReset = (l: Look): Verdicts => {
   const { s, me } = l
   if (me.resetAt === null || s.flags & (RST | SYN) || isStray(s.seq, me.top)) return FINE
-  if (!l.later) return ['order']
+  // Its RST has SND.NXT, and no timestamps: octets from there on came later.
+  const isNew = s.len > 0 && me.top !== null && !after(me.top, s.seq)
+  if (!isNew && s.at - me.resetAt < OVERTAKEN_MAX) return ['order']
   const seen = `a segment ${(s.at - me.resetAt).toFixed(3)} s after the own RST`
   return [said('after-reset', seen, 'none but RST')]
 }

@@ -7,6 +7,7 @@ import {
   type Look,
   SHUFFLED_MAX,
   type Suspicion,
+  shiftOf,
   timestampsOf,
   tsAfter
 } from './connection.js'
@@ -99,7 +100,9 @@ const wasClosed = (u: Suspicion, l: Look): Verdict => {
   const wnd = windowOf(s, me, peer)
   if (wnd === null) return 'dismissed'
   const edge = max(me.edge ?? seq(u.limit), add(s.ack, wnd))
-  return le(seq(u.value), edge) ? 'dismissed' : 'confirmed'
+  // What is left of a unit of the scale, or a probe's octet
+  const slack = Math.max(1, 2 ** (shiftOf(me, peer) ?? 0) - 1)
+  return le(seq(u.value), add(edge, slack)) ? 'dismissed' : 'confirmed'
 }
 
 const verdictOf = (u: Suspicion, l: Look): Verdict => {
