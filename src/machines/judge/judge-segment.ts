@@ -57,7 +57,7 @@ export interface Judged {
   readonly unknown: readonly Unknown[]
 }
 
-const lookOf = (c: Connection, s: Segment, by: 0 | 1, life: Lifecycle): Look => {
+const lookOf = (c: Connection, s: Segment, by: 0 | 1, life: Lifecycle, ordered = false): Look => {
   const me = c.sides[by]
   const peer = c.sides[by === 0 ? 1 : 0]
   const newTs = s.ts !== null && me.tsMax !== null && tsAfter(s.ts.val, me.tsMax) > 0
@@ -69,7 +69,7 @@ const lookOf = (c: Connection, s: Segment, by: 0 | 1, life: Lifecycle): Look => 
     me,
     peer,
     end: endOf(s),
-    later: newTs || newOctets || (me.lastAt > 0 && s.at - me.lastAt > OVERTAKEN_MAX),
+    later: ordered || newTs || newOctets || (me.lastAt > 0 && s.at - me.lastAt > OVERTAKEN_MAX),
     myState: life.value(me.life),
     peerState: life.value(peer.life)
   }
@@ -111,6 +111,7 @@ const connectionFor = (c: Connection, s: Segment, by: 0 | 1, life: Lifecycle): C
 
 /**
  * One more segment, of side `by`. `c`: null before the first one. `mayKeep`: there is room for its octets.
+ * `ordered`: nothing is overtaken in front of the capture.
  * Pure: neither `c` nor `s` is kept or changed, but for a copy of the octets.
  */
 export const judgeSegment = (
@@ -118,11 +119,12 @@ export const judgeSegment = (
   c: Connection | null,
   s: Segment,
   by: 0 | 1,
-  mayKeep: boolean
+  mayKeep: boolean,
+  ordered = false
 ): Judged => {
   const isFirst = c === null
   const before = c === null ? newConnection(life, !(s.flags & SYN), null) : connectionFor(c, s, by, life)
-  const l = lookOf(before, s, by, life)
+  const l = lookOf(before, s, by, life, ordered)
   const own = (list: Verdicts) =>
     list.flatMap((v) => (typeof v === 'string' ? [] : [{ ...v, frame: s.frame, at: s.at, by }]))
   const notTold = (list: Verdicts) => list.filter((v): v is Unknown => typeof v === 'string')

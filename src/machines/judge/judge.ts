@@ -68,8 +68,8 @@ const lower = (p: IpPacket, s: Segment): boolean => {
   return s.srcPort < s.dstPort
 }
 
-/** A judge of one capture. `life`: the compiled chart (judged-endpoint.ts). */
-export const createJudge = (life: Lifecycle, limits: Limits = LIMITS): Judge => {
+/** A judge of one capture. `life`: the compiled chart (judged-endpoint.ts); `ordered`: frames are in the order of their sending. */
+export const createJudge = (life: Lifecycle, limits: Limits = LIMITS, ordered = false): Judge => {
   const connections = new Map<string, Entry>()
   const echoes = new Map<string, { readonly len: number; readonly sum: number }>()
   /** By sender and protocol: checksums that were right, and that were not known. */
@@ -94,7 +94,7 @@ export const createJudge = (life: Lifecycle, limits: Limits = LIMITS): Judge => 
     const entry = connections.get(key)
     const by = entry === undefined || (sameAddr(entry.src, p.src) && entry.srcPort === s.srcPort) ? 0 : 1
     const before = entry?.c ?? null
-    const judged = judgeSegment(life, before, s, by, kept < limits.octets)
+    const judged = judgeSegment(life, before, s, by, kept < limits.octets, ordered)
     if (before === null) seen++
     const c = missing ? { ...judged.c, incomplete: true, suspicions: [] } : judged.c
     kept += octetsOf(c) - (before === null ? 0 : octetsOf(before))

@@ -23,7 +23,7 @@ export const shrinks = (l: Look): Verdicts => {
   if (back < 2 ** shiftOf(me, peer)! || back <= 0) return FINE
   if (!l.later) return ['order']
   const seen = `right edge ${unsigned(add(s.ack, wnd))}`
-  return [said('window-shrunk', seen, `at least ${unsigned(me.edge)}: ${back} octets are taken back`)]
+  return [said('window-shrunk', seen, `at least ${unsigned(me.edge)}, octets taken back: ${back}`)]
 }
 
 /** Octets; a receiver that sees no MSS has to take this for one (RFC 9293 §3.7.1, MUST-15). */

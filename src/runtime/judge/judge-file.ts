@@ -1,7 +1,7 @@
 import { closeSync, openSync, readSync } from 'node:fs'
 import { type CaptureFormat, NEW_CAPTURE, nextInCapture } from '../../codecs/log/capture-file.js'
 import { octets, sub } from '../../codecs/value/octets.js'
-import { createJudge } from '../../machines/judge/judge.js'
+import { createJudge, LIMITS } from '../../machines/judge/judge.js'
 import { judgedEndpointMachine } from '../../machines/judge/judged-endpoint.js'
 import { compile } from '../machine/compile.js'
 import type { JudgeOptions } from './options.js'
@@ -43,7 +43,7 @@ class Source {
 
 /** The whole capture at descriptor `fd`. Throws what read(2) fails with. */
 export const judgeCapture = (fd: number, o: JudgeOptions): Report => {
-  const judge = createJudge(compile(judgedEndpointMachine))
+  const judge = createJudge(compile(judgedEndpointMachine), LIMITS, o.ordered)
   const found = new Collected(o)
   const source = new Source(fd)
   let format: CaptureFormat = NEW_CAPTURE

@@ -6,6 +6,8 @@ export interface JudgeOptions {
   /** `-`: standard input. */
   readonly path: string
   readonly json: boolean
+  /** Nothing is overtaken in front of the capture. */
+  readonly ordered: boolean
   /** Findings that are less severe are not told. */
   readonly severity: Severity
   /** Not told, either. */
@@ -19,7 +21,7 @@ export type JudgeCommand =
   | { readonly tag: 'Rules' }
   | { readonly tag: 'Version' }
 
-type Id = 'json' | 'severity' | 'ignore' | 'max' | 'rules' | 'help' | 'version'
+type Id = 'json' | 'ordered' | 'severity' | 'ignore' | 'max' | 'rules' | 'help' | 'version'
 const name = (id: Id, short: string | null, takesArgument: boolean): OptionName<Id> => ({
   id,
   long: [id],
@@ -28,6 +30,7 @@ const name = (id: Id, short: string | null, takesArgument: boolean): OptionName<
 })
 export const JUDGE_OPTIONS: readonly OptionName<Id>[] = [
   name('json', 'j', false),
+  name('ordered', 'o', false),
   name('severity', 's', true),
   name('ignore', 'i', true),
   name('max', 'm', true),
@@ -42,6 +45,7 @@ Hold each endpoint in a capture (pcap, pcapng; -: standard input) to the RFCs.
   -s, --severity MUST|SHOULD  Least severe finding to tell; default: SHOULD
   -i, --ignore RULE           Do not tell findings of this rule; may be given again
   -m, --max NUMBER            List so many findings at most; default: 1000
+  -o, --ordered               Frames are in the order in which they were sent, as on a virtual link
   -j, --json                  Print one JSON value
       --rules                 Print the rules
   -h, --help
@@ -56,6 +60,8 @@ const set = (o: JudgeOptions, id: Id, value: string): E.Either<string, JudgeOpti
   switch (id) {
     case 'json':
       return E.right({ ...o, json: true })
+    case 'ordered':
+      return E.right({ ...o, ordered: true })
     case 'severity':
       return value === 'MUST' || value === 'SHOULD'
         ? E.right({ ...o, severity: value })
@@ -87,6 +93,7 @@ export const parseJudgeOptions = (argv: readonly string[]): E.Either<string, Jud
   let options: JudgeOptions = {
     path,
     json: false,
+    ordered: false,
     severity: 'SHOULD',
     ignored: new Set(),
     max: DEFAULT_MAX
