@@ -23,7 +23,7 @@ export interface Limits {
   /** Echo requests, and senders of datagrams, that are remembered. */
   readonly others: number
 }
-export const LIMITS: Limits = { connections: 65_536, octets: 64 * 1024 * 1024, others: 4096 }
+export const LIMITS: Limits = { connections: 32_768, octets: 64 * 1024 * 1024, others: 4096 }
 
 export interface Counts {
   readonly frames: number
