@@ -17,6 +17,8 @@ export interface Fault {
   /** What the conversation has to have. */
   readonly config?: Partial<Config>
   readonly ending?: Ending
+  /** Only told of a capture that is known to be in order. */
+  readonly ordered?: true
   /** The honest trace, where it is not conversation()'s. */
   readonly honest?: (c: Config) => Trace
   /** `pick(n)`: any of n. */
@@ -392,6 +394,7 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'acknowledgements that come too late',
     rule: 'ack-late',
+    ordered: true,
     plant: (t) => {
       const found = all(t, /^answer$/, 1).slice(0, 3)
       return { trace: found.reduce((trace, i) => delay(trace, i, 0.9), t), at: found[2]! }

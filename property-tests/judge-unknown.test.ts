@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
-import type { CapturedFrame } from '../src/codecs/log/capture-file.js'
-import { bytesOf } from '../src/codecs/value/octets.js'
+import { type CapturedFrame, NEW_CAPTURE, nextInCapture } from '../src/codecs/log/capture-file.js'
+import { bytesOf, octets, sub } from '../src/codecs/value/octets.js'
 import { createJudge, LIMITS } from '../src/machines/judge/judge.js'
 import { arbMutated } from './arbitraries.js'
 import { showSpec } from './judge-faults.js'
@@ -17,6 +17,7 @@ import {
   frameOf,
   judgeAll,
   lifecycle,
+  pcapOf,
   type Spec,
   type Trace
 } from './judge-traces.js'
@@ -136,6 +137,24 @@ describe('hostile captures', () => {
         assert.equal(judge.counts().frames, frames.length)
       }),
       { numRuns: 60 }
+    ))
+  test('any file comes to an end', () =>
+    fc.assert(
+      fc.property(
+        arbCase.chain((of) => arbMutated(fc.constant(pcapOf(capture(traceOf(of)).slice(0, 30))))),
+        (bytes) => {
+          const judge = createJudge(lifecycle)
+          let format = NEW_CAPTURE
+          for (let at = 0; at < bytes.length; ) {
+            const s = nextInCapture(format, sub(octets(bytes), at))
+            if (s.tag === 'Fault' || s.tag === 'More') break
+            if (s.tag === 'Format') format = s.format
+            if (s.tag === 'Frame') judge.frame(s.frame)
+            at += s.used
+          }
+        }
+      ),
+      { numRuns: 100 }
     ))
   test('connections and octets are bounded', () => {
     const [c] = fc.sample(arbConfig, { numRuns: 1, seed: 7 })

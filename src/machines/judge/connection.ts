@@ -185,6 +185,8 @@ export interface Look {
   readonly end: SeqNum
   /** It was sent after everything else of its sender: that is certain. */
   readonly later: boolean
+  /** So is everything else: the capture is from a virtual link, or from the sender. */
+  readonly ordered: boolean
   /** Names of the states that both are in. */
   readonly myState: string
   readonly peerState: string

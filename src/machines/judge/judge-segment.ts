@@ -69,6 +69,7 @@ const lookOf = (c: Connection, s: Segment, by: 0 | 1, life: Lifecycle, ordered =
     me,
     peer,
     end: endOf(s),
+    ordered,
     later: ordered || newTs || newOctets || (me.lastAt > 0 && s.at - me.lastAt > OVERTAKEN_MAX),
     myState: life.value(me.life),
     peerState: life.value(peer.life)

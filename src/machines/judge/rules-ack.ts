@@ -38,10 +38,17 @@ export const delayAllowed = (rtt: number): number => DELAY_MAX + 2 * rtt + 0.05
 /** Late ones in a row that are no chance: acknowledgements get lost as well. */
 const LATE_MIN = 3
 
-/** RFC 9293 §3.8.6.3, MUST-40 */
+/** RFC 9293 §3.8.6.3, MUST-40. A queue on a longer way may take as long, and did not at the handshake. */
 export const timely = (l: Look): Verdicts => {
   const { s, me } = l
-  if (!(s.flags & ACK) || me.owes === null || me.rtt === null || distance(s.ack, me.owes.end) < 0) return FINE
+  if (
+    !l.ordered ||
+    !(s.flags & ACK) ||
+    me.owes === null ||
+    me.rtt === null ||
+    distance(s.ack, me.owes.end) < 0
+  )
+    return FINE
   const took = s.at - me.owes.at
   if (took <= delayAllowed(me.rtt) || me.late + 1 < LATE_MIN) return FINE
   const seen = `acknowledged after ${took.toFixed(3)} s, for the third time`

@@ -16,7 +16,8 @@ import { said } from './packet.js'
 /** A SYN is refused by someone of whom nothing else was seen (RFC 9293 §3.5.2, group 1). */
 const refusal = (l: Look): Verdicts | null => {
   const { s, peer, c } = l
-  const only = peer.syn !== null && peer.ack === null && peer.top === peer.syn.end
+  // Sent once: else a SYN,ACK may have been lost in front of the capture, and the connection aborted.
+  const only = peer.syn?.count === 1 && peer.ack === null && peer.top === peer.syn.end
   if (l.myState !== 'unseen' || !only || peer.oldIss !== null || c.midway || c.candidate !== null) return null
   const right = s.seq === seq(0) && (s.flags & ACK) !== 0
   const acks = lt(peer.syn!.iss, s.ack) && !after(s.ack, peer.syn!.end)

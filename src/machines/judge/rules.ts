@@ -192,7 +192,7 @@ export const RULES = {
     'RFC 9293 §3.8.6.3',
     'MUST-40',
     'three times in a row data in order was acknowledged after more than 0.5 s and the round trip',
-    'the round trip is not known, or it was sent again meanwhile'
+    'the capture is not ordered (--ordered), the round trip is not known, or it was sent again meanwhile'
   ),
   'sack-block': rule('MUST', 'RFC 2018 §3', null, 'the right edge of a SACK block is not behind the left'),
   'sack-beyond': rule(
@@ -259,7 +259,7 @@ export const RULES = {
     'RFC 9293 §3.5.2',
     null,
     'a SYN is refused by a RST that is not <SEQ=0><ACK=SEG.SEQ+SEG.LEN><CTL=RST,ACK>',
-    'the refusing side has been heard of before'
+    'the refusing side has been heard of before, or the SYN was sent again'
   ),
   'reset-outside': rule(
     'MUST',
