@@ -1,7 +1,7 @@
 #!/bin/bash
 # judge_user.sh MODE PROGRAM DIRECTORY [OPTION...]: captures of a user-mode network's TCP, for passt-judge (docs/judge.md). As root:
 #   unshare --net --mount test/lib/judge_user.sh pasta bin/pasta /tmp/x -m 1500
-#   unshare --net --mount test/lib/judge_user.sh slirp slirp4netns /tmp/x
+#   unshare --net --mount test/lib/judge_user.sh slirp /usr/bin/slirp4netns /tmp/x
 # A machine B, and this one, on which PROGRAM runs as an ordinary user (pasta) or root (slirp4netns). Connections of every kind from
 # its namespace to B and, with pasta, from B to it. DIRECTORY/x.pcap is what passes PROGRAM.
 here=$(dirname "$(readlink -f "$0")")
@@ -22,8 +22,18 @@ mode=$1 program=$2 dir=$3
 shift 3
 started=()
 trap 'kill "${started[@]}" 2> /dev/null || true' EXIT
+# For an ordinary user, wherever they are
+root=$(dirname "$(dirname "$here")")
 mkdir -p "$dir"
 chmod 777 "$dir"
+dir=$(readlink -f "$dir")
+mount -t tmpfs -o mode=755 tmpfs /mnt
+mkdir /mnt/repo /mnt/x
+mount --bind "$root" /mnt/repo
+mount --bind "$dir" /mnt/x
+program=$(realpath -s "$program")
+program=${program/#$root\//\/mnt\/repo\/}
+dir=/mnt/x
 rm -f "$dir"/{x.pcap,outward,inward}
 cp "$here/judge_traffic.py" "$dir/traffic.py"
 cp "$here/judge_user.sh" "$dir/inside.sh"
