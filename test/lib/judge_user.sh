@@ -7,6 +7,7 @@
 here=$(dirname "$(readlink -f "$0")")
 if [ "$1" = inside ]; then
 	cd "$2" || exit
+	trap 'kill $(jobs -p) 2> /dev/null' EXIT
 	/usr/bin/python3 traffic.py serve 0.0.0.0 > /dev/null 2>&1 &
 	/usr/bin/python3 traffic.py serve :: > /dev/null 2>&1 &
 	until ip route get 10.9.3.3 > /dev/null 2>&1; do sleep 0.1; done
