@@ -88,6 +88,8 @@ void Engine::write_to_tap(const fx::Octets &e)
 		tap.write(rings.slab + e.off, e.len);
 	else
 		tap.dropped++, tap.drop_errno = EFAULT;
+	/* It was about this one, which may have been refused */
+	tap.pcap.forget_note();
 }
 
 void Engine::note_capture(const fx::CaptureNote &e)
