@@ -155,29 +155,26 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): r
   `|${'---|'.repeat(head.length)}`,
   ...rows.map(row)
 ]
-const reaction = (event: string, t: Transition, sources: boolean): readonly string[] => [
+const reaction = (event: string, t: Transition): readonly string[] => [
   event === '*' ? 'any other' : `\`${event}\``,
   t.guard === undefined ? '' : `\`${when(t)}\``,
   t.actions.length === 0 && t.target === undefined ? 'ignored' : code(t.actions),
   t.target?.[0] === undefined ? '' : `${t.target[0].path.join('.')}${t.reenter ? ' (again)' : ''}`,
-  ...(sources ? [sourceOf(t.meta)] : [])
+  sourceOf(t.meta)
 ]
-const section =
-  (sources: boolean) =>
-  (n: Node): readonly string[] => {
-    const rows = [...n.transitions].flatMap(([event, list]) => list.map((t) => reaction(event, t, sources)))
-    if (rows.length + n.entry.length + n.exit.length === 0) return []
-    const kind = n.type === 'final' ? ' (the end)' : ''
-    const head = ['event', 'if', 'actions', 'next', ...(sources ? ['source'] : [])]
-    return [
-      '',
-      `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
-      ...(n.parent === undefined || n.description === undefined ? [] : ['', linked(n.description)]),
-      ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
-      ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
-      ...(rows.length === 0 ? [] : ['', ...table(head, rows)])
-    ]
-  }
+const section = (n: Node): readonly string[] => {
+  const rows = [...n.transitions].flatMap(([event, list]) => list.map((t) => reaction(event, t)))
+  if (rows.length + n.entry.length + n.exit.length === 0) return []
+  const kind = n.type === 'final' ? ' (the end)' : ''
+  return [
+    '',
+    `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
+    ...(n.parent === undefined || n.description === undefined ? [] : ['', linked(n.description)]),
+    ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
+    ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
+    ...(rows.length === 0 ? [] : ['', ...table(['event', 'if', 'actions', 'next', 'source'], rows)])
+  ]
+}
 
 /** What each action that is no effect itself may do, as it declares (src/machines/tcp/tcp-actions.ts). */
 const actionTable = (machine: AnyStateMachine): readonly string[] => {
@@ -218,7 +215,6 @@ const dispositions = (meta: unknown): readonly string[] => {
 export const page = (machine: AnyStateMachine, from = `${machine.id}.ts`): string => {
   const root = machine.root as unknown as Node
   const nodes = all(root)
-  const sources = nodes.some((n) => [...n.transitions.values()].flat().some((t) => sourceOf(t.meta) !== ''))
   return `${[
     `# ${machine.id}`,
     '',
@@ -230,7 +226,7 @@ export const page = (machine: AnyStateMachine, from = `${machine.id}.ts`): strin
     '```',
     '',
     'The first line whose condition holds counts. An event that a state does not list goes to the state around it.',
-    ...nodes.flatMap(section(sources)),
+    ...nodes.flatMap(section),
     ...dispositions(root.meta),
     ...actionTable(machine)
   ].join('\n')}\n`
