@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { AnyStateMachine } from 'xstate'
+import { isObject, type Node, named, nodesOf, rootOf, type Transition, when } from '../src/explore/chart.js'
 import { pingMachine } from '../src/machines/flow/ping.js'
 import { tcpSpliceMachine } from '../src/machines/flow/tcp-splice.js'
 import { udpMachine } from '../src/machines/flow/udp.js'
@@ -27,27 +28,6 @@ export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   link: [guestLinkMachine, vhostSessionMachine, migrationSourceMachine, migrationTargetMachine]
 }
 
-// What is read of xstate's nodes; targets are resolved there.
-interface Node {
-  readonly key: string
-  readonly path: readonly string[]
-  readonly type: string
-  readonly description?: string
-  readonly meta?: unknown
-  readonly parent?: Node
-  readonly states: Readonly<Record<string, Node>>
-  readonly transitions: ReadonlyMap<string, readonly Transition[]>
-  readonly initial: { readonly target: readonly Node[] }
-  readonly entry: readonly unknown[]
-  readonly exit: readonly unknown[]
-}
-interface Transition {
-  readonly target?: readonly Node[]
-  readonly reenter: boolean
-  readonly guard?: unknown
-  readonly actions: readonly unknown[]
-  readonly meta?: unknown
-}
 interface Edge {
   readonly from: Node
   readonly to: Node
@@ -59,8 +39,6 @@ const linked = (text: string): string =>
   text
     .replace(/#(regression-\w+)/g, '[$1](../behaviour.md#$1)')
     .replace(/(?<!\.\.\/)(?:docs\/)?behaviour\.md#([\w-]+)(?!\))/g, '[$1](../behaviour.md#$1)')
-const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
-const all = (n: Node): readonly Node[] => [n, ...Object.values(n.states).flatMap(all)]
 const id = (n: Node): string => (n.parent === undefined ? 'anywhere' : n.path.join('_'))
 const ancestors = (n: Node): readonly Node[] =>
   n.parent === undefined ? [] : [n.parent, ...ancestors(n.parent)]
@@ -73,30 +51,6 @@ const sourceOf = (meta: unknown): string => {
   const list = (meta.regressions as readonly unknown[]).map((n) => `[${n}](../behaviour.md${REGRESSION}${n})`)
   return linked(meta.clause) + (list.length === 0 ? '' : `; regression ${list.join(', ')}`)
 }
-
-/** Texts among the parameters, which tell uses of one guard or action apart; those that need a real event stay out. */
-const texts = (params: unknown): string => {
-  let given = params
-  if (typeof params === 'function')
-    try {
-      given = (params as (a: unknown) => unknown)({ context: {}, event: {} })
-    } catch {
-      return ''
-    }
-  if (!isObject(given)) return ''
-  const strings = Object.entries(given).flatMap(([k, v]) =>
-    k !== 'type' && typeof v === 'string' && v !== '' ? [v] : []
-  )
-  return strings.length === 0 ? '' : `(${strings.join(', ')})`
-}
-const named = (a: unknown): string => {
-  if (typeof a === 'string') return a
-  if (isObject(a)) return `${String(a.type)}${texts(a.params)}`
-  const of = (a as { readonly guards?: readonly unknown[] }).guards
-  const name = (a as { readonly name?: string }).name || 'inline'
-  return of === undefined ? name : `${name}(${of.map(named).join(', ')})`
-}
-const when = (t: Transition): string => (t.guard === undefined ? '' : named(t.guard))
 
 /** Arrows of the diagram: transitions that go somewhere, one arrow for all from one state to another. */
 const edges = (nodes: readonly Node[]): readonly Edge[] => {
@@ -136,7 +90,7 @@ const block = (n: Node, list: readonly Edge[], indent: string): readonly string[
 ]
 
 const diagram = (root: Node): string => {
-  const list = edges(all(root))
+  const list = edges(nodesOf(root))
   const fromRoot = list.filter((e) => e.from === root)
   return [
     'stateDiagram-v2',
@@ -213,8 +167,8 @@ const dispositions = (meta: unknown): readonly string[] => {
 
 /** The whole page of a machine: caption, diagram, what each state does with each event. `from`: the file it is in. */
 export const page = (machine: AnyStateMachine, from = `${machine.id}.ts`): string => {
-  const root = machine.root as unknown as Node
-  const nodes = all(root)
+  const root = rootOf(machine)
+  const nodes = nodesOf(root)
   return `${[
     `# ${machine.id}`,
     '',
