@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { MACHINES } from '../scripts/diagrams.js'
-import { ROOT } from '../scripts/generated.js'
+import { pages, played } from '../scripts/explore-doc.js'
+import { ROOT, staleOf } from '../scripts/generated.js'
 import type { Alphabet } from '../src/explore/alphabet.js'
 import { ALIASES, ALPHABETS } from '../src/explore/alphabets/all.js'
 import { leavesOf, rowsOf, rowTaken } from '../src/explore/chart.js'
@@ -256,6 +257,16 @@ describe('sessions', () => {
   })
 })
 
+describe('docs/explore.md', () => {
+  test("shows what is said (else: 'npx tsx scripts/explore-doc.ts')", () =>
+    assert.deepEqual(staleOf(pages()), []))
+  test('has every command, and every machine', () => {
+    const text = readFileSync(join(ROOT, 'docs/explore.md'), 'utf8')
+    for (const word of [...COMMAND_WORDS.filter((w) => w !== 'help'), ...Object.keys(ALPHABETS)])
+      assert.match(text, new RegExp(`\`${word}\\b`), word)
+  })
+})
+
 const explore = (args: readonly string[], input = '') => {
   const argv = ['--import', 'tsx', join(ROOT, 'scripts/explore.ts'), ...args]
   const env = { ...process.env, INIT_CWD: ROOT }
@@ -288,6 +299,22 @@ describe('npm run explore', () => {
     } finally {
       rmSync(dir, { recursive: true })
     }
+  })
+  test('in a terminal: a prompt, and a line that makes no sense is told and no more', () => {
+    const argv = ['-qec', `${process.execPath} --import tsx scripts/explore.ts udp`, '/dev/null']
+    const r = spawnSync('script', argv, {
+      cwd: ROOT,
+      input: 'datagram\nnothing\nidle\nquit\n',
+      encoding: 'utf8'
+    })
+    assert.equal(r.status, 0, r.stderr)
+    assert.match(r.stdout, /udp> /)
+    assert.match(r.stdout, /nothing is called 'nothing'[\s\S]*closed \(the end\)/)
+  })
+  test('a session says what the page shows', () => {
+    const typed = 'datagram\nidle\n'
+    const shown = typed.replace(/^(?=.)/gm, '> ')
+    assert.equal(explore(['udp'], typed).stdout, `${played('udp', shown).join('\n')}\n`)
   })
   test('a line that makes no sense ends it with status 1; so does another machine', () => {
     const r = explore(['udp'], 'datagram\nnothing\ndatagram\n')

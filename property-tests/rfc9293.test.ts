@@ -131,6 +131,36 @@ describe('segments', () => {
     assert.deepEqual(segs(f.turn(part(0), part(1), part(2))), [])
     assert.deepEqual(segs(f.turn(sent)), [{ seq: 1, ack: 301, flags: ACK }])
   })
+  test('SHLD-19: an ACK may wait for data to carry it, but not that of two full segments', () => {
+    const f = established()
+    let at = 1
+    let back = 1
+    // A conversation, so that ACKs wait at all
+    const asks = (len: number): readonly object[] => {
+      f.tap(at, back, { len })
+      at += len
+      return segs(f.sent(len))
+    }
+    for (let i = 0; i < 4; i++) {
+      asks(1)
+      f.readable()
+      f.peeked(1)
+      back++
+    }
+    assert.deepEqual(asks(1), [])
+    f.readable()
+    f.peeked(1)
+    back++
+    assert.deepEqual(asks(2 * f.tcb.mss), [{ seq: back, ack: at, flags: ACK }])
+  })
+  test('MUST-29: keep-alives that nobody answers end nothing', () => {
+    const f = established()
+    for (let i = 0; i < 100; i++) {
+      f.now += 30_000
+      assert.equal(segs(f.turn({ type: 'TIMER_KEEPALIVE' })).length, 1)
+    }
+    assert.equal(f.value, 'open.established')
+  })
   test('MUST-18: what was sent twice measures no round trip (RFC 6298 §3)', () => {
     const f = inFlight(100)
     const { srtt } = f.tcb

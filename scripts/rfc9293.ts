@@ -522,7 +522,10 @@ export const RFC9293: Readonly<Record<string, readonly Requirement[]>> = {
       'SHLD-19',
       'one for two full segments at least',
       'SHOULD',
-      keeps(`${ACKS} acknowledge`, [TCP, 'nothing is acknowledged before the kernel took it'])
+      keeps(`${ACKS} acknowledge`, [
+        HERE,
+        'SHLD-19: an ACK may wait for data to carry it, but not that of two full segments'
+      ])
     ),
     row(
       'MUST-39',
@@ -645,7 +648,7 @@ export const RFC9293: Readonly<Record<string, readonly Requirement[]>> = {
       'MUST-29',
       'one without an answer means nothing',
       'MUST',
-      keeps('tcp: open on TIMER_IDLE', [TCP, 'two hours of nothing: RST to both'])
+      keeps('tcp: open on TIMER_KEEPALIVE', [HERE, 'MUST-29: keep-alives that nobody answers end nothing'])
     ),
     row('SHLD-12', 'without data', 'SHOULD', keeps('machines/tcp/tcp-timers.ts keepaliveFired', SILENCE)),
     row('MAY-6', 'configurable: with an octet of garbage', 'MAY', unused('for hosts that are gone'))

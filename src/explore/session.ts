@@ -70,8 +70,9 @@ const worldOf = (s: Session): World => {
 const view = (a: Alphabet, w: World): unknown => a.view?.(w.snapshot.context) ?? w.snapshot.context
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(3)} s`
 
+/** 'RFC 9293 §3.10.4; #regression-67' (docs/behaviour.md). */
 export const clauseOf = (r: Row): string =>
-  `${r.clause}${r.regressions.length === 0 ? '' : `; regression ${r.regressions.join(', ')}`}`
+  [r.clause, ...r.regressions.map((n) => `#regression-${n}`)].join('; ')
 const effectText = ({ type, ...params }: Spoken): string =>
   Object.keys(params).length === 0 ? type : `${type} ${shown(params)}`
 const spoken = (a: Alphabet, x: Spoken, w: World): Spoken => a.spoken?.(x, w.snapshot.context) ?? x
