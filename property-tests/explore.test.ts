@@ -285,6 +285,10 @@ describe('npm run explore', () => {
       assert.match(piped.stdout, /^#\d+ done {2}\(the world\)/m)
       const read = explore(['vhost-user', '--script', script])
       assert.equal(read.stdout, piped.stdout)
+      const [world, rest] = [join(dir, 'world'), join(dir, 'rest')]
+      writeFileSync(world, lines.split('\n').slice(0, 2).join('\n'))
+      writeFileSync(rest, lines.split('\n').slice(2).join('\n'))
+      assert.equal(explore(['vhost-user', '--world', world, '--script', rest]).stdout, piped.stdout)
       // As its own program, not as a part of this one
       const { NODE_TEST_CONTEXT: _, ...env } = process.env
       const run = () =>

@@ -12,7 +12,7 @@ import { ROOT } from './generated.js'
 // `npm run explore -- MACHINE`: one machine by hand, in a terminal; or its graph (docs/explore.md). What is typed and what it leads to
 // is src/explore/session.ts; here are the terminal and the files.
 
-const USAGE = `npm run explore -- MACHINE [--input NAME] [--script FILE]
+const USAGE = `npm run explore -- MACHINE [--input NAME] [--world FILE] [--script FILE]
 npm run explore -- MACHINE --graph [--input NAME] [--json] [--tests FILE]
 
 MACHINE: ${Object.keys(ALPHABETS).join(', ')}
@@ -52,17 +52,17 @@ const graph = (name: string, input: string | undefined, json: boolean, tests: st
   if (input === undefined && g.missing.length + g.missingLeaves.length > 0) process.exitCode = 1
 }
 
-/** Lines that nobody types are shown; the first one that makes no sense ends it, with status 1. */
-const scripted = (first: Session, lines: readonly string[]): void => {
+/** Lines that nobody types are shown. The first one that makes no sense ends it, with status 1. */
+const scripted = (first: Session, file: string | 0): Session => {
   let s = first
-  for (const line of lines) {
+  for (const line of readFileSync(file === 0 ? 0 : resolve(HERE, file), 'utf8').split('\n')) {
     if (line.trim() !== '') console.log(`> ${line}`)
     const reply = said(s, line)
     carryOut(reply)
-    if (reply.wrong) process.exitCode = 1
-    if (reply.wrong || reply.ends) return
+    if (reply.wrong || reply.ends) process.exit(reply.wrong ? 1 : 0)
     s = reply.session
   }
+  return s
 }
 const byHand = (first: Session): void => {
   let s = first
@@ -99,6 +99,7 @@ const options = () => {
         input: { type: 'string' },
         script: { type: 'string' },
         tests: { type: 'string' },
+        world: { type: 'string' },
         help: { type: 'boolean', default: false }
       }
     })
@@ -118,8 +119,9 @@ if (start.wrong) fail(`${start.lines.join('\n')}\n`)
 if (values.graph) graph(name, input, values.json, values.tests)
 else {
   for (const line of start.lines) console.log(line)
-  const linesOf = (file: string | 0): readonly string[] => readFileSync(file, 'utf8').split('\n')
-  if (values.script !== undefined) scripted(start.session, linesOf(resolve(HERE, values.script)))
-  else if (process.stdin.isTTY) byHand(start.session)
-  else scripted(start.session, linesOf(0))
+  // A peer and a kernel that somebody has written down: rules, and what comes first
+  const s = values.world === undefined ? start.session : scripted(start.session, values.world)
+  if (values.script !== undefined) scripted(s, values.script)
+  else if (process.stdin.isTTY) byHand(s)
+  else scripted(s, 0)
 }
