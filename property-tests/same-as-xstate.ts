@@ -9,7 +9,7 @@ import {
   initialTransition,
   transition
 } from 'xstate'
-import type { Alphabet } from '../src/explore/alphabet.js'
+import { type Alphabet, bareAlphabet } from '../src/explore/alphabet.js'
 import { ALPHABETS } from '../src/explore/alphabets/all.js'
 import { dotted, rowsOf, type Transition } from '../src/explore/chart.js'
 import { graphOf, type Path } from '../src/explore/graph.js'
@@ -26,7 +26,7 @@ export const readable = (u: unknown): string =>
   )
 
 const taken = new Map<AnyStateMachine, Set<Transition>>()
-/** The transitions that were compared: noted, for `throughEveryRow`. */
+/** The transitions that were compared: noted, for `untilAllTaken`. */
 const note = (machine: AnyStateMachine, state: AnyMachineSnapshot, event: unknown): void => {
   const seen = taken.get(machine) ?? new Set<Transition>()
   taken.set(machine, seen)
@@ -131,10 +131,10 @@ const onwards = (a: Alphabet, { input, events }: Path, choices: readonly number[
  * `compare` (one of the two above); then the shortest ways to each state and through each transition of the chart, by its graph
  * (src/explore/graph.ts), as they are, and with random letters behind them. Fails for a transition that was never compared.
  */
-export const throughEveryRow = (
+export const untilAllTaken = (
   machine: AnyStateMachine,
   compare: () => void,
-  alphabet: Alphabet = ALPHABETS[machine.id]!,
+  alphabet: Alphabet = ALPHABETS[machine.id] ?? bareAlphabet(machine),
   numRuns = 100
 ): void => {
   compare()

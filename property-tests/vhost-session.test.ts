@@ -21,7 +21,7 @@ import {
   vhostSessionMachine
 } from '../src/machines/link/vhost-session.js'
 import { compile } from '../src/runtime/machine/compile.js'
-import { readable, sameAsXstate, throughEveryRow } from './same-as-xstate.js'
+import { readable, sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 import { arbFeatures, arbVhostMessage } from './vhost-arbitraries.js'
 
 const machine = compile<typeof vhostSessionMachine, VhostEffect>(vhostSessionMachine)
@@ -468,7 +468,7 @@ const arbEvent: fc.Arbitrary<VhostEvent> = fc.oneof(
 
 describe('vhost-user session', () => {
   test('compiled = xstate', () =>
-    throughEveryRow(vhostSessionMachine, () =>
+    untilAllTaken(vhostSessionMachine, () =>
       sameAsXstate(vhostSessionMachine, fc.record({ offer }), arbEvent, {
         prefix: fc.constantFrom<readonly VhostEvent[]>([], [{ type: 'CONNECTED' }])
       })

@@ -1,5 +1,6 @@
 import type { AnyStateMachine, ContextFrom, EventFrom, InputFrom } from 'xstate'
 import { type Instant, instant } from '../effects/effect.js'
+import { rowsOf } from './chart.js'
 
 // A machine's alphabet: what can happen to it, by short names. A letter looks at where the machine is, so that `data` is the guest's
 // next octets and not any octets; in what order letters come is open. The explorer offers them, and the graph tries them all.
@@ -54,6 +55,20 @@ export const lettersOf = <M extends AnyStateMachine>() => {
   type E = EventFrom<M>
   return (name: string, says: string, event: Letter<C, E>['event']): Letter<C, E> => ({ name, says, event })
 }
+/** Of a machine whose events say nothing but their type: a letter for each that its chart names ('SENT_SYN': 'sent-syn'). */
+export const bareAlphabet = (machine: AnyStateMachine): Alphabet => ({
+  machine,
+  inputs: { usual: {} },
+  letters: [...new Set(rowsOf(machine).map((r) => r.event))]
+    .filter((type) => type !== '*')
+    .map((type) => ({
+      name: type.toLowerCase().replaceAll('_', '-'),
+      says: type,
+      event: ({ now }) => ({ type, now })
+    })),
+  abstract: () => '',
+  world: []
+})
 /** At this deadline; now, if that has passed. */
 export const atLeast = (now: number, at: number): Instant => instant(Math.max(now, at))
 /** No machine knows it. */
