@@ -7,6 +7,7 @@ import { udpMachine } from '../src/machines/flow/udp.js'
 import { udpSpliceMachine } from '../src/machines/flow/udp-splice.js'
 import { portScanMachine } from '../src/machines/forward/port-scan.js'
 import { guestLinkMachine } from '../src/machines/link/guest-link.js'
+import { handOverMachine } from '../src/machines/link/hand-over.js'
 import { migrationSourceMachine } from '../src/machines/link/migration-source.js'
 import { migrationTargetMachine } from '../src/machines/link/migration-target.js'
 import { vhostSessionMachine } from '../src/machines/link/vhost-session.js'
@@ -25,7 +26,13 @@ export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   flow: [udpMachine, tcpSpliceMachine, udpSpliceMachine, pingMachine],
   forward: [portScanMachine],
   services: [ndpMachine],
-  link: [guestLinkMachine, vhostSessionMachine, migrationSourceMachine, migrationTargetMachine]
+  link: [
+    guestLinkMachine,
+    vhostSessionMachine,
+    migrationSourceMachine,
+    migrationTargetMachine,
+    handOverMachine
+  ]
 }
 
 interface Edge {
