@@ -1,6 +1,6 @@
 import type { Alphabet } from '../alphabet.js'
 import { ping, tcpSplice, udp, udpSplice } from './flow.js'
-import { guestLink, migrationSource, migrationTarget, vhostSession } from './link.js'
+import { guestLink, handOver, migrationSource, migrationTarget, vhostSession } from './link.js'
 import { ndp, portScan } from './service.js'
 import { tcp } from './tcp.js'
 
@@ -15,6 +15,7 @@ export const ALPHABETS: Readonly<Record<string, Alphabet>> = {
   'vhost-session': vhostSession,
   'migration-source': migrationSource,
   'migration-target': migrationTarget,
+  'hand-over': handOver,
   ndp,
   'port-scan': portScan
 }

@@ -1,9 +1,11 @@
+import type { HandOverQuestion } from '../../codecs/control/hand-over.js'
 import { SKIPPED } from '../../codecs/control/migration.js'
 import { fromV4, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octets } from '../../codecs/value/octets.js'
 import { seq } from '../../codecs/value/seq.js'
 import { instant } from '../../effects/effect.js'
 import { guestLinkMachine, MESSAGE_PERIOD } from '../../machines/link/guest-link.js'
+import { handOverMachine } from '../../machines/link/hand-over.js'
 import { migrationSourceMachine, type SourceContext } from '../../machines/link/migration-source.js'
 import { BATCH_MAX } from '../../machines/link/migration-steps.js'
 import { migrationTargetMachine } from '../../machines/link/migration-target.js'
@@ -377,5 +379,42 @@ export const migrationTarget = alphabet<typeof migrationTargetMachine>({
   world: [
     { effect: 'RepairSome', letters: ['repaired'] },
     { effect: 'DropSome', letters: ['dropped'] }
+  ]
+})
+
+// --- restart in place
+
+const h = lettersOf<typeof handOverMachine>()
+const asks = (name: string, says: string, question: HandOverQuestion) =>
+  h(name, says, ({ now }) => ({ type: 'ASKED', question, now }))
+export const handOver = alphabet<typeof handOverMachine>({
+  machine: handOverMachine,
+  inputs: { usual: {} },
+  letters: [
+    h('peer', 'a process that is to take our place has connected', ({ now }) => ({
+      type: 'PEER',
+      there: true,
+      now
+    })),
+    h('peer-gone', 'it is gone', ({ now }) => ({ type: 'PEER', there: false, now })),
+    asks('begin', 'it asks what we have', { ask: 'begin', version: 1, mode: 'pasta' }),
+    asks('listeners', 'it asks where we listen', { ask: 'listeners', from: 0 }),
+    asks('take', 'it is ready: we are to stand still', { ask: 'take' }),
+    asks('flows', 'it asks for flows', { ask: 'flows', from: 0 }),
+    asks('rest', "it asks for what the guest's link has left", { ask: 'rest', from: 0 }),
+    asks('done', 'it has all', { ask: 'done', taken: 1, lost: 0 }),
+    h('faulty', 'it says what is no question', ({ now }) => ({ type: 'FAULTY', now })),
+    h('settled', 'results of what was asked for before are in', ({ now }) => ({ type: 'SETTLED', now })),
+    h('deadline', 'it takes too long', ({ context: c, now }) =>
+      c.deadline === 0 ? null : { type: 'DEADLINE', now: atLeast(now, c.deadline) }
+    ),
+    h('deadline-early', 'a deadline passes for nothing', ({ context: c, now }) =>
+      c.deadline > 0 && now >= c.deadline ? null : { type: 'DEADLINE', now }
+    )
+  ],
+  abstract: (c) => (c.deadline > 0 ? 'timed' : ''),
+  world: [
+    { effect: 'StandStill', letters: ['settled'] },
+    { effect: 'HangUp', letters: ['peer-gone'] }
   ]
 })

@@ -283,7 +283,9 @@ export const tcp = alphabet<typeof tcpMachine>({
       now
     })),
     letter('restored', 'the socket of a moved connection is made', (t, { now }) =>
-      t.moved ? { type: 'SOCK_RESTORED', unacked: 0, unread: 100, ended: t.finSeq !== null, now } : null
+      t.moved
+        ? { type: 'SOCK_RESTORED', taken: 0, unacked: 0, unread: 100, ended: t.finSeq !== null, now }
+        : null
     ),
     on('room', 'the tap takes frames again', 'TAP_ROOM'),
     // timers
