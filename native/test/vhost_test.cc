@@ -219,6 +219,35 @@ TEST(vhost_kicks_wake_a_sleeper_and_are_asked_for_then_only)
 	}
 }
 
+/** Whatever a stop, or the back-end before, has left in the ring: who sleeps has asked for the next chain, and not for buffers. */
+TEST(vhost_a_ring_that_starts_again_is_asked_for_kicks_again)
+{
+	for (const bool event : {false, true}) {
+		Guest g(MERGED | (event ? bit(RING_EVENT_IDX) : 0), 256, 7);
+		const auto wanted = [&](uint32_t ring) {
+			return event ? *g.used16(ring, 4 + 8 * 256) == g.rings[ring].avail_idx : !(*g.used16(ring, 0) & 1);
+		};
+		g.give(4, 2000);
+		g.turn(1);
+		CHECK(wanted(VRING_TX) && !wanted(VRING_RX));
+		/* Stopped while nobody has to kick */
+		g.send(some_frame(100));
+		g.turn(0);
+		CHECK(g.back(VRING_TX).size() == 1 && !wanted(VRING_TX));
+		for (const uint16_t left : {uint16_t(1), uint16_t(0)}) {
+			for (const uint32_t ring : {VRING_TX, VRING_RX}) {
+				g.effect({EF_VRING_STOP, 0, ring});
+				g.turn(0);
+				*g.used16(ring, 0) = left;
+				g.effect({EF_VRING_BASE, 0, ring, g.take(EV_VRING_STOPPED)[3]});
+				g.run(ring, VRING_ON);
+			}
+			g.turn(1);
+			CHECK(wanted(VRING_TX) && !wanted(VRING_RX));
+		}
+	}
+}
+
 TEST(vhost_without_buffers_frames_are_refused_until_the_guest_gives_some)
 {
 	for (const bool event : {false, true}) {
