@@ -2,8 +2,11 @@
 #include "guest.h"
 
 #include <algorithm>
+#include <atomic>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <thread>
 #include <unistd.h>
 
 namespace {
@@ -216,6 +219,60 @@ TEST(vhost_kicks_wake_a_sleeper_and_are_asked_for_then_only)
 				CHECK(*g.used16(VRING_TX, 0) & 1);
 			g.back(VRING_TX);
 		}
+	}
+}
+
+/** One octet there and back, between two of which each sleeps until the other one tells it, and tells only who asks for it. */
+TEST(vhost_no_wake_up_is_lost_between_two_that_sleep)
+{
+	enum : uint32_t { ROUNDS = 10000, SIZE = 256 };
+	for (const bool event : {false, true}) {
+		Guest g(MERGED | (event ? bit(RING_EVENT_IDX) : 0), SIZE, 65000, {2000, false, false});
+		CHECK(g.give(100, 2000) == 100);
+		std::thread driver([&] {
+			const auto tell = [&](uint32_t ring) {
+				std::atomic_thread_fence(std::memory_order_seq_cst);
+				if (event ? *g.used16(ring, 4 + 8 * SIZE) == (uint16_t)(g.rings[ring].avail_idx - 1) : !(*g.used16(ring, 0) & 1))
+					g.kick_it(ring);
+			};
+			const auto came = [&] { return __atomic_load_n(g.used16(VRING_RX, 2), __ATOMIC_ACQUIRE) != g.rings[VRING_RX].used_idx; };
+			const auto want = [&](bool on) {
+				if (event)
+					*g.avail16(VRING_RX, 4 + 2 * SIZE) = (uint16_t)(g.rings[VRING_RX].used_idx - !on);
+				else
+					*g.avail16(VRING_RX, 0) = !on;
+				std::atomic_thread_fence(std::memory_order_seq_cst);
+			};
+			for (uint32_t i = 0; i < ROUNDS; i++) {
+				/* As long as the engine looks, or longer: whatever it is about to do */
+				for (volatile uint32_t idle = chance(2) * chance(100000); idle; idle = idle - 1)
+					;
+				CHECK(g.send(some_frame(60)));
+				tell(VRING_TX);
+				while (!came()) {
+					want(true);
+					if (!came()) {
+						CHECK(wait_for(g.call[VRING_RX], POLLIN, 20000));
+						g.called(VRING_RX);
+					}
+					want(false);
+				}
+				CHECK(g.received().size() == 1 && g.give(1, 2000) == 1);
+				tell(VRING_RX);
+				g.back(VRING_TX);
+			}
+		});
+		for (uint32_t i = 0; i < ROUNDS;) {
+			const auto events = g.turn(20000);
+			CHECK(!events.empty());
+			g.seen.clear();
+			for (const Ev &e : events) {
+				if (e[0] == EV_TAP_FRAME)
+					write_frame(g, Octets(60, 0x88), 8192), i++;
+			}
+		}
+		g.turn(0);
+		driver.join();
 	}
 }
 
