@@ -222,6 +222,12 @@ void HandOver::effect(const Record &e)
 		return;
 	case EF_HAND_OVER_GUEST:
 		clients.give_away();
+		/* It lives on: who connects there is not for us any more */
+		if (listener >= 0) {
+			core.unwatch(listener);
+			close(listener);
+			listener = -1;
+		}
 		return;
 	default: /* EF_HAND_OVER_CLOSE */
 		end();

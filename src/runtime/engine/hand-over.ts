@@ -248,7 +248,6 @@ export const handOver = (w: World, here: Here): Feature => {
   /** What cannot go along, spliced connections, goes on here until it ends. */
   const linger = (now: Instant): void => {
     w.features.timed.splice(0, w.features.timed.length, { deadline, onTime })
-    handOverGuest(r)
     for (const id of w.listeners.keys()) r.native.closeListener(id)
     w.listeners.clear()
     for (const f of w.flows)
@@ -259,6 +258,8 @@ export const handOver = (w: World, here: Here): Feature => {
   }
   const leave = (n: { readonly taken: number; readonly lost: number }, now: Instant): void => {
     left = true
+    // No word of ours gets there any more, between those of the other one
+    handOverGuest(r)
     const ms = began === null ? 0 : now - began
     w.log.at(
       'info',
