@@ -163,8 +163,9 @@ export class Restarting {
   }
   /** Starts one that serves, whoever served before. */
   private async serving(options: ReadonlyArray<string>): Promise<Proc> {
-    const ready = `/mnt/w/${this.name}.pid${this.procs.length}`
-    const proc = this.start(['-P', ready, ...options])
+    const at = options.indexOf('-P')
+    const ready = at < 0 ? `/mnt/w/${this.name}.pid${this.procs.length}` : options[at + 1]!
+    const proc = this.start(at < 0 ? ['-P', ready, ...options] : options)
     await until('it serves', async () => {
       if (!proc.running) assert.fail(JSON.stringify(await proc.wait()))
       return (await this.w.sh(`cat ${ready} 2>/dev/null || :`)) !== ''
