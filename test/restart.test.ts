@@ -395,7 +395,7 @@ describe("passt's stream", () => {
     scene('passt', {}, async (s) => {
       const { guest, world } = await s.connect(0, 1)
       await s.guest.call('drink', { conn: guest[0]! })
-      await s.card.signal('SIGSTOP')
+      await s.stopCard(true)
       await s.world.call('pour', { conn: world[0]!, octets: 16_000_000, seed: 1 })
       let before = -1
       await until('nothing moves any more', async () => {
@@ -406,7 +406,7 @@ describe("passt's stream", () => {
       })
       await s.replace()
       await s.replace()
-      await s.card.signal('SIGCONT')
+      await s.stopCard(false)
       assert.equal(await isWhole(s.world, world[0]!, s.guest, guest[0]!), 16_000_000)
     }))
   test('half a frame before, the rest after; whoever connects later; --one-off', () =>

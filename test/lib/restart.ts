@@ -8,7 +8,7 @@ import { readdirSync } from 'node:fs'
 import { compiled } from './cache.js'
 import { type ConnectOptions, End, Ends, type Flows } from './ends.js'
 import { configure, passt } from './passt.js'
-import { alive, type Proc, type Result, statusField, treeOf, until } from './proc.js'
+import { alive, childrenOf, kill, type Proc, type Result, statusField, treeOf, until } from './proc.js'
 import { helper, net, ok, pasta, quietBeside, type World } from './world.js'
 
 /** How the guest is reached: --netns as root, PID as an ordinary user, passt's stream socket. */
@@ -38,8 +38,7 @@ export class Restarting {
   guest!: End
   /** What serves now. */
   now!: Proc
-  /** passt's client. */
-  card!: Proc
+  private card!: Proc
   private readonly procs: Proc[] = []
   /** What names the guest on a command line. */
   place: ReadonlyArray<string> = []
@@ -129,7 +128,17 @@ export class Restarting {
   }
   private async makeCard(): Promise<void> {
     const lines = `ip link set eth0 txqueuelen 30000\n${configure([], net)}\necho up; exec sleep infinity`
-    const argv = this.in([compiled('test/lib/tapbridge.cc'), this.socket, 'eth0', 'sh', '-ec', lines])
+    // nsenter(1) stops with its child
+    const apart = ['sh', '-c', '"$@" & wait', '-']
+    const argv = this.in([
+      ...apart,
+      compiled('test/lib/tapbridge.cc'),
+      this.socket,
+      'eth0',
+      'sh',
+      '-ec',
+      lines
+    ])
     this.card = this.w.start(argv, { uid: 0, timeout: 900_000 })
     this.procs.push(this.card)
     await this.card.sees(/^up$/m)
@@ -171,6 +180,11 @@ export class Restarting {
       return (await this.w.sh(`cat ${ready} 2>/dev/null || :`)) !== ''
     })
     return proc
+  }
+  /** passt's client reads and writes nothing, or does so again. */
+  async stopCard(on: boolean): Promise<void> {
+    const [card] = childrenOf(await this.card.pid())
+    kill(card!, on ? 'SIGSTOP' : 'SIGCONT')
   }
   /** A newer one in the place of what serves now; with what has been the older one's. */
   async restart(options: ReadonlyArray<string> = []): Promise<Proc> {
