@@ -285,6 +285,10 @@ export interface Native {
   handOverAdopt(fd: number): void
   /** As linkListen() for clients that send frames, with a socket that listens already; it is the addon's from here on. */
   linkAdopt(fd: number): void
+  /** The Ethernet address that a tap has now, wherever it is. */
+  tapAddress(fd: number): Uint8Array
+  /** A TCP socket is reset and closed. */
+  closeHard(fd: number): void
   /** Of the link's client: octets that came and make no whole frame yet, or wait for room; octets that it has not taken. Copies. */
   linkRest(): { readonly came: Uint8Array; readonly unsent: Uint8Array }
   /** The same of another process, for the client that EF.LINK_USE names next. */

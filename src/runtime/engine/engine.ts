@@ -172,6 +172,7 @@ interface Prepared {
   /** Whose place we take. */
   readonly former: Predecessor | null
   readonly client: GivenClient
+  readonly rules: ReadonlyArray<Rule>
 }
 
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
@@ -266,11 +267,15 @@ const whoServes = (native: Native, p: Plan, path: string): Predecessor | null =>
 }
 
 /** The tap that another process has opened; it must be of the namespace that we have joined. */
-const formerTap = (l: Launcher, { guest, guestFd }: Predecessor): TapDevice => {
+const formerTap = (native: Native, l: Launcher, { guest, guestFd }: Predecessor): TapDevice => {
   if (guest?.kind !== 'tap') throw new Fatal('there is no tap to take over')
   const { index, name, vnet, mac } = guest
   const links = orFatal(readLinks(netlinkIn(l)))
-  if (!links.some((k) => k.index === index && k.name === name))
+  // Index and name are those of every namespace's first tap; its address is its own
+  const now = tried(`look at ${name}`, () => native.tapAddress(guestFd))
+  const isThere = (k: (typeof links)[number]): boolean =>
+    k.index === index && k.name === name && k.mac === readMac(new DataView(now.buffer, now.byteOffset), 0)
+  if (!links.some(isThere))
     throw new Fatal(`the namespace has no interface ${name}: it is not the one that is served`)
   const octets = new Uint8Array(6)
   writeMac(new DataView(octets.buffer), 0, mac)
@@ -328,7 +333,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
       ? null
       : former === null
         ? orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
-        : formerTap(l, former)
+        : formerTap(native, l, former)
   // What was changed there since the other one came is not ours to change
   const p =
     wanted.namespace.kind === 'none' || former !== null ? wanted : configure(l, wanted, tap, tables, log)
@@ -405,7 +410,17 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const client: GivenClient = { fd: inherited }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap)
   install(world.features, allFeatures(world, p, { neighbours, portScan: scan, client, here }))
-  return { native, launcher: l, plan: p, who, world, scans: scan !== null, former, client }
+  return {
+    native,
+    launcher: l,
+    plan: p,
+    who,
+    world,
+    scans: scan !== null,
+    former,
+    client,
+    rules: place.rules
+  }
 }
 
 function* none(): Generator<void> {}
@@ -416,12 +431,12 @@ function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
 }
 
 /** All that the process had whose place we take. Then it ends. */
-const replace = (former: Predecessor, { native, world, plan: p, client }: Prepared): void => {
+const replace = (former: Predecessor, { native, world, plan: p, client, rules }: Prepared): void => {
   // It serves meanwhile; what V8 has not compiled would hold everybody up
   for (const _ of warmUpAll(world, p));
   const taken = orFatal(
     E.mapLeft((why: string) => `cannot take over: ${why}; the other one goes on`)(
-      takeOver(world, former, instant(native.now()))
+      takeOver(world, former, rules, instant(native.now()))
     )
   )
   const { flows, lost, ended, link } = taken
