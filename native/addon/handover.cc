@@ -185,12 +185,12 @@ int HandOver::descriptor(uint32_t what, uint32_t which) const
 
 void HandOver::answer(const fx::HandOverAnswer &e)
 {
-	alignas(cmsghdr) uint8_t control[CMSG_SPACE(PASSED_MAX * sizeof(int))] = {};
-	int fds[PASSED_MAX];
+	alignas(cmsghdr) uint8_t control[CMSG_SPACE(HAND_OVER_FDS * sizeof(int))] = {};
+	int fds[HAND_OVER_FDS];
 
 	if (peer < 0 || !busy)
 		return;
-	if (e.len > HAND_OVER_MAX || e.descriptors > PASSED_MAX || !rings.in_slab(e.off, e.len) ||
+	if (e.len > HAND_OVER_MAX || e.descriptors > HAND_OVER_FDS || !rings.in_slab(e.off, e.len) ||
 	    !rings.in_slab(e.names_off, e.descriptors * 8))
 		return end();
 	for (uint32_t i = 0; i < e.descriptors; i++) {

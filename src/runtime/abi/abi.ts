@@ -205,8 +205,9 @@ export const RUN_SHUT = 1
 /** EF.TCP_FREEZE: its kernel goes on hearing the peer. */
 export const FREEZE_HEARS = 1
 
-/** Restart in place: octets of a message; EF.HAND_OVER_HOLD; what descriptors of EF.HAND_OVER_ANSWER are. */
-export const HAND_OVER_MAX = 65536
+/** Restart in place: octets of a message, descriptors with one; EF.HAND_OVER_HOLD; what descriptors of EF.HAND_OVER_ANSWER are. */
+export const HAND_OVER_MAX = 131072
+export const HAND_OVER_FDS = 192
 export const HAND_HOLD = 1
 export const HAND_LISTENER = 0
 export const HAND_FLOW = 1

@@ -60,6 +60,7 @@ import { findPredecessor, type Predecessor, takeOver } from './take-over.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 import { warmUpMoves } from './warm-up-moves.js'
+import { warmUpRestart } from './warm-up-restart.js'
 import { neighbourConfig, worldConfig } from './world-config.js'
 
 /** The end, with one line on stderr. */
@@ -428,6 +429,7 @@ function* none(): Generator<void> {}
 function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
   yield* warmUp(cfg)
   if (p.vhostUser !== null) yield* warmUpMoves(cfg)
+  if (p.restartPath !== null) yield* warmUpRestart(cfg)
 }
 
 /** All that the process had whose place we take. Then it ends. */

@@ -70,8 +70,8 @@ const descriptorsOf = (a: HandOverAnswer): number => {
   }
 }
 
-const asker =
-  (native: Native, fd: number): Predecessor['ask'] =>
+export const asker =
+  (native: Pick<Native, 'handOverAsk'>, fd: number): Predecessor['ask'] =>
   (kind, q) => {
     const said = E.tryCatch(
       () => native.handOverAsk(fd, HandOverQuestion.encode(q), ANSWER_WAIT),
