@@ -47,6 +47,7 @@ const NEWER = [
 /** No other release has them. */
 const OURS = [
   readOption('both')('--pcap-size ARG'),
+  readOption('both')('--restart-path ARG'),
   readOption('passt')('--vhost-user-features ARG'),
   readOption('both')('--limit-flows ARG'),
   readOption('both')('--limit-files ARG'),
@@ -104,6 +105,7 @@ const GOOD: Readonly<Record<string, string>> = {
   pcap: '/x',
   'pcap-size': '131072',
   pid: '/x',
+  'restart-path': '/x',
   mtu: '1500',
   address: '192.0.2.1',
   netmask: '24',

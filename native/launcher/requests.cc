@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../common/outfile.h"
@@ -47,7 +48,7 @@ Message Requests::serve(std::string_view request)
 /** After Ready the engine reads the guest's packets, and may be somebody else by now: no more than serving takes. */
 static bool isForServing(uint32_t kind)
 {
-	return kind == RQ_LISTEN;
+	return kind == RQ_LISTEN || kind == RQ_LEAVE;
 }
 
 Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
@@ -67,6 +68,7 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_NAMES: return names(r, a);
 	case RQ_IDENTITY: return identity(r);
 	case RQ_EMPTY_ROOT: return emptyRoot(r);
+	case RQ_LEAVE: return r.done() ? leave() : MALFORMED;
 	case RQ_READY: return r.done() ? ready() : MALFORMED;
 	case RQ_LISTEN: return listen(r, a);
 	case RQ_PROCNET: return r.done() ? procNet(a) : MALFORMED;
@@ -121,7 +123,7 @@ Fault Requests::setup(Reader &r)
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
 		int fd = -1;
-		if (const passt::Fault no = passt::open_output(path.c_str(), O_WRONLY, fd); no.err)
+		if (const passt::Fault no = passt::open_unemptied(path.c_str(), O_WRONLY, fd); no.err)
 			return { no.err, "Cannot open pid file " + path + ": " + no.text };
 		pidFile_.reset(fd);
 	}
@@ -316,7 +318,12 @@ Fault Requests::writePidFile(pid_t pid)
 {
 	if (!pidFile_)
 		return {};
-	const int err = writeAll(pidFile_.get(), std::to_string(pid) + "\n");
+	/* Emptied now only: until we serve it may be another one's */
+	struct stat st;
+	const bool file = !fstat(pidFile_.get(), &st) && S_ISREG(st.st_mode);
+	int err = file && ftruncate(pidFile_.get(), 0) ? errno : 0;
+	if (!err)
+		err = writeAll(pidFile_.get(), std::to_string(pid) + "\n");
 	pidFile_.reset();
 	return err ? fault(err, "Cannot write the pid file") : Fault{};
 }
@@ -376,6 +383,14 @@ Fault Requests::ready()
 	session_.ready = true;
 	if (session_.command)
 		session_.command.open();
+	return {};
+}
+
+Fault Requests::leave()
+{
+	if (!session_.ready)
+		return OUT_OF_ORDER;
+	session_.left = true;
 	return {};
 }
 

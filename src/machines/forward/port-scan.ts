@@ -10,6 +10,7 @@ import {
   unionPorts
 } from '../../codecs/value/port-set.js'
 import { type Instant, instant } from '../../effects/effect.js'
+import { by, type Source } from '../source.js'
 import { type BindFailure, failureLines } from './bind-verdict.js'
 import { type Direction, type Proto, type Rule, targetOf } from './forward-rules.js'
 
@@ -79,6 +80,8 @@ export interface ScanInput {
   readonly rules: ReadonlyArray<Rule>
   /** Of rules that do not scan, from when they were opened. */
   readonly failures: ReadonlyArray<BindFailure>
+  /** Per rule: where it listens already, by sockets of another process; none: []. */
+  readonly open: ReadonlyArray<PortSet>
 }
 
 const DIRECTIONS: ReadonlyArray<Direction> = ['in', 'out']
@@ -90,7 +93,7 @@ const NONE: PortSet = emptyPorts()
 
 export const scans = (rules: ReadonlyArray<Rule>): boolean => rules.some((r) => r.scan)
 
-const fixedPorts = ({ rules, failures }: ScanInput): ScanContext['fixed'] => {
+const fixedPorts = ({ rules, failures }: Omit<ScanInput, 'open'>): ScanContext['fixed'] => {
   const missing = new Set(failures.map((f) => `${f.rule} ${f.port}`))
   const of = (direction: Direction, proto: Proto): PortSet => {
     const s = emptyPorts()
@@ -108,7 +111,7 @@ const initial = (input: ScanInput): ScanContext => {
   return {
     rules: input.rules,
     fixed: fixedPorts(input),
-    open: nothing,
+    open: nothing.map((none, i) => input.open[i] ?? none),
     closed: nothing,
     failed: nothing,
     changes: { close: [], open: [] }
@@ -233,7 +236,7 @@ const later = ({ event }: { event: { readonly now: Instant } }) => ({ at: instan
 
 /** Started if `scans(rules)`, with the listeners of all other rules open; reads at once. */
 export const portScanMachine = setup({
-  types: { context: {} as ScanContext, events: {} as ScanEvent, input: {} as ScanInput },
+  types: { context: {} as ScanContext, events: {} as ScanEvent, input: {} as ScanInput, meta: {} as Source },
   guards: {
     known: ({ context }, p: { rule: number }) => context.rules[p.rule]?.scan === true
   },
@@ -257,7 +260,8 @@ export const portScanMachine = setup({
           type: 'forget',
           params: ({ event }) => ({ rule: event.rule, ports: event.ports, errno: event.errno })
         }
-      ]
+      ],
+      meta: by('behaviour.md#port-forwarding')
     }
   },
   states: {
@@ -272,11 +276,16 @@ export const portScanMachine = setup({
             { type: 'CloseListeners', params: ({ context }) => ({ list: context.changes.close }) },
             { type: 'OpenListeners', params: ({ context }) => ({ list: context.changes.open }) },
             { type: 'ArmScanTimer', params: later }
-          ]
+          ],
+          meta: by('behaviour.md#port-scan')
         },
-        SCAN_FAILED: { target: 'waiting', actions: { type: 'ArmScanTimer', params: later } }
+        SCAN_FAILED: {
+          target: 'waiting',
+          actions: { type: 'ArmScanTimer', params: later },
+          meta: by('ours: everything stays as it is until the next time')
+        }
       }
     },
-    waiting: { on: { TIMER_SCAN: 'reading' } }
+    waiting: { on: { TIMER_SCAN: { target: 'reading', meta: by('behaviour.md#port-scan') } } }
   }
 })

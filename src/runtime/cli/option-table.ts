@@ -160,7 +160,7 @@ export const MAX_MTU = 65521
 
 const plainAddress = v.addressBut('unspecified', 'loopback', 'broadcast')
 const mappable = v.addressBut('unspecified', 'loopback', 'multicast', 'broadcast')
-const path = (key: 'logFile' | 'pcap' | 'pidFile' | 'confPath' | 'userns'): Apply =>
+const path = (key: 'logFile' | 'pcap' | 'pidFile' | 'restartPath' | 'confPath' | 'userns'): Apply =>
   set(v.nonEmpty, (p) => ({ [key]: p }))
 
 /** What publishes ports elsewhere gets a word. */
@@ -190,7 +190,8 @@ const generalFields = () => ({
   pcap: unset<string>(),
   /** Octets. */
   pcapSize: unset<number>(),
-  pidFile: unset<string>()
+  pidFile: unset<string>(),
+  restartPath: unset<string>()
 })
 const general: ReadonlyArray<OptionEntry> = [
   entry(
@@ -238,7 +239,14 @@ const general: ReadonlyArray<OptionEntry> = [
     set(v.numberIn(MIN_PCAP_SIZE, Number.MAX_SAFE_INTEGER), (pcapSize) => ({ pcapSize })),
     { ours: true }
   ),
-  entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile'))
+  entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile')),
+  entry(
+    '--restart-path',
+    'PATH',
+    'Take the place of who serves at PATH, if somebody does;\nhand over there to whoever is to take ours',
+    path('restartPath'),
+    { ours: true }
+  )
 ]
 
 const networkFields = (mode: Mode) => ({

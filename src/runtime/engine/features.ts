@@ -13,7 +13,8 @@ import type { Plan } from '../plan/plan-types.js'
 import { type Neighbours, neighbours } from '../services/neighbours.js'
 import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
 import { collectWhenCalm } from './collect-when-calm.js'
-import { guestLink } from './guest-link.js'
+import { type GivenClient, guestLink } from './guest-link.js'
+import { type Here, handOver } from './hand-over.js'
 import { collect } from './v8.js'
 
 // The lists of features. What is to come (live rules, a recorder, policies) is one more of them.
@@ -45,8 +46,10 @@ export interface Opened {
   readonly neighbours: Neighbours | null
   /** null: no rule has automatic ports. */
   readonly portScan: Feature | null
-  /** Descriptor of the guest link's client, null: it is still to come. */
-  readonly client: number | null
+  /** The guest link's client. */
+  readonly client: GivenClient
+  /** What a process gets that takes our place; null: nobody may. */
+  readonly here: Here | null
 }
 
 /** All that the plan asks for. */
@@ -73,6 +76,7 @@ export const allFeatures = (
           : { offer: OFFERS[p.vhostUser], exit: p.migrateExit, linger: !p.migrateNoLinger }
       )),
   ...(o.portScan === null ? [] : [o.portScan]),
+  ...(o.here === null ? [] : [handOver(w, o.here)]),
   ...(p.pcap === null ? [] : [capture(w, p.pcap)]),
   collectWhenCalm(collect),
   ...observers(w, p)

@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { EADDRINUSE } from '../../codecs/value/errno.js'
 import { UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
+import { addPort, emptyPorts, type PortSet } from '../../codecs/value/port-set.js'
 import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import type { BindFailure } from '../../machines/forward/bind-verdict.js'
@@ -19,6 +20,7 @@ import { Deadline } from '../flow/deadline.js'
 import type { Listeners } from '../flow/listener.js'
 import type { Log } from '../log/log.js'
 import { compile, type State } from '../machine/compile.js'
+import { claim, type Inherited, portsWaiting } from './inherited.js'
 import type { Launcher } from './launcher.js'
 import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settled } from './port-reader.js'
 
@@ -33,13 +35,16 @@ export interface ListenPlace {
   /** Ids of (rule, port): an `auto` rule closes what it opened. */
   readonly ids: Map<string, ReadonlyArray<number>>
   readonly listenerIds: IdPool
+  /** Of the process whose place we take. */
+  readonly inherited: Inherited
 }
 
 export const listenPlace = (
   native: Native,
   launcher: Launcher,
   rules: ReadonlyArray<Rule>,
-  freebind: boolean
+  freebind: boolean,
+  inherited: Inherited
 ): ListenPlace => ({
   native,
   launcher,
@@ -47,7 +52,8 @@ export const listenPlace = (
   freebind,
   listeners: new Map(),
   ids: new Map(),
-  listenerIds: idPool()
+  listenerIds: idPool(),
+  inherited
 })
 
 const protoOf = (r: Rule): number => (r.proto === 'tcp' ? PROTO_TCP : PROTO_UDP)
@@ -124,7 +130,7 @@ const openNamespace = (
   return answer.right.listened.flatMap((l, i) => {
     for (const fd of l.fds) {
       const id = newId(p.listenerIds)
-      p.native.adoptListener(id, fd, protoOf(r))
+      p.native.adoptListener(id, fd, protoOf(r), LISTEN_IN_NAMESPACE)
       note(p, id, rule, ports[i])
     }
     if (l.errno === 0) return []
@@ -137,8 +143,38 @@ const openNamespace = (
   })
 }
 
-const openPorts = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> =>
-  p.rules[rule].direction === 'in' ? openHost(p, rule, ports) : openNamespace(p, rule, ports)
+/** What another process listened with. Is it there? */
+const openInherited = (p: ListenPlace, rule: number, port: number): boolean => {
+  const r = p.rules[rule]
+  const found = claim(p.inherited, { ...r, port })
+  const flags = r.direction === 'in' ? (p.freebind ? LISTEN_FREEBIND : 0) : LISTEN_IN_NAMESPACE
+  for (const { former, fd } of found) {
+    const id = newId(p.listenerIds)
+    p.native.adoptListener(id, fd, protoOf(r), flags)
+    p.inherited.ids.set(former, id)
+    note(p, id, rule, port)
+  }
+  return found.length > 0
+}
+
+const openPorts = (
+  p: ListenPlace,
+  rule: number,
+  ports: ReadonlyArray<number>
+): ReadonlyArray<BindFailure> => {
+  const fresh = p.inherited.waiting.size === 0 ? ports : ports.filter((port) => !openInherited(p, rule, port))
+  return p.rules[rule].direction === 'in' ? openHost(p, rule, fresh) : openNamespace(p, rule, fresh)
+}
+
+/** Those of a rule that scans, as if it had found them itself. */
+const inheritedPorts = (p: ListenPlace, rule: number): PortSet => {
+  const { first, last, scan } = p.rules[rule]
+  const open = emptyPorts()
+  if (scan)
+    for (const port of portsWaiting(p.inherited))
+      if (first <= port && port <= last && openInherited(p, rule, port)) addPort(open, port)
+  return open
+}
 
 /** All listeners of rules that do not scan. */
 export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>
@@ -199,7 +235,14 @@ export const portScan = (
     host,
     ns,
     log,
-    scanner: { state: machine.start({ rules: place.rules, failures }, effects), reading: null, found: null },
+    scanner: {
+      state: machine.start(
+        { rules: place.rules, failures, open: place.rules.map((_, i) => inheritedPorts(place, i)) },
+        effects
+      ),
+      reading: null,
+      found: null
+    },
     deadline: new Deadline()
   }
   carryOutScan(fresh ? { ...s, ns: NOBODY } : s, effects, now)
