@@ -65,7 +65,8 @@ describe('connecting', () => {
   test('a failure is told to the guest at once: RST, ACK of its SYN', () => {
     const f = connecting()
     const out = f.turn({ type: 'SOCK_FAILED', errno: 111 })
-    assert.deepEqual(segs(out), [{ seq: 0, ack: 1, flags: RST | ACK }])
+    // Nothing was sent yet: no number of ours is in it (RFC 9293 §3.5.2)
+    assert.deepEqual(segs(out), [{ seq: -ISS | 0, ack: 1, flags: RST | ACK }])
     assert.equal(f.value, 'closed')
   })
   test('the guest gives up: only a RST at the right number counts', () => {

@@ -96,13 +96,13 @@ export const pureAck = (d: Draft, out: Out<'SegmentToTap'>, ack?: SeqNum): void 
   segment(d, bareSeq(d), 0, out, ack)
 
 /**
- * Tell the guest that it is over. SEQ is the highest one sent: what the guest expects, or in its window. Before its SYN has
- * come there is nothing to acknowledge, and Linux in SYN-RECEIVED ignores a RST with a wrong ACK.
+ * Tell the guest that it is over. SEQ is the highest one sent: what the guest expects, or in its window; 0 if it was sent nothing yet (RFC
+ * 9293 §3.5.2, group 1). Before its SYN has come there is nothing to acknowledge, and Linux in SYN-RECEIVED ignores a RST with a wrong ACK.
  */
 export const resetToTap = (d: Draft, _: unknown, out: Out<'SegmentToTap'>): void => {
   out.push({
     type: 'SegmentToTap',
-    seq: d.sndMax,
+    seq: d.sndMax === d.iss ? seq(0) : d.sndMax,
     ack: d.heardSyn ? takenAll(d) : seq(0),
     flags: d.heardSyn ? RST | ACK : RST,
     wnd: 0,
