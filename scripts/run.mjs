@@ -3,6 +3,7 @@
 // then run the task. Plain Node without dependencies, because on a fresh clone there are none yet.
 import { spawnSync } from 'node:child_process'
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -103,11 +104,15 @@ const native = () => {
   )
 }
 
+/** program of src/bin -> its bundle */
+const bundles = { engine: 'dist/engine.cjs', judge: 'dist/judge.cjs' }
 const bundle = () => {
-  const made = at('dist/engine.cjs')
-  if (newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json')) > oldest(made)) {
+  const from = newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json'))
+  for (const [name, file] of Object.entries(bundles)) {
+    const made = at(file)
+    if (from <= oldest(made)) continue
     const argv = [
-      'src/bin/engine.ts',
+      `src/bin/${name}.ts`,
       '--bundle',
       '--minify',
       '--platform=node',
@@ -156,6 +161,25 @@ const programs = () => {
     copyFileSync(from, `${to}.tmp`)
     renameSync(`${to}.tmp`, to) // a running program keeps its old file
   }
+  scripts()
+}
+
+/**
+ * Programs without a native part: a script that runs their bundle on the Node that built them, as the launcher does
+ * (native/launcher/main.cc). PASST_NODE names another one; where that of the build is gone, the first in PATH will do.
+ */
+const scripts = () => {
+  const to = at('bin/passt-judge')
+  const quoted = `'${process.execPath.replaceAll("'", `'\\''`)}'`
+  const text = `#!/bin/sh
+node=\${PASST_NODE:-${quoted}}
+command -v "$node" > /dev/null 2>&1 || node=node
+exec "$node" "$(dirname "$(readlink -f "$0")")/../dist/judge.cjs" "$@"
+`
+  if (existsSync(to) && readFileSync(to, 'utf8') === text) return
+  writeFileSync(`${to}.tmp`, text)
+  chmodSync(`${to}.tmp`, 0o755)
+  renameSync(`${to}.tmp`, to)
 }
 
 const build = () => {
@@ -242,6 +266,12 @@ const tasks = {
   explore: () => {
     install()
     process.exit(run(process.execPath, ['--import', 'tsx', at('scripts/explore.ts'), ...args]))
+  },
+  // What `npm pack` packs: codecs, machines, simulator, judge and what tests them, as ES modules with types.
+  library: () => {
+    install()
+    rmSync(at('lib'), { recursive: true, force: true })
+    must(process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', at('tsconfig.library.json')])
   },
   fuzz: () => {
     install()

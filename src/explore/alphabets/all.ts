@@ -1,4 +1,5 @@
-import type { Alphabet } from '../alphabet.js'
+import { judgedEndpointMachine } from '../../machines/judge/judged-endpoint.js'
+import { type Alphabet, bareAlphabet } from '../alphabet.js'
 import { ping, tcpSplice, udp, udpSplice } from './flow.js'
 import { guestLink, handOver, migrationSource, migrationTarget, vhostSession } from './link.js'
 import { ndp, portScan } from './service.js'
@@ -16,6 +17,7 @@ export const ALPHABETS: Readonly<Record<string, Alphabet>> = {
   'migration-source': migrationSource,
   'migration-target': migrationTarget,
   'hand-over': handOver,
+  'judged-endpoint': bareAlphabet(judgedEndpointMachine),
   ndp,
   'port-scan': portScan
 }
