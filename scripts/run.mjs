@@ -267,6 +267,12 @@ const tasks = {
     install()
     process.exit(run(process.execPath, ['--import', 'tsx', at('scripts/explore.ts'), ...args]))
   },
+  // What `npm pack` packs: codecs, machines, simulator, judge and what tests them, as ES modules with types.
+  library: () => {
+    install()
+    rmSync(at('lib'), { recursive: true, force: true })
+    must(process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', at('tsconfig.library.json')])
+  },
   fuzz: () => {
     install()
     process.exit(run(process.execPath, [at('fuzz/run.mjs'), ...args]))
