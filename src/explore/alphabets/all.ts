@@ -17,7 +17,6 @@ export const ALPHABETS: Readonly<Record<string, Alphabet>> = {
   'migration-source': migrationSource,
   'migration-target': migrationTarget,
   'hand-over': handOver,
-  'judged-endpoint': bareAlphabet(judgedEndpointMachine),
   ndp,
   'port-scan': portScan,
   'judged-endpoint': bareAlphabet(judgedEndpointMachine)
