@@ -47,6 +47,9 @@ const NEWER = [
 /** No other release has them. */
 const OURS = [
   readOption('both')('--pcap-size ARG'),
+  readOption('both')('--record ARG'),
+  readOption('both')('--record-size ARG'),
+  readOption('both')('--record-payload'),
   readOption('passt')('--vhost-user-features ARG'),
   readOption('both')('--limit-flows ARG'),
   readOption('both')('--limit-files ARG'),
@@ -103,6 +106,8 @@ const GOOD: Readonly<Record<string, string>> = {
   'conf-path': '/x',
   pcap: '/x',
   'pcap-size': '131072',
+  record: '/x',
+  'record-size': '131072',
   pid: '/x',
   mtu: '1500',
   address: '192.0.2.1',

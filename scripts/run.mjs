@@ -103,11 +103,15 @@ const native = () => {
   )
 }
 
+/** Programs of JS alone, dist/NAME.cjs: the engine, and those that need no native code. */
+const BUNDLES = ['engine', 'replay']
 const bundle = () => {
-  const made = at('dist/engine.cjs')
-  if (newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json')) > oldest(made)) {
+  const sources = [at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json')]
+  for (const name of BUNDLES) {
+    const made = at(`dist/${name}.cjs`)
+    if (newest(...sources) <= oldest(made)) continue
     const argv = [
-      'src/bin/engine.ts',
+      `src/bin/${name}.ts`,
       '--bundle',
       '--minify',
       '--platform=node',
@@ -140,8 +144,24 @@ const snapshot = (node = process.execPath) => {
   writeFileSync(stamp, stampNow())
 }
 
+/** bin/passt-NAME for dist/NAME.cjs: finds Node as the launcher does (native/launcher/main.cc). */
+const script = (name) => `#!/bin/sh
+node=\${PASST_NODE:-${process.execPath}}
+command -v "$node" >/dev/null || node=node
+exec "$node" "$(dirname "$(readlink -f "$0")")/../dist/${name}.cjs" "$@"
+`
+const scripts = () => {
+  for (const name of BUNDLES.filter((b) => b !== 'engine')) {
+    const to = at(`bin/passt-${name}`)
+    if (existsSync(to) && readFileSync(to, 'utf8') === script(name)) continue
+    writeFileSync(`${to}.tmp`, script(name), { mode: 0o755 })
+    renameSync(`${to}.tmp`, to)
+  }
+}
+
 const programs = () => {
   mkdirSync(at('bin'), { recursive: true })
+  scripts()
   const made = {
     passt: 'passt-launcher',
     pasta: 'passt-launcher',

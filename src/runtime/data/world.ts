@@ -101,6 +101,8 @@ export interface World {
   readonly saidAt: { shortage: number; ports: number }
   /** Which sockets failed lately, and how. */
   readonly failures: Failures
+  /** Uniform in [0, 1), and no secret. */
+  readonly random: () => number
   /** The loop is to end with this turn. */
   ended: Ended | null
 }
@@ -136,7 +138,8 @@ export const createWorld = (
   log: Log,
   counters: Counters,
   listeners: Listeners,
-  maxFlows: number = MAX_FLOWS
+  maxFlows: number = MAX_FLOWS,
+  random: () => number = Math.random
 ): World => {
   const cfg = shaped(configs, { ...given, nat: shaped(nats, given.nat) })
   const table = createFlowTable(cfg.hashKey, maxFlows)
@@ -200,6 +203,7 @@ export const createWorld = (
     links: [],
     saidAt: { shortage: Number.NEGATIVE_INFINITY, ports: Number.NEGATIVE_INFINITY },
     failures: new Map(),
+    random,
     ended: null
   }
   return world

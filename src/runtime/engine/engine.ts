@@ -7,7 +7,6 @@ import { EMPTY_RESOLV_CONF } from '../../codecs/text/resolv-conf.js'
 import { EBADFD, ENOMEM } from '../../codecs/value/errno.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
 import { instant } from '../../effects/effect.js'
-import { neighbourMac } from '../../machines/address/neighbours.js'
 import { linksOf } from '../../machines/address/on-link.js'
 import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
 import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
@@ -18,7 +17,8 @@ import { VERSION } from '../cli/help.js'
 import type { Options } from '../cli/option-table.js'
 import { parseOptions } from '../cli/options.js'
 import { install } from '../data/feature.js'
-import { createWorld, type World } from '../data/world.js'
+import { createWorld, type Ended, type World } from '../data/world.js'
+import { MAX_FLOWS } from '../flow/flow-table.js'
 import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
 import { withAskedDefaults } from '../host/ask-route.js'
 import { deriveHost, type HostTables, type NetlinkRequest, readTables, withOwnNames } from '../host/host.js'
@@ -42,10 +42,13 @@ import { configNet, leftOut } from '../plan/config-net.js'
 import { needsResolvConf, plan } from '../plan/plan.js'
 import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
-import { watchNeighbours } from '../services/neighbours.js'
+import type { Recorder } from '../record/recorder.js'
+import { macBy, watchNeighbours } from '../services/neighbours.js'
 import { allFeatures } from './features.js'
 import { inheritedFd, openGuestLink } from './guest-link.js'
 import { loop } from './loop.js'
+import { endText, openRecord, writer } from './open-record.js'
+import { startText } from './start-record.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 import { warmUpMoves } from './warm-up-moves.js'
@@ -158,6 +161,8 @@ interface Prepared {
   readonly world: World
   /** Ports appear later. */
   readonly scans: boolean
+  /** null: without --record. */
+  readonly record: Recorder | null
 }
 
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
@@ -258,7 +263,9 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const p = wanted.namespace.kind === 'none' ? wanted : configure(l, wanted, tap, tables, log)
 
   const counters: Counters = new Map()
-  const rings = tried('set aside what flows need', () => openRings(native, 2 * SIDE_1))
+  const record = openRecord(native, wanted, log)
+  const door = record?.native(native) ?? native
+  const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
   if (wanted.pcap !== null)
     openCapture(
       native,
@@ -285,7 +292,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   )
   const share = guestPorts(ephemeral, limits.ports)
   const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
-  const place = listenPlace(native, l, forwarding(p, ephemeral, log), p.freebind)
+  const place = listenPlace(door, l, forwarding(p, ephemeral, log), p.freebind)
   const failures = openStrict(place, log)
   for (const line of announcement) log.at('info', line)
   const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
@@ -293,23 +300,36 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('watch the launcher', () => native.setCtl(CTL_FD))
   const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
   const links = linksOf(tables.addresses)
-  const cfg = worldConfig(p, {
+  const begun = {
     tap,
     links,
     limits: { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
     sharedTcpPorts,
     bothSides: place.rules.some((r) => r.direction === 'in'),
     secret,
-    now: Date.now() / 1000,
-    macOf: (a) => (neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a))
-  })
-  const world = createWorld(cfg, rings, log, counters, place.listeners)
+    now: Date.now() / 1000
+  }
+  const cfg = worldConfig(p, { ...begun, macOf: macBy(p.ownMac, neighbours) })
+  const world = createWorld(cfg, rings, log, counters, place.listeners, MAX_FLOWS, record?.random)
   world.links = links
   const scan = scans(place.rules)
     ? portScan(place, failures, hostFiles, nsFiles, p.namespace.kind === 'spawn', log, instant(native.now()))
     : null
-  install(world.features, allFeatures(world, p, { neighbours, portScan: scan, client: inherited }))
-  return { native, launcher: l, plan: p, who, world, scans: scan !== null }
+  const features = allFeatures(world, p, { neighbours, portScan: scan, client: inherited })
+  install(world.features, record === null ? features : [...features, record.feature(world)])
+  record?.begin(
+    startText({
+      ...writer(),
+      payload: p.recordPayload,
+      plan: p,
+      found: begun,
+      rules: place.rules,
+      neighbours: neighbours !== null,
+      client: inherited
+    }),
+    place.rules
+  )
+  return { native, launcher: l, plan: p, who, world, scans: scan !== null, record }
 }
 
 /** What is done while nothing happens. */
@@ -319,7 +339,7 @@ function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
 }
 
 const serveUntilEnd = (
-  { native, launcher: l, plan: p, who, world, scans: binds }: Prepared,
+  { native, launcher: l, plan: p, who, world, scans: binds, record }: Prepared,
   logging: Logging
 ): void => {
   const devNull = openSync('/dev/null', 'r+')
@@ -342,7 +362,12 @@ const serveUntilEnd = (
     logging.background()
     seal()
   }
-  const ended = loop(world, warmUpAll(world, p))
+  let ended: Ended | null = null
+  try {
+    ended = loop(world, warmUpAll(world, p))
+  } finally {
+    record?.finish(endText(ended, world.counters))
+  }
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))

@@ -1,0 +1,48 @@
+import { arch, release } from 'node:os'
+import { getSystemErrorName } from 'node:util'
+import type { Native } from '../abi/abi.js'
+import { VERSION } from '../cli/help.js'
+import type { Ended } from '../data/world.js'
+import { reasonText } from '../log/error-text.js'
+import type { Counters, Log } from '../log/log.js'
+import type { Plan } from '../plan/plan-types.js'
+import { type Recorder, recorder } from '../record/recorder.js'
+import type { StartRecord } from './start-record.js'
+
+// The file of --record: opened as that of --pcap is, and as little of a reason to stop when it fails.
+
+/** null: none is wanted, or it cannot be had, which is said. */
+export const openRecord = (
+  native: Native,
+  p: Pick<Plan, 'record' | 'recordSize' | 'recordPayload'>,
+  log: Log
+): Recorder | null => {
+  const { record: path, recordSize, recordPayload } = p
+  if (path === null) return null
+  try {
+    const fd = native.openOutput(path, false)
+    return recorder(
+      (chunk) => native.writeNow(fd, chunk),
+      recordSize,
+      recordPayload,
+      (errno) => {
+        if (errno === null) log.at('warning', 'record ended: --record-size is reached; traffic goes on')
+        else log.at('error', `record ended: ${getSystemErrorName(-errno)}; traffic goes on`)
+      }
+    )
+  } catch (e) {
+    log.at('error', `cannot write the record ${path}: ${reasonText(e)}`)
+    return null
+  }
+}
+
+/** Who writes, and where. */
+export const writer = (): Pick<StartRecord, 'version' | 'host' | 'date'> => ({
+  version: VERSION,
+  host: `Node ${process.versions.node}, Linux ${release()}, ${arch()}`,
+  date: new Date().toISOString()
+})
+
+/** The last item, as JSON. */
+export const endText = (ended: Ended | null, counters: Counters): string =>
+  JSON.stringify({ why: ended?.why ?? 'error', counters: Object.fromEntries(counters) })

@@ -1,0 +1,203 @@
+import type { Kept, RingRecord } from '../../codecs/log/record.js'
+import { instant } from '../../effects/effect.js'
+import { NO_NEIGHBOURS } from '../../machines/address/neighbours.js'
+import { ABI_WORDS, EV, SIDE_1 } from '../abi/abi.js'
+import { dropEffects, type LoopNative, MAX_EVENTS, openRings, type Rings } from '../abi/rings.js'
+import { install } from '../data/feature.js'
+import { createWorld, type Ended, type World } from '../data/world.js'
+import { actingFeatures } from '../engine/features.js'
+import { handleTurn } from '../engine/loop.js'
+import { neighbourConfig, worldConfig } from '../engine/world-config.js'
+import { MAX_FLOWS } from '../flow/flow-table.js'
+import type { Listeners } from '../flow/listener.js'
+import { logTo } from '../log/log.js'
+import { ASK, type Door, randomThrough, throughDoor } from '../record/answers.js'
+import { kept, keptOfEffect } from '../record/kept.js'
+import { macBy } from '../services/neighbours.js'
+import { type Difference, firstDifference, type Made, type Part, sameOctets } from './compare.js'
+import type { Answer, ListenerChange, RecordedTurn, Recording } from './recording.js'
+
+// The world of a record, made anew: the same loop, features and machines, with a native that is played from the file.
+
+/** A record that names what cannot be. */
+export class Unplayable extends Error {}
+
+const KINDS = new Set<number>(Object.values(EV))
+const NAMES = new Map<number, string>(Object.entries(ASK).map(([name, n]) => [n, name]))
+
+/** Answers in the order of the record. `trouble`: what was asked for otherwise. */
+interface Answers {
+  queue: ReadonlyArray<Answer>
+  next: number
+  trouble: string | null
+}
+const played =
+  (a: Answers): Door =>
+  (what, asked) => {
+    const answer = a.queue[a.next++]
+    const name = NAMES.get(what)
+    if (answer === undefined) a.trouble ??= `${name} was asked for, which the record has no answer to`
+    else if (answer.to !== what)
+      a.trouble ??= `${name} was asked for in place of ${NAMES.get(answer.to) ?? answer.to}`
+    else if (!sameOctets(answer.asked, asked)) a.trouble ??= `${name} was asked for of others`
+    else return answer.answer
+    // Room for as many numbers as can be asked for
+    return new Uint8Array(64 + 8 * asked.length)
+  }
+
+const nativeOf = (door: Door, clock: () => number): LoopNative => {
+  const nothing = (): never => {
+    throw new Error('nobody is asked in a replay')
+  }
+  return throughDoor(
+    {
+      open: ({ txSize, rxSize, effects, events }) => ({
+        slab: new ArrayBuffer(txSize + rxSize),
+        effects: new ArrayBuffer(effects * ABI_WORDS * 4),
+        events: new ArrayBuffer(events * ABI_WORDS * 4),
+        clock: new ArrayBuffer(16)
+      }),
+      turn: nothing,
+      carryOut: () => {},
+      now: clock,
+      writeNow: () => 0,
+      memoryOf: nothing,
+      localEnds: nothing,
+      pauseListener: nothing,
+      resumeListener: nothing
+    },
+    door
+  )
+}
+
+/** Octets of a record to their place in the slab, zeros with the same sum where others were. */
+const putBack = (r: Rings, off: number, len: number, k: Kept): void => {
+  if (off < 0 || len < 0 || off + len > r.slab.length || k.head.length + k.tail.length > len)
+    throw new Unplayable('octets of a record lie outside of the slab')
+  r.slab.set(k.head, off)
+  r.slab.set(k.tail, off + len - k.tail.length)
+  if (k.sum === null) return
+  const from = off + k.head.length
+  const n = len - k.head.length - k.tail.length
+  r.slab.fill(0, from, from + n)
+  if (n > 1) r.view.setUint16(from, k.sum)
+  else if (n === 1) r.slab[from] = k.sum >>> 8
+}
+
+const recordOf = (r: Rings, i: number): RingRecord => {
+  const at = i * ABI_WORDS
+  const words = Array.from(r.fx.subarray(at, at + ABI_WORDS))
+  if (!keptOfEffect(r.view, r.fx, at)) return { words, kept: null }
+  const { off, len, head, tail, blank, blankInner } = kept
+  const first = r.slab.slice(off, off + head)
+  for (const place of [blank, blankInner]) if (place >= 0) first.fill(0, place, place + 2)
+  return { words, kept: { head: first, tail: r.slab.slice(off + len - tail, off + len), sum: null } }
+}
+
+/** What one turn led to. */
+export interface Replayed {
+  readonly turn: RecordedTurn
+  readonly made: ReadonlyArray<Part>
+  /** What flows did, in words. */
+  readonly lines: ReadonlyArray<string>
+  readonly difference: Difference | null
+}
+
+export interface Replayer {
+  readonly world: World
+  /** Not after the end of the world. */
+  readonly turn: (t: RecordedTurn) => Replayed
+  readonly ended: () => Ended | null
+}
+
+/** Throws Unplayable, as `turn` does. */
+export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Replayer => {
+  const { start } = recording
+  const answers: Answers = { queue: [], next: 0, trouble: null }
+  const door = played(answers)
+  let now = 0
+  let lines: string[] = []
+  const rings = openRings(
+    nativeOf(door, () => now),
+    2 * SIDE_1
+  )
+  const log = logTo([{ level: 'debug', write: (_ms, _level, text) => void lines.push(text) }], 0, () => now)
+  const neighbours = start.neighbours ? { config: neighbourConfig(start.plan), table: NO_NEIGHBOURS } : null
+  const listeners: Listeners = new Map()
+  const listen = (all: ReadonlyArray<ListenerChange>): void => {
+    for (const { id, rule, port } of all) {
+      const known = rule === null ? null : start.rules[rule]
+      if (known === undefined) throw new Unplayable(`listener ${id} is of a rule that there is not`)
+      if (known === null) listeners.delete(id)
+      else listeners.set(id, { rule: known, port })
+    }
+  }
+  const cfg = worldConfig(start.plan, { ...start.found, macOf: macBy(start.plan.ownMac, neighbours) })
+  const random = randomThrough(door, () => 0)
+  const world = createWorld(cfg, rings, log, new Map(), listeners, MAX_FLOWS, random)
+  world.links = start.found.links
+  install(
+    world.features,
+    actingFeatures(world, start.plan, { neighbours, portScan: null, client: start.client })
+  )
+  listen(recording.listeners)
+
+  // Which event an effect is due to; -1: to time, or to the end of the turn.
+  let event = -1
+  let causes: number[] = []
+  const attribute = (): void => {
+    while (causes.length < rings.effects) causes.push(event)
+  }
+  const { takers } = world.features
+  for (const [kind, take] of takers.entries())
+    takers[kind] = (i, at) => {
+      event = i
+      try {
+        take(i, at)
+      } finally {
+        attribute()
+        event = -1
+      }
+    }
+
+  let made: Part[] = []
+  const collect = (): void => {
+    attribute()
+    if (rings.effects > 0) {
+      const part: Made[] = []
+      for (let i = 0; i < rings.effects; i++) part.push({ record: recordOf(rings, i), event: causes[i] })
+      made.push(part)
+    }
+    causes = []
+  }
+  rings.watch = collect
+  let ended: Ended | null = null
+
+  return {
+    world,
+    ended: () => ended,
+    turn: (t) => {
+      if (t.events.length > MAX_EVENTS) throw new Unplayable(`a turn of ${t.events.length} events`)
+      answers.queue = t.answers
+      answers.next = 0
+      answers.trouble = null
+      made = []
+      lines = []
+      now = t.now
+      rings.clock[0] = t.now
+      for (const [i, { words, kept: k }] of t.events.entries()) {
+        if (!KINDS.has(words[0])) throw new Unplayable(`an event of kind ${words[0]}, which there is not`)
+        rings.ev.set(words, i * ABI_WORDS)
+        if (k !== null) putBack(rings, words[2], words[3], k)
+      }
+      ended = handleTurn(world, t.events.length, instant(t.now))
+      collect()
+      if (answers.trouble === null && answers.next < t.answers.length && !t.isLast)
+        answers.trouble = `${NAMES.get(t.answers[answers.next].to)} was not asked for`
+      const difference = firstDifference(t, made, answers.trouble, start.only !== undefined)
+      dropEffects(rings)
+      listen(t.listeners)
+      return { turn: t, made, lines, difference }
+    }
+  }
+}
