@@ -152,7 +152,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
     new Map(),
     listeners,
     MAX_FLOWS,
-    rec.random
+    rec.outside
   )
   w.links = start.found.links
   install(w.features, [

@@ -310,7 +310,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     now: Date.now() / 1000
   }
   const cfg = worldConfig(p, { ...begun, macOf: macBy(p.ownMac, neighbours) })
-  const world = createWorld(cfg, rings, log, counters, place.listeners, MAX_FLOWS, record?.random)
+  const world = createWorld(cfg, rings, log, counters, place.listeners, MAX_FLOWS, record?.outside)
   world.links = links
   const scan = scans(place.rules)
     ? portScan(place, failures, hostFiles, nsFiles, p.namespace.kind === 'spawn', log, instant(native.now()))

@@ -1,10 +1,10 @@
 import { ARP_LEN } from '../../codecs/wire/arp.js'
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sum16 } from '../../codecs/wire/checksum.js'
 import { ETH_LEN, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../codecs/wire/ethernet.js'
-import { ICMP_ECHO_REPLY, ICMP_ECHO_REQUEST, ICMP_LEN } from '../../codecs/wire/icmp.js'
-import { isNdp } from '../../codecs/wire/icmpv6.js'
+import { ICMP_LEN, ICMP_TIME_EXCEEDED, ICMP_UNREACHABLE } from '../../codecs/wire/icmp.js'
+import { ICMP6_PARAMETER_PROBLEM, isNdp } from '../../codecs/wire/icmpv6.js'
 import { IPV4_LEN } from '../../codecs/wire/ipv4.js'
-import { FRAGMENT_BITS, FRAGMENT_HEADER, IPV6_LEN, isExtension } from '../../codecs/wire/ipv6.js'
+import { FRAGMENT_HEADER, IPV6_LEN, isExtension } from '../../codecs/wire/ipv6.js'
 import { TCP_LEN } from '../../codecs/wire/tcp.js'
 import { UDP_LEN } from '../../codecs/wire/udp.js'
 import { VNET_LEN } from '../../codecs/wire/vnet.js'
@@ -13,9 +13,7 @@ import { flowOf } from '../abi/events.js'
 import type { Flow } from '../flow/flow.js'
 
 // Which of the octets that records of both rings name are written down: those that a decoder reads, and no user's data. Of a packet those
-// are its headers; of messages to ourselves (ARP, DHCP, NDP, netlink, vhost-user) all. Data is read in two places only, to be
-// summed up: fragments, since the datagram is verified once it is whole, and echo replies, which are sealed anew. So of those
-// the sum is kept.
+// are its headers; of messages to
 
 /** One for all, since there is one for each packet: octets [off, off + head) and [off + len - tail, off + len). */
 export interface Octets {
@@ -79,37 +77,35 @@ const l4Head = (
 /** An error of ours: what it is about, and no sum over data. */
 const ownError = (view: DataView, l4: number, len: number, v6: boolean): void => {
   const type = view.getUint8(l4)
-  if (v6 ? type >= 128 : type === ICMP_ECHO_REPLY || type === ICMP_ECHO_REQUEST) return
+  if (v6 ? type === 0 || type > ICMP6_PARAMETER_PROBLEM : !ERRORS.has(type)) return
   const inner = l4 + ICMP_LEN + (v6 ? IPV6_LEN : IPV4_LEN)
   ends(Math.min(inner + UDP_LEN, l4 + len) - k.off, k.tail)
   k.blank = l4 + 2 - k.off
   if (inner + UDP_LEN <= l4 + len) k.blankInner = inner + 6 - k.off
 }
+const ERRORS = new Set([ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED])
 const SOURCE = 0
 const DESTINATION = 2
 /** `head` octets of headers up to the L4 header at `l4`, of which `len` are there. */
-const upper = (
-  view: DataView,
-  l4: number,
-  end: number,
-  proto: number,
-  v6: boolean,
-  port: number,
-  fragment: boolean
-): void => {
+const upper = (view: DataView, l4: number, end: number, proto: number, v6: boolean, port: number): void => {
   const len = end - l4
   const n = l4Head(view, l4, len, proto, v6, port)
   if (n === ALL) return
   const head = Math.min(l4 + n, end) - k.off
-  const tail = k.off + k.len - end
-  ends(head, tail)
-  if (fragment) k.sum = sum16(view, k.off + head, end - k.off - head)
-  else if (port === SOURCE && proto === (v6 ? PROTO_ICMPV6 : PROTO_ICMP) && len > ICMP_LEN)
+  // What is behind UDP's own length (RFC 9868) is taken off the sum by reading it, as padding is
+  const data = proto === PROTO_UDP && len >= UDP_LEN ? Math.max(UDP_LEN, view.getUint16(l4 + 4)) : len
+  ends(head, k.off + k.len - Math.min(end, l4 + data))
+  if (port === SOURCE && proto === (v6 ? PROTO_ICMPV6 : PROTO_ICMP) && len > ICMP_LEN)
     ownError(view, l4, len, v6)
 }
 
+/** TCP options at most. Those of a first fragment that has no more than the header may lie in the second one (RFC 1858 §3). */
+const TCP_OPTIONS = 40
+/** A fragment's data, from `at` to `end`. */
+const laterFragment = (at: number, end: number, options: number): void =>
+  ends(Math.min(at + options, end) - k.off, k.off + k.len - end)
+
 const FRAGMENT_OFFSET = 0x1fff
-const MORE_FRAGMENTS = 0x2000
 const ipv4 = (view: DataView, ip: number, rest: number, port: number): void => {
   if (rest < IPV4_LEN) return
   const ihl = (view.getUint8(ip) & 0xf) * 4
@@ -119,10 +115,10 @@ const ipv4 = (view: DataView, ip: number, rest: number, port: number): void => {
   const bits = view.getUint16(ip + 6)
   const end = ip + total
   const l4 = ip + ihl
-  if ((bits & FRAGMENT_OFFSET) === 0)
-    return upper(view, l4, end, view.getUint8(ip + 9), false, port, (bits & MORE_FRAGMENTS) !== 0)
-  ends(l4 - k.off, k.off + k.len - end)
-  k.sum = sum16(view, l4, end - l4)
+  if ((bits & FRAGMENT_OFFSET) === 0) return upper(view, l4, end, view.getUint8(ip + 9), false, port)
+  const start = (bits & FRAGMENT_OFFSET) * 8
+  const options = view.getUint8(ip + 9) === PROTO_TCP ? TCP_LEN + TCP_OPTIONS - start : 0
+  laterFragment(l4, end, Math.max(0, options))
 }
 
 const ipv6 = (view: DataView, ip: number, rest: number, port: number): void => {
@@ -132,7 +128,6 @@ const ipv6 = (view: DataView, ip: number, rest: number, port: number): void => {
   const end = ip + IPV6_LEN + payload
   let at = ip + IPV6_LEN
   let next = view.getUint8(ip + 6)
-  let fragment = false
   // As the decoders walk (codecs/wire/ipv6.ts, fragment.ts), without their reasons to stop
   while ((next === FRAGMENT_HEADER || isExtension(next)) && at + 8 <= end) {
     const kind = next
@@ -141,14 +136,12 @@ const ipv6 = (view: DataView, ip: number, rest: number, port: number): void => {
     else {
       const bits = view.getUint16(at + 2)
       at += 8
-      fragment ||= (bits & FRAGMENT_BITS) !== 0
-      if ((bits & 0xfff8) === 0) continue
-      ends(at - k.off, k.off + k.len - end)
-      k.sum = sum16(view, k.off + k.head, end - k.off - k.head)
-      return
+      // Where TCP's header began is known to the first one only
+      if ((bits & 0xfff8) !== 0)
+        return laterFragment(at, end, next === PROTO_UDP || next === PROTO_ICMPV6 ? 0 : TCP_OPTIONS)
     }
   }
-  if (at <= end) upper(view, at, end, next, true, port, fragment)
+  if (at <= end) upper(view, at, end, next, true, port)
 }
 
 /** Of a frame; `port`: that of the two which is ours, in DHCP. */

@@ -17,9 +17,9 @@ import {
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { ABI_WORDS, type Native } from '../abi/abi.js'
 import type { Feature } from '../data/feature.js'
-import type { World } from '../data/world.js'
+import type { Outside, World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
-import { type Door, randomThrough, throughDoor } from './answers.js'
+import { type Door, outsideThrough, throughDoor } from './answers.js'
 import { kept, keptOfEffect, keptOfEvent } from './kept.js'
 
 // --record: everything that comes to the pure part, and the effects that it asks for, into a file (docs/replay.md). A feature as others
@@ -37,7 +37,7 @@ export type Write = (chunk: Uint8Array) => number
 export interface Recorder {
   /** What handlers may ask of native, and of chance, by way of the record. */
   readonly native: <N extends Native>(native: N) => N
-  readonly random: () => number
+  readonly outside: Outside
   /** Once, before the first turn. `start`: JSON. */
   readonly begin: (start: string, rules: ReadonlyArray<Rule>) => void
   readonly feature: (w: World) => Feature
@@ -142,7 +142,7 @@ export const recorder = (
         closeListener: changing(native.closeListener)
       }
     },
-    random: randomThrough(door, Math.random),
+    outside: outsideThrough(door),
     begin: (start, rules) => {
       ruleNumber = new Map(rules.map((r, i) => [r, i]))
       beginChunk(b)

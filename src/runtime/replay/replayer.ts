@@ -11,7 +11,7 @@ import { neighbourConfig, worldConfig } from '../engine/world-config.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import type { Listeners } from '../flow/listener.js'
 import { logTo } from '../log/log.js'
-import { ASK, type Door, randomThrough, throughDoor } from '../record/answers.js'
+import { ASK, type Door, outsideThrough, throughDoor } from '../record/answers.js'
 import { kept, keptOfEffect } from '../record/kept.js'
 import { macBy } from '../services/neighbours.js'
 import { type Difference, firstDifference, type Made, type Part, sameOctets } from './compare.js'
@@ -133,8 +133,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
     }
   }
   const cfg = worldConfig(start.plan, { ...start.found, macOf: macBy(start.plan.ownMac, neighbours) })
-  const random = randomThrough(door, () => 0)
-  const world = createWorld(cfg, rings, log, new Map(), listeners, MAX_FLOWS, random)
+  const world = createWorld(cfg, rings, log, new Map(), listeners, MAX_FLOWS, outsideThrough(door))
   world.links = start.found.links
   install(
     world.features,

@@ -90,9 +90,9 @@ export const neighbourDiscovery = (w: World): Feature => {
     deadline,
     onTime: (now) => {
       deadline.at = Number.POSITIVE_INFINITY
-      step({ type: 'TIMER_RA', now, random: w.random() })
+      step({ type: 'TIMER_RA', now, random: w.outside.random() })
     },
-    guestUp: (now) => step({ type: 'TAP_READY', now, random: w.random() }),
+    guestUp: (now) => step({ type: 'TAP_READY', now, random: w.outside.random() }),
     guestDown: () => {
       deadline.at = Number.POSITIVE_INFINITY
       step({ type: 'TAP_LOST' })
@@ -104,7 +104,8 @@ export const neighbourDiscovery = (w: World): Feature => {
         learnNdp(w, message, f.ip, f.eth.src)
         const { effects, solicitation } = answerNdp(w.cfg.guest)(message, f.ip, f.eth.src)
         carryOutService(w, effects)
-        if (solicitation !== null) step({ type: 'RS_RECEIVED', solicitation, now, random: w.random() })
+        if (solicitation !== null)
+          step({ type: 'RS_RECEIVED', solicitation, now, random: w.outside.random() })
         return true
       }
     }
