@@ -22,6 +22,7 @@ import { ASK } from '../src/runtime/record/answers.js'
 import { kept, keptOfFrame } from '../src/runtime/record/kept.js'
 import { openRecording } from '../src/runtime/replay/recording.js'
 import { replayer, Unplayable } from '../src/runtime/replay/replayer.js'
+import { shrunk } from '../src/runtime/replay/shrink.js'
 import { useXstate } from '../src/runtime/replay/under-xstate.js'
 import { repo } from '../test/lib/cache.js'
 import { arbBytes, arbHostile, arbMutated, assertRoundTrip, assertTotal, plain, real } from './arbitraries.js'
@@ -142,6 +143,35 @@ describe('a difference is found where it is', () => {
       assert.equal(d?.turn, first?.index)
     } finally {
       udp.step = step
+    }
+  })
+  test('the least that shows it: one flow, few turns; and it replays exactly by the machine that was recorded', () => {
+    const cases: ReadonlyArray<readonly [keyof typeof machines, string, number]> = [
+      ['udp', 'SOCK_DATAGRAM', 3],
+      ['tcp', 'TURN_END', 12],
+      ['tcp-splice', 'SPLICE_EOF', 4]
+    ]
+    for (const [kind, event, most] of cases) {
+      const machine = machines[kind] as unknown as {
+        step: (s: never, e: { type: string }, out: unknown[]) => never
+      }
+      const { step } = machine
+      let small: ReturnType<typeof shrunk> = null
+      machine.step = (s, e, out) => {
+        const next = step(s, e, out)
+        if (e.type === event) out.pop()
+        return next
+      }
+      try {
+        assert.notEqual(replayed(file).all.at(-1)?.difference, null, `${kind}: found`)
+        small = shrunk(octets(file))
+        assert.ok(small !== null && small.turns <= most, `${kind}: ${small?.turns} turns`)
+        assert.notEqual(replayed(small.file).all.at(-1)?.difference, null, kind)
+      } finally {
+        machine.step = step
+      }
+      assert.equal(replayed(small.file).all.at(-1)?.difference, null, kind)
+      assert.equal(shrunk(octets(small.file)), null)
     }
   })
   test('something else is asked for', () => {
@@ -329,6 +359,20 @@ describe('a file', () => {
       assert.equal(opened(file).end.why, 'size')
     }
   })
+})
+
+describe('records of faults that were mended', () => {
+  const dir = join(repo, 'property-tests/records')
+  for (const name of readdirSync(dir).filter((f) => f.endsWith('.rec')))
+    for (const use of [() => () => {}, useXstate])
+      test(`${name}${use === useXstate ? ', under xstate' : ''}`, () => {
+        const done = use()
+        try {
+          assert.equal(replayed(new Uint8Array(readFileSync(join(dir, name)))).all.at(-1)?.difference, null)
+        } finally {
+          done()
+        }
+      })
 })
 
 test('nothing that is no function of what came, but by the door', () => {

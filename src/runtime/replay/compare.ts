@@ -35,7 +35,7 @@ const sameRecord = (a: RingRecord, b: RingRecord): boolean =>
     ? b.kept === null
     : b.kept !== null && sameOctets(a.kept.head, b.kept.head) && sameOctets(a.kept.tail, b.kept.tail))
 
-/** Effects whose word 2 is an offset in the slab. */
+/** Effects whose word 2 is of no meaning elsewhere: an offset in the slab. */
 const NAMES_OCTETS = new Set<number>([
   EF.TAP_WRITE,
   EF.SEND,
@@ -50,13 +50,17 @@ const NAMES_OCTETS = new Set<number>([
   EF.TCP_RESTORE_QUEUE,
   EF.REPAIR,
   EF.VHOST_MEMORY,
-  EF.VHOST_ADD_REGION
+  EF.VHOST_ADD_REGION,
+  // The handle of the other side
+  EF.UDP_JOIN
 ])
 /** Identifications and sums that another flow has a part in; octets of a frame behind its virtio-net header. */
 const VNET_LEN = 10
 const ETHERTYPE = VNET_LEN + 12
 const IP = VNET_LEN + 14
 const alone = (r: RingRecord): RingRecord => {
+  // Its text has the flow's number
+  if (r.words[0] === EF.CAPTURE_NOTE) return { words: [EF.CAPTURE_NOTE], kept: null }
   const words = r.words.map((w, i) => (i === 1 || (i === 2 && NAMES_OCTETS.has(r.words[0])) ? 0 : w))
   if (r.kept === null || r.words[0] !== EF.TAP_WRITE || r.kept.head.length < IP + 20)
     return { words, kept: r.kept }

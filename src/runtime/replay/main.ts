@@ -2,13 +2,13 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { octets } from '../../codecs/value/octets.js'
 import { VERSION } from '../cli/help.js'
+import { eventFlow } from './flow-of.js'
 import { openRecording, type RecordEnd, type Recording } from './recording.js'
 import { replayer, Unplayable } from './replayer.js'
 import {
   type DifferenceReport,
   differenceLines,
   differenceReport,
-  eventFlow,
   flowLine,
   flowsOf,
   turnLines
@@ -235,8 +235,8 @@ const run = (asked: Asked): number => {
     if (same) say(`replays exactly${asked.xstate ? ' (xstate)' : ''}`)
   }
   if (asked.shrink !== null) {
-    if (difference === null) throw new Unplayable('nothing differs, so there is nothing to shrink')
-    const small = shrunk(file, difference)
+    const small = shrunk(file)
+    if (small === null) throw new Unplayable('nothing differs, so there is nothing to shrink')
     writeFileSync(asked.shrink, small.file)
     if (!asked.json) say(`${asked.shrink}: ${small.turns} turns, ${small.events} events`)
   }

@@ -1,16 +1,12 @@
 import type { RingRecord } from '../../codecs/log/record.js'
-import type { InAny } from '../../codecs/value/inany.js'
-import { decodeFrame } from '../../codecs/wire/frame.js'
-import { VNET_LEN } from '../../codecs/wire/vnet.js'
-import { EF, EV } from '../abi/abi.js'
-import { findFlow } from '../data/open-flow.js'
 import type { World } from '../data/world.js'
 import type { Flow } from '../flow/flow.js'
 import { stateName } from '../flow/flow-log.js'
 import { flowEnds, flowName } from '../flow/flow-text.js'
 import { leafOf } from '../flow/kinds.js'
+import { effectFlow, eventFlow } from './flow-of.js'
 import type { Replayed } from './replayer.js'
-import { effectText, eventText, flowOfEffect, flowOfEvent } from './show.js'
+import { effectText, eventText } from './show.js'
 
 // What a replay says, as values and as lines.
 
@@ -30,27 +26,6 @@ export const flowReport = (f: Flow): FlowReport => ({
 export const flowLine = (f: FlowReport): string => `${f.name}: ${f.ends}, ${f.state}`
 export const flowsOf = (w: World): ReadonlyArray<FlowReport> =>
   w.flows.flatMap((f) => (f === undefined ? [] : [flowReport(f)]))
-
-/** Index of the flow whose frame it is, null: none's that is open. `behind`: octets in front of its Ethernet header. */
-const flowOfFrame = (w: World, r: RingRecord, behind: number, isOurs: boolean): number | null => {
-  const len = r.words[3] ?? 0
-  if (r.kept === null || len < behind || len > 1 << 20 || r.kept.head.length > len) return null
-  const b = new Uint8Array(len)
-  b.set(r.kept.head)
-  const o = { view: new DataView(b.buffer), off: behind, len: len - behind }
-  const f = decodeFrame(o, { needsCsum: true, sum16: 0, gsoSize: 0 })
-  if (typeof f === 'string' || f.kind === 'arp' || f.kind === 'other') return null
-  const [src, dst]: readonly [number, number] =
-    f.kind === 'tcp' || f.kind === 'udp' ? [f.l4.srcPort, f.l4.dstPort] : [f.l4.id, f.l4.id]
-  const found = (from: InAny, fromPort: number, to: InAny, toPort: number): number | null =>
-    findFlow(w, f.ip.proto, from, fromPort, to, toPort)?.index ?? null
-  return isOurs ? found(f.ip.dst, dst, f.ip.src, src) : found(f.ip.src, src, f.ip.dst, dst)
-}
-/** Index of the flow that an event or effect is about, as far as that can be said now. */
-export const eventFlow = (w: World, r: RingRecord): number | null =>
-  r.words[0] === EV.TAP_FRAME ? flowOfFrame(w, r, 0, false) : flowOfEvent(r)
-export const effectFlow = (w: World, r: RingRecord): number | null =>
-  r.words[0] === EF.TAP_WRITE ? flowOfFrame(w, r, VNET_LEN, true) : flowOfEffect(r)
 
 export interface Row {
   readonly same: boolean

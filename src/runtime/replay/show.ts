@@ -2,7 +2,7 @@ import { RECORD_WORDS, type RingRecord } from '../../codecs/log/record.js'
 import { showAddr } from '../../codecs/value/inany.js'
 import { decodeFrame } from '../../codecs/wire/frame.js'
 import { VNET_LEN } from '../../codecs/wire/vnet.js'
-import { EF, EV, SIDE_1 } from '../abi/abi.js'
+import { EF, EV } from '../abi/abi.js'
 import { showFrame } from '../observe/trace.js'
 
 // Records of both rings in words. Names of words as native has them (native/addon/records.h).
@@ -173,48 +173,3 @@ export const eventText = (r: RingRecord): string => {
   const frame = r.words[0] === EV.TAP_FRAME ? frameText(r, 0) : ''
   return `${what}${handleText(r.words[1] ?? 0)}${fields(r.words, kind?.words ?? [])}${frame}`
 }
-
-const OF_NO_FLOW = new Set<number>([
-  EF.TAP_WRITE,
-  EF.REJECT,
-  EF.LINK_USE,
-  EF.LINK_REFUSE,
-  EF.LINK_CLOSE,
-  EF.NETLINK,
-  EF.CAPTURE_NOTE,
-  EF.CLOSE_FD,
-  EF.REPAIR,
-  EF.REPAIR_CLOSE,
-  EF.STATE_OPEN,
-  EF.STATE_WRITE,
-  EF.STATE_CLOSE,
-  EF.STATE_NEXT
-])
-/** Index of the flow whose socket it is about; null: none's. */
-export const flowOfEffect = (r: RingRecord): number | null => {
-  const kind = r.words[0] ?? 0
-  const isVhost = kind >= EF.VHOST_NEXT && kind <= EF.VRING_STOP
-  return OF_NO_FLOW.has(kind) || isVhost ? null : (r.words[1] ?? 0) % SIDE_1
-}
-const OF_FLOWS = new Set<number>([
-  EV.CONNECTED,
-  EV.SENT,
-  EV.PEEKED,
-  EV.READY,
-  EV.ACKED,
-  EV.FAILED,
-  EV.DATAGRAM,
-  EV.ICMP_ERROR,
-  EV.INFO,
-  EV.SPLICE_CONNECTED,
-  EV.SPLICE_EOF,
-  EV.SPLICE_FAILED,
-  EV.UDP_MOVED,
-  EV.BOUND,
-  EV.ANSWER,
-  EV.REFUSED,
-  EV.TCP_DUMPED,
-  EV.RESTORED
-])
-export const flowOfEvent = (r: RingRecord): number | null =>
-  OF_FLOWS.has(r.words[0] ?? 0) ? (r.words[1] ?? 0) % SIDE_1 : null
