@@ -15,7 +15,9 @@ import {
 import { octets } from '../src/codecs/value/octets.js'
 import { decodeFragment } from '../src/codecs/wire/fragment.js'
 import { decodeFrame } from '../src/codecs/wire/frame.js'
-import { EF, EV } from '../src/runtime/abi/abi.js'
+import { instant } from '../src/effects/effect.js'
+import { EF, EV, STATE_LOAD } from '../src/runtime/abi/abi.js'
+import { stateOpen } from '../src/runtime/abi/effects.js'
 import { parseStart, startText } from '../src/runtime/engine/start-record.js'
 import { machines } from '../src/runtime/flow/kinds.js'
 import { ASK } from '../src/runtime/record/answers.js'
@@ -25,9 +27,19 @@ import { replayer, Unplayable } from '../src/runtime/replay/replayer.js'
 import { shrunk } from '../src/runtime/replay/shrink.js'
 import { useXstate } from '../src/runtime/replay/under-xstate.js'
 import { repo } from '../test/lib/cache.js'
-import { arbBytes, arbHostile, arbMutated, assertRoundTrip, assertTotal, plain, real } from './arbitraries.js'
+import {
+  arbBytes,
+  arbHostile,
+  arbMutated,
+  assertOctets,
+  assertRoundTrip,
+  assertTotal,
+  plain,
+  real
+} from './arbitraries.js'
 import { arbCut, fragment } from './fragment-arbitraries.js'
 import { arbFrame, build, metaOf } from './frame-spec.js'
+import { unacknowledged } from './migration-streams.js'
 import { type Act, act, arbActs } from './record-arbitraries.js'
 import { opened, recordOf, replayed, START } from './recorded.js'
 
@@ -242,6 +254,33 @@ describe('what is kept', () => {
     )
     assert.ok(seen > 20, `${seen}`)
   })
+})
+
+test('of a guest that comes, what waits in its sockets is zeros, however its state is cut', () => {
+  const waits = 'abcde'
+  const stream = unacknowledged
+  assert.ok(Buffer.from(stream).includes(waits))
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: stream.length }), fc.boolean(), (size, payload) => {
+      const file = recordOf(
+        (r) => {
+          stateOpen(r.w.rings, 9, STATE_LOAD)
+          for (let at = 0; at < stream.length; at += size) {
+            const piece = stream.subarray(at, at + size)
+            r.w.rings.slab.set(piece, 1000)
+            r.w.rings.ev.set([EV.STATE_OCTETS, 0, 1000, piece.length])
+            r.turn(1, instant(at + 1))
+          }
+        },
+        { start: { ...START, payload } }
+      )
+      const kept = opened(file).turns.flatMap((t) => t.events.flatMap((e) => [...(e.kept?.head ?? [])]))
+      const end = stream.length - waits.length
+      assertOctets(Uint8Array.from(kept.slice(0, end)), stream.subarray(0, end))
+      assert.equal(Buffer.from(kept.slice(end)).toString(), payload ? waits : '\0'.repeat(waits.length))
+    }),
+    { numRuns: 30 }
+  )
 })
 
 describe('a file', () => {

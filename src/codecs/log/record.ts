@@ -323,11 +323,11 @@ export const recordHeader = (): Uint8Array => {
   return b
 }
 
-/** Of `words` words: each of them counts, and its place. A change of one is always noticed: each step is one to one. */
-const checksum = (word: (i: number) => number, words: number): number => {
-  let h = words
-  for (let i = 0; i < words; i++) {
-    h = Math.imul(h ^ word(i), 0x9e3779b1)
+/** Of `n` words from `from` on: each of them counts, and its place. A change of one is always noticed: each step is one to one. */
+const checksum = (words: Int32Array, from: number, n: number): number => {
+  let h = n
+  for (let i = from; i < from + n; i++) {
+    h = Math.imul(h ^ words[i], 0x9e3779b1)
     h = (h << 13) | (h >>> 19)
   }
   return h
@@ -344,7 +344,7 @@ export const sealChunk = (b: RecordBuffer): Uint8Array => {
   const from = CHUNK_HEADER / 4
   words[0] = CHUNK
   words[1] = (b.at - from) * 4
-  words[2] = checksum((i) => words[from + i], b.at - from)
+  words[2] = checksum(words, from, b.at - from)
   return b.bytes.subarray(0, b.at * 4)
 }
 
@@ -404,6 +404,6 @@ const chunkAt = (o: Octets): Octets | string => {
   if (len > o.len - CHUNK_HEADER) return 'the last chunk is cut'
   if (len % 4 !== 0) return 'a chunk of no whole words'
   const body = sub(o, CHUNK_HEADER, len)
-  const sum = checksum((i) => o.view.getInt32(body.off + 4 * i, true), len / 4)
+  const sum = checksum(new Int32Array(bytesOf(body).slice().buffer), 0, len / 4)
   return sum === o.view.getInt32(o.off + 8, true) ? body : 'a chunk whose checksum is wrong'
 }

@@ -1,3 +1,4 @@
+import { NEW_READER, readState } from '../../codecs/control/migration.js'
 import {
   beginChunk,
   isEmptyChunk,
@@ -14,8 +15,10 @@ import {
   recordHeader,
   sealChunk
 } from '../../codecs/log/record.js'
+import type { Octets } from '../../codecs/value/octets.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
-import { ABI_WORDS, type Native } from '../abi/abi.js'
+import { ABI_WORDS, EF, EV, type Native, STATE_LOAD } from '../abi/abi.js'
+import { kindOf } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { Outside, World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
@@ -85,17 +88,32 @@ export const recorder = (
     }
     beginChunk(b)
   }
-  const putOctets = (record: number, slab: Uint8Array): void => {
+  /** Of the state of a guest that comes: in it lie what waits in its sockets. */
+  let reader = NEW_READER
+  /** `at`: where the piece is in the buffer. Octets of queues become zeros there. */
+  const withoutQueues = (piece: Octets, at: number): void => {
+    const next = readState(reader, piece, (e) => {
+      if (e.type !== 'STATE_QUEUE') return
+      const from = at + e.octets.off - piece.off
+      b.bytes.fill(0, from, from + e.octets.len)
+    })
+    // As migrate-in.ts does
+    if (typeof next !== 'string') reader = next
+  }
+  /** Where they are in the buffer. */
+  const putOctets = (record: number, slab: Uint8Array): number => {
     const { off, head, tail, len, sum, blank, blankInner } = kept
     const at = putKept(b, record, slab, off, head, tail, off + len, sum)
     if (blank >= 0) b.bytes.fill(0, at + blank, at + blank + 2)
     if (blankInner >= 0) b.bytes.fill(0, at + blankInner, at + blankInner + 2)
+    return at
   }
   const effects = (w: World): void => {
     const { fx, effects: n, view, slab } = w.rings
     putEffects(b, n)
     for (let i = 0, at = 0; i < n; i++, at += ABI_WORDS) {
       const record = putEffect(b, fx, at)
+      if (fx[at] === EF.STATE_OPEN && fx[at + 3] === STATE_LOAD) reader = NEW_READER
       if (keptOfEffect(view, fx, at)) putOctets(record, slab)
     }
   }
@@ -103,7 +121,10 @@ export const recorder = (
     const { ev, view, slab } = w.rings
     for (let i = 0; i < n; i++) {
       const record = putEvent(b, ev, i * ABI_WORDS)
-      if (keptOfEvent(view, ev, i, w.flows, data)) putOctets(record, slab)
+      if (!keptOfEvent(view, ev, i, w.flows, data)) continue
+      const at = putOctets(record, slab)
+      if (kindOf(ev, i) === EV.STATE_OCTETS && !data)
+        withoutQueues({ view, off: kept.off, len: kept.len }, at)
     }
   }
   /** What listens since last time: the scan of automatic ports is not the pure part's doing, what it opens is told to that. */
