@@ -48,6 +48,8 @@ const parseEnd = (json: string): Omit<RecordEnd, 'cut'> => {
   }
 }
 
+const OF_THE_START: ReadonlySet<RecordItem['type']> = new Set(['Answer', 'Effects', 'Effect'])
+
 /** Items of one turn, as far as they came. */
 interface Gathered {
   readonly index: number
@@ -132,6 +134,8 @@ export const openRecording = (
         Object.assign(end, parseEnd(i.json))
         break
       } else {
+        // What was done in front of the first turn is the start's doing, and not compared
+        if (g === null && OF_THE_START.has(i.type)) continue
         const fault: string | null = g === null ? `'${i.type}' in front of the first turn` : gather(g, i)
         if (fault === null) continue
         end.cut = `${fault} (turn ${index})`
