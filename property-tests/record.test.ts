@@ -24,6 +24,7 @@ import { ASK } from '../src/runtime/record/answers.js'
 import { kept, keptOfFrame } from '../src/runtime/record/kept.js'
 import { openRecording } from '../src/runtime/replay/recording.js'
 import { replayer, Unplayable } from '../src/runtime/replay/replayer.js'
+import { EFFECT_WORDS, EVENT_WORDS } from '../src/runtime/replay/show.js'
 import { shrunk } from '../src/runtime/replay/shrink.js'
 import { useXstate } from '../src/runtime/replay/under-xstate.js'
 import { repo } from '../test/lib/cache.js'
@@ -398,6 +399,54 @@ describe('a file', () => {
       assert.equal(opened(file).end.why, 'size')
     }
   })
+})
+
+test('words are called as native calls them (native/addon/records.h)', () => {
+  const text = readFileSync(join(repo, 'native/addon/records.h'), 'utf8')
+  /** Names of each word from the third one on, by its place. */
+  const namesIn = (body: string): string[] =>
+    [...body.matchAll(/union \{\s*uint32_t ([^;]*);\s*\};|(uint32_t|Info) ([^;]*);/g)].flatMap(
+      ([, union, type, list]) => {
+        if (union !== undefined) return [union.replace(/, /g, '|')]
+        if (type === 'Info') return namesIn(/struct Info \{([^}]*)\}/.exec(text)![1]!)
+        return list!.split(/,\s*/).flatMap((one) => {
+          const [, name, n] = /^(\w+)(?:\[(\d+)\])?$/.exec(one)!
+          const shown = name!.startsWith('unused') ? '-' : name!
+          return n === undefined
+            ? [shown]
+            : Array.from({ length: Number(n) }, (_, i) => (shown === '-' || i > 0 ? '-' : `${shown}[${n}]`))
+        })
+      }
+    )
+  const [fx, ev] = [
+    /namespace fx \{([\s\S]*?)\n\} \/\/ namespace/,
+    /namespace ev \{([\s\S]*?)\n\} \/\/ namespace/
+  ].map((p) => p.exec(text)![1]!)
+  const native = new Map<string, string[]>()
+  for (const [, kinds, body] of fx!.matchAll(/\/\*\*([^*]*)\*\/\nstruct \w+ : Head \{([\s\S]*?)\n\};/g))
+    for (const [kind] of kinds!.matchAll(/EF_\w+/g)) native.set(kind, namesIn(body!))
+  const structs = new Map<string, string[]>()
+  for (const [, name, how, kind, base, body] of ev!.matchAll(
+    /struct (\w+) : (Event|Like)<(\w+)(?:, (\w+))?> \{([\s\S]*?)\};/g
+  )) {
+    structs.set(name!, how === 'Like' ? structs.get(base!)! : namesIn(body!))
+    native.set(kind!, structs.get(name!)!)
+  }
+  for (const [prefix, table] of [
+    ['EF_', EFFECT_WORDS],
+    ['EV_', EVENT_WORDS]
+  ] as const)
+    for (const [kind, words] of Object.entries(table)) {
+      const ours = words.split(' ').filter((w) => w !== '')
+      const flat = ours.flatMap((w) => (w.endsWith('[4]') ? [w, '-', '-', '-'] : [w]))
+      const theirs = native.get(prefix + kind) ?? []
+      for (const [i, name] of flat.entries())
+        assert.ok(
+          theirs[i] === name || theirs[i]?.split('|').includes(name) || name === '-',
+          `${kind}: ${name}, not ${theirs[i]}`
+        )
+    }
+  assert.ok(native.size > 80, `${native.size}`)
 })
 
 describe('records of faults that were mended', () => {

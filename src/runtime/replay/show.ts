@@ -13,7 +13,7 @@ const ARRIVED = 'off len segment peer_port peer_addr[4] sent_to[4] interface own
 const OPEN = 'dst[4] dst_port scope mss|source_port|slot src[4] flags listener'
 const ERROR = '- - - - - - - - - - - error'
 /** Words from the third one on. `-`: unused; `[4]`: an address. */
-const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
+export const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
   TAP_WRITE: 'off len',
   TCP_CONNECT: OPEN,
   SEND: 'off len flags segment',
@@ -72,7 +72,7 @@ const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
   TCP_RESTORE_END: 'flags',
   TCP_RUN: 'flags peek_offset'
 }
-const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
+export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   TAP_FRAME: 'off len vnet_flags gso_size csum_start ones_complement_sum',
   TAP_GONE: 'error',
   TAP_DROPPED: 'frames error',
