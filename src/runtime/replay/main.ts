@@ -2,9 +2,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { octets } from '../../codecs/value/octets.js'
 import { VERSION } from '../cli/help.js'
+import type { World } from '../data/world.js'
 import { eventFlow } from './flow-of.js'
+import { type Page, page } from './page.js'
 import { openRecording, type RecordEnd, type Recording } from './recording.js'
-import { replayer, Unplayable } from './replayer.js'
+import { type Replayed, replayer, Unplayable } from './replayer.js'
 import {
   type DifferenceReport,
   differenceLines,
@@ -28,6 +30,7 @@ compared effect by effect. Status 0: all the same, 1: something differs, 2: FILE
   --flow ID      of --step and of flows: this one only
   --step         show each turn: what came, what flows did, which effects they asked for
   --json         in JSON: one object; with --step one a turn in front of it
+  --html OUT     write a page to OUT: flows, and of each what happened on both sides, in time
   --shrink OUT   write the smallest record to OUT that still shows the first difference
   --help         show this help and exit
   --version      show version and exit
@@ -41,6 +44,7 @@ interface Asked {
   readonly step: boolean
   readonly json: boolean
   readonly shrink: string | null
+  readonly html: string | null
 }
 
 const NUMBER = /^\d{1,15}$/
@@ -53,7 +57,8 @@ const parse = (args: ReadonlyArray<string>): E.Either<string, Asked> => {
     flow: null,
     step: false,
     json: false,
-    shrink: null
+    shrink: null,
+    html: null
   }
   const rest = args.flatMap((a) =>
     /^--\w+=/.test(a) ? [a.slice(0, a.indexOf('=')), a.slice(a.indexOf('=') + 1)] : [a]
@@ -74,8 +79,9 @@ const parse = (args: ReadonlyArray<string>): E.Either<string, Asked> => {
         i++
         break
       case '--shrink':
+      case '--html':
         if (value === undefined || value === '') return E.left(`${name} needs a file`)
-        asked = { ...asked, shrink: value }
+        asked = { ...asked, [name.slice(2)]: value }
         i++
         break
       case '--help':
@@ -113,12 +119,12 @@ const countersDiffer = (
   )
 }
 
-/** `each`: told of every turn, if it wants. Throws Unplayable. */
+/** `each`: told of every turn; `flows`: those of its events, from before it. Throws Unplayable. */
 export const replayAll = (
   recording: Recording,
   end: RecordEnd,
   o: Pick<Asked, 'until'>,
-  each: ((lines: (only: number | null) => ReadonlyArray<string>, turn: number, ms: number) => void) | null
+  each: ReadonlyArray<(w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void>
 ): Outcome => {
   const p = replayer(recording)
   const n = { turns: 0, events: 0, effects: 0 }
@@ -134,7 +140,7 @@ export const replayAll = (
     n.turns++
     n.events += t.events.length
     n.effects += r.made.reduce((sum, part) => sum + part.length, 0)
-    each?.((only) => turnLines(p.world, r, flows, only), t.index, t.now)
+    for (const tell of each) tell(p.world, r, flows)
     difference = differenceReport(p.world, r, flows)
     if (difference !== null || p.ended() !== null) break
   }
@@ -188,22 +194,25 @@ const run = (asked: Asked): number => {
   const { recording, end } = opened.right
   const { start } = recording
   if (asked.xstate) useXstate()
-  const outcome = replayAll(
-    recording,
-    end,
-    asked,
-    asked.step
-      ? (lines, turn, ms) => {
-          const all = lines(asked.flow)
-          if (all.length === 0) return
-          say(asked.json ? JSON.stringify({ turn, ms, lines: all.slice(1) }) : all.join('\n'))
-        }
-      : null
-  )
+  const pages: Page | null = asked.html === null ? null : page()
+  const step = (w: World, r: Replayed, flows: ReadonlyArray<number | null>): void => {
+    const all = turnLines(w, r, flows, asked.flow)
+    if (all.length === 0) return
+    const { index: turn, now: ms } = r.turn
+    say(asked.json ? JSON.stringify({ turn, ms, lines: all.slice(1) }) : all.join('\n'))
+  }
+  const each = [...(asked.step ? [step] : []), ...(pages === null ? [] : [pages.turn])]
+  const outcome = replayAll(recording, end, asked, each)
   const { difference, counters } = outcome
   const same = difference === null && Object.keys(counters).length === 0
   const flows = outcome.flows.filter((f) => asked.flow === null || f.index === asked.flow)
   const cut = outcome.whole ? endText(end) : null
+  const heading = [
+    `${start.plan.mode} ${start.version}, ${start.date}, ${start.host}`,
+    `${outcome.turns} turns, ${outcome.events} events, ${outcome.effects} effects`
+  ]
+  if (pages !== null && asked.html !== null)
+    writeFileSync(asked.html, pages.html([...heading, ...(cut === null ? [] : [cut])], difference))
   if (asked.json)
     say(
       JSON.stringify({
@@ -224,8 +233,7 @@ const run = (asked: Asked): number => {
       })
     )
   else {
-    say(`${start.plan.mode} ${start.version}, ${start.date}, ${start.host}`)
-    say(`${outcome.turns} turns, ${outcome.events} events, ${outcome.effects} effects`)
+    for (const line of heading) say(line)
     if (asked.until !== Number.POSITIVE_INFINITY || asked.flow !== null)
       for (const f of flows) say(flowLine(f))
     if (cut !== null) say(`the record ends early: ${cut}`)
