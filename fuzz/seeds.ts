@@ -1,4 +1,5 @@
-// npx tsx fuzz/seeds.ts: writes fuzz/corpus/frames/seed-*: what a guest sends when it starts, as frames.fuzz.ts takes it.
+// npx tsx fuzz/seeds.ts: writes fuzz/corpus/frames/seed-*: what a guest sends when it starts, as frames.fuzz.ts takes it;
+// and fuzz/corpus/vhost/seed-*: sessions with frames both ways, as vhost.fuzz.cc takes them.
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { CONFIG, GUEST_LL, GUEST_MAC } from '../property-tests/services-arbitraries.js'
 import { fromV4, type InAny } from '../src/codecs/value/inany.js'
@@ -125,3 +126,88 @@ for (const [name, f] of Object.entries(seeds))
     new URL(`seed-${name}`, dir),
     Uint8Array.of(0, f.length >> 8, f.length & 0xff, ...f, 0, 0, 0, 0, 0xc1, 1, 0)
   )
+
+// Rings that run, with all features but event indices, or with none; then operations of vhost.fuzz.cc
+const [all, none] = [bytes('01 0eff'), bytes('01 0000')]
+const turn = bytes('0d 00')
+const asleep = bytes('0d 01')
+/** A receive chain of 2048 octets at a buffer's offset; a frame to the guest; one from it, in parts. */
+const room = (slot: string, at: string) => bytes(`09 0800 00 ${slot} ${at}`)
+const toGuest = (kind: string) => bytes(`0b ${kind} 04 01020304 00`)
+const fromGuest = (kind: string, slot: string, at: string) =>
+  bytes(`08 ${kind} 04 01020304 00 01 ${slot} ${at} 0c`)
+const sessions: Readonly<Record<string, ReadonlyArray<Uint8Array>>> = {
+  'both-ways': [
+    all,
+    room('00', '0000'),
+    room('01', '0800'),
+    toGuest('00'),
+    turn,
+    fromGuest('00', '00', '4000'),
+    asleep
+  ],
+  plain: [none, room('00', '0000'), toGuest('01'), turn, fromGuest('01', '00', '4000'), asleep],
+  'in-a-row': [
+    none,
+    fromGuest('00', '00', '4000'),
+    fromGuest('00', '02', '5000'),
+    fromGuest('00', '04', '6000'),
+    turn
+  ],
+  'payload-that-stays': [
+    all,
+    fromGuest('1a', '00', '8000'),
+    turn,
+    turn,
+    fromGuest('1a', '02', '8000'),
+    turn,
+    bytes('04 01 01 01'),
+    turn
+  ],
+  indirect: [all, room('80', '5ff8'), toGuest('04'), turn, fromGuest('00', '82', '5ff0'), turn],
+  logged: [
+    all,
+    bytes('04 01 00 0b 0eff'),
+    room('00', '0000'),
+    toGuest('00'),
+    turn,
+    fromGuest('00', '00', '4000'),
+    turn
+  ],
+  'logged-events': [
+    bytes('01 0fff'),
+    bytes('04 01 00 0b 0fff'),
+    asleep,
+    fromGuest('00', '00', '4000'),
+    asleep,
+    asleep
+  ],
+  'beyond-the-end': [none, room('00', 'dff0'), toGuest('00'), turn],
+  // Descriptors of the guest's own: ring, index, address, length, flags, next; then a head
+  loop: [none, bytes('06 01 00 01 0100 01 0100 01 01 00 07 01 01 00'), turn],
+  'head-of-none': [none, bytes('08 00 04 01020304 00 01 00 4000 0c 07 01 00 1000'), turn],
+  'next-of-none': [none, bytes('06 01 00 01 0100 01 0100 01 00 ffff 07 01 01 00'), turn],
+  starved: [all, toGuest('00'), asleep, room('00', '0000'), asleep, toGuest('00'), turn],
+  'stopped-and-on': [
+    all,
+    bytes('04 01 01 08'),
+    turn,
+    bytes('04 01 01 07 02'),
+    turn,
+    fromGuest('00', '00', '4000'),
+    turn
+  ],
+  shorter: [all, room('00', '0000'), bytes('0c 00 02'), toGuest('00'), turn],
+  messages: [
+    all,
+    bytes('02 01'),
+    bytes('01 01 01 00 00 00'),
+    turn,
+    bytes('01 05 01 08 00 0102030405060708 02'),
+    turn
+  ]
+}
+const vhost = new URL('corpus/vhost/', import.meta.url)
+mkdirSync(vhost, { recursive: true })
+for (const [name, parts] of Object.entries(sessions))
+  writeFileSync(new URL(`seed-${name}`, vhost), Uint8Array.from(parts.flatMap((part) => [...part])))

@@ -215,6 +215,33 @@ describe('effects: each word is where abi.h says', () => {
   })
   check('TCP_RESTORE_END', (r) => effects.tcpRestoreEnd(r, 9, true), { flags: abi.RESTORE_SHUT })
   check('TCP_RUN', (r) => effects.tcpRun(r, 9, true, 282), { flags: abi.RUN_SHUT, 'peek offset': 282 })
+  check('HAND_OVER_CLOSE', effects.handOverClose, {})
+  check('HAND_OVER_HOLD', (r) => effects.handOverHold(r, true), { flags: abi.HAND_HOLD })
+  check('HAND_OVER_GUEST', effects.handOverGuest, {})
+  check('GIVE', (r) => effects.give(r, 290), { descriptor: 290 })
+  check('TCP_TAKE', (r) => effects.tcpTake(r, 9, 291, true, 292, 293), {
+    descriptor: 291,
+    flags: abi.RUN_SHUT,
+    'peek offset': 292,
+    taken: 293
+  })
+  test('HAND_OVER_ANSWER: octets, and names of descriptors', () => {
+    const bound = withSlab(1)
+    effects.handOverAnswer(bound, Uint8Array.of(1, 2, 3), [
+      [abi.HAND_FLOW, 7],
+      [abi.HAND_OVER, 0]
+    ])
+    const word = (what: string): number => bound.fx[wordOf('EF_HAND_OVER_ANSWER', what)] ?? -1
+    assert.deepEqual([...bound.slab.subarray(word('off'), word('off') + word('len'))], [1, 2, 3])
+    assert.equal(word('descriptors'), 2)
+    const names = [0, 1, 2, 3].map((i) => bound.view.getUint32(word('names off') + 4 * i, true))
+    assert.deepEqual(names, [abi.HAND_FLOW, 7, abi.HAND_OVER, 0])
+  })
+  test('TCP_FREEZE: its kernel goes on hearing', () => {
+    rings.effects = 0
+    effects.tcpFreeze(rings, 9, true)
+    assert.equal(rings.fx[wordOf('EF_TCP_FREEZE', 'flags')], abi.FREEZE_HEARS)
+  })
   test('REPAIR: the handles', () => {
     const bound = withSlab(1)
     effects.repair(bound, [9, 0x1ffff], abi.REPAIR_OFF_NO_PROBE)
@@ -368,6 +395,10 @@ describe('events: each word is read where abi.h says', () => {
   test('of migration', () => {
     record('REPAIR_HELPER', { there: 1 })
     assert.equal(events.repairHelper(ev, 0), true)
+    record('HAND_OVER_PEER', { there: 1 })
+    assert.equal(events.handOverPeer(ev, 0), true)
+    record('HAND_OVER_ASKED', { off: 21, len: 22 })
+    assert.deepEqual(events.handOverAsked(ev, 0), { off: 21, len: 22 })
     for (const name of ['REPAIRED', 'TCP_DUMPED', 'STATE_ENDED', 'RESTORED'] as const) {
       record(name, { errno: 32 })
       assert.equal(events.movedErrno(ev, 0), 32)

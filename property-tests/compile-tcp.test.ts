@@ -117,4 +117,4 @@ test('compiled tcp = xstate tcp, behind the handshake', () =>
   sameAsXstate(tcpMachine, input, event, { numRuns: 150, maxLength: 50, prefix: handshake }))
 
 test('compiled tcp = xstate tcp, for what the simulator makes happen, disturbed: the whole chart', () =>
-  untilAllTaken(tcpMachine, () => sameOnRuns(tcpMachine, traces(event), 300)))
+  untilAllTaken(tcpMachine, () => sameOnRuns(tcpMachine, traces(event), 300), undefined, 300))

@@ -13,8 +13,9 @@ import {
   setup,
   stateIn
 } from 'xstate'
+import { bareAlphabet } from '../src/explore/alphabet.js'
 import { compile } from '../src/runtime/machine/compile.js'
-import { sameAsXstate } from './same-as-xstate.js'
+import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 
 type Context = { readonly n: number; readonly log: readonly string[] }
 type Events = { readonly type: 'A' | 'B' | 'C' | 'D' | 'E' | 'F' | 'G' | 'OTHER'; readonly k: number }
@@ -261,6 +262,36 @@ describe('compiled = xstate', () => {
       /machine 'odd' differs after\n {2}start[^\n]*\n {2}1 \{"type":"A"/
     )
   })
+})
+
+describe('through every row', () => {
+  const toy = (more: object, differs = false): AnyStateMachine => {
+    let calls = 0
+    return createMachine({
+      id: 'toy',
+      initial: 'a',
+      context: { n: 0 },
+      states: {
+        a: { on: { GO: 'b' } },
+        b: {
+          on: {
+            BACK: [...(differs ? [{ actions: assign({ n: () => calls++ }) }] : [{ target: 'a' }])],
+            ...more
+          }
+        }
+      }
+    }) as AnyStateMachine
+  }
+  /** An alphabet that was made before NEVER was thought of. */
+  const through = (m: AnyStateMachine): void => {
+    const a = bareAlphabet(m)
+    untilAllTaken(m, () => {}, { ...a, letters: a.letters.filter((l) => l.name !== 'never') }, 10)
+  }
+  test('nothing is left out, and nothing differs', () => through(toy({})))
+  test('a row that no letter takes is told', () =>
+    assert.throws(() => through(toy({ NEVER: 'a' })), /b on NEVER -> a/))
+  test('a difference in a row that chance does not reach is told', () =>
+    assert.throws(() => through(toy({}, true)), /machine 'toy' differs after/))
 })
 
 describe('the table', () => {

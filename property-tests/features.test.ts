@@ -55,9 +55,16 @@ const NEIGHBOURS = {
   table: NO_NEIGHBOURS
 }
 
+const HERE = { mode: 'passt', guest: null, left: () => {} }
+
 test('each record that native can write has one feature that takes it', () => {
   const w = place()
-  const all = allFeatures(w, EVERYTHING, { neighbours: NEIGHBOURS, portScan: null, client: null })
+  const all = allFeatures(w, EVERYTHING, {
+    neighbours: NEIGHBOURS,
+    portScan: null,
+    client: { fd: null },
+    here: HERE
+  })
   install(w.features, all)
   const taken = all.flatMap((f) => Object.keys(f.takes ?? {}))
   // SPLICE_MOVED answers what nobody asks

@@ -49,6 +49,7 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('Netlink'), bytes }),
   record({ type: type('Next') }),
   record({ type: type('Ready') }),
+  record({ type: type('Leave') }),
   record({ type: type('Sockets'), v6: fc.boolean(), proto, count: fc.integer({ min: 1, max: SOCKETS_MAX }) }),
   record({
     type: type('Listen'),

@@ -9,7 +9,7 @@ import { install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
 import { actingFeatures } from '../src/runtime/engine/features.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
-import { endText } from '../src/runtime/engine/open-record.js'
+import { recordEnd } from '../src/runtime/engine/open-record.js'
 import { type StartRecord, startText } from '../src/runtime/engine/start-record.js'
 import { GUEST_SERVER, GUEST4, GUEST6, LISTENER, RULE } from '../src/runtime/engine/warm-up.js'
 import { neighbourConfig, worldConfig } from '../src/runtime/engine/world-config.js'
@@ -156,7 +156,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   )
   w.links = start.found.links
   install(w.features, [
-    ...actingFeatures(w, start.plan, { neighbours, portScan: null, client: null }),
+    ...actingFeatures(w, start.plan, { neighbours, portScan: null, client: { fd: null } }),
     rec.feature(w)
   ])
   rec.begin(startText(start), start.rules)
@@ -180,7 +180,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
     }
   })
   look()
-  rec.finish(endText(null, w.counters))
+  rec.finish(recordEnd(null, w.counters))
   const whole = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
   parts.reduce((at, p) => {
     whole.set(p, at)

@@ -9,15 +9,12 @@ import {
   initialTransition,
   transition
 } from 'xstate'
+import { type Alphabet, bareAlphabet } from '../src/explore/alphabet.js'
+import { ALPHABETS } from '../src/explore/alphabets/all.js'
+import { dotted, rowsOf, type Transition } from '../src/explore/chart.js'
+import { graphOf, type Path } from '../src/explore/graph.js'
+import { begin, movesOf, step } from '../src/explore/world.js'
 import { compile } from '../src/runtime/machine/compile.js'
-
-/** { open: 'established' } -> 'open.established' */
-const dotted = (value: unknown): string =>
-  typeof value === 'string'
-    ? value
-    : Object.entries(value as object)
-        .map(([k, v]) => `${k}.${dotted(v)}`)
-        .join()
 
 const asEffects = (actions: readonly { readonly type: string; readonly params: unknown }[]): unknown[] =>
   actions.map(({ type, params }) => ({ type, ...(params as object | undefined) }))
@@ -28,13 +25,12 @@ export const readable = (u: unknown): string =>
     v instanceof Map ? Object.fromEntries(v) : typeof v === 'bigint' ? `${v}n` : v
   )
 
-type Taken = ReturnType<AnyStateMachine['getTransitionData']>[number]
-const taken = new Map<AnyStateMachine, Set<Taken>>()
-/** The transitions that an event may take in this state: noted, for `untilAllTaken`. */
+const taken = new Map<AnyStateMachine, Set<Transition>>()
+/** The transitions that were compared: noted, for `untilAllTaken`. */
 const note = (machine: AnyStateMachine, state: AnyMachineSnapshot, event: unknown): void => {
-  const seen = taken.get(machine) ?? new Set<Taken>()
+  const seen = taken.get(machine) ?? new Set<Transition>()
   taken.set(machine, seen)
-  for (const t of machine.getTransitionData(state as never, event as never)) seen.add(t)
+  for (const t of machine.getTransitionData(state as never, event as never)) seen.add(t as never)
 }
 
 const run = (machine: AnyStateMachine, input: unknown, events: readonly unknown[]): string | null => {
@@ -112,24 +108,45 @@ export function sameAsXstate<M extends AnyStateMachine>(
   sameOnRuns(machine, runs, numRuns)
 }
 
-type Node = AnyStateMachine['root']
-const below = (n: Node): readonly Node[] => [n, ...Object.values(n.states).flatMap(below)]
-/** `open.closeWait on TURN_END, candidate 1 of 2 -> lastAck`, for each transition that was not taken in this process. */
+/** The transitions that were not compared in this process. */
 const neverTaken = (machine: AnyStateMachine): readonly string[] =>
-  below(machine.root).flatMap((n) =>
-    [...n.transitions].flatMap(([type, list]) =>
-      list.flatMap((t, i) => {
-        if (taken.get(machine)?.has(t)) return []
-        const to = t.target === undefined ? '' : ` -> ${t.target.map((x) => x.path.join('.')).join()}`
-        return `${n.path.join('.') || '(root)'} on ${type}, candidate ${i + 1} of ${list.length}${to}`
-      })
-    )
-  )
+  rowsOf(machine).flatMap((r) => (taken.get(machine)?.has(r.transition) ? [] : [r.name]))
+
+/** A path of the graph, and letters that make sense behind it, chosen by these numbers. */
+const onwards = (a: Alphabet, { input, events }: Path, choices: readonly number[]): Run<AnyStateMachine> => {
+  const all = [...events]
+  let w = begin(a, a.inputs[input])
+  for (const e of events) w = step(a, w, e)
+  for (const n of choices) {
+    const moves = movesOf(a, w)
+    if (moves.length === 0) break
+    const { event } = moves[n % moves.length]!
+    all.push(event)
+    w = step(a, w, event)
+  }
+  return { input: a.inputs[input], events: all }
+}
+
 /**
- * `compare` (one of the two above), again until each candidate of each `on` in the chart was taken once at least, and not for
- * ever: chance leaves out the rare ones now and then, and one that cannot be taken at all is a fault.
+ * `compare` (one of the two above); then the shortest ways to each state and through each transition of the chart, by its graph
+ * (src/explore/graph.ts), as they are, and with random letters behind them. Fails for a transition that was never compared.
  */
-export const untilAllTaken = (machine: AnyStateMachine, compare: () => void): void => {
-  for (let rounds = 0; rounds === 0 || (rounds < 30 && neverTaken(machine).length > 0); rounds++) compare()
+export const untilAllTaken = (
+  machine: AnyStateMachine,
+  compare: () => void,
+  alphabet: Alphabet = ALPHABETS[machine.id] ?? bareAlphabet(machine),
+  numRuns = 100
+): void => {
+  compare()
+  const { rows, states } = graphOf(alphabet)
+  const paths = [...rows.map((r) => r.path), ...states]
+  for (const { path } of rows) {
+    const told = run(machine, alphabet.inputs[path.input], path.events)
+    if (told !== null) assert.fail(told)
+  }
+  const runs = fc
+    .tuple(fc.constantFrom(...paths), fc.array(fc.nat(1000), { maxLength: 12, size: 'max' }))
+    .map(([path, choices]) => onwards(alphabet, path, choices))
+  sameOnRuns(machine, runs, numRuns)
   assert.deepEqual(neverTaken(machine), [])
 }

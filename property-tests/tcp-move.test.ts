@@ -191,7 +191,7 @@ describe("a connection's record", () => {
         if (typeof restoring === 'string') return
         const { unacked, unread, ended } = restoring
         const events: TcpEvent[] = [
-          { type: 'SOCK_RESTORED', unacked, unread, ended, now },
+          { type: 'SOCK_RESTORED', taken: unacked, unacked, unread, ended, now },
           { type: 'SOCK_CONNECTED', info: INFO, now },
           { type: 'TURN_END', now },
           { type: 'FROZEN', now }
@@ -299,7 +299,7 @@ describe('a connection that was open elsewhere', () => {
   const started = (m: Partial<Moved>, socket: { unacked: number; unread: number; ended: boolean }) => {
     const f = new Flow()
     f.state = compiled.start({ from: 'move', moved: { ...moved, ...m }, mss: 1460, now: instant(f.now) }, [])
-    assert.deepEqual(types(f.turn({ type: 'SOCK_RESTORED', ...socket })), [])
+    assert.deepEqual(types(f.turn({ type: 'SOCK_RESTORED', taken: socket.unacked, ...socket })), [])
     return f
   }
   const far = { rtt: 50_000, minRtt: 50_000 }

@@ -55,7 +55,7 @@ class Bed {
     )
     this.w = createWorld(WORLD_CONFIG, rings, log, new Map(), new Map(), 64)
     install(this.w.features, [
-      ...guestLink(this.w, oneOff, given, { offer: OFFERS.all, exit: false, linger: true }),
+      ...guestLink(this.w, oneOff, { fd: given }, { offer: OFFERS.all, exit: false, linger: true }),
       {
         name: 'ears',
         guestUp: () => void this.heard.push('up'),

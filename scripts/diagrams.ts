@@ -1,11 +1,13 @@
 import { join } from 'node:path'
 import type { AnyStateMachine } from 'xstate'
+import { isObject, type Node, named, nodesOf, rootOf, type Transition, when } from '../src/explore/chart.js'
 import { pingMachine } from '../src/machines/flow/ping.js'
 import { tcpSpliceMachine } from '../src/machines/flow/tcp-splice.js'
 import { udpMachine } from '../src/machines/flow/udp.js'
 import { udpSpliceMachine } from '../src/machines/flow/udp-splice.js'
 import { portScanMachine } from '../src/machines/forward/port-scan.js'
 import { guestLinkMachine } from '../src/machines/link/guest-link.js'
+import { handOverMachine } from '../src/machines/link/hand-over.js'
 import { migrationSourceMachine } from '../src/machines/link/migration-source.js'
 import { migrationTargetMachine } from '../src/machines/link/migration-target.js'
 import { vhostSessionMachine } from '../src/machines/link/vhost-session.js'
@@ -24,30 +26,15 @@ export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   flow: [udpMachine, tcpSpliceMachine, udpSpliceMachine, pingMachine],
   forward: [portScanMachine],
   services: [ndpMachine],
-  link: [guestLinkMachine, vhostSessionMachine, migrationSourceMachine, migrationTargetMachine]
+  link: [
+    guestLinkMachine,
+    vhostSessionMachine,
+    migrationSourceMachine,
+    migrationTargetMachine,
+    handOverMachine
+  ]
 }
 
-// What is read of xstate's nodes; targets are resolved there.
-interface Node {
-  readonly key: string
-  readonly path: readonly string[]
-  readonly type: string
-  readonly description?: string
-  readonly meta?: unknown
-  readonly parent?: Node
-  readonly states: Readonly<Record<string, Node>>
-  readonly transitions: ReadonlyMap<string, readonly Transition[]>
-  readonly initial: { readonly target: readonly Node[] }
-  readonly entry: readonly unknown[]
-  readonly exit: readonly unknown[]
-}
-interface Transition {
-  readonly target?: readonly Node[]
-  readonly reenter: boolean
-  readonly guard?: unknown
-  readonly actions: readonly unknown[]
-  readonly meta?: unknown
-}
 interface Edge {
   readonly from: Node
   readonly to: Node
@@ -59,8 +46,6 @@ const linked = (text: string): string =>
   text
     .replace(/#(regression-\w+)/g, '[$1](../behaviour.md#$1)')
     .replace(/(?<!\.\.\/)(?:docs\/)?behaviour\.md#([\w-]+)(?!\))/g, '[$1](../behaviour.md#$1)')
-const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
-const all = (n: Node): readonly Node[] => [n, ...Object.values(n.states).flatMap(all)]
 const id = (n: Node): string => (n.parent === undefined ? 'anywhere' : n.path.join('_'))
 const ancestors = (n: Node): readonly Node[] =>
   n.parent === undefined ? [] : [n.parent, ...ancestors(n.parent)]
@@ -73,30 +58,6 @@ const sourceOf = (meta: unknown): string => {
   const list = (meta.regressions as readonly unknown[]).map((n) => `[${n}](../behaviour.md${REGRESSION}${n})`)
   return linked(meta.clause) + (list.length === 0 ? '' : `; regression ${list.join(', ')}`)
 }
-
-/** Texts among the parameters, which tell uses of one guard or action apart; those that need a real event stay out. */
-const texts = (params: unknown): string => {
-  let given = params
-  if (typeof params === 'function')
-    try {
-      given = (params as (a: unknown) => unknown)({ context: {}, event: {} })
-    } catch {
-      return ''
-    }
-  if (!isObject(given)) return ''
-  const strings = Object.entries(given).flatMap(([k, v]) =>
-    k !== 'type' && typeof v === 'string' && v !== '' ? [v] : []
-  )
-  return strings.length === 0 ? '' : `(${strings.join(', ')})`
-}
-const named = (a: unknown): string => {
-  if (typeof a === 'string') return a
-  if (isObject(a)) return `${String(a.type)}${texts(a.params)}`
-  const of = (a as { readonly guards?: readonly unknown[] }).guards
-  const name = (a as { readonly name?: string }).name || 'inline'
-  return of === undefined ? name : `${name}(${of.map(named).join(', ')})`
-}
-const when = (t: Transition): string => (t.guard === undefined ? '' : named(t.guard))
 
 /** Arrows of the diagram: transitions that go somewhere, one arrow for all from one state to another. */
 const edges = (nodes: readonly Node[]): readonly Edge[] => {
@@ -136,7 +97,7 @@ const block = (n: Node, list: readonly Edge[], indent: string): readonly string[
 ]
 
 const diagram = (root: Node): string => {
-  const list = edges(all(root))
+  const list = edges(nodesOf(root))
   const fromRoot = list.filter((e) => e.from === root)
   return [
     'stateDiagram-v2',
@@ -155,29 +116,26 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): r
   `|${'---|'.repeat(head.length)}`,
   ...rows.map(row)
 ]
-const reaction = (event: string, t: Transition, sources: boolean): readonly string[] => [
+const reaction = (event: string, t: Transition): readonly string[] => [
   event === '*' ? 'any other' : `\`${event}\``,
   t.guard === undefined ? '' : `\`${when(t)}\``,
   t.actions.length === 0 && t.target === undefined ? 'ignored' : code(t.actions),
   t.target?.[0] === undefined ? '' : `${t.target[0].path.join('.')}${t.reenter ? ' (again)' : ''}`,
-  ...(sources ? [sourceOf(t.meta)] : [])
+  sourceOf(t.meta)
 ]
-const section =
-  (sources: boolean) =>
-  (n: Node): readonly string[] => {
-    const rows = [...n.transitions].flatMap(([event, list]) => list.map((t) => reaction(event, t, sources)))
-    if (rows.length + n.entry.length + n.exit.length === 0) return []
-    const kind = n.type === 'final' ? ' (the end)' : ''
-    const head = ['event', 'if', 'actions', 'next', ...(sources ? ['source'] : [])]
-    return [
-      '',
-      `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
-      ...(n.parent === undefined || n.description === undefined ? [] : ['', linked(n.description)]),
-      ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
-      ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
-      ...(rows.length === 0 ? [] : ['', ...table(head, rows)])
-    ]
-  }
+const section = (n: Node): readonly string[] => {
+  const rows = [...n.transitions].flatMap(([event, list]) => list.map((t) => reaction(event, t)))
+  if (rows.length + n.entry.length + n.exit.length === 0) return []
+  const kind = n.type === 'final' ? ' (the end)' : ''
+  return [
+    '',
+    `### ${n.parent === undefined ? 'In every state' : n.path.join('.')}${kind}`,
+    ...(n.parent === undefined || n.description === undefined ? [] : ['', linked(n.description)]),
+    ...(n.entry.length === 0 ? [] : ['', `On entry: ${code(n.entry)}`]),
+    ...(n.exit.length === 0 ? [] : ['', `On exit: ${code(n.exit)}`]),
+    ...(rows.length === 0 ? [] : ['', ...table(['event', 'if', 'actions', 'next', 'source'], rows)])
+  ]
+}
 
 /** What each action that is no effect itself may do, as it declares (src/machines/tcp/tcp-actions.ts). */
 const actionTable = (machine: AnyStateMachine): readonly string[] => {
@@ -216,9 +174,8 @@ const dispositions = (meta: unknown): readonly string[] => {
 
 /** The whole page of a machine: caption, diagram, what each state does with each event. `from`: the file it is in. */
 export const page = (machine: AnyStateMachine, from = `${machine.id}.ts`): string => {
-  const root = machine.root as unknown as Node
-  const nodes = all(root)
-  const sources = nodes.some((n) => [...n.transitions.values()].flat().some((t) => sourceOf(t.meta) !== ''))
+  const root = rootOf(machine)
+  const nodes = nodesOf(root)
   return `${[
     `# ${machine.id}`,
     '',
@@ -230,7 +187,7 @@ export const page = (machine: AnyStateMachine, from = `${machine.id}.ts`): strin
     '```',
     '',
     'The first line whose condition holds counts. An event that a state does not list goes to the state around it.',
-    ...nodes.flatMap(section(sources)),
+    ...nodes.flatMap(section),
     ...dispositions(root.meta),
     ...actionTable(machine)
   ].join('\n')}\n`

@@ -258,6 +258,11 @@ const tasks = {
     build()
     process.exit(run(process.execPath, ['--import', 'tsx', at('test/soak.ts'), ...args]))
   },
+  // A machine by hand, or its graph: pure TypeScript, nothing is built.
+  explore: () => {
+    install()
+    process.exit(run(process.execPath, ['--import', 'tsx', at('scripts/explore.ts'), ...args]))
+  },
   fuzz: () => {
     install()
     process.exit(run(process.execPath, [at('fuzz/run.mjs'), ...args]))

@@ -23,6 +23,7 @@ const tools = {
   mount: 'mount',
   nc: 'netcat-openbsd',
   nsenter: 'util-linux',
+  patchelf: 'patchelf',
   ping: 'iputils-ping',
   ps: 'procps',
   python3: 'python3',

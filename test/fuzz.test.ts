@@ -14,7 +14,8 @@ const RUNS: Readonly<Record<string, number>> = {
   files: 10_000,
   frame: 100_000,
   link: 3000,
-  launcher: 20_000
+  launcher: 20_000,
+  vhost: 5000
 }
 const node = (args: ReadonlyArray<string>) =>
   spawnSync(process.execPath, args, { cwd: repo, encoding: 'utf8', timeout: 300_000 })

@@ -1,8 +1,8 @@
 // What becomes of TCP connections when their guest moves to another passt (lib/migrate.ts): all of them go on.
 import assert from 'node:assert/strict'
-import { existsSync } from 'node:fs'
 import { after, before, describe, test } from 'node:test'
 import {
+  ALL_PAIRS,
   both,
   type Flows,
   fromOurs,
@@ -11,7 +11,7 @@ import {
   named,
   ours,
   type Pair,
-  pairs,
+  pairsOf,
   type Scene,
   type SceneOptions,
   type Side,
@@ -40,25 +40,33 @@ const acknowledged = (s: Scene, { guest }: Flows): Promise<boolean> =>
     return outq.every((i) => i.outq === 0)
   })
 
-for (const p of pairs)
+for (const p of pairsOf(ALL_PAIRS))
   describe(named(p), () => {
     const moving = (
       name: string,
       use: (s: Scene) => Promise<void>,
       o: SceneOptions = {},
-      holds?: (p: Pair) => boolean
+      holds?: (p: Pair) => boolean,
+      always = false
     ) => {
-      if (isAsked(p, holds)) test(name, () => scene(w, p, o, use))
+      if (isAsked(p, holds, always)) test(name, () => scene(w, p, o, use))
     }
+    /** From upstream as well; to it, where `to`. */
+    const everywhere = (name: string, use: (s: Scene) => Promise<void>, to = false) =>
+      moving(name, use, {}, undefined, to || toOurs(p))
 
-    moving('idle connections, then new ones', async (s) => {
-      const flows = await s.someOf()
-      await ready(s)
-      await s.move()
-      await sleep(1000)
-      for (let i = 0; i < 5; i++) await s.talk(flows, `idle${i}`)
-      await s.talk(await s.someOf(), 'new')
-    })
+    everywhere(
+      'idle connections, then new ones',
+      async (s) => {
+        const flows = await s.someOf()
+        await ready(s)
+        await s.move()
+        await sleep(1000)
+        for (let i = 0; i < 5; i++) await s.talk(flows, `idle${i}`)
+        await s.talk(await s.someOf(), 'new')
+      },
+      true
+    )
     moving('keystrokes before and after', async (s) => {
       const flows = await s.someOf()
       await ready(s)
@@ -112,27 +120,22 @@ for (const p of pairs)
           assert.equal(await isWhole(from, a, to, b), octets)
         }
       })
-    moving('300 connections: two batches of the helper', async (s) => {
+    everywhere('300 connections: two batches of the helper', async (s) => {
       const flows = await s.connect(150, 150)
       await ready(s)
       await s.talk(flows, 'a')
       await s.move()
       for (const text of ['b', 'c']) await s.talk(flows, text)
     })
-    moving(
-      "300 connections, with the other side's helper",
-      async (s) => {
-        const flows = await s.connect(150, 150)
-        const other = (side: Side) => (side === ours ? upstream : ours).repair
-        await s.source.help([other(p.source)])
-        await s.prepareTarget(false)
-        await s.target.help([other(p.target)])
-        await s.move()
-        for (const text of ['b', 'c']) await s.talk(flows, text)
-      },
-      {},
-      () => existsSync(upstream.repair)
-    )
+    everywhere("300 connections, with the other side's helper", async (s) => {
+      const flows = await s.connect(150, 150)
+      const other = (side: Side) => (side === ours ? upstream : ours).repair
+      await s.source.help([other(p.source)])
+      await s.prepareTarget(false)
+      await s.target.help([other(p.target)])
+      await s.move()
+      for (const text of ['b', 'c']) await s.talk(flows, text)
+    })
     for (const [who, first, other] of [
       ['guest', 'guest', 'world'],
       ['peer', 'world', 'guest']

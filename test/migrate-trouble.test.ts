@@ -13,7 +13,7 @@ import {
   net,
   type Pair,
   PORT,
-  pairs,
+  pairsOf,
   type Scene,
   type SceneOptions,
   scene
@@ -71,7 +71,7 @@ const saved = async (s: Scene): Promise<void> => {
   await s.hypervisor('save')
 }
 
-for (const p of pairs)
+for (const p of pairsOf('ours>ours'))
   describe(named(p), () => {
     const trouble = (
       name: string,

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { Box } from './lib/box.js'
 import {
+  ALL_PAIRS,
   both,
   fromOurs,
   type Host,
@@ -14,9 +15,10 @@ import {
   net,
   type Pair,
   PORT,
-  pairs,
+  pairsOf,
   type Scene,
-  scene
+  scene,
+  toOurs
 } from './lib/migrate.js'
 import { until } from './lib/proc.js'
 import { sharedMemory, Vm } from './lib/vm.js'
@@ -71,16 +73,17 @@ interface Moving {
 }
 const incoming = 'unix:/mnt/w/incoming'
 
-for (const p of pairs)
+for (const p of pairsOf(ALL_PAIRS))
   describe(named(p), { skip: process.arch !== 'x64' && 'the virtual machine is made for amd64' }, () => {
     /** A machine with connections; `use` gets it, and how it moves. Machines of `boot` end with the test. */
     const moving = (
       name: string,
       [outward, inward]: readonly [number, number],
       use: (m: Moving) => Promise<void>,
-      holds?: (p: Pair) => boolean
+      holds?: (p: Pair) => boolean,
+      always = false
     ) => {
-      if (!isAsked(p, holds)) return
+      if (!isAsked(p, holds, always)) return
       test(name, () =>
         scene(box.w, p, { noGuest: true, options: ['-4'] }, async (s) => {
           const vms: Vm[] = []
@@ -113,16 +116,22 @@ for (const p of pairs)
         })
       )
     }
-    moving('idle connections and keystrokes, then new ones', [2, 2], async ({ s, conns, vm: old, move }) => {
-      await s.prepareTarget()
-      const vm = await move(old, s.target)
-      // Upstream acknowledges to the guest only what goes beyond all that it had sent before: by Nagle's algorithm that is the end
-      const strokes = isUpstream(p.target) ? 1 : 20
-      for (let i = 0; i < strokes; i++) await talk(s, conns, `${i % 10}`)
-      const more = await s.world.call<number[]>('connect', { to: net.host4, port: PORT, n: 2 })
-      await talk(s, more, 'new')
-      await vm.sh(`ping -c 1 -W 10 ${net.world4}`)
-    })
+    moving(
+      'idle connections and keystrokes, then new ones',
+      [2, 2],
+      async ({ s, conns, vm: old, move }) => {
+        await s.prepareTarget()
+        const vm = await move(old, s.target)
+        // Upstream acknowledges to the guest only what goes beyond all that it had sent before: by Nagle's algorithm that is the end
+        const strokes = isUpstream(p.target) ? 1 : 20
+        for (let i = 0; i < strokes; i++) await talk(s, conns, `${i % 10}`)
+        const more = await s.world.call<number[]>('connect', { to: net.host4, port: PORT, n: 2 })
+        await talk(s, more, 'new')
+        await vm.sh(`ping -c 1 -W 10 ${net.world4}`)
+      },
+      undefined,
+      toOurs(p)
+    )
     moving(
       'bulk both ways, and connections that end meanwhile',
       [3, 3],

@@ -151,7 +151,7 @@ describe('addon', () => {
       [0, EADDRINUSE, ENODEV, 0, EINVAL, EINVAL, EINVAL]
     )
     assert.throws(() => native.listen(new Int32Array(LISTEN_WORDS - 1), []), { code: 'EINVAL' })
-    assert.throws(() => native.adoptListener(4, 987, 6), { code: 'EBADF' })
+    assert.throws(() => native.adoptListener(4, 987, 6, 0), { code: 'EBADF' })
     assert.equal(native.closeListener(9), false)
 
     const one = connect(a, '127.0.0.1')

@@ -19,6 +19,7 @@ complete -c passt -l record -r -F -d 'Record what happens to FILE, for passt-rep
 complete -c passt -l record-size -x -d 'End the record before it exceeds SIZE bytes'
 complete -c passt -l record-payload -d 'Record users\' data, not only lengths'
 complete -c passt -s P -l pid -r -F -d 'Write own PID to FILE'
+complete -c passt -l restart-path -r -F -d 'Take the place of who serves at PATH, if somebody does;'
 complete -c passt -s m -l mtu -x -d 'Assign MTU via DHCP and NDP, 0 for none'
 complete -c passt -s a -l address -x -d 'Assign IPv4 or IPv6 address ADDR, once each'
 complete -c passt -s n -l netmask -x -d 'Assign IPv4 MASK, dotted or number of bits'

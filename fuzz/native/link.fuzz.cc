@@ -36,12 +36,13 @@ struct Linked {
 	}
 	~Linked()
 	{
-		uint8_t *const slab = engine.rings.slab;
+		const Rings rings = engine.rings;
 
 		close(client);
 		own.reset();
 		/* Rings are never unmapped, since JS may hold a view of them */
-		munmap(slab, TX + RX);
+		munmap(rings.slab, TX + RX), munmap(rings.clock, 2 * sizeof(double));
+		munmap(rings.effects, sizeof(Record) * rings.size.effects), munmap(rings.events, sizeof(Record) * rings.size.events);
 	}
 
 	uint32_t *effect(uint32_t kind)

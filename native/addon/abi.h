@@ -116,7 +116,7 @@ enum Effect : uint32_t {
 	EF_REPAIR = 45,
 	/* The helper's connection is closed: EV_REPAIR_HELPER, and EV_REPAIRED where a batch is at work */
 	EF_REPAIR_CLOSE = 46,
-	/* From here on the kernel drops what the peer sends, unseen: it acknowledges nothing and answers nothing. Nothing is read, sent
+	/* 2 flags: without FREEZE_HEARS, from here on the kernel drops what the peer sends, unseen: it acknowledges nothing and answers nothing. Nothing is read, sent
 	 * or told of the socket any more. A peek that waits gets no EV_PEEKED, octets that are pending are dropped. What the kernel has,
 	 * it keeps */
 	EF_TCP_FREEZE = 47,
@@ -150,6 +150,23 @@ enum Effect : uint32_t {
 	 * EV_CONNECTED follows. Octet 0 of EV_ACKED and bytes_acked is the first one of the send queue. What was unsent is in the
 	 * taken octets of no EV_SENT */
 	EF_TCP_RUN = 59,
+
+	/* Restart in place (addon/handover.h). Word 1 is unused but in EF_TCP_TAKE.
+	 *
+	 * 2 off, 3 len: the answer to EV_HAND_OVER_ASKED, of at most HAND_OVER_MAX octets, 4 names off: what goes with it, two words each,
+	 * HAND_* and which, 5 descriptors: how many, at most PASSED_MAX. One that is not there costs the connection */
+	EF_HAND_OVER_ANSWER = 60,
+	/* The connection is closed */
+	EF_HAND_OVER_CLOSE = 61,
+	/* 2 flags: HAND_HOLD: nothing is read and nothing accepted any more, but what is asked for; or as before */
+	EF_HAND_OVER_HOLD = 62,
+	/* The tap, or the link with its client, is somebody else's: closed, frames to the guest vanish */
+	EF_HAND_OVER_GUEST = 63,
+	/* 2 descriptor: the next EF_UDP_OPEN takes this socket, bound and connected, in place of a new one; -1: there is none any more */
+	EF_GIVE = 64,
+	/* 2 descriptor: a connection that another process served is the handle's, 3 flags: RUN_SHUT, 4 peek offset, 5 taken: octets that its
+	 * kernel took since octet 0 of EV_ACKED and bytes_acked. EV_CONNECTED follows */
+	EF_TCP_TAKE = 65,
 };
 
 enum Event : uint32_t {
@@ -248,6 +265,10 @@ enum Event : uint32_t {
 	EV_RESTORED = 41,
 	/* Word 1 unused. STATE_TOLD more octets are in the pipe, others still wait; 2 octets so far, low word */
 	EV_STATE_PROGRESS = 42,
+	/* Word 1 unused. 2 there: 1 = a process has connected that is to take our place, 0 = it is gone */
+	EV_HAND_OVER_PEER = 43,
+	/* Word 1 unused. 2 off, 3 len: it asks. None follows before EF_HAND_OVER_ANSWER */
+	EV_HAND_OVER_ASKED = 44,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
@@ -298,6 +319,15 @@ enum : uint32_t {
 	QUEUE_SEND = 0, QUEUE_UNSENT = 1, QUEUE_RECV = 2,
 	/* shutdown(SHUT_WR) in repair mode: the FIN counts as sent; once the unsent octets are sent */
 	RESTORE_SHUT = 1, RUN_SHUT = 1,
+	/* Its kernel goes on hearing the peer: the socket itself changes hands */
+	FREEZE_HEARS = 1,
+};
+
+/* Restart in place. Octets of a message; descriptors, by what they are: a listener by its id, a flow's socket by its handle, the tap or the
+ * link's client, where clients of the link connect, where this connection came from */
+enum : uint32_t {
+	HAND_OVER_MAX = 65536, HAND_HOLD = 1,
+	HAND_LISTENER = 0, HAND_FLOW = 1, HAND_GUEST = 2, HAND_CLIENTS = 3, HAND_OVER = 4,
 };
 
 /* dump, words in the slab, as the kernel says them (linux/tcp.h): 0 snd seq, 1 rcv seq: of the ends of both queues,

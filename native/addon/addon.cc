@@ -14,6 +14,7 @@
 #include <napi.h>
 #include <string>
 #include <unistd.h>
+#include <utility>
 
 namespace {
 
@@ -153,6 +154,36 @@ Value LinkOffer(const CallbackInfo &info)
 	return e ? fail(info.Env(), "linkOffer", e) : info.Env().Undefined();
 }
 
+/** A descriptor, -ENOENT or -ECONNREFUSED. */
+Value HandOverConnect(const CallbackInfo &info)
+{
+	std::string why;
+	const int fd = passt::connect_to_predecessor(info[0].ToString().Utf8Value().c_str(), why);
+	if (fd < 0 && fd != -ENOENT && fd != -ECONNREFUSED)
+		return fail(info.Env(), "connect", -fd, why);
+	return Napi::Number::New(info.Env(), fd);
+}
+
+Value HandOverListen(const CallbackInfo &info)
+{
+	if (!engine)
+		return fail(info.Env(), "handOverListen", EINVAL);
+	const passt::Fault r = engine->hand_over.listen(info[0].ToString().Utf8Value().c_str());
+	return r.err ? fail(info.Env(), "handOverListen", r.err, r.text) : info.Env().Undefined();
+}
+
+Value HandOverAdopt(const CallbackInfo &info)
+{
+	const int e = engine ? engine->hand_over.adopt(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "handOverAdopt", e) : info.Env().Undefined();
+}
+
+Value LinkAdopt(const CallbackInfo &info)
+{
+	const int e = engine ? engine->clients.adopt(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "linkAdopt", e) : info.Env().Undefined();
+}
+
 Value SetOutbound(const CallbackInfo &info)
 {
 	if (!engine)
@@ -285,7 +316,7 @@ Value AdoptListener(const CallbackInfo &info)
 {
 	const passt::Kind kind = kind_of((uint32_t)int_at(info, 2));
 	const int e = engine && kind != passt::Kind::None
-			  ? engine->listeners.adopt((uint32_t)int_at(info, 0), int_at(info, 1), kind)
+			  ? engine->listeners.adopt((uint32_t)int_at(info, 0), int_at(info, 1), kind, (uint32_t)int_at(info, 3))
 			  : EINVAL;
 	return e ? fail(info.Env(), "adoptListener", e) : info.Env().Undefined();
 }
@@ -346,6 +377,18 @@ Value CtlSend(const CallbackInfo &info)
 	return e ? fail(info.Env(), "ctlSend", e) : info.Env().Undefined();
 }
 
+Napi::Object answer_of(Napi::Env env, const passt::Bytes &answer, const std::vector<int> &passed)
+{
+	Napi::Object out = Napi::Object::New(env);
+	Napi::Array fds = Napi::Array::New(env, passed.size());
+	for (size_t i = 0; i < passed.size(); i++)
+		fds.Set((uint32_t)i, Napi::Number::New(env, passed[i]));
+	out.Set("data", copy_of(env, answer.data(), answer.size()));
+	out.Set("fd", Napi::Number::New(env, passed.empty() ? -1 : passed[0]));
+	out.Set("fds", fds);
+	return out;
+}
+
 Value CtlCall(const CallbackInfo &info)
 {
 	const Napi::Env env = info.Env();
@@ -367,14 +410,41 @@ Value CtlCall(const CallbackInfo &info)
 			close(one);
 		return fail(env, "ctlCall", e);
 	}
-	Napi::Object out = Napi::Object::New(env);
-	Napi::Array fds = Napi::Array::New(env, passed.size());
-	for (size_t i = 0; i < passed.size(); i++)
-		fds.Set((uint32_t)i, Napi::Number::New(env, passed[i]));
-	out.Set("data", copy_of(env, answer.data(), answer.size()));
-	out.Set("fd", Napi::Number::New(env, passed.empty() ? -1 : passed[0]));
-	out.Set("fds", fds);
+	return answer_of(env, answer, passed);
+}
+
+Value HandOverAsk(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (!bytes_at(info, 1, data, len))
+		return info.Env().Undefined();
+	passt::Bytes answer;
+	std::vector<int> passed;
+	if (const int e = passt::ask_predecessor(int_at(info, 0), data, len, int_at(info, 2), answer, passed)) {
+		for (const int one : passed)
+			close(one);
+		return fail(info.Env(), "ask", e);
+	}
+	return answer_of(info.Env(), answer, passed);
+}
+
+Value LinkRest(const CallbackInfo &info)
+{
+	Napi::Object out = Napi::Object::New(info.Env());
+	const passt::Link::Rest rest = engine && engine->tap.link.fd >= 0 ? engine->tap.link.rest() : passt::Link::Rest{};
+	out.Set("came", copy_of(info.Env(), rest.came, rest.came_len));
+	out.Set("unsent", copy_of(info.Env(), rest.unsent, rest.unsent_len));
 	return out;
+}
+
+Value LinkResume(const CallbackInfo &info)
+{
+	std::string came, unsent;
+	if (!engine || !octets_of(info[0], came) || !octets_of(info[1], unsent))
+		return fail(info.Env(), "linkResume", EINVAL);
+	engine->clients.resume(std::move(came), std::move(unsent));
+	return info.Env().Undefined();
 }
 
 Value Now(const CallbackInfo &info)
@@ -455,6 +525,13 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("linkListen", LinkListen);
 	add("linkOffer", LinkOffer);
 	add("repairListen", RepairListen);
+	add("handOverConnect", HandOverConnect);
+	add("handOverListen", HandOverListen);
+	add("handOverAdopt", HandOverAdopt);
+	add("handOverAsk", HandOverAsk);
+	add("linkAdopt", LinkAdopt);
+	add("linkRest", LinkRest);
+	add("linkResume", LinkResume);
 	add("setOutbound", SetOutbound);
 	add("openOutput", OpenOutput);
 	add("setPorts", SetPorts);

@@ -1,8 +1,10 @@
 #include "clients.h"
+#include "sock.h"
 #include "unixsocket.h"
 
 #include <cerrno>
 #include <cmath>
+#include <utility>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -25,6 +27,43 @@ Fault Clients::listen(const char *path, bool vhost_user, uint32_t &mode)
 	keep_spare();
 	link_on(vhost_user);
 	return {};
+}
+
+/** A socket that listens already, for clients that send frames. 0 or errno; it is taken over with 0 only. */
+int Clients::adopt(int fd)
+{
+	if (const int e = listener >= 0 ? EBUSY : set_nonblocking(fd))
+		return e;
+	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_CLIENTS))
+		return e;
+	listener = fd;
+	keep_spare();
+	link_on(false);
+	return 0;
+}
+
+void Clients::resume(std::string came, std::string unsent)
+{
+	came_before = std::move(came), unsent_before = std::move(unsent);
+}
+
+void Clients::give_away()
+{
+	if (listener >= 0) {
+		core.unwatch(listener); /* it lives on */
+		::close(listener);
+		listener = -1;
+	}
+	if (tap.link.fd >= 0)
+		core.unwatch(tap.link.fd);
+	if (tap.fd >= 0) {
+		core.unwatch(tap.fd);
+		::close(tap.fd);
+		tap.fd = -1;
+	}
+	tap.link.close();
+	registered = false;
+	link_on(false);
 }
 
 int Clients::offer(int fd, bool vhost_user)
@@ -98,6 +137,9 @@ void Clients::use(int fd)
 		return watch(true);
 	}
 	tap.link.use(fd);
+	if (!tap.link.resume(came_before, unsent_before))
+		tap.link.close();
+	came_before.clear(), unsent_before.clear();
 	registered = !core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_LINK);
 	out = false, end_said = false;
 	watch(true);

@@ -6,6 +6,8 @@
 #include "core.h"
 #include "vhost/vhost.h"
 
+#include <string>
+
 namespace passt {
 
 class Clients : Part {
@@ -29,6 +31,13 @@ public:
 	void ready();
 	/** Of the one that is served. `events` 0: whatever is left from before. */
 	void link_ready(uint32_t events);
+	/** Where clients connect, -1: nowhere. */
+	int listens_at() const { return listener; }
+	int adopt(int fd);
+	/** What another process had of the client that is used next: octets that came, and that were not taken. */
+	void resume(std::string came, std::string unsent);
+	/** The tap, or the link's client, and where clients connect, are somebody else's. Frames vanish from here on. */
+	void give_away();
 	/** Send what the effects of this turn brought; say what there is to say. */
 	void report();
 	/** When accepting goes on, by the clock; infinity: it does. */
@@ -49,6 +58,7 @@ private:
 	int spare = -1;
 	bool registered = false, out = false, end_said = false;
 	double resume_at = 0;
+	std::string came_before, unsent_before;
 };
 
 } // namespace passt

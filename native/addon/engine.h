@@ -9,7 +9,7 @@
 #ifndef PASST_ENGINE_H
 #define PASST_ENGINE_H
 
-#include "clients.h"
+#include "handover.h"
 #include "receive.h"
 #include "look.h"
 #include "migrate/migration.h"
@@ -47,6 +47,7 @@ public:
 	Receiver receiver{*this, table, sender, listeners};
 	NsPools pools{*this, table};
 	Splices splices{*this, table, listeners, pools, outbound};
+	HandOver hand_over{*this, table, tap, clients, listeners};
 	Opener opener{*this, table, sender, tcp, listeners, pools, splices, outbound};
 
 private:

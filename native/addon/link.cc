@@ -60,6 +60,17 @@ void Link::close()
 	broken = 0, ended = detail = 0;
 }
 
+bool Link::resume(const std::string &came, const std::string &unsent)
+{
+	if (came.size() > LINK_IN || unsent.size() > LINK_OUT)
+		return false;
+	memcpy(in.get(), came.data(), came.size());
+	memcpy(out.get(), unsent.data(), unsent.size());
+	kept = came.size(), whole = !came.empty();
+	out_head = 0, out_tail = unsent.size();
+	return true;
+}
+
 void Link::finish(uint32_t why, uint32_t what)
 {
 	ended = why, detail = what;

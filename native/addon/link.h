@@ -12,6 +12,7 @@
 #include "rings.h"
 
 #include <memory>
+#include <string>
 
 namespace passt {
 
@@ -43,6 +44,15 @@ public:
 	/** Of a new client; the old one is closed. Takes it over. */
 	void use(int descriptor);
 	void close();
+
+	/** What came and was not looked at; what the socket has not taken. */
+	struct Rest {
+		const uint8_t *came, *unsent;
+		size_t came_len, unsent_len;
+	};
+	Rest rest() const { return {in.get(), out.get() + out_head, kept, out_tail - out_head}; }
+	/** Goes on with what another process had of this client's. False: it is more than there can be. */
+	bool resume(const std::string &came, const std::string &unsent);
 
 	/**
 	 * Room for `*frames` frames of `len` octets, LINK_HEAD between them, or for fewer, to be filled and then committed in

@@ -178,7 +178,7 @@ int Listeners::listen_in_namespace(uint32_t id, const ListenAt &at, int fd)
 	return e;
 }
 
-int Listeners::adopt(uint32_t id, int fd, Kind kind)
+int Listeners::adopt(uint32_t id, int fd, Kind kind, uint32_t flags)
 {
 	int domain = 0, type = 0;
 	socklen_t n = sizeof(domain), m = sizeof(type);
@@ -194,7 +194,8 @@ int Listeners::adopt(uint32_t id, int fd, Kind kind)
 	if (const int e = set_nonblocking(fd))
 		return e;
 	const bool bound = !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len;
-	return add(id, {fd, kind, bound, false, false, true}, kind == Kind::Udp ? Local(fd) : Local());
+	const bool ns = flags & LISTEN_IN_NAMESPACE, freebind = flags & LISTEN_FREEBIND;
+	return add(id, {fd, kind, bound, freebind, false, ns}, kind == Kind::Udp ? Local(fd) : Local());
 }
 
 bool Listeners::close(uint32_t id)

@@ -75,7 +75,7 @@ public:
 	int listen(uint32_t id, Kind kind, const ListenAt &at);
 	/** UDP, by an unbound socket of the namespace's, beside flows of ours there; it is taken over in any case. */
 	int listen_in_namespace(uint32_t id, const ListenAt &at, int fd);
-	int adopt(uint32_t id, int fd, Kind kind);
+	int adopt(uint32_t id, int fd, Kind kind, uint32_t flags);
 	/** False: there was none. */
 	bool close(uint32_t id);
 	/** As Native.pauseListener(), Native.resumeListener() in src/runtime/abi/abi.ts. */

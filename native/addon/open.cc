@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <utility>
 #include <unistd.h>
 
 namespace passt {
@@ -27,6 +28,10 @@ void Opener::open(const fx::Open &e, Kind kind)
 	memcpy(s->peer, t.dst, sizeof(s->peer));
 	s->peer_port = kind == Kind::Udp ? t.port : (uint16_t)0;
 
+	if (given >= 0 && kind == Kind::Udp) {
+		came(*s, e, std::exchange(given, -1), true);
+		return;
+	}
 	if (t.in_namespace && kind == Kind::Ping)
 		return table.abandon(*s, EOPNOTSUPP);
 	const int fd = t.in_namespace ? pools.take(*s, e) : make_socket(kind, s->v6);
@@ -36,8 +41,21 @@ void Opener::open(const fx::Open &e, Kind kind)
 		table.abandon(*s, -fd);
 }
 
-/** The second half of opening: `fd` is new, from here or from the namespace. */
-void Opener::came(Sock &s, const fx::Open &e, int fd)
+void Opener::give(const fx::Descriptor &e)
+{
+	if (given >= 0)
+		close(given);
+	given = (int)e.descriptor;
+}
+
+Opener::~Opener()
+{
+	if (given >= 0)
+		close(given);
+}
+
+/** The second half of opening: `fd` is new, from here or from the namespace; or `whole`, bound and connected already. */
+void Opener::came(Sock &s, const fx::Open &e, int fd, bool whole)
 {
 	Target t(e);
 
@@ -48,13 +66,13 @@ void Opener::came(Sock &s, const fx::Open &e, int fd)
 		listeners.inherit_from_listener(t, s.listener - 1);
 	Ports &ports = table.own_ports[t.in_namespace];
 	t.ports = &ports;
-	int error = prepare_socket(fd, s.kind, t, outbound);
-	if (!error && t.group)
+	int error = whole ? 0 : prepare_socket(fd, s.kind, t, outbound);
+	if (!error && t.group && !whole)
 		error = bind_towards_group(fd, t, outbound);
 	if (!error)
 		error = table.register_sock(s); /* before connect(): #regression-77 */
 	bool refused = false;
-	if (!error && !t.group) {
+	if (!error && !t.group && !whole) {
 		sockaddr_storage ss;
 		const socklen_t len = to_sockaddr(ss, t.dst, t.port, t.scope, s.v6);
 		error = connect(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;

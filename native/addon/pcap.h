@@ -38,6 +38,8 @@ public:
 		if (fd >= 0)
 			record(frame, len, v, false, 0);
 	}
+	/** What note() said of the next frame, which is not sent. */
+	void forget_note() { next_note.clear(); }
 	/** A comment on the frame received in this turn with this key, or (0) on the next one sent. pcapng only. */
 	void note(uint32_t key, const uint8_t *text, size_t len);
 	/** The end of a turn's effects: everything held goes to the file. A full disk ends the capture between two records. */

@@ -84,7 +84,7 @@ struct RemoveRegion : Head {
 struct DirtyLog : Head {
 	uint32_t descriptor, unused, size[2], mmap_offset[2];
 };
-/** EF_VHOST_LOG_FD, EF_CLOSE_FD */
+/** EF_VHOST_LOG_FD, EF_CLOSE_FD, EF_GIVE */
 struct Descriptor : Head {
 	uint32_t descriptor;
 };
@@ -136,7 +136,7 @@ struct Repair : Head {
 struct StateOpen : Head {
 	uint32_t descriptor, direction;
 };
-/** EF_STATE_CLOSE, EF_TCP_RESTORE_END */
+/** EF_STATE_CLOSE, EF_TCP_RESTORE_END, EF_TCP_FREEZE, EF_HAND_OVER_HOLD */
 struct Flags : Head {
 	uint32_t flags;
 };
@@ -151,6 +151,14 @@ struct RestoreQueue : Head {
 /** EF_TCP_RUN */
 struct Run : Head {
 	uint32_t flags, peek_offset;
+};
+/** EF_TCP_TAKE */
+struct Take : Head {
+	uint32_t descriptor, flags, peek_offset, taken;
+};
+/** EF_HAND_OVER_ANSWER */
+struct HandOverAnswer : Head {
+	uint32_t off, len, names_off, descriptors;
 };
 
 } // namespace fx
@@ -264,6 +272,10 @@ struct StateOctets : Event<EV_STATE_OCTETS> {
 	uint32_t off, len;
 };
 struct Restored : Like<EV_RESTORED, VhostDone> {};
+struct HandOverPeer : Event<EV_HAND_OVER_PEER> {
+	uint32_t there;
+};
+struct HandOverAsked : Like<EV_HAND_OVER_ASKED, StateOctets> {};
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;
 };

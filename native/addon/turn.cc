@@ -88,6 +88,8 @@ void Engine::write_to_tap(const fx::Octets &e)
 		tap.write(rings.slab + e.off, e.len);
 	else
 		tap.dropped++, tap.drop_errno = EFAULT;
+	/* It was about this one, which may have been refused */
+	tap.pcap.forget_note();
 }
 
 void Engine::note_capture(const fx::CaptureNote &e)
@@ -103,6 +105,8 @@ void Engine::execute_one(const Record &e)
 
 	if (tap.vhost.on && vhost.effect(e))
 		return;
+	if (kind >= EF_HAND_OVER_ANSWER && kind <= EF_HAND_OVER_GUEST)
+		return hand_over.effect(e);
 	switch (kind) {
 	case EF_TAP_WRITE:
 		write_to_tap(as<fx::Octets>(e));
@@ -126,6 +130,9 @@ void Engine::execute_one(const Record &e)
 				sender.flush(*s);
 			table.close_sock(*s, reset);
 		}
+		return;
+	case EF_GIVE:
+		opener.give(as<fx::Descriptor>(e));
 		return;
 	case EF_ADOPT:
 		opener.adopt(as<fx::Slot>(e));
@@ -307,6 +314,8 @@ int Engine::spin()
 /** Until there is something to tell, or `timeout_ms` are over; what needs no word of JS's is carried on within. */
 void Engine::wait(double timeout_ms)
 {
+	if (hand_over.held())
+		return hand_over.wait(timeout_ms);
 	/* NaN as well */
 	const double deadline = timeout_ms >= 0 ? now_ms() + timeout_ms : INFINITY;
 
@@ -346,7 +355,7 @@ void Engine::ready(uint64_t what, uint32_t events)
 		return clients.ready();
 	if (what == ID_NETLINK)
 		return notices.ready();
-	if (migration.ready(what, events))
+	if (migration.ready(what, events) || hand_over.ready(what))
 		return;
 	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
 	if (tag == TAG_LISTENER) {

@@ -12,7 +12,7 @@
 namespace passt {
 
 /** Is `p` free to be bound, after what a dead program of ours left there is removed? */
-static Fault make_way(const FilePlace &p, const sockaddr_un &at)
+static Fault make_way(const FilePlace &p, const sockaddr_un &at, int type)
 {
 	struct stat st;
 
@@ -20,11 +20,12 @@ static Fault make_way(const FilePlace &p, const sockaddr_un &at)
 		return {errno == ENOENT ? 0 : errno, ""};
 	if (!S_ISSOCK(st.st_mode))
 		return {EEXIST, ""}; /* never somebody's file */
-	const int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const int probe = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (probe < 0)
 		return {errno, ""};
 	const int e = connect(probe, reinterpret_cast<const sockaddr *>(&at), sizeof(at)) ? errno : 0;
 	close(probe);
+	/* EPROTOTYPE: it is of another type, so somebody serves it */
 	if (e != ECONNREFUSED && e != EACCES && e != ENOENT)
 		return {EADDRINUSE, ""};
 	if (e != ENOENT && st.st_uid != geteuid())
@@ -34,7 +35,7 @@ static Fault make_way(const FilePlace &p, const sockaddr_un &at)
 	return {};
 }
 
-Fault listen_at_path(const char *path, int &fd, uint32_t &mode)
+Fault listen_at_path(const char *path, int &fd, uint32_t &mode, SocketKind kind)
 {
 	sockaddr_un at = {};
 	FilePlace p;
@@ -46,10 +47,11 @@ Fault listen_at_path(const char *path, int &fd, uint32_t &mode)
 	strcpy(at.sun_path, path);
 	if (Fault r = find_place(path, false, p); r.err)
 		return r;
-	if (Fault r = make_way(p, at); r.err)
+	if (Fault r = make_way(p, at, kind.type); r.err)
 		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	const int e = fd < 0 || bind(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)) || listen(fd, 0) ? errno : 0;
+	fd = socket(AF_UNIX, kind.type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	/* A file's mode is its socket's (unix(7)) */
+	const int e = fd < 0 || fchmod(fd, kind.most) || bind(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)) || listen(fd, 0) ? errno : 0;
 	if (e && fd >= 0)
 		close(fd);
 	if (e)

@@ -1,18 +1,24 @@
-/* Sockets in the file system that others connect to: the guest link, the repair helper's. */
+/* Sockets in the file system that others connect to: the guest link, the repair helper's, our successor's. */
 #ifndef PASST_UNIXSOCKET_H
 #define PASST_UNIXSOCKET_H
 
 #include "../common/fault.h"
 
 #include <cstdint>
+#include <sys/socket.h>
 
 namespace passt {
 
+/** What listens. `most`: the mode that its file has at most, beside what umask takes away. */
+struct SocketKind {
+	int type;
+	uint32_t most;
+};
 /**
  * A stream socket that listens at `path`, nonblocking, with a queue as short as can be. Nobody may be listening there; a file that was
  * left behind by a program of ours is replaced. The rules for the way to it: common/outfile.h. `mode`: the file's.
  */
-Fault listen_at_path(const char *path, int &fd, uint32_t &mode);
+Fault listen_at_path(const char *path, int &fd, uint32_t &mode, SocketKind kind = {SOCK_STREAM, 0777});
 
 } // namespace passt
 

@@ -34,7 +34,7 @@ enum RequestKind : uint32_t {
 	/* nothing. Reply: as RQ_NETLINK */
 	RQ_NEXT = 6,
 	/* nothing. Pid file is written, the command starts, the launcher's caller gets its prompt back. Reply: nothing.
-	 * From here on only RQ_SOCKETS and RQ_LISTEN are served */
+	 * From here on only RQ_SOCKETS, RQ_LISTEN and RQ_LEAVE are served */
 	RQ_READY = 7,
 	/* u32 family (2 = AF_INET, 10 = AF_INET6), u32 type (1 = SOCK_STREAM, 2 = SOCK_DGRAM), u32 count (1..SOCKETS_MAX).
 	 * Sockets made in the namespace: non-blocking, close-on-exec, nothing else set. The reply has a form of its own,
@@ -60,6 +60,8 @@ enum RequestKind : uint32_t {
 	/* str user, str group, '' = not asked for. Before RQ_IDENTITY, RQ_SPAWN, RQ_JOIN: their numbers, as this system knows them. Reply:
 	 * u32 user, u32 group: the one named, or the user's own; 0 where nothing was asked for. ENOENT: one of them does not exist */
 	RQ_NAMES = 14,
+	/* nothing. After RQ_READY: another process serves the namespace, so the engine's end is not the command's. Reply: nothing */
+	RQ_LEAVE = 15,
 };
 
 /* First word of the reply to RQ_SOCKETS, by which the addon knows it among others */

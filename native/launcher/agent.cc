@@ -65,6 +65,8 @@ void Agent::step()
 		watchAt_ = now + WATCH_MS;
 	if (!end_ && (p[WATCH].revents || due) && session_.watch.gone())
 		end_ = End{ 0, 0 };
+	if (alone_)
+		return;
 	// The socket first: what the engine asked for before its end was asked for
 	if (!end_ && control_.unsent() && (p[CONTROL].revents || now >= control_.stalledAt())) {
 		if (!control_.flush())
@@ -153,6 +155,10 @@ static const char NO_NODE[] = ". Does Node.js run here? Memory or processes may 
 void Agent::engineGone()
 {
 	const int status = stopEngine(GRACE_MS);
+	if (session_.left && session_.command.alive()) {
+		alone_ = true; // all that is left to do is to wait for the command
+		return;
+	}
 	const bool exited = WIFEXITED(status);
 	const int code = exited ? WEXITSTATUS(status) : 1;
 	if (!session_.ready || !session_.command) {

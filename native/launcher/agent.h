@@ -34,6 +34,8 @@ private:
 	pid_t engine_;
 	/* from waitpid(), once it ended */
 	std::optional<int> engineStatus_;
+	/* the engine has left the command to us */
+	bool alone_ = false;
 	Session session_;
 	Requests requests_;
 	int64_t watchAt_ = -1;

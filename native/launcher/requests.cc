@@ -47,7 +47,7 @@ Message Requests::serve(std::string_view request)
 /** After Ready the engine reads the guest's packets, and may be somebody else by now: no more than serving takes. */
 static bool isForServing(uint32_t kind)
 {
-	return kind == RQ_LISTEN;
+	return kind == RQ_LISTEN || kind == RQ_LEAVE;
 }
 
 Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
@@ -67,6 +67,7 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_NAMES: return names(r, a);
 	case RQ_IDENTITY: return identity(r);
 	case RQ_EMPTY_ROOT: return emptyRoot(r);
+	case RQ_LEAVE: return r.done() ? leave() : MALFORMED;
 	case RQ_READY: return r.done() ? ready() : MALFORMED;
 	case RQ_LISTEN: return listen(r, a);
 	case RQ_PROCNET: return r.done() ? procNet(a) : MALFORMED;
@@ -376,6 +377,14 @@ Fault Requests::ready()
 	session_.ready = true;
 	if (session_.command)
 		session_.command.open();
+	return {};
+}
+
+Fault Requests::leave()
+{
+	if (!session_.ready)
+		return OUT_OF_ORDER;
+	session_.left = true;
 	return {};
 }
 

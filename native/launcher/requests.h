@@ -23,6 +23,8 @@ constexpr int GRACE_MS = 1000;
 struct Session {
 	/** RQ_SETUP, RQ_READY were carried out; so that we are a process in background, and the engine no child of ours. */
 	bool setUp = false, ready = false, background = false;
+	/** RQ_LEAVE: the command outlives the engine. */
+	bool left = false;
 	Command command;
 	/** Of the namespaces that we joined */
 	Watch watch;
@@ -61,6 +63,7 @@ private:
 	Fault identity(Reader &r);
 	Fault emptyRoot(Reader &r);
 	Fault ready();
+	Fault leave();
 	/* `outside`: where a user namespace will make the command somebody else, that one */
 	Fault becomeOther(std::optional<Identity> *outside);
 	Fault giveUp();

@@ -188,11 +188,11 @@ TEST(listener_made_elsewhere)
 	Rig r;
 	Listener l;
 	Datagrams d;
-	CHECK(r.engine.listeners.adopt(0, l.fd, Kind::Udp) == EPROTOTYPE);
-	CHECK(r.engine.listeners.adopt(0, r.tap, Kind::Tcp) == EPROTOTYPE);
-	CHECK(r.engine.listeners.adopt(0, 987, Kind::Tcp) == EBADF);
+	CHECK(r.engine.listeners.adopt(0, l.fd, Kind::Udp, LISTEN_IN_NAMESPACE) == EPROTOTYPE);
+	CHECK(r.engine.listeners.adopt(0, r.tap, Kind::Tcp, LISTEN_IN_NAMESPACE) == EPROTOTYPE);
+	CHECK(r.engine.listeners.adopt(0, 987, Kind::Tcp, LISTEN_IN_NAMESPACE) == EBADF);
 	const int tcp = dup(l.fd), udp = dup(d.fd);
-	CHECK(!r.engine.listeners.adopt(0, tcp, Kind::Tcp) && !r.engine.listeners.adopt(1, udp, Kind::Udp));
+	CHECK(!r.engine.listeners.adopt(0, tcp, Kind::Tcp, LISTEN_IN_NAMESPACE) && !r.engine.listeners.adopt(1, udp, Kind::Udp, LISTEN_IN_NAMESPACE));
 	CHECK(fcntl(tcp, F_GETFL) & O_NONBLOCK);
 	Client c(l.port);
 	CHECK(r.await(EV_ACCEPTED)[1] == 0);
@@ -475,7 +475,7 @@ TEST(errors_on_a_listener_are_drained_rows_38_64)
 			Datagrams d(v6);
 			dead = d.port;
 		}
-		CHECK(!r.engine.listeners.adopt(3, dup(l.fd), Kind::Udp));
+		CHECK(!r.engine.listeners.adopt(3, dup(l.fd), Kind::Udp, LISTEN_IN_NAMESPACE));
 		/* as if a flow had sent it and was closed before the answer came */
 		l.send_to(dead, octets("to nobody"));
 		const Ev e = r.await(EV_LISTEN_ICMP_ERROR);

@@ -96,12 +96,16 @@ TEST(capture_notes_stand_on_the_frames_they_are_about)
 	r.effect({EF_TAP_WRITE, 0, r.put(a), (uint32_t)a.size()});
 	r.effect({EF_TAP_WRITE, 0, r.put(b), (uint32_t)b.size()});
 	r.effect({EF_CAPTURE_NOTE, 0, 0xfffffff0u, 99, 0});
+	/* What is not sent has no note, nor has the frame behind it */
+	r.effect({EF_CAPTURE_NOTE, 0, r.put(note("lost"), 3072), 4, 0});
+	r.effect({EF_TAP_WRITE, 0, 0xfffffff0u, 99});
+	r.effect({EF_TAP_WRITE, 0, r.put(a), (uint32_t)a.size()});
 	r.turn();
 	const Octets all = contents(f);
-	const char *const wanted[] = {nullptr, "about the second", "out", nullptr};
-	const uint32_t lengths[] = {61, 62, 61, 62}, flags[] = {1, 1, 2, 2};
+	const char *const wanted[] = {nullptr, "about the second", "out", nullptr, nullptr};
+	const uint32_t lengths[] = {61, 62, 61, 62, 61}, flags[] = {1, 1, 2, 2, 2};
 	size_t at = 0;
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		const uint32_t whole = word(all, at + 4);
 		CHECK(word(all, at) == 6 && !(whole % 4) && word(all, at + whole - 4) == whole);
 		CHECK(word(all, at + 20) == lengths[i] && word(all, at + 24) == lengths[i]);

@@ -261,6 +261,66 @@ TEST(vhost_a_file_that_gets_shorter_breaks_rings_not_the_process)
 	CHECK(!g.take(EV_TAP_FRAME).empty() && g.take(EV_VRING_BROKEN).empty());
 }
 
+/** Octets of addresses at which this file is mapped. */
+static uint64_t mapped(int fd)
+{
+	struct stat st;
+	FILE *const f = fopen("/proc/self/maps", "re");
+	char line[4096];
+	unsigned long from, to, inode;
+	uint64_t n = 0;
+
+	CHECK(f && !fstat(fd, &st));
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %lu", &from, &to, &inode) == 3 && inode == st.st_ino)
+			n += to - from;
+	fclose(f);
+	return n;
+}
+
+/**
+ * Guests on hugetlbfs: munmap(2) takes whole huge pages only. To map them takes none of the machine's, to touch them does: where it
+ * has none to give, that is memory that was lost, and both are tried here by what the machine has.
+ */
+TEST(vhost_memory_of_huge_pages_is_given_back_and_may_be_missing)
+{
+	enum : uint64_t { HUGE = 2 << 20, AT = HUGE + 0x3000, GPA = 0x40000000, USER = 0x7f0000000000 };
+	const int fd = memfd_create("huge pages", MFD_CLOEXEC | MFD_HUGETLB | 21u << 26 /* MFD_HUGE_2MB */);
+	CHECK(fd >= 0 && !ftruncate(fd, 3 * HUGE));
+	const RegionSpec part = {GPA, HUGE / 2, USER, AT, fd, 0}, first = {0, 0x1000, 0x1000, 0, fd, 0};
+	Memory m;
+	/* From the file's beginning, up to the end of the page that the region ends in */
+	CHECK(!m.add(part) && mapped(fd) == 2 * HUGE);
+	CHECK(!m.add(first) && mapped(fd) == 3 * HUGE);
+	CHECK(!m.remove(0, 0x1000, 0x1000) && mapped(fd) == 2 * HUGE);
+	CHECK(!m.replace(&first, 1) && mapped(fd) == HUGE);
+	CHECK(!m.log(fd, 100, 2 * HUGE) && mapped(fd) == 4 * HUGE);
+	CHECK(!m.log(-1, 0, 0) && mapped(fd) == HUGE);
+	m.clear();
+	CHECK(!mapped(fd));
+	const RegionSpec beyond = {GPA, HUGE, USER, 2 * HUGE + 1, fd, 0};
+	CHECK(m.add(beyond) == EFBIG && !mapped(fd));
+
+	Mapping::reset_lost();
+	CHECK(!m.add(part));
+	uint8_t *const p = m.whole(GPA, HUGE / 2);
+	CHECK(p && m.whole_user(USER + 5, 1) == p + 5 && !m.whole(GPA, HUGE / 2 + 1));
+	*(volatile uint8_t *)p = 0x5a;
+	if (Mapping::lost()) {
+		fprintf(stderr, "# no huge pages here: missing ones only\n");
+		CHECK(*(volatile uint8_t *)p == 0x5a && !mapped(fd)); /* ours, in its place */
+	} else {
+		fprintf(stderr, "# with huge pages\n");
+		auto *const file = static_cast<uint8_t *>(mmap(nullptr, 3 * HUGE, PROT_READ, MAP_SHARED | MAP_NORESERVE, fd, 0));
+		CHECK(file != MAP_FAILED && file[AT] == 0x5a && !munmap(file, 3 * HUGE));
+		/* The page is taken away */
+		CHECK(!ftruncate(fd, HUGE) && !*(volatile uint8_t *)p && Mapping::lost() && !mapped(fd));
+	}
+	m.clear();
+	Mapping::reset_lost();
+	close(fd);
+}
+
 TEST(vhost_messages_in_pieces_one_at_a_time_with_their_descriptors)
 {
 	const size_t before = open_fds();

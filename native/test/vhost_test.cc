@@ -2,8 +2,11 @@
 #include "guest.h"
 
 #include <algorithm>
+#include <atomic>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <thread>
 #include <unistd.h>
 
 namespace {
@@ -215,6 +218,89 @@ TEST(vhost_kicks_wake_a_sleeper_and_are_asked_for_then_only)
 			if (!event)
 				CHECK(*g.used16(VRING_TX, 0) & 1);
 			g.back(VRING_TX);
+		}
+	}
+}
+
+/** One octet there and back, between two of which each sleeps until the other one tells it, and tells only who asks for it. */
+TEST(vhost_no_wake_up_is_lost_between_two_that_sleep)
+{
+	enum : uint32_t { ROUNDS = 10000, SIZE = 256 };
+	for (const bool event : {false, true}) {
+		Guest g(MERGED | (event ? bit(RING_EVENT_IDX) : 0), SIZE, 65000, {2000, false, false});
+		CHECK(g.give(100, 2000) == 100);
+		std::thread driver([&] {
+			const auto tell = [&](uint32_t ring) {
+				std::atomic_thread_fence(std::memory_order_seq_cst);
+				if (event ? *g.used16(ring, 4 + 8 * SIZE) == (uint16_t)(g.rings[ring].avail_idx - 1) : !(*g.used16(ring, 0) & 1))
+					g.kick_it(ring);
+			};
+			const auto came = [&] { return __atomic_load_n(g.used16(VRING_RX, 2), __ATOMIC_ACQUIRE) != g.rings[VRING_RX].used_idx; };
+			const auto want = [&](bool on) {
+				if (event)
+					*g.avail16(VRING_RX, 4 + 2 * SIZE) = (uint16_t)(g.rings[VRING_RX].used_idx - !on);
+				else
+					*g.avail16(VRING_RX, 0) = !on;
+				std::atomic_thread_fence(std::memory_order_seq_cst);
+			};
+			for (uint32_t i = 0; i < ROUNDS; i++) {
+				/* As long as the engine looks, or longer: whatever it is about to do */
+				for (volatile uint32_t idle = chance(2) * chance(100000); idle; idle = idle - 1)
+					;
+				CHECK(g.send(some_frame(60)));
+				tell(VRING_TX);
+				while (!came()) {
+					want(true);
+					if (!came()) {
+						CHECK(wait_for(g.call[VRING_RX], POLLIN, 20000));
+						g.called(VRING_RX);
+					}
+					want(false);
+				}
+				CHECK(g.received().size() == 1 && g.give(1, 2000) == 1);
+				tell(VRING_RX);
+				g.back(VRING_TX);
+			}
+		});
+		for (uint32_t i = 0; i < ROUNDS;) {
+			const auto events = g.turn(20000);
+			CHECK(!events.empty());
+			g.seen.clear();
+			for (const Ev &e : events) {
+				if (e[0] == EV_TAP_FRAME)
+					write_frame(g, Octets(60, 0x88), 8192), i++;
+			}
+		}
+		g.turn(0);
+		driver.join();
+	}
+}
+
+/** Whatever a stop, or the back-end before, has left in the ring: who sleeps has asked for the next chain, and not for buffers. */
+TEST(vhost_a_ring_that_starts_again_is_asked_for_kicks_again)
+{
+	for (const bool event : {false, true}) {
+		Guest g(MERGED | (event ? bit(RING_EVENT_IDX) : 0), 256, 7);
+		const auto wanted = [&](uint32_t ring) {
+			return event ? *g.used16(ring, 4 + 8 * 256) == g.rings[ring].avail_idx : !(*g.used16(ring, 0) & 1);
+		};
+		g.give(4, 2000);
+		g.turn(1);
+		CHECK(wanted(VRING_TX) && !wanted(VRING_RX));
+		/* Stopped while nobody has to kick */
+		g.send(some_frame(100));
+		g.turn(0);
+		CHECK(g.back(VRING_TX).size() == 1 && !wanted(VRING_TX));
+		for (const uint16_t left : {uint16_t(1), uint16_t(0)}) {
+			for (const uint32_t ring : {VRING_TX, VRING_RX}) {
+				g.effect({EF_VRING_STOP, 0, ring});
+				g.turn(0);
+				*g.used16(ring, 0) = left;
+				g.effect({EF_VRING_BASE, 0, ring, g.take(EV_VRING_STOPPED)[3]});
+				g.run(ring, VRING_ON);
+			}
+			g.turn(1);
+			CHECK(wanted(VRING_TX) && !wanted(VRING_RX));
 		}
 	}
 }

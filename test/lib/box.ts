@@ -11,7 +11,7 @@ const cache = process.env.DRIVERS_CACHE ?? '/var/cache/passt-ts'
 const preferred = process.env.DRIVERS_SUITE
 
 /** The root with these packages, made now if it is not there yet (10 s and 70 MB for podman). */
-const debianRoot = (suite: string, packages: ReadonlyArray<string>): string => {
+export const debianRoot = (suite: string, packages: ReadonlyArray<string>): string => {
   const base =
     'bash coreutils dash findutils grep iproute2 libatomic1 libstdc++6 mount procps sed tar util-linux'
   const wanted = [...base.split(' '), ...packages]

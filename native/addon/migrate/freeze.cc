@@ -50,7 +50,7 @@ void take_packets(int fd)
 	set_hops(fd, 0);
 }
 
-void Mover::freeze(Sock &s)
+void Mover::freeze(Sock &s, const fx::Flags &e)
 {
 	if (s.phase != Phase::Open || s.move)
 		return;
@@ -62,7 +62,7 @@ void Mover::freeze(Sock &s)
 	core.unwatch(s.fd);
 	s.move = new Move;
 	s.move->frozen = true;
-	s.move->error = drop_packets(s.fd);
+	s.move->error = e.flags & FREEZE_HEARS ? 0 : drop_packets(s.fd);
 }
 
 bool out_of_repair(int fd)

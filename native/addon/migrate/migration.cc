@@ -28,6 +28,9 @@ void Migration::effect(const Record &e)
 	case EF_TCP_RESTORE_OPEN:
 		mover.open(as<fx::RestoreOpen>(e));
 		return;
+	case EF_TCP_TAKE:
+		mover.take(as<fx::Take>(e));
+		return;
 	default:
 		break;
 	}
@@ -37,7 +40,7 @@ void Migration::effect(const Record &e)
 		return;
 	switch (kind) {
 	case EF_TCP_FREEZE:
-		mover.freeze(*s);
+		mover.freeze(*s, as<fx::Flags>(e));
 		break;
 	case EF_TCP_THAW:
 		mover.thaw(*s);

@@ -20,7 +20,7 @@ public:
 	Mover mover;
 
 	/** Is this effect one of those here? */
-	static bool has(uint32_t kind) { return kind >= EF_REPAIR && kind <= EF_TCP_RUN; }
+	static bool has(uint32_t kind) { return (kind >= EF_REPAIR && kind <= EF_TCP_RUN) || kind == EF_TCP_TAKE; }
 	void effect(const Record &e);
 	/** ID_HELPERS, ID_HELPER, ID_STATE. False: it is none of those. */
 	bool ready(uint64_t what, uint32_t events);

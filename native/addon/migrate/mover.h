@@ -24,7 +24,7 @@ public:
 	}
 
 	/** EF_TCP_FREEZE, EF_TCP_THAW, EF_TCP_DUMP */
-	void freeze(Sock &s);
+	void freeze(Sock &s, const fx::Flags &e);
 	void thaw(Sock &s);
 	void dump(Sock &s);
 
@@ -34,6 +34,9 @@ public:
 	void queue(Sock &s, const fx::RestoreQueue &e);
 	void end(Sock &s, const fx::Flags &e);
 	void run(Sock &s, const fx::Run &e);
+
+	/** EF_TCP_TAKE */
+	void take(const fx::Take &e);
 
 	/** EV_TCP_DUMPED, as far as there is room. The slab is empty. */
 	void report();

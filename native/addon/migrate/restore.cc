@@ -234,4 +234,31 @@ void Mover::run(Sock &s, const fx::Run &e)
 		sender.shutdown_wr(s);
 }
 
+/** The socket itself changed hands: its kernel knows all that was and is (EF_TCP_TAKE). */
+void Mover::take(const fx::Take &e)
+{
+	Sock *const s = table.new_sock(e.handle, Kind::Tcp);
+	const int none = 0;
+
+	if (!s) {
+		close((int)e.descriptor);
+		return;
+	}
+	s->fd = (int)e.descriptor;
+	s->taken = e.taken;
+	int domain = 0;
+	socklen_t len = sizeof(domain);
+	s->v6 = !getsockopt(s->fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_INET6;
+	/* Whoever had it before counted octets from somewhere else; the count begins where it is switched on again (send.cc) */
+	setsockopt(s->fd, SOL_SOCKET, SO_TIMESTAMPING, &none, sizeof(none));
+	s->peek_off_kept = tcp.peek_off_works && set_int(s->fd, SOL_SOCKET, SO_PEEK_OFF, (int)e.peek_offset);
+	s->peek_off = e.peek_offset;
+	if (const int error = table.register_sock(*s))
+		return table.abandon(*s, error);
+	s->phase = Phase::Open;
+	read_info(s->fd, table.event<ev::Connected>(*s).info);
+	/* It was done: nothing is sent any more */
+	s->shut = e.flags & RUN_SHUT;
+}
+
 } // namespace passt

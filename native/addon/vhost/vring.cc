@@ -69,7 +69,7 @@ void Vring::reset()
 
 void Vring::start()
 {
-	told = false, asking = true;
+	told = asking = false;
 	seen = next;
 }
 
@@ -209,7 +209,7 @@ void Vring::ask(uint32_t few)
 void Vring::hush()
 {
 	/* With an event index it stays where it is: the driver passes it once in 65536 chains */
-	if (!event_idx && asking) {
+	if (!event_idx && (asking || !load16(used + RING_FLAGS, __ATOMIC_RELAXED))) {
 		store16(used + RING_FLAGS, USED_NO_NOTIFY);
 		log_used(RING_FLAGS, 2);
 	}

@@ -58,7 +58,7 @@ public:
 	uint32_t size() const { return place_.size; }
 	/** Forget everything; descriptors are closed. */
 	void reset();
-	/** It starts, with whatever is in it: the next notification is made. */
+	/** It starts, with whatever is in it: the next notification is made, and a kick is asked for anew. */
 	void start();
 
 	/** Broken, and not off yet. */

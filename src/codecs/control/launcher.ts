@@ -74,6 +74,8 @@ export type LauncherRequest =
   | { readonly type: 'Identity'; readonly uid: number; readonly gid: number; readonly late: boolean }
   /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
   | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
+  /** After Ready: another process serves the namespace, so our end is not the command's. */
+  | { readonly type: 'Leave' }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -107,7 +109,7 @@ export type LauncherReply =
   | { readonly type: 'Inherited' }
   /** `gid`: of the group that was named, or the user's own. 0 where nothing was asked for. Failed with ENOENT: no such name. */
   | { readonly type: 'Names'; readonly uid: number; readonly gid: number }
-  /** Setup, Join, Identity, EmptyRoot, Ready. */
+  /** Setup, Join, Identity, EmptyRoot, Ready, Leave. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -124,7 +126,8 @@ export const RQ = {
   INHERITED: 11,
   EMPTY_ROOT: 12,
   IDENTITY: 13,
-  NAMES: 14
+  NAMES: 14,
+  LEAVE: 15
 } as const
 /** First word of the reply to Sockets, which has a form of its own. */
 export const SOCKETS = 0x534b
@@ -157,7 +160,8 @@ const requestKinds: ReadonlySet<string> = new Set([
   'Inherited',
   'EmptyRoot',
   'Identity',
-  'Names'
+  'Names',
+  'Leave'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -194,6 +198,8 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return u32(RQ.NEXT)
     case 'Ready':
       return u32(RQ.READY)
+    case 'Leave':
+      return u32(RQ.LEAVE)
     case 'Sockets':
       return u32(RQ.SOCKETS, ...socketWords(r), r.count)
     case 'Listen':
@@ -241,6 +247,7 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   }
   if (kind === RQ.NETLINK) return { type: 'Netlink', bytes: copyOf(body) }
   if (kind === RQ.NEXT) return body.len === 0 ? { type: 'Next' } : bad
+  if (kind === RQ.LEAVE) return body.len === 0 ? { type: 'Leave' } : bad
   if (kind === RQ.READY) return body.len === 0 ? { type: 'Ready' } : bad
   if (kind === RQ.PROCNET) return body.len === 0 ? { type: 'ProcNet' } : bad
   if (kind === RQ.INHERITED) {
@@ -372,6 +379,7 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     case RQ.EMPTY_ROOT:
     case RQ.IDENTITY:
     case RQ.READY:
+    case RQ.LEAVE:
       return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
     default:
       return `unknown reply ${kind}`

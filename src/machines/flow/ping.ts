@@ -2,6 +2,7 @@ import { assign, setup } from 'xstate'
 import { EACCES } from '../../codecs/value/errno.js'
 import { effectActions, type Instant, instant, type Payload } from '../../effects/effect.js'
 import type { SockEvent } from '../../effects/sock-event.js'
+import { by, type Source } from '../source.js'
 import { isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 
 // An echo flow: requests of one identifier from the guest to one address, through a ping socket of the host (icmp(7)).
@@ -68,16 +69,33 @@ const tell = {
   })
 } as const
 const refusedCount = { type: 'Count', params: { what: 'ping-refused' } } as const
+/** The kernel's refusal, as the error that a router would have sent. */
+const asError = by('RFC 792, destination unreachable; RFC 4443 §3.1; behaviour.md#icmp-errors')
 const over = {
   guard: { type: 'isRefusal', params: refused },
   target: '#ping.closed',
-  actions: [tell, refusedCount]
+  actions: [tell, refusedCount],
+  meta: asError
 } as const
+// Rows of several states
+const spent = {
+  guard: { type: 'ttlSpent', params: byEvent },
+  actions: { type: 'Count', params: { what: 'ping-ttl-spent' } },
+  meta: by('RFC 791 §3.1; RFC 8200 §3')
+} as const
+const sent = [
+  { type: 'PingToSock', params: theRequest },
+  { type: 'asked', params: byRequest }
+] as const
+/** Identifier, sequence number and data are the guest's (RFC 792, echo; RFC 4443 §4.1). */
+const echo = by('behaviour.md#ping; RFC 792, echo; RFC 4443 §4.1', 7, 45)
+/** With the guest's identifier again. */
+const echoReply = by('behaviour.md#ping; RFC 792, echo reply; RFC 4443 §4.2', 22)
 const idleAt = ({ context: c }: { readonly context: PingContext }) =>
   ({ timer: 'idle', at: instant(c.lastRequest + PING_TIMEOUT) }) as const
 
 export const pingMachine = setup({
-  types: { context: {} as PingContext, events: {} as PingEvent, input: {} as PingInput },
+  types: { context: {} as PingContext, events: {} as PingEvent, input: {} as PingInput, meta: {} as Source },
   guards: {
     /** RFC 791 §3.1: with zero in this field the datagram must be destroyed. */
     ttlSpent: (_, p: { e: { ttl: number } }) => p.e.ttl === 0,
@@ -107,78 +125,77 @@ export const pingMachine = setup({
         { type: 'ArmTimer', params: idleAt }
       ],
       on: {
-        TAP_ECHO: [
-          {
-            guard: { type: 'ttlSpent', params: byEvent },
-            actions: { type: 'Count', params: { what: 'ping-ttl-spent' } }
-          },
-          {
-            actions: [
-              { type: 'PingToSock', params: theRequest },
-              { type: 'asked', params: byRequest }
-            ]
-          }
-        ],
-        SOCK_DATAGRAM: { target: '.ready', actions: { type: 'EchoReplyToTap', params: theReply } },
+        TAP_ECHO: [spent, { actions: [...sent], meta: echo }],
+        SOCK_DATAGRAM: {
+          target: '.ready',
+          actions: { type: 'EchoReplyToTap', params: theReply },
+          meta: echoReply
+        },
         SOCK_ICMP_ERROR: [
           {
             guard: { type: 'relayable', params: byEvent },
             target: '.ready',
-            actions: { type: 'IcmpErrorToTap', params: relayed }
+            actions: { type: 'IcmpErrorToTap', params: relayed },
+            meta: by('behaviour.md#icmp-errors; RFC 792; RFC 4443 §3')
           },
-          { actions: { type: 'Count', params: { what: 'ping-error-not-relayed' } } }
+          {
+            actions: { type: 'Count', params: { what: 'ping-error-not-relayed' } },
+            meta: by('behaviour.md#icmp-errors; RFC 6633')
+          }
         ],
         SOCK_REFUSED: [
-          { guard: { type: 'isRefusal', params: refused }, actions: [tell, refusedCount] },
-          { actions: refusedCount }
+          { guard: { type: 'isRefusal', params: refused }, actions: [tell, refusedCount], meta: asError },
+          { actions: refusedCount, meta: by('ours: the reason is none of the destination') }
         ],
-        STOP: 'closed',
+        STOP: { target: 'closed', meta: by('ours: it gives way to another flow') },
         TIMER_IDLE: [
-          { guard: { type: 'silent', params: byNow }, target: 'closed' },
-          { actions: { type: 'ArmTimer', params: idleAt } }
+          { guard: { type: 'silent', params: byNow }, target: 'closed', meta: by('behaviour.md#ping') },
+          {
+            actions: { type: 'ArmTimer', params: idleAt },
+            meta: by('ours: the timer is not moved for each request')
+          }
         ]
       },
       states: {
         opening: {
           on: {
             TAP_ECHO: [
-              {
-                guard: { type: 'ttlSpent', params: byEvent },
-                actions: { type: 'Count', params: { what: 'ping-ttl-spent' } }
-              },
+              spent,
               {
                 guard: { type: 'laterTurn', params: byNow },
                 target: 'ready',
-                actions: [
-                  { type: 'PingToSock', params: theRequest },
-                  { type: 'asked', params: byRequest }
-                ]
+                actions: [...sent],
+                meta: echo
               },
-              {
-                actions: [
-                  { type: 'PingToSock', params: theRequest },
-                  { type: 'asked', params: byRequest }
-                ]
-              }
+              { actions: [...sent], meta: echo }
             ],
             SOCK_FAILED: [
               over,
               {
                 guard: { type: 'notPermitted', params: byEvent },
                 target: '#ping.closed',
-                actions: { type: 'Count', params: { what: 'ping-not-permitted' } }
+                actions: { type: 'Count', params: { what: 'ping-not-permitted' } },
+                meta: by('icmp(7), ping_group_range')
               },
-              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'ping-open-failed' } } }
+              {
+                target: '#ping.closed',
+                actions: { type: 'Count', params: { what: 'ping-open-failed' } },
+                meta: by('ours: no socket, no flow')
+              }
             ]
           }
         },
         ready: {
           on: {
-            SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: theReply } },
+            SOCK_DATAGRAM: { actions: { type: 'EchoReplyToTap', params: theReply }, meta: echoReply },
             // Native has given the socket up, whatever the reason; the next request opens a new flow.
             SOCK_FAILED: [
               over,
-              { target: '#ping.closed', actions: { type: 'Count', params: { what: 'ping-socket-failed' } } }
+              {
+                target: '#ping.closed',
+                actions: { type: 'Count', params: { what: 'ping-socket-failed' } },
+                meta: by('ours: the next request opens a new flow', 28, 38)
+              }
             ]
           }
         }
@@ -192,5 +209,10 @@ export const pingMachine = setup({
       ]
     }
   },
-  on: { '*': { actions: { type: 'Count', params: { what: 'ping-unexpected' } } } }
+  on: {
+    '*': {
+      actions: { type: 'Count', params: { what: 'ping-unexpected' } },
+      meta: by('ours: no state expects it')
+    }
+  }
 })

@@ -2,6 +2,7 @@ import { assign, setup } from 'xstate'
 import type { FlowCounter } from '../../effects/counters.js'
 import { effectActions, type Instant } from '../../effects/effect.js'
 import type { SpliceEvent } from '../../effects/sock-event.js'
+import { by, type Source } from '../source.js'
 
 // A TCP connection past the tap: side 0 is the connection that a listener accepted, side 1 one to the target, and native
 // moves the octets between them (behaviour.md#bypass). Left to decide is how their ends hang together
@@ -40,9 +41,17 @@ const note = { type: 'note', params: byEvent } as const
 const reset = { type: 'SpliceReset', params: {} } as const
 /** A FIN to the other side than the one whose stream has ended. */
 const finTo = (side: 0 | 1) => ({ type: 'SpliceShut', params: { side } }) as const
+/** The end of one stream is a FIN to the other side; what goes the other way goes on. */
+const halfClose = by('behaviour.md#bypass-ends; RFC 9293 §3.6', 5)
+const bothOver = by('behaviour.md#bypass-ends; RFC 9293 §3.6')
 
 export const tcpSpliceMachine = setup({
-  types: { context: {} as TcpSpliceContext, events: {} as TcpSpliceEvent, input: {} as TcpSpliceInput },
+  types: {
+    context: {} as TcpSpliceContext,
+    events: {} as TcpSpliceEvent,
+    input: {} as TcpSpliceInput,
+    meta: {} as Source
+  },
   guards: {
     initiator: (_, p: Side) => p.side === 0,
     target: (_, p: Side) => p.side === 1
@@ -55,22 +64,34 @@ export const tcpSpliceMachine = setup({
   context: ({ input: { now } }) => ({ openedAt: now, moved: [0, 0] }),
   initial: 'connecting',
   on: {
-    STOP: { target: '.closed', actions: reset },
-    '*': { actions: count('tcp-splice-unexpected') }
+    STOP: {
+      target: '.closed',
+      actions: reset,
+      meta: by("ours: it holds much of the host's memory and does not move")
+    },
+    '*': { actions: count('tcp-splice-unexpected'), meta: by('ours: no state expects it') }
   },
   states: {
     connecting: {
       description: 'connect() to the target is under way; what the initiator sends waits in its socket.',
       entry: { type: 'SpliceConnect', params: {} },
       on: {
-        SPLICE_CONNECTED: 'open',
-        SPLICE_FAILED: { target: 'closed', actions: [note, count('tcp-splice-not-connected'), reset] }
+        SPLICE_CONNECTED: { target: 'open', meta: by('behaviour.md#bypass; connect(2)') },
+        SPLICE_FAILED: {
+          target: 'closed',
+          actions: [note, count('tcp-splice-not-connected'), reset],
+          meta: by('behaviour.md#bypass-ends', 77)
+        }
       }
     },
     open: {
       initial: 'both',
       on: {
-        SPLICE_FAILED: { target: 'closed', actions: [note, count('tcp-splice-broken'), reset] }
+        SPLICE_FAILED: {
+          target: 'closed',
+          actions: [note, count('tcp-splice-broken'), reset],
+          meta: by('behaviour.md#bypass-ends', 82, 86)
+        }
       },
       states: {
         both: {
@@ -80,9 +101,10 @@ export const tcpSpliceMachine = setup({
               {
                 guard: { type: 'initiator', params: byEvent },
                 target: 'targetOnly',
-                actions: [note, finTo(1)]
+                actions: [note, finTo(1)],
+                meta: halfClose
               },
-              { target: 'initiatorOnly', actions: [note, finTo(0)] }
+              { target: 'initiatorOnly', actions: [note, finTo(0)], meta: halfClose }
             ]
           }
         },
@@ -92,7 +114,8 @@ export const tcpSpliceMachine = setup({
             SPLICE_EOF: {
               guard: { type: 'target', params: byEvent },
               target: '#tcp-splice.closed',
-              actions: [note, { type: 'SpliceClose', params: {} }]
+              actions: [note, { type: 'SpliceClose', params: {} }],
+              meta: bothOver
             }
           }
         },
@@ -102,7 +125,8 @@ export const tcpSpliceMachine = setup({
             SPLICE_EOF: {
               guard: { type: 'initiator', params: byEvent },
               target: '#tcp-splice.closed',
-              actions: [note, { type: 'SpliceClose', params: {} }]
+              actions: [note, { type: 'SpliceClose', params: {} }],
+              meta: bothOver
             }
           }
         }

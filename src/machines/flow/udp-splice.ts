@@ -2,6 +2,7 @@ import { assign, setup } from 'xstate'
 import { pieces } from '../../codecs/wire/vnet.js'
 import { effectActions, type Instant, instant } from '../../effects/effect.js'
 import type { SockEvent, UdpMoved } from '../../effects/sock-event.js'
+import { by, type Source } from '../source.js'
 import type { UdpTimeouts } from './udp.js'
 
 // A UDP flow past the tap (behaviour.md#udp-flows): side 1 is a socket connected to the target, side 0 one that is bound to
@@ -69,9 +70,20 @@ const idleAt =
   (of: Limit) =>
   ({ context: c }: { readonly context: UdpSpliceContext }) =>
     ({ timer: 'idle', at: instant(deadline(c, of)) }) as const
+/** Datagrams that a listener had before the flow's own socket. */
+const first = by('behaviour.md#udp-flows; RFC 768', 6)
+const alive = by('behaviour.md#udp-flows')
+const silence = by('behaviour.md#udp-flows')
+const early = by('ours: the timer is not moved for each datagram')
+const onlyCounted = by('behaviour.md#icmp-errors')
 
 export const udpSpliceMachine = setup({
-  types: { context: {} as UdpSpliceContext, events: {} as UdpSpliceEvent, input: {} as UdpSpliceInput },
+  types: {
+    context: {} as UdpSpliceContext,
+    events: {} as UdpSpliceEvent,
+    input: {} as UdpSpliceInput,
+    meta: {} as Source
+  },
   guards: {
     /** Both have sent, one of them more than one datagram. */
     becomesStream: ({ context: c }, h: Heard) => {
@@ -113,12 +125,22 @@ export const udpSpliceMachine = setup({
       on: {
         // Only counted: the initiator does not learn of them (behaviour.md#icmp-errors), and the target may be back for the
         // next one.
-        SOCK_ICMP_ERROR: { actions: { type: 'Count', params: { what: 'udp-splice-error' } } },
-        SOCK_REFUSED: { actions: { type: 'Count', params: { what: 'udp-splice-refused' } } },
+        SOCK_ICMP_ERROR: {
+          actions: { type: 'Count', params: { what: 'udp-splice-error' } },
+          meta: onlyCounted
+        },
+        SOCK_REFUSED: {
+          actions: { type: 'Count', params: { what: 'udp-splice-refused' } },
+          meta: onlyCounted
+        },
         // Native has given the socket up, whatever the reason (#regression-28, #regression-38). The next datagram begins a
         // new flow (#regression-21).
-        SOCK_FAILED: { target: 'closed', actions: { type: 'Count', params: { what: 'udp-splice-failed' } } },
-        STOP: 'closed'
+        SOCK_FAILED: {
+          target: 'closed',
+          actions: { type: 'Count', params: { what: 'udp-splice-failed' } },
+          meta: by('behaviour.md#udp-flows', 21, 28, 38)
+        },
+        STOP: { target: 'closed', meta: by('ours: it gives way to another flow') }
       },
       states: {
         oneWay: {
@@ -130,26 +152,33 @@ export const udpSpliceMachine = setup({
                 actions: [
                   { type: 'UdpToSide', params: toTarget },
                   { type: 'heard', params: onListener }
-                ]
+                ],
+                meta: first
               },
               {
                 actions: [
                   { type: 'UdpToSide', params: toTarget },
                   { type: 'heard', params: onListener }
-                ]
+                ],
+                meta: first
               }
             ],
             UDP_MOVED: [
               {
                 guard: { type: 'becomesStream', params: moved },
                 target: 'stream',
-                actions: { type: 'heard', params: moved }
+                actions: { type: 'heard', params: moved },
+                meta: alive
               },
-              { actions: { type: 'heard', params: moved } }
+              { actions: { type: 'heard', params: moved }, meta: alive }
             ],
             TIMER_IDLE: [
-              { guard: { type: 'silentOneWay', params: byNow }, target: '#udp-splice.closed' },
-              { actions: { type: 'ArmTimer', params: idleAt('oneWay') } }
+              {
+                guard: { type: 'silentOneWay', params: byNow },
+                target: '#udp-splice.closed',
+                meta: silence
+              },
+              { actions: { type: 'ArmTimer', params: idleAt('oneWay') }, meta: early }
             ]
           }
         },
@@ -160,12 +189,17 @@ export const udpSpliceMachine = setup({
               actions: [
                 { type: 'UdpToSide', params: toTarget },
                 { type: 'heard', params: onListener }
-              ]
+              ],
+              meta: first
             },
-            UDP_MOVED: { actions: { type: 'heard', params: moved } },
+            UDP_MOVED: { actions: { type: 'heard', params: moved }, meta: alive },
             TIMER_IDLE: [
-              { guard: { type: 'silentStream', params: byNow }, target: '#udp-splice.closed' },
-              { actions: { type: 'ArmTimer', params: idleAt('stream') } }
+              {
+                guard: { type: 'silentStream', params: byNow },
+                target: '#udp-splice.closed',
+                meta: silence
+              },
+              { actions: { type: 'ArmTimer', params: idleAt('stream') }, meta: early }
             ]
           }
         }
@@ -179,5 +213,10 @@ export const udpSpliceMachine = setup({
       ]
     }
   },
-  on: { '*': { actions: { type: 'Count', params: { what: 'udp-splice-unexpected' } } } }
+  on: {
+    '*': {
+      actions: { type: 'Count', params: { what: 'udp-splice-unexpected' } },
+      meta: by('ours: no state expects it')
+    }
+  }
 })

@@ -3,6 +3,7 @@ import { pieces } from '../../codecs/wire/vnet.js'
 import type { FlowCounter } from '../../effects/counters.js'
 import { effectActions, type Instant, instant, type Payload } from '../../effects/effect.js'
 import type { SockEvent } from '../../effects/sock-event.js'
+import { by, type Source } from '../source.js'
 import { isRefusal, refused, relayable, relayed, told } from './host-errors.js'
 
 // A UDP flow from the guest to a host socket connected to the peer, or, where the peer is a group, to one that its members
@@ -96,7 +97,8 @@ const idleAt =
 // Rows of several states; where none of a state's own applies, `open` has the rest.
 const spent = {
   guard: { type: 'ttlSpent', params: byEvent },
-  actions: { type: 'Count', params: { what: 'udp-ttl-spent' } }
+  actions: { type: 'Count', params: { what: 'udp-ttl-spent' } },
+  meta: by('RFC 791 §3.1; RFC 8200 §3')
 } as const
 const sent = [
   { type: 'UdpToSock', params: guestsDatagram },
@@ -112,20 +114,30 @@ const guestsRefused = (r: Parameters<typeof refused>[0] & { readonly context: Ud
   refused: refused(r).refused && r.context.fromGuest > 0
 })
 const tell = { type: 'IcmpErrorToTap', params: told } as const
+/** Either way a datagram goes on as it is, an empty one too. */
+const carried = by('behaviour.md#udp-flows; RFC 768', 6)
+/** Native has given the socket up; a new flow begins with the next datagram. */
+const gaveUp = by('behaviour.md#udp-flows', 21, 28, 38)
+/** The kernel's refusal, as the error that a router would have sent. */
+const asError = by('RFC 792, destination unreachable; RFC 4443 §3.1; behaviour.md#icmp-errors')
+const silence = by('behaviour.md#udp-flows')
+const early = by('ours: the timer is not moved for each datagram')
 /** SOCK_FAILED: the flow is over; with a word to the guest where that helps. */
 const over = (what: FlowCounter) =>
   [
     {
       guard: { type: 'isRefusal', params: guestsRefused },
       target: '#udp.closed',
-      actions: [tell, { type: 'Count', params: { what: 'udp-refused' } }]
+      actions: [tell, { type: 'Count', params: { what: 'udp-refused' } }],
+      meta: asError
     },
-    { target: '#udp.closed', actions: { type: 'Count', params: { what } } }
+    { target: '#udp.closed', actions: { type: 'Count', params: { what } }, meta: gaveUp }
   ] as const
 const relay = { type: 'IcmpErrorToTap', params: relayed } as const
+const relaying = by('behaviour.md#icmp-errors; RFC 792; RFC 4443 §3')
 
 export const udpMachine = setup({
-  types: { context: {} as UdpContext, events: {} as UdpEvent, input: {} as UdpInput },
+  types: { context: {} as UdpContext, events: {} as UdpEvent, input: {} as UdpInput, meta: {} as Source },
   guards: {
     /** RFC 791 §3.1: with zero in this field the datagram must be destroyed. */
     ttlSpent: (_, p: { e: { ttl: number } }) => p.e.ttl === 0,
@@ -171,28 +183,38 @@ export const udpMachine = setup({
         { type: 'ArmTimer', params: idleAt('oneWay') }
       ],
       on: {
-        TAP_DATAGRAM: [spent, { actions: sent }],
-        SOCK_DATAGRAM: { actions: delivered },
+        TAP_DATAGRAM: [spent, { actions: sent, meta: carried }],
+        SOCK_DATAGRAM: { actions: delivered, meta: carried },
         // Answers do not prolong what only questions may: 30 s after the last one nobody is heard any more.
-        SOCK_ANSWER: { actions: { type: 'UdpAnswerToTap', params: answer } },
+        SOCK_ANSWER: {
+          actions: { type: 'UdpAnswerToTap', params: answer },
+          meta: by('behaviour.md#udp-flows')
+        },
         SOCK_ICMP_ERROR: [
-          { guard: { type: 'relayable', params: byEvent }, actions: relay },
-          { actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } } }
+          { guard: { type: 'relayable', params: byEvent }, actions: relay, meta: relaying },
+          {
+            actions: { type: 'Count', params: { what: 'udp-error-not-relayed' } },
+            meta: by('behaviour.md#icmp-errors; RFC 6633')
+          }
         ],
         // Native has given the socket up, whatever the reason (#regression-28, #regression-38): the next datagram opens a
         // new flow (#regression-21).
         SOCK_FAILED: over('udp-socket-failed'),
-        STOP: 'closed',
+        STOP: { target: 'closed', meta: by('ours: it gives way to another flow') },
         SOCK_REFUSED: [
           {
             guard: { type: 'isRefusal', params: guestsRefused },
-            actions: [tell, { type: 'Count', params: { what: 'udp-refused' } }]
+            actions: [tell, { type: 'Count', params: { what: 'udp-refused' } }],
+            meta: asError
           },
-          { actions: { type: 'Count', params: { what: 'udp-refused' } } }
+          {
+            actions: { type: 'Count', params: { what: 'udp-refused' } },
+            meta: by('ours: the reason is none of the destination, or the guest asked for nothing')
+          }
         ],
         TIMER_IDLE: [
-          { guard: { type: 'silentOneWay', params: byNow }, target: 'closed' },
-          { actions: { type: 'ArmTimer', params: idleAt('oneWay') } }
+          { guard: { type: 'silentOneWay', params: byNow }, target: 'closed', meta: silence },
+          { actions: { type: 'ArmTimer', params: idleAt('oneWay') }, meta: early }
         ]
       },
       states: {
@@ -200,14 +222,29 @@ export const udpMachine = setup({
           on: {
             TAP_DATAGRAM: [
               spent,
-              { guard: { type: 'laterTurn', params: byNow }, target: 'oneWay', actions: sent }
+              {
+                guard: { type: 'laterTurn', params: byNow },
+                target: 'oneWay',
+                actions: sent,
+                meta: carried
+              }
             ],
             SOCK_DATAGRAM: [
-              { guard: { type: 'becomesStream', params: fromPeer }, target: 'stream', actions: delivered },
-              { target: 'oneWay', actions: delivered }
+              {
+                guard: { type: 'becomesStream', params: fromPeer },
+                target: 'stream',
+                actions: delivered,
+                meta: carried
+              },
+              { target: 'oneWay', actions: delivered, meta: carried }
             ],
             SOCK_ICMP_ERROR: [
-              { guard: { type: 'relayable', params: byEvent }, target: 'oneWay', actions: relay }
+              {
+                guard: { type: 'relayable', params: byEvent },
+                target: 'oneWay',
+                actions: relay,
+                meta: relaying
+              }
             ],
             SOCK_FAILED: over('udp-open-failed')
           }
@@ -216,10 +253,20 @@ export const udpMachine = setup({
           on: {
             TAP_DATAGRAM: [
               spent,
-              { guard: { type: 'becomesStream', params: fromGuest }, target: 'stream', actions: sent }
+              {
+                guard: { type: 'becomesStream', params: fromGuest },
+                target: 'stream',
+                actions: sent,
+                meta: carried
+              }
             ],
             SOCK_DATAGRAM: [
-              { guard: { type: 'becomesStream', params: fromPeer }, target: 'stream', actions: delivered }
+              {
+                guard: { type: 'becomesStream', params: fromPeer },
+                target: 'stream',
+                actions: delivered,
+                meta: carried
+              }
             ]
           }
         },
@@ -227,8 +274,8 @@ export const udpMachine = setup({
           entry: { type: 'ArmTimer', params: idleAt('stream') },
           on: {
             TIMER_IDLE: [
-              { guard: { type: 'silentStream', params: byNow }, target: '#udp.closed' },
-              { actions: { type: 'ArmTimer', params: idleAt('stream') } }
+              { guard: { type: 'silentStream', params: byNow }, target: '#udp.closed', meta: silence },
+              { actions: { type: 'ArmTimer', params: idleAt('stream') }, meta: early }
             ]
           }
         }
@@ -242,5 +289,10 @@ export const udpMachine = setup({
       ]
     }
   },
-  on: { '*': { actions: { type: 'Count', params: { what: 'udp-unexpected' } } } }
+  on: {
+    '*': {
+      actions: { type: 'Count', params: { what: 'udp-unexpected' } },
+      meta: by('ours: no state expects it')
+    }
+  }
 })

@@ -10,6 +10,7 @@ import {
   unionPorts
 } from '../../codecs/value/port-set.js'
 import { type Instant, instant } from '../../effects/effect.js'
+import { by, type Source } from '../source.js'
 import { type BindFailure, failureLines } from './bind-verdict.js'
 import { type Direction, type Proto, type Rule, targetOf } from './forward-rules.js'
 
@@ -233,7 +234,7 @@ const later = ({ event }: { event: { readonly now: Instant } }) => ({ at: instan
 
 /** Started if `scans(rules)`, with the listeners of all other rules open; reads at once. */
 export const portScanMachine = setup({
-  types: { context: {} as ScanContext, events: {} as ScanEvent, input: {} as ScanInput },
+  types: { context: {} as ScanContext, events: {} as ScanEvent, input: {} as ScanInput, meta: {} as Source },
   guards: {
     known: ({ context }, p: { rule: number }) => context.rules[p.rule]?.scan === true
   },
@@ -257,7 +258,8 @@ export const portScanMachine = setup({
           type: 'forget',
           params: ({ event }) => ({ rule: event.rule, ports: event.ports, errno: event.errno })
         }
-      ]
+      ],
+      meta: by('behaviour.md#port-forwarding')
     }
   },
   states: {
@@ -272,11 +274,16 @@ export const portScanMachine = setup({
             { type: 'CloseListeners', params: ({ context }) => ({ list: context.changes.close }) },
             { type: 'OpenListeners', params: ({ context }) => ({ list: context.changes.open }) },
             { type: 'ArmScanTimer', params: later }
-          ]
+          ],
+          meta: by('behaviour.md#port-scan')
         },
-        SCAN_FAILED: { target: 'waiting', actions: { type: 'ArmScanTimer', params: later } }
+        SCAN_FAILED: {
+          target: 'waiting',
+          actions: { type: 'ArmScanTimer', params: later },
+          meta: by('ours: everything stays as it is until the next time')
+        }
       }
     },
-    waiting: { on: { TIMER_SCAN: 'reading' } }
+    waiting: { on: { TIMER_SCAN: { target: 'reading', meta: by('behaviour.md#port-scan') } } }
   }
 })

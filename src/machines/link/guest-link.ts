@@ -1,5 +1,6 @@
 import { assign, setup } from 'xstate'
 import type { Instant } from '../../effects/effect.js'
+import { by, type Source } from '../source.js'
 
 // Who is at the other end of the guest link in passt mode: a hypervisor that connects to our socket, or the connected
 // socket that --fd names. One at a time; flows and what was learnt of the guest outlive it, so that a guest that is
@@ -117,9 +118,19 @@ const welcomeNext = [
   { type: 'LinkUp', params: none },
   { type: 'forgetNext' }
 ] as const
+const oneAtATime = by('behaviour.md#clients')
+/** --one-off, --fd: the only client's end is ours. */
+const onlyOne = by('behaviour.md#callers')
+/** A frame length that cannot be, or a broken vhost-user session. */
+const outOfStep = by('behaviour.md#framing; behaviour.md#vhost-user', 37)
 
 export const guestLinkMachine = setup({
-  types: { context: {} as LinkContext, events: {} as LinkEvent, input: {} as LinkInput },
+  types: {
+    context: {} as LinkContext,
+    events: {} as LinkEvent,
+    input: {} as LinkInput,
+    meta: {} as Source
+  },
   guards: {
     oneOff: ({ context }) => context.oneOff,
     hungUp: (_, p: { hungUp: boolean }) => p.hungUp
@@ -142,7 +153,7 @@ export const guestLinkMachine = setup({
     'The client of the guest link, in passt mode: who is served, who is turned away, when all ends.',
   context: ({ input }) => ({ oneOff: input.oneOff, next: NOBODY, badSaid: null, refusalSaid: null }),
   initial: 'waiting',
-  on: { GUEST_MOVED: { actions: 'outlive' } },
+  on: { GUEST_MOVED: { actions: 'outlive', meta: by('behaviour.md#migration') } },
   states: {
     waiting: {
       on: {
@@ -152,14 +163,16 @@ export const guestLinkMachine = setup({
             { type: 'LinkUse', params: byFd },
             { type: 'LinkSay', params: accepted },
             { type: 'LinkUp', params: none }
-          ]
+          ],
+          meta: oneAtATime
         },
         FD_GIVEN: {
           target: 'connected',
           actions: [
             { type: 'LinkUse', params: byFd },
             { type: 'LinkUp', params: none }
-          ]
+          ],
+          meta: by('passt(1), --fd')
         }
       }
     },
@@ -169,23 +182,25 @@ export const guestLinkMachine = setup({
           {
             guard: { type: 'hungUp', params: ({ event }) => ({ hungUp: event.hungUp }) },
             target: 'handingOver',
-            actions: { type: 'noteNext', params: byClient }
+            actions: { type: 'noteNext', params: byClient },
+            meta: oneAtATime
           },
           {
             actions: [
               { type: 'LinkRefuse', params: byFd },
               { type: 'LinkSay', params: refused },
               { type: 'noteRefusal', params: byNow }
-            ]
+            ],
+            meta: oneAtATime
           }
         ],
         CLIENT_GONE: [
-          { guard: 'oneOff', target: 'gone', actions: sayGone },
-          { target: 'waiting', actions: [sayGone, ...leave] }
+          { guard: 'oneOff', target: 'gone', actions: sayGone, meta: onlyOne },
+          { target: 'waiting', actions: [sayGone, ...leave], meta: oneAtATime }
         ],
         BROKEN: [
-          { guard: 'oneOff', target: 'gone', actions: sayBroken },
-          { target: 'waiting', actions: [sayBroken, noteBad, ...leave] }
+          { guard: 'oneOff', target: 'gone', actions: sayBroken, meta: onlyOne },
+          { target: 'waiting', actions: [sayBroken, noteBad, ...leave], meta: outOfStep }
         ]
       }
     },
@@ -193,12 +208,12 @@ export const guestLinkMachine = setup({
     handingOver: {
       on: {
         CLIENT_GONE: [
-          { guard: 'oneOff', target: 'gone', actions: sayGone },
-          { target: 'connected', actions: [sayGone, ...welcomeNext] }
+          { guard: 'oneOff', target: 'gone', actions: sayGone, meta: onlyOne },
+          { target: 'connected', actions: [sayGone, ...welcomeNext], meta: oneAtATime }
         ],
         BROKEN: [
-          { guard: 'oneOff', target: 'gone', actions: sayBroken },
-          { target: 'connected', actions: [sayBroken, noteBad, ...welcomeNext] }
+          { guard: 'oneOff', target: 'gone', actions: sayBroken, meta: onlyOne },
+          { target: 'connected', actions: [sayBroken, noteBad, ...welcomeNext], meta: outOfStep }
         ]
       }
     },

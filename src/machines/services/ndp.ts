@@ -2,6 +2,7 @@ import { assign, setup } from 'xstate'
 import { type InAny, isUnspecified, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { BROADCAST_MAC } from '../../codecs/wire/ethernet.js'
 import { type Instant, instant, type ServiceEffect } from '../../effects/effect.js'
+import { by, type Source } from '../source.js'
 import type { GuestConfig } from './guest-config.js'
 import { type RouterSolicitation, routerAdvertFrame } from './ndp-answer.js'
 
@@ -69,14 +70,22 @@ const tooSoon = { what: 'ndp: RS within 3 s of an RA' } as const
 const enabled = (c: GuestConfig): boolean => c.v6 !== null && !c.noNdp && !c.noRa
 
 // Rows and actions of both states
+const off = { guard: 'off', meta: by('behaviour.md#no-router') } as const
+/** MinRtrAdvInterval and MaxRtrAdvInterval. */
+const interval = by('RFC 4861 §6.2.1, §6.2.4')
+const toAllNodes = by('RFC 4861 §6.2.4, §6.2.6')
 const answer = {
   guard: { type: 'hasSource', params: bySource },
   actions: [
     { type: 'Log', params: answering },
     { type: 'FrameToTap', params: toAsker }
-  ]
+  ],
+  meta: by('RFC 4861 §6.2.6; behaviour.md#ndp')
 } as const
-const ignore = { actions: { type: 'Count', params: tooSoon } } as const
+const ignore = {
+  actions: { type: 'Count', params: tooSoon },
+  meta: by('RFC 4861 §6.2.6, MIN_DELAY_BETWEEN_RAS')
+} as const
 const mayMulticast = { type: 'mayMulticast', params: byNow } as const
 const multicast = (why: typeof answering | typeof unsolicited) =>
   [
@@ -90,7 +99,8 @@ export const ndpMachine = setup({
   types: {
     context: {} as RouterAdvertContext,
     events: {} as RouterAdvertEvent,
-    input: {} as { readonly config: GuestConfig }
+    input: {} as { readonly config: GuestConfig },
+    meta: {} as Source
   },
   guards: {
     off: ({ context }) => !enabled(context.config),
@@ -110,29 +120,30 @@ export const ndpMachine = setup({
   states: {
     quiet: {
       on: {
-        TAP_READY: { target: 'advertising', actions: nextOne },
+        TAP_READY: { target: 'advertising', actions: nextOne, meta: interval },
         RS_RECEIVED: [
-          { guard: 'off' },
+          off,
           answer,
-          { guard: mayMulticast, actions: [...multicast(answering)] },
+          { guard: mayMulticast, actions: [...multicast(answering)], meta: toAllNodes },
           ignore
         ]
       }
     },
     advertising: {
       on: {
-        TAP_READY: {}, // another client while one is connected: the timer runs already
-        TAP_LOST: 'quiet',
+        TAP_READY: { meta: by('ours: another client while one is connected; the timer runs already') },
+        TAP_LOST: { target: 'quiet', meta: by('behaviour.md#ndp') },
         RS_RECEIVED: [
-          { guard: 'off' },
+          off,
           answer,
-          { guard: mayMulticast, actions: [...multicast(answering), nextOne] }, // §6.2.4: every multicast RA restarts the interval
+          // §6.2.4: every multicast RA restarts the interval
+          { guard: mayMulticast, actions: [...multicast(answering), nextOne], meta: toAllNodes },
           ignore
         ],
         TIMER_RA: [
-          { guard: 'off', actions: nextOne },
-          { guard: mayMulticast, actions: [...multicast(unsolicited), nextOne] },
-          { actions: nextOne }
+          { guard: 'off', actions: nextOne, meta: by('behaviour.md#no-router') },
+          { guard: mayMulticast, actions: [...multicast(unsolicited), nextOne], meta: toAllNodes },
+          { actions: nextOne, meta: by('RFC 4861 §6.2.6, MIN_DELAY_BETWEEN_RAS') }
         ]
       }
     }

@@ -76,10 +76,10 @@ export const takeOver = (
   d.rcvFin = from.rcvFin
   d.finAt = from.finAt
 }
-/** So many octets in front of what was taken are in the restored socket's send queue, and not acknowledged. */
-export const restored = (d: D, octets: number): void => {
-  d.octetsFrom = add(d.rcvTaken, -octets)
-  d.rcvConfirmed = d.octetsFrom
+/** Of what was taken, so many octets are in front of it since its kernel counts, and so many the peer has not acknowledged. */
+export const restored = (d: D, taken: number, unacked: number): void => {
+  d.octetsFrom = add(d.rcvTaken, -taken)
+  d.rcvConfirmed = add(d.rcvTaken, -unacked)
 }
 /** What the kernel has not taken is gone: the guest was not told that we have it, and sends it again. */
 export const forgetHanded = (d: D): void => {

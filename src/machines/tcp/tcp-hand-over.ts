@@ -37,7 +37,7 @@ export const thawed = (d: Draft, e: EventOf<'THAWED'>, out: Out<'ArmTimer'>): vo
 
 /** SOCK_RESTORED */
 export const restored = (d: Draft, e: EventOf<'SOCK_RESTORED'>): void => {
-  rcv.restored(d, e.unacked)
+  rcv.restored(d, e.taken, e.unacked)
   if (e.ended && d.finSeq === null) snd.endsAt(d, add(d.discarded, e.unread))
 }
 /** SOCK_CONNECTED of a moved one. */

@@ -64,10 +64,16 @@ export type TcpEvent =
   /** The tap takes frames again. */
   | On<'TAP_ROOM'>
   /**
-   * A moved connection's socket is made, in repair mode. Octets of its send queue that the peer has not acknowledged, of its receive
-   * queue; `ended`: the peer's FIN has come, and the kernel will not say so again.
+   * A moved connection's socket is there: made anew, in repair mode, or another process's. `taken`: octets that it took since octet 0 of
+   * tcpi_bytes_acked (modulo 2^32), `unacked`: how many of them the peer has not acknowledged; `unread`: octets of its receive queue, if
+   * `ended`: the peer's FIN has come, and the kernel will not say so again.
    */
-  | (On<'SOCK_RESTORED'> & { readonly unacked: number; readonly unread: number; readonly ended: boolean })
+  | (On<'SOCK_RESTORED'> & {
+      readonly taken: number
+      readonly unacked: number
+      readonly unread: number
+      readonly ended: boolean
+    })
   /** Nothing comes to the socket or of it any more, nor of timers, until THAWED. */
   | On<'FROZEN'>
   | On<'THAWED'>

@@ -58,7 +58,13 @@ export const EF = {
   TCP_RESTORE: 56,
   TCP_RESTORE_QUEUE: 57,
   TCP_RESTORE_END: 58,
-  TCP_RUN: 59
+  TCP_RUN: 59,
+  HAND_OVER_ANSWER: 60,
+  HAND_OVER_CLOSE: 61,
+  HAND_OVER_HOLD: 62,
+  HAND_OVER_GUEST: 63,
+  GIVE: 64,
+  TCP_TAKE: 65
 } as const
 
 export const EV = {
@@ -102,7 +108,9 @@ export const EV = {
   STATE_ENDED: 39,
   STATE_OCTETS: 40,
   RESTORED: 41,
-  STATE_PROGRESS: 42
+  STATE_PROGRESS: 42,
+  HAND_OVER_PEER: 43,
+  HAND_OVER_ASKED: 44
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -194,6 +202,17 @@ export const QUEUE_RECV = 2
 /** Shut down for writing: in repair mode, so that the FIN counts as sent; once the unsent octets are sent. */
 export const RESTORE_SHUT = 1
 export const RUN_SHUT = 1
+/** EF.TCP_FREEZE: its kernel goes on hearing the peer. */
+export const FREEZE_HEARS = 1
+
+/** Restart in place: octets of a message; EF.HAND_OVER_HOLD; what descriptors of EF.HAND_OVER_ANSWER are. */
+export const HAND_OVER_MAX = 65536
+export const HAND_HOLD = 1
+export const HAND_LISTENER = 0
+export const HAND_FLOW = 1
+export const HAND_GUEST = 2
+export const HAND_CLIENTS = 3
+export const HAND_OVER = 4
 
 /** Pools of Native.addNsSockets(). */
 export const NS_TCP4 = 0
@@ -249,6 +268,27 @@ export interface Native {
    * socket file's mode; throws as that does. One helper at a time: EV.REPAIR_HELPER; a further one is closed.
    */
   repairListen(path: string): number
+  /**
+   * Connect to who serves at `path`, to take its place (addon/handover.h): a descriptor; -ENOENT, -ECONNREFUSED: nobody does. Throws
+   * EPERM: it is another user's, and others.
+   */
+  handOverConnect(path: string): number
+  /** A question on that connection, and its answer with descriptors within `ms`. Throws ETIMEDOUT, ECONNRESET, and others. */
+  handOverAsk(
+    fd: number,
+    question: Uint8Array,
+    ms: number
+  ): { readonly data: Uint8Array; readonly fds: ReadonlyArray<number> }
+  /** Listen for a process that is to take ours: EV.HAND_OVER_PEER. As linkListen(), with a mode of 0600 at most. */
+  handOverListen(path: string): void
+  /** The same with a socket that listens already; it is the addon's from here on. */
+  handOverAdopt(fd: number): void
+  /** As linkListen() for clients that send frames, with a socket that listens already; it is the addon's from here on. */
+  linkAdopt(fd: number): void
+  /** Of the link's client: octets that came and make no whole frame yet, or wait for room; octets that it has not taken. Copies. */
+  linkRest(): { readonly came: Uint8Array; readonly unsent: Uint8Array }
+  /** The same of another process, for the client that EF.LINK_USE names next. */
+  linkResume(came: Uint8Array, unsent: Uint8Array): void
   /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
@@ -298,8 +338,11 @@ export interface Native {
    * Returns an errno for each record, 0 = listening. Between turns at any time.
    */
   listen(batch: Int32Array, ifnames: ReadonlyArray<Uint8Array>): Int32Array
-  /** Listen on a bound socket (TCP: listening already) that was made elsewhere. `fd` is the addon's from here on. */
-  adoptListener(id: number, fd: number, proto: number): void
+  /**
+   * Listen on a bound socket (TCP: listening already) that was made elsewhere. `flags`: LISTEN_IN_NAMESPACE, LISTEN_FREEBIND. `fd` is
+   * the addon's from here on.
+   */
+  adoptListener(id: number, fd: number, proto: number, flags: number): void
   /** Closes it. False: there was none. */
   closeListener(id: number): boolean
   /**

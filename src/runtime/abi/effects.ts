@@ -5,6 +5,8 @@ import {
   ABI_WORDS,
   BIND_OUTBOUND,
   EF,
+  FREEZE_HEARS,
+  HAND_HOLD,
   IN_NAMESPACE,
   IS_V6,
   RESTORE_SHUT,
@@ -188,7 +190,9 @@ const inSlab = (r: Rings, list: ReadonlyArray<number>): number => {
 export const repair = (r: Rings, handles: ReadonlyArray<number>, command: number): void =>
   words(r, EF.REPAIR, 0, inSlab(r, handles), handles.length, command)
 export const repairClose = (r: Rings): void => words(r, EF.REPAIR_CLOSE, 0, 0)
-export const tcpFreeze = (r: Rings, handle: number): void => words(r, EF.TCP_FREEZE, handle, 0)
+/** `hears`: its kernel goes on hearing the peer. */
+export const tcpFreeze = (r: Rings, handle: number, hears = false): void =>
+  words(r, EF.TCP_FREEZE, handle, hears ? FREEZE_HEARS : 0)
 export const tcpThaw = (r: Rings, handle: number): void => words(r, EF.TCP_THAW, handle, 0)
 export const tcpDump = (r: Rings, handle: number): void => words(r, EF.TCP_DUMP, handle, 0)
 
@@ -308,3 +312,30 @@ export const spliceReset = (r: Rings, handle: number): void => words(r, EF.SPLIC
 // --- the host's kernel
 
 export const netlinkSend = (r: Rings, off: number, len: number): void => words(r, EF.NETLINK, 0, off, len)
+
+// --- restart in place
+
+/** What goes along with an answer: HAND_*, and which. */
+export type Handed = readonly [what: number, which: number]
+/** `answer`: octets of a message, at most HAND_OVER_MAX. At most PASSED_MAX descriptors. */
+export const handOverAnswer = (r: Rings, answer: Uint8Array, descriptors: ReadonlyArray<Handed>): void => {
+  const names = inSlab(r, descriptors.flat())
+  const off = txRoom(r, answer.length)
+  r.slab.set(answer, off)
+  words(r, EF.HAND_OVER_ANSWER, 0, off, answer.length, names, descriptors.length)
+}
+export const handOverClose = (r: Rings): void => words(r, EF.HAND_OVER_CLOSE, 0, 0)
+export const handOverHold = (r: Rings, on: boolean): void =>
+  words(r, EF.HAND_OVER_HOLD, 0, on ? HAND_HOLD : 0)
+export const handOverGuest = (r: Rings): void => words(r, EF.HAND_OVER_GUEST, 0, 0)
+/** `fd` -1: none. */
+export const give = (r: Rings, fd: number): void => words(r, EF.GIVE, 0, fd)
+/** `shut`: it has sent its FIN. `taken`: see abi.h. */
+export const tcpTake = (
+  r: Rings,
+  handle: number,
+  fd: number,
+  shut: boolean,
+  peekOffset: number,
+  taken: number
+): void => words(r, EF.TCP_TAKE, handle, fd, shut ? RUN_SHUT : 0, peekOffset, taken)

@@ -364,3 +364,13 @@ export const netlinkDatagram = (ev: Int32Array, i: number): Payload => ({
   off: ev[i * ABI_WORDS + 2],
   len: ev[i * ABI_WORDS + 3]
 })
+
+// --- restart in place
+
+/** EV.HAND_OVER_PEER: has somebody come? */
+export const handOverPeer = (ev: Int32Array, i: number): boolean => ev[i * ABI_WORDS + 2] === 1
+/** EV.HAND_OVER_ASKED */
+export const handOverAsked = (ev: Int32Array, i: number): Payload => ({
+  off: ev[i * ABI_WORDS + 2],
+  len: ev[i * ABI_WORDS + 3]
+})

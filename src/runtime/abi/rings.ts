@@ -28,6 +28,9 @@ export type LoopNative = Pick<
   | 'localEnds'
   | 'pauseListener'
   | 'resumeListener'
+  // Of a hand-over (engine/hand-over.ts), where a record ends
+  | 'linkRest'
+  | 'closeListener'
 >
 
 /** Both rings and the slab, as JS sees them. `effects` counts the records written since the last turn. */

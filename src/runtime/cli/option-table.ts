@@ -162,8 +162,9 @@ export const MAX_MTU = 65521
 
 const plainAddress = v.addressBut('unspecified', 'loopback', 'broadcast')
 const mappable = v.addressBut('unspecified', 'loopback', 'multicast', 'broadcast')
-const path = (key: 'logFile' | 'pcap' | 'record' | 'pidFile' | 'confPath' | 'userns'): Apply =>
-  set(v.nonEmpty, (p) => ({ [key]: p }))
+const path = (
+  key: 'logFile' | 'pcap' | 'record' | 'pidFile' | 'restartPath' | 'confPath' | 'userns'
+): Apply => set(v.nonEmpty, (p) => ({ [key]: p }))
 
 /** What publishes ports elsewhere gets a word. */
 const pcap: Apply = (o, text) =>
@@ -196,7 +197,8 @@ const generalFields = () => ({
   /** Octets. */
   recordSize: 2 ** 30,
   recordPayload: false,
-  pidFile: unset<string>()
+  pidFile: unset<string>(),
+  restartPath: unset<string>()
 })
 const general: ReadonlyArray<OptionEntry> = [
   entry(
@@ -257,7 +259,14 @@ const general: ReadonlyArray<OptionEntry> = [
   entry('--record-payload', null, "Record users' data, not only lengths", patch({ recordPayload: true }), {
     ours: true
   }),
-  entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile'))
+  entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile')),
+  entry(
+    '--restart-path',
+    'PATH',
+    'Take the place of who serves at PATH, if somebody does;\nhand over there to whoever is to take ours',
+    path('restartPath'),
+    { ours: true }
+  )
 ]
 
 const networkFields = (mode: Mode) => ({

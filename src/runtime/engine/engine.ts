@@ -6,6 +6,7 @@ import type { PortRange } from '../../codecs/text/port-spec.js'
 import { EMPTY_RESOLV_CONF } from '../../codecs/text/resolv-conf.js'
 import { EBADFD, ENOMEM } from '../../codecs/value/errno.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
+import { readMac, writeMac } from '../../codecs/wire/ethernet.js'
 import { instant } from '../../effects/effect.js'
 import { linksOf } from '../../machines/address/on-link.js'
 import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
@@ -21,8 +22,16 @@ import { createWorld, type Ended, type World } from '../data/world.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
 import { withAskedDefaults } from '../host/ask-route.js'
-import { deriveHost, type HostTables, type NetlinkRequest, readTables, withOwnNames } from '../host/host.js'
+import {
+  deriveHost,
+  type HostTables,
+  type NetlinkRequest,
+  readLinks,
+  readTables,
+  withOwnNames
+} from '../host/host.js'
 import { type Identity, identity } from '../host/identity.js'
+import { closeUnclaimed, NOTHING_INHERITED } from '../host/inherited.js'
 import {
   CTL_FD,
   type Launcher,
@@ -45,10 +54,12 @@ import { runSteps } from '../plan/run-steps.js'
 import type { Recorder } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
 import { allFeatures } from './features.js'
-import { inheritedFd, openGuestLink } from './guest-link.js'
+import { type GivenClient, inheritedFd, openGuestLink } from './guest-link.js'
+import type { Here } from './hand-over.js'
 import { loop } from './loop.js'
-import { endText, openRecord, writer } from './open-record.js'
+import { openRecord, recordEnd, writer } from './open-record.js'
 import { startText } from './start-record.js'
+import { findPredecessor, type Predecessor, takeOver } from './take-over.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 import { warmUpMoves } from './warm-up-moves.js'
@@ -163,6 +174,9 @@ interface Prepared {
   readonly scans: boolean
   /** null: without --record. */
   readonly record: Recorder | null
+  /** Whose place we take. */
+  readonly former: Predecessor | null
+  readonly client: GivenClient
 }
 
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
@@ -239,6 +253,61 @@ const ownProcNet = (): ProcNet => {
   return files
 }
 
+/** Of the process that serves at this path already; null: none does. */
+const whoServes = (native: Native, p: Plan, path: string): Predecessor | null => {
+  const found = E.mapLeft(
+    (why: string) => `cannot take over from who serves at ${path} (--restart-path): ${why}`
+  )(findPredecessor(native, path, p.mode))
+  const former = orFatal(found)
+  if (former === null) return null
+  const ours = p.link !== null ? 'link' : p.spliceOnly ? null : 'tap'
+  if ((former.guest?.kind ?? null) !== ours)
+    throw new Fatal(`cannot take over from who serves at ${path}: its guest is reached in another way`)
+  if (p.namespace.kind === 'spawn')
+    throw new Fatal(
+      `${path}: a pasta serves a namespace there; to take its place, name that: pasta --restart-path ${path} PID`
+    )
+  return former
+}
+
+/** The tap that another process has opened; it must be of the namespace that we have joined. */
+const formerTap = (l: Launcher, { guest, guestFd }: Predecessor): TapDevice => {
+  if (guest?.kind !== 'tap') throw new Fatal('there is no tap to take over')
+  const { index, name, vnet, mac } = guest
+  const links = orFatal(readLinks(netlinkIn(l)))
+  if (!links.some((k) => k.index === index && k.name === name))
+    throw new Fatal(`the namespace has no interface ${name}: it is not the one that is served`)
+  const octets = new Uint8Array(6)
+  writeMac(new DataView(octets.buffer), 0, mac)
+  return { fd: guestFd, index, name, vnet, mac: octets }
+}
+
+const listenForSuccessor = (native: Native, path: string, former: Predecessor | null): void => {
+  tried(`listen at ${path} (--restart-path)`, () => {
+    if (former === null) native.handOverListen(path)
+    else native.handOverAdopt(former.place)
+  })
+}
+
+const whatIsHere = (l: Launcher, p: Plan, tap: TapDevice | null): Here => ({
+  mode: p.mode,
+  guest:
+    p.link !== null
+      ? { kind: 'link' }
+      : tap === null
+        ? null
+        : {
+            kind: 'tap',
+            name: tap.name,
+            index: tap.index,
+            vnet: tap.vnet,
+            mac: readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0)
+          },
+  left: () => {
+    if (p.namespace.kind === 'spawn') l.leave()
+  }
+})
+
 const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('find our threads in /proc/self/task (is /proc mounted?)', () => statSync('/proc/self/task'))
   const netlink: NetlinkRequest = (request) => native.netlink(request)
@@ -254,16 +323,23 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   for (const line of wanted.info) log.at('info', line)
 
   const inherited = orFatal(inheritedFd(l, wanted.link))
+  const former = wanted.restartPath === null ? null : whoServes(native, wanted, wanted.restartPath)
   orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
   assume(l, wanted, who, log)
   const secret = random(16)
   enterNamespace(l, wanted, log)
   const tap =
-    wanted.spliceOnly || wanted.link !== null ? null : orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
-  const p = wanted.namespace.kind === 'none' ? wanted : configure(l, wanted, tap, tables, log)
+    wanted.spliceOnly || wanted.link !== null
+      ? null
+      : former === null
+        ? orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
+        : formerTap(l, former)
+  // What was changed there since the other one came is not ours to change
+  const p =
+    wanted.namespace.kind === 'none' || former !== null ? wanted : configure(l, wanted, tap, tables, log)
 
   const counters: Counters = new Map()
-  const record = openRecord(native, wanted, log)
+  const record = openRecord(native, wanted, former !== null, log)
   const door = record?.native(native) ?? native
   const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
   if (wanted.pcap !== null)
@@ -283,7 +359,18 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const announcement =
     p.link === null
       ? []
-      : orFatal(openGuestLink(native, p.link, p.vhostUser !== null, p.repairPath, inherited, log))
+      : orFatal(
+          openGuestLink(
+            native,
+            p.link,
+            p.vhostUser !== null,
+            p.repairPath,
+            inherited,
+            former?.guestFd ?? null,
+            log
+          )
+        )
+  if (p.restartPath !== null) listenForSuccessor(native, p.restartPath, former)
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const ephemeral = ephemeralPorts()
   const limits = limitsOf(
@@ -292,7 +379,13 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   )
   const share = guestPorts(ephemeral, limits.ports)
   const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
-  const place = listenPlace(door, l, forwarding(p, ephemeral, log), p.freebind)
+  const place = listenPlace(
+    door,
+    l,
+    forwarding(p, ephemeral, log),
+    p.freebind,
+    former?.listeners ?? NOTHING_INHERITED
+  )
   const failures = openStrict(place, log)
   for (const line of announcement) log.at('info', line)
   const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
@@ -315,7 +408,10 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const scan = scans(place.rules)
     ? portScan(place, failures, hostFiles, nsFiles, p.namespace.kind === 'spawn', log, instant(native.now()))
     : null
-  const features = allFeatures(world, p, { neighbours, portScan: scan, client: inherited })
+  closeUnclaimed(place.inherited)
+  const client: GivenClient = { fd: inherited }
+  const here = p.restartPath === null ? null : whatIsHere(l, p, tap)
+  const features = allFeatures(world, p, { neighbours, portScan: scan, client, here })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
     startText({
@@ -329,19 +425,36 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     }),
     place.rules
   )
-  return { native, launcher: l, plan: p, who, world, scans: scan !== null, record }
+  return { native, launcher: l, plan: p, who, world, scans: scan !== null, record, former, client }
 }
 
+function* none(): Generator<void> {}
 /** What is done while nothing happens. */
 function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
   yield* warmUp(cfg)
   if (p.vhostUser !== null) yield* warmUpMoves(cfg)
 }
 
-const serveUntilEnd = (
-  { native, launcher: l, plan: p, who, world, scans: binds, record }: Prepared,
-  logging: Logging
-): void => {
+/** All that the process had whose place we take. Then it ends. */
+const replace = (former: Predecessor, { native, world, plan: p, client }: Prepared): void => {
+  // It serves meanwhile; what V8 has not compiled would hold everybody up
+  for (const _ of warmUpAll(world, p));
+  const taken = orFatal(
+    E.mapLeft((why: string) => `cannot take over: ${why}; the other one goes on`)(
+      takeOver(world, former, instant(native.now()))
+    )
+  )
+  const { flows, lost, ended, link } = taken
+  if (link !== null) {
+    native.linkOffer(link.client, false)
+    native.linkResume(link.came, link.unsent)
+    client.fd = link.client
+  }
+  world.log.at('info', `restart: ${flows} flows taken over, ${lost + ended} ended`)
+}
+
+const serveUntilEnd = (prepared: Prepared, logging: Logging): void => {
+  const { native, launcher: l, plan: p, who, world, scans: binds, record, former } = prepared
   const devNull = openSync('/dev/null', 'r+')
   tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
   tried('confine all threads', () => native.confine(p.tcp && (binds || p.vhostUser !== null), p.tcp))
@@ -356,6 +469,7 @@ const serveUntilEnd = (
     closeSync(devNull)
     seal()
   }
+  if (former !== null) replace(former, prepared)
   orFatal(l.ready())
   if (!p.foreground) {
     tried('go to the background', () => native.detach(devNull))
@@ -364,9 +478,9 @@ const serveUntilEnd = (
   }
   let ended: Ended | null = null
   try {
-    ended = loop(world, warmUpAll(world, p))
+    ended = loop(world, former === null ? warmUpAll(world, p) : none())
   } finally {
-    record?.finish(endText(ended, world.counters))
+    record?.finish(recordEnd(ended, world.counters))
   }
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)

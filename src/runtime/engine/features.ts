@@ -13,7 +13,8 @@ import type { Plan } from '../plan/plan-types.js'
 import { type Neighbours, neighbours } from '../services/neighbours.js'
 import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
 import { collectWhenCalm } from './collect-when-calm.js'
-import { guestLink } from './guest-link.js'
+import { type GivenClient, guestLink } from './guest-link.js'
+import { type Here, handOver } from './hand-over.js'
 import { collect } from './v8.js'
 
 // The lists of features. What is to come (live rules, policies) is one more of them.
@@ -45,8 +46,10 @@ export interface Opened {
   readonly neighbours: Neighbours | null
   /** null: no rule has automatic ports. */
   readonly portScan: Feature | null
-  /** Descriptor of the guest link's client, null: it is still to come. */
-  readonly client: number | null
+  /** The guest link's client. */
+  readonly client: GivenClient
+  /** What a process gets that takes our place; null: nobody may. */
+  readonly here: Here | null
 }
 
 /** What features need of the plan. */
@@ -55,8 +58,8 @@ export type FeaturePlan = Pick<
   'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap'
 >
 
-/** All that the plan asks for and that has a say in what is done: that of a replay as well, which has no port scan. */
-export const actingFeatures = (w: World, p: FeaturePlan, o: Opened): ReadonlyArray<Feature> => [
+/** All that the plan asks for and that has a say in what is done: that of a replay as well, which has no port scan. A record ends where a hand-over begins. */
+export const actingFeatures = (w: World, p: FeaturePlan, o: Omit<Opened, 'here'>): ReadonlyArray<Feature> => [
   ...basicFeatures(w),
   launcherEnd(w),
   socketMemory(w),
@@ -80,4 +83,9 @@ export const allFeatures = (
   w: World,
   p: FeaturePlan & Pick<Plan, 'trace' | 'stats'>,
   o: Opened
-): ReadonlyArray<Feature> => [...actingFeatures(w, p, o), collectWhenCalm(collect), ...observers(w, p)]
+): ReadonlyArray<Feature> => [
+  ...actingFeatures(w, p, o),
+  ...(o.here === null ? [] : [handOver(w, o.here)]),
+  collectWhenCalm(collect),
+  ...observers(w, p)
+]

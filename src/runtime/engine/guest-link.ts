@@ -72,6 +72,17 @@ const listenAt = (path: string, open: (path: string) => number): E.Either<string
     )
   )
 }
+/** Where clients of the process whose place we take connect. */
+const adoptSocket = (native: Native, fd: number): E.Either<string, ReadonlyArray<string>> =>
+  E.bimap(
+    (e) => `cannot take over the socket of the guest's link: ${reasonOf(e)}`,
+    () => []
+  )(
+    E.tryCatch(
+      () => native.linkAdopt(fd),
+      (e) => e
+    )
+  )
 const listen = (native: Native, path: string, vhostUser: boolean): E.Either<string, Bound> =>
   listenAt(path, (at) => native.linkListen(at, vhostUser))
 
@@ -144,16 +155,18 @@ export const inheritedFd = (
         (fd: number): number | null => fd
       )(l.inherited(p.fd))
 
-/** Listen, or use what was inherited. Right: what to tell the user once all is ready. Left: one line. */
+/** Listen, or use what was inherited: a client `given`, or a socket that listens. Right: what to tell the user once all is ready. Left: one line. */
 export const openGuestLink = (
   native: Native,
   p: LinkPlan,
   vhostUser: boolean,
   repair: RepairPath | null,
   given: number | null,
+  inherited: number | null,
   log: Log
-): E.Either<string, ReadonlyArray<string>> =>
-  given === null
+): E.Either<string, ReadonlyArray<string>> => {
+  if (inherited !== null) return adoptSocket(native, inherited)
+  return given === null
     ? pipe(
         openSocket(native, p.kind === 'socket' ? p.path : null, vhostUser),
         E.chain((bound) => openRepair(native, repair, bound, log)),
@@ -171,6 +184,7 @@ export const openGuestLink = (
           (e) => e
         )
       )
+}
 
 // --- life
 
@@ -193,14 +207,18 @@ export interface VhostWays {
   readonly exit: boolean
   readonly linger: boolean
 }
+/** The client that is there when the loop begins; null: none. */
+export interface GivenClient {
+  fd: number | null
+}
 /**
- * Clients of the guest link, and what they have. `given`: the one that is there from the start; null: none. `vhost` null: they send frames. To be
+ * Clients of the guest link, and what they have. `vhost` null: they send frames. To be
  * installed with all others at once.
  */
 export const guestLink = (
   w: World,
   oneOff: boolean,
-  given: number | null,
+  given: GivenClient,
   vhost: VhostWays | null
 ): ReadonlyArray<Feature> => {
   let state = machine.start({ oneOff }, [])
@@ -245,13 +263,13 @@ export const guestLink = (
     // It was the only client there will be
     if (machine.isFinal(state)) w.ended = { why: 'stop' }
   }
-  const deadline = new Deadline(given === null ? Number.POSITIVE_INFINITY : 0)
+  const deadline = new Deadline(0)
   const feature: Feature = {
     name: 'guest link',
     deadline,
     onTime: (now) => {
       deadline.at = Number.POSITIVE_INFINITY
-      if (given !== null) step({ type: 'FD_GIVEN', fd: given }, now)
+      if (given.fd !== null) step({ type: 'FD_GIVEN', fd: given.fd }, now)
     },
     events: () => {
       replaced = false

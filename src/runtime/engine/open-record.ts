@@ -6,19 +6,24 @@ import type { Ended } from '../data/world.js'
 import { reasonText } from '../log/error-text.js'
 import type { Counters, Log } from '../log/log.js'
 import type { Plan } from '../plan/plan-types.js'
-import { type Recorder, recorder } from '../record/recorder.js'
+import { type RecordedEnd, type Recorder, recorder } from '../record/recorder.js'
 import type { StartRecord } from './start-record.js'
 
 // The file of --record: opened as that of --pcap is, and as little of a reason to stop when it fails.
 
-/** null: none is wanted, or it cannot be had, which is said. */
+/** `takesOver`: flows are there that nothing in the record would lead to. null: none is wanted, or it cannot be had, which is said. */
 export const openRecord = (
   native: Native,
   p: Pick<Plan, 'record' | 'recordSize' | 'recordPayload'>,
+  takesOver: boolean,
   log: Log
 ): Recorder | null => {
   const { record: path, recordSize, recordPayload } = p
   if (path === null) return null
+  if (takesOver) {
+    log.at('warning', '--record: nothing is recorded, since flows of another process are taken over')
+    return null
+  }
   try {
     const fd = native.openOutput(path, false)
     return recorder(
@@ -43,6 +48,7 @@ export const writer = (): Pick<StartRecord, 'version' | 'host' | 'date'> => ({
   date: new Date().toISOString()
 })
 
-/** The last item, as JSON. */
-export const endText = (ended: Ended | null, counters: Counters): string =>
-  JSON.stringify({ why: ended?.why ?? 'error', counters: Object.fromEntries(counters) })
+export const recordEnd = (ended: Ended | null, counters: Counters): RecordedEnd => ({
+  why: ended?.why ?? 'error',
+  counters: Object.fromEntries(counters)
+})

@@ -277,13 +277,16 @@ export const dump = <A>(
   }
 }
 
+export const readLinks = (request: NetlinkRequest): E.Either<string, ReadonlyArray<rt.Link>> =>
+  E.mapLeft(
+    ({ errno, message }: { errno: number; message: string }) =>
+      `cannot ask the kernel for interfaces: ${errno > 0 ? failureText(errno) : message}`
+  )(dump(request, rt.RTM_GETLINK, rt.RTM_NEWLINK, rt.AF_UNSPEC, rt.Link))
+
 /** The tables of one namespace. A kernel without IPv6 (or IPv4) refuses that dump: the table is empty then. */
 export const readTables = (request: NetlinkRequest): E.Either<string, HostTables> => {
-  const links = dump(request, rt.RTM_GETLINK, rt.RTM_NEWLINK, rt.AF_UNSPEC, rt.Link)
-  if (E.isLeft(links)) {
-    const { errno, message } = links.left
-    return E.left(`cannot ask the kernel for interfaces: ${errno > 0 ? failureText(errno) : message}`)
-  }
+  const links = readLinks(request)
+  if (E.isLeft(links)) return links
   const addresses = (family: number): ReadonlyArray<rt.Address> =>
     E.getOrElse((): ReadonlyArray<rt.Address> => [])(
       dump(request, rt.RTM_GETADDR, rt.RTM_NEWADDR, family, rt.Address)

@@ -68,6 +68,8 @@ export interface Launcher {
   readonly emptyRoot: (o: Order<'EmptyRoot'>) => Result<void>
   /** The engine serves, so the command may start and the caller go on. In background: call Native.detach() after it. */
   readonly ready: () => Result<void>
+  /** After ready(): another process serves the namespace, so our end is not the command's. */
+  readonly leave: () => Result<void>
   /**
    * 1 to SOCKETS_MAX sockets made inside the namespace, to fill a pool (Native.addNsSockets). Only before Native.setCtl():
    * from there on native asks by itself, and takes the reply. Right: at least one; non-blocking, close-on-exec.
@@ -168,6 +170,7 @@ export const launcher = (
     join: (o) => done({ type: 'Join', ...o }),
     emptyRoot: (o) => done({ type: 'EmptyRoot', ...o }),
     ready: () => done({ type: 'Ready' }),
+    leave: () => done({ type: 'Leave' }),
     spawn: (o) =>
       E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(
         expect('Spawned', { type: 'Spawn', ...o })

@@ -19,6 +19,7 @@ import { Deadline } from '../flow/deadline.js'
 import type { Listeners } from '../flow/listener.js'
 import type { Log } from '../log/log.js'
 import { compile, type State } from '../machine/compile.js'
+import { claim, type Inherited } from './inherited.js'
 import type { Launcher } from './launcher.js'
 import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settled } from './port-reader.js'
 
@@ -33,13 +34,16 @@ export interface ListenPlace {
   /** Ids of (rule, port): an `auto` rule closes what it opened. */
   readonly ids: Map<string, ReadonlyArray<number>>
   readonly listenerIds: IdPool
+  /** Of the process whose place we take. */
+  readonly inherited: Inherited
 }
 
 export const listenPlace = (
   native: Native,
   launcher: Launcher,
   rules: ReadonlyArray<Rule>,
-  freebind: boolean
+  freebind: boolean,
+  inherited: Inherited
 ): ListenPlace => ({
   native,
   launcher,
@@ -47,7 +51,8 @@ export const listenPlace = (
   freebind,
   listeners: new Map(),
   ids: new Map(),
-  listenerIds: idPool()
+  listenerIds: idPool(),
+  inherited
 })
 
 const protoOf = (r: Rule): number => (r.proto === 'tcp' ? PROTO_TCP : PROTO_UDP)
@@ -124,7 +129,7 @@ const openNamespace = (
   return answer.right.listened.flatMap((l, i) => {
     for (const fd of l.fds) {
       const id = newId(p.listenerIds)
-      p.native.adoptListener(id, fd, protoOf(r))
+      p.native.adoptListener(id, fd, protoOf(r), LISTEN_IN_NAMESPACE)
       note(p, id, rule, ports[i])
     }
     if (l.errno === 0) return []
@@ -137,8 +142,28 @@ const openNamespace = (
   })
 }
 
-const openPorts = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> =>
-  p.rules[rule].direction === 'in' ? openHost(p, rule, ports) : openNamespace(p, rule, ports)
+/** What another process listened with. Is it there? */
+const openInherited = (p: ListenPlace, rule: number, port: number): boolean => {
+  const r = p.rules[rule]
+  const found = claim(p.inherited, { ...r, port })
+  const flags = r.direction === 'in' ? (p.freebind ? LISTEN_FREEBIND : 0) : LISTEN_IN_NAMESPACE
+  for (const { former, fd } of found) {
+    const id = newId(p.listenerIds)
+    p.native.adoptListener(id, fd, protoOf(r), flags)
+    p.inherited.ids.set(former, id)
+    note(p, id, rule, port)
+  }
+  return found.length > 0
+}
+
+const openPorts = (
+  p: ListenPlace,
+  rule: number,
+  ports: ReadonlyArray<number>
+): ReadonlyArray<BindFailure> => {
+  const fresh = p.inherited.waiting.size === 0 ? ports : ports.filter((port) => !openInherited(p, rule, port))
+  return p.rules[rule].direction === 'in' ? openHost(p, rule, fresh) : openNamespace(p, rule, fresh)
+}
 
 /** All listeners of rules that do not scan. */
 export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>

@@ -90,6 +90,8 @@ export interface Plan {
   /** Octets. */
   readonly logSize: number
   readonly pidFile: string | null
+  /** Where whoever serves there is replaced, and we are to be. */
+  readonly restartPath: string | null
   readonly pcap: string | null
   readonly pcapSize: number | null
   readonly record: string | null

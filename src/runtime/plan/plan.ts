@@ -245,6 +245,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     logFile: o.logFile,
     logSize: o.logSize,
     pidFile: o.pidFile,
+    restartPath: o.restartPath,
     pcap: o.pcap,
     pcapSize: o.pcapSize,
     record: o.record,

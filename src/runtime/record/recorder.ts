@@ -37,6 +37,18 @@ const FOR_THE_END = 4096
 /** Where chunks go. 0, or the errno of what was lost. */
 export type Write = (chunk: Uint8Array) => number
 
+/** Why nothing more comes, and what was counted by then. */
+export interface RecordedEnd {
+  readonly why: string
+  readonly counters?: Readonly<Record<string, number>>
+}
+
+/** Another process begins to take our place. */
+const isHandOver = (w: World, n: number): boolean => {
+  for (let i = 0; i < n; i++) if (kindOf(w.rings.ev, i) === EV.HAND_OVER_PEER) return true
+  return false
+}
+
 export interface Recorder {
   /** What handlers may ask of native, and of chance, by way of the record. */
   readonly native: <N extends Native>(native: N) => N
@@ -44,8 +56,8 @@ export interface Recorder {
   /** Once, before the first turn. `start`: JSON. */
   readonly begin: (start: string, rules: ReadonlyArray<Rule>) => void
   readonly feature: (w: World) => Feature
-  /** The last chunk. `end`: JSON. */
-  readonly finish: (end: string) => void
+  /** The last chunk. */
+  readonly finish: (end: RecordedEnd) => void
 }
 
 /**
@@ -83,7 +95,7 @@ export const recorder = (
     if (chunk.length + FOR_THE_END <= left) put(chunk)
     else {
       beginChunk(b)
-      putEnd(b, JSON.stringify({ why: 'size' }))
+      putEnd(b, JSON.stringify({ why: 'size' } satisfies RecordedEnd))
       if (put(sealChunk(b))) ended(null)
     }
     beginChunk(b)
@@ -141,6 +153,12 @@ export const recorder = (
         listeners.set(id, l)
       }
   }
+  const last = (end: RecordedEnd): void => {
+    if (!on) return
+    putEnd(b, JSON.stringify(end))
+    flush()
+    on = false
+  }
   const door: Door = (what, asked, real) => {
     const answer = real()
     if (on) putAnswer(b, what, asked, answer)
@@ -187,6 +205,7 @@ export const recorder = (
         },
         events: (n, now) => {
           if (!on) return
+          if (isHandOver(w, n)) return last({ why: 'restart' })
           putTurn(b, now, n)
           if (n === 0) return
           events(w, n)
@@ -201,11 +220,6 @@ export const recorder = (
         }
       }
     },
-    finish: (end) => {
-      if (!on) return
-      putEnd(b, end)
-      flush()
-      on = false
-    }
+    finish: last
   }
 }

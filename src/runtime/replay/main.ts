@@ -156,6 +156,7 @@ export const replayAll = (
 
 const ENDS: Readonly<Record<string, string>> = {
   size: '--record-size was reached',
+  restart: 'another process took its place',
   error: 'the program ended by an error'
 }
 const endText = (e: RecordEnd): string | null =>

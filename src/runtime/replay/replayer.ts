@@ -73,7 +73,9 @@ const nativeOf = (door: Door, clock: () => number): LoopNative => {
       memoryOf: nothing,
       localEnds: nothing,
       pauseListener: nothing,
-      resumeListener: nothing
+      resumeListener: nothing,
+      linkRest: nothing,
+      closeListener: nothing
     },
     door
   )
@@ -147,7 +149,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
   world.links = start.found.links
   install(
     world.features,
-    actingFeatures(world, start.plan, { neighbours, portScan: null, client: start.client })
+    actingFeatures(world, start.plan, { neighbours, portScan: null, client: { fd: start.client } })
   )
   listen(recording.listeners)
 

@@ -58,7 +58,7 @@ export const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
   CLOSE_FD: 'descriptor',
   REPAIR: 'off sockets command',
   REPAIR_CLOSE: '',
-  TCP_FREEZE: '',
+  TCP_FREEZE: 'flags',
   TCP_THAW: '',
   TCP_DUMP: '',
   STATE_OPEN: 'descriptor direction',
@@ -70,7 +70,13 @@ export const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
   TCP_RESTORE: 'off len',
   TCP_RESTORE_QUEUE: 'off len queue',
   TCP_RESTORE_END: 'flags',
-  TCP_RUN: 'flags peek_offset'
+  TCP_RUN: 'flags peek_offset',
+  HAND_OVER_ANSWER: 'off len names_off descriptors',
+  HAND_OVER_CLOSE: '',
+  HAND_OVER_HOLD: 'flags',
+  HAND_OVER_GUEST: '',
+  GIVE: 'descriptor',
+  TCP_TAKE: 'descriptor flags peek_offset taken'
 }
 export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   TAP_FRAME: 'off len vnet_flags gso_size csum_start ones_complement_sum',
@@ -113,7 +119,9 @@ export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   STATE_ENDED: ERROR,
   STATE_OCTETS: 'off len',
   RESTORED: ERROR,
-  STATE_PROGRESS: 'octets'
+  STATE_PROGRESS: 'octets',
+  HAND_OVER_PEER: 'there',
+  HAND_OVER_ASKED: 'off len'
 }
 const byKind = (kinds: Readonly<Record<string, number>>, words: Readonly<Record<string, string>>) =>
   new Map(

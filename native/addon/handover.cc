@@ -1,0 +1,252 @@
+#include "handover.h"
+#include "unixsocket.h"
+#include "../common/outfile.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+namespace passt {
+
+/** Octets: the longest question. */
+enum : uint32_t { QUESTION_MAX = 4096 };
+
+int connect_to_predecessor(const char *path, std::string &why)
+{
+	sockaddr_un at = {};
+	FilePlace p;
+	struct stat st;
+
+	at.sun_family = AF_UNIX;
+	if (!*path || strlen(path) >= sizeof(at.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(at.sun_path, path);
+	if (Fault r = find_place(path, false, p); r.err) {
+		why = r.text;
+		return -r.err;
+	}
+	if (fstatat(p.dir, p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW))
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	/* It tells us what to do, and with which sockets */
+	if (st.st_uid != geteuid()) {
+		why = "the socket there is another user's";
+		return -EPERM;
+	}
+	const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (!connect(fd, reinterpret_cast<const sockaddr *>(&at), sizeof(at)))
+		return fd;
+	const int e = errno;
+	close(fd);
+	return -e;
+}
+
+int ask_predecessor(int fd, const uint8_t *question, size_t len, int ms, Bytes &answer, std::vector<int> &passed)
+{
+	const double deadline = Core::now_ms() + ms;
+
+	if (send(fd, question, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+		return errno == EPIPE ? ECONNRESET : errno;
+	answer.resize(HAND_OVER_MAX);
+	for (;;) {
+		const ssize_t n = ctl_read(fd, answer.data(), answer.size(), passed);
+		if (n > 0)
+			answer.resize((size_t)n);
+		if (n >= 0)
+			return n ? 0 : ECONNRESET;
+		if (errno != EAGAIN)
+			return errno;
+		const double left = deadline - Core::now_ms();
+		pollfd p = {fd, POLLIN, 0};
+		if (left <= 0)
+			return ETIMEDOUT;
+		poll(&p, 1, (int)std::ceil(left));
+	}
+}
+
+HandOver::~HandOver()
+{
+	for (const int fd : {listener, peer}) {
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+Fault HandOver::listen(const char *path)
+{
+	int fd = -1;
+	uint32_t mode = 0;
+
+	if (Fault r = listen_at_path(path, fd, mode, {SOCK_SEQPACKET, 0600}); r.err)
+		return r;
+	if (const int e = adopt(fd)) {
+		close(fd);
+		return {e, ""};
+	}
+	return {};
+}
+
+int HandOver::adopt(int fd)
+{
+	if (listener >= 0)
+		return EBUSY;
+	if (const int e = set_nonblocking(fd))
+		return e;
+	/* By edges: whoever has to wait wakes nobody again and again */
+	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_PLACE))
+		return e;
+	listener = fd;
+	return 0;
+}
+
+/** Whoever comes while one is there is sent away: it may come again. */
+void HandOver::accept_one()
+{
+	for (;;) {
+		const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
+			continue;
+		if (fd < 0)
+			return;
+		if (peer >= 0 || core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_PLACE_PEER)) {
+			close(fd);
+			continue;
+		}
+		peer = fd;
+		results.add<ev::HandOverPeer>(0, 0).there = 1;
+	}
+}
+
+void HandOver::end()
+{
+	if (peer < 0)
+		return;
+	core.unwatch(peer);
+	close(peer);
+	peer = -1;
+	busy = false;
+	results.add<ev::HandOverPeer>(0, 0).there = 0;
+}
+
+void HandOver::asked()
+{
+	std::vector<int> passed;
+
+	if (peer < 0 || (!busy && (!rings.room() || rings.rx_left() < QUESTION_MAX)))
+		return; /* asked again */
+	uint8_t early[1];
+	const uint32_t at = rings.rx_next();
+	const ssize_t n = busy ? ctl_read(peer, early, sizeof(early), passed) : ctl_read(peer, rings.slab + at, QUESTION_MAX, passed);
+	for (const int fd : passed)
+		close(fd);
+	if (n < 0 && errno == EAGAIN)
+		return;
+	/* Gone, or it does not wait for its answer */
+	if (n <= 0 || busy || !passed.empty())
+		return end();
+	auto &e = rings.post<ev::HandOverAsked>(0);
+	e.off = at, e.len = (uint32_t)n;
+	rings.rx_take((uint32_t)n);
+	busy = true;
+}
+
+int HandOver::descriptor(uint32_t what, uint32_t which) const
+{
+	if (what == HAND_LISTENER) {
+		ListenSock *const l = listeners.find(which);
+		return l ? l->fd : -1;
+	}
+	if (what == HAND_FLOW) {
+		const Sock *const s = table.sock(which);
+		return s ? s->fd : -1;
+	}
+	if (what == HAND_GUEST)
+		return tap.link.on ? tap.link.fd : tap.fd;
+	if (what == HAND_CLIENTS)
+		return clients.listens_at();
+	return what == HAND_OVER ? listener : -1;
+}
+
+void HandOver::answer(const fx::HandOverAnswer &e)
+{
+	alignas(cmsghdr) uint8_t control[CMSG_SPACE(PASSED_MAX * sizeof(int))] = {};
+	int fds[PASSED_MAX];
+
+	if (peer < 0 || !busy)
+		return;
+	if (e.len > HAND_OVER_MAX || e.descriptors > PASSED_MAX || !rings.in_slab(e.off, e.len) ||
+	    !rings.in_slab(e.names_off, e.descriptors * 8))
+		return end();
+	for (uint32_t i = 0; i < e.descriptors; i++) {
+		uint32_t name[2];
+		memcpy(name, rings.slab + e.names_off + i * sizeof(name), sizeof(name));
+		fds[i] = descriptor(name[0], name[1]);
+		if (fds[i] < 0)
+			return end();
+	}
+	msghdr m = {};
+	iovec iov = {rings.slab + e.off, e.len};
+	m.msg_iov = &iov, m.msg_iovlen = 1;
+	if (e.descriptors) {
+		m.msg_control = control, m.msg_controllen = CMSG_SPACE(e.descriptors * sizeof(int));
+		cmsghdr *const c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(e.descriptors * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, e.descriptors * sizeof(int));
+	}
+	ssize_t n;
+	do
+		n = sendmsg(peer, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	busy = false;
+	if (n < 0)
+		end();
+}
+
+void HandOver::effect(const Record &e)
+{
+	switch (as<Head>(e).kind) {
+	case EF_HAND_OVER_ANSWER:
+		answer(as<fx::HandOverAnswer>(e));
+		return;
+	case EF_HAND_OVER_HOLD:
+		hold = as<fx::Flags>(e).flags & HAND_HOLD;
+		return;
+	case EF_HAND_OVER_GUEST:
+		clients.give_away();
+		return;
+	default: /* EF_HAND_OVER_CLOSE */
+		end();
+	}
+}
+
+bool HandOver::ready(uint64_t what)
+{
+	if (what == ID_PLACE)
+		accept_one();
+	else if (what == ID_PLACE_PEER)
+		asked();
+	else
+		return false;
+	return true;
+}
+
+void HandOver::wait(double ms)
+{
+	pollfd p = {peer, POLLIN, 0}; /* a negative descriptor is passed over */
+
+	poll(&p, 1, ms < 0 || ms > 1e9 ? -1 : (int)std::ceil(ms));
+	*rings.clock = Core::now_ms();
+	if (p.revents)
+		asked();
+}
+
+} // namespace passt

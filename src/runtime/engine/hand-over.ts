@@ -1,0 +1,328 @@
+import * as E from 'fp-ts/lib/Either.js'
+import {
+  HAND_OVER_VERSION,
+  HANDED_MAX,
+  type HandedEnds,
+  type HandedFlow,
+  type HandedListener,
+  HandOverAnswer,
+  HandOverQuestion,
+  REST_MAX
+} from '../../codecs/control/hand-over.js'
+import { FlowRecord } from '../../codecs/control/migration.js'
+import type { Instant } from '../../effects/effect.js'
+import { type HandOverEffect, type HandOverEvent, handOverMachine } from '../../machines/link/hand-over.js'
+import { handedOf } from '../../machines/tcp/tcp-handed.js'
+import { flowRecordOf } from '../../machines/tcp/tcp-move.js'
+import { HAND_CLIENTS, HAND_FLOW, HAND_GUEST, HAND_LISTENER, HAND_OVER } from '../abi/abi.js'
+import {
+  type Handed,
+  handOverAnswer,
+  handOverClose,
+  handOverGuest,
+  handOverHold,
+  tcpFreeze,
+  tcpThaw
+} from '../abi/effects.js'
+import { handOverAsked, handOverPeer } from '../abi/events.js'
+import { deliver } from '../data/deliver.js'
+import type { Feature } from '../data/feature.js'
+import type { World } from '../data/world.js'
+import { Deadline } from '../flow/deadline.js'
+import type { FlowAddresses, TcpFlow, UdpFlow } from '../flow/flow.js'
+import { leafOf } from '../flow/kinds.js'
+import { compile } from '../machine/compile.js'
+import { SETTLING } from './migrate-out.js'
+
+// Another process takes our place: machines/link/hand-over.ts decides, native (addon/handover.h) listens and hands descriptors over. The
+// other side: take-over.ts.
+
+const machine = compile<typeof handOverMachine, HandOverEffect>(handOverMachine)
+
+/** What there is to hand over beside flows. */
+export interface Here {
+  readonly mode: string
+  /** null: nothing, with --splice-only. */
+  readonly guest:
+    | { readonly kind: 'link' }
+    | {
+        readonly kind: 'tap'
+        readonly name: string
+        readonly index: number
+        readonly vnet: boolean
+        readonly mac: number
+      }
+    | null
+  /** What was begun in our namespaces is to outlive us. */
+  readonly left: () => void
+}
+
+type Going = TcpFlow | UdpFlow
+interface Answered {
+  readonly answer: HandOverAnswer
+  readonly descriptors: ReadonlyArray<Handed>
+}
+
+const endsOf = (f: FlowAddresses): HandedEnds => ({
+  v6: f.v6,
+  guestMac: f.guestMac,
+  ourMac: f.ourMac,
+  guestAddr: f.guestAddr,
+  guestPort: f.guestPort,
+  ourAddr: f.ourAddr,
+  ourPort: f.ourPort,
+  hostAddr: f.hostAddr,
+  hostPort: f.hostPort,
+  arrival:
+    f.arrival === null
+      ? null
+      : {
+          listener: f.arrival.listener >>> 0,
+          addr: f.arrival.addr,
+          port: f.arrival.port,
+          scope: f.arrival.scope
+        }
+})
+
+export const handOver = (w: World, here: Here): Feature => {
+  const r = w.rings
+  const deadline = new Deadline()
+  let state = machine.start(undefined, [])
+  let dueAt = Number.POSITIVE_INFINITY
+  /** To be done behind so many more turns. */
+  let later: { turns: number; readonly step: (now: Instant) => void } | null = null
+  let frozen: TcpFlow[] = []
+  let going: Going[] = []
+  let ended = 0
+  let rest: Uint8Array = new Uint8Array(0)
+  let left = false
+  let began: Instant | null = null
+
+  const arm = (): void => {
+    deadline.at = later === null ? dueAt : 0
+  }
+  const behind = (turns: number, step: (now: Instant) => void): void => {
+    later = { turns, step }
+    arm()
+  }
+  const listenersFrom = (from: number): Answered => {
+    const some = [...w.listeners].slice(from, from + HANDED_MAX)
+    return {
+      answer: {
+        answer: 'listeners',
+        list: some.map(
+          ([id, { rule, port }]): HandedListener => ({
+            id,
+            proto: rule.proto,
+            direction: rule.direction,
+            bind: rule.bind,
+            v6only: rule.v6only,
+            ifname: rule.ifname,
+            port
+          })
+        )
+      },
+      descriptors: some.map(([id]) => [HAND_LISTENER, id])
+    }
+  }
+  const flowsFrom = (from: number): Answered => {
+    const some = going.slice(from, from + HANDED_MAX)
+    const own = r.native.localEnds(Int32Array.from(some, (f) => f.index))
+    const list = some.map((f, i): HandedFlow => {
+      if (f.kind === 'udp') return { kind: 'udp', ends: endsOf(f) }
+      const [a, b, c, d, port] = own.subarray(i * 5, i * 5 + 5)
+      const host = {
+        own: [a >>> 0, b >>> 0, c >>> 0, d >>> 0],
+        ownPort: port,
+        peer: f.hostAddr,
+        peerPort: f.hostPort
+      } as const
+      const tap = { own: f.ourAddr, ownPort: f.ourPort, peer: f.guestAddr, peerPort: f.guestPort }
+      const { tcb } = f.state.context
+      return {
+        kind: 'tcp',
+        ends: endsOf(f),
+        record: FlowRecord.encode(flowRecordOf(tcb, { host, tap })),
+        ...handedOf(tcb)
+      }
+    })
+    return {
+      answer: { answer: 'flows', list },
+      descriptors: some.map((f) => [HAND_FLOW, f.index])
+    }
+  }
+  const taken = (): Answered => {
+    const { v4, v6, linkLocal6, mac, announced, up } = w.guest
+    const link = here.guest?.kind === 'link' && up
+    const { came, unsent } = link ? r.native.linkRest() : { came: rest, unsent: rest }
+    rest = Uint8Array.from([...came, ...unsent])
+    return {
+      answer: {
+        answer: 'take',
+        guest: { v4, v6, linkLocal6, mac, announced },
+        flows: going.length,
+        ended,
+        client: link,
+        came: came.length,
+        unsent: unsent.length
+      },
+      descriptors: link ? [[HAND_GUEST, 0]] : []
+    }
+  }
+  const answerTo = (q: HandOverQuestion): Answered => {
+    switch (q.ask) {
+      case 'begin': {
+        if (q.mode !== here.mode)
+          return { answer: { answer: 'refused', why: `this is ${here.mode}` }, descriptors: [] }
+        const guest: ReadonlyArray<Handed> =
+          here.guest === null ? [] : [[here.guest.kind === 'link' ? HAND_CLIENTS : HAND_GUEST, 0]]
+        return {
+          answer: {
+            answer: 'begin',
+            version: HAND_OVER_VERSION,
+            guest: here.guest,
+            listeners: w.listeners.size
+          },
+          descriptors: [[HAND_OVER, 0], ...guest]
+        }
+      }
+      case 'listeners':
+        return listenersFrom(q.from)
+      case 'take':
+        return taken()
+      case 'flows':
+        return flowsFrom(q.from)
+      case 'rest':
+        return {
+          answer: { answer: 'rest', octets: rest.subarray(q.from, q.from + REST_MAX) },
+          descriptors: []
+        }
+      case 'done':
+        return { answer: { answer: 'done' }, descriptors: [] }
+    }
+  }
+  const standStill = (now: Instant): void => {
+    began = now
+    ended = 0
+    frozen = []
+    handOverHold(r, true)
+    for (const f of w.flows) {
+      if (f?.kind !== 'tcp') continue
+      const leaf = leafOf(f, f.state.node)
+      if (leaf.startsWith('open.')) {
+        f.held = true
+        tcpFreeze(r, f.index, true)
+        frozen.push(f)
+      } else if (leaf !== 'timeWait' && leaf !== 'closed') {
+        ended++
+        // The guest's SYN comes again, and finds the other
+        deliver(w, f, { type: f.arrival === null && leaf === 'connecting' ? 'MOVED_AWAY' : 'STOP', now })
+      }
+    }
+    behind(SETTLING, (at) => {
+      const open = frozen.filter((f) => w.flows[f.index] === f && f.sockOpen)
+      for (const f of open) deliver(w, f, { type: 'FROZEN', now: at }, false)
+      const udp = w.flows.filter(
+        (f): f is UdpFlow => f?.kind === 'udp' && f.sockOpen && !w.out.isGroup(f.hostAddr)
+      )
+      going = [...open, ...udp]
+      step({ type: 'SETTLED', now: at })
+    })
+  }
+  const goOn = (now: Instant): void => {
+    handOverHold(r, false)
+    for (const f of frozen) {
+      if (w.flows[f.index] !== f) continue
+      f.held = false
+      tcpThaw(r, f.index)
+      deliver(w, f, { type: 'THAWED', now })
+    }
+    frozen = []
+    going = []
+    w.log.at('warning', 'restart: whoever was to take our place is gone: we go on')
+  }
+  const pairs = (): boolean => w.flows.some((f) => f?.kind === 'tcp-splice')
+  const stop = (): void => {
+    w.ended = { why: 'stop' }
+  }
+  /** What cannot go along, spliced connections, goes on here until it ends. */
+  const linger = (now: Instant): void => {
+    w.features.timed.splice(0, w.features.timed.length, { deadline, onTime })
+    handOverGuest(r)
+    for (const id of w.listeners.keys()) r.native.closeListener(id)
+    w.listeners.clear()
+    for (const f of w.flows)
+      if (f?.kind === 'tcp') deliver(w, f, { type: 'MOVED_AWAY', now })
+      else if (f !== undefined && f.kind !== 'tcp-splice') deliver(w, f, { type: 'STOP', now })
+    handOverHold(r, false)
+    if (!pairs()) behind(1, stop)
+  }
+  const leave = (n: { readonly taken: number; readonly lost: number }, now: Instant): void => {
+    left = true
+    const ms = began === null ? 0 : now - began
+    w.log.at(
+      'info',
+      `restart: another process serves from here on: ${n.taken} flows handed over, ${n.lost + ended} ended, ${ms.toFixed(0)} ms`
+    )
+    here.left()
+    if (!pairs()) return behind(1, stop)
+    w.log.at('info', 'restart: spliced connections go on here until they end')
+    linger(now)
+  }
+  const carryOut = (e: HandOverEffect, now: Instant): void => {
+    switch (e.type) {
+      case 'ArmDeadline':
+        dueAt = e.at
+        return arm()
+      case 'StandStill':
+        return standStill(now)
+      case 'GoOn':
+        later = null
+        arm()
+        return goOn(now)
+      case 'Reply': {
+        const { answer, descriptors } = answerTo(e.question)
+        handOverAnswer(r, HandOverAnswer.encode(answer), descriptors)
+        return answer.answer === 'refused' ? handOverClose(r) : undefined
+      }
+      case 'HangUp':
+        w.log.event('link', 'warning', `restart: whoever was to take our place ${e.why}`)
+        return handOverClose(r)
+      case 'Leave':
+        return leave(e, now)
+    }
+  }
+  const step = (e: HandOverEvent): void => {
+    const effects: HandOverEffect[] = []
+    state = machine.step(state, e, effects)
+    for (const one of effects) carryOut(one, e.now)
+  }
+  const onTime = (now: Instant): void => {
+    const l = later
+    if (l !== null && l.turns-- <= 0) {
+      later = null
+      l.step(now)
+    }
+    if (now >= dueAt) {
+      dueAt = Number.POSITIVE_INFINITY
+      step({ type: 'DEADLINE', now })
+    }
+    arm()
+  }
+  return {
+    name: 'hand-over',
+    deadline,
+    onTime,
+    takes: {
+      HAND_OVER_PEER: (i, now) => step({ type: 'PEER', there: handOverPeer(r.ev, i), now }),
+      HAND_OVER_ASKED: (i, now) => {
+        const q = HandOverQuestion.decode({ view: r.view, ...handOverAsked(r.ev, i) })
+        if (E.isLeft(q)) step({ type: 'FAULTY', now })
+        else step({ type: 'ASKED', question: q.right, now })
+      }
+    },
+    flowEnded: (f) => {
+      if (left && f.kind === 'tcp-splice' && !pairs()) behind(1, stop)
+    }
+  }
+}

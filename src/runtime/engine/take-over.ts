@@ -1,0 +1,260 @@
+import { closeSync } from 'node:fs'
+import * as E from 'fp-ts/lib/Either.js'
+import {
+  type AnswerTo,
+  HAND_OVER_VERSION,
+  type HandedEnds,
+  type HandedFlow,
+  type HandedListener,
+  HandOverAnswer,
+  HandOverQuestion
+} from '../../codecs/control/hand-over.js'
+import { FlowRecord } from '../../codecs/control/migration.js'
+import { sameAddr } from '../../codecs/value/inany.js'
+import { octets } from '../../codecs/value/octets.js'
+import { PROTO_UDP } from '../../codecs/wire/checksum.js'
+import type { Instant } from '../../effects/effect.js'
+import { mayCome } from '../../machines/address/moved-ends.js'
+import { hostSideOf } from '../../machines/address/nat.js'
+import { peekedOf } from '../../machines/tcp/tcp-handed.js'
+import { endsOf, movedOf } from '../../machines/tcp/tcp-move.js'
+import type { Native } from '../abi/abi.js'
+import { give, tcpTake } from '../abi/effects.js'
+import { deliver } from '../data/deliver.js'
+import { openFlow } from '../data/open-flow.js'
+import type { World } from '../data/world.js'
+import type { FlowAddresses } from '../flow/flow.js'
+import { type Inherited, inherit } from '../host/inherited.js'
+import { errnoOf, failureText } from '../log/error-text.js'
+
+// We take the place of a process that serves already (behaviour.md#restart): at first where it listens and how its guest is reached, then, when
+// all is ready, its flows. The other side: hand-over.ts. Nothing of ours runs yet, so waiting for an answer holds nobody up.
+
+/** ms for an answer. */
+const ANSWER_WAIT = 5_000
+
+type Result<A> = E.Either<string, A>
+interface Answer<K extends HandOverAnswer['answer']> {
+  readonly answer: AnswerTo<K>
+  readonly fds: ReadonlyArray<number>
+}
+export interface Predecessor {
+  readonly guest: AnswerTo<'begin'>['guest']
+  /** Where it was found; its tap, or where clients of its link connect, -1: it has neither. */
+  readonly place: number
+  readonly guestFd: number
+  readonly listeners: Inherited
+  readonly ask: <K extends HandOverAnswer['answer']>(
+    kind: K,
+    q: Extract<HandOverQuestion, { readonly ask: K }>
+  ) => Result<Answer<K>>
+}
+
+const closeAll = (fds: ReadonlyArray<number>): void => {
+  for (const fd of fds) closeSync(fd)
+}
+
+/** How many descriptors belong to it. */
+const descriptorsOf = (a: HandOverAnswer): number => {
+  switch (a.answer) {
+    case 'begin':
+      return a.guest === null ? 1 : 2
+    case 'listeners':
+    case 'flows':
+      return a.list.length
+    case 'take':
+      return a.client ? 1 : 0
+    default:
+      return 0
+  }
+}
+
+const asker =
+  (native: Native, fd: number): Predecessor['ask'] =>
+  (kind, q) => {
+    const said = E.tryCatch(
+      () => native.handOverAsk(fd, HandOverQuestion.encode(q), ANSWER_WAIT),
+      (e) => failureText(errnoOf(e))
+    )
+    if (E.isLeft(said)) return said
+    const { data, fds } = said.right
+    const answer = HandOverAnswer.decode(octets(data))
+    const fault = E.isLeft(answer)
+      ? 'it answers what we do not know'
+      : answer.right.answer === 'refused'
+        ? answer.right.why
+        : answer.right.answer !== kind || descriptorsOf(answer.right) !== fds.length
+          ? 'it answers something else'
+          : null
+    if (fault !== null || E.isLeft(answer)) {
+      closeAll(fds)
+      return E.left(fault ?? '')
+    }
+    return E.right({ answer: answer.right as never, fds })
+  }
+
+/** All pages of a list, of `count` entries. */
+const pages = <A>(
+  count: number,
+  page: (from: number) => Result<{ readonly list: ReadonlyArray<A>; readonly fds: ReadonlyArray<number> }>,
+  each: (entry: A, fd: number) => void
+): Result<void> => {
+  for (let from = 0; from < count; ) {
+    const got = page(from)
+    if (E.isLeft(got)) return got
+    const { list, fds } = got.right
+    if (list.length === 0) return E.left('it has fewer than it said')
+    list.forEach((entry, i) => {
+      each(entry, fds[i])
+    })
+    from += list.length
+  }
+  return E.right(undefined)
+}
+
+/** Who serves at `path`; Right(null): nobody. */
+export const findPredecessor = (native: Native, path: string, mode: string): Result<Predecessor | null> => {
+  const connected = E.tryCatch(
+    () => native.handOverConnect(path),
+    (e) => (e instanceof Error ? e.message.replace(/^\w+: /, '') : String(e))
+  )
+  if (E.isLeft(connected)) return connected
+  if (connected.right < 0) return E.right(null)
+  const ask = asker(native, connected.right)
+  const begun = ask('begin', { ask: 'begin', version: HAND_OVER_VERSION, mode })
+  if (E.isLeft(begun)) return begun
+  const { answer, fds } = begun.right
+  const all: (readonly [HandedListener, number])[] = []
+  const listed = pages(
+    answer.listeners,
+    (from) =>
+      E.map(({ answer: a, fds: f }: Answer<'listeners'>) => ({ list: a.list, fds: f }))(
+        ask('listeners', { ask: 'listeners', from })
+      ),
+    (l, fd) => all.push([l, fd])
+  )
+  if (E.isLeft(listed)) return listed
+  const [place, guestFd = -1] = fds
+  return E.right({ guest: answer.guest, place, guestFd, listeners: inherit(all), ask })
+}
+
+/** What came with `take`, for the guest's link. */
+export interface LinkTaken {
+  readonly client: number
+  readonly came: Uint8Array
+  readonly unsent: Uint8Array
+}
+export interface Taken {
+  readonly flows: number
+  readonly lost: number
+  readonly ended: number
+  /** null: no client is there. */
+  readonly link: LinkTaken | null
+}
+
+const addressesOf = (e: HandedEnds, listener: number | null): FlowAddresses => ({
+  v6: e.v6,
+  guestMac: e.guestMac,
+  ourMac: e.ourMac,
+  guestAddr: e.guestAddr,
+  guestPort: e.guestPort,
+  ourAddr: e.ourAddr,
+  ourPort: e.ourPort,
+  hostAddr: e.hostAddr,
+  hostPort: e.hostPort,
+  arrival: e.arrival === null ? null : { ...e.arrival, listener: listener ?? -1, slot: -1 }
+})
+
+/** Could it have begun here, by our options? */
+const mayStay = (w: World, f: HandedFlow, listener: number | null): boolean => {
+  const { cfg } = w
+  if (f.kind === 'udp') {
+    if (!cfg.udp || !(f.ends.v6 ? cfg.v6 : cfg.v4)) return false
+    if (f.ends.arrival !== null) return listener !== null
+    const to = hostSideOf(cfg.nat, PROTO_UDP, f.ends.ourAddr, f.ends.ourPort)
+    return to !== null && sameAddr(to.dst, f.ends.hostAddr) && to.dstPort === f.ends.hostPort
+  }
+  const record = FlowRecord.decode(octets(f.record))
+  const ends = E.isRight(record) ? endsOf(record.right) : null
+  return ends !== null && mayCome(cfg, ends, () => listener !== null)
+}
+
+/** Of the socket and all that is known of it a flow is made. False: it is lost, and its descriptor closed or about to be. */
+const enter = (w: World, ids: Inherited['ids'], f: HandedFlow, fd: number, now: Instant): boolean => {
+  const from = f.ends.arrival
+  const listener = from === null ? null : (ids.get(from.listener) ?? null)
+  if (!mayStay(w, f, listener)) {
+    closeSync(fd)
+    return false
+  }
+  const ends = addressesOf(f.ends, listener)
+  if (f.kind === 'udp') {
+    give(w.rings, fd)
+    const opened = openFlow(w, { kind: 'udp', ends, syn: null }, now)
+    if (typeof opened !== 'string') return true
+    give(w.rings, -1)
+    return false
+  }
+  const record = FlowRecord.decode(octets(f.record))
+  const moved = E.isRight(record) ? movedOf(record.right) : ''
+  const opened = typeof moved === 'string' ? moved : openFlow(w, { kind: 'tcp', ends, syn: null, moved }, now)
+  if (typeof opened === 'string' || typeof moved === 'string') {
+    closeSync(fd)
+    return false
+  }
+  opened.sockOpen = true
+  w.quotas.accepted(opened.index)
+  tcpTake(w.rings, opened.index, fd, moved.rcvFin === 1, peekedOf(moved), f.taken)
+  deliver(
+    w,
+    opened,
+    { type: 'SOCK_RESTORED', taken: f.taken, unacked: f.unacked, unread: 0, ended: false, now },
+    false
+  )
+  return true
+}
+
+/**
+ * All that it has is ours. To be called when nothing is left to be done but to serve: from here on it stands still, until it has heard
+ * that we do. Left: it goes on.
+ */
+export const takeOver = (w: World, p: Predecessor, now: Instant): Result<Taken> => {
+  const took = p.ask('take', { ask: 'take' })
+  if (E.isLeft(took)) return took
+  const { answer: a, fds } = took.right
+  w.guest.v4 = a.guest.v4
+  w.guest.v6 = a.guest.v6
+  w.guest.linkLocal6 = a.guest.linkLocal6
+  w.guest.mac = a.guest.mac
+  w.guest.announced = a.guest.announced
+  let flows = 0
+  let lost = 0
+  const all = pages(
+    a.flows,
+    (from) =>
+      E.map(({ answer, fds: f }: Answer<'flows'>) => ({ list: answer.list, fds: f }))(
+        p.ask('flows', { ask: 'flows', from })
+      ),
+    (f, fd) => {
+      if (enter(w, p.listeners.ids, f, fd, now)) flows++
+      else lost++
+    }
+  )
+  if (E.isLeft(all)) return all
+  const parts: Uint8Array[] = []
+  for (let from = 0; from < a.came + a.unsent; ) {
+    const part = p.ask('rest', { ask: 'rest', from })
+    if (E.isLeft(part)) return part
+    const { octets: some } = part.right.answer
+    if (some.length === 0) return E.left('it has fewer octets than it said')
+    parts.push(some)
+    from += some.length
+  }
+  const rest = Buffer.concat(parts)
+  const done = p.ask('done', { ask: 'done', taken: flows, lost })
+  if (E.isLeft(done)) return done
+  const link = a.client
+    ? { client: fds[0], came: rest.subarray(0, a.came), unsent: rest.subarray(a.came) }
+    : null
+  return E.right({ flows, lost, ended: a.ended, link })
+}
