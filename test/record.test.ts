@@ -1,12 +1,13 @@
 // --record on real sessions, and passt-replay on what they wrote: every effect is the same.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
 import { repo } from './lib/cache.js'
-import { helper, isPasst, isPeer, net, ok, pasta, describe as show } from './lib/world.js'
+import { until } from './lib/proc.js'
+import { helper, isPasst, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
 
 const bed = useBed()
 const oursOnly = { skip: isPeer && 'upstream has no records' }
@@ -126,6 +127,31 @@ if (!isPasst) {
         assert.match(cut.out, /^the record ends early: the last chunk is cut/m)
       }
     })
+  })
+
+  test('a record ends where another process takes its place, and that one has none', oursOnly, async () => {
+    ok(await bed.w.run(['ip', 'netns', 'add', 'guest'], { uid: 0 }))
+    const options = (name: string): string[] => [
+      ...[pasta, ...quietPorts, '-f', '--runas', '0', '--config-net', '--netns', '/run/netns/guest'],
+      ...[
+        '--restart-path',
+        '/mnt/w/restart.socket',
+        '--record',
+        `/mnt/w/${name}.rec`,
+        '-P',
+        `/mnt/w/${name}.pid`
+      ]
+    ]
+    const former = bed.w.start(options('former'), { uid: 0 })
+    await until('it serves', () => existsSync(path('former.pid')))
+    const get = ['python3', helper('client.py'), 'tcp-get', net.world4, '7003', '30000']
+    ok(await bed.w.run(['ip', 'netns', 'exec', 'guest', ...get], { uid: 0 }))
+    const next = bed.w.start(options('next'), { uid: 0 })
+    ok(await former.wait())
+    assert.match(assertSame('former.rec').end ?? '', /restart/)
+    await next.sees(/nothing is recorded, since flows of another process are taken over/, 'stderr')
+    assert.ok(!existsSync(path('next.rec')))
+    await next.stop('SIGTERM')
   })
 
   describe('the file', () => {
