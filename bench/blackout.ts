@@ -1,19 +1,28 @@
-// npm run bench:blackout [-- --rounds N]
+// npm run bench:blackout [-- --rounds N] [--restart]
 //
 // How long a connection stands still while its guest moves to another passt, ours and upstream's in one run, alternating. There is no
 // hypervisor: it is the scene of test/lib/migrate.ts, and no cable is plugged in until the target has the state. An octet each
-// ms, in either direction; the longest time without one is what counts.
+// ms, in either direction; the longest time without one is what counts. --restart: while a newer pasta takes an older one's place, ours alone.
 import assert from 'node:assert/strict'
 import { parseArgs } from 'node:util'
-import { pairOf, type Scene, scene } from '../test/lib/migrate.js'
+import { End, type Ends } from '../test/lib/ends.js'
+import { pairOf, scene } from '../test/lib/migrate.js'
+import { restarting } from '../test/lib/restart.js'
 import { World } from '../test/lib/world.js'
 import { median } from './report.js'
 
-const TICKS = 1500
-const { values: args } = parseArgs({ options: { rounds: { type: 'string', default: '3' } } })
+/** Octets: more than the change takes, ms. */
+const TICKS = process.argv.includes('--restart') ? 6000 : 1500
+const { values: args } = parseArgs({
+  options: { rounds: { type: 'string', default: '3' }, restart: { type: 'boolean', default: false } }
+})
 
 /** ms of silence at the guest, and at the peer. */
-const silence = async (s: Scene, conn: readonly [number, number], between: () => Promise<void>) => {
+const silence = async (
+  s: Pick<Ends, 'guest' | 'world'>,
+  conn: readonly [number, number],
+  between: () => Promise<void>
+) => {
   const [guest, world] = conn
   const octets = TICKS
   await s.guest.call('gaps', { conn: guest, octets })
@@ -49,14 +58,40 @@ const measure = async (w: World, moves: string, flows: number): Promise<readonly
   return result
 }
 
+let measured = 0
+/** The same around a restart. */
+const measureRestart = async (w: World, flows: number): Promise<readonly number[]> => {
+  const ends = {
+    world: await End.start(w, [], `world${++measured}.ctl`, 'world'),
+    host: await End.start(w, [], `host${measured}.ctl`)
+  }
+  let result: readonly number[] = []
+  await restarting(w, 'netns', ends, {}, async (s) => {
+    const all = await s.connect(flows, 0)
+    await s.talk(all, 'a')
+    await new Promise((done) => setTimeout(done, 3000))
+    result = await silence(s.ends, [all.guest[0]!, all.world[0]!], async () => {
+      await s.replace()
+    })
+    await s.talk(all, 'b')
+  })
+  for (const e of Object.values(ends)) await e.proc.stop()
+  return result
+}
+
 const w = await World.open()
 try {
   console.log('| connections | who | at the guest, ms | at the peer, ms |\n|---|---|---|---|')
   for (const flows of [1, 100, 1000]) {
     const samples = new Map<string, (readonly number[])[]>()
     for (let round = 0; round < Number(args.rounds); round++)
-      for (const who of round % 2 === 0 ? ['ours', 'upstream'] : ['upstream', 'ours']) {
-        const got = await measure(w, `${who}>${who}`, flows).catch((e: unknown) => {
+      for (const who of args.restart
+        ? ['ours']
+        : round % 2 === 0
+          ? ['ours', 'upstream']
+          : ['upstream', 'ours']) {
+        const under = args.restart ? measureRestart(w, flows) : measure(w, `${who}>${who}`, flows)
+        const got = await under.catch((e: unknown) => {
           console.error(`${who}, ${flows}: ${e instanceof Error ? e.message.split('\n')[0] : String(e)}`)
           return [Number.NaN, Number.NaN]
         })

@@ -77,7 +77,7 @@ class World {
   constructor(readonly rules: ReadonlyArray<Rule>) {
     for (const [i, r] of rules.entries())
       if (!r.scan) for (let p = r.first; p <= r.last; p++) this.ours.add(`${i} ${p}`)
-    this.#state = machine.start({ rules, failures: [] }, this.#out)
+    this.#state = machine.start({ rules, failures: [], open: [] }, this.#out)
     this.#carryOut()
   }
   get context(): ScanContext {
@@ -146,6 +146,30 @@ class World {
 
 const started = (texts: Partial<Texts> = {}): World => new World(rulesFor({ ...AUTO, ...texts }))
 const sorted = (s: Iterable<number>): ReadonlyArray<number> => [...s].sort((a, b) => a - b)
+
+describe('where another process listened for us', () => {
+  const rules = rulesFor({ ...AUTO })
+  const http = rules.findIndex((r) => r.scan && r.direction === 'in' && r.proto === 'tcp' && r.first <= 8080)
+  const begun = (services: readonly number[]) => {
+    const out: ScanEffect[] = []
+    const open = rules.map((_, i) => portSet(i === http ? [8080] : []))
+    const state = machine.start({ rules, failures: [], open }, out)
+    const none = portSet([])
+    const read = (tcp: readonly number[]): Listening => ({ tcp: portSet(tcp), udp: none })
+    machine.step(state, { type: 'SCANNED', host: read([8080]), ns: read(services), now: instant(1) }, out)
+    return out.flatMap((e) =>
+      e.type === 'CloseListeners' || e.type === 'OpenListeners'
+        ? [[e.type, e.list.filter((l) => l.rule === http).map((l) => l.ports)]]
+        : []
+    )
+  }
+  test('it stays, while somebody is there', () =>
+    assert.deepEqual(
+      begun([8080]).filter(([, list]) => JSON.stringify(list).includes('8080')),
+      []
+    ))
+  test('or is closed', () => assert.match(JSON.stringify(begun([])), /CloseListeners",\[\[8080/))
+})
 
 describe('auto', () => {
   test('follows what is listened on, at the next scan', () => {
@@ -433,7 +457,7 @@ describe('compiled = xstate', () => {
   )
   test('any events, in any order', () =>
     untilAllTaken(portScanMachine, () =>
-      sameAsXstate(portScanMachine, fc.constant<ScanInput>({ rules, failures: [] }), arbEvent, {
+      sameAsXstate(portScanMachine, fc.constant<ScanInput>({ rules, failures: [], open: [] }), arbEvent, {
         numRuns: 60,
         maxLength: 15
       })

@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import type { WorldConfig } from '../src/runtime/data/world.js'
 import { warmUp } from '../src/runtime/engine/warm-up.js'
 import { CONNECTIONS, MOVES, warmUpMoves } from '../src/runtime/engine/warm-up-moves.js'
+import { CONNECTIONS as MADE_UP, RESTARTS, warmUpRestart } from '../src/runtime/engine/warm-up-restart.js'
 import { WORLD_CONFIG } from './world-config.js'
 
 const config = (mss: number, mode: 'passt' | 'pasta'): WorldConfig => ({
@@ -30,6 +31,13 @@ test('warm-up: all made-up connections run to their end, whatever the configurat
     }),
     { numRuns: 3 }
   )
+})
+
+test('warm-up: made-up processes take the place of others, with all connections', () => {
+  const steps = warmUpRestart(config(65480, 'pasta'))
+  let step = steps.next()
+  while (step.done !== true) step = steps.next()
+  assert.equal(step.value, RESTARTS * MADE_UP)
 })
 
 test('warm-up: made-up guests move with all their connections, and back', () => {

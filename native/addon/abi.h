@@ -154,7 +154,7 @@ enum Effect : uint32_t {
 	/* Restart in place (addon/handover.h). Word 1 is unused but in EF_TCP_TAKE.
 	 *
 	 * 2 off, 3 len: the answer to EV_HAND_OVER_ASKED, of at most HAND_OVER_MAX octets, 4 names off: what goes with it, two words each,
-	 * HAND_* and which, 5 descriptors: how many, at most PASSED_MAX. One that is not there costs the connection */
+	 * HAND_* and which, 5 descriptors: how many, at most HAND_OVER_FDS. One that is not there costs the connection */
 	EF_HAND_OVER_ANSWER = 60,
 	/* The connection is closed */
 	EF_HAND_OVER_CLOSE = 61,
@@ -323,10 +323,10 @@ enum : uint32_t {
 	FREEZE_HEARS = 1,
 };
 
-/* Restart in place. Octets of a message; descriptors, by what they are: a listener by its id, a flow's socket by its handle, the tap or the
+/* Restart in place. Octets of a message, descriptors with one; descriptors, by what they are: a listener by its id, a flow's socket by its handle, the tap or the
  * link's client, where clients of the link connect, where this connection came from */
 enum : uint32_t {
-	HAND_OVER_MAX = 65536, HAND_HOLD = 1,
+	HAND_OVER_MAX = 131072, HAND_OVER_FDS = 192, HAND_HOLD = 1,
 	HAND_LISTENER = 0, HAND_FLOW = 1, HAND_GUEST = 2, HAND_CLIENTS = 3, HAND_OVER = 4,
 };
 

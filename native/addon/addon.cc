@@ -12,7 +12,9 @@
 #include <cstring>
 #include <fcntl.h>
 #include <napi.h>
+#include <net/if.h>
 #include <string>
+#include <sys/ioctl.h>
 #include <unistd.h>
 #include <utility>
 
@@ -429,6 +431,20 @@ Value HandOverAsk(const CallbackInfo &info)
 	return answer_of(info.Env(), answer, passed);
 }
 
+Value TapAddress(const CallbackInfo &info)
+{
+	ifreq r = {};
+	if (ioctl(int_at(info, 0), SIOCGIFHWADDR, &r))
+		return fail(info.Env(), "tapAddress", errno);
+	return copy_of(info.Env(), reinterpret_cast<const uint8_t *>(r.ifr_hwaddr.sa_data), 6);
+}
+
+Value CloseHard(const CallbackInfo &info)
+{
+	passt::close_hard(int_at(info, 0));
+	return info.Env().Undefined();
+}
+
 Value LinkRest(const CallbackInfo &info)
 {
 	Napi::Object out = Napi::Object::New(info.Env());
@@ -531,6 +547,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("handOverAsk", HandOverAsk);
 	add("linkAdopt", LinkAdopt);
 	add("linkRest", LinkRest);
+	add("tapAddress", TapAddress);
+	add("closeHard", CloseHard);
 	add("linkResume", LinkResume);
 	add("setOutbound", SetOutbound);
 	add("openOutput", OpenOutput);

@@ -30,7 +30,7 @@ int ctl_send(int fd, const uint8_t *message, size_t len)
 
 ssize_t ctl_read(int fd, uint8_t *to, size_t len, std::vector<int> &passed)
 {
-	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * PASSED_MAX)];
+	alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * HAND_OVER_FDS)];
 	iovec iov = {to, len};
 	msghdr m = {};
 	ssize_t n;

@@ -17,7 +17,7 @@ using Bytes = std::vector<uint8_t>;
 int ctl_send(int fd, const uint8_t *message, size_t len);
 
 /**
- * Read one message into `to`; MSG_DONTWAIT. Its descriptors (close-on-exec, at most PASSED_MAX) go to `passed`.
+ * Read one message into `to`; MSG_DONTWAIT. Its descriptors (close-on-exec, at most HAND_OVER_FDS) go to `passed`.
  * Return: its octets, 0 at the end of the other side, or -1 with errno; EMSGSIZE for one that is longer.
  */
 ssize_t ctl_read(int fd, uint8_t *to, size_t len, std::vector<int> &passed);

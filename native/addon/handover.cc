@@ -43,9 +43,16 @@ int connect_to_predecessor(const char *path, std::string &why)
 	const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (!connect(fd, reinterpret_cast<const sockaddr *>(&at), sizeof(at)))
-		return fd;
-	const int e = errno;
+	int e = connect(fd, reinterpret_cast<const sockaddr *>(&at), sizeof(at)) ? errno : 0;
+	if (!e) {
+		/* Another file may stand there by now: whoever listens counts (unix(7), SO_PEERCRED) */
+		ucred who = {};
+		socklen_t n = sizeof(who);
+		if (!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) && who.uid == geteuid())
+			return fd;
+		why = "another user serves there";
+		e = EPERM;
+	}
 	close(fd);
 	return -e;
 }
@@ -178,12 +185,12 @@ int HandOver::descriptor(uint32_t what, uint32_t which) const
 
 void HandOver::answer(const fx::HandOverAnswer &e)
 {
-	alignas(cmsghdr) uint8_t control[CMSG_SPACE(PASSED_MAX * sizeof(int))] = {};
-	int fds[PASSED_MAX];
+	alignas(cmsghdr) uint8_t control[CMSG_SPACE(HAND_OVER_FDS * sizeof(int))] = {};
+	int fds[HAND_OVER_FDS];
 
 	if (peer < 0 || !busy)
 		return;
-	if (e.len > HAND_OVER_MAX || e.descriptors > PASSED_MAX || !rings.in_slab(e.off, e.len) ||
+	if (e.len > HAND_OVER_MAX || e.descriptors > HAND_OVER_FDS || !rings.in_slab(e.off, e.len) ||
 	    !rings.in_slab(e.names_off, e.descriptors * 8))
 		return end();
 	for (uint32_t i = 0; i < e.descriptors; i++) {
@@ -222,6 +229,12 @@ void HandOver::effect(const Record &e)
 		return;
 	case EF_HAND_OVER_GUEST:
 		clients.give_away();
+		/* It lives on: who connects there is not for us any more */
+		if (listener >= 0) {
+			core.unwatch(listener);
+			close(listener);
+			listener = -1;
+		}
 		return;
 	default: /* EF_HAND_OVER_CLOSE */
 		end();

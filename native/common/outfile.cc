@@ -228,7 +228,7 @@ Fault find_place(const char *path, bool follow, FilePlace &place)
 	return refusal(errno);
 }
 
-Fault open_output(const char *path, int flags, int &fd)
+Fault open_unemptied(const char *path, int flags, int &fd)
 {
 	Fault r = {ENOENT, ""};
 
@@ -239,6 +239,12 @@ Fault open_output(const char *path, int flags, int &fd)
 			return r; // a directory that is missing stays so
 		r = open_place(p, flags, fd);
 	}
+	return r;
+}
+
+Fault open_output(const char *path, int flags, int &fd)
+{
+	Fault r = open_unemptied(path, flags, fd);
 	struct stat st;
 	if (!r.err && !fstat(fd, &st) && S_ISREG(st.st_mode) && ftruncate(fd, 0)) {
 		r = refusal(errno);

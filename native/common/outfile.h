@@ -39,6 +39,8 @@ Fault find_place(const char *path, bool follow, FilePlace &place);
  * looked at is the file that was opened. EPERM: it is not the caller's alone.
  */
 Fault open_output(const char *path, int flags, int &fd);
+/** The same, with all that is in it. */
+Fault open_unemptied(const char *path, int flags, int &fd);
 
 } // namespace passt
 

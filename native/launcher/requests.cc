@@ -9,6 +9,7 @@
 #include <linux/capability.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../common/outfile.h"
@@ -122,7 +123,7 @@ Fault Requests::setup(Reader &r)
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
 		int fd = -1;
-		if (const passt::Fault no = passt::open_output(path.c_str(), O_WRONLY, fd); no.err)
+		if (const passt::Fault no = passt::open_unemptied(path.c_str(), O_WRONLY, fd); no.err)
 			return { no.err, "Cannot open pid file " + path + ": " + no.text };
 		pidFile_.reset(fd);
 	}
@@ -317,7 +318,12 @@ Fault Requests::writePidFile(pid_t pid)
 {
 	if (!pidFile_)
 		return {};
-	const int err = writeAll(pidFile_.get(), std::to_string(pid) + "\n");
+	/* Emptied now only: until we serve it may be another one's */
+	struct stat st;
+	const bool file = !fstat(pidFile_.get(), &st) && S_ISREG(st.st_mode);
+	int err = file && ftruncate(pidFile_.get(), 0) ? errno : 0;
+	if (!err)
+		err = writeAll(pidFile_.get(), std::to_string(pid) + "\n");
 	pidFile_.reset();
 	return err ? fault(err, "Cannot write the pid file") : Fault{};
 }

@@ -91,6 +91,24 @@ class End:
         for c in conns:
             self.conns[c].close()
 
+    def datagrams(self, to="", port=0, at="", own=0):
+        """A UDP socket, connected where `to` is given; its number is a connection's."""
+        s = socket.socket(socket.AF_INET6 if ":" in to + at else socket.AF_INET, socket.SOCK_DGRAM)
+        s.settimeout(PATIENCE)
+        s.bind((at, own))
+        if to:
+            s.connect((to, port))
+        self.conns.append(s)
+        return len(self.conns) - 1
+
+    def say_to(self, conn, to, port, text):
+        self.conns[conn].sendto(text.encode(), (to, port))
+
+    def hear_from(self, conn):
+        """A datagram: [text, address, port]."""
+        data, who = self.conns[conn].recvfrom(65535)
+        return [data.decode(), *who[:2]]
+
     def _job(self, name, run):
         box = {}
 

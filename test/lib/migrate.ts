@@ -7,13 +7,15 @@
 // Both hosts have the same addresses, and the bridge has a cable to one of them: a move of the address changes the cable. Or both
 // passts are on the host "source". peer's and guest's programs are ends.py.
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { compiled } from './cache.js'
+import { type ConnectOptions, End, Ends, type Flows, request } from './ends.js'
 import { configure, passt } from './passt.js'
 import { type Proc, type Result, until } from './proc.js'
 import { upstreamBin } from './upstream.js'
-import { helper, type World } from './world.js'
+import type { World } from './world.js'
+
+export { type Flows, isWhole } from './ends.js'
 
 /** Who is at one end of a move. */
 export interface Side {
@@ -68,60 +70,6 @@ export const net = {
   world4: '192.0.2.3',
   world6: '2001:db8:5::3'
 } as const
-
-/** What answers JSON, or text, to one request a connection. */
-const request = (path: string, text: string, ms = 90_000): Promise<string> =>
-  new Promise((done, fail) => {
-    let s = ''
-    const c = connect(path, () => c.write(text))
-    const timer = setTimeout(() => c.destroy(new Error(`no answer to ${text} within ${ms} ms`)), ms)
-    c.setEncoding('utf8').on('data', (d: string) => {
-      s += d
-    })
-    c.on('error', fail).on('close', () => {
-      clearTimeout(timer)
-      done(s)
-    })
-  })
-
-/** A program at one end of connections (ends.py). */
-export class End {
-  private constructor(
-    readonly proc: Proc,
-    private readonly control: string
-  ) {}
-  static async start(w: World, enter: ReadonlyArray<string>, control: string): Promise<End> {
-    const proc = w.start([...enter, 'python3', helper('ends.py'), `/mnt/w/${control}`], {
-      uid: 0,
-      timeout: 900_000
-    })
-    await proc.sees(/ready/)
-    return new End(proc, join(w.dir, control))
-  }
-  /** An operation of ends.py; throws what it reports as an error. */
-  async call<A = unknown>(operation: string, args: Readonly<Record<string, unknown>> = {}): Promise<A> {
-    const answer = JSON.parse(await request(this.control, `${JSON.stringify([operation, args])}\n`)) as {
-      ok?: A
-      error?: string
-    }
-    if (answer.error !== undefined) throw new Error(answer.error)
-    return answer.ok as A
-  }
-}
-
-/** What was poured at one end has been drunk at the other, all of it: how many octets. */
-export const isWhole = async (from: End, poured: number, to: End, drunk: number): Promise<number> => {
-  const sent = await from.call<{ readonly octets?: number }>('done', { job: `pour${poured}` })
-  assert.deepEqual(await to.call('done', { job: `drink${drunk}` }), sent)
-  assert.ok(sent.octets !== undefined, JSON.stringify(sent))
-  return sent.octets
-}
-
-/** Guest's and peer's numbers of the same connections. */
-export interface Flows {
-  readonly guest: ReadonlyArray<number>
-  readonly world: ReadonlyArray<number>
-}
 
 export interface SceneOptions {
   /** Both passts on one host. */
@@ -314,45 +262,18 @@ ip -n world${id} link set sourcep master br0`
     return answer.slice(3).trim()
   }
 
-  /** Connections that the guest makes to the world and that the world makes to the guest, so many of each kind. */
-  async connect(outward = 1, inward = 1, o: { v?: 4 | 6; rcvbuf?: number } = {}): Promise<Flows> {
-    const v6 = o.v === 6
-    const rcvbuf = o.rcvbuf ?? 0
-    const guest: number[] = []
-    const world: number[] = []
-    if (outward > 0) {
-      const to = v6 ? net.world6 : net.world4
-      const accepted = this.world.call<number[]>('accept', { port: PORT, n: outward })
-      guest.push(...(await this.guest.call<number[]>('connect', { to, port: PORT, n: outward, rcvbuf })))
-      world.push(...(await accepted))
-    }
-    if (inward > 0) {
-      const to = v6 ? net.host6 : net.host4
-      const accepted = this.guest.call<number[]>('accept', { port: PORT, n: inward })
-      world.push(...(await this.world.call<number[]>('connect', { to, port: PORT, n: inward, rcvbuf })))
-      guest.push(...(await accepted))
-    }
-    return { guest, world }
+  private get ends(): Ends {
+    return new Ends(this.guest, this.world, { port: PORT, ...net })
   }
-
-  /** A connection in each direction and family. */
-  async someOf(): Promise<Flows> {
-    const all = [await this.connect(1, 1), await this.connect(1, 1, { v: 6 })]
-    return { guest: all.flatMap((f) => f.guest), world: all.flatMap((f) => f.world) }
+  /** As those of Ends. */
+  connect(outward = 1, inward = 1, o: ConnectOptions = {}): Promise<Flows> {
+    return this.ends.connect(outward, inward, o)
   }
-
-  /** Something each way on each, and nothing lost or mixed up. */
-  async talk({ guest, world }: Flows, text: string): Promise<void> {
-    for (const [from, a, to, b] of [
-      [this.guest, guest, this.world, world],
-      [this.world, world, this.guest, guest]
-    ] as const) {
-      await from.call('say_all', { conns: a, text })
-      assert.deepEqual(
-        await to.call('hear_all', { conns: b, length: text.length }),
-        a.map((c) => `${text}${`${c}`.padStart(6, '0')}`)
-      )
-    }
+  someOf(): Promise<Flows> {
+    return this.ends.someOf()
+  }
+  talk(flows: Flows, text: string): Promise<void> {
+    return this.ends.talk(flows, text)
   }
 
   /** The cable of the bridge goes to that host, or to none: then nothing gets through, in either direction. */

@@ -268,6 +268,28 @@ def inbound(where, port):
     time.sleep(0.2)
 
 
+def replaced(where):
+    """passt is replaced, twice, while half a question is with it, and before its answer is read."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    c = greeted(where).alive()
+    f = arp_request(MAC, GUEST, GATEWAY)
+    wire = struct.pack("!I", len(f)) + f
+    for cut in (2, 30):
+        c.send(f)
+        c.s.sendall(wire[:cut])
+        print("half", flush=True)
+        signal.sigwait([signal.SIGUSR1])
+        c.s.sendall(wire[cut:])
+        for _ in range(2):
+            c.until(is_arp_reply)
+        c.alive()
+    c.close()
+
+
+def probed(where):
+    Client(where).alive().close()
+
+
 def quiet(where):
     """A client that stays."""
     client = greeted(where).alive()  # kept, or else Python closes it at once

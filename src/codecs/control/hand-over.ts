@@ -11,7 +11,7 @@ import { FLOW_LEN } from './migration.js'
 
 export const HAND_OVER_VERSION = 1
 /** Descriptors, and so flows or listeners, of one answer; octets of the link's rest in one answer. */
-export const HANDED_MAX = 48
+export const HANDED_MAX = 192
 export const REST_MAX = 32_768
 
 const Addr = new t.Type<InAny, InAny, unknown>(
@@ -169,7 +169,7 @@ export type AnswerTo<K extends HandOverAnswer['answer']> = Extract<HandOverAnswe
 // --- both as octets
 
 /** Larger than any message, in octets: nothing longer is looked at. */
-const MESSAGE_MAX = 65_536
+const MESSAGE_MAX = 131_072
 
 const parse = (o: Octets): unknown => {
   try {

@@ -84,7 +84,7 @@ const p = lettersOf<typeof portScanMachine>()
 const words = (set: Uint32Array): number => set.reduce((n, w) => n + (w === 0 ? 0 : 1), 0)
 export const portScan = alphabet<typeof portScanMachine>({
   machine: portScanMachine,
-  inputs: { usual: { rules: [AUTO], failures: [] } },
+  inputs: { usual: { rules: [AUTO], failures: [], open: [] } },
   letters: [
     p('scanned', 'somebody in the namespace listens at port 8080', ({ now }) => ({
       type: 'SCANNED',

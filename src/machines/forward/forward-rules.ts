@@ -43,6 +43,14 @@ export interface Rule {
   readonly spec: number
 }
 
+/** Does it forward what comes to this port of ours, whether or not it listens there now? */
+export const covers = (r: Rule, proto: Proto, direction: Direction, addr: InAny, port: number): boolean =>
+  r.proto === proto &&
+  r.direction === direction &&
+  r.first <= port &&
+  port <= r.last &&
+  (r.bind === null || (isUnspecified(r.bind) ? isV4(r.bind) === isV4(addr) : sameAddr(r.bind, addr)))
+
 export interface ForwardEnv {
   readonly mode: 'passt' | 'pasta'
   /** false: --no-tcp, --no-udp */

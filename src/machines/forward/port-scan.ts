@@ -80,6 +80,8 @@ export interface ScanInput {
   readonly rules: ReadonlyArray<Rule>
   /** Of rules that do not scan, from when they were opened. */
   readonly failures: ReadonlyArray<BindFailure>
+  /** Per rule: where it listens already, by sockets of another process; none: []. */
+  readonly open: ReadonlyArray<PortSet>
 }
 
 const DIRECTIONS: ReadonlyArray<Direction> = ['in', 'out']
@@ -91,7 +93,7 @@ const NONE: PortSet = emptyPorts()
 
 export const scans = (rules: ReadonlyArray<Rule>): boolean => rules.some((r) => r.scan)
 
-const fixedPorts = ({ rules, failures }: ScanInput): ScanContext['fixed'] => {
+const fixedPorts = ({ rules, failures }: Omit<ScanInput, 'open'>): ScanContext['fixed'] => {
   const missing = new Set(failures.map((f) => `${f.rule} ${f.port}`))
   const of = (direction: Direction, proto: Proto): PortSet => {
     const s = emptyPorts()
@@ -109,7 +111,7 @@ const initial = (input: ScanInput): ScanContext => {
   return {
     rules: input.rules,
     fixed: fixedPorts(input),
-    open: nothing,
+    open: nothing.map((none, i) => input.open[i] ?? none),
     closed: nothing,
     failed: nothing,
     changes: { close: [], open: [] }

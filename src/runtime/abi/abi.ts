@@ -205,8 +205,9 @@ export const RUN_SHUT = 1
 /** EF.TCP_FREEZE: its kernel goes on hearing the peer. */
 export const FREEZE_HEARS = 1
 
-/** Restart in place: octets of a message; EF.HAND_OVER_HOLD; what descriptors of EF.HAND_OVER_ANSWER are. */
-export const HAND_OVER_MAX = 65536
+/** Restart in place: octets of a message, descriptors with one; EF.HAND_OVER_HOLD; what descriptors of EF.HAND_OVER_ANSWER are. */
+export const HAND_OVER_MAX = 131072
+export const HAND_OVER_FDS = 192
 export const HAND_HOLD = 1
 export const HAND_LISTENER = 0
 export const HAND_FLOW = 1
@@ -285,6 +286,10 @@ export interface Native {
   handOverAdopt(fd: number): void
   /** As linkListen() for clients that send frames, with a socket that listens already; it is the addon's from here on. */
   linkAdopt(fd: number): void
+  /** The Ethernet address that a tap has now, wherever it is. */
+  tapAddress(fd: number): Uint8Array
+  /** A TCP socket is reset and closed. */
+  closeHard(fd: number): void
   /** Of the link's client: octets that came and make no whole frame yet, or wait for room; octets that it has not taken. Copies. */
   linkRest(): { readonly came: Uint8Array; readonly unsent: Uint8Array }
   /** The same of another process, for the client that EF.LINK_USE names next. */

@@ -317,7 +317,7 @@ export const netlinkSend = (r: Rings, off: number, len: number): void => words(r
 
 /** What goes along with an answer: HAND_*, and which. */
 export type Handed = readonly [what: number, which: number]
-/** `answer`: octets of a message, at most HAND_OVER_MAX. At most PASSED_MAX descriptors. */
+/** `answer`: octets of a message, at most HAND_OVER_MAX. At most HAND_OVER_FDS descriptors. */
 export const handOverAnswer = (r: Rings, answer: Uint8Array, descriptors: ReadonlyArray<Handed>): void => {
   const names = inSlab(r, descriptors.flat())
   const off = txRoom(r, answer.length)

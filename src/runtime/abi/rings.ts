@@ -28,7 +28,8 @@ export type LoopNative = Pick<
   | 'localEnds'
   | 'pauseListener'
   | 'resumeListener'
-  // Of a hand-over (engine/hand-over.ts), where a record ends
+  // Of a hand-over (engine/hand-over.ts, take-over.ts), which is in no record
+  | 'closeHard'
   | 'linkRest'
   | 'closeListener'
 >

@@ -63,6 +63,7 @@ import { findPredecessor, type Predecessor, takeOver } from './take-over.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 import { warmUpMoves } from './warm-up-moves.js'
+import { warmUpRestart } from './warm-up-restart.js'
 import { neighbourConfig, worldConfig } from './world-config.js'
 
 /** The end, with one line on stderr. */
@@ -177,6 +178,7 @@ interface Prepared {
   /** Whose place we take. */
   readonly former: Predecessor | null
   readonly client: GivenClient
+  readonly rules: ReadonlyArray<Rule>
 }
 
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
@@ -271,11 +273,15 @@ const whoServes = (native: Native, p: Plan, path: string): Predecessor | null =>
 }
 
 /** The tap that another process has opened; it must be of the namespace that we have joined. */
-const formerTap = (l: Launcher, { guest, guestFd }: Predecessor): TapDevice => {
+const formerTap = (native: Native, l: Launcher, { guest, guestFd }: Predecessor): TapDevice => {
   if (guest?.kind !== 'tap') throw new Fatal('there is no tap to take over')
   const { index, name, vnet, mac } = guest
   const links = orFatal(readLinks(netlinkIn(l)))
-  if (!links.some((k) => k.index === index && k.name === name))
+  // Index and name are those of every namespace's first tap; its address is its own
+  const now = tried(`look at ${name}`, () => native.tapAddress(guestFd))
+  const isThere = (k: (typeof links)[number]): boolean =>
+    k.index === index && k.name === name && k.mac === readMac(new DataView(now.buffer, now.byteOffset), 0)
+  if (!links.some(isThere))
     throw new Fatal(`the namespace has no interface ${name}: it is not the one that is served`)
   const octets = new Uint8Array(6)
   writeMac(new DataView(octets.buffer), 0, mac)
@@ -333,7 +339,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
       ? null
       : former === null
         ? orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
-        : formerTap(l, former)
+        : formerTap(native, l, former)
   // What was changed there since the other one came is not ours to change
   const p =
     wanted.namespace.kind === 'none' || former !== null ? wanted : configure(l, wanted, tap, tables, log)
@@ -425,7 +431,18 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     }),
     place.rules
   )
-  return { native, launcher: l, plan: p, who, world, scans: scan !== null, record, former, client }
+  return {
+    native,
+    launcher: l,
+    plan: p,
+    who,
+    world,
+    scans: scan !== null,
+    record,
+    former,
+    client,
+    rules: place.rules
+  }
 }
 
 function* none(): Generator<void> {}
@@ -433,15 +450,16 @@ function* none(): Generator<void> {}
 function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
   yield* warmUp(cfg)
   if (p.vhostUser !== null) yield* warmUpMoves(cfg)
+  if (p.restartPath !== null) yield* warmUpRestart(cfg)
 }
 
 /** All that the process had whose place we take. Then it ends. */
-const replace = (former: Predecessor, { native, world, plan: p, client }: Prepared): void => {
+const replace = (former: Predecessor, { native, world, plan: p, client, rules }: Prepared): void => {
   // It serves meanwhile; what V8 has not compiled would hold everybody up
   for (const _ of warmUpAll(world, p));
   const taken = orFatal(
     E.mapLeft((why: string) => `cannot take over: ${why}; the other one goes on`)(
-      takeOver(world, former, instant(native.now()))
+      takeOver(world, former, rules, instant(native.now()))
     )
   )
   const { flows, lost, ended, link } = taken

@@ -58,11 +58,15 @@ export interface Here {
 }
 
 type Going = TcpFlow | UdpFlow
+/** Neither open nor only waiting for its addresses to be forgotten. */
+const isOpening = (leaf: string): boolean =>
+  !leaf.startsWith('open.') && leaf !== 'timeWait' && leaf !== 'closed'
 interface Answered {
   readonly answer: HandOverAnswer
   readonly descriptors: ReadonlyArray<Handed>
 }
 
+const refused = (why: string): Answered => ({ answer: { answer: 'refused', why }, descriptors: [] })
 const endsOf = (f: FlowAddresses): HandedEnds => ({
   v6: f.v6,
   guestMac: f.guestMac,
@@ -172,8 +176,9 @@ export const handOver = (w: World, here: Here): Feature => {
   const answerTo = (q: HandOverQuestion): Answered => {
     switch (q.ask) {
       case 'begin': {
-        if (q.mode !== here.mode)
-          return { answer: { answer: 'refused', why: `this is ${here.mode}` }, descriptors: [] }
+        if (q.version !== HAND_OVER_VERSION)
+          return refused(`it hands over as version ${HAND_OVER_VERSION} does`)
+        if (q.mode !== here.mode) return refused(`this is ${here.mode}`)
         const guest: ReadonlyArray<Handed> =
           here.guest === null ? [] : [[here.guest.kind === 'link' ? HAND_CLIENTS : HAND_GUEST, 0]]
         return {
@@ -213,11 +218,7 @@ export const handOver = (w: World, here: Here): Feature => {
         f.held = true
         tcpFreeze(r, f.index, true)
         frozen.push(f)
-      } else if (leaf !== 'timeWait' && leaf !== 'closed') {
-        ended++
-        // The guest's SYN comes again, and finds the other
-        deliver(w, f, { type: f.arrival === null && leaf === 'connecting' ? 'MOVED_AWAY' : 'STOP', now })
-      }
+      } else if (isOpening(leaf)) ended++
     }
     behind(SETTLING, (at) => {
       const open = frozen.filter((f) => w.flows[f.index] === f && f.sockOpen)
@@ -245,29 +246,38 @@ export const handOver = (w: World, here: Here): Feature => {
   const stop = (): void => {
     w.ended = { why: 'stop' }
   }
+  /** All but spliced connections ends here: what the other one has, without a word; what was opening, with a reset. */
+  const letGo = (now: Instant): void => {
+    for (const f of w.flows) {
+      if (f === undefined || f.kind === 'tcp-splice') continue
+      // The guest's SYN comes again, and finds the other
+      const comesAgain = f.kind === 'tcp' && f.arrival === null && leafOf(f, f.state.node) === 'connecting'
+      const away = f.kind === 'tcp' && (f.held || comesAgain)
+      deliver(w, f, { type: away ? 'MOVED_AWAY' : 'STOP', now })
+    }
+  }
   /** What cannot go along, spliced connections, goes on here until it ends. */
-  const linger = (now: Instant): void => {
+  const linger = (): void => {
     w.features.timed.splice(0, w.features.timed.length, { deadline, onTime })
-    handOverGuest(r)
     for (const id of w.listeners.keys()) r.native.closeListener(id)
     w.listeners.clear()
-    for (const f of w.flows)
-      if (f?.kind === 'tcp') deliver(w, f, { type: 'MOVED_AWAY', now })
-      else if (f !== undefined && f.kind !== 'tcp-splice') deliver(w, f, { type: 'STOP', now })
     handOverHold(r, false)
     if (!pairs()) behind(1, stop)
   }
   const leave = (n: { readonly taken: number; readonly lost: number }, now: Instant): void => {
     left = true
+    // No word of ours gets there any more, between those of the other one
+    handOverGuest(r)
     const ms = began === null ? 0 : now - began
     w.log.at(
       'info',
       `restart: another process serves from here on: ${n.taken} flows handed over, ${n.lost + ended} ended, ${ms.toFixed(0)} ms`
     )
     here.left()
+    letGo(now)
     if (!pairs()) return behind(1, stop)
     w.log.at('info', 'restart: spliced connections go on here until they end')
-    linger(now)
+    linger()
   }
   const carryOut = (e: HandOverEffect, now: Instant): void => {
     switch (e.type) {

@@ -16,6 +16,7 @@ import { PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import { mayCome } from '../../machines/address/moved-ends.js'
 import { hostSideOf } from '../../machines/address/nat.js'
+import { covers, type Rule } from '../../machines/forward/forward-rules.js'
 import { peekedOf } from '../../machines/tcp/tcp-handed.js'
 import { endsOf, movedOf } from '../../machines/tcp/tcp-move.js'
 import type { Native } from '../abi/abi.js'
@@ -23,7 +24,7 @@ import { give, tcpTake } from '../abi/effects.js'
 import { deliver } from '../data/deliver.js'
 import { openFlow } from '../data/open-flow.js'
 import type { World } from '../data/world.js'
-import type { FlowAddresses } from '../flow/flow.js'
+import type { Flow, FlowAddresses } from '../flow/flow.js'
 import { type Inherited, inherit } from '../host/inherited.js'
 import { errnoOf, failureText } from '../log/error-text.js'
 
@@ -69,8 +70,8 @@ const descriptorsOf = (a: HandOverAnswer): number => {
   }
 }
 
-const asker =
-  (native: Native, fd: number): Predecessor['ask'] =>
+export const asker =
+  (native: Pick<Native, 'handOverAsk'>, fd: number): Predecessor['ask'] =>
   (kind, q) => {
     const said = E.tryCatch(
       () => native.handOverAsk(fd, HandOverQuestion.encode(q), ANSWER_WAIT),
@@ -134,6 +135,8 @@ export const findPredecessor = (native: Native, path: string, mode: string): Res
     (l, fd) => all.push([l, fd])
   )
   if (E.isLeft(listed)) return listed
+  if (answer.version !== HAND_OVER_VERSION)
+    return E.left(`it hands over as version ${answer.version} does, and this is ${HAND_OVER_VERSION}`)
   const [place, guestFd = -1] = fds
   return E.right({ guest: answer.guest, place, guestFd, listeners: inherit(all), ask })
 }
@@ -165,30 +168,50 @@ const addressesOf = (e: HandedEnds, listener: number | null): FlowAddresses => (
   arrival: e.arrival === null ? null : { ...e.arrival, listener: listener ?? -1, slot: -1 }
 })
 
-/** Could it have begun here, by our options? */
-const mayStay = (w: World, f: HandedFlow, listener: number | null): boolean => {
+/** Could it have begun here, by our options? A TCP connection needs its listener no more. */
+const mayStay = (w: World, rules: ReadonlyArray<Rule>, f: HandedFlow, listener: number | null): boolean => {
   const { cfg } = w
+  const from = f.ends.arrival
   if (f.kind === 'udp') {
     if (!cfg.udp || !(f.ends.v6 ? cfg.v6 : cfg.v4)) return false
-    if (f.ends.arrival !== null) return listener !== null
+    if (from !== null) return listener !== null
     const to = hostSideOf(cfg.nat, PROTO_UDP, f.ends.ourAddr, f.ends.ourPort)
     return to !== null && sameAddr(to.dst, f.ends.hostAddr) && to.dstPort === f.ends.hostPort
   }
   const record = FlowRecord.decode(octets(f.record))
   const ends = E.isRight(record) ? endsOf(record.right) : null
-  return ends !== null && mayCome(cfg, ends, () => listener !== null)
+  const ours = from === null || rules.some((r) => covers(r, 'tcp', 'in', from.addr, from.port))
+  return ours && ends !== null && mayCome(cfg, ends, () => ours)
 }
 
-/** Of the socket and all that is known of it a flow is made. False: it is lost, and its descriptor closed or about to be. */
-const enter = (w: World, ids: Inherited['ids'], f: HandedFlow, fd: number, now: Instant): boolean => {
+/** What becomes of a flow: `doomed` are both ends of a connection, the other's, reset once it is ours to do so. */
+interface Entered {
+  flows: number
+  lost: number
+  readonly doomed: Flow[]
+  /** Sockets without a flow, which are reset as well: a stream that is cut must not look like one that has ended. */
+  readonly cut: number[]
+}
+
+/** Of the socket and all that is known of it a flow is made. False: it is lost. */
+const enter = (
+  w: World,
+  p: Pick<Predecessor, 'listeners'>,
+  rules: ReadonlyArray<Rule>,
+  f: HandedFlow,
+  fd: number,
+  to: Entered,
+  now: Instant
+): boolean => {
   const from = f.ends.arrival
-  const listener = from === null ? null : (ids.get(from.listener) ?? null)
-  if (!mayStay(w, f, listener)) {
-    closeSync(fd)
-    return false
-  }
+  const listener = from === null ? null : (p.listeners.ids.get(from.listener) ?? null)
+  const stays = mayStay(w, rules, f, listener)
   const ends = addressesOf(f.ends, listener)
   if (f.kind === 'udp') {
+    if (!stays) {
+      closeSync(fd)
+      return false
+    }
     give(w.rings, fd)
     const opened = openFlow(w, { kind: 'udp', ends, syn: null }, now)
     if (typeof opened !== 'string') return true
@@ -199,7 +222,7 @@ const enter = (w: World, ids: Inherited['ids'], f: HandedFlow, fd: number, now: 
   const moved = E.isRight(record) ? movedOf(record.right) : ''
   const opened = typeof moved === 'string' ? moved : openFlow(w, { kind: 'tcp', ends, syn: null, moved }, now)
   if (typeof opened === 'string' || typeof moved === 'string') {
-    closeSync(fd)
+    to.cut.push(fd)
     return false
   }
   opened.sockOpen = true
@@ -211,14 +234,20 @@ const enter = (w: World, ids: Inherited['ids'], f: HandedFlow, fd: number, now: 
     { type: 'SOCK_RESTORED', taken: f.taken, unacked: f.unacked, unread: 0, ended: false, now },
     false
   )
-  return true
+  if (!stays) to.doomed.push(opened)
+  return stays
 }
 
 /**
  * All that it has is ours. To be called when nothing is left to be done but to serve: from here on it stands still, until it has heard
  * that we do. Left: it goes on.
  */
-export const takeOver = (w: World, p: Predecessor, now: Instant): Result<Taken> => {
+export const takeOver = (
+  w: World,
+  p: Predecessor,
+  rules: ReadonlyArray<Rule>,
+  now: Instant
+): Result<Taken> => {
   const took = p.ask('take', { ask: 'take' })
   if (E.isLeft(took)) return took
   const { answer: a, fds } = took.right
@@ -227,8 +256,7 @@ export const takeOver = (w: World, p: Predecessor, now: Instant): Result<Taken> 
   w.guest.linkLocal6 = a.guest.linkLocal6
   w.guest.mac = a.guest.mac
   w.guest.announced = a.guest.announced
-  let flows = 0
-  let lost = 0
+  const entered: Entered = { flows: 0, lost: 0, doomed: [], cut: [] }
   const all = pages(
     a.flows,
     (from) =>
@@ -236,8 +264,8 @@ export const takeOver = (w: World, p: Predecessor, now: Instant): Result<Taken> 
         p.ask('flows', { ask: 'flows', from })
       ),
     (f, fd) => {
-      if (enter(w, p.listeners.ids, f, fd, now)) flows++
-      else lost++
+      if (enter(w, p, rules, f, fd, entered, now)) entered.flows++
+      else entered.lost++
     }
   )
   if (E.isLeft(all)) return all
@@ -251,8 +279,11 @@ export const takeOver = (w: World, p: Predecessor, now: Instant): Result<Taken> 
     from += some.length
   }
   const rest = Buffer.concat(parts)
+  const { flows, lost, doomed, cut } = entered
   const done = p.ask('done', { ask: 'done', taken: flows, lost })
   if (E.isLeft(done)) return done
+  for (const f of doomed) deliver(w, f, { type: 'STOP', now }, false)
+  for (const fd of cut) w.rings.native.closeHard(fd)
   const link = a.client
     ? { client: fds[0], came: rest.subarray(0, a.came), unsent: rest.subarray(a.came) }
     : null

@@ -7,7 +7,7 @@ import { showAddr } from '../../codecs/value/inany.js'
 
 export interface Inherited {
   /** Descriptors that nobody has asked for yet, and what their flows call them. */
-  readonly waiting: Map<string, { readonly former: number; readonly fd: number }[]>
+  readonly waiting: Map<string, { readonly former: number; readonly fd: number; readonly port: number }[]>
   /** Our id of what it called so. */
   readonly ids: Map<number, number>
 }
@@ -28,7 +28,7 @@ export const inherit = (all: ReadonlyArray<readonly [HandedListener, number]>): 
   const inherited: Inherited = { waiting: new Map(), ids: new Map() }
   for (const [l, fd] of all) {
     const key = keyOf(l)
-    inherited.waiting.set(key, [...(inherited.waiting.get(key) ?? []), { former: l.id, fd }])
+    inherited.waiting.set(key, [...(inherited.waiting.get(key) ?? []), { former: l.id, fd, port: l.port }])
   }
   return inherited
 }
@@ -40,6 +40,10 @@ export const claim = (from: Inherited, where: Where) => {
   from.waiting.delete(key)
   return found
 }
+
+/** Of what nobody has asked for yet. */
+export const portsWaiting = (from: Inherited): ReadonlySet<number> =>
+  new Set([...from.waiting.values()].flatMap((list) => list.map(({ port }) => port)))
 
 /** What nobody has asked for is closed. */
 export const closeUnclaimed = (from: Inherited): void => {

@@ -3,6 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { EADDRINUSE } from '../../codecs/value/errno.js'
 import { UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
+import { addPort, emptyPorts, type PortSet } from '../../codecs/value/port-set.js'
 import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import type { BindFailure } from '../../machines/forward/bind-verdict.js'
@@ -19,7 +20,7 @@ import { Deadline } from '../flow/deadline.js'
 import type { Listeners } from '../flow/listener.js'
 import type { Log } from '../log/log.js'
 import { compile, type State } from '../machine/compile.js'
-import { claim, type Inherited } from './inherited.js'
+import { claim, type Inherited, portsWaiting } from './inherited.js'
 import type { Launcher } from './launcher.js'
 import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settled } from './port-reader.js'
 
@@ -165,6 +166,16 @@ const openPorts = (
   return p.rules[rule].direction === 'in' ? openHost(p, rule, fresh) : openNamespace(p, rule, fresh)
 }
 
+/** Those of a rule that scans, as if it had found them itself. */
+const inheritedPorts = (p: ListenPlace, rule: number): PortSet => {
+  const { first, last, scan } = p.rules[rule]
+  const open = emptyPorts()
+  if (scan)
+    for (const port of portsWaiting(p.inherited))
+      if (first <= port && port <= last && openInherited(p, rule, port)) addPort(open, port)
+  return open
+}
+
 /** All listeners of rules that do not scan. */
 export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>
   p.rules.flatMap((r, i) => (r.scan ? [] : openPorts(p, i, portsOf(r))))
@@ -224,7 +235,14 @@ export const portScan = (
     host,
     ns,
     log,
-    scanner: { state: machine.start({ rules: place.rules, failures }, effects), reading: null, found: null },
+    scanner: {
+      state: machine.start(
+        { rules: place.rules, failures, open: place.rules.map((_, i) => inheritedPorts(place, i)) },
+        effects
+      ),
+      reading: null,
+      found: null
+    },
     deadline: new Deadline()
   }
   carryOutScan(fresh ? { ...s, ns: NOBODY } : s, effects, now)

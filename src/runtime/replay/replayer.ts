@@ -74,6 +74,7 @@ const nativeOf = (door: Door, clock: () => number): LoopNative => {
       localEnds: nothing,
       pauseListener: nothing,
       resumeListener: nothing,
+      closeHard: nothing,
       linkRest: nothing,
       closeListener: nothing
     },

@@ -1,0 +1,426 @@
+// A newer pasta or passt in the place of one that serves (--restart-path, behaviour.md#restart): connections go on, and where that
+// fails the older one does.
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { End, type Flows, isWhole } from './lib/ends.js'
+import { passt } from './lib/passt.js'
+import { calm, cmdlineOf, type Proc, statusField, until } from './lib/proc.js'
+import { type Kind, type Restarting, type RestartOptions, restarting } from './lib/restart.js'
+import { helper, net, ok, World } from './lib/world.js'
+
+let w: World
+const ends = {} as { world: End; host: End }
+before(async () => {
+  w = await World.open()
+  ends.world = await End.start(w, [], 'world.ctl', 'world')
+  ends.host = await End.start(w, [], 'host.ctl')
+})
+after(() => w?.close())
+
+const scene = (kind: Kind, o: RestartOptions, use: (s: Restarting) => Promise<void>) =>
+  restarting(w, kind, ends, o, use)
+
+/** Streams each way between both ends, begun, and what waits for their end. */
+const streams = async (s: Restarting, octets: number): Promise<() => Promise<void>> => {
+  const both = [await s.connect(1, 1), await s.connect(1, 1, { v: 6 })]
+  const ways = both.flatMap(({ guest, world }, f) =>
+    guest.map((g, i) => {
+      const [from, a, to, b] =
+        i === f ? ([s.guest, g, s.world, world[i]!] as const) : ([s.world, world[i]!, s.guest, g] as const)
+      return { from, a, to, b, seed: 2 * f + i }
+    })
+  )
+  for (const { from, a, to, b, seed } of ways) {
+    await to.call('drink', { conn: b })
+    await from.call('pour', { conn: a, octets, seed, pause: 0.005 })
+  }
+  const drunk = ({ to, b }: (typeof ways)[number]) => to.call<number>('drunk', { conn: b })
+  for (const way of ways) await until('a part of it', async () => (await drunk(way)) > octets / 20)
+  return async () => {
+    for (const { from, a, to, b } of ways) assert.equal(await isWhole(from, a, to, b), octets)
+  }
+}
+/** Keystrokes until it is called: at least ten more of them are answered. */
+const typing = (s: Restarting, flows: Flows): (() => Promise<void>) => {
+  let more = Number.POSITIVE_INFINITY
+  const done = (async () => {
+    for (; more > 0; more--) await s.talk(flows, 'k')
+  })()
+  done.catch(() => {})
+  return async () => {
+    more = 10
+    await done
+  }
+}
+
+for (const kind of ['netns', 'pid', 'passt'] as const)
+  describe(`a guest of ${kind === 'passt' ? 'passt' : `pasta, by ${kind}`}`, () => {
+    test('connections go on: idle, half-closed, unread, typed on, streams in both directions and families', () =>
+      scene(kind, {}, async (s) => {
+        const idle = await s.someOf()
+        const shutByGuest = await s.someOf()
+        const shutByPeer = await s.someOf()
+        for (const conn of shutByGuest.guest) await s.guest.call('shut', { conn })
+        for (const conn of shutByPeer.world) await s.world.call('shut', { conn })
+        for (const conn of shutByGuest.world) assert.equal(await s.world.call('eof', { conn }), true)
+        for (const conn of shutByPeer.guest) assert.equal(await s.guest.call('eof', { conn }), true)
+        // What neither side reads fills every buffer on the way
+        const full = await s.connect(2, 0, { rcvbuf: 4096 })
+        const floods = [
+          [
+            s.guest,
+            full.guest[0]!,
+            s.world,
+            full.world[0]!,
+            await s.guest.call<number>('flood', { conn: full.guest[0]! })
+          ],
+          [
+            s.world,
+            full.world[1]!,
+            s.guest,
+            full.guest[1]!,
+            await s.world.call<number>('flood', { conn: full.world[1]! })
+          ]
+        ] as const
+        const strokes = typing(s, await s.someOf())
+        const whole = await streams(s, 16_000_000)
+
+        await s.replace()
+
+        await strokes()
+        await s.talk(idle, 'a')
+        for (const [i, conn] of shutByGuest.world.entries()) {
+          await s.world.call('say', { conn, text: 'to the rest' })
+          assert.equal(await s.guest.call('hear', { conn: shutByGuest.guest[i]!, octets: 11 }), 'to the rest')
+          await s.world.call('shut', { conn })
+          assert.equal(await s.guest.call('eof', { conn: shutByGuest.guest[i]! }), true)
+        }
+        for (const [i, conn] of shutByPeer.guest.entries()) {
+          await s.guest.call('say', { conn, text: 'to the rest' })
+          assert.equal(await s.world.call('hear', { conn: shutByPeer.world[i]!, octets: 11 }), 'to the rest')
+          await s.guest.call('shut', { conn })
+          assert.equal(await s.world.call('eof', { conn: shutByPeer.world[i]! }), true)
+        }
+        for (const [, , to, conn, octets] of floods) {
+          const text = await to.call<string>('hear', { conn, octets })
+          assert.ok(
+            text === '0123456789'.repeat(octets / 10 + 1).slice(0, octets),
+            'the flood is not what was sent'
+          )
+        }
+        await whole()
+        await s.talk(await s.someOf(), 'new')
+      }))
+  })
+
+describe('what is past the tap, and what begins meanwhile', () => {
+  test("spliced connections stay with the older ones, through three restarts; listeners are the newest one's", () =>
+    scene('pid', {}, async (s) => {
+      const there = s.port + 1
+      await s.host.call('listen', { port: there })
+      const options = ['-T', `${there}`]
+      await s.replace(options)
+      const mine: number[] = []
+      const theirs: number[] = []
+      const spliced = async (text: string): Promise<() => Promise<void>> => {
+        const [inner] = await s.guest.call<number[]>('connect', { to: '127.0.0.1', port: there })
+        const [outer] = await s.host.call<number[]>('accept', { port: there })
+        const [from] = await s.host.call<number[]>('connect', { to: '127.0.0.1', port: s.port })
+        const [to] = await s.guest.call<number[]>('accept', { port: s.port })
+        mine.push(inner!, to!)
+        theirs.push(outer!, from!)
+        const talk = async () => {
+          for (const [end, a, other, b] of [
+            [s.guest, inner, s.host, outer],
+            [s.host, outer, s.guest, inner],
+            [s.host, from, s.guest, to],
+            [s.guest, to, s.host, from]
+          ] as const) {
+            await end.call('say', { conn: a, text })
+            assert.equal(await other.call('hear', { conn: b, octets: text.length }), text)
+          }
+        }
+        await talk()
+        return talk
+      }
+      const flows = await s.someOf()
+      const talks = []
+      const older: Proc[] = []
+      for (let i = 0; i < 3; i++) {
+        talks.push(await spliced(`spliced${i}`))
+        older.push(await s.restart(options))
+        for (const talk of talks) await talk()
+        await s.talk(flows, `${i}`)
+      }
+      await s.talk(await s.someOf(), 'new')
+      // What the newest one reads wakes none of the others
+      await calm((await Promise.all(older.map((p) => s.processes(p)))).flat(), 0.1)
+      await s.guest.call('close', { conns: mine })
+      await s.host.call('close', { conns: theirs })
+      for (const p of older) ok(await p.wait())
+      await s.talk(flows, 'z')
+    }))
+})
+
+/** The peer's own end, by its port. */
+const heardFrom = async (end: End, conn: number): Promise<readonly [string, number]> => {
+  const [text, , port] = await end.call<[string, string, number]>('hear_from', { conn })
+  return [text, port]
+}
+
+for (const kind of ['netns', 'pid'] as const)
+  describe(`the moment of the take-over, by ${kind}`, () => {
+    for (const v of [4, 6] as const)
+      test(`whoever connects, and datagrams, wait for the newer one; UDP flows keep their ports, over IPv${v}`, async () => {
+        await scene(kind, {}, async (s) => {
+          const own = s.datagrams
+          const [host, world] = v === 4 ? [net.host4, net.world4] : [net.host6, net.world6]
+          const inner = await s.guest.call<number>('datagrams', { at: host, own })
+          const outer = await s.world.call<number>('datagrams', { to: host, port: own })
+          const asking = await s.guest.call<number>('datagrams', { to: world, port: own })
+          const asked = await s.world.call<number>('datagrams', { at: world, own })
+          const seen: string[] = []
+          const exchange = async (text: string): Promise<void> => {
+            await s.world.call('say', { conn: outer, text })
+            const [, address, port] = await s.guest.call<[string, string, number]>('hear_from', {
+              conn: inner
+            })
+            await s.guest.call('say_to', { conn: inner, to: address, port, text })
+            assert.equal((await heardFrom(s.world, outer))[0], text)
+            await s.guest.call('say', { conn: asking, text })
+            const [, from, source] = await s.world.call<[string, string, number]>('hear_from', {
+              conn: asked
+            })
+            await s.world.call('say_to', { conn: asked, to: from, port: source, text })
+            assert.equal((await heardFrom(s.guest, asking))[0], text)
+            seen.push(`${address} ${port} ${from} ${source}`)
+          }
+          await exchange('before')
+          const flows = await s.someOf()
+
+          const { newer, go } = await s.reaches('done')
+          const before = s.now
+          const early = await s.world.call<number[]>('connect', { to: host, port: s.port, n: 20 })
+          for (const conn of early) await s.world.call('say', { conn, text: 'early' })
+          await s.guest.call('say', { conn: asking, text: 'meanwhile' })
+          await s.world.call('say', { conn: outer, text: 'meanwhile' })
+          await go()
+          s.now = newer
+
+          ok(await before.wait())
+          const late = await s.guest.call<number[]>('accept', { port: s.port, n: 20 })
+          for (const conn of late) assert.equal(await s.guest.call('hear', { conn, octets: 5 }), 'early')
+          assert.equal((await heardFrom(s.world, asked))[0], 'meanwhile')
+          assert.equal((await heardFrom(s.guest, inner))[0], 'meanwhile')
+          await exchange('after')
+          assert.equal(seen[1], seen[0])
+          await s.talk(flows, 'a')
+        })
+      })
+  })
+
+describe('300 connections, and other ports', () => {
+  test('three restarts in a row', () =>
+    scene('netns', {}, async (s) => {
+      const flows = await s.connect(150, 150)
+      for (const text of ['a', 'b', 'c']) {
+        await s.replace()
+        await s.talk(flows, text)
+      }
+    }))
+  test('ports that are new are open, those that are not there any more are closed', () =>
+    scene('pid', {}, async (s) => {
+      const [kept, fresh] = [s.port, s.port + 1]
+      await s.guest.call('listen', { port: fresh })
+      const reaches = async (port: number): Promise<boolean> => {
+        const made = s.world.call('connect', { to: net.host4, port })
+        return made.then(
+          () => true,
+          (e: Error) => !/ConnectionRefused/.test(e.message)
+        )
+      }
+      for (const [ports, open] of [
+        [`${kept},${fresh}`, [true, true]],
+        [`${fresh}`, [false, true]],
+        ['auto', [true, true]],
+        ['auto', [true, true]]
+      ] as const) {
+        await s.replace(['-t', ports])
+        assert.deepEqual([await reaches(kept), await reaches(fresh)], open, ports)
+      }
+    }))
+  test('what options forbid is reset at both ends, and nothing else', () =>
+    scene('netns', {}, async (s) => {
+      const outward = await s.connect(1, 0)
+      const inward = await s.connect(0, 1)
+      await s.replace(['-t', 'none'])
+      await s.talk(outward, 'a')
+      assert.equal(await s.world.call('eof', { conn: inward.world[0]! }), 'ConnectionResetError')
+      assert.equal(await s.guest.call('eof', { conn: inward.guest[0]! }), 'ConnectionResetError')
+    }))
+})
+
+describe('who fails to take a place: the older one goes on as if nothing had been', () => {
+  for (const kind of ['pid', 'passt'] as const)
+    test(`a newer one that is gone after any question, by ${kind}`, () =>
+      scene(kind, {}, async (s) => {
+        const flows = await s.connect(30, 30)
+        const whole = await streams(s, 2_000_000)
+        const strokes = typing(s, await s.someOf())
+        for (const ask of ['listeners', 'take', 'flows', 'done']) {
+          const { newer, go } = await s.reaches(ask, [], true)
+          await go()
+          const r = await newer.wait()
+          assert.equal(r.code, 1)
+          assert.match(r.stderr, /cannot take over.*\n$/)
+        }
+        await strokes()
+        await whole()
+        await s.talk(flows, 'a')
+        await s.replace()
+        await s.talk(flows, 'b')
+      }))
+  test('scripted ones, that end, hang, ask out of order or what is no question: no descriptor is left', () =>
+    scene('pid', {}, async (s) => {
+      const flows = await s.connect(60, 20)
+      const { path } = s
+      const before = await s.descriptors(s.now)
+      const steps = async (...all: string[]): Promise<string> =>
+        ok(await s.scripted(['script', '1', path, ...all]).wait()).stdout
+      assert.match(await steps('flows'), /hung up|refused/)
+      assert.match(await steps('begin', 'done'), /hung up|refused/)
+      assert.match(await steps('begin', 'take', 'take'), /hung up|refused/)
+      assert.match(await steps('begin', 'garbage', 'hang'), /hung up/)
+      assert.match(await steps('begin', 'take', 'garbage', 'hang'), /hung up/)
+      assert.match(await steps('begin:passt', 'hang'), /this is pasta/)
+      assert.match(
+        await steps('begin', 'listeners:1000', 'take', 'flows:100000', 'rest:1000', 'hang'),
+        /hung up/
+      )
+      await steps('flood')
+      await s.talk(flows, 'a')
+      ok(await s.scripted(['script', '50', path, 'begin', 'listeners', 'take', 'flows:0', 'flows:48']).wait())
+      await s.talk(flows, 'b')
+      const hanging = s.scripted(['script', '1', path, 'begin', 'take', 'hang'])
+      await hanging.sees(/"take"/)
+      ok(await hanging.wait())
+      await s.talk(flows, 'c')
+      const first = s.scripted(['script', '1', path, 'begin', 'stay', 'take', 'flows'])
+      await first.sees(/^here$/m)
+      assert.match(await steps('begin'), /hung up|refused/)
+      await first.signal('SIGUSR1')
+      assert.match(ok(await first.wait()).stdout, /"flows"/)
+      await s.talk(flows, 'd')
+      await until('as many descriptors as before', async () => (await s.descriptors(s.now)) === before)
+      assert.match(s.now.stderr, /restart: whoever was to take our place is gone: we go on/)
+    }))
+  test('the older one is killed in between: the newer one says so and ends', () =>
+    scene('pid', {}, async (s) => {
+      await s.someOf()
+      const { newer, go } = await s.reaches('flows')
+      await s.now.stop()
+      await go()
+      const r = await newer.wait()
+      assert.equal(r.code, 1)
+      assert.match(r.stderr, /cannot take over: .*\n$/)
+    }))
+  test('ports that are taken, another mode, another namespace, another way to the guest, a command', () =>
+    scene('pid', {}, async (s) => {
+      const flows = await s.someOf()
+      const pidFile = `/mnt/w/${s.name}.pidfile`
+      await s.replace(['-P', pidFile])
+      const pid = await w.sh(`cat ${pidFile}`)
+      const taken = s.port + 7
+      await s.host.call('listen', { port: taken })
+      await s.fails(/port/, ['-t', `${s.port},${taken}`, '-P', pidFile])
+      await s.fails(/this is pasta/, [], { argv: [passt, '-f', '--restart-path', s.path, '-s', s.socket] })
+      await s.fails(/namespace/, [], { place: ['--', 'true'] })
+      await s.fails(/another way/, ['--splice-only'])
+      await scene('pid', { idle: true }, async (other) => {
+        await s.fails(/not the one that is served/, [], { place: other.place })
+        await other.inside('ip tuntap add eth0 mode tap')
+        await s.fails(/not the one that is served/, [], { place: other.place })
+      })
+      assert.equal(await w.sh(`cat ${pidFile}`), pid)
+      await s.talk(flows, 'a')
+      await s.talk(await s.someOf(), 'new')
+    }))
+  test('paths and users', () =>
+    scene('pid', { options: [] }, async (s) => {
+      await w.sh(
+        `cd /mnt/w; echo mine > file; chown 1000 file; ln -sf file link; ln -sf ${s.path} tosocket; chown -h 1000 link tosocket`
+      )
+      assert.match(await w.sh(`stat -c '%a %u' ${s.path}`), /^600 1000$/m)
+      for (const uid of [0, 1001]) await s.fails(/another user|ermission/, [], { uid })
+      for (const path of ['/mnt/w/file', '/mnt/w/link', '/mnt/w/tosocket', `/mnt/w/${'x'.repeat(101)}`])
+        await s.fails(/--restart-path/, [], { path })
+      assert.equal(await w.sh('cat /mnt/w/file'), 'mine\n')
+      const other = w.start(['python3', helper('hand_over.py'), 'script', '1', s.path, 'begin'], {
+        uid: 1001
+      })
+      assert.match((await other.wait()).stderr, /PermissionError/)
+      await s.talk(await s.someOf(), 'a')
+    }))
+})
+
+describe("a command of pasta's", () => {
+  test('its status and signals are handed on by the older one, and nothing stays', () =>
+    scene('pid', { idle: true }, async (s) => {
+      const lines = 'trap "exit 7" USR1; echo up; while :; do sleep 0.05; done'
+      const first = s.start([], { place: ['--', 'sh', '-c', lines] })
+      await first.sees(/^up$/m)
+      const inner = await until('the command', () =>
+        w.pidsInside().find((p) => cmdlineOf(p).startsWith('sh -c trap'))
+      )
+      const place = [statusField(inner, 'NSpid')!.split(/\s+/)[1]!]
+      const second = s.start([], { place })
+      await second.sees(/restart: 0 flows taken over/, 'stderr')
+      await until(
+        'the older engine is gone',
+        async () => !(await s.processes(first)).some((p) => cmdlineOf(p).includes('engine'))
+      )
+      assert.ok(first.running)
+      await first.signal('SIGUSR1')
+      assert.equal((await first.wait()).code, 7)
+      ok(await second.wait())
+      assert.deepEqual(
+        w.processes().filter((p) => /pasta/.test(p) && p.includes(s.path)),
+        []
+      )
+    }))
+})
+
+describe("passt's stream", () => {
+  test('a client that reads nothing: what is not sent is sent by the newer one, in step', () =>
+    scene('passt', {}, async (s) => {
+      const { guest, world } = await s.connect(0, 1)
+      await s.guest.call('drink', { conn: guest[0]! })
+      await s.stopCard(true)
+      await s.world.call('pour', { conn: world[0]!, octets: 16_000_000, seed: 1 })
+      let before = -1
+      await until('nothing moves any more', async () => {
+        const { outq } = await s.world.call<{ outq: number }>('info', { conn: world[0]! })
+        const still = outq > 0 && outq === before
+        before = outq
+        return still
+      })
+      await s.replace()
+      await s.replace()
+      await s.stopCard(false)
+      assert.equal(await isWhole(s.world, world[0]!, s.guest, guest[0]!), 16_000_000)
+    }))
+  test('half a frame before, the rest after; whoever connects later; --one-off', () =>
+    scene('passt', { bare: true }, async (s) => {
+      const client = w.start(['python3', helper('stream.py'), 'replaced', s.socket], { timeout: 120_000 })
+      for (const _ of [1, 2]) {
+        await client.sees(/^half$/m)
+        await s.replace()
+        client.stdout = ''
+        await client.signal('SIGUSR1')
+      }
+      ok(await client.wait())
+      await s.replace(['-1'])
+      ok(await w.run(['python3', helper('stream.py'), 'probed', s.socket]))
+      ok(await s.now.wait())
+    }))
+})
