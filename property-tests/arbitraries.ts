@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
-import type { PcapRecord } from '../src/codecs/log/pcap.js'
+import type { PcapHeader, PcapRecord } from '../src/codecs/log/pcap.js'
 import type { PcapngBlock } from '../src/codecs/log/pcapng.js'
 import { fromV4, type InAny, isV4 } from '../src/codecs/value/inany.js'
 import { type Octets, octets } from '../src/codecs/value/octets.js'
@@ -150,6 +150,12 @@ export const arbVnetHeader: fc.Arbitrary<VnetHeader> = plain({
   csumStart: arbU16,
   csumOffset: arbU16
 })
+export const arbPcapHeader: fc.Arbitrary<PcapHeader> = plain({
+  littleEndian: fc.boolean(),
+  nanos: fc.boolean(),
+  snapLen: arbU32,
+  linkType: arbU32
+})
 export const arbPcapRecord: fc.Arbitrary<PcapRecord> = plain({
   seconds: arbU32,
   micros: arbU32,
@@ -166,7 +172,7 @@ export const arbPcapngBlock: fc.Arbitrary<PcapngBlock> = fc.oneof(
     linkType: arbU16,
     snapLen: arbU32,
     name: arbText,
-    resolution: fc.nat(0x7f)
+    resolution: arbU8
   }),
   plain({
     type: fc.constant('Packet' as const),
@@ -176,6 +182,16 @@ export const arbPcapngBlock: fc.Arbitrary<PcapngBlock> = fc.oneof(
     originalLen: arbU32,
     direction: fc.constantFrom(null, 'in' as const, 'out' as const),
     comments: fc.array(arbText, { maxLength: 3 })
+  }),
+  plain({ frame: arbBytes(64) }).map(({ frame }) => ({
+    type: 'SimplePacket' as const,
+    originalLen: frame.length,
+    frame
+  })),
+  plain({
+    type: fc.constant('Statistics' as const),
+    interface: arbU32,
+    dropped: fc.option(fc.bigInt({ min: 0n, max: 0xffff_ffff_ffff_ffffn }))
   }),
   plain({
     type: fc.constant('Other' as const),

@@ -142,15 +142,42 @@ describe('what is asked and answered', () => {
   test('numbers and records that cannot be are no message', () => {
     const q = (from: unknown) => E.isRight(HandOverQuestion.decode(textOf({ ask: 'flows', from })))
     for (const from of [-1, 0.5, 2 ** 24, '0', null, [0]]) assert.equal(q(from), false, `${from}`)
-    const [flow] = fc.sample(
-      arbFlow.filter((f) => f.kind === 'tcp'),
-      { numRuns: 1, seed: 1 }
-    )
-    const answer = {
-      answer: 'flows',
-      list: [{ ...flow, record: Buffer.alloc(FLOW_LEN - 1).toString('base64') }]
+    const flows = fc.sample(arbFlow, { numRuns: 3, seed: 1 })
+    const said = JSON.parse(
+      new TextDecoder().decode(HandOverAnswer.encode({ answer: 'flows', list: flows }))
+    ) as { list: string }
+    const altered = (change: (b: Buffer) => Buffer): boolean => {
+      const list = change(Buffer.from(said.list, 'base64')).toString('base64')
+      return E.isRight(HandOverAnswer.decode(textOf({ ...said, list })))
     }
-    assert.equal(E.isLeft(HandOverAnswer.decode(textOf(answer))), true)
+    assert.equal(
+      altered((b) => b),
+      true
+    )
+    // One octet less, a record of a kind that is not, records that are too short
+    assert.equal(
+      altered((b) => b.subarray(0, -1)),
+      false
+    )
+    assert.equal(
+      altered((b) => Buffer.concat([b.subarray(0, 4), Buffer.of(3), b.subarray(5)])),
+      false
+    )
+    assert.equal(
+      altered((b) => Buffer.concat([Buffer.of(1, 0, 0, 0), b.subarray(4)])),
+      false
+    )
+    // Longer ones have more than we know
+    const size = Buffer.from(said.list, 'base64').readUInt32LE()
+    const longer = altered((b) =>
+      Buffer.concat([
+        Buffer.from(Uint32Array.of(size + 4).buffer),
+        ...flows.map((_, i) =>
+          Buffer.concat([b.subarray(4 + i * size, 4 + (i + 1) * size), Buffer.alloc(4, 7)])
+        )
+      ])
+    )
+    assert.equal(longer, true)
   })
   test('the longest answers fit into a message', () => {
     const most = 0xffff_ffff

@@ -42,6 +42,7 @@ import {
   arbInAny6,
   arbIpv4Packet,
   arbIpv6Packet,
+  arbPcapHeader,
   arbPcapngBlock,
   arbPcapRecord,
   arbPort,
@@ -80,7 +81,7 @@ describe('wire codecs', () => {
   laws(IcmpMessage, arbIcmpMessage, ', identifier 0 included (regression-45)')
   laws(Icmpv6Message, arbIcmpMessage)
   laws(VnetHeader, arbVnetHeader)
-  laws(PcapHeader, plain({ snapLen: arbU32, linkType: arbU32 }))
+  laws(PcapHeader, arbPcapHeader)
   laws(PcapRecord, arbPcapRecord)
   laws(PcapngBlock, arbPcapngBlock)
 })

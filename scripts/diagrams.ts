@@ -6,6 +6,7 @@ import { tcpSpliceMachine } from '../src/machines/flow/tcp-splice.js'
 import { udpMachine } from '../src/machines/flow/udp.js'
 import { udpSpliceMachine } from '../src/machines/flow/udp-splice.js'
 import { portScanMachine } from '../src/machines/forward/port-scan.js'
+import { judgedEndpointMachine } from '../src/machines/judge/judged-endpoint.js'
 import { guestLinkMachine } from '../src/machines/link/guest-link.js'
 import { handOverMachine } from '../src/machines/link/hand-over.js'
 import { migrationSourceMachine } from '../src/machines/link/migration-source.js'
@@ -26,6 +27,7 @@ export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   flow: [udpMachine, tcpSpliceMachine, udpSpliceMachine, pingMachine],
   forward: [portScanMachine],
   services: [ndpMachine],
+  judge: [judgedEndpointMachine],
   link: [
     guestLinkMachine,
     vhostSessionMachine,

@@ -3,6 +3,7 @@
 // then run the task. Plain Node without dependencies, because on a fresh clone there are none yet.
 import { spawnSync } from 'node:child_process'
 import {
+  chmodSync,
   copyFileSync,
   existsSync,
   mkdirSync,
@@ -103,13 +104,13 @@ const native = () => {
   )
 }
 
-/** Programs of JS alone, dist/NAME.cjs: the engine, and those that need no native code. */
-const BUNDLES = ['engine', 'replay']
+/** program of src/bin -> its bundle */
+const bundles = { engine: 'dist/engine.cjs', judge: 'dist/judge.cjs', replay: 'dist/replay.cjs' }
 const bundle = () => {
-  const sources = [at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json')]
-  for (const name of BUNDLES) {
-    const made = at(`dist/${name}.cjs`)
-    if (newest(...sources) <= oldest(made)) continue
+  const from = newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json'))
+  for (const [name, file] of Object.entries(bundles)) {
+    const made = at(file)
+    if (from <= oldest(made)) continue
     const argv = [
       `src/bin/${name}.ts`,
       '--bundle',
@@ -144,24 +145,8 @@ const snapshot = (node = process.execPath) => {
   writeFileSync(stamp, stampNow())
 }
 
-/** bin/passt-NAME for dist/NAME.cjs: finds Node as the launcher does (native/launcher/main.cc). */
-const script = (name) => `#!/bin/sh
-node=\${PASST_NODE:-${process.execPath}}
-command -v "$node" >/dev/null || node=node
-exec "$node" "$(dirname "$(readlink -f "$0")")/../dist/${name}.cjs" "$@"
-`
-const scripts = () => {
-  for (const name of BUNDLES.filter((b) => b !== 'engine')) {
-    const to = at(`bin/passt-${name}`)
-    if (existsSync(to) && readFileSync(to, 'utf8') === script(name)) continue
-    writeFileSync(`${to}.tmp`, script(name), { mode: 0o755 })
-    renameSync(`${to}.tmp`, to)
-  }
-}
-
 const programs = () => {
   mkdirSync(at('bin'), { recursive: true })
-  scripts()
   const made = {
     passt: 'passt-launcher',
     pasta: 'passt-launcher',
@@ -175,6 +160,27 @@ const programs = () => {
     rmSync(`${to}.tmp`, { force: true })
     copyFileSync(from, `${to}.tmp`)
     renameSync(`${to}.tmp`, to) // a running program keeps its old file
+  }
+  scripts()
+}
+
+/**
+ * Programs without a native part: a script that runs their bundle on the Node that built them, as the launcher does
+ * (native/launcher/main.cc). PASST_NODE names another one; where that of the build is gone, the first in PATH will do.
+ */
+const scripts = () => {
+  const quoted = `'${process.execPath.replaceAll("'", `'\\''`)}'`
+  for (const name of Object.keys(bundles).filter((b) => b !== 'engine')) {
+    const to = at(`bin/passt-${name}`)
+    const text = `#!/bin/sh
+node=\${PASST_NODE:-${quoted}}
+command -v "$node" > /dev/null 2>&1 || node=node
+exec "$node" "$(dirname "$(readlink -f "$0")")/../dist/${name}.cjs" "$@"
+`
+    if (existsSync(to) && readFileSync(to, 'utf8') === text) continue
+    writeFileSync(`${to}.tmp`, text)
+    chmodSync(`${to}.tmp`, 0o755)
+    renameSync(`${to}.tmp`, to)
   }
 }
 

@@ -146,7 +146,7 @@ zpty -d inner`,
 })
 
 describe('manual pages', () => {
-  for (const mode of ['passt', 'pasta', 'qrap', 'passt-repair', 'passt-replay']) {
+  for (const mode of ['passt', 'pasta', 'qrap', 'passt-repair', 'passt-replay', 'passt-judge']) {
     const file = join(repo, 'man', `${mode}.1`)
     test(`${mode}(1): without complaint, and read by man(1)'s formatter`, () => {
       // what else is installed here does not matter
@@ -166,6 +166,7 @@ test('an installation: programs run through their links, everything is where it 
   install() // over itself
   for (const mode of ['passt', 'pasta'])
     assert.match(run([join(prefix, 'bin', mode), '--version']), new RegExp(`^${mode} \\d`))
+  assert.match(run([join(prefix, 'bin/passt-judge'), '--version']), /^passt-judge \d/)
   const command = 'unshare --net "$1" --runas nobody --splice-only -- ls /sys/class/net'
   assert.match(run(['sh', '-c', command, '-', join(prefix, 'bin/pasta')]), /lo/)
   for (const file of [
@@ -174,6 +175,7 @@ test('an installation: programs run through their links, everything is where it 
     'man/man1/qrap.1',
     'man/man1/passt-repair.1',
     'man/man1/passt-replay.1',
+    'man/man1/passt-judge.1',
     'bash-completion/completions/pasta',
     'zsh/site-functions/_passt',
     'fish/vendor_completions.d/pasta.fish'

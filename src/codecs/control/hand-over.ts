@@ -1,8 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { type InAny, isInAny } from '../value/inany.js'
+import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
 import { bytesOf, type Octets, wireCodec } from '../value/octets.js'
-import { isMac, type Mac } from '../wire/ethernet.js'
+import { isMac, type Mac, readMac, writeMac } from '../wire/ethernet.js'
 import { FLOW_LEN } from './migration.js'
 
 // What a process and its successor say to each other (behaviour.md#restart): one question and one answer a packet, in JSON, since both may
@@ -89,32 +89,141 @@ const HandedListener = t.strict({
 })
 export type HandedListener = t.TypeOf<typeof HandedListener>
 
-const Ends = t.strict({
-  v6: t.boolean,
-  guestMac: MacAddr,
-  ourMac: MacAddr,
-  guestAddr: Addr,
-  guestPort: Port,
-  ourAddr: Addr,
-  ourPort: Port,
-  hostAddr: Addr,
-  hostPort: Port,
+/** As runtime/flow has them. */
+export interface HandedEnds {
+  readonly v6: boolean
+  readonly guestMac: Mac
+  readonly ourMac: Mac
+  readonly guestAddr: InAny
+  readonly guestPort: number
+  readonly ourAddr: InAny
+  readonly ourPort: number
+  readonly hostAddr: InAny
+  readonly hostPort: number
   /** A host peer began it: where it came to. */
-  arrival: orNull(t.strict({ listener: Word, addr: Addr, port: Port, scope: Word }))
-})
-export type HandedEnds = t.TypeOf<typeof Ends>
-const HandedTcp = t.strict({
-  kind: t.literal('tcp'),
-  ends: Ends,
+  readonly arrival: {
+    readonly listener: number
+    readonly addr: InAny
+    readonly port: number
+    readonly scope: number
+  } | null
+}
+export interface HandedTcp {
+  readonly kind: 'tcp'
+  readonly ends: HandedEnds
   /** FLOW_LEN octets (FlowRecord). */
-  record: Base64,
+  readonly record: Uint8Array
   /** Octets that its socket took since octet 0 of tcpi_bytes_acked; how many of them its peer has not acknowledged. */
-  taken: Word,
-  unacked: Word
-})
-const HandedUdp = t.strict({ kind: t.literal('udp'), ends: Ends })
-export type HandedTcp = t.TypeOf<typeof HandedTcp>
-export type HandedFlow = HandedTcp | t.TypeOf<typeof HandedUdp>
+  readonly taken: number
+  readonly unacked: number
+}
+export type HandedFlow = HandedTcp | { readonly kind: 'udp'; readonly ends: HandedEnds }
+
+// Everybody waits while flows are handed over, so they are no JSON: records of one length, which stands in front of them. Numbers are
+// little-endian, addresses and the flow record as a migration has them. Offsets in octets:
+const KIND = 0
+const OF_ENDS = 1
+const PORTS = [2, 4, 6, 8] as const
+const MACS = [10, 16] as const
+const ADDRS = [24, 40, 56, 72] as const
+const LISTENER = 88
+const SCOPE = 92
+const TAKEN = 96
+const UNACKED = 100
+const RECORD = 104
+const HANDED_LEN = RECORD + FLOW_LEN
+const KIND_TCP = 1
+const KIND_UDP = 2
+const ENDS_V6 = 1
+const ENDS_ARRIVAL = 2
+const SIZE_LEN = 4
+
+const writeFlow = (v: DataView, at: number, f: HandedFlow): void => {
+  const { ends: e } = f
+  const a = e.arrival
+  v.setUint8(at + KIND, f.kind === 'tcp' ? KIND_TCP : KIND_UDP)
+  v.setUint8(at + OF_ENDS, (e.v6 ? ENDS_V6 : 0) | (a === null ? 0 : ENDS_ARRIVAL))
+  v.setUint16(at + PORTS[0], e.guestPort, true)
+  v.setUint16(at + PORTS[1], e.ourPort, true)
+  v.setUint16(at + PORTS[2], e.hostPort, true)
+  writeMac(v, at + MACS[0], e.guestMac)
+  writeMac(v, at + MACS[1], e.ourMac)
+  writeV6(v, at + ADDRS[0], e.guestAddr)
+  writeV6(v, at + ADDRS[1], e.ourAddr)
+  writeV6(v, at + ADDRS[2], e.hostAddr)
+  if (a !== null) {
+    v.setUint16(at + PORTS[3], a.port, true)
+    writeV6(v, at + ADDRS[3], a.addr)
+    v.setUint32(at + LISTENER, a.listener, true)
+    v.setUint32(at + SCOPE, a.scope, true)
+  }
+  if (f.kind === 'udp') return
+  v.setUint32(at + TAKEN, f.taken, true)
+  v.setUint32(at + UNACKED, f.unacked, true)
+  new Uint8Array(v.buffer, v.byteOffset + at + RECORD, FLOW_LEN).set(f.record)
+}
+/** null: of no kind that there is. */
+const readFlow = (v: DataView, at: number): HandedFlow | null => {
+  const kind = v.getUint8(at + KIND)
+  const flags = v.getUint8(at + OF_ENDS)
+  if (kind !== KIND_TCP && kind !== KIND_UDP) return null
+  const ends: HandedEnds = {
+    v6: (flags & ENDS_V6) !== 0,
+    guestMac: readMac(v, at + MACS[0]),
+    ourMac: readMac(v, at + MACS[1]),
+    guestAddr: readV6(v, at + ADDRS[0]),
+    guestPort: v.getUint16(at + PORTS[0], true),
+    ourAddr: readV6(v, at + ADDRS[1]),
+    ourPort: v.getUint16(at + PORTS[1], true),
+    hostAddr: readV6(v, at + ADDRS[2]),
+    hostPort: v.getUint16(at + PORTS[2], true),
+    arrival:
+      (flags & ENDS_ARRIVAL) === 0
+        ? null
+        : {
+            listener: v.getUint32(at + LISTENER, true),
+            addr: readV6(v, at + ADDRS[3]),
+            port: v.getUint16(at + PORTS[3], true),
+            scope: v.getUint32(at + SCOPE, true)
+          }
+  }
+  if (kind === KIND_UDP) return { kind: 'udp', ends }
+  return {
+    kind: 'tcp',
+    ends,
+    record: new Uint8Array(v.buffer, v.byteOffset + at + RECORD, FLOW_LEN).slice(),
+    taken: v.getUint32(at + TAKEN, true),
+    unacked: v.getUint32(at + UNACKED, true)
+  }
+}
+/** Shape: base64 of u32 length of a record, records. Left: another length, a record of no kind. A longer record has more than we know. */
+const HandedFlows = new t.Type<ReadonlyArray<HandedFlow>, string, unknown>(
+  'flows',
+  (u): u is ReadonlyArray<HandedFlow> =>
+    Array.isArray(u) && u.every((f) => typeof f === 'object' && f !== null && 'ends' in f),
+  (u, c) => {
+    const octets = Base64.decode(u)
+    if (E.isLeft(octets)) return octets
+    const b = octets.right
+    const v = new DataView(b.buffer, b.byteOffset, b.byteLength)
+    const size = b.length < SIZE_LEN ? 0 : v.getUint32(0, true)
+    if (size < HANDED_LEN || (b.length - SIZE_LEN) % size !== 0) return t.failure(u, c)
+    const list: HandedFlow[] = []
+    for (let at = SIZE_LEN; at < b.length; at += size) {
+      const f = readFlow(v, at)
+      if (f === null) return t.failure(u, c)
+      list.push(f)
+    }
+    return t.success(list)
+  },
+  (list) => {
+    const b = new Uint8Array(SIZE_LEN + list.length * HANDED_LEN)
+    const v = new DataView(b.buffer)
+    v.setUint32(0, HANDED_LEN, true)
+    for (const [i, f] of list.entries()) writeFlow(v, SIZE_LEN + i * HANDED_LEN, f)
+    return Base64.encode(b)
+  }
+)
 
 const Guest = t.strict({
   v4: orNull(Addr),
@@ -156,7 +265,7 @@ const answers = [
     came: Count,
     unsent: Count
   }),
-  t.strict({ answer: t.literal('flows'), list: t.readonlyArray(t.union([HandedTcp, HandedUdp])) }),
+  t.strict({ answer: t.literal('flows'), list: HandedFlows }),
   t.strict({ answer: t.literal('rest'), octets: Base64 }),
   t.strict({ answer: t.literal('done') }),
   /** In words; the connection ends. */
@@ -178,28 +287,18 @@ const parse = (o: Octets): unknown => {
     return undefined
   }
 }
-const message = <A, O>(name: string, of: t.Type<A, O, unknown>, holds: (a: A) => boolean) =>
+const message = <A, O>(name: string, of: t.Type<A, O, unknown>) =>
   wireCodec<A>(
     name,
     of.is,
     (o) => {
       if (o.len > MESSAGE_MAX) return `${o.len} octets are too many`
       const said = of.decode(parse(o))
-      return E.isRight(said) && holds(said.right) ? said.right : `not ${name}`
+      return E.isRight(said) ? said.right : `not ${name}`
     },
     (a) => new TextEncoder().encode(JSON.stringify(of.encode(a)))
   )
 /** Left: no question of ours. Law: decode(encode(q)) = right(q). Unknown keys are left out. */
-export const HandOverQuestion: t.Type<HandOverQuestion, Uint8Array, Octets> = message(
-  'a question',
-  Questions,
-  () => true
-)
-const recordsHold = (a: HandOverAnswer): boolean =>
-  a.answer !== 'flows' || a.list.every((f) => f.kind !== 'tcp' || f.record.length === FLOW_LEN)
+export const HandOverQuestion: t.Type<HandOverQuestion, Uint8Array, Octets> = message('a question', Questions)
 /** Left: no answer of ours. Law: decode(encode(a)) = right(a). Unknown keys are left out. */
-export const HandOverAnswer: t.Type<HandOverAnswer, Uint8Array, Octets> = message(
-  'an answer',
-  Answers,
-  recordsHold
-)
+export const HandOverAnswer: t.Type<HandOverAnswer, Uint8Array, Octets> = message('an answer', Answers)

@@ -15,7 +15,7 @@ export interface InterfaceDescription {
   readonly snapLen: number
   /** '' for none. */
   readonly name: string
-  /** A time stamp counts 10^-n s. */
+  /** A time stamp counts 10^-n s; from 128 on, 2^-(n - 128) s. */
   readonly resolution: number
 }
 /** One frame (§4.3). */
@@ -31,16 +31,33 @@ export interface EnhancedPacket {
   readonly direction: 'in' | 'out' | null
   readonly comments: ReadonlyArray<string>
 }
+/** One frame, of interface 0, without a time (§4.4). */
+export interface SimplePacket {
+  readonly type: 'SimplePacket'
+  readonly originalLen: number
+  readonly frame: Uint8Array
+}
+/** What an interface counted (§4.6). */
+export interface InterfaceStatistics {
+  readonly type: 'Statistics'
+  readonly interface: number
+  /** Frames that were to be captured and were not: for want of room; null: not said. */
+  readonly dropped: bigint | null
+}
 export type PcapngBlock =
   | SectionHeader
   | InterfaceDescription
   | EnhancedPacket
+  | SimplePacket
+  | InterfaceStatistics
   /** Of a kind that is of no interest here. */
   | { readonly type: 'Other'; readonly code: number; readonly body: Uint8Array }
 
 // Block types and options, draft-ietf-opsawg-pcapng §4, §3.5
 const SHB = 0x0a0d0d0a
 const IDB = 1
+const SPB = 3
+const ISB = 5
 const EPB = 6
 const MAGIC = 0x1a2b3c4d
 const OPT_END = 0
@@ -49,6 +66,8 @@ const SHB_USERAPPL = 4
 const IF_NAME = 2
 const IF_TSRESOL = 9
 const EPB_FLAGS = 2
+const ISB_IFDROP = 5
+const ISB_OSDROP = 7
 const MICROS = 6
 
 interface Option {
@@ -75,12 +94,12 @@ const writeOptions = (options: ReadonlyArray<Option>): Uint8Array => {
 }
 
 /** Options up to opt_endofopt or the end of the block. */
-const readOptions = (o: Octets): ReadonlyArray<Option> | string => {
+const readOptions = (o: Octets, little: boolean): ReadonlyArray<Option> | string => {
   const out: Option[] = []
   for (let at = 0; at < o.len; ) {
     if (o.len - at < 4) return 'pcapng: option is cut'
-    const code = o.view.getUint16(o.off + at, true)
-    const len = o.view.getUint16(o.off + at + 2, true)
+    const code = o.view.getUint16(o.off + at, little)
+    const len = o.view.getUint16(o.off + at + 2, little)
     if (code === OPT_END) return out
     if (padded(len) > o.len - at - 4) return 'pcapng: option is longer than its block'
     out.push({ code, value: bytesOf(sub(o, at + 4, len)) })
@@ -147,77 +166,126 @@ const encode = (p: PcapngBlock): Uint8Array => {
       const value = Uint8Array.of(DIRECTIONS.indexOf(p.direction), 0, 0, 0)
       return block(EPB, b, [...comments, { code: EPB_FLAGS, value }])
     }
+    case 'SimplePacket': {
+      const { b, v } = words(4 + p.frame.length)
+      v.setUint32(0, p.originalLen, true)
+      b.set(p.frame, 4)
+      return block(SPB, b, [])
+    }
+    case 'Statistics': {
+      const { b, v } = words(12)
+      v.setUint32(0, p.interface, true)
+      if (p.dropped === null) return block(ISB, b, [])
+      const value = new Uint8Array(8)
+      new DataView(value.buffer).setBigUint64(0, p.dropped, true)
+      return block(ISB, b, [{ code: ISB_IFDROP, value }])
+    }
     case 'Other':
       return block(p.code, p.body, [])
   }
 }
 
-const section = (o: Octets): PcapngBlock | string => {
+const section = (o: Octets, little: boolean): PcapngBlock | string => {
   if (o.len < 16) return 'pcapng: section header is short'
-  if (o.view.getUint32(o.off, true) !== MAGIC) return 'pcapng: not little-endian'
-  if (o.view.getUint16(o.off + 4, true) !== 1) return 'pcapng: version is not 1'
-  const options = readOptions(sub(o, 16))
+  if (o.view.getUint32(o.off, little) !== MAGIC) return 'pcapng: byte order of a section'
+  if (o.view.getUint16(o.off + 4, little) !== 1) return 'pcapng: version is not 1'
+  const options = readOptions(sub(o, 16), little)
   if (typeof options === 'string') return options
   return { type: 'Section', application: text(named(options, SHB_USERAPPL) ?? new Uint8Array(0)) }
 }
 
-const description = (o: Octets): PcapngBlock | string => {
+const description = (o: Octets, little: boolean): PcapngBlock | string => {
   if (o.len < 8) return 'pcapng: interface description is short'
-  const options = readOptions(sub(o, 8))
+  const options = readOptions(sub(o, 8), little)
   if (typeof options === 'string') return options
   const resolution = named(options, IF_TSRESOL)?.[0] ?? MICROS
-  if (resolution & 0x80) return 'pcapng: time in powers of two'
   return {
     type: 'Interface',
-    linkType: o.view.getUint16(o.off, true),
-    snapLen: o.view.getUint32(o.off + 4, true),
+    linkType: o.view.getUint16(o.off, little),
+    snapLen: o.view.getUint32(o.off + 4, little),
     name: text(named(options, IF_NAME) ?? new Uint8Array(0)),
     resolution
   }
 }
 
-const packet = (o: Octets): PcapngBlock | string => {
+const packet = (o: Octets, little: boolean): PcapngBlock | string => {
   if (o.len < 20) return 'pcapng: packet is short'
   const v = o.view
-  const len = v.getUint32(o.off + 12, true)
+  const len = v.getUint32(o.off + 12, little)
   if (len > o.len - 20 || 20 + padded(len) > o.len) return `pcapng: packet of ${len} octets is cut`
-  const options = readOptions(sub(o, 20 + padded(len)))
+  const options = readOptions(sub(o, 20 + padded(len)), little)
   if (typeof options === 'string') return options
   return {
     type: 'Packet',
-    interface: v.getUint32(o.off, true),
-    time: (BigInt(v.getUint32(o.off + 4, true)) << 32n) | BigInt(v.getUint32(o.off + 8, true)),
+    interface: v.getUint32(o.off, little),
+    time: (BigInt(v.getUint32(o.off + 4, little)) << 32n) | BigInt(v.getUint32(o.off + 8, little)),
     frame: bytesOf(sub(o, 20, len)),
-    originalLen: v.getUint32(o.off + 16, true),
+    originalLen: v.getUint32(o.off + 16, little),
     direction: DIRECTIONS[(named(options, EPB_FLAGS)?.[0] ?? 0) & 3] ?? null,
     comments: options.filter((x) => x.code === OPT_COMMENT).map((x) => text(x.value))
   }
 }
 
-/** Octets of the block at the start of `o`, or why there is none. */
-const blockLength = (o: Octets): number | string => {
-  if (o.len < 12) return 'pcapng: block is short'
-  const len = o.view.getUint32(o.off + 4, true)
-  if (len < 12 || len % 4 !== 0 || len > o.len) return `pcapng: block of ${len} octets`
-  return o.view.getUint32(o.off + len - 4, true) === len ? len : 'pcapng: lengths of a block differ'
+const simplePacket = (o: Octets, little: boolean): PcapngBlock | string => {
+  if (o.len < 4) return 'pcapng: simple packet is short'
+  const originalLen = o.view.getUint32(o.off, little)
+  return { type: 'SimplePacket', originalLen, frame: bytesOf(sub(o, 4, Math.min(originalLen, o.len - 4))) }
 }
 
-const decode = (o: Octets): PcapngBlock | string => {
-  const len = blockLength(o)
+const statistics = (o: Octets, little: boolean): PcapngBlock | string => {
+  if (o.len < 12) return 'pcapng: statistics are short'
+  const options = readOptions(sub(o, 12), little)
+  if (typeof options === 'string') return options
+  const counts = [ISB_IFDROP, ISB_OSDROP].flatMap((code) => {
+    const value = named(options, code)
+    if (value?.length !== 8) return []
+    return [new DataView(value.buffer, value.byteOffset, 8).getBigUint64(0, little)]
+  })
+  return {
+    type: 'Statistics',
+    interface: o.view.getUint32(o.off, little),
+    dropped: counts.length === 0 ? null : counts.reduce((sum, n) => sum + n)
+  }
+}
+
+/** Byte order of the section whose header stands at the start of `o`; null: it is none. */
+export const sectionOrder = (o: Octets): 'little' | 'big' | null => {
+  if (o.len < 12 || o.view.getUint32(o.off) !== SHB) return null
+  if (o.view.getUint32(o.off + 8, true) === MAGIC) return 'little'
+  return o.view.getUint32(o.off + 8) === MAGIC ? 'big' : null
+}
+
+/** Octets of the block at the start of `o`, or why there is none. */
+const blockLength = (o: Octets, little: boolean): number | string => {
+  if (o.len < 12) return 'pcapng: block is short'
+  const len = o.view.getUint32(o.off + 4, little)
+  if (len < 12 || len % 4 !== 0 || len > o.len) return `pcapng: block of ${len} octets`
+  return o.view.getUint32(o.off + len - 4, little) === len ? len : 'pcapng: lengths of a block differ'
+}
+
+/** As the codec below, in either byte order. */
+export const decodePcapngBlock = (o: Octets, little: boolean): PcapngBlock | string => {
+  const len = blockLength(o, little)
   if (typeof len === 'string') return len
-  const code = o.view.getUint32(o.off, true)
+  const code = o.view.getUint32(o.off, little)
   const body = sub(o, 8, len - 12)
   switch (code) {
     case SHB:
-      return section(body)
+      return section(body, little)
     case IDB:
-      return description(body)
+      return description(body, little)
     case EPB:
-      return packet(body)
+      return packet(body, little)
+    case SPB:
+      return simplePacket(body, little)
+    case ISB:
+      return statistics(body, little)
     default:
       return { type: 'Other', code, body: bytesOf(body) }
   }
 }
+
+const decode = (o: Octets): PcapngBlock | string => decodePcapngBlock(o, true)
 
 /** A whole capture, for tests: its blocks in order, or why it is not one. */
 export const decodePcapng = (o: Octets): ReadonlyArray<PcapngBlock> | string => {
@@ -236,8 +304,8 @@ export const decodePcapng = (o: Octets): ReadonlyArray<PcapngBlock> | string => 
 const is = (u: unknown): u is PcapngBlock => typeof u === 'object' && u !== null && 'type' in u
 
 /**
- * One block at the start of the input; what follows is ignored. `frame` and `body` are views of the input.
- * Left: cut, lengths that do not fit, big-endian, a version other than 1, time in powers of two.
+ * One little-endian block at the start of the input; what follows is ignored. `frame` and `body` are views of the input.
+ * Left: cut, lengths that do not fit, big-endian, a version other than 1.
  * Law: decode(encode(b)) = right(b).   Source: draft-ietf-opsawg-pcapng §3, §4.
  */
 export const PcapngBlock: t.Type<PcapngBlock, Uint8Array, Octets> = wireCodec(

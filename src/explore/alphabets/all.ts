@@ -1,4 +1,5 @@
-import type { Alphabet } from '../alphabet.js'
+import { judgedEndpointMachine } from '../../machines/judge/judged-endpoint.js'
+import { type Alphabet, bareAlphabet } from '../alphabet.js'
 import { ping, tcpSplice, udp, udpSplice } from './flow.js'
 import { guestLink, handOver, migrationSource, migrationTarget, vhostSession } from './link.js'
 import { ndp, portScan } from './service.js'
@@ -17,7 +18,8 @@ export const ALPHABETS: Readonly<Record<string, Alphabet>> = {
   'migration-target': migrationTarget,
   'hand-over': handOver,
   ndp,
-  'port-scan': portScan
+  'port-scan': portScan,
+  'judged-endpoint': bareAlphabet(judgedEndpointMachine)
 }
 /** Names that others use. */
 export const ALIASES: Readonly<Record<string, string>> = {

@@ -274,10 +274,13 @@ export const handOver = (w: World, here: Here): Feature => {
       `restart: another process serves from here on: ${n.taken} flows handed over, ${n.lost + ended} ended, ${ms.toFixed(0)} ms`
     )
     here.left()
-    letGo(now)
-    if (!pairs()) return behind(1, stop)
-    w.log.at('info', 'restart: spliced connections go on here until they end')
-    linger()
+    // The other one waits for its answer, and everybody for the other one
+    behind(1, (at) => {
+      letGo(at)
+      if (!pairs()) return behind(1, stop)
+      w.log.at('info', 'restart: spliced connections go on here until they end')
+      linger()
+    })
   }
   const carryOut = (e: HandOverEffect, now: Instant): void => {
     switch (e.type) {

@@ -169,7 +169,13 @@ const addressesOf = (e: HandedEnds, listener: number | null): FlowAddresses => (
 })
 
 /** Could it have begun here, by our options? A TCP connection needs its listener no more. */
-const mayStay = (w: World, rules: ReadonlyArray<Rule>, f: HandedFlow, listener: number | null): boolean => {
+const mayStay = (
+  w: World,
+  rules: ReadonlyArray<Rule>,
+  f: HandedFlow,
+  record: FlowRecord | null,
+  listener: number | null
+): boolean => {
   const { cfg } = w
   const from = f.ends.arrival
   if (f.kind === 'udp') {
@@ -178,8 +184,7 @@ const mayStay = (w: World, rules: ReadonlyArray<Rule>, f: HandedFlow, listener: 
     const to = hostSideOf(cfg.nat, PROTO_UDP, f.ends.ourAddr, f.ends.ourPort)
     return to !== null && sameAddr(to.dst, f.ends.hostAddr) && to.dstPort === f.ends.hostPort
   }
-  const record = FlowRecord.decode(octets(f.record))
-  const ends = E.isRight(record) ? endsOf(record.right) : null
+  const ends = record === null ? null : endsOf(record)
   const ours = from === null || rules.some((r) => covers(r, 'tcp', 'in', from.addr, from.port))
   return ours && ends !== null && mayCome(cfg, ends, () => ours)
 }
@@ -205,7 +210,9 @@ const enter = (
 ): boolean => {
   const from = f.ends.arrival
   const listener = from === null ? null : (p.listeners.ids.get(from.listener) ?? null)
-  const stays = mayStay(w, rules, f, listener)
+  const decoded = f.kind === 'tcp' ? FlowRecord.decode(octets(f.record)) : null
+  const record = decoded !== null && E.isRight(decoded) ? decoded.right : null
+  const stays = mayStay(w, rules, f, record, listener)
   const ends = addressesOf(f.ends, listener)
   if (f.kind === 'udp') {
     if (!stays) {
@@ -218,8 +225,7 @@ const enter = (
     give(w.rings, -1)
     return false
   }
-  const record = FlowRecord.decode(octets(f.record))
-  const moved = E.isRight(record) ? movedOf(record.right) : ''
+  const moved = record === null ? '' : movedOf(record)
   const opened = typeof moved === 'string' ? moved : openFlow(w, { kind: 'tcp', ends, syn: null, moved }, now)
   if (typeof opened === 'string' || typeof moved === 'string') {
     to.cut.push(fd)

@@ -13,7 +13,7 @@ import { madeUpWorld, openConnection, record, type Stage, turn } from './warm-up
 // A process takes another one's place once in its life, and everybody waits meanwhile. So with --restart-path made-up processes do so before
 // (warm-up.ts), as guests move (warm-up-moves.ts).
 
-export const RESTARTS = 40
+export const RESTARTS = 100
 export const CONNECTIONS = 6
 const GUEST_PORT = 42000
 /** Where octets are put that native would have read. */
