@@ -47,6 +47,9 @@ const NEWER = [
 /** No other release has them. */
 const OURS = [
   readOption('both')('--pcap-size ARG'),
+  readOption('both')('--record ARG'),
+  readOption('both')('--record-size ARG'),
+  readOption('both')('--record-payload'),
   readOption('both')('--restart-path ARG'),
   readOption('passt')('--vhost-user-features ARG'),
   readOption('both')('--limit-flows ARG'),
@@ -104,6 +107,8 @@ const GOOD: Readonly<Record<string, string>> = {
   'conf-path': '/x',
   pcap: '/x',
   'pcap-size': '131072',
+  record: '/x',
+  'record-size': '131072',
   pid: '/x',
   'restart-path': '/x',
   mtu: '1500',

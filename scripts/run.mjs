@@ -105,7 +105,7 @@ const native = () => {
 }
 
 /** program of src/bin -> its bundle */
-const bundles = { engine: 'dist/engine.cjs', judge: 'dist/judge.cjs' }
+const bundles = { engine: 'dist/engine.cjs', judge: 'dist/judge.cjs', replay: 'dist/replay.cjs' }
 const bundle = () => {
   const from = newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json'))
   for (const [name, file] of Object.entries(bundles)) {
@@ -169,17 +169,19 @@ const programs = () => {
  * (native/launcher/main.cc). PASST_NODE names another one; where that of the build is gone, the first in PATH will do.
  */
 const scripts = () => {
-  const to = at('bin/passt-judge')
   const quoted = `'${process.execPath.replaceAll("'", `'\\''`)}'`
-  const text = `#!/bin/sh
+  for (const name of Object.keys(bundles).filter((b) => b !== 'engine')) {
+    const to = at(`bin/passt-${name}`)
+    const text = `#!/bin/sh
 node=\${PASST_NODE:-${quoted}}
 command -v "$node" > /dev/null 2>&1 || node=node
-exec "$node" "$(dirname "$(readlink -f "$0")")/../dist/judge.cjs" "$@"
+exec "$node" "$(dirname "$(readlink -f "$0")")/../dist/${name}.cjs" "$@"
 `
-  if (existsSync(to) && readFileSync(to, 'utf8') === text) return
-  writeFileSync(`${to}.tmp`, text)
-  chmodSync(`${to}.tmp`, 0o755)
-  renameSync(`${to}.tmp`, to)
+    if (existsSync(to) && readFileSync(to, 'utf8') === text) continue
+    writeFileSync(`${to}.tmp`, text)
+    chmodSync(`${to}.tmp`, 0o755)
+    renameSync(`${to}.tmp`, to)
+  }
 }
 
 const build = () => {

@@ -27,6 +27,7 @@ let count = 0
 /** A name in a directory where everybody may write. */
 const fresh = (): string => `/mnt/w/file${++count}`
 /** What another user puts there first; `$0` is the name, `$1` a file of the victim's. */
+const GOES_ON = new Set(['-p', '--record'])
 const TRAPS: ReadonlyArray<readonly [string, string, RegExp]> = [
   [
     'a symbolic link',
@@ -47,7 +48,7 @@ for (const [who, o] of [
   ['a user', {}]
 ] as const)
   describe(`${who} names a place where another user was first`, oursOnly, () => {
-    for (const option of ['-P', '-l', '-p'])
+    for (const option of ['-P', '-l', '-p', '--record'])
       for (const [what, trap, message] of TRAPS)
         test(`${option}: ${what} is refused`, async () => {
           const [name, victim] = [fresh(), fresh()]
@@ -55,8 +56,8 @@ for (const [who, o] of [
           ok(await w.run(['sh', '-ec', trap, name, victim], other))
           const path = what.startsWith('a directory') ? `${name}/${victim.split('/').at(-1)}` : name
           const r = await start([option, path], o)
-          // a capture is not what a start depends on
-          assert.equal(r.code, option === '-p' ? 0 : 1, show(r))
+          // a capture, or a record, is not what a start depends on
+          assert.equal(r.code, GOES_ON.has(option) ? 0 : 1, show(r))
           assert.match(r.stderr, message)
           assert.match(r.stderr, new RegExp(path))
           assert.equal(text(victim), 'precious\n')
@@ -70,11 +71,11 @@ for (const [who, o] of [
         ],
         ['echo precious > "$0"; chmod 622 "$0"', /others may write .*mode 0622/]
       ] as const)
-        for (const option of ['-P', '-l', '-p']) {
+        for (const option of ['-P', '-l', '-p', '--record']) {
           const name = fresh()
           ok(await w.run(['sh', '-ec', lines, name], o))
           const r = await start([option, name], o)
-          assert.equal(r.code, option === '-p' ? 0 : 1, show(r))
+          assert.equal(r.code, GOES_ON.has(option) ? 0 : 1, show(r))
           assert.match(r.stderr, message)
           assert.equal(text(name), 'precious\n')
         }

@@ -146,7 +146,7 @@ zpty -d inner`,
 })
 
 describe('manual pages', () => {
-  for (const mode of ['passt', 'pasta', 'qrap', 'passt-repair', 'passt-judge']) {
+  for (const mode of ['passt', 'pasta', 'qrap', 'passt-repair', 'passt-replay', 'passt-judge']) {
     const file = join(repo, 'man', `${mode}.1`)
     test(`${mode}(1): without complaint, and read by man(1)'s formatter`, () => {
       // what else is installed here does not matter
@@ -174,6 +174,7 @@ test('an installation: programs run through their links, everything is where it 
     'man/man1/pasta.1',
     'man/man1/qrap.1',
     'man/man1/passt-repair.1',
+    'man/man1/passt-replay.1',
     'man/man1/passt-judge.1',
     'bash-completion/completions/pasta',
     'zsh/site-functions/_passt',

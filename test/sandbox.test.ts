@@ -257,12 +257,16 @@ describe('descriptors of the engine', oursOnly, () => {
       const files = kinds(engine).filter((k) => k.startsWith('/'))
       assert.deepEqual(files, ['/dev/net/tun', ...[...tables, ...tables].sort()])
     }))
-  test('with --pcap: the capture', () =>
-    serving(['--config-net', '--no-icmp', '--pcap', '/mnt/w/cap'], {}, async (engine) => {
-      const rest = kinds(engine).filter((k) => k.startsWith('/') && k !== '/dev/net/tun')
-      assert.equal(rest.length, 1)
-      assert.match(rest[0]!, /\/cap$/)
-    }))
+  for (const [option, what] of [
+    ['--pcap', 'the capture'],
+    ['--record', 'the record']
+  ] as const)
+    test(`with ${option}: ${what}`, () =>
+      serving(['--config-net', '--no-icmp', option, '/mnt/w/cap'], {}, async (engine) => {
+        const rest = kinds(engine).filter((k) => k.startsWith('/') && k !== '/dev/net/tun')
+        assert.equal(rest.length, 1)
+        assert.match(rest[0]!, /\/cap$/)
+      }))
 })
 
 describe('an intruder in the engine', oursOnly, () => {

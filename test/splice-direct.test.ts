@@ -52,7 +52,9 @@ class Forwarder {
   private handles = 0
   readonly counts = new Map<string, number>()
 
+  readonly native: Native
   constructor(native: Native) {
+    this.native = native
     this.r = openRings(native, 4096)
   }
   get open(): number {
@@ -62,7 +64,7 @@ class Forwarder {
   forward(id: number, port: number, target: number): void {
     const rule = new Int32Array(LISTEN_WORDS)
     rule.set([id, 6, ...LOOPBACK, port])
-    assert.deepEqual([...this.r.native.listen(rule, [])], [0])
+    assert.deepEqual([...this.native.listen(rule, [])], [0])
     this.targets.set(id, target)
   }
   /** Turns until two in a row had nothing to tell. Node's own sockets get theirs in between. */

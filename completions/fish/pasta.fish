@@ -1,7 +1,7 @@
 # fish completion for pasta.  Made from src/runtime/cli/option-table.ts by scripts/completions.ts; do not edit.
 
 complete -c pasta -f
-complete -c pasta -x -a '(__fish_complete_subcommand -- --stats -l --log-file --log-size --runas -c --conf-path -p --pcap --pcap-size -P --pid --restart-path -m --mtu -a --address -n --netmask -M --mac-addr -g --gateway -i --interface -o --outbound --outbound-if4 --outbound-if6 -D --dns --dns-forward --dns-host -S --search --map-host-loopback --map-guest-addr -H --hostname --fqdn -F --fd --repair-path -t --tcp-ports -u --udp-ports -T --tcp-ns -U --udp-ns -I --ns-ifname --userns --netns --ns-mac-addr --limit-flows --limit-files --limit-memory --limit-ports --limit-half-open)'
+complete -c pasta -x -a '(__fish_complete_subcommand -- --stats -l --log-file --log-size --runas -c --conf-path -p --pcap --pcap-size --record --record-size -P --pid --restart-path -m --mtu -a --address -n --netmask -M --mac-addr -g --gateway -i --interface -o --outbound --outbound-if4 --outbound-if6 -D --dns --dns-forward --dns-host -S --search --map-host-loopback --map-guest-addr -H --hostname --fqdn -F --fd --repair-path -t --tcp-ports -u --udp-ports -T --tcp-ns -U --udp-ns -I --ns-ifname --userns --netns --ns-mac-addr --limit-flows --limit-files --limit-memory --limit-ports --limit-half-open)'
 complete -c pasta -s d -l debug -d 'Be verbose, don\'t log to the system logger'
 complete -c pasta -l trace -d 'Be extra verbose, show single packets'
 complete -c pasta -l stats -x -d 'Show event statistics, at most every DELAY seconds'
@@ -16,6 +16,9 @@ complete -c pasta -s h -l help -d 'Show this help and exit'
 complete -c pasta -l version -d 'Show version and exit'
 complete -c pasta -s p -l pcap -r -F -d 'Capture guest-side packets to FILE'
 complete -c pasta -l pcap-size -x -d 'End the capture before it exceeds SIZE bytes'
+complete -c pasta -l record -r -F -d 'Record what happens to FILE, for passt-replay(1)'
+complete -c pasta -l record-size -x -d 'End the record before it exceeds SIZE bytes'
+complete -c pasta -l record-payload -d 'Record users\' data, not only lengths'
 complete -c pasta -s P -l pid -r -F -d 'Write own PID to FILE'
 complete -c pasta -l restart-path -r -F -d 'Take the place of who serves at PATH, if somebody does;'
 complete -c pasta -s m -l mtu -x -d 'Assign MTU via DHCP and NDP, 0 for none'

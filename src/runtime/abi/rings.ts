@@ -11,11 +11,32 @@ export const MAX_EFFECTS = 16384
 // says a frame holds), so they have a part of the ring and of the slab: that bounds what a turn does for it.
 export const FRAME_EFFECTS = MAX_EFFECTS / 2
 const FRAME_TX = TX_SIZE - (256 << 10)
-const MAX_EVENTS = 512
+export const MAX_EVENTS = 512
+
+/**
+ * What may be asked of native while the loop runs. An answer that something depends on can be recorded and played: record/answers.ts has
+ * those, and what is added here is to be added there.
+ */
+export type LoopNative = Pick<
+  Native,
+  | 'open'
+  | 'turn'
+  | 'carryOut'
+  | 'now'
+  | 'writeNow'
+  | 'memoryOf'
+  | 'localEnds'
+  | 'pauseListener'
+  | 'resumeListener'
+  // Of a hand-over (engine/hand-over.ts, take-over.ts), which is in no record
+  | 'closeHard'
+  | 'linkRest'
+  | 'closeListener'
+>
 
 /** Both rings and the slab, as JS sees them. `effects` counts the records written since the last turn. */
 export interface Rings {
-  readonly native: Native
+  readonly native: LoopNative
   readonly slab: Uint8Array
   readonly view: DataView
   readonly fx: Int32Array
@@ -31,14 +52,14 @@ export interface Rings {
   watch: () => void
 }
 
-export const openRings = (native: Native, handles: number): Rings =>
+export const openRings = (native: LoopNative, handles: number): Rings =>
   ringsOver(
     native,
     native.open({ txSize: TX_SIZE, rxSize: RX_SIZE, handles, effects: MAX_EFFECTS, events: MAX_EVENTS })
   )
 
 /** Rings in memory that is there already. */
-export const ringsOver = (native: Native, m: ReturnType<Native['open']>): Rings => ({
+export const ringsOver = (native: LoopNative, m: ReturnType<LoopNative['open']>): Rings => ({
   native,
   slab: new Uint8Array(m.slab),
   view: new DataView(m.slab),

@@ -155,13 +155,16 @@ const netns = (text: string): string => (text.includes('/') ? text : `/run/netns
 export const MIN_LOG_SIZE = 5 * 8192
 /** Smallest capture, octets: room for the largest frame, and a few others. */
 export const MIN_PCAP_SIZE = 131072
+/** Smallest record, octets: room for the start and a few turns. */
+export const MIN_RECORD_SIZE = 131072
 /** Largest IP packet in a frame of 65535 octets with its header of 14. */
 export const MAX_MTU = 65521
 
 const plainAddress = v.addressBut('unspecified', 'loopback', 'broadcast')
 const mappable = v.addressBut('unspecified', 'loopback', 'multicast', 'broadcast')
-const path = (key: 'logFile' | 'pcap' | 'pidFile' | 'restartPath' | 'confPath' | 'userns'): Apply =>
-  set(v.nonEmpty, (p) => ({ [key]: p }))
+const path = (
+  key: 'logFile' | 'pcap' | 'record' | 'pidFile' | 'restartPath' | 'confPath' | 'userns'
+): Apply => set(v.nonEmpty, (p) => ({ [key]: p }))
 
 /** What publishes ports elsewhere gets a word. */
 const pcap: Apply = (o, text) =>
@@ -190,6 +193,10 @@ const generalFields = () => ({
   pcap: unset<string>(),
   /** Octets. */
   pcapSize: unset<number>(),
+  record: unset<string>(),
+  /** Octets. */
+  recordSize: 2 ** 30,
+  recordPayload: false,
   pidFile: unset<string>(),
   restartPath: unset<string>()
 })
@@ -239,6 +246,19 @@ const general: ReadonlyArray<OptionEntry> = [
     set(v.numberIn(MIN_PCAP_SIZE, Number.MAX_SAFE_INTEGER), (pcapSize) => ({ pcapSize })),
     { ours: true }
   ),
+  entry('--record', 'FILE', 'Record what happens to FILE, for passt-replay(1)', path('record'), {
+    ours: true
+  }),
+  entry(
+    '--record-size',
+    'SIZE',
+    'End the record before it exceeds SIZE bytes\ndefault: 1GiB',
+    set(v.numberIn(MIN_RECORD_SIZE, Number.MAX_SAFE_INTEGER), (recordSize) => ({ recordSize })),
+    { ours: true }
+  ),
+  entry('--record-payload', null, "Record users' data, not only lengths", patch({ recordPayload: true }), {
+    ours: true
+  }),
   entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile')),
   entry(
     '--restart-path',

@@ -1,7 +1,7 @@
 import { isUnspecified } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
-import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sum16 } from '../../codecs/wire/checksum.js'
-import { BROADCAST_MAC, ETH_LEN, type Mac } from '../../codecs/wire/ethernet.js'
+import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
+import { BROADCAST_MAC, type Mac } from '../../codecs/wire/ethernet.js'
 import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
 import { ICMP_ECHO_REQUEST } from '../../codecs/wire/icmp.js'
 import { ICMP6_ECHO_REQUEST, isNdp } from '../../codecs/wire/icmpv6.js'
@@ -181,8 +181,7 @@ const tell = (w: World, frame: Octets, what: Frame | DropReason): void => {
 const acceptFragment = (w: World, where: Octets, offload: boolean, now: Instant): void => {
   const whole = w.features.reassemble?.(where, offload, now) ?? null
   if (whole === null) return
-  const sum = sum16(whole.view, whole.off + ETH_LEN, whole.len - ETH_LEN)
-  const frame = decodeFrame(whole, { needsCsum: false, sum16: sum, gsoSize: 0 })
+  const frame = w.outside.decodeWhole(whole)
   tell(w, whole, frame)
   if (typeof frame === 'string') return count(w.counters, `drop-${frame}`)
   // RFC 6980 §5

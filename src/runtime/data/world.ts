@@ -1,6 +1,8 @@
 import type { InAny } from '../../codecs/value/inany.js'
-import { PROTO_UDP } from '../../codecs/wire/checksum.js'
-import type { Mac } from '../../codecs/wire/ethernet.js'
+import type { Octets } from '../../codecs/value/octets.js'
+import { PROTO_UDP, sum16 } from '../../codecs/wire/checksum.js'
+import { ETH_LEN, type Mac } from '../../codecs/wire/ethernet.js'
+import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
 import type { Effect, TimerName } from '../../effects/effect.js'
 import type { Announced, GuestLink } from '../../machines/address/guest-address.js'
 import { type NatConfig, reverseSource } from '../../machines/address/nat.js'
@@ -53,6 +55,21 @@ export interface WorldConfig extends FlowConfig {
   readonly bothSides: boolean
 }
 
+/** What handlers ask for that is no function of what came: so that it can be recorded and played (runtime/record/answers.ts). */
+export interface Outside {
+  /** Uniform in [0, 1), and no secret. */
+  readonly random: () => number
+  /** A datagram that was put together: its checksum covers data, which a record does not have. */
+  readonly decodeWhole: (whole: Octets) => Frame | DropReason
+}
+export const OUTSIDE: Outside = {
+  random: Math.random,
+  decodeWhole: (whole) => {
+    const sum = sum16(whole.view, whole.off + ETH_LEN, whole.len - ETH_LEN)
+    return decodeFrame(whole, { needsCsum: false, sum16: sum, gsoSize: 0 })
+  }
+}
+
 /** Why the loop ends. */
 export type Ended =
   /** The launcher closed its end or asked us to stop. */
@@ -101,6 +118,7 @@ export interface World {
   readonly saidAt: { shortage: number; ports: number }
   /** Which sockets failed lately, and how. */
   readonly failures: Failures
+  readonly outside: Outside
   /** The loop is to end with this turn. */
   ended: Ended | null
 }
@@ -136,7 +154,8 @@ export const createWorld = (
   log: Log,
   counters: Counters,
   listeners: Listeners,
-  maxFlows: number = MAX_FLOWS
+  maxFlows: number = MAX_FLOWS,
+  outside: Outside = OUTSIDE
 ): World => {
   const cfg = shaped(configs, { ...given, nat: shaped(nats, given.nat) })
   const table = createFlowTable(cfg.hashKey, maxFlows)
@@ -200,6 +219,7 @@ export const createWorld = (
     links: [],
     saidAt: { shortage: Number.NEGATIVE_INFINITY, ports: Number.NEGATIVE_INFINITY },
     failures: new Map(),
+    outside,
     ended: null
   }
   return world

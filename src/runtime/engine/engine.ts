@@ -8,7 +8,6 @@ import { EBADFD, ENOMEM } from '../../codecs/value/errno.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
 import { readMac, writeMac } from '../../codecs/wire/ethernet.js'
 import { instant } from '../../effects/effect.js'
-import { neighbourMac } from '../../machines/address/neighbours.js'
 import { linksOf } from '../../machines/address/on-link.js'
 import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
 import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
@@ -19,7 +18,8 @@ import { VERSION } from '../cli/help.js'
 import type { Options } from '../cli/option-table.js'
 import { parseOptions } from '../cli/options.js'
 import { install } from '../data/feature.js'
-import { createWorld, type World } from '../data/world.js'
+import { createWorld, type Ended, type World } from '../data/world.js'
+import { MAX_FLOWS } from '../flow/flow-table.js'
 import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
 import { withAskedDefaults } from '../host/ask-route.js'
 import {
@@ -51,11 +51,14 @@ import { configNet, leftOut } from '../plan/config-net.js'
 import { needsResolvConf, plan } from '../plan/plan.js'
 import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
-import { watchNeighbours } from '../services/neighbours.js'
+import type { Recorder } from '../record/recorder.js'
+import { macBy, watchNeighbours } from '../services/neighbours.js'
 import { allFeatures } from './features.js'
 import { type GivenClient, inheritedFd, openGuestLink } from './guest-link.js'
 import type { Here } from './hand-over.js'
 import { loop } from './loop.js'
+import { openRecord, recordEnd, writer } from './open-record.js'
+import { startText } from './start-record.js'
 import { findPredecessor, type Predecessor, takeOver } from './take-over.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
@@ -170,6 +173,8 @@ interface Prepared {
   readonly world: World
   /** Ports appear later. */
   readonly scans: boolean
+  /** null: without --record. */
+  readonly record: Recorder | null
   /** Whose place we take. */
   readonly former: Predecessor | null
   readonly client: GivenClient
@@ -340,7 +345,9 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     wanted.namespace.kind === 'none' || former !== null ? wanted : configure(l, wanted, tap, tables, log)
 
   const counters: Counters = new Map()
-  const rings = tried('set aside what flows need', () => openRings(native, 2 * SIDE_1))
+  const record = openRecord(native, wanted, former !== null, log)
+  const door = record?.native(native) ?? native
+  const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
   if (wanted.pcap !== null)
     openCapture(
       native,
@@ -379,7 +386,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const share = guestPorts(ephemeral, limits.ports)
   const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
   const place = listenPlace(
-    native,
+    door,
     l,
     forwarding(p, ephemeral, log),
     p.freebind,
@@ -392,17 +399,17 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('watch the launcher', () => native.setCtl(CTL_FD))
   const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
   const links = linksOf(tables.addresses)
-  const cfg = worldConfig(p, {
+  const begun = {
     tap,
     links,
     limits: { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
     sharedTcpPorts,
     bothSides: place.rules.some((r) => r.direction === 'in'),
     secret,
-    now: Date.now() / 1000,
-    macOf: (a) => (neighbours === null ? p.ownMac : neighbourMac(neighbours.config, neighbours.table, a))
-  })
-  const world = createWorld(cfg, rings, log, counters, place.listeners)
+    now: Date.now() / 1000
+  }
+  const cfg = worldConfig(p, { ...begun, macOf: macBy(p.ownMac, neighbours) })
+  const world = createWorld(cfg, rings, log, counters, place.listeners, MAX_FLOWS, record?.outside)
   world.links = links
   const scan = scans(place.rules)
     ? portScan(place, failures, hostFiles, nsFiles, p.namespace.kind === 'spawn', log, instant(native.now()))
@@ -410,7 +417,20 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   closeUnclaimed(place.inherited)
   const client: GivenClient = { fd: inherited }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap)
-  install(world.features, allFeatures(world, p, { neighbours, portScan: scan, client, here }))
+  const features = allFeatures(world, p, { neighbours, portScan: scan, client, here })
+  install(world.features, record === null ? features : [...features, record.feature(world)])
+  record?.begin(
+    startText({
+      ...writer(),
+      payload: p.recordPayload,
+      plan: p,
+      found: begun,
+      rules: place.rules,
+      neighbours: neighbours !== null,
+      client: inherited
+    }),
+    place.rules
+  )
   return {
     native,
     launcher: l,
@@ -418,6 +438,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     who,
     world,
     scans: scan !== null,
+    record,
     former,
     client,
     rules: place.rules
@@ -451,7 +472,7 @@ const replace = (former: Predecessor, { native, world, plan: p, client, rules }:
 }
 
 const serveUntilEnd = (prepared: Prepared, logging: Logging): void => {
-  const { native, launcher: l, plan: p, who, world, scans: binds, former } = prepared
+  const { native, launcher: l, plan: p, who, world, scans: binds, record, former } = prepared
   const devNull = openSync('/dev/null', 'r+')
   tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
   tried('confine all threads', () => native.confine(p.tcp && (binds || p.vhostUser !== null), p.tcp))
@@ -473,7 +494,12 @@ const serveUntilEnd = (prepared: Prepared, logging: Logging): void => {
     logging.background()
     seal()
   }
-  const ended = loop(world, former === null ? warmUpAll(world, p) : none())
+  let ended: Ended | null = null
+  try {
+    ended = loop(world, former === null ? warmUpAll(world, p) : none())
+  } finally {
+    record?.finish(recordEnd(ended, world.counters))
+  }
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
   if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))

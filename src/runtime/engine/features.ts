@@ -17,7 +17,7 @@ import { type GivenClient, guestLink } from './guest-link.js'
 import { type Here, handOver } from './hand-over.js'
 import { collect } from './v8.js'
 
-// The lists of features. What is to come (live rules, a recorder, policies) is one more of them.
+// The lists of features. What is to come (live rules, policies) is one more of them.
 
 /** What a world has without a host: that of the warm-up, and of tests. */
 export const basicFeatures = (w: World): ReadonlyArray<Feature> => [
@@ -52,15 +52,14 @@ export interface Opened {
   readonly here: Here | null
 }
 
-/** All that the plan asks for. */
-export const allFeatures = (
-  w: World,
-  p: Pick<
-    Plan,
-    'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap' | 'trace' | 'stats'
-  >,
-  o: Opened
-): ReadonlyArray<Feature> => [
+/** What features need of the plan. */
+export type FeaturePlan = Pick<
+  Plan,
+  'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap'
+>
+
+/** All that the plan asks for and that has a say in what is done: that of a replay as well, which has no port scan. A record ends where a hand-over begins. */
+export const actingFeatures = (w: World, p: FeaturePlan, o: Omit<Opened, 'here'>): ReadonlyArray<Feature> => [
   ...basicFeatures(w),
   launcherEnd(w),
   socketMemory(w),
@@ -76,8 +75,17 @@ export const allFeatures = (
           : { offer: OFFERS[p.vhostUser], exit: p.migrateExit, linger: !p.migrateNoLinger }
       )),
   ...(o.portScan === null ? [] : [o.portScan]),
+  ...(p.pcap === null ? [] : [capture(w, p.pcap)])
+]
+
+/** All that the plan asks for. */
+export const allFeatures = (
+  w: World,
+  p: FeaturePlan & Pick<Plan, 'trace' | 'stats'>,
+  o: Opened
+): ReadonlyArray<Feature> => [
+  ...actingFeatures(w, p, o),
   ...(o.here === null ? [] : [handOver(w, o.here)]),
-  ...(p.pcap === null ? [] : [capture(w, p.pcap)]),
   collectWhenCalm(collect),
   ...observers(w, p)
 ]

@@ -27,7 +27,7 @@ import { vhostSession, welcomeGuest } from './vhost.js'
 // The guest link in place of a tap: where clients connect, and who is served. machines/link/guest-link.ts decides, native
 // (addon/link.h, clients.cc) accepts, reads and writes. What a client says that speaks vhost-user: vhost.ts.
 
-const machine = compile<typeof guestLinkMachine, LinkEffect>(guestLinkMachine)
+export const machine = compile<typeof guestLinkMachine, LinkEffect>(guestLinkMachine)
 
 // --- start
 

@@ -48,7 +48,7 @@ import { reportText } from './migrate-out.js'
 
 // A guest comes: machines/link/migration-target.ts decides, native (addon/migrate/) reads, and makes sockets.
 
-const machine = compile<typeof migrationTargetMachine, TargetEffect>(migrationTargetMachine)
+export const machine = compile<typeof migrationTargetMachine, TargetEffect>(migrationTargetMachine)
 
 const QUEUES: Readonly<Record<QueueName, number>> = {
   sent: QUEUE_SEND,

@@ -44,7 +44,7 @@ import { compile } from '../machine/compile.js'
 
 // The guest leaves: machines/link/migration-source.ts decides, native (addon/migrate/) freezes, reads and writes.
 
-const machine = compile<typeof migrationSourceMachine, SourceEffect>(migrationSourceMachine)
+export const machine = compile<typeof migrationSourceMachine, SourceEffect>(migrationSourceMachine)
 
 /** Octets that are put into the slab at once. */
 const PIECE = 32_768

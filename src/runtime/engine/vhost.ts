@@ -57,7 +57,7 @@ import type { Migration } from './migrate.js'
 
 // A vhost-user session: machines/link/vhost-session.ts decides, native (addon/vhost/) reads messages, maps memory and walks rings.
 
-const machine = compile<typeof vhostSessionMachine, VhostEffect>(vhostSessionMachine)
+export const machine = compile<typeof vhostSessionMachine, VhostEffect>(vhostSessionMachine)
 
 const MODES: Readonly<Record<RingMode, number>> = {
   stopped: VRING_OFF,

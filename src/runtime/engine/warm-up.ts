@@ -43,9 +43,9 @@ import { handleTurn } from './loop.js'
 // interpreter, in a world of their own whose effects nobody carries out: what the first real packet meets is warm.
 // Done in slices while nothing real happens; about 0.4 s of CPU time, once.
 
-const GUEST4 = fromV4(0xc6336402) // 198.51.100.2, RFC 5737
+export const GUEST4 = fromV4(0xc6336402) // 198.51.100.2, RFC 5737
 const PEER4 = fromV4(0xc6336409)
-const GUEST6: InAny = [0x20010db8, 0, 0, 2] // RFC 3849
+export const GUEST6: InAny = [0x20010db8, 0, 0, 2] // RFC 3849
 const PEER6: InAny = [0x20010db8, 0, 0, 9]
 const GUEST_LINK = {
   fixed4: false,
@@ -74,8 +74,8 @@ const BULK_ACKS = 4
 const SEGMENTS = 4
 /** Ends of the connection that the peer begins. */
 const PEER_CLIENT = 50000
-const GUEST_SERVER = 8080
-const LISTENER = 0
+export const GUEST_SERVER = 8080
+export const LISTENER = 0
 const FLOWS = 64
 /** Carries nothing out, a full ring neither. */
 const NOBODY = { carryOut: () => {} } as Partial<Native> as Native
@@ -88,7 +88,7 @@ const LIMITS: Limits = {
   halfOpen: FLOWS
 }
 
-const RULE: Rule = {
+export const RULE: Rule = {
   proto: 'tcp',
   direction: 'in',
   bind: null,
@@ -109,6 +109,8 @@ export interface Stage {
   readonly v6: boolean
   now: Instant
   readonly look?: () => void
+  /** In place of all that a turn does: that is somebody else's. */
+  readonly handle?: (n: number, now: Instant) => void
 }
 
 export const record = (s: Stage, i: number, ...words: ReadonlyArray<number>): void => {
@@ -119,6 +121,7 @@ export const record = (s: Stage, i: number, ...words: ReadonlyArray<number>): vo
 /** A turn with `n` records; its effects vanish. */
 export const turn = (s: Stage, n: number): void => {
   s.now = instant(s.now + 0.05)
+  if (s.handle !== undefined) return s.handle(n, s.now)
   handleTurn(s.w, n, s.now)
   s.look?.()
   dropEffects(s.w.rings)
@@ -337,6 +340,15 @@ const datagrams = (s: Stage): void => {
   }
 }
 
+/** All that a guest does, once. `asks`: for its gateway as well; `past`: past the tap too. */
+export const everything = (s: Stage, asks: boolean, past: boolean): void => {
+  if (asks) neighbour(s)
+  pair(s)
+  peerConnects(s)
+  if (past) pairConnects(s)
+  datagrams(s)
+}
+
 /** Two that look at each turn and are due now and then, as others are in a real world: V8 has to know that there are several. */
 const lookersOn = (): ReadonlyArray<Feature> => {
   const one = new Deadline(0)
@@ -388,12 +400,7 @@ export function* warmUp(cfg: WorldConfig): Generator<void, ReadonlyArray<World>>
   const stages = [stage(false), stage(true)]
   const past = cfg.forward.mode === 'pasta' && cfg.forward.splice
   for (let i = 0; i < CONNECTIONS; i++) {
-    const s = stages[i & 1]
-    if (i % NEIGHBOURLY < stages.length) neighbour(s)
-    pair(s)
-    peerConnects(s)
-    if (past) pairConnects(s)
-    datagrams(s)
+    everything(stages[i & 1], i % NEIGHBOURLY < stages.length, past)
     yield
   }
   return stages.map((s) => s.w)

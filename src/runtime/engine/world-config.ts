@@ -15,12 +15,53 @@ import type { FamilyPlan, Plan } from '../plan/plan-types.js'
 // From the plan, and what was found at the start, to what the world's loop never changes: a pure function, so that two plans can
 // be compared by what they lead to.
 
+/** What a world needs of the plan for an IP version. */
+export type WorldFamily = Pick<
+  FamilyPlan,
+  | 'index'
+  | 'addressGiven'
+  | 'assigned'
+  | 'prefixLen'
+  | 'gateway'
+  | 'own'
+  | 'linkLocal'
+  | 'dns'
+  | 'dnsForward'
+  | 'dnsHost'
+  | 'mapHostLoopback'
+  | 'mapGuestAddr'
+  | 'outbound'
+>
+/** What a world needs of the plan; its features need a little more (features.ts). */
+export type WorldPlan = Pick<
+  Plan,
+  | 'mode'
+  | 'link'
+  | 'ownMac'
+  | 'mtu'
+  | 'tcp'
+  | 'udp'
+  | 'icmp'
+  | 'dhcp'
+  | 'dhcpv6'
+  | 'ndp'
+  | 'ra'
+  | 'splice'
+  | 'spliceOnly'
+  | 'hostLoToNsLo'
+  | 'announceDns'
+  | 'announceSearch'
+  | 'search'
+  | 'hostname'
+  | 'fqdn'
+> & { readonly v4: WorldFamily | null; readonly v6: WorldFamily | null }
+
 const hashKey = (b: Uint8Array, at: number): HashKey => {
   const v = new DataView(b.buffer)
   return [v.getUint32(at), v.getUint32(at + 4)]
 }
 
-const familyAddresses = (f: FamilyPlan | null) => ({
+const familyAddresses = (f: WorldFamily | null) => ({
   assigned: f?.assigned ?? null,
   own: f?.own ?? null,
   loopback: f?.mapHostLoopback ?? null,
@@ -29,7 +70,7 @@ const familyAddresses = (f: FamilyPlan | null) => ({
   host: f?.dnsHost ?? null
 })
 
-const natConfig = (p: Plan): NatConfig => {
+const natConfig = (p: WorldPlan): NatConfig => {
   const v4 = familyAddresses(p.v4)
   const v6 = familyAddresses(p.v6)
   return {
@@ -48,7 +89,7 @@ const natConfig = (p: Plan): NatConfig => {
   }
 }
 
-const guestConfig = (p: Plan, now: number, macOf: GuestConfig['macOf']): GuestConfig => ({
+const guestConfig = (p: WorldPlan, now: number, macOf: GuestConfig['macOf']): GuestConfig => ({
   ownMac: p.ownMac,
   v4:
     p.v4 === null || p.v4.assigned === null
@@ -80,7 +121,7 @@ const guestConfig = (p: Plan, now: number, macOf: GuestConfig['macOf']): GuestCo
 })
 
 /** What the guest's addresses are from: what is assigned, and the template's other prefixes where -a does not say otherwise. */
-const guestPrefixes = (p: Plan, links: Links): GuestLink => ({
+const guestPrefixes = (p: WorldPlan, links: Links): GuestLink => ({
   fixed4: p.v4?.addressGiven ?? false,
   fixed6: p.v6?.addressGiven ?? false,
   prefixes: [p.v4, p.v6].flatMap((f) => [
@@ -110,7 +151,7 @@ export interface Found {
   readonly macOf: GuestConfig['macOf']
 }
 
-export const worldConfig = (p: Plan, found: Found): WorldConfig => {
+export const worldConfig = (p: WorldPlan, found: Found): WorldConfig => {
   const { tap, limits, sharedTcpPorts, bothSides, secret } = found
   const mtu = p.mtu === 0 ? MTU_UNTOLD : p.mtu
   return {
@@ -149,7 +190,7 @@ export const worldConfig = (p: Plan, found: Found): WorldConfig => {
   }
 }
 
-export const neighbourConfig = (p: Plan): NeighbourConfig => ({
+export const neighbourConfig = (p: WorldPlan): NeighbourConfig => ({
   ownMac: p.ownMac,
   nat: natConfig(p),
   index4: p.v4?.index ?? 0,

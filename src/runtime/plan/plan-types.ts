@@ -94,6 +94,11 @@ export interface Plan {
   readonly restartPath: string | null
   readonly pcap: string | null
   readonly pcapSize: number | null
+  readonly record: string | null
+  /** Octets. */
+  readonly recordSize: number
+  /** With users' data. */
+  readonly recordPayload: boolean
   readonly runAs: RunAs | null
   readonly chrootFallback: boolean
   /** Octets; 0: not to be assigned. */

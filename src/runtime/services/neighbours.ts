@@ -16,14 +16,16 @@ import {
   RTM_NEWADDR,
   RTMGRP_IFADDR
 } from '../../codecs/kernel/rtnetlink.js'
-import { isV4 } from '../../codecs/value/inany.js'
+import { type InAny, isV4 } from '../../codecs/value/inany.js'
 import { type Octets, octets } from '../../codecs/value/octets.js'
+import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { Instant } from '../../effects/effect.js'
 import {
   learnNeighbour,
   type NeighbourConfig,
   type NeighbourTable,
-  NO_NEIGHBOURS
+  NO_NEIGHBOURS,
+  neighbourMac
 } from '../../machines/address/neighbours.js'
 import { learnAddress } from '../../machines/address/on-link.js'
 import { arpAnnouncement, naAnnouncement } from '../../machines/services/services.js'
@@ -62,6 +64,12 @@ export const watchNeighbours = (native: Native, config: NeighbourConfig, log: Lo
   }
   return { config, table: NO_NEIGHBOURS }
 }
+
+/** What the guest sees an address at. */
+export const macBy =
+  (ownMac: Mac, n: Neighbours | null) =>
+  (a: InAny): Mac =>
+    n === null ? ownMac : neighbourMac(n.config, n.table, a)
 
 const learnLink = (w: World, payload: Uint8Array, deleted: boolean): void => {
   const decoded = Address.decode(octets(payload))

@@ -15,7 +15,7 @@ import { Deadline } from '../flow/deadline.js'
 import { count } from '../log/log.js'
 import { compile } from '../machine/compile.js'
 
-const ndp = compile<typeof ndpMachine, ServiceEffect>(ndpMachine)
+export const ndp = compile<typeof ndpMachine, ServiceEffect>(ndpMachine)
 
 const DHCP_SERVER = 67
 const DHCPV6_SERVER = 547
@@ -90,9 +90,9 @@ export const neighbourDiscovery = (w: World): Feature => {
     deadline,
     onTime: (now) => {
       deadline.at = Number.POSITIVE_INFINITY
-      step({ type: 'TIMER_RA', now, random: Math.random() })
+      step({ type: 'TIMER_RA', now, random: w.outside.random() })
     },
-    guestUp: (now) => step({ type: 'TAP_READY', now, random: Math.random() }),
+    guestUp: (now) => step({ type: 'TAP_READY', now, random: w.outside.random() }),
     guestDown: () => {
       deadline.at = Number.POSITIVE_INFINITY
       step({ type: 'TAP_LOST' })
@@ -104,7 +104,8 @@ export const neighbourDiscovery = (w: World): Feature => {
         learnNdp(w, message, f.ip, f.eth.src)
         const { effects, solicitation } = answerNdp(w.cfg.guest)(message, f.ip, f.eth.src)
         carryOutService(w, effects)
-        if (solicitation !== null) step({ type: 'RS_RECEIVED', solicitation, now, random: Math.random() })
+        if (solicitation !== null)
+          step({ type: 'RS_RECEIVED', solicitation, now, random: w.outside.random() })
         return true
       }
     }

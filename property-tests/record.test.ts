@@ -1,0 +1,519 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
+import {
+  encodeRecording,
+  RECORD_HEADER,
+  RecordItem,
+  recordHeader,
+  recordItems,
+  sealChunk
+} from '../src/codecs/log/record.js'
+import { octets } from '../src/codecs/value/octets.js'
+import { decodeFragment } from '../src/codecs/wire/fragment.js'
+import { decodeFrame } from '../src/codecs/wire/frame.js'
+import { instant } from '../src/effects/effect.js'
+import { EF, EV, STATE_LOAD } from '../src/runtime/abi/abi.js'
+import { stateOpen } from '../src/runtime/abi/effects.js'
+import { parseStart, startText } from '../src/runtime/engine/start-record.js'
+import { machines } from '../src/runtime/flow/kinds.js'
+import { ASK } from '../src/runtime/record/answers.js'
+import { kept, keptOfFrame } from '../src/runtime/record/kept.js'
+import { replayAll } from '../src/runtime/replay/main.js'
+import { page } from '../src/runtime/replay/page.js'
+import { openRecording } from '../src/runtime/replay/recording.js'
+import { replayer, Unplayable } from '../src/runtime/replay/replayer.js'
+import { EFFECT_WORDS, EVENT_WORDS } from '../src/runtime/replay/show.js'
+import { shrunk } from '../src/runtime/replay/shrink.js'
+import { useXstate } from '../src/runtime/replay/under-xstate.js'
+import { repo } from '../test/lib/cache.js'
+import {
+  arbBytes,
+  arbHostile,
+  arbMutated,
+  assertOctets,
+  assertRoundTrip,
+  assertTotal,
+  plain,
+  real
+} from './arbitraries.js'
+import { arbCut, fragment } from './fragment-arbitraries.js'
+import { arbFrame, build, metaOf } from './frame-spec.js'
+import { unacknowledged } from './migration-streams.js'
+import { type Act, act, arbActs } from './record-arbitraries.js'
+import { opened, recordOf, replayed, START } from './recorded.js'
+
+const RUNS = Number(process.env.FC_RUNS ?? 40)
+const written = (acts: ReadonlyArray<Act>, payload = false, rounds = 1): Uint8Array =>
+  recordOf((r) => act(r, acts, rounds), { start: { ...START, payload } })
+
+/** Every turn, every effect and every counter is as recorded. */
+const assertSame = (file: Uint8Array): void => {
+  const { turns, end } = opened(file)
+  assert.deepEqual([end.cut, end.why], [null, 'error'])
+  const { all, counters } = replayed(file)
+  assert.deepEqual(all.at(-1)?.difference ?? null, null)
+  assert.equal(all.length, turns.length)
+  assert.deepEqual(counters, end.counters)
+}
+
+describe('a record replays exactly', () => {
+  test('what the warm-up does: every effect is the same', () => {
+    const file = written([], false, 6)
+    assertSame(file)
+    const { turns } = opened(file)
+    const effects = turns.reduce((n, t) => n + t.effects.flat().length, 0)
+    assert.ok(turns.length > 300 && effects > 300, `${turns.length} turns, ${effects} effects`)
+    assert.ok(turns.some((t) => t.events.some((e) => e.words[0] === EV.SPLICE_EOF)))
+  })
+  test("any run, with users' data and without", () => {
+    fc.assert(
+      fc.property(arbActs, fc.boolean(), (acts, payload) => assertSame(written(acts, payload))),
+      { numRuns: RUNS, endOnFailure: true }
+    )
+  })
+  test('any run under xstate', () => {
+    fc.assert(
+      fc.property(arbActs, (acts) => {
+        const file = written(acts)
+        const undo = useXstate()
+        try {
+          assertSame(file)
+        } finally {
+          undo()
+        }
+      }),
+      { numRuns: RUNS / 4, endOnFailure: true }
+    )
+  })
+})
+
+describe('a difference is found where it is', () => {
+  const file = written([], false, 2)
+  const items = [...recordItems(octets(file))]
+  const turnOf = (place: number): number => items.slice(0, place + 1).filter((i) => i.type === 'Turn').length
+  const placesOf = (type: RecordItem['type']): ReadonlyArray<number> =>
+    items.flatMap((i, place) => (i.type === type ? [place] : []))
+
+  test('an effect whose words, or octets, are others', () => {
+    const places = placesOf('Effect')
+    fc.assert(
+      fc.property(
+        fc.nat(places.length - 1),
+        fc.integer({ min: 1, max: 15 }),
+        fc.boolean(),
+        (n, word, inOctets) => {
+          const place = places[n]!
+          const was = items[place]!
+          if (was.type !== 'Effect') return
+          const head = was.kept?.head.slice()
+          if (inOctets && head !== undefined && head.length > 0) head[word % head.length]! ^= 1
+          const now =
+            inOctets && was.kept !== null && head !== undefined
+              ? { ...was, kept: { ...was.kept, head } }
+              : { ...was, words: was.words.map((w, i) => (i === word ? w ^ 1 : w)) }
+          const { all } = replayed(
+            encodeRecording([...items.slice(0, place), now, ...items.slice(place + 1)])
+          )
+          const d = all.at(-1)?.difference
+          assert.equal(d?.turn, turnOf(place))
+          assert.deepEqual(d?.recorded?.words, now.words)
+          assert.deepEqual(d?.made?.words, was.words)
+        }
+      ),
+      { numRuns: 20 }
+    )
+  })
+  test('an effect that is missing, or too many', () => {
+    const turns = opened(file).turns.filter((t) => t.effects.length > 0 && !t.isLast)
+    for (const more of [true, false]) {
+      const turn = turns[turns.length >> 1]!
+      const at = items.findIndex((i, place) => i.type === 'Effects' && turnOf(place) === turn.index)
+      const n = turn.effects[0]!.length + (more ? 1 : -1)
+      const copy = [...items]
+      copy[at] = { type: 'Effects', effects: n }
+      if (more) copy.splice(at + 1, 0, items[at + 1]!)
+      else copy.splice(at + 1, 1)
+      const d = replayed(encodeRecording(copy)).all.at(-1)?.difference
+      assert.equal(d?.turn, turn.index)
+    }
+  })
+  test('a machine that does less: the event that it happens with, and its flow', () => {
+    const udp = machines.udp
+    const { step } = udp
+    udp.step = (s, e, out) => {
+      const next = step(s, e, out)
+      if (e.type === 'SOCK_DATAGRAM') out.pop()
+      return next
+    }
+    try {
+      const last = replayed(file).all.at(-1)
+      const d = last?.difference
+      assert.equal(d?.recorded?.words[0], EF.TAP_WRITE)
+      assert.equal(d?.made, null)
+      const first = opened(file).turns.find((t) => t.events.some((e) => e.words[0] === EV.DATAGRAM))
+      assert.equal(d?.turn, first?.index)
+    } finally {
+      udp.step = step
+    }
+  })
+  test('the least that shows it: one flow, few turns; and it replays exactly by the machine that was recorded', () => {
+    const cases: ReadonlyArray<readonly [keyof typeof machines, string, number]> = [
+      ['udp', 'SOCK_DATAGRAM', 3],
+      ['tcp', 'TURN_END', 12],
+      ['tcp-splice', 'SPLICE_EOF', 4]
+    ]
+    for (const [kind, event, most] of cases) {
+      const machine = machines[kind] as unknown as {
+        step: (s: never, e: { type: string }, out: unknown[]) => never
+      }
+      const { step } = machine
+      let small: ReturnType<typeof shrunk> = null
+      machine.step = (s, e, out) => {
+        const next = step(s, e, out)
+        if (e.type === event) out.pop()
+        return next
+      }
+      try {
+        assert.notEqual(replayed(file).all.at(-1)?.difference, null, `${kind}: found`)
+        small = shrunk(octets(file))
+        assert.ok(small !== null && small.turns <= most, `${kind}: ${small?.turns} turns`)
+        assert.notEqual(replayed(small.file).all.at(-1)?.difference, null, kind)
+      } finally {
+        machine.step = step
+      }
+      assert.equal(replayed(small.file).all.at(-1)?.difference, null, kind)
+      assert.equal(shrunk(octets(small.file)), null)
+    }
+  })
+  test('something else is asked for', () => {
+    const place = placesOf('Answer')[0]!
+    const was = items[place]!
+    assert.ok(was.type === 'Answer' && was.to === ASK.RANDOM)
+    const without = [...items.slice(0, place), ...items.slice(place + 1)]
+    const other = [...items.slice(0, place), { ...was, to: ASK.MEMORY_OF }, ...items.slice(place + 1)]
+    for (const [list, what] of [
+      [without, 'RANDOM was asked for, which the record has no answer to'],
+      [other, 'RANDOM was asked for in place of MEMORY_OF']
+    ] as const) {
+      const d = replayed(encodeRecording(list)).all.at(-1)?.difference
+      assert.deepEqual([d?.turn, d?.what], [turnOf(place), what])
+    }
+  })
+})
+
+describe('what is kept', () => {
+  const assertEnough = (bytes: Uint8Array): void => {
+    const o = octets(bytes)
+    const meta = metaOf(o)
+    for (const needsCsum of [true, false]) {
+      assert.ok(keptOfFrame(o.view, 0, bytes.length) || bytes.length === 0)
+      const { head, tail } = kept
+      const less = bytes.map((octet, i) => (i < head || i >= bytes.length - tail ? octet : 0xa5))
+      const masked = octets(less)
+      assert.deepEqual(decodeFrame(masked, { ...meta, needsCsum }), decodeFrame(o, { ...meta, needsCsum }))
+      assert.deepEqual(decodeFragment(masked), decodeFragment(o))
+    }
+  }
+  test('of a frame is all that decoders read', () => {
+    fc.assert(fc.property(arbHostile(arbFrame.map((s) => build(s).bytes)), assertEnough), { numRuns: 2000 })
+  })
+  test('of a fragment as well', () => {
+    const whole = arbCut.filter((c) => c.frame.length < 5000)
+    fc.assert(
+      fc.property(whole, ({ frame, pieces }) => {
+        for (const p of pieces) assertEnough(fragment(frame, 7, p))
+      }),
+      { numRuns: 300 }
+    )
+  })
+  test("of users' data is nothing: not in the file, wherever it goes", () => {
+    const secret = Uint8Array.from('no secret is in here', (c) => c.charCodeAt(0))
+    const has = (file: Uint8Array): boolean => Buffer.from(file).includes(Buffer.from(secret))
+    const frames = arbFrame.map((s) => {
+      const n = s.proto === 6 ? (s.l4[12]! >> 4) * 4 : 8
+      const l4 = new Uint8Array(Math.min(n, s.l4.length) + secret.length)
+      l4.set(s.l4.subarray(0, n))
+      l4.set(secret, l4.length - secret.length)
+      if (s.proto === 17) new DataView(l4.buffer).setUint16(4, l4.length)
+      return { ...s, l4, surplus: new Uint8Array(), padding: new Uint8Array() }
+    })
+    const ours = (proto: number, port: number): boolean =>
+      (proto === 17 && (port === 67 || port === 547)) || proto === 58
+    let seen = 0
+    fc.assert(
+      fc.property(frames, fc.boolean(), (spec, payload) => {
+        if (![6, 17, 1].includes(spec.proto) || ours(spec.proto, (spec.l4[2]! << 8) | spec.l4[3]!)) return
+        const { bytes } = build(spec)
+        const words = [EV.TAP_FRAME, 0, 0, 0, 1, 0, 0, 0]
+        const file = written([{ came: [{ words, octets: bytes }], after: 1, listener: null }], payload, 0)
+        assert.equal(has(file), payload)
+        seen++
+      }),
+      { numRuns: 60 }
+    )
+    assert.ok(seen > 20, `${seen}`)
+  })
+})
+
+test('of a guest that comes, what waits in its sockets is zeros, however its state is cut', () => {
+  const waits = 'abcde'
+  const stream = unacknowledged
+  assert.ok(Buffer.from(stream).includes(waits))
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: stream.length }), fc.boolean(), (size, payload) => {
+      const file = recordOf(
+        (r) => {
+          stateOpen(r.w.rings, 9, STATE_LOAD)
+          for (let at = 0; at < stream.length; at += size) {
+            const piece = stream.subarray(at, at + size)
+            r.w.rings.slab.set(piece, 1000)
+            r.w.rings.ev.set([EV.STATE_OCTETS, 0, 1000, piece.length])
+            r.turn(1, instant(at + 1))
+          }
+        },
+        { start: { ...START, payload } }
+      )
+      const kept = opened(file).turns.flatMap((t) => t.events.flatMap((e) => [...(e.kept?.head ?? [])]))
+      const end = stream.length - waits.length
+      assertOctets(Uint8Array.from(kept.slice(0, end)), stream.subarray(0, end))
+      assert.equal(Buffer.from(kept.slice(end)).toString(), payload ? waits : '\0'.repeat(waits.length))
+    }),
+    { numRuns: 30 }
+  )
+})
+
+describe('a file', () => {
+  const arbWords = fc.array(fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }), {
+    minLength: 15,
+    maxLength: 15
+  })
+  const arbRing = plain({
+    words: fc.tuple(fc.integer({ min: 0, max: 255 }), arbWords).map(([k, w]) => [k, ...w]),
+    kept: fc.option(
+      plain({
+        head: arbBytes(100),
+        tail: arbBytes(20),
+        sum: fc.option(fc.integer({ min: 0, max: 0xffff }))
+      })
+    )
+  })
+  const arbSmall = fc.integer({ min: 0, max: 0xffff })
+  const arbItem: fc.Arbitrary<RecordItem> = fc.oneof(
+    fc.string().map((json) => ({ type: 'Start' as const, json })),
+    fc.string().map((json) => ({ type: 'End' as const, json })),
+    fc
+      .tuple(arbSmall, fc.option(arbSmall), arbSmall)
+      .map(([id, rule, port]) => ({ type: 'Listener' as const, id, rule, port })),
+    fc.tuple(real(0, 1e12), arbSmall).map(([now, events]) => ({ type: 'Turn' as const, now, events })),
+    arbSmall.map((effects) => ({ type: 'Effects' as const, effects })),
+    fc
+      .tuple(arbSmall, arbBytes(40), arbBytes(40))
+      .map(([to, asked, answer]) => ({ type: 'Answer' as const, to, asked, answer })),
+    arbRing.map((r) => ({ type: 'Event' as const, ...r })),
+    arbRing.map((r) => ({ type: 'Effect' as const, ...r }))
+  )
+  test('item: decode behind encode gives the same; any octets give one or a reason', () => {
+    fc.assert(fc.property(arbItem, (i) => assertRoundTrip(RecordItem, i)))
+    fc.assert(fc.property(arbHostile(arbItem.map(RecordItem.encode)), (b) => assertTotal(RecordItem, b)))
+  })
+  test('all its items, whatever the size of its chunks', () => {
+    fc.assert(
+      fc.property(
+        fc.array(arbItem, { maxLength: 30 }),
+        fc.integer({ min: 16, max: 4000 }),
+        (items, chunk) => {
+          assert.deepEqual([...recordItems(octets(encodeRecording(items, chunk)))], items)
+        }
+      )
+    )
+  })
+  test('its start: as it was', () => {
+    const start = parseStart(startText(START))
+    assert.deepEqual(start, E.right({ ...START, plan: { ...START.plan, pcap: '.pcapng' } }))
+    for (const text of ['', '{}', 'null', startText(START).replace('"mtu":65520', '"mtu":"x"')])
+      assert.ok(E.isLeft(parseStart(text)))
+  })
+
+  const whole = written([], false, 2)
+  const turns = opened(whole).turns
+  test('cut or changed anywhere: a reason in words, or what is whole in front of that', () => {
+    fc.assert(
+      fc.property(arbMutated(fc.constant(whole)), (bytes) => {
+        const r = openRecording(octets(bytes))
+        if (E.isLeft(r)) return assert.match(r.left, /^[a-z' ]{8,}/)
+        const some = [...r.right.recording.turns]
+        assert.ok(some.length <= turns.length)
+        for (const [i, t] of some.entries()) assert.equal(t.now, turns[i]?.now)
+        if (some.length < turns.length) assert.ok(r.right.end.cut !== null || r.right.end.why === null)
+      }),
+      { numRuns: 200 }
+    )
+  })
+  test('of any items in any order, sealed well: a reason, a difference or a prefix, and no crash', () => {
+    const items = [...recordItems(octets(whole))]
+    const words = new Int32Array(1 << 18)
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.nat(items.length - 1), fc.oneof(arbItem, fc.constant(null))), {
+          minLength: 1,
+          maxLength: 5
+        }),
+        fc.option(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 255 }))),
+        (changes, octet) => {
+          const copy = [...items]
+          for (const [at, item] of changes)
+            if (item === null) copy.splice(at % copy.length, 1)
+            else copy[at] = item
+          const file = encodeRecording(copy, 1 << 30)
+          if (octet !== null)
+            file[RECORD_HEADER + 12 + (octet[0] % (file.length - RECORD_HEADER - 12))] = octet[1]
+          const bytes = new Uint8Array(words.buffer)
+          bytes.set(file.subarray(RECORD_HEADER))
+          const chunk = sealChunk({ words, bytes, at: (file.length - RECORD_HEADER) / 4 })
+          const sealed = new Uint8Array(RECORD_HEADER + chunk.length)
+          sealed.set(recordHeader())
+          sealed.set(chunk, RECORD_HEADER)
+          const r = openRecording(octets(sealed))
+          if (E.isLeft(r)) return
+          try {
+            const p = replayer(r.right.recording)
+            for (const t of r.right.recording.turns) if (p.turn(t).difference !== null) break
+          } catch (e) {
+            if (!(e instanceof Unplayable)) throw e
+          }
+        }
+      ),
+      { numRuns: 60 }
+    )
+  })
+  test('ends at its size, in front of what would exceed it, which is said', () => {
+    for (const size of [131072, 200_000]) {
+      const said: (number | null)[] = []
+      const file = recordOf((r) => act(r, [], 12), { size, said: (errno) => said.push(errno) })
+      assert.ok(file.length <= size && file.length > size - 80_000, `${file.length} of ${size}`)
+      assert.deepEqual(said, [null])
+      const { all } = replayed(file)
+      assert.equal(all.at(-1)?.difference, null)
+      assert.equal(opened(file).end.why, 'size')
+    }
+  })
+})
+
+test('words are called as native calls them (native/addon/records.h)', () => {
+  const text = readFileSync(join(repo, 'native/addon/records.h'), 'utf8')
+  /** Names of each word from the third one on, by its place. */
+  const namesIn = (body: string): string[] =>
+    [...body.matchAll(/union \{\s*uint32_t ([^;]*);\s*\};|(uint32_t|Info) ([^;]*);/g)].flatMap(
+      ([, union, type, list]) => {
+        if (union !== undefined) return [union.replace(/, /g, '|')]
+        if (type === 'Info') return namesIn(/struct Info \{([^}]*)\}/.exec(text)![1]!)
+        return list!.split(/,\s*/).flatMap((one) => {
+          const [, name, n] = /^(\w+)(?:\[(\d+)\])?$/.exec(one)!
+          const shown = name!.startsWith('unused') ? '-' : name!
+          return n === undefined
+            ? [shown]
+            : Array.from({ length: Number(n) }, (_, i) => (shown === '-' || i > 0 ? '-' : `${shown}[${n}]`))
+        })
+      }
+    )
+  const [fx, ev] = [
+    /namespace fx \{([\s\S]*?)\n\} \/\/ namespace/,
+    /namespace ev \{([\s\S]*?)\n\} \/\/ namespace/
+  ].map((p) => p.exec(text)![1]!)
+  const native = new Map<string, string[]>()
+  for (const [, kinds, body] of fx!.matchAll(/\/\*\*([^*]*)\*\/\nstruct \w+ : Head \{([\s\S]*?)\n\};/g))
+    for (const [kind] of kinds!.matchAll(/EF_\w+/g)) native.set(kind, namesIn(body!))
+  const structs = new Map<string, string[]>()
+  for (const [, name, how, kind, base, body] of ev!.matchAll(
+    /struct (\w+) : (Event|Like)<(\w+)(?:, (\w+))?> \{([\s\S]*?)\};/g
+  )) {
+    structs.set(name!, how === 'Like' ? structs.get(base!)! : namesIn(body!))
+    native.set(kind!, structs.get(name!)!)
+  }
+  for (const [prefix, table] of [
+    ['EF_', EFFECT_WORDS],
+    ['EV_', EVENT_WORDS]
+  ] as const)
+    for (const [kind, words] of Object.entries(table)) {
+      const ours = words.split(' ').filter((w) => w !== '')
+      const flat = ours.flatMap((w) => (w.endsWith('[4]') ? [w, '-', '-', '-'] : [w]))
+      const theirs = native.get(prefix + kind) ?? []
+      for (const [i, name] of flat.entries())
+        assert.ok(
+          theirs[i] === name || theirs[i]?.split('|').includes(name) || name === '-',
+          `${kind}: ${name}, not ${theirs[i]}`
+        )
+    }
+  assert.ok(native.size > 80, `${native.size}`)
+})
+
+test('a page: every flow with its ladder, every rung once, tags in pairs, nothing that is not escaped', () => {
+  const file = written([], false, 20)
+  const r = openRecording(octets(file))
+  assert.ok(E.isRight(r))
+  const pages = page()
+  const begun: string[] = []
+  const o = replayAll(r.right.recording, r.right.end, { until: Number.POSITIVE_INFINITY }, [
+    pages.turn,
+    (_, { lines }) => void begun.push(...lines.filter((l) => /: NEW -> /.test(l)))
+  ])
+  const html = pages.html(['a <heading>'], null)
+  assert.equal(html.match(/<details /g)?.length, begun.length + 1)
+  assert.ok(begun.length > 80, `${begun.length}`)
+  const rungs = html.match(/<tr><td>\d+\.\d{3}<\/td>/g)?.length
+  assert.equal(rungs, o.events + o.effects)
+  assert.match(html, /SND\.UNA \d+ SND\.NXT \d+ SND\.WND \d+ RCV\.NXT \d+ RCV\.WND \d+/)
+  assert.match(html, /a &lt;heading&gt;/)
+  const open: string[] = []
+  for (const [, end, name] of html.matchAll(/<(\/?)([a-z]+)[^<>]*>/g))
+    if (name === 'meta') continue
+    else if (end === '') open.push(name!)
+    else assert.equal(open.pop(), name)
+  assert.deepEqual(open, [])
+})
+
+describe('records of faults that were mended', () => {
+  const dir = join(repo, 'property-tests/records')
+  for (const name of readdirSync(dir).filter((f) => f.endsWith('.rec')))
+    for (const use of [() => () => {}, useXstate])
+      test(`${name}${use === useXstate ? ', under xstate' : ''}`, () => {
+        const done = use()
+        try {
+          assert.equal(replayed(new Uint8Array(readFileSync(join(dir, name)))).all.at(-1)?.difference, null)
+        } finally {
+          done()
+        }
+      })
+})
+
+test('nothing that is no function of what came, but by the door', () => {
+  const sources = (dir: string): ReadonlyArray<string> =>
+    readdirSync(join(repo, dir), { withFileTypes: true }).flatMap((e) =>
+      e.isDirectory() ? sources(join(dir, e.name)) : [join(dir, e.name)]
+    )
+  const rooms = [
+    'machines',
+    'codecs',
+    'effects',
+    'runtime/data',
+    'runtime/flow',
+    'runtime/services',
+    'runtime/machine'
+  ]
+  const files = [
+    ...rooms.flatMap((room) => sources(`src/${room}`)),
+    ...['guest-link', 'vhost', 'migrate', 'migrate-in', 'migrate-out', 'loop', 'features'].map(
+      (f) => `src/runtime/engine/${f}.ts`
+    )
+  ]
+  const chance = /Math\.random|new Date|Date\.now|performance\.now|\bprocess\.[a-z]|hrtime|'node:(?!util')/
+  const found = files.filter((f) =>
+    chance.test(readFileSync(join(repo, f), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, ''))
+  )
+  // World.outside, which a record has
+  assert.deepEqual(found, ['src/runtime/data/world.ts'])
+})

@@ -1,0 +1,409 @@
+import type * as t from 'io-ts'
+import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+
+// The file of --record (docs/replay.md): a header, then chunks, each with its length and a checksum, so that a file whose writer died can be
+// read up to the last whole one. A chunk holds whole items. All words are little-endian.
+
+/** Words of a record of either ring. */
+export const RECORD_WORDS = 16
+
+/** What is kept of the octets that a record names: the first and the last ones. */
+export interface Kept {
+  readonly head: Uint8Array
+  readonly tail: Uint8Array
+  /** Ones' complement sum of those in between, where it matters; null: it does not. */
+  readonly sum: number | null
+}
+/** A record of the event ring or of the effect ring, word by word. */
+export interface RingRecord {
+  readonly words: ReadonlyArray<number>
+  /** null: none are needed. */
+  readonly kept: Kept | null
+}
+export type RecordItem =
+  /** JSON: who writes, and what the world was made of (runtime/engine/start-record.ts). */
+  | { readonly type: 'Start'; readonly json: string }
+  /** A listener that is there from the end of this turn on, by its rule's index and its port; rule null: it is gone. */
+  | { readonly type: 'Listener'; readonly id: number; readonly rule: number | null; readonly port: number }
+  /** A turn begins. `now`: ms on the loop's clock; `events`: so many Event follow. */
+  | { readonly type: 'Turn'; readonly now: number; readonly events: number }
+  | ({ readonly type: 'Event' } & RingRecord)
+  /** What was asked for while the turn was handled, and the answer. */
+  | {
+      readonly type: 'Answer'
+      readonly to: number
+      readonly asked: Uint8Array
+      readonly answer: Uint8Array
+    }
+  /** So many Effect follow, which were carried out together. */
+  | { readonly type: 'Effects'; readonly effects: number }
+  | ({ readonly type: 'Effect' } & RingRecord)
+  /** JSON: why nothing more comes. */
+  | { readonly type: 'End'; readonly json: string }
+
+const START = 1
+const LISTENER = 2
+const TURN = 3
+const EVENT = 4
+const ANSWER = 5
+const EFFECTS = 6
+const EFFECT = 7
+const END = 8
+
+// --- writing, in place: the recorder writes hundreds of thousands of records a second
+
+/** What is to become a chunk. `at`: words of `words` that are written. */
+export interface RecordBuffer {
+  words: Int32Array
+  bytes: Uint8Array
+  at: number
+}
+export const recordBuffer = (octets: number): RecordBuffer => {
+  const words = new Int32Array(Math.ceil(octets / 4))
+  return { words, bytes: new Uint8Array(words.buffer), at: 0 }
+}
+/** Room for `octets` more. */
+const room = (b: RecordBuffer, octets: number): void => {
+  const need = b.at * 4 + octets
+  if (need <= b.bytes.length) return
+  const { words } = recordBuffer(need * 2)
+  words.set(b.words.subarray(0, b.at))
+  b.words = words
+  b.bytes = new Uint8Array(words.buffer)
+}
+const wordsOf = (octets: number): number => (octets + 3) >> 2
+
+const number = new Float64Array(1)
+const halves = new Int32Array(number.buffer)
+export const putTurn = (b: RecordBuffer, now: number, events: number): void => {
+  room(b, 12)
+  number[0] = now
+  b.words[b.at] = TURN | (events << 8)
+  b.words[b.at + 1] = halves[0]
+  b.words[b.at + 2] = halves[1]
+  b.at += 3
+}
+export const putEffects = (b: RecordBuffer, effects: number): void => {
+  room(b, 4)
+  b.words[b.at++] = EFFECTS | (effects << 8)
+}
+/** The record at word `from` of a ring. Result: the place of its first word, for `putKept`. */
+const putRecord = (b: RecordBuffer, tag: number, ring: Int32Array, from: number): number => {
+  room(b, 4 * RECORD_WORDS)
+  const { words } = b
+  const at = b.at
+  let mask = 0
+  let to = at + 1
+  for (let i = 1; i < RECORD_WORDS; i++) {
+    const w = ring[from + i]
+    if (w === 0) continue
+    mask |= 1 << i
+    words[to++] = w
+  }
+  words[at] = tag | (ring[from] << 8) | (mask << 16)
+  b.at = to
+  return at
+}
+export const putEvent = (b: RecordBuffer, ring: Int32Array, from: number): number =>
+  putRecord(b, EVENT, ring, from)
+export const putEffect = (b: RecordBuffer, ring: Int32Array, from: number): number =>
+  putRecord(b, EFFECT, ring, from)
+
+const OCTETS = 1 << 16
+const SUMMED = 1 << 31
+const copy = (b: RecordBuffer, from: Uint8Array, off: number, len: number): void => {
+  const to = b.at * 4
+  // a loop for what is short: subarray() and set() cost more than 40 stores
+  if (len > 64) b.bytes.set(from.subarray(off, off + len), to)
+  else for (let i = 0; i < len; i++) b.bytes[to + i] = from[off + i]
+  for (let i = len; (i & 3) !== 0; i++) b.bytes[to + i] = 0
+  b.at += wordsOf(len)
+}
+/** Octets of the record at `record`, the last one: `head` from `off` on, and `tail` of those in front of `end`. Result: where `head` begins in `b.bytes`. */
+export const putKept = (
+  b: RecordBuffer,
+  record: number,
+  slab: Uint8Array,
+  off: number,
+  head: number,
+  tail: number,
+  end: number,
+  sum: number | null
+): number => {
+  room(b, 16 + head + tail)
+  b.words[record] |= OCTETS
+  b.words[b.at++] = head | (sum === null ? 0 : SUMMED)
+  b.words[b.at++] = tail | ((sum ?? 0) << 16)
+  const at = b.at * 4
+  copy(b, slab, off, head)
+  copy(b, slab, end - tail, tail)
+  return at
+}
+export const putAnswer = (b: RecordBuffer, to: number, asked: Uint8Array, answer: Uint8Array): void => {
+  room(b, 20 + asked.length + answer.length)
+  b.words[b.at++] = ANSWER | (to << 8)
+  b.words[b.at++] = asked.length
+  b.words[b.at++] = answer.length
+  copy(b, asked, 0, asked.length)
+  copy(b, answer, 0, answer.length)
+}
+export const putListener = (b: RecordBuffer, id: number, rule: number | null, port: number): void => {
+  room(b, 16)
+  b.words[b.at++] = LISTENER
+  b.words[b.at++] = id
+  b.words[b.at++] = rule === null ? 0 : rule + 1
+  b.words[b.at++] = port
+}
+const putText = (b: RecordBuffer, tag: number, json: string): void => {
+  const text = new TextEncoder().encode(json)
+  room(b, 12 + text.length)
+  b.words[b.at++] = tag
+  b.words[b.at++] = text.length
+  copy(b, text, 0, text.length)
+}
+export const putStart = (b: RecordBuffer, json: string): void => putText(b, START, json)
+export const putEnd = (b: RecordBuffer, json: string): void => putText(b, END, json)
+
+// --- reading
+
+const pad4 = (octets: number): number => (octets + 3) & ~3
+/** `len` octets at `at` of `o`, a copy; null: they are not all there. */
+const piece = (o: Octets, at: number, len: number): Uint8Array | null =>
+  len < 0 || at + len > o.len ? null : bytesOf(sub(o, at, len)).slice()
+
+interface Read {
+  readonly item: RecordItem
+  /** Octets that it took. */
+  readonly len: number
+}
+const CUT = 'an item is cut'
+
+const readKept = (o: Octets, at: number): { readonly kept: Kept; readonly len: number } | string => {
+  if (at + 8 > o.len) return CUT
+  const a = o.view.getUint32(o.off + at, true)
+  const b = o.view.getUint32(o.off + at + 4, true)
+  const headLen = a & ~SUMMED
+  const tailLen = b & 0xffff
+  const head = piece(o, at + 8, headLen)
+  const tail = head === null ? null : piece(o, at + 8 + pad4(headLen), tailLen)
+  if (head === null || tail === null) return CUT
+  const sum = (a & SUMMED) !== 0 ? b >>> 16 : null
+  return { kept: { head, tail, sum }, len: 8 + pad4(headLen) + pad4(tailLen) }
+}
+const readRecord = (type: 'Event' | 'Effect', o: Octets, first: number): Read | string => {
+  const words: number[] = Array.from({ length: RECORD_WORDS }, () => 0)
+  words[0] = (first >>> 8) & 0xff
+  let at = 4
+  for (let i = 1; i < RECORD_WORDS; i++) {
+    if (((first >>> 16) & (1 << i)) === 0) continue
+    if (at + 4 > o.len) return CUT
+    words[i] = o.view.getInt32(o.off + at, true)
+    at += 4
+  }
+  if ((first & OCTETS) === 0) return { item: { type, words, kept: null }, len: at }
+  const k = readKept(o, at)
+  return typeof k === 'string' ? k : { item: { type, words, kept: k.kept }, len: at + k.len }
+}
+const readText = (type: 'Start' | 'End', o: Octets): Read | string => {
+  if (o.len < 8) return CUT
+  const n = o.view.getUint32(o.off + 4, true)
+  const text = piece(o, 8, n)
+  return text === null ? CUT : { item: { type, json: new TextDecoder().decode(text) }, len: 8 + pad4(n) }
+}
+const readAnswer = (o: Octets, first: number): Read | string => {
+  if (o.len < 12) return CUT
+  const asks = o.view.getUint32(o.off + 4, true)
+  const answers = o.view.getUint32(o.off + 8, true)
+  const asked = piece(o, 12, asks)
+  const answer = asked === null ? null : piece(o, 12 + pad4(asks), answers)
+  if (asked === null || answer === null) return CUT
+  return {
+    item: { type: 'Answer', to: first >>> 8, asked, answer },
+    len: 12 + pad4(asks) + pad4(answers)
+  }
+}
+
+/** The item at the start of `o`, and its length. Total: else why there is none. */
+export const readItem = (o: Octets): Read | string => {
+  if (o.len < 4) return CUT
+  const first = o.view.getInt32(o.off, true)
+  const word = (i: number): number => o.view.getInt32(o.off + 4 * i, true)
+  switch (first & 0xff) {
+    case START:
+      return readText('Start', o)
+    case LISTENER: {
+      if (o.len < 16) return CUT
+      const rule = word(2)
+      return {
+        item: { type: 'Listener', id: word(1), rule: rule === 0 ? null : rule - 1, port: word(3) },
+        len: 16
+      }
+    }
+    case TURN:
+      if (o.len < 12) return CUT
+      return { item: { type: 'Turn', now: o.view.getFloat64(o.off + 4, true), events: first >>> 8 }, len: 12 }
+    case EVENT:
+      return readRecord('Event', o, first)
+    case ANSWER:
+      return readAnswer(o, first)
+    case EFFECTS:
+      return { item: { type: 'Effects', effects: first >>> 8 }, len: 4 }
+    case EFFECT:
+      return readRecord('Effect', o, first)
+    case END:
+      return readText('End', o)
+    default:
+      return `an item of kind ${first & 0xff}, which there is not`
+  }
+}
+
+const put = (b: RecordBuffer, i: RecordItem): void => {
+  switch (i.type) {
+    case 'Start':
+      return putStart(b, i.json)
+    case 'Listener':
+      return putListener(b, i.id, i.rule, i.port)
+    case 'Turn':
+      return putTurn(b, i.now, i.events)
+    case 'Answer':
+      return putAnswer(b, i.to, i.asked, i.answer)
+    case 'Effects':
+      return putEffects(b, i.effects)
+    case 'Event':
+    case 'Effect': {
+      const at = (i.type === 'Event' ? putEvent : putEffect)(b, Int32Array.from(i.words), 0)
+      if (i.kept === null) return
+      const { head, tail, sum } = i.kept
+      const both = new Uint8Array(head.length + tail.length)
+      both.set(head)
+      both.set(tail, head.length)
+      putKept(b, at, both, 0, head.length, tail.length, both.length, sum)
+      return
+    }
+    case 'End':
+      return putEnd(b, i.json)
+  }
+}
+
+const isItem = (u: unknown): u is RecordItem => typeof u === 'object' && u !== null && 'type' in u
+
+/**
+ * One item at the start of the input; what follows is ignored. Left: it is cut, or of a kind that there is not.
+ * Law: decode(encode(i)) = right(i). Total.   Source: docs/replay.md.
+ */
+export const RecordItem: t.Type<RecordItem, Uint8Array, Octets> = wireCodec(
+  'RecordItem',
+  isItem,
+  (o) => {
+    const r = readItem(o)
+    return typeof r === 'string' ? r : r.item
+  },
+  (i) => {
+    const b = recordBuffer(256)
+    put(b, i)
+    return b.bytes.slice(0, b.at * 4)
+  }
+)
+
+// --- the file
+
+const MAGIC = Uint8Array.from('passtrec', (c) => c.charCodeAt(0))
+/** What it says is read by this version only. */
+export const RECORD_VERSION = 1
+export const RECORD_HEADER = 16
+/** Octets in front of a chunk's items: its mark, their length, the checksum. */
+export const CHUNK_HEADER = 12
+const CHUNK = 0x4b4e4843 // "CHNK"
+
+/** The first octets of a file. */
+export const recordHeader = (): Uint8Array => {
+  const b = new Uint8Array(RECORD_HEADER)
+  b.set(MAGIC)
+  new DataView(b.buffer).setUint32(8, RECORD_VERSION, true)
+  return b
+}
+
+/** Of `n` words from `from` on: each of them counts, and its place. A change of one is always noticed: each step is one to one. */
+const checksum = (words: Int32Array, from: number, n: number): number => {
+  let h = n
+  for (let i = from; i < from + n; i++) {
+    h = Math.imul(h ^ words[i], 0x9e3779b1)
+    h = (h << 13) | (h >>> 19)
+  }
+  return h
+}
+
+/** A buffer whose first words are a chunk's header, to be filled in by `sealChunk`. */
+export const beginChunk = (b: RecordBuffer): void => {
+  b.at = CHUNK_HEADER / 4
+}
+export const isEmptyChunk = (b: RecordBuffer): boolean => b.at === CHUNK_HEADER / 4
+/** The chunk, a view of the buffer. */
+export const sealChunk = (b: RecordBuffer): Uint8Array => {
+  const { words } = b
+  const from = CHUNK_HEADER / 4
+  words[0] = CHUNK
+  words[1] = (b.at - from) * 4
+  words[2] = checksum(words, from, b.at - from)
+  return b.bytes.subarray(0, b.at * 4)
+}
+
+/** A whole file. */
+export const encodeRecording = (items: Iterable<RecordItem>, chunk = 65536): Uint8Array => {
+  const parts = [recordHeader()]
+  const b = recordBuffer(chunk)
+  beginChunk(b)
+  for (const i of items) {
+    put(b, i)
+    if (b.at * 4 < chunk) continue
+    parts.push(sealChunk(b).slice())
+    beginChunk(b)
+  }
+  if (!isEmptyChunk(b)) parts.push(sealChunk(b).slice())
+  const whole = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
+  let at = 0
+  for (const p of parts) {
+    whole.set(p, at)
+    at += p.length
+  }
+  return whole
+}
+
+/** Items in order; at the end, why there are no more: null, the file ends behind a whole chunk. */
+export function* recordItems(o: Octets): Generator<RecordItem, string | null> {
+  const why = headerFault(o)
+  if (why !== null) return why
+  for (let at = RECORD_HEADER; at < o.len; ) {
+    const body = chunkAt(sub(o, at))
+    if (typeof body === 'string') return `${body} (at octet ${at} of ${o.len})`
+    for (let from = 0; from < body.len; ) {
+      const r = readItem(sub(body, from))
+      if (typeof r === 'string') return `${r} (in the chunk at octet ${at})`
+      yield r.item
+      from += r.len
+    }
+    at += CHUNK_HEADER + body.len
+  }
+  return null
+}
+
+/** Why this is no record that can be read; null: it is one. */
+export const headerFault = (o: Octets): string | null => {
+  if (o.len < RECORD_HEADER || MAGIC.some((m, i) => o.view.getUint8(o.off + i) !== m))
+    return 'not a file of --record'
+  const version = o.view.getUint32(o.off + 8, true)
+  return version === RECORD_VERSION
+    ? null
+    : `a record of version ${version}; this program reads version ${RECORD_VERSION}`
+}
+
+const chunkAt = (o: Octets): Octets | string => {
+  if (o.len < CHUNK_HEADER) return 'the last chunk is cut'
+  if (o.view.getUint32(o.off, true) !== CHUNK) return 'no chunk begins where one should'
+  const len = o.view.getUint32(o.off + 4, true)
+  if (len > o.len - CHUNK_HEADER) return 'the last chunk is cut'
+  if (len % 4 !== 0) return 'a chunk of no whole words'
+  const body = sub(o, CHUNK_HEADER, len)
+  const sum = checksum(new Int32Array(bytesOf(body).slice().buffer), 0, len / 4)
+  return sum === o.view.getInt32(o.off + 8, true) ? body : 'a chunk whose checksum is wrong'
+}

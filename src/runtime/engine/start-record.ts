@@ -1,0 +1,255 @@
+import * as E from 'fp-ts/lib/Either.js'
+import * as t from 'io-ts'
+import { failure } from 'io-ts/lib/PathReporter.js'
+import type { InAny } from '../../codecs/value/inany.js'
+import type { Mac } from '../../codecs/wire/ethernet.js'
+import type { Rule } from '../../machines/forward/forward-rules.js'
+import type { FeaturePlan } from './features.js'
+import type { Found, WorldPlan } from './world-config.js'
+
+// The first item of a record (codecs/log/record.ts): what the world is made of. Of the plan what its world and its features need, so no paths, no
+// names of users, no command.
+
+/** What was decided and found at the start, and who writes. */
+export interface StartRecord {
+  readonly version: string
+  /** Of Node, of the kernel and the machine: for people. */
+  readonly host: string
+  /** When: ISO 8601. */
+  readonly date: string
+  /** Users' data is in it as well. */
+  readonly payload: boolean
+  readonly plan: WorldPlan & FeaturePlan
+  readonly found: Omit<Found, 'macOf'>
+  readonly rules: ReadonlyArray<Rule>
+  /** The kernel tells of its neighbours. */
+  readonly neighbours: boolean
+  /** The guest link's client that is there from the start. */
+  readonly client: number | null
+  /** Of a record that was shrunk to one flow: its index as recorded; -1: to what is no flow's. */
+  readonly only?: number
+}
+
+const { array, boolean, literal, number, string, type } = t
+const orNull = <C extends t.Mixed>(c: C) => t.union([c, t.null])
+/** JSON has no infinity. */
+const amount = t.union([number, literal('infinite')])
+const address = t.tuple([number, number, number, number])
+const count = t.refinement(number, (n) => Number.isInteger(n) && n >= 0)
+const octets = array(t.refinement(number, (n) => Number.isInteger(n) && n >= 0 && n < 256))
+const prefix = type({ addr: address, len: number })
+
+const family = type({
+  index: orNull(number),
+  addressGiven: boolean,
+  assigned: orNull(address),
+  prefixLen: number,
+  gateway: orNull(address),
+  own: orNull(address),
+  linkLocal: orNull(address),
+  dns: array(address),
+  dnsForward: orNull(address),
+  dnsHost: orNull(address),
+  mapHostLoopback: orNull(address),
+  mapGuestAddr: orNull(address),
+  outbound: orNull(address)
+})
+const plan = type({
+  mode: t.union([literal('passt'), literal('pasta')]),
+  link: boolean,
+  vhostUser: orNull(t.union([literal('all'), literal('upstream')])),
+  oneOff: boolean,
+  migrateExit: boolean,
+  migrateNoLinger: boolean,
+  pcap: orNull(t.union([literal('pcap'), literal('pcapng')])),
+  ownMac: number,
+  mtu: number,
+  v4: orNull(family),
+  v6: orNull(family),
+  tcp: boolean,
+  udp: boolean,
+  icmp: boolean,
+  dhcp: boolean,
+  dhcpv6: boolean,
+  ndp: boolean,
+  ra: boolean,
+  splice: boolean,
+  spliceOnly: boolean,
+  hostLoToNsLo: boolean,
+  announceDns: boolean,
+  announceSearch: boolean,
+  search: array(string),
+  hostname: orNull(string),
+  fqdn: orNull(string)
+})
+const rule = type({
+  proto: t.union([literal('tcp'), literal('udp')]),
+  direction: t.union([literal('in'), literal('out')]),
+  bind: orNull(address),
+  v6only: boolean,
+  ifname: orNull(string),
+  first: number,
+  last: number,
+  to: number,
+  toAddress: orNull(address),
+  weak: boolean,
+  scan: boolean,
+  spec: number
+})
+const written = t.intersection([
+  type({
+    version: string,
+    host: string,
+    date: string,
+    payload: boolean,
+    plan,
+    found: type({
+      tap: orNull(type({ mac: octets, index: number })),
+      links: array(type({ index: number, own: address, prefix })),
+      limits: type({ flows: amount, files: amount, memory: amount, ports: amount, halfOpen: amount }),
+      sharedTcpPorts: boolean,
+      bothSides: boolean,
+      secret: octets,
+      now: number
+    }),
+    rules: array(rule),
+    neighbours: boolean,
+    client: orNull(count)
+  }),
+  t.partial({ only: number })
+])
+type Written = t.TypeOf<typeof written>
+
+const toAmount = (n: number): number | 'infinite' => (n === Number.POSITIVE_INFINITY ? 'infinite' : n)
+const ofAmount = (n: number | 'infinite'): number => (n === 'infinite' ? Number.POSITIVE_INFINITY : n)
+const addr = (a: InAny): [number, number, number, number] => [a[0], a[1], a[2], a[3]]
+const addrOr = (a: InAny | null) => (a === null ? null : addr(a))
+
+const writtenFamily = (f: WorldPlan['v4']): Written['plan']['v4'] =>
+  f === null
+    ? null
+    : {
+        index: f.index,
+        addressGiven: f.addressGiven,
+        assigned: addrOr(f.assigned),
+        prefixLen: f.prefixLen,
+        gateway: addrOr(f.gateway),
+        own: addrOr(f.own),
+        linkLocal: addrOr(f.linkLocal),
+        dns: f.dns.map(addr),
+        dnsForward: addrOr(f.dnsForward),
+        dnsHost: addrOr(f.dnsHost),
+        mapHostLoopback: addrOr(f.mapHostLoopback),
+        mapGuestAddr: addrOr(f.mapGuestAddr),
+        outbound: addrOr(f.outbound)
+      }
+const pcapOf = (path: string | null): 'pcap' | 'pcapng' | null =>
+  path === null ? null : path.endsWith('.pcapng') ? 'pcapng' : 'pcap'
+
+const toWritten = (s: StartRecord): Written => {
+  const { plan: p, found: f } = s
+  return {
+    version: s.version,
+    host: s.host,
+    date: s.date,
+    payload: s.payload,
+    plan: {
+      mode: p.mode,
+      link: p.link !== null,
+      vhostUser: p.vhostUser,
+      oneOff: p.oneOff,
+      migrateExit: p.migrateExit,
+      migrateNoLinger: p.migrateNoLinger,
+      pcap: pcapOf(p.pcap),
+      ownMac: p.ownMac,
+      mtu: p.mtu,
+      v4: writtenFamily(p.v4),
+      v6: writtenFamily(p.v6),
+      tcp: p.tcp,
+      udp: p.udp,
+      icmp: p.icmp,
+      dhcp: p.dhcp,
+      dhcpv6: p.dhcpv6,
+      ndp: p.ndp,
+      ra: p.ra,
+      splice: p.splice,
+      spliceOnly: p.spliceOnly,
+      hostLoToNsLo: p.hostLoToNsLo,
+      announceDns: p.announceDns,
+      announceSearch: p.announceSearch,
+      search: [...p.search],
+      hostname: p.hostname,
+      fqdn: p.fqdn
+    },
+    found: {
+      tap: f.tap === null ? null : { mac: [...f.tap.mac], index: f.tap.index },
+      links: f.links.map((l) => ({
+        index: l.index,
+        own: addr(l.own),
+        prefix: { addr: addr(l.prefix.addr), len: l.prefix.len }
+      })),
+      limits: {
+        flows: toAmount(f.limits.flows),
+        files: toAmount(f.limits.files),
+        memory: toAmount(f.limits.memory),
+        ports: toAmount(f.limits.ports),
+        halfOpen: toAmount(f.limits.halfOpen)
+      },
+      sharedTcpPorts: f.sharedTcpPorts,
+      bothSides: f.bothSides,
+      secret: [...f.secret],
+      now: f.now
+    },
+    rules: s.rules.map((r) => ({ ...r, bind: addrOr(r.bind), toAddress: addrOr(r.toAddress) })),
+    neighbours: s.neighbours,
+    client: s.client,
+    ...(s.only === undefined ? {} : { only: s.only })
+  }
+}
+
+const SECRET = 16
+const MAC = 6
+/** What the types do not say. null: nothing is wrong. */
+const faultIn = (w: Written): string | null => {
+  if (w.found.secret.length !== SECRET) return `found.secret has ${w.found.secret.length} octets`
+  if (w.found.tap !== null && w.found.tap.mac.length !== MAC) return 'found.tap.mac is no MAC'
+  return null
+}
+
+const ofWritten = (w: Written): StartRecord => ({
+  ...w,
+  plan: {
+    ...w.plan,
+    link: w.plan.link ? { kind: 'socket', path: null } : null,
+    pcap: w.plan.pcap === null ? null : `.${w.plan.pcap}`,
+    ownMac: w.plan.ownMac as Mac
+  },
+  found: {
+    ...w.found,
+    tap: w.found.tap === null ? null : { mac: Uint8Array.from(w.found.tap.mac), index: w.found.tap.index },
+    limits: {
+      flows: ofAmount(w.found.limits.flows),
+      files: ofAmount(w.found.limits.files),
+      memory: ofAmount(w.found.limits.memory),
+      ports: ofAmount(w.found.limits.ports),
+      halfOpen: ofAmount(w.found.limits.halfOpen)
+    },
+    secret: Uint8Array.from(w.found.secret)
+  }
+})
+
+export const startText = (s: StartRecord): string => JSON.stringify(toWritten(s))
+
+/** Left: why it is none, in words. Law: parseStart(startText(s)) = right(s), paths aside. */
+export const parseStart = (json: string): E.Either<string, StartRecord> => {
+  let value: unknown
+  try {
+    value = JSON.parse(json)
+  } catch {
+    return E.left('its start is no JSON')
+  }
+  const w = written.decode(value)
+  if (E.isLeft(w)) return E.left(`its start does not fit: ${failure(w.left)[0]}`)
+  const fault = faultIn(w.right)
+  return fault === null ? E.right(ofWritten(w.right)) : E.left(`its start does not fit: ${fault}`)
+}

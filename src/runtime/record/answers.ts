@@ -1,0 +1,57 @@
+import type { Octets } from '../../codecs/value/octets.js'
+import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
+import type { Rings } from '../abi/rings.js'
+import { OUTSIDE, type Outside } from '../data/world.js'
+
+// Handlers ask for little beside what the event ring brings: everything that they can ask goes through here, so that it can be recorded and
+// played. `Rings.native` has no other methods (abi/rings.ts), and the world has the rest (data/world.ts, Outside).
+
+/** What is asked for, as numbered in the file. */
+export const ASK = { RANDOM: 1, MEMORY_OF: 2, LOCAL_ENDS: 3, PAUSE: 4, RESUME: 5, DECODE_WHOLE: 6 } as const
+export type Ask = (typeof ASK)[keyof typeof ASK]
+/** The answer to `what`, as octets; `real`: what gives it. */
+export type Door = (what: Ask, asked: Uint8Array, real: () => Uint8Array) => Uint8Array
+
+const octetsOf = (a: Int32Array | Float64Array): Uint8Array =>
+  new Uint8Array(a.buffer, a.byteOffset, a.byteLength)
+const float64s = (b: Uint8Array): Float64Array =>
+  new Float64Array(b.buffer.slice(b.byteOffset, b.byteOffset + (b.length & ~7)))
+const int32s = (b: Uint8Array): Int32Array =>
+  new Int32Array(b.buffer.slice(b.byteOffset, b.byteOffset + (b.length & ~3)))
+const word = (n: number): Uint8Array => octetsOf(Int32Array.of(n))
+const NOTHING = new Uint8Array(0)
+
+/** The same, every answer by way of `door`. */
+export const throughDoor = <N extends Rings['native']>(native: N, door: Door): N => ({
+  ...native,
+  memoryOf: (flows: Int32Array, freeze: boolean) =>
+    float64s(
+      door(ASK.MEMORY_OF, octetsOf(Int32Array.of(freeze ? 1 : 0, ...flows)), () =>
+        octetsOf(native.memoryOf(flows, freeze))
+      )
+    ),
+  localEnds: (flows: Int32Array) =>
+    int32s(door(ASK.LOCAL_ENDS, octetsOf(flows), () => octetsOf(native.localEnds(flows)))),
+  pauseListener: (id: number) =>
+    int32s(door(ASK.PAUSE, word(id), () => word(native.pauseListener(id) ? 1 : 0)))[0] === 1,
+  resumeListener: (id: number) =>
+    int32s(door(ASK.RESUME, word(id), () => word(native.resumeListener(id))))[0] ?? 0
+})
+
+/** Its headers are there, and what was found when its data were: '' for nothing that is wrong. */
+const decodeAsFound = (whole: Octets, found: string): Frame | DropReason =>
+  found === '' ? decodeFrame(whole, { needsCsum: true, sum16: 0, gsoSize: 0 }) : (found as DropReason)
+
+/** What the world asks for, by way of `door`. */
+export const outsideThrough = (door: Door): Outside => ({
+  random: () =>
+    float64s(door(ASK.RANDOM, NOTHING, () => octetsOf(Float64Array.of(OUTSIDE.random()))))[0] ?? 0,
+  decodeWhole: (whole) => {
+    let frame: Frame | DropReason | null = null
+    const found = door(ASK.DECODE_WHOLE, NOTHING, () => {
+      frame = OUTSIDE.decodeWhole(whole)
+      return new TextEncoder().encode(typeof frame === 'string' ? frame : '')
+    })
+    return frame ?? decodeAsFound(whole, new TextDecoder().decode(found))
+  }
+})

@@ -1,0 +1,3 @@
+// record.test.ts, with passt --vhost-user.
+import './lib/vhost-mode.js'
+import './record.test.js'
