@@ -41,7 +41,7 @@ def question(step):
 
 def receive(s):
     """An answer, and its descriptors; they are closed."""
-    data, fds, _, _ = socket.recv_fds(s, 65536, 64)
+    data, fds, _, _ = socket.recv_fds(s, 131072, 192)
     for fd in fds:
         os.close(fd)
     return data, len(fds)
@@ -99,7 +99,7 @@ def relay(path, to, ask=None, kill=None):
             if kill:
                 return
         older.send(asked)
-        data, fds, _, _ = socket.recv_fds(older, 65536, 64)
+        data, fds, _, _ = socket.recv_fds(older, 131072, 192)
         if not data:
             return
         socket.send_fds(newer, [data], fds)
