@@ -421,12 +421,18 @@ Value HandOverAsk(const CallbackInfo &info)
 	size_t len;
 	if (!bytes_at(info, 1, data, len))
 		return info.Env().Undefined();
+	const int e = passt::ask_predecessor(int_at(info, 0), data, len);
+	return e ? fail(info.Env(), "ask", e) : info.Env().Undefined();
+}
+
+Value HandOverHear(const CallbackInfo &info)
+{
 	passt::Bytes answer;
 	std::vector<int> passed;
-	if (const int e = passt::ask_predecessor(int_at(info, 0), data, len, int_at(info, 2), answer, passed)) {
+	if (const int e = passt::hear_predecessor(int_at(info, 0), int_at(info, 1), answer, passed)) {
 		for (const int one : passed)
 			close(one);
-		return fail(info.Env(), "ask", e);
+		return fail(info.Env(), "hear", e);
 	}
 	return answer_of(info.Env(), answer, passed);
 }
@@ -545,6 +551,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("handOverListen", HandOverListen);
 	add("handOverAdopt", HandOverAdopt);
 	add("handOverAsk", HandOverAsk);
+	add("handOverHear", HandOverHear);
 	add("linkAdopt", LinkAdopt);
 	add("linkRest", LinkRest);
 	add("tapAddress", TapAddress);

@@ -57,12 +57,17 @@ int connect_to_predecessor(const char *path, std::string &why)
 	return -e;
 }
 
-int ask_predecessor(int fd, const uint8_t *question, size_t len, int ms, Bytes &answer, std::vector<int> &passed)
+int ask_predecessor(int fd, const uint8_t *question, size_t len)
+{
+	if (send(fd, question, len, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+		return 0;
+	return errno == EPIPE ? ECONNRESET : errno;
+}
+
+int hear_predecessor(int fd, int ms, Bytes &answer, std::vector<int> &passed)
 {
 	const double deadline = Core::now_ms() + ms;
 
-	if (send(fd, question, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-		return errno == EPIPE ? ECONNRESET : errno;
 	answer.resize(HAND_OVER_MAX);
 	for (;;) {
 		const ssize_t n = ctl_read(fd, answer.data(), answer.size(), passed);

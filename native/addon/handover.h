@@ -17,8 +17,10 @@ namespace passt {
  * people where it is for a reason of ours.
  */
 int connect_to_predecessor(const char *path, std::string &why);
-/** One question, and its answer within `ms`. 0, ETIMEDOUT, ECONNRESET: it is gone; or errno. */
-int ask_predecessor(int fd, const uint8_t *question, size_t len, int ms, Bytes &answer, std::vector<int> &passed);
+/** A question. 0, ECONNRESET: it is gone; or errno. */
+int ask_predecessor(int fd, const uint8_t *question, size_t len);
+/** Its answer within `ms`. 0, ETIMEDOUT, ECONNRESET: it is gone; or errno. */
+int hear_predecessor(int fd, int ms, Bytes &answer, std::vector<int> &passed);
 
 class HandOver : Part {
 public:

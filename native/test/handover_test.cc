@@ -240,6 +240,12 @@ TEST(handover_paths_and_users)
 	CHECK(waitpid(child, &status, 0) == child);
 }
 
+static int ask_and_hear(int fd, const uint8_t *question, int ms, Bytes &answer, std::vector<int> &passed)
+{
+	const int e = ask_predecessor(fd, question, 1);
+	return e ? e : hear_predecessor(fd, ms, answer, passed);
+}
+
 TEST(handover_ask_knows_an_end_and_a_silence)
 {
 	int p[2];
@@ -248,11 +254,11 @@ TEST(handover_ask_knows_an_end_and_a_silence)
 	const uint8_t q[] = {'?'};
 
 	CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, p));
-	CHECK(ask_predecessor(p[0], q, 1, 10, answer, passed) == ETIMEDOUT);
+	CHECK(ask_and_hear(p[0], q, 10, answer, passed) == ETIMEDOUT);
 	CHECK(::send(p[1], "yes", 3, 0) == 3);
-	CHECK(ask_predecessor(p[0], q, 1, 1000, answer, passed) == 0 && answer.size() == 3);
+	CHECK(ask_and_hear(p[0], q, 1000, answer, passed) == 0 && answer.size() == 3);
 	close(p[1]);
-	CHECK(ask_predecessor(p[0], q, 1, 1000, answer, passed) == ECONNRESET);
+	CHECK(ask_and_hear(p[0], q, 1000, answer, passed) == ECONNRESET);
 	close(p[0]);
 }
 

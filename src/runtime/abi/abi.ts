@@ -274,12 +274,10 @@ export interface Native {
    * EPERM: it is another user's, and others.
    */
   handOverConnect(path: string): number
-  /** A question on that connection, and its answer with descriptors within `ms`. Throws ETIMEDOUT, ECONNRESET, and others. */
-  handOverAsk(
-    fd: number,
-    question: Uint8Array,
-    ms: number
-  ): { readonly data: Uint8Array; readonly fds: ReadonlyArray<number> }
+  /** A question on that connection. Throws ECONNRESET, and others. */
+  handOverAsk(fd: number, question: Uint8Array): void
+  /** Its answer with descriptors, within `ms`. Throws ETIMEDOUT, ECONNRESET, and others. */
+  handOverHear(fd: number, ms: number): { readonly data: Uint8Array; readonly fds: ReadonlyArray<number> }
   /** Listen for a process that is to take ours: EV.HAND_OVER_PEER. As linkListen(), with a mode of 0600 at most. */
   handOverListen(path: string): void
   /** The same with a socket that listens already; it is the addon's from here on. */

@@ -1,5 +1,6 @@
 import { closeSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
+import { pipe } from 'fp-ts/lib/function.js'
 import {
   type AnswerTo,
   HAND_OVER_VERSION,
@@ -45,11 +46,21 @@ export interface Predecessor {
   readonly place: number
   readonly guestFd: number
   readonly listeners: Inherited
-  readonly ask: <K extends HandOverAnswer['answer']>(
-    kind: K,
-    q: Extract<HandOverQuestion, { readonly ask: K }>
-  ) => Result<Answer<K>>
+  readonly asking: Asking
 }
+/** One question at a time, and its answer. */
+interface Asking {
+  readonly ask: (q: HandOverQuestion) => Result<void>
+  readonly hear: <K extends HandOverAnswer['answer']>(kind: K) => Result<Answer<K>>
+}
+const answerTo = <K extends HandOverAnswer['answer']>(
+  { ask, hear }: Asking,
+  q: Extract<HandOverQuestion, { readonly ask: K }>
+): Result<Answer<K>> =>
+  pipe(
+    ask(q),
+    E.chain(() => hear<K>(q.ask))
+  )
 
 const closeAll = (fds: ReadonlyArray<number>): void => {
   for (const fd of fds) closeSync(fd)
@@ -70,13 +81,11 @@ const descriptorsOf = (a: HandOverAnswer): number => {
   }
 }
 
-export const asker =
-  (native: Pick<Native, 'handOverAsk'>, fd: number): Predecessor['ask'] =>
-  (kind, q) => {
-    const said = E.tryCatch(
-      () => native.handOverAsk(fd, HandOverQuestion.encode(q), ANSWER_WAIT),
-      (e) => failureText(errnoOf(e))
-    )
+const attempt = <A>(run: () => A): Result<A> => E.tryCatch(run, (e) => failureText(errnoOf(e)))
+export const asker = (native: Pick<Native, 'handOverAsk' | 'handOverHear'>, fd: number): Asking => ({
+  ask: (q) => attempt(() => native.handOverAsk(fd, HandOverQuestion.encode(q))),
+  hear: (kind) => {
+    const said = attempt(() => native.handOverHear(fd, ANSWER_WAIT))
     if (E.isLeft(said)) return said
     const { data, fds } = said.right
     const answer = HandOverAnswer.decode(octets(data))
@@ -93,24 +102,35 @@ export const asker =
     }
     return E.right({ answer: answer.right as never, fds })
   }
+})
 
-/** All pages of a list, of `count` entries. */
-const pages = <A>(
+type Listed = { readonly listeners: HandedListener; readonly flows: HandedFlow }
+/** All pages of a list, of `count` entries. The next one is asked for before this one is looked at: both processes have something to do. */
+const pages = <K extends keyof Listed>(
+  { ask, hear }: Asking,
+  kind: K,
   count: number,
-  page: (from: number) => Result<{ readonly list: ReadonlyArray<A>; readonly fds: ReadonlyArray<number> }>,
-  each: (entry: A, fd: number) => void
+  each: (entry: Listed[K], fd: number) => void
 ): Result<void> => {
+  const askFrom = (from: number): Result<void> =>
+    from < count ? ask({ ask: kind, from } as HandOverQuestion) : E.right(undefined)
+  let asked = askFrom(0)
   for (let from = 0; from < count; ) {
-    const got = page(from)
+    if (E.isLeft(asked)) return asked
+    const got = hear(kind)
     if (E.isLeft(got)) return got
-    const { list, fds } = got.right
+    const { answer, fds } = got.right
+    const { list } = answer as { readonly list: ReadonlyArray<unknown> } as {
+      readonly list: ReadonlyArray<Listed[K]>
+    }
     if (list.length === 0) return E.left('it has fewer than it said')
+    from += list.length
+    asked = askFrom(from)
     list.forEach((entry, i) => {
       each(entry, fds[i])
     })
-    from += list.length
   }
-  return E.right(undefined)
+  return asked
 }
 
 /** Who serves at `path`; Right(null): nobody. */
@@ -121,24 +141,17 @@ export const findPredecessor = (native: Native, path: string, mode: string): Res
   )
   if (E.isLeft(connected)) return connected
   if (connected.right < 0) return E.right(null)
-  const ask = asker(native, connected.right)
-  const begun = ask('begin', { ask: 'begin', version: HAND_OVER_VERSION, mode })
+  const asking = asker(native, connected.right)
+  const begun = answerTo(asking, { ask: 'begin', version: HAND_OVER_VERSION, mode })
   if (E.isLeft(begun)) return begun
   const { answer, fds } = begun.right
   const all: (readonly [HandedListener, number])[] = []
-  const listed = pages(
-    answer.listeners,
-    (from) =>
-      E.map(({ answer: a, fds: f }: Answer<'listeners'>) => ({ list: a.list, fds: f }))(
-        ask('listeners', { ask: 'listeners', from })
-      ),
-    (l, fd) => all.push([l, fd])
-  )
+  const listed = pages(asking, 'listeners', answer.listeners, (l, fd) => all.push([l, fd]))
   if (E.isLeft(listed)) return listed
   if (answer.version !== HAND_OVER_VERSION)
     return E.left(`it hands over as version ${answer.version} does, and this is ${HAND_OVER_VERSION}`)
   const [place, guestFd = -1] = fds
-  return E.right({ guest: answer.guest, place, guestFd, listeners: inherit(all), ask })
+  return E.right({ guest: answer.guest, place, guestFd, listeners: inherit(all), asking })
 }
 
 /** What came with `take`, for the guest's link. */
@@ -254,7 +267,7 @@ export const takeOver = (
   rules: ReadonlyArray<Rule>,
   now: Instant
 ): Result<Taken> => {
-  const took = p.ask('take', { ask: 'take' })
+  const took = answerTo(p.asking, { ask: 'take' })
   if (E.isLeft(took)) return took
   const { answer: a, fds } = took.right
   w.guest.v4 = a.guest.v4
@@ -263,21 +276,14 @@ export const takeOver = (
   w.guest.mac = a.guest.mac
   w.guest.announced = a.guest.announced
   const entered: Entered = { flows: 0, lost: 0, doomed: [], cut: [] }
-  const all = pages(
-    a.flows,
-    (from) =>
-      E.map(({ answer, fds: f }: Answer<'flows'>) => ({ list: answer.list, fds: f }))(
-        p.ask('flows', { ask: 'flows', from })
-      ),
-    (f, fd) => {
-      if (enter(w, p, rules, f, fd, entered, now)) entered.flows++
-      else entered.lost++
-    }
-  )
+  const all = pages(p.asking, 'flows', a.flows, (f, fd) => {
+    if (enter(w, p, rules, f, fd, entered, now)) entered.flows++
+    else entered.lost++
+  })
   if (E.isLeft(all)) return all
   const parts: Uint8Array[] = []
   for (let from = 0; from < a.came + a.unsent; ) {
-    const part = p.ask('rest', { ask: 'rest', from })
+    const part = answerTo(p.asking, { ask: 'rest', from })
     if (E.isLeft(part)) return part
     const { octets: some } = part.right.answer
     if (some.length === 0) return E.left('it has fewer octets than it said')
@@ -286,7 +292,7 @@ export const takeOver = (
   }
   const rest = Buffer.concat(parts)
   const { flows, lost, doomed, cut } = entered
-  const done = p.ask('done', { ask: 'done', taken: flows, lost })
+  const done = answerTo(p.asking, { ask: 'done', taken: flows, lost })
   if (E.isLeft(done)) return done
   for (const f of doomed) deliver(w, f, { type: 'STOP', now }, false)
   for (const fd of cut) w.rings.native.closeHard(fd)

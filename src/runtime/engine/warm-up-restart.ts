@@ -56,12 +56,14 @@ class Old {
       this.descriptors = descriptors
     }
   }
-  hears(question: Uint8Array): { readonly data: Uint8Array; readonly fds: ReadonlyArray<number> } {
+  hears(question: Uint8Array): void {
     this.answer = null
     this.s.w.rings.slab.set(question, AT)
     record(this.s, 0, EV.HAND_OVER_ASKED, 0, AT, question.length)
     turn(this.s, 1)
     for (let i = 0; i < TURNS && this.answer === null; i++) turn(this.s, 0)
+  }
+  says(): { readonly data: Uint8Array; readonly fds: ReadonlyArray<number> } {
     return { data: this.answer ?? new Uint8Array(0), fds: Array.from({ length: this.descriptors }, () => -1) }
   }
 }
@@ -84,7 +86,13 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
       place: -1,
       guestFd: -1,
       listeners: NOTHING_INHERITED,
-      ask: asker({ handOverAsk: (_, question) => old.hears(question) }, -1)
+      asking: asker(
+        {
+          handOverAsk: (_, question) => old.hears(question),
+          handOverHear: () => old.says()
+        },
+        -1
+      )
     }
     const took = takeOver(next.w, former, [], next.now)
     taken += E.isRight(took) ? took.right.flows : 0
