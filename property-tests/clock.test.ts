@@ -10,6 +10,7 @@ import { createTimerWheel } from '../src/runtime/flow/timer-wheel.js'
 /** What may look at it, and what for. */
 const ALLOWED: Readonly<Record<string, string>> = {
   'src/runtime/engine/engine.ts': "the time in the DHCPv6 server's DUID",
+  'src/runtime/engine/open-record.ts': 'when a record began',
   'src/runtime/log/log-file.ts': 'when the log was cut',
   'src/codecs/log/pcap.ts': 'a name in a comment',
   'native/addon/pcap.cc': 'time stamps of captured frames'

@@ -57,7 +57,7 @@ const arbMessage: fc.Arbitrary<NetlinkMessage> = plain({
 })
 /** Of types that none of the codecs has a name for. */
 const arbOther: fc.Arbitrary<ReadonlyArray<Attribute>> = fc.array(
-  plain<Attribute>({ type: fc.integer({ min: 40, max: 0x3fff }), data: arbBytes(12) }),
+  plain<Attribute>({ type: fc.integer({ min: 64, max: 0x3fff }), data: arbBytes(12) }),
   { maxLength: 3 }
 )
 const arbIndex = fc.integer({ min: 0, max: 0x7fffffff })
