@@ -178,7 +178,7 @@ Fault openProcNet(std::vector<Fd> &out, uint32_t &which)
 	out.push_back(aFile()), which = PROCNET_UDP;
 	return outcome();
 }
-passt::Fault passt::open_output(const char *, int, int &fd)
+passt::Fault passt::open_unemptied(const char *, int, int &fd)
 {
 	beforeReady();
 	fd = world.fails ? -1 : aFile().release();
