@@ -367,7 +367,7 @@ describe('a file', () => {
           const copy = [...items]
           for (const [at, item] of changes)
             if (item === null) copy.splice(at % copy.length, 1)
-            else copy[at] = item
+            else copy[at % copy.length] = item
           const file = encodeRecording(copy, 1 << 30)
           if (octet !== null)
             file[RECORD_HEADER + 12 + (octet[0] % (file.length - RECORD_HEADER - 12))] = octet[1]
