@@ -9,11 +9,9 @@ import {
   HandOverQuestion,
   REST_MAX
 } from '../../codecs/control/hand-over.js'
-import { FlowRecord } from '../../codecs/control/migration.js'
 import type { Instant } from '../../effects/effect.js'
 import { type HandOverEffect, type HandOverEvent, handOverMachine } from '../../machines/link/hand-over.js'
 import { handedOf } from '../../machines/tcp/tcp-handed.js'
-import { flowRecordOf } from '../../machines/tcp/tcp-move.js'
 import { HAND_CLIENTS, HAND_FLOW, HAND_GUEST, HAND_LISTENER, HAND_OVER } from '../abi/abi.js'
 import {
   type Handed,
@@ -32,7 +30,7 @@ import { Deadline } from '../flow/deadline.js'
 import type { FlowAddresses, TcpFlow, UdpFlow } from '../flow/flow.js'
 import { leafOf } from '../flow/kinds.js'
 import { compile } from '../machine/compile.js'
-import { SETTLING } from './migrate-out.js'
+import { flowRecords, isOpen, isOver, SETTLING } from './migrate-out.js'
 
 // Another process takes our place: machines/link/hand-over.ts decides, native (addon/handover.h) listens and hands descriptors over. The
 // other side: take-over.ts.
@@ -58,9 +56,6 @@ export interface Here {
 }
 
 type Going = TcpFlow | UdpFlow
-/** Neither open nor only waiting for its addresses to be forgotten. */
-const isOpening = (leaf: string): boolean =>
-  !leaf.startsWith('open.') && leaf !== 'timeWait' && leaf !== 'closed'
 interface Answered {
   readonly answer: HandOverAnswer
   readonly descriptors: ReadonlyArray<Handed>
@@ -131,25 +126,18 @@ export const handOver = (w: World, here: Here): Feature => {
   }
   const flowsFrom = (from: number): Answered => {
     const some = going.slice(from, from + HANDED_MAX)
-    const own = r.native.localEnds(Int32Array.from(some, (f) => f.index))
-    const list = some.map((f, i): HandedFlow => {
-      if (f.kind === 'udp') return { kind: 'udp', ends: endsOf(f) }
-      const [a, b, c, d, port] = own.subarray(i * 5, i * 5 + 5)
-      const host = {
-        own: [a >>> 0, b >>> 0, c >>> 0, d >>> 0],
-        ownPort: port,
-        peer: f.hostAddr,
-        peerPort: f.hostPort
-      } as const
-      const tap = { own: f.ourAddr, ownPort: f.ourPort, peer: f.guestAddr, peerPort: f.guestPort }
-      const { tcb } = f.state.context
-      return {
-        kind: 'tcp',
+    const tcp = some.filter((f): f is TcpFlow => f.kind === 'tcp')
+    const records = flowRecords(w, tcp)
+    // As they stand in `going`: connections first
+    const list: HandedFlow[] = [
+      ...tcp.map((f, i) => ({
+        kind: 'tcp' as const,
         ends: endsOf(f),
-        record: FlowRecord.encode(flowRecordOf(tcb, { host, tap })),
-        ...handedOf(tcb)
-      }
-    })
+        record: records[i],
+        ...handedOf(f.state.context.tcb)
+      })),
+      ...some.filter((f) => f.kind === 'udp').map((f) => ({ kind: 'udp' as const, ends: endsOf(f) }))
+    ]
     return {
       answer: { answer: 'flows', list },
       descriptors: some.map((f) => [HAND_FLOW, f.index])
@@ -159,7 +147,7 @@ export const handOver = (w: World, here: Here): Feature => {
     const { v4, v6, linkLocal6, mac, announced, up } = w.guest
     const link = here.guest?.kind === 'link' && up
     const { came, unsent } = link ? r.native.linkRest() : { came: rest, unsent: rest }
-    rest = Uint8Array.from([...came, ...unsent])
+    rest = Buffer.concat([came, unsent])
     return {
       answer: {
         answer: 'take',
@@ -213,12 +201,11 @@ export const handOver = (w: World, here: Here): Feature => {
     handOverHold(r, true)
     for (const f of w.flows) {
       if (f?.kind !== 'tcp') continue
-      const leaf = leafOf(f, f.state.node)
-      if (leaf.startsWith('open.')) {
+      if (isOpen(f)) {
         f.held = true
         tcpFreeze(r, f.index, true)
         frozen.push(f)
-      } else if (isOpening(leaf)) ended++
+      } else if (!isOver(f)) ended++
     }
     behind(SETTLING, (at) => {
       const open = frozen.filter((f) => w.flows[f.index] === f && f.sockOpen)

@@ -109,8 +109,21 @@ export interface Source {
 /** Turns until all results of what was asked for before are in: one that carries it out, and one for what found no room in the ring. */
 export const SETTLING = 2
 
-const isOpen = (f: TcpFlow): boolean => leafOf(f, f.state.node).startsWith('open.')
-const isOver = (f: TcpFlow): boolean => ['timeWait', 'closed'].includes(leafOf(f, f.state.node))
+export const isOpen = (f: TcpFlow): boolean => leafOf(f, f.state.node).startsWith('open.')
+export const isOver = (f: TcpFlow): boolean => ['timeWait', 'closed'].includes(leafOf(f, f.state.node))
+
+const endsOf = (f: TcpFlow, own: readonly [InAny, number]): Ends => ({
+  host: { own: own[0], ownPort: own[1], peer: f.hostAddr, peerPort: f.hostPort },
+  tap: { own: f.ourAddr, ownPort: f.ourPort, peer: f.guestAddr, peerPort: f.guestPort }
+})
+/** Of each of these connections, in order: its flow record. */
+export const flowRecords = (w: World, flows: ReadonlyArray<TcpFlow>): ReadonlyArray<Uint8Array> => {
+  const own = w.rings.native.localEnds(Int32Array.from(flows, (f) => f.index))
+  return flows.map((f, i) => {
+    const [a, b, c, d, port] = own.subarray(i * 5, i * 5 + 5)
+    return FlowRecord.encode(flowRecordOf(f.state.context.tcb, endsOf(f, [[a, b, c, d], port])))
+  })
+}
 
 export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: SourceWays): Source => {
   const r = w.rings
@@ -140,10 +153,6 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
       }
     }
   }
-  const endsOf = (f: TcpFlow, own: readonly [InAny, number]): Ends => ({
-    host: { own: own[0], ownPort: own[1], peer: f.hostAddr, peerPort: f.hostPort },
-    tap: { own: f.ourAddr, ownPort: f.ourPort, peer: f.guestAddr, peerPort: f.guestPort }
-  })
   const close = (f: TcpFlow, how: Closing, now: Instant): void => {
     if (how === 'reset-guest') return deliver(w, f, { type: 'STOP', now })
     if (how === 'reset-peer') resetSock(r, f.index)
@@ -194,15 +203,12 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
         ])
       }
       case 'WriteFlows': {
-        const own = r.native.localEnds(Int32Array.from(e.flows))
-        return write(
-          e.flows.map((index, i) => {
-            const f = flowAt(index)
-            if (f === null) throw new Error(`flow ${index} has ended`)
-            const [a, b, c, d, port] = own.subarray(i * 5, i * 5 + 5)
-            return FlowRecord.encode(flowRecordOf(f.state.context.tcb, endsOf(f, [[a, b, c, d], port])))
-          })
-        )
+        const flows = e.flows.map((index) => {
+          const f = flowAt(index)
+          if (f === null) throw new Error(`flow ${index} has ended`)
+          return f
+        })
+        return write(flowRecords(w, flows))
       }
       case 'Dump':
         return tcpDump(r, e.flow)

@@ -14,16 +14,21 @@ export const MOVES = 40
 export const CONNECTIONS = 3
 const GUEST_PORT = 41000
 /** Where octets are put that native would have read. */
-const AT = 0x90000
+export const AT = 0x90000
 const ESTABLISHED = 1
 const FD = 0
+/** EV.CONNECTED of a socket that changed hands: 2-11. */
+export const CONNECTED = [0, 0, 65536, 7, 1448, 100, 100, 0, 80000, 87040] as const
 /** 198.51.100.2 (RFC 5737), v4-mapped, and a port. */
 const OWN = [0, 0, 0xffff, 0xc6336402, 41000] as const
 
-const NATIVE = {
+/** What is asked of native beside effects. */
+export const NATIVE = {
   carryOut: () => {},
   pauseListener: () => true,
   resumeListener: () => 0,
+  closeListener: () => true,
+  closeHard: () => {},
   localEnds: (flows: Int32Array) =>
     Int32Array.from({ length: flows.length * OWN.length }, (_, i) => OWN[i % OWN.length]!)
 } as Partial<Native> as Native
@@ -53,8 +58,7 @@ class Side {
       else if (kind === EF.STATE_CLOSE) this.asked.push([EV.STATE_ENDED])
       else if (kind === EF.STATE_NEXT) this.asked.push(this.read(w2))
       else if (kind === EF.TCP_RESTORE_END) this.asked.push([EV.RESTORED, handle])
-      else if (kind === EF.TCP_RUN)
-        this.asked.push([EV.CONNECTED, handle, 0, 0, 65536, 7, 1448, 100, 100, 0, 80000, 87040])
+      else if (kind === EF.TCP_RUN) this.asked.push([EV.CONNECTED, handle, ...CONNECTED])
     }
   }
   private read(most: number): number[] {

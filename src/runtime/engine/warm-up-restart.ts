@@ -1,7 +1,11 @@
 import * as E from 'fp-ts/lib/Either.js'
-import { type HandOverQuestion, HandOverQuestion as Question } from '../../codecs/control/hand-over.js'
+import {
+  HAND_OVER_VERSION,
+  type HandOverQuestion,
+  HandOverQuestion as Question
+} from '../../codecs/control/hand-over.js'
 import { instant } from '../../effects/effect.js'
-import { ABI_WORDS, EF, EV, type Native } from '../abi/abi.js'
+import { ABI_WORDS, EF, EV } from '../abi/abi.js'
 import { install } from '../data/feature.js'
 import type { WorldConfig } from '../data/world.js'
 import { NOTHING_INHERITED } from '../host/inherited.js'
@@ -9,6 +13,7 @@ import { basicFeatures } from './features.js'
 import { handOver } from './hand-over.js'
 import { asker, type Predecessor, takeOver } from './take-over.js'
 import { madeUpWorld, openConnection, record, type Stage, turn } from './warm-up.js'
+import { AT, CONNECTED, NATIVE } from './warm-up-moves.js'
 
 // A process takes another one's place once in its life, and everybody waits meanwhile. So with --restart-path made-up processes do so before
 // (warm-up.ts), as guests move (warm-up-moves.ts).
@@ -16,33 +21,15 @@ import { madeUpWorld, openConnection, record, type Stage, turn } from './warm-up
 export const RESTARTS = 100
 export const CONNECTIONS = 6
 const GUEST_PORT = 42000
-/** Where octets are put that native would have read. */
-const AT = 0x90000
 /** Turns until an answer is there, at most. */
 const TURNS = 8
-/** 198.51.100.2 (RFC 5737), v4-mapped, and a port. */
-const OWN = [0, 0, 0xffff, 0xc6336402, 42000] as const
-
-const NATIVE = {
-  carryOut: () => {},
-  closeListener: () => true,
-  closeHard: () => {},
-  localEnds: (flows: Int32Array) =>
-    Int32Array.from({ length: flows.length * OWN.length }, (_, i) => OWN[i % OWN.length]!)
-} as Partial<Native> as Native
-
-const stage = (cfg: WorldConfig): Stage => {
-  const w = madeUpWorld(cfg, NATIVE)
-  return { w, v6: false, now: instant(1), look: () => {} }
-}
-
 /** Who serves, and is asked. */
 class Old {
   readonly s: Stage
   private answer: Uint8Array | null = null
   private descriptors = 0
   constructor(cfg: WorldConfig) {
-    const { w } = stage(cfg)
+    const w = madeUpWorld(cfg, NATIVE)
     const here = { mode: 'passt', guest: null, left: () => {} }
     install(w.features, [...basicFeatures(w), handOver(w, here)])
     this.s = { w, v6: false, now: instant(1), look: () => this.note() }
@@ -70,7 +57,7 @@ class Old {
 
 /** Yields now and then; done when it ends. Returns how many connections were taken over, for whoever wants to know how it went. */
 export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
-  const begin: HandOverQuestion = { ask: 'begin', version: 1, mode: 'passt' }
+  const begin: HandOverQuestion = { ask: 'begin', version: HAND_OVER_VERSION, mode: 'passt' }
   let taken = 0
   for (let i = 0; i < RESTARTS; i++) {
     const old = new Old(cfg)
@@ -79,8 +66,9 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
     record(old.s, 0, EV.HAND_OVER_PEER, 0, 1)
     turn(old.s, 1)
     old.hears(Question.encode(begin))
-    const next = stage(cfg)
-    install(next.w.features, basicFeatures(next.w))
+    const w = madeUpWorld(cfg, NATIVE)
+    install(w.features, basicFeatures(w))
+    const next: Stage = { w, v6: false, now: instant(1) }
     const former: Predecessor = {
       guest: null,
       place: -1,
@@ -94,12 +82,12 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
         -1
       )
     }
-    const took = takeOver(next.w, former, [], next.now)
+    const took = takeOver(w, former, [], next.now)
     taken += E.isRight(took) ? took.right.flows : 0
     yield
-    for (const f of next.w.flows) {
+    for (const f of w.flows) {
       if (f === undefined) continue
-      record(next, 0, EV.CONNECTED, f.index, 0, 0, 65536, 7, 1448, 100, 100, 0, 80000, 87040)
+      record(next, 0, EV.CONNECTED, f.index, ...CONNECTED)
       turn(next, 1)
     }
     yield
