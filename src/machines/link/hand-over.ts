@@ -99,7 +99,14 @@ const is = (...asks: ReadonlyArray<HandOverQuestion['ask']>) => ({
   params: ({ event: { question } }: { readonly event: Asked }) => ({ yes: asks.includes(question.ask) })
 })
 const rule = by('behaviour.md#restart')
-const gone = { type: 'there', params: event } as const
+const there = { type: 'there', params: event } as const
+// Rows of several states
+const tooLate = [{ guard: due, actions: act('hangUpLate'), meta: rule }, { meta: late }] as const
+/** While we stand still. */
+const goesAway = [
+  { guard: there, meta: late },
+  { target: 'alone', actions: act('goOn'), meta: rule }
+] as const
 
 export const handOverMachine = setup({
   types: { context: {} as HandOverContext, events: {} as HandOverEvent },
@@ -130,13 +137,13 @@ export const handOverMachine = setup({
   states: {
     alone: {
       description: 'Nobody is to take our place.',
-      on: { PEER: [{ guard: gone, target: 'showing', actions: act('greet'), meta: rule }, { meta: late }] }
+      on: { PEER: [{ guard: there, target: 'showing', actions: act('greet'), meta: rule }, { meta: late }] }
     },
     showing: {
       description: 'It asks where we listen. We serve.',
       on: {
         PEER: [
-          { guard: gone, meta: late },
+          { guard: there, meta: late },
           { target: 'alone', actions: act('calm'), meta: rule }
         ],
         ASKED: [
@@ -144,18 +151,15 @@ export const handOverMachine = setup({
           { guard: is('take'), target: 'settling', actions: act('standStill'), meta: rule },
           { actions: act('hangUpOrder'), meta: rule }
         ],
-        DEADLINE: [{ guard: due, actions: act('hangUpLate'), meta: rule }, { meta: late }]
+        DEADLINE: tooLate
       }
     },
     settling: {
       description: 'We stand still. Results of what was asked for before are coming in.',
       on: {
         SETTLED: { target: 'handing', actions: act('replyTake'), meta: rule },
-        PEER: [
-          { guard: gone, meta: late },
-          { target: 'alone', actions: act('goOn'), meta: rule }
-        ],
-        DEADLINE: [{ guard: due, actions: act('hangUpLate'), meta: rule }, { meta: late }]
+        PEER: goesAway,
+        DEADLINE: tooLate
       }
     },
     handing: {
@@ -166,11 +170,8 @@ export const handOverMachine = setup({
           { guard: is('done'), target: 'gone', actions: [act('reply'), act('leave')], meta: rule },
           { actions: act('hangUpOrder'), meta: rule }
         ],
-        PEER: [
-          { guard: gone, meta: late },
-          { target: 'alone', actions: act('goOn'), meta: rule }
-        ],
-        DEADLINE: [{ guard: due, actions: act('hangUpLate'), meta: rule }, { meta: late }]
+        PEER: goesAway,
+        DEADLINE: tooLate
       }
     },
     gone: {

@@ -374,3 +374,23 @@ export const handOverAsked = (ev: Int32Array, i: number): Payload => ({
   off: ev[i * ABI_WORDS + 2],
   len: ev[i * ABI_WORDS + 3]
 })
+
+/** Kinds of records that tell of a flow's socket as it serves: the handle is the flow's. */
+export const OF_FLOWS: ReadonlySet<number> = new Set([
+  EV.CONNECTED,
+  EV.SENT,
+  EV.PEEKED,
+  EV.READY,
+  EV.ACKED,
+  EV.FAILED,
+  EV.DATAGRAM,
+  EV.ICMP_ERROR,
+  EV.INFO,
+  EV.SPLICE_CONNECTED,
+  EV.SPLICE_EOF,
+  EV.SPLICE_FAILED,
+  EV.UDP_MOVED,
+  EV.BOUND,
+  EV.ANSWER,
+  EV.REFUSED
+])

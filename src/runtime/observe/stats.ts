@@ -1,6 +1,6 @@
 import { EF, EV } from '../abi/abi.js'
 import { effectKind } from '../abi/effects.js'
-import { flowOf, kindOf, peekedOctets } from '../abi/events.js'
+import { flowOf, kindOf, OF_FLOWS, peekedOctets } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import type { Flow } from '../flow/flow.js'
@@ -20,26 +20,6 @@ const KIND: Readonly<Record<Flow['kind'], Column>> = {
   'tcp-splice': 'splice',
   'udp-splice': 'splice'
 }
-
-/** Records whose handle is a flow's. */
-const OF_FLOWS = new Set<number>([
-  EV.CONNECTED,
-  EV.SENT,
-  EV.PEEKED,
-  EV.READY,
-  EV.ACKED,
-  EV.FAILED,
-  EV.DATAGRAM,
-  EV.ICMP_ERROR,
-  EV.INFO,
-  EV.SPLICE_CONNECTED,
-  EV.SPLICE_EOF,
-  EV.SPLICE_FAILED,
-  EV.UDP_MOVED,
-  EV.BOUND,
-  EV.ANSWER,
-  EV.REFUSED
-])
 
 const WIDTH = 6
 /** Rows between two headers. */

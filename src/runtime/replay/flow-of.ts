@@ -3,6 +3,7 @@ import type { InAny } from '../../codecs/value/inany.js'
 import { decodeFrame } from '../../codecs/wire/frame.js'
 import { VNET_LEN } from '../../codecs/wire/vnet.js'
 import { EF, EV, SIDE_1 } from '../abi/abi.js'
+import { OF_FLOWS } from '../abi/events.js'
 import { findFlow } from '../data/open-flow.js'
 import type { World } from '../data/world.js'
 
@@ -22,7 +23,12 @@ const OF_NO_FLOW = new Set<number>([
   EF.STATE_OPEN,
   EF.STATE_WRITE,
   EF.STATE_CLOSE,
-  EF.STATE_NEXT
+  EF.STATE_NEXT,
+  EF.HAND_OVER_ANSWER,
+  EF.HAND_OVER_CLOSE,
+  EF.HAND_OVER_HOLD,
+  EF.HAND_OVER_GUEST,
+  EF.GIVE
 ])
 /** Index of the flow whose socket it is about; null: none's. */
 const flowOfEffect = (r: RingRecord): number | null => {
@@ -30,28 +36,9 @@ const flowOfEffect = (r: RingRecord): number | null => {
   const isVhost = kind >= EF.VHOST_NEXT && kind <= EF.VRING_STOP
   return OF_NO_FLOW.has(kind) || isVhost ? null : (r.words[1] ?? 0) % SIDE_1
 }
-const OF_FLOWS = new Set<number>([
-  EV.CONNECTED,
-  EV.SENT,
-  EV.PEEKED,
-  EV.READY,
-  EV.ACKED,
-  EV.FAILED,
-  EV.DATAGRAM,
-  EV.ICMP_ERROR,
-  EV.INFO,
-  EV.SPLICE_CONNECTED,
-  EV.SPLICE_EOF,
-  EV.SPLICE_FAILED,
-  EV.UDP_MOVED,
-  EV.BOUND,
-  EV.ANSWER,
-  EV.REFUSED,
-  EV.TCP_DUMPED,
-  EV.RESTORED
-])
+const OF_MOVED = new Set<number>([EV.TCP_DUMPED, EV.RESTORED])
 export const flowOfEvent = (r: RingRecord): number | null =>
-  OF_FLOWS.has(r.words[0] ?? 0) ? (r.words[1] ?? 0) % SIDE_1 : null
+  OF_FLOWS.has(r.words[0] ?? 0) || OF_MOVED.has(r.words[0] ?? 0) ? (r.words[1] ?? 0) % SIDE_1 : null
 
 /** Index of the flow whose frame it is, null: none's that is open. `behind`: octets in front of its Ethernet header. */
 const flowOfFrame = (w: World, r: RingRecord, behind: number, isOurs: boolean): number | null => {
