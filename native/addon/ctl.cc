@@ -61,6 +61,26 @@ ssize_t ctl_read(int fd, uint8_t *to, size_t len, std::vector<int> &passed)
 	return n;
 }
 
+ssize_t send_with(int fd, const void *message, size_t len, const int *fds, size_t count)
+{
+	alignas(cmsghdr) uint8_t control[CMSG_SPACE(SEND_FDS_MAX * sizeof(int))] = {};
+	iovec iov = {const_cast<void *>(message), len};
+	msghdr m = {};
+	ssize_t n;
+
+	m.msg_iov = &iov, m.msg_iovlen = 1;
+	if (count) {
+		m.msg_control = control, m.msg_controllen = CMSG_SPACE(count * sizeof(int));
+		cmsghdr *const c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, count * sizeof(int));
+	}
+	do
+		n = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n;
+}
+
 int ctl_receive(int fd, Bytes &message, std::vector<int> &passed)
 {
 	ssize_t n;

@@ -22,6 +22,12 @@ int ctl_send(int fd, const uint8_t *message, size_t len);
  */
 ssize_t ctl_read(int fd, uint8_t *to, size_t len, std::vector<int> &passed);
 
+/** Descriptors that one message may have: SCM_MAX_FD (unix(7)). */
+enum : size_t { SEND_FDS_MAX = 253 };
+
+/** One message with `count` descriptors, without waiting. Return: its octets, or -1 with errno. */
+ssize_t send_with(int fd, const void *message, size_t len, const int *fds, size_t count);
+
 /** Wait for one message of at most 1 MiB. Return: 0, ECONNRESET at the end of the other side, EMSGSIZE, or errno. */
 int ctl_receive(int fd, Bytes &message, std::vector<int> &passed);
 

@@ -1,6 +1,5 @@
 #include "handover.h"
 #include "unixsocket.h"
-#include "../common/outfile.h"
 
 #include <cerrno>
 #include <cmath>
@@ -9,7 +8,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace passt {
@@ -19,15 +17,11 @@ enum : uint32_t { QUESTION_MAX = 4096 };
 
 int connect_to_predecessor(const char *path, std::string &why)
 {
-	sockaddr_un at = {};
+	sockaddr_un at;
 	FilePlace p;
 	struct stat st;
 
-	at.sun_family = AF_UNIX;
-	if (!*path || strlen(path) >= sizeof(at.sun_path))
-		return -ENAMETOOLONG;
-	strcpy(at.sun_path, path);
-	if (Fault r = find_place(path, false, p); r.err) {
+	if (Fault r = socket_place(path, at, p); r.err) {
 		why = r.text;
 		return -r.err;
 	}
@@ -190,7 +184,6 @@ int HandOver::descriptor(uint32_t what, uint32_t which) const
 
 void HandOver::answer(const fx::HandOverAnswer &e)
 {
-	alignas(cmsghdr) uint8_t control[CMSG_SPACE(HAND_OVER_FDS * sizeof(int))] = {};
 	int fds[HAND_OVER_FDS];
 
 	if (peer < 0 || !busy)
@@ -205,19 +198,7 @@ void HandOver::answer(const fx::HandOverAnswer &e)
 		if (fds[i] < 0)
 			return end();
 	}
-	msghdr m = {};
-	iovec iov = {rings.slab + e.off, e.len};
-	m.msg_iov = &iov, m.msg_iovlen = 1;
-	if (e.descriptors) {
-		m.msg_control = control, m.msg_controllen = CMSG_SPACE(e.descriptors * sizeof(int));
-		cmsghdr *const c = CMSG_FIRSTHDR(&m);
-		c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(e.descriptors * sizeof(int));
-		memcpy(CMSG_DATA(c), fds, e.descriptors * sizeof(int));
-	}
-	ssize_t n;
-	do
-		n = sendmsg(peer, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	const ssize_t n = send_with(peer, rings.slab + e.off, e.len, fds, e.descriptors);
 	busy = false;
 	if (n < 0)
 		end();

@@ -1,12 +1,10 @@
 #include "unixsocket.h"
-#include "../common/outfile.h"
 
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 namespace passt {
@@ -35,17 +33,23 @@ static Fault make_way(const FilePlace &p, const sockaddr_un &at, int type)
 	return {};
 }
 
-Fault listen_at_path(const char *path, int &fd, uint32_t &mode, SocketKind kind)
+Fault socket_place(const char *path, sockaddr_un &at, FilePlace &p)
 {
-	sockaddr_un at = {};
-	FilePlace p;
-	struct stat st;
-
+	at = {};
 	at.sun_family = AF_UNIX;
 	if (!*path || strlen(path) >= sizeof(at.sun_path))
 		return {ENAMETOOLONG, ""};
 	strcpy(at.sun_path, path);
-	if (Fault r = find_place(path, false, p); r.err)
+	return find_place(path, false, p);
+}
+
+Fault listen_at_path(const char *path, int &fd, uint32_t &mode, SocketKind kind)
+{
+	sockaddr_un at;
+	FilePlace p;
+	struct stat st;
+
+	if (Fault r = socket_place(path, at, p); r.err)
 		return r;
 	if (Fault r = make_way(p, at, kind.type); r.err)
 		return r;

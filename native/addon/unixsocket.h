@@ -3,11 +3,16 @@
 #define PASST_UNIXSOCKET_H
 
 #include "../common/fault.h"
+#include "../common/outfile.h"
 
 #include <cstdint>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 namespace passt {
+
+/** A socket's file: its address, and where it is, by the rules for the way to it (common/outfile.h). */
+Fault socket_place(const char *path, sockaddr_un &at, FilePlace &p);
 
 /** What listens. `most`: the mode that its file has at most, beside what umask takes away. */
 struct SocketKind {

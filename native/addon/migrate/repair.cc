@@ -1,4 +1,5 @@
 #include "repair.h"
+#include "../ctl.h"
 #include "../unixsocket.h"
 
 #include <cerrno>
@@ -120,7 +121,6 @@ void Repair::ready()
 /** The next message, or all have been answered. */
 void Repair::send()
 {
-	alignas(cmsghdr) uint8_t control[CMSG_SPACE(REPAIR_MAX * sizeof(int))] = {};
 	int fds[REPAIR_MAX];
 	size_t count = 0;
 
@@ -137,17 +137,7 @@ void Repair::send()
 	if (!count)
 		return answered(0);
 
-	msghdr m = {};
-	iovec iov = {&command, sizeof(command)};
-	m.msg_iov = &iov, m.msg_iovlen = 1;
-	m.msg_control = control, m.msg_controllen = CMSG_SPACE(count * sizeof(int));
-	cmsghdr *const c = CMSG_FIRSTHDR(&m);
-	c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(count * sizeof(int));
-	memcpy(CMSG_DATA(c), fds, count * sizeof(int));
-	ssize_t n;
-	do
-		n = sendmsg(helper, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-	while (n < 0 && errno == EINTR);
+	const ssize_t n = send_with(helper, &command, sizeof(command), fds, count);
 	asked = true;
 	most = count;
 	if (n < 0)
