@@ -129,3 +129,33 @@ export class Ends {
     }
   }
 }
+
+/** Somebody who has both ends, something to say when it fails, and an end. */
+export abstract class Staged {
+  abstract get ends(): Ends
+  abstract said(): string
+  abstract close(): Promise<void>
+
+  /** As those of Ends. */
+  connect(outward = 1, inward = 1, o: ConnectOptions = {}): Promise<Flows> {
+    return this.ends.connect(outward, inward, o)
+  }
+  someOf(): Promise<Flows> {
+    return this.ends.someOf()
+  }
+  talk(flows: Flows, text: string): Promise<void> {
+    return this.ends.talk(flows, text)
+  }
+}
+
+/** `use`, and the end in any case; what it throws has what was said behind it. */
+export const closing = async <S extends Staged>(s: S, use: (s: S) => Promise<void>): Promise<void> => {
+  try {
+    await use(s)
+  } catch (e) {
+    if (e instanceof Error) e.message += `\n${s.said()}`
+    throw e
+  } finally {
+    await s.close()
+  }
+}

@@ -9,7 +9,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { compiled } from './cache.js'
-import { type ConnectOptions, End, Ends, type Flows, request } from './ends.js'
+import { closing, End, Ends, request, Staged } from './ends.js'
 import { configure, passt } from './passt.js'
 import { type Proc, type Result, until } from './proc.js'
 import { upstreamBin } from './upstream.js'
@@ -147,7 +147,7 @@ export class Host {
   }
 }
 
-export class Scene {
+export class Scene extends Staged {
   readonly source: Host
   readonly target: Host
   guest!: End
@@ -160,6 +160,7 @@ export class Scene {
     pair: Pair,
     private readonly o: SceneOptions
   ) {
+    super()
     const host = (role: HostName, side: Side) =>
       new Host(this, role, side, `${o.oneHost ? 'source' : role}${id}`, `/mnt/w/${role}${id}.sock`)
     this.source = host('source', pair.source)
@@ -262,18 +263,8 @@ ip -n world${id} link set sourcep master br0`
     return answer.slice(3).trim()
   }
 
-  private get ends(): Ends {
+  get ends(): Ends {
     return new Ends(this.guest, this.world, { port: PORT, ...net })
-  }
-  /** As those of Ends. */
-  connect(outward = 1, inward = 1, o: ConnectOptions = {}): Promise<Flows> {
-    return this.ends.connect(outward, inward, o)
-  }
-  someOf(): Promise<Flows> {
-    return this.ends.someOf()
-  }
-  talk(flows: Flows, text: string): Promise<void> {
-    return this.ends.talk(flows, text)
   }
 
   /** The cable of the bridge goes to that host, or to none: then nothing gets through, in either direction. */
@@ -342,13 +333,5 @@ export const scene = async (
   o: SceneOptions,
   use: (s: Scene) => Promise<void>
 ): Promise<void> => {
-  const s = await Scene.open(w, p, o)
-  try {
-    await use(s)
-  } catch (e) {
-    if (e instanceof Error) e.message += `\n${s.said()}`
-    throw e
-  } finally {
-    await s.close()
-  }
+  return closing(await Scene.open(w, p, o), use)
 }

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { compiled } from './cache.js'
-import { type ConnectOptions, End, Ends, type Flows } from './ends.js'
+import { closing, End, Ends, Staged } from './ends.js'
 import { configure, passt } from './passt.js'
 import { alive, childrenOf, kill, type Proc, type Result, statusField, treeOf, until } from './proc.js'
 import { helper, net, ok, pasta, quietBeside, type World } from './world.js'
@@ -31,7 +31,7 @@ export interface StartOptions {
 
 let scenes = 0
 
-export class Restarting {
+export class Restarting extends Staged {
   readonly port: number
   readonly path: string
   readonly name: string
@@ -50,6 +50,7 @@ export class Restarting {
     readonly world: End,
     readonly host: End
   ) {
+    super()
     this.name = `g${++scenes}`
     this.port = 10_000 + 50 * scenes
     this.path = `/mnt/w/${this.name}.restart`
@@ -90,15 +91,6 @@ export class Restarting {
   }
   get ends(): Ends {
     return new Ends(this.guest, this.world, { port: this.port, ...net })
-  }
-  connect(outward = 1, inward = 1, o: ConnectOptions = {}): Promise<Flows> {
-    return this.ends.connect(outward, inward, o)
-  }
-  someOf(): Promise<Flows> {
-    return this.ends.someOf()
-  }
-  talk(flows: Flows, text: string): Promise<void> {
-    return this.ends.talk(flows, text)
   }
 
   /** argv that runs `command` where the guest's programs run. */
@@ -254,13 +246,5 @@ export const restarting = async (
   o: RestartOptions,
   use: (s: Restarting) => Promise<void>
 ): Promise<void> => {
-  const s = await Restarting.open(w, kind, ends, o)
-  try {
-    await use(s)
-  } catch (e) {
-    if (e instanceof Error) e.message += `\n${s.said()}`
-    throw e
-  } finally {
-    await s.close()
-  }
+  return closing(await Restarting.open(w, kind, ends, o), use)
 }
