@@ -1000,7 +1000,8 @@ private:
 	{
 		const std::vector<std::string> words = split(c.c_str(), ' ');
 		const std::string &verb = words[0];
-		if (!connected_ && c != "stats" && c != "back")
+		/* A passt that has given its state away may have ended (--migrate-exit) before the next one has it */
+		if (!connected_ && c != "stats" && c != "back" && verb != "load")
 			throw Failed{ "not connected" };
 		if (c == "stop")
 			stop();
@@ -1089,6 +1090,7 @@ private:
 		if (words.size() < 2)
 			throw Failed{ "load SOCKET" };
 		session_.moveTo(connectTo(words[1].c_str(), true));
+		connected_ = true;
 		const auto began = std::chrono::steady_clock::now();
 		try {
 			const int pipe = session_.transfer(true);
