@@ -97,7 +97,7 @@ const native = () => {
     }
   must(
     process.execPath,
-    [at('node_modules/node-gyp/bin/node-gyp.js'), 'rebuild', '--loglevel=error', ...headers],
+    [at('node_modules/node-gyp/bin/node-gyp.js'), 'rebuild', '--jobs=max', '--loglevel=error', ...headers],
     {
       stdio: ['ignore', 2, 2]
     }
