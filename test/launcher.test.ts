@@ -380,7 +380,7 @@ describe('an engine that is not what it was', () => {
       ['try', { type: 'Spawn', netnsOnly: true, noPidns: true, argvIndex: 1, hostname: '' }],
       ['try', { type: 'Join', pid: 1, noQuit: true, userns: '', netns: '' }],
       ['try', { type: 'Setup', foreground: true, pidFile: '/nowhere' }],
-      ['try', { type: 'Ready' }],
+      ['try', { type: 'Ready', status: '' }],
       ['exit', 0]
     ]
     const r = b.start([setup(true), spawnCommand(1), ready, ...tries], { args })

@@ -193,6 +193,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	Fd ctl(pair[0]), theirs(pair[1]);
+	Notifier notifier;
+	notifier.open();
 	EarlyTap early;
 	early.start(launch);
 	Fd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -212,5 +214,5 @@ int main(int argc, char **argv)
 		becomeEngine(launch, engine, std::move(theirs), std::move(root));
 	theirs.reset();
 	root.started();
-	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root), std::move(early)).run();
+	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root), std::move(early), std::move(notifier)).run();
 }

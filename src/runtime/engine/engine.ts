@@ -48,6 +48,7 @@ import { type Counters, type Log, showCounters } from '../log/log.js'
 import { type Logging, openLogging } from '../log/log-sinks.js'
 import { openCapture } from '../observe/capture.js'
 import { configNet, leftOut } from '../plan/config-net.js'
+import { statusText } from '../plan/info.js'
 import { needsResolvConf, plan } from '../plan/plan.js'
 import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
@@ -179,6 +180,8 @@ interface Prepared {
   readonly former: Predecessor | null
   readonly client: GivenClient
   readonly rules: ReadonlyArray<Rule>
+  /** For a service manager's user. */
+  readonly status: string
 }
 
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
@@ -330,7 +333,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
 
   const inherited = orFatal(inheritedFd(l, wanted.link))
   const former = wanted.restartPath === null ? null : whoServes(native, wanted, wanted.restartPath)
-  orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  const life = orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
   assume(l, wanted, who, log)
   const secret = random(16)
   enterNamespace(l, wanted, log)
@@ -417,7 +420,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   closeUnclaimed(place.inherited)
   const client: GivenClient = { fd: inherited }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap)
-  const features = allFeatures(world, p, { neighbours, portScan: scan, client, here })
+  const features = allFeatures(world, p, { neighbours, portScan: scan, client, here, life })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
     startText({
@@ -441,7 +444,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     record,
     former,
     client,
-    rules: place.rules
+    rules: place.rules,
+    status: statusText(p, announcement)
   }
 }
 
@@ -472,7 +476,7 @@ const replace = (former: Predecessor, { native, world, plan: p, client, rules }:
 }
 
 const serveUntilEnd = (prepared: Prepared, logging: Logging): void => {
-  const { native, launcher: l, plan: p, who, world, scans: binds, record, former } = prepared
+  const { native, launcher: l, plan: p, who, world, scans: binds, record, former, status } = prepared
   const devNull = openSync('/dev/null', 'r+')
   tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
   tried('confine all threads', () => native.confine(p.tcp && (binds || p.vhostUser !== null), p.tcp))
@@ -488,7 +492,7 @@ const serveUntilEnd = (prepared: Prepared, logging: Logging): void => {
     seal()
   }
   if (former !== null) replace(former, prepared)
-  orFatal(l.ready())
+  orFatal(l.ready({ status }))
   if (!p.foreground) {
     tried('go to the background', () => native.detach(devNull))
     logging.background()
