@@ -171,6 +171,87 @@ describe('a service manager', ours, () => {
   })
 })
 
+describe('errors at start, for programs', ours, () => {
+  /** What descriptor 9 has got when its last holder has closed it. */
+  const reported = async (command: string) => {
+    const r = await bed.w.run(['sh', '-c', `{ ${command}; echo "status $?" >&2; } 9>&1 >/dev/null`])
+    return { line: r.stdout, stderr: r.stderr }
+  }
+  const words = (argv: ReadonlyArray<string>): string => argv.map((a) => `'${a}'`).join(' ')
+  for (const [what, argv, expected] of [
+    ['no such option', ['--frobnicate'], { kind: 'usage', errno: null, message: /frobnicate/ }],
+    [
+      'a value that makes no sense',
+      ['-m', '70000'],
+      { kind: 'configuration', errno: null, message: /^--mtu: / }
+    ],
+    ['no such interface', ['-i', 'nope'], { kind: 'configuration', errno: null, message: /nope/ }],
+    [
+      'what the kernel refuses to the launcher',
+      ['-P', '/mnt/w/missing/pid'],
+      { kind: 'system', errno: 'ENOENT', message: /pid file/ }
+    ]
+  ] as const)
+    test(`${what}: one line, and the usual one for people`, async () => {
+      const { line, stderr } = await reported(
+        words([passt, '-f', '-s', '/mnt/w/err', '--error-fd', '9', ...argv])
+      )
+      const { message, ...rest } = JSON.parse(line) as Record<string, unknown>
+      assert.match(String(message), expected.message)
+      assert.deepEqual(rest, { program: 'passt', kind: expected.kind, errno: expected.errno, status: 1 })
+      assert.ok(stderr.includes(`passt: ${message}\n`), stderr)
+      assert.match(stderr, /status 1\n$/)
+    })
+  test('what the launcher finds, without an engine', async () => {
+    const { line, stderr } = await reported(`PASST_NODE=/mnt/w/'no"node' ${passt} -f --error-fd=9`)
+    const { message, kind, status } = JSON.parse(line) as Record<string, unknown>
+    assert.deepEqual([kind, status], ['system', 1])
+    assert.ok(stderr.includes(`passt: ${message}\n`), stderr)
+    assert.match(String(message), /no"node/)
+  })
+  test('a command that cannot be run', async () => {
+    const { line } = await reported(`${pasta} --config-net --error-fd 9 -- /mnt/w/missing/command`)
+    assert.match(String(JSON.parse(line).message), /^Cannot run \/mnt\/w\/missing\/command: No such file/)
+  })
+  test('once it has started, an end of file and nothing else', async () => {
+    await bed.w.sh('mkfifo -m 666 /mnt/w/err-fifo')
+    const proc = bed.w.start(
+      ['sh', '-c', `exec 9>/mnt/w/err-fifo; exec ${passt} -f -s /mnt/w/err2 --error-fd 9`],
+      { timeout: 60_000 }
+    )
+    // A reader that ends is one that has seen the end of file, while passt runs
+    const r = await bed.w.run(['sh', '-c', 'cat /mnt/w/err-fifo'])
+    assert.equal(ok(r).stdout, '')
+    assert.ok(proc.running)
+    await proc.signal('SIGTERM')
+    assert.equal((await proc.wait()).code, 0)
+  })
+  test('a command has no such descriptor, and sees the end of nothing', async () => {
+    const { line } = await reported(
+      `${pasta} --config-net --error-fd 9 -- sh -c "ls /proc/self/fd | grep -x 9 >&2"`
+    )
+    assert.equal(line, '')
+  })
+  test('a descriptor that is not open', async () => {
+    const r = await bed.w.run([passt, '-f', '--error-fd', '77'])
+    assert.equal(r.code, 1)
+    assert.equal(r.stderr, 'passt: --error-fd: descriptor 77 is not open\n')
+  })
+  test('a fault later is status 2', async () => {
+    const proc = bed.w.start([passt, '-f', '-P', '/mnt/w/fault-pid', '-s', '/mnt/w/err3'], {
+      timeout: 60_000
+    })
+    await until('its pid', () => readOr(join(bed.w.dir, 'fault-pid')) !== '')
+    const engine = childrenOf(await proc.pid()).find((p) =>
+      /node/.test(readFileSync(`/proc/${p}/cmdline`, 'utf8'))
+    )!
+    kill(engine, 'SIGKILL')
+    const r = await proc.wait()
+    assert.equal(r.code, 2)
+    assert.match(r.stderr, /The engine was ended by a signal: Killed/)
+  })
+})
+
 const readOr = (path: string): string => {
   try {
     return readFileSync(path, 'utf8')

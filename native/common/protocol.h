@@ -14,7 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 
-enum : int { CTL_FD = 3 };
+/* ERROR_FD: where the engine reports errors until it serves, if PASST_ERROR_FD says so (passt(1), --error-fd) */
+enum : int { ERROR_FD = 4, CTL_FD = 3 };
 
 enum RequestKind : uint32_t {
 	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: u32 ms, and unless

@@ -12,6 +12,8 @@
 
 /* What the engine gets to end in good order before it serves: it has nothing to flush. Otherwise GRACE_MS */
 static constexpr int GRACE_START_MS = 200;
+/* Status of a program that had started, and ended by a fault (passt(1), Exit status) */
+static constexpr int FAULT = 2;
 /* How often a namespace is looked up that nothing else reports on */
 static constexpr int WATCH_MS = 1000;
 
@@ -172,7 +174,7 @@ void Agent::engineGone()
 		return;
 	}
 	const bool exited = WIFEXITED(status);
-	const int code = exited ? WEXITSTATUS(status) : 1;
+	const int code = exited ? WEXITSTATUS(status) : session_.ready ? FAULT : 1;
 	if (!session_.ready || !session_.command) {
 		// It says itself what is wrong, or did what was asked of it (--help)
 		if (!exited)
@@ -182,7 +184,7 @@ void Agent::engineGone()
 	}
 	say(std::string("The engine ended unexpectedly") +
 	    (exited ? "" : std::string(": ") + strsignal(WTERMSIG(status))) + "; ending the command");
-	end_ = End{ code ? code : 1, 0 };
+	end_ = End{ code ? code : FAULT, 0 };
 }
 
 /** Let the engine end, by force after `graceMs`. Returns its wait status; 0 where that is not to be had. */

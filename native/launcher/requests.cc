@@ -84,7 +84,7 @@ Fault Requests::inherited(Reader &r, Answer &a)
 		return MALFORMED;
 	if (session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
-	const std::array ours = own();
+	const std::vector<int> ours = own();
 	const bool isOurs = std::find(ours.begin(), ours.end(), static_cast<int>(number)) != ours.end();
 	const int fd = number <= INT_MAX && !isOurs ? static_cast<int>(number) : -1;
 	Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 3));
@@ -118,9 +118,7 @@ Fault Requests::setup(Reader &r, Answer &a)
 		return MALFORMED;
 	if (session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
-	std::array kept = own();
-	std::sort(kept.begin(), kept.end());
-	closeAllBut({ kept[0], kept[1], kept[2], kept[3], kept[4], kept[5] });
+	closeAllBut(own());
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
 		int fd = -1;
@@ -401,6 +399,7 @@ Fault Requests::ready(Reader &r)
 	if (Fault f = giveUp())
 		return f;
 	session_.ready = true;
+	errorReport().reset();
 	if (foreground_ && !told.empty())
 		session_.notifier.say(told);
 	if (session_.command)

@@ -74,7 +74,10 @@ private:
 	Fault writePidFile(pid_t pid);
 	Fault goBackground(const std::string &told);
 	/* descriptors that RQ_INHERITED must not give away, and RQ_SETUP not close */
-	std::array<int, 6> own() const { return { ours_[0], ours_[1], ours_[2], root_.fd(), early_.fd(), session_.notifier.fd() }; }
+	std::vector<int> own() const
+	{
+		return { ours_[0], ours_[1], ours_[2], root_.fd(), early_.fd(), session_.notifier.fd(), errorReport().get() };
+	}
 
 	const Launch &launch_;
 	const pid_t engine_;
