@@ -187,8 +187,9 @@ if (!isPasst) {
         [['/etc/passwd'], /not a file of --record/],
         [['/nowhere'], /ENOENT/],
         [['--until', 'x', file], /--until needs a number/],
-        [['--what', file], /there is no option --what/],
+        [['--what', file], /unrecognized option '--what'/],
         [[], /which record\?/],
+        [[file, '--step'], /one record at a time, behind all options/],
         [['--shrink', path('o.rec'), file], /nothing differs/]
       ] as const) {
         const r = replay(...args)
