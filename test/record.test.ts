@@ -103,6 +103,15 @@ if (!isPasst) {
         const step = replay('--step', path('d.rec'))
         for (const what of [/ACCEPTED/, /SPLICE_EOF/, /TAP_FRAME .*UDP \[?0.0.0.0\]?:68/])
           assert.match(step.out, what)
+        // The same with other addresses
+        const anonymize = replay('--anonymize', path('n.rec'), path('d.rec'))
+        assert.equal(anonymize.status, 0, anonymize.err)
+        assert.ok(outcome(path('n.rec')).same)
+        const shown = replay('--step', path('n.rec')).out
+        for (const address of [net.world4, net.host4, net.gw4]) {
+          assert.ok(step.out.includes(`${address}`), address)
+          assert.ok(!shown.includes(`${address}:`), address)
+        }
       }
     )
     test('that is killed: replays up to its last fifth of a second', oursOnly, async () => {

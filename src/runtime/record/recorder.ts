@@ -226,7 +226,7 @@ export const recorder = (
         closeListener: changing(native.closeListener)
       }
     },
-    outside: outsideThrough(door),
+    outside: outsideThrough(door, true),
     begin: (start, rules) => {
       k.ruleNumber = new Map(rules.map((r, i) => [r, i]))
       beginChunk(k.b)

@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { octets } from '../../codecs/value/octets.js'
 import { VERSION } from '../cli/help.js'
 import type { World } from '../data/world.js'
+import { anonymized } from './anonymize.js'
 import { eventFlow } from './flow-of.js'
 import { parseReplayOptions, type ReplayOptions, USAGE } from './options.js'
 import { type Page, page } from './page.js'
@@ -115,6 +117,9 @@ export const main = (args: ReadonlyArray<string>): number => {
   }
 }
 
+/** Octets of what aliases are chosen by; nobody keeps it. */
+const KEY = 32
+
 const run = (asked: ReplayOptions): number => {
   const file = octets(readFileSync(asked.file))
   const opened = openRecording(file)
@@ -176,5 +181,6 @@ const run = (asked: ReplayOptions): number => {
     writeFileSync(asked.shrink, small.file)
     if (!asked.json) say(`${asked.shrink}: ${small.turns} turns, ${small.events} events`)
   }
+  if (asked.anonymize !== null) writeFileSync(asked.anonymize, anonymized(file, randomBytes(KEY)))
   return same ? 0 : 1
 }

@@ -15,6 +15,7 @@ export interface ReplayOptions {
   /** Files that are written; null: none. */
   readonly shrink: string | null
   readonly html: string | null
+  readonly anonymize: string | null
 }
 export type ReplayCommand =
   | { readonly tag: 'Replay'; readonly options: ReplayOptions }
@@ -33,6 +34,8 @@ compared effect by effect. Status 0: all the same, 1: something differs, 2: FILE
   --json         in JSON: one object; with --step one a turn in front of it
   --html OUT     write a page to OUT: flows, and of each what happened on both sides, in time
   --shrink OUT   write the smallest record to OUT that still shows the first difference
+  --anonymize OUT
+                 write the same record to OUT with other addresses, MACs and names, to be given away
   --help         show this help and exit
   --version      show version and exit
 `
@@ -45,6 +48,7 @@ const TAKES_ARGUMENT: Readonly<Record<Id, boolean>> = {
   step: false,
   json: false,
   html: true,
+  anonymize: true,
   shrink: true,
   help: false,
   version: false
@@ -64,6 +68,7 @@ const set = (o: ReplayOptions, id: Id, value: string): E.Either<string, ReplayOp
     case 'flow':
       return NUMBER.test(value) ? E.right({ ...o, [id]: Number(value) }) : E.left(`--${id} needs a number`)
     case 'html':
+    case 'anonymize':
     case 'shrink':
       return value === '' ? E.left(`--${id} needs a file`) : E.right({ ...o, [id]: value })
     default:
@@ -89,7 +94,8 @@ export const parseReplayOptions = (argv: ReadonlyArray<string>): E.Either<string
     step: false,
     json: false,
     shrink: null,
-    html: null
+    html: null,
+    anonymize: null
   }
   for (const { id, value } of given) {
     const next = set(options, id, value ?? '')
