@@ -59,7 +59,7 @@ import { allFeatures } from './features.js'
 import { type GivenClient, inheritedFd, openGuestLink } from './guest-link.js'
 import type { Here } from './hand-over.js'
 import { loop } from './loop.js'
-import { openRecord, recordEnd, writer } from './open-record.js'
+import { openRecord, recordEnd, recordNowhere, writer } from './open-record.js'
 import { startText } from './start-record.js'
 import { findPredecessor, type Predecessor, takeOver } from './take-over.js'
 import { compileSooner } from './v8.js'
@@ -462,7 +462,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
 function* none(): Generator<void> {}
 /** What is done while nothing happens. */
 function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
-  yield* warmUp(cfg)
+  yield* warmUp(cfg, p.record === null ? null : recordNowhere)
   if (p.vhostUser !== null) yield* warmUpMoves(cfg)
   if (p.restartPath !== null) yield* warmUpRestart(cfg)
 }

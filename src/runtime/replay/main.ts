@@ -1,9 +1,12 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { octets } from '../../codecs/value/octets.js'
 import { VERSION } from '../cli/help.js'
 import type { World } from '../data/world.js'
+import { anonymized } from './anonymize.js'
 import { eventFlow } from './flow-of.js'
+import { parseReplayOptions, type ReplayOptions, USAGE } from './options.js'
 import { type Page, page } from './page.js'
 import { openRecording, type RecordEnd, type Recording } from './recording.js'
 import { type Replayed, replayer, Unplayable } from './replayer.js'
@@ -19,81 +22,6 @@ import { shrunk } from './shrink.js'
 import { useXstate } from './under-xstate.js'
 
 // passt-replay: a record again, without a socket (docs/replay.md).
-
-const USAGE = `Usage: passt-replay [OPTION]... FILE
-
-Replay FILE, which passt or pasta wrote with --record: the same machines on the same events,
-compared effect by effect. Status 0: all the same, 1: something differs, 2: FILE cannot be read.
-
-  --xstate       by xstate's own transition(), without the tables that are made of the machines
-  --until N      stop behind turn N, and show the flows that there are
-  --flow ID      of --step and of flows: this one only
-  --step         show each turn: what came, what flows did, which effects they asked for
-  --json         in JSON: one object; with --step one a turn in front of it
-  --html OUT     write a page to OUT: flows, and of each what happened on both sides, in time
-  --shrink OUT   write the smallest record to OUT that still shows the first difference
-  --help         show this help and exit
-  --version      show version and exit
-`
-
-interface Asked {
-  readonly file: string
-  readonly xstate: boolean
-  readonly until: number
-  readonly flow: number | null
-  readonly step: boolean
-  readonly json: boolean
-  readonly shrink: string | null
-  readonly html: string | null
-}
-
-const NUMBER = /^\d{1,15}$/
-/** Left: what is wrong; '' for --help. */
-const parse = (args: ReadonlyArray<string>): E.Either<string, Asked> => {
-  let asked: Asked = {
-    file: '',
-    xstate: false,
-    until: Number.POSITIVE_INFINITY,
-    flow: null,
-    step: false,
-    json: false,
-    shrink: null,
-    html: null
-  }
-  const rest = args.flatMap((a) =>
-    /^--\w+=/.test(a) ? [a.slice(0, a.indexOf('=')), a.slice(a.indexOf('=') + 1)] : [a]
-  )
-  for (let i = 0; i < rest.length; i++) {
-    const name = rest[i]!
-    const value = rest[i + 1]
-    switch (name) {
-      case '--xstate':
-      case '--step':
-      case '--json':
-        asked = { ...asked, [name.slice(2)]: true }
-        break
-      case '--until':
-      case '--flow':
-        if (value === undefined || !NUMBER.test(value)) return E.left(`${name} needs a number`)
-        asked = { ...asked, [name.slice(2)]: Number(value) }
-        i++
-        break
-      case '--shrink':
-      case '--html':
-        if (value === undefined || value === '') return E.left(`${name} needs a file`)
-        asked = { ...asked, [name.slice(2)]: value }
-        i++
-        break
-      case '--help':
-        return E.left('')
-      default:
-        if (name.startsWith('-')) return E.left(`there is no option ${name}`)
-        if (asked.file !== '') return E.left(`one record at a time, not ${asked.file} and ${name}`)
-        asked = { ...asked, file: name }
-    }
-  }
-  return asked.file === '' ? E.left('which record?') : E.right(asked)
-}
 
 /** What came of it. */
 export interface Outcome {
@@ -123,7 +51,7 @@ const countersDiffer = (
 export const replayAll = (
   recording: Recording,
   end: RecordEnd,
-  o: Pick<Asked, 'until'>,
+  o: Pick<ReplayOptions, 'until'>,
   each: ReadonlyArray<(w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void>
 ): Outcome => {
   const p = replayer(recording)
@@ -166,29 +94,33 @@ const say = (text: string): void => void process.stdout.write(`${text}\n`)
 
 /** Exit status. */
 export const main = (args: ReadonlyArray<string>): number => {
-  if (args.includes('--version')) {
-    say(`passt-replay ${VERSION}`)
-    return 0
+  const command = parseReplayOptions(args)
+  if (E.isLeft(command)) {
+    process.stderr.write(`passt-replay: ${command.left} (--help)\n`)
+    return 2
   }
-  const parsed = parse(args)
-  if (E.isLeft(parsed)) {
-    if (parsed.left === '') {
+  switch (command.right.tag) {
+    case 'Help':
       process.stdout.write(USAGE)
       return 0
-    }
-    process.stderr.write(`passt-replay: ${parsed.left}\n${USAGE}`)
-    return 2
-  }
-  try {
-    return run(parsed.right)
-  } catch (e) {
-    if (!(e instanceof Unplayable) && !(e instanceof Error && 'code' in e)) throw e
-    process.stderr.write(`passt-replay: ${parsed.right.file}: ${e.message}\n`)
-    return 2
+    case 'Version':
+      say(`passt-replay ${VERSION}`)
+      return 0
+    case 'Replay':
+      try {
+        return run(command.right.options)
+      } catch (e) {
+        if (!(e instanceof Unplayable) && !(e instanceof Error && 'code' in e)) throw e
+        process.stderr.write(`passt-replay: ${command.right.options.file}: ${e.message}\n`)
+        return 2
+      }
   }
 }
 
-const run = (asked: Asked): number => {
+/** Octets of what aliases are chosen by; nobody keeps it. */
+const KEY = 32
+
+const run = (asked: ReplayOptions): number => {
   const file = octets(readFileSync(asked.file))
   const opened = openRecording(file)
   if (E.isLeft(opened)) throw new Unplayable(opened.left)
@@ -249,5 +181,6 @@ const run = (asked: Asked): number => {
     writeFileSync(asked.shrink, small.file)
     if (!asked.json) say(`${asked.shrink}: ${small.turns} turns, ${small.events} events`)
   }
+  if (asked.anonymize !== null) writeFileSync(asked.anonymize, anonymized(file, randomBytes(KEY)))
   return same ? 0 : 1
 }
