@@ -4,9 +4,9 @@ import { octets } from '../../codecs/value/octets.js'
 import { VERSION } from '../cli/help.js'
 import type { World } from '../data/world.js'
 import { eventFlow } from './flow-of.js'
-import { type Page, page } from './page.js'
+import { page, pageHtml } from './page.js'
 import { openRecording, type RecordEnd, type Recording } from './recording.js'
-import { type Replayed, replayer, Unplayable } from './replayer.js'
+import { type Replayed, type Replayer, replayer, Unplayable } from './replayer.js'
 import {
   type DifferenceReport,
   differenceLines,
@@ -30,7 +30,7 @@ compared effect by effect. Status 0: all the same, 1: something differs, 2: FILE
   --flow ID      of --step and of flows: this one only
   --step         show each turn: what came, what flows did, which effects they asked for
   --json         in JSON: one object; with --step one a turn in front of it
-  --html OUT     write a page to OUT: flows, and of each what happened on both sides, in time
+  --html OUT     write a page to OUT: flows, and of each what happened, its chart and its numbers, in time
   --shrink OUT   write the smallest record to OUT that still shows the first difference
   --help         show this help and exit
   --version      show version and exit
@@ -119,14 +119,16 @@ const countersDiffer = (
   )
 }
 
-/** `each`: told of every turn; `flows`: those of its events, from before it. Throws Unplayable. */
+/** `begin`: told of it before the first turn; `each`: of every turn; `flows`: those of its events, from before it. Throws Unplayable. */
 export const replayAll = (
   recording: Recording,
   end: RecordEnd,
   o: Pick<Asked, 'until'>,
-  each: ReadonlyArray<(w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void>
+  each: ReadonlyArray<(w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void>,
+  begin: (p: Replayer) => void = () => {}
 ): Outcome => {
   const p = replayer(recording)
+  begin(p)
   const n = { turns: 0, events: 0, effects: 0 }
   let difference: DifferenceReport | null = null
   let whole = true
@@ -164,8 +166,14 @@ const endText = (e: RecordEnd): string | null =>
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 
+/** What a page looks like: its script and its style, as the build has made them of src/page. */
+export interface Look {
+  readonly script: string
+  readonly style: string
+}
+
 /** Exit status. */
-export const main = (args: ReadonlyArray<string>): number => {
+export const main = (args: ReadonlyArray<string>, look: Look): number => {
   if (args.includes('--version')) {
     say(`passt-replay ${VERSION}`)
     return 0
@@ -180,7 +188,7 @@ export const main = (args: ReadonlyArray<string>): number => {
     return 2
   }
   try {
-    return run(parsed.right)
+    return run(parsed.right, look)
   } catch (e) {
     if (!(e instanceof Unplayable) && !(e instanceof Error && 'code' in e)) throw e
     process.stderr.write(`passt-replay: ${parsed.right.file}: ${e.message}\n`)
@@ -188,14 +196,14 @@ export const main = (args: ReadonlyArray<string>): number => {
   }
 }
 
-const run = (asked: Asked): number => {
+const run = (asked: Asked, look: Look): number => {
   const file = octets(readFileSync(asked.file))
   const opened = openRecording(file)
   if (E.isLeft(opened)) throw new Unplayable(opened.left)
   const { recording, end } = opened.right
   const { start } = recording
   if (asked.xstate) useXstate()
-  const pages: Page | null = asked.html === null ? null : page()
+  const pages = asked.html === null ? null : page()
   const step = (w: World, r: Replayed, flows: ReadonlyArray<number | null>): void => {
     const all = turnLines(w, r, flows, asked.flow)
     if (all.length === 0) return
@@ -203,7 +211,7 @@ const run = (asked: Asked): number => {
     say(asked.json ? JSON.stringify({ turn, ms, lines: all.slice(1) }) : all.join('\n'))
   }
   const each = [...(asked.step ? [step] : []), ...(pages === null ? [] : [pages.turn])]
-  const outcome = replayAll(recording, end, asked, each)
+  const outcome = replayAll(recording, end, asked, each, pages?.watch)
   const { difference, counters } = outcome
   const same = difference === null && Object.keys(counters).length === 0
   const flows = outcome.flows.filter((f) => asked.flow === null || f.index === asked.flow)
@@ -213,7 +221,14 @@ const run = (asked: Asked): number => {
     `${outcome.turns} turns, ${outcome.events} events, ${outcome.effects} effects`
   ]
   if (pages !== null && asked.html !== null)
-    writeFileSync(asked.html, pages.html([...heading, ...(cut === null ? [] : [cut])], difference))
+    writeFileSync(
+      asked.html,
+      pageHtml(
+        pages.data([...heading, ...(cut === null ? [] : [`ends early: ${cut}`])], difference),
+        look.script,
+        look.style
+      )
+    )
   if (asked.json)
     say(
       JSON.stringify({
