@@ -104,7 +104,7 @@ const show = (d: PageData): void => {
     ladder.go(place)
     details.show(subject, row)
     plots.go(row)
-    const text = `row ${place + 1} of ${rows.length}, ${msOf(d, row).toFixed(3)} ms`
+    const text = `${place + 1} of ${rows.length}, ${msOf(d, row).toFixed(3)} ms`
     where.textContent = text
     slider.setAttribute('aria-valuetext', text)
     remember(row)

@@ -171,7 +171,7 @@ const FLAGS: Readonly<Record<string, ReadonlyArray<string>>> = {
 const recordLabel = (text: string): string =>
   text
     .replace(/ handle \d+| off 0x[\da-f]+| header_len \d+/g, '')
-    .replace(/ snd_wnd \d+ peer_window_scale .*$/, '')
+    .replace(/^((?!INFO)\w+.*?) snd_wnd \d+.*$/, '$1')
     .replace(/^(READY|PEEKED)(.*?) flags (\d+)$/, (_, kind: string, rest: string, bits: string) => {
       const names = FLAGS[kind]?.filter((_name, i) => ((Number(bits) >> i) & 1) === 1) ?? []
       return `${kind}${rest} ${names.join(', ')}`
@@ -226,7 +226,7 @@ const ofConnection: ReadonlyArray<{
     title: 'To the guest',
     unit: 'octets from ISS on',
     lines: [
-      ['SND.UNA + SND.WND', (v) => difference(v('SND.UNA'), v('ISS')) + v('SND.WND')],
+      ['right edge', (v) => difference(v('SND.UNA'), v('ISS')) + v('SND.WND')],
       ['SND.NXT', (v) => difference(v('SND.NXT'), v('ISS'))],
       ['SND.UNA', (v) => difference(v('SND.UNA'), v('ISS'))]
     ]
@@ -235,7 +235,7 @@ const ofConnection: ReadonlyArray<{
     title: 'From the guest',
     unit: 'octets from IRS on',
     lines: [
-      ['RCV.NXT + RCV.WND', fromIrs('rcvEdge')],
+      ['right edge', fromIrs('rcvEdge')],
       ['RCV.NXT', fromIrs('RCV.NXT')],
       ['acknowledged', fromIrs('rcvAcked')]
     ]

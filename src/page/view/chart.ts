@@ -25,10 +25,19 @@ interface Drawn {
 /** Of composite states these have others inside. */
 const isOuter = (c: Chart, n: number): boolean => c.nodes.some((x) => x.parent === n)
 
-const head = (id: string): SVGMarkerElement =>
+const head = (id: string, size: number): SVGMarkerElement =>
   svg(
     'marker',
-    { id, viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: 'auto' },
+    {
+      id,
+      viewBox: '0 0 8 8',
+      refX: 7,
+      refY: 4,
+      markerWidth: size,
+      markerHeight: size,
+      markerUnits: 'userSpaceOnUse',
+      orient: 'auto'
+    },
     svg('path', { d: 'M0 0L8 4L0 8Z', class: id })
   )
 
@@ -94,7 +103,7 @@ const drawn = (chart: Chart): Drawn => {
       height: Math.ceil(layout.height),
       role: 'img'
     },
-    svg('defs', {}, head('head'), head('head-lit')),
+    svg('defs', {}, head('head', 8), head('head-lit', 13)),
     ...outer,
     ...arrows.values(),
     ...inner

@@ -117,19 +117,21 @@ export const detailsView = (d: PageData): DetailsView => {
       const before = isStep ? valuesAt(d, subject, row - 1) : values
       const changed = changedBy(d, row)
       const ms = msOf(d, row)
-      numbers.replaceChildren(
-        ...fields.map((f, i) =>
-          el(
-            'div',
-            { role: 'row', class: changed.has(i) && !isFirst ? 'changed' : '' },
-            el('span', { role: 'rowheader' }, f.name),
-            el(
-              'span',
-              { role: 'cell', title: changed.has(i) ? `before: ${valueText(d, f, before[i]!, ms)}` : '' },
-              valueText(d, f, values[i]!, ms)
-            )
-          )
+      const line = (name: string, value: string, className: string): HTMLElement =>
+        el(
+          'div',
+          { role: 'row', class: className },
+          el('span', { role: 'rowheader' }, name),
+          el('span', { role: 'cell' }, value)
         )
+      const said = (i: number, of: ArrayLike<number>): string => valueText(d, fields[i]!, of[i]!, ms)
+      numbers.replaceChildren(
+        ...(isFirst
+          ? []
+          : [...changed].map((i) =>
+              line(fields[i]!.name, `${said(i, before)} → ${said(i, values)}`, 'changed')
+            )),
+        ...fields.map((f, i) => line(f.name, said(i, values), changed.has(i) && !isFirst ? 'new' : ''))
       )
       if (fields.length === 0) numbers.append(el('p', { class: 'none' }, 'no machine yet'))
     }

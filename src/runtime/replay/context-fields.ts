@@ -64,10 +64,16 @@ export const contextFields = (textIndex: (text: string) => number): ContextField
   }
   const walk = (before: unknown, after: unknown, path: string, now: number, out: number[]): void => {
     if (!isRecord(after)) return
+    // By lists, which are of one kind, where properties of contexts are of many
+    const keys = Object.keys(after)
+    const values = Object.values(after)
     const old = isRecord(before) ? before : {}
-    for (const key in after) {
-      const b = old[key]
-      const a = after[key]
+    const oldKeys = Object.keys(old)
+    const oldValues = Object.values(old)
+    for (let i = 0; i < keys.length; i++) {
+      const key = keys[i]!
+      const b = oldKeys[i] === key ? oldValues[i] : old[key]
+      const a = values[i]
       if (a === b || typeof a === 'function') continue
       const name = path === '' ? key : `${path}.${key}`
       if (isRecord(a)) {
@@ -78,8 +84,10 @@ export const contextFields = (textIndex: (text: string) => number): ContextField
       if (a === null && !known.has(name)) continue
       const field = fieldOf(name, key, a)
       if (field < 0) continue
-      const value = coded(list[field]!.type, a, now)
-      if (b === undefined && value === 0) continue
+      const { type } = list[field]!
+      const value = coded(type, a, now)
+      // What nothing says is 0, but for an instant: 0 is now
+      if (b === undefined && value === 0 && type !== 'at') continue
       out.push(field, value)
     }
   }

@@ -46,6 +46,9 @@ const TO_GUESTS = new Set<number>([EF.TAP_WRITE, EF.PEEK])
 const SAID = /^Flow \d+ \([^)]*(?:\([^)]*\))?\): (?:NEW -> | {4}|[A-Z_]+: [A-Z0-9_]+ -> )/
 const OF_FLOW = /^Flow (\d+) /
 
+/** In place of an event. */
+const BEGINS = 'begins'
+
 interface Machine {
   readonly of: ChartOf
   readonly fields: ContextFields
@@ -105,22 +108,22 @@ export const page = (): Page => {
     const now = p.world.rings.clock[0] ?? 0
     const machine = machineOf(s.machine)
     let who = s.before === null ? undefined : owners.get(s.before)
+    const take = (of: Shown, text: string, leaf: string, taken: number, changes: number[]): void => {
+      of.state = machine.of.stateOf(leaf)
+      const row = { turn: ms.length, kind: STEP, text, taken, state: of.state, changes }
+      happened.push({ cause: p.cause(), who: of, row })
+    }
     if (who === undefined) {
       who = { title: s.machine.id, ends: '', machine, state: -1, rows: [] }
       all.push(who)
+      // It began before the first turn
+      if (s.from !== null)
+        take(who, BEGINS, s.from, -1, machine.fields.changes(undefined, s.before?.context, now))
     }
     owners.set(s.after, who)
-    who.state = machine.of.stateOf(s.leaf)
-    const text = [s.event?.type ?? 'begins', ...s.effects.map((e) => effectWords(e, now))].join('\n')
-    const row = {
-      turn: ms.length,
-      kind: STEP,
-      text,
-      taken: machine.of.rowOf(s.row),
-      state: who.state,
-      changes: machine.fields.changes(s.before?.context, s.after.context, now)
-    }
-    happened.push({ cause: p.cause(), who, row })
+    const text = [s.event?.type ?? BEGINS, ...s.effects.map((e) => effectWords(e, now))].join('\n')
+    const changes = machine.fields.changes(s.before?.context, s.after.context, now)
+    take(who, text, s.to, machine.of.rowOf(s.row), changes)
   }
   const counted = (p: Replayer): void => {
     const { counters } = p.world

@@ -10,8 +10,9 @@ export interface Step {
   /** null: it begins. */
   readonly before: State<unknown> | null
   readonly after: State<unknown>
-  /** Dotted name of the leaf behind it. */
-  readonly leaf: string
+  /** Dotted names of the leaves in front of it, null: it begins, and behind it. */
+  readonly from: string | null
+  readonly to: string
   /** null: it begins. */
   readonly event: { readonly type: string } | null
   /** null: it begins, or nothing takes the event. */
@@ -38,7 +39,8 @@ const watched = (
         machine,
         before: null,
         after,
-        leaf: leaf(after),
+        from: null,
+        to: leaf(after),
         event: null,
         row: null,
         effects: out.slice(from)
@@ -52,7 +54,16 @@ const watched = (
       const row = table.isFinal(before) ? null : rowTaken(machine, here, event)
       const from = out.length
       const after = step(before, e, out)
-      tell({ machine, before, after, leaf: leaf(after), event, row, effects: out.slice(from) })
+      tell({
+        machine,
+        before,
+        after,
+        from: leaf(before),
+        to: leaf(after),
+        event,
+        row,
+        effects: out.slice(from)
+      })
       return after
     }
   }
