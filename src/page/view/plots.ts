@@ -117,10 +117,13 @@ export const plotsView = (d: PageData, chosen: (row: number) => void): PlotsView
     }
     const [a, b] = extent()
     g.textBaseline = 'alphabetic'
-    g.textAlign = 'center'
-    for (const mark of marksOf(a, b, 4)) if (x(mark) < w - 40) g.fillText(brief(mark), x(mark), h - 5)
-    g.textAlign = 'right'
-    g.fillText(byTime.checked ? 'ms' : 'rows', w - RIGHT, h - 5)
+    const marks = marksOf(a, b, 4)
+    for (const [i, mark] of marks.entries()) {
+      const isLast = i === marks.length - 1
+      g.textAlign = isLast && x(mark) > w - 30 ? 'right' : 'center'
+      const text = isLast ? `${brief(mark)} ${byTime.checked ? 'ms' : 'rows'}` : brief(mark)
+      g.fillText(text, Math.min(x(mark), w - 2), h - 5)
+    }
     g.lineWidth = 1.5
     g.lineJoin = 'round'
     for (const [i, l] of plot.lines.entries()) {
