@@ -7,9 +7,9 @@ import type { World } from '../data/world.js'
 import { anonymized } from './anonymize.js'
 import { eventFlow } from './flow-of.js'
 import { parseReplayOptions, type ReplayOptions, USAGE } from './options.js'
-import { type Page, page } from './page.js'
+import { page, pageHtml } from './page.js'
 import { openRecording, type RecordEnd, type Recording } from './recording.js'
-import { type Replayed, replayer, Unplayable } from './replayer.js'
+import { type Replayed, type Replayer, replayer, Unplayable } from './replayer.js'
 import {
   type DifferenceReport,
   differenceLines,
@@ -47,14 +47,16 @@ const countersDiffer = (
   )
 }
 
-/** `each`: told of every turn; `flows`: those of its events, from before it. Throws Unplayable. */
+/** `begin`: told of it before the first turn; `each`: of every turn; `flows`: those of its events, from before it. Throws Unplayable. */
 export const replayAll = (
   recording: Recording,
   end: RecordEnd,
   o: Pick<ReplayOptions, 'until'>,
-  each: ReadonlyArray<(w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void>
+  each: ReadonlyArray<(w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void>,
+  begin: (p: Replayer) => void = () => {}
 ): Outcome => {
   const p = replayer(recording)
+  begin(p)
   const n = { turns: 0, events: 0, effects: 0 }
   let difference: DifferenceReport | null = null
   let whole = true
@@ -92,8 +94,14 @@ const endText = (e: RecordEnd): string | null =>
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 
+/** What a page looks like: its script and its style, as the build has made them of src/page. */
+export interface Look {
+  readonly script: string
+  readonly style: string
+}
+
 /** Exit status. */
-export const main = (args: ReadonlyArray<string>): number => {
+export const main = (args: ReadonlyArray<string>, look: Look): number => {
   const command = parseReplayOptions(args)
   if (E.isLeft(command)) {
     process.stderr.write(`passt-replay: ${command.left} (--help)\n`)
@@ -108,7 +116,7 @@ export const main = (args: ReadonlyArray<string>): number => {
       return 0
     case 'Replay':
       try {
-        return run(command.right.options)
+        return run(command.right.options, look)
       } catch (e) {
         if (!(e instanceof Unplayable) && !(e instanceof Error && 'code' in e)) throw e
         process.stderr.write(`passt-replay: ${command.right.options.file}: ${e.message}\n`)
@@ -120,14 +128,14 @@ export const main = (args: ReadonlyArray<string>): number => {
 /** Octets of what aliases are chosen by; nobody keeps it. */
 const KEY = 32
 
-const run = (asked: ReplayOptions): number => {
+const run = (asked: ReplayOptions, look: Look): number => {
   const file = octets(readFileSync(asked.file))
   const opened = openRecording(file)
   if (E.isLeft(opened)) throw new Unplayable(opened.left)
   const { recording, end } = opened.right
   const { start } = recording
   if (asked.xstate) useXstate()
-  const pages: Page | null = asked.html === null ? null : page()
+  const pages = asked.html === null ? null : page()
   const step = (w: World, r: Replayed, flows: ReadonlyArray<number | null>): void => {
     const all = turnLines(w, r, flows, asked.flow)
     if (all.length === 0) return
@@ -135,7 +143,7 @@ const run = (asked: ReplayOptions): number => {
     say(asked.json ? JSON.stringify({ turn, ms, lines: all.slice(1) }) : all.join('\n'))
   }
   const each = [...(asked.step ? [step] : []), ...(pages === null ? [] : [pages.turn])]
-  const outcome = replayAll(recording, end, asked, each)
+  const outcome = replayAll(recording, end, asked, each, pages?.watch)
   const { difference, counters } = outcome
   const same = difference === null && Object.keys(counters).length === 0
   const flows = outcome.flows.filter((f) => asked.flow === null || f.index === asked.flow)
@@ -145,7 +153,14 @@ const run = (asked: ReplayOptions): number => {
     `${outcome.turns} turns, ${outcome.events} events, ${outcome.effects} effects`
   ]
   if (pages !== null && asked.html !== null)
-    writeFileSync(asked.html, pages.html([...heading, ...(cut === null ? [] : [cut])], difference))
+    writeFileSync(
+      asked.html,
+      pageHtml(
+        pages.data([...heading, ...(cut === null ? [] : [`ends early: ${cut}`])], difference),
+        look.script,
+        look.style
+      )
+    )
   if (asked.json)
     say(
       JSON.stringify({

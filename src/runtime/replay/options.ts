@@ -32,7 +32,7 @@ compared effect by effect. Status 0: all the same, 1: something differs, 2: FILE
   --flow ID      of --step and of flows: this one only
   --step         show each turn: what came, what flows did, which effects they asked for
   --json         in JSON: one object; with --step one a turn in front of it
-  --html OUT     write a page to OUT: flows, and of each what happened on both sides, in time
+  --html OUT     write a page to OUT: flows, and of each what happened, its chart and its numbers, in time
   --shrink OUT   write the smallest record to OUT that still shows the first difference
   --anonymize OUT
                  write the same record to OUT with other addresses, MACs and names, to be given away

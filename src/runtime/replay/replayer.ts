@@ -122,6 +122,8 @@ export interface Replayer {
   /** Not after the end of the world. */
   readonly turn: (t: RecordedTurn) => Replayed
   readonly ended: () => Ended | null
+  /** Index of the event that is being handled; -1: none, but time or the end of the turn. */
+  readonly cause: () => number
 }
 
 /** Throws Unplayable, as `turn` does. */
@@ -203,6 +205,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
   return {
     world,
     ended: () => ended,
+    cause: () => event,
     turn: (t) => {
       if (t.events.length > MAX_EVENTS) throw new Unplayable(`a turn of ${t.events.length} events`)
       answers.queue = t.answers
