@@ -197,7 +197,11 @@ class Stage {
     for (const h of happens) clock.after(h.at, () => this.came(null, h.came))
   }
   run(ms: number): ReadonlyArray<Ends> {
-    while (this.clock.now < 1000 + ms && this.clock.step());
+    let over = false
+    this.clock.after(ms, () => {
+      over = true
+    })
+    while (!over && this.clock.step());
     return this.lines
   }
 

@@ -441,13 +441,14 @@ describe('a file', () => {
 test('flags are shown by their names, a word that is of each kind by that of its kind', () => {
   const event = (...words: number[]): string => eventText({ words, kept: null })
   const effect = (...words: number[]): string => effectText({ words, kept: null })
-  assert.equal(event(EV.READY, 0, READY_IN | READY_RDHUP), 'READY flags in,rdhup')
+  assert.equal(event(EV.READY, 0, READY_IN | READY_RDHUP), 'READY handle 0 flags in,rdhup')
   assert.equal(
     event(EV.PEEKED, 3, 100, PEEK_EOF | PEEK_DRAINED),
     'PEEKED handle 3 octets 100 flags eof,drained'
   )
-  assert.equal(event(EV.READY, 0, READY_OUT | 0x40), 'READY flags out,0x40')
-  assert.equal(effect(EF.SEND, 0, 64, 10, SEND_REPORT_ACK), 'SEND off 0x40 len 10 flags report_ack')
+  assert.equal(event(EV.READY, 0, READY_OUT | 0x40), 'READY handle 0 flags out,0x40')
+  assert.equal(effect(EF.SEND, 0, 64, 10, SEND_REPORT_ACK), 'SEND handle 0 off 0x40 len 10 flags report_ack')
+  assert.equal(event(EV.TAP_GONE, 0, 5), 'TAP_GONE error 5')
   const opening = [0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, BIND_OUTBOUND | IN_NAMESPACE]
   const flags = 'flags bind_outbound,in_namespace'
   assert.equal(effect(EF.TCP_CONNECT, 1, ...opening), `TCP_CONNECT handle 1 mss 7 ${flags}`)
@@ -528,14 +529,16 @@ test('a page: every flow with its ladder, every rung once, tags in pairs, nothin
   assert.deepEqual(open, [])
 })
 
-describe('records of faults that were mended', () => {
-  const dir = join(repo, 'property-tests/records')
-  for (const name of readdirSync(dir).filter((f) => f.endsWith('.rec')))
+describe('records that are kept: of faults that were mended, and of the lessons', () => {
+  const kept = ['property-tests/records', 'docs/lessons/records'].flatMap((dir) =>
+    readdirSync(join(repo, dir)).map((name) => join(dir, name))
+  )
+  for (const name of kept.filter((f) => f.endsWith('.rec')))
     for (const use of [() => () => {}, useXstate])
       test(`${name}${use === useXstate ? ', under xstate' : ''}`, () => {
         const done = use()
         try {
-          assert.equal(replayed(new Uint8Array(readFileSync(join(dir, name)))).all.at(-1)?.difference, null)
+          assert.equal(replayed(new Uint8Array(readFileSync(join(repo, name)))).all.at(-1)?.difference, null)
         } finally {
           done()
         }

@@ -4,6 +4,7 @@ import { decodeFrame } from '../../codecs/wire/frame.js'
 import { VNET_LEN } from '../../codecs/wire/vnet.js'
 import { EF, EV } from '../abi/abi.js'
 import { showFrame } from '../observe/trace.js'
+import { flowOfEffect, flowOfEvent } from './flow-of.js'
 
 // Records of both rings in words. Names of words as native has them (native/addon/records.h).
 
@@ -208,17 +209,19 @@ const frameText = (r: RingRecord, behind: number): string => {
   return `: ${typeof f === 'string' ? f : showFrame(view, f)}`
 }
 
-const handleText = (handle: number): string => (handle === 0 ? '' : ` handle ${handle}`)
+/** 0 is a handle where there is a flow, and none elsewhere. */
+const handleText = (handle: number, flow: number | null): string =>
+  handle === 0 && flow === null ? '' : ` handle ${handle}`
 /** One line. */
 export const effectText = (r: RingRecord): string => {
   const kind = EFFECTS.get(r.words[0] ?? 0)
   const what = kind?.name ?? `effect ${r.words[0]}`
   const frame = r.words[0] === EF.TAP_WRITE ? frameText(r, VNET_LEN) : ''
-  return `${what}${handleText(r.words[1] ?? 0)}${fields(r.words, kind)}${frame}`
+  return `${what}${handleText(r.words[1] ?? 0, flowOfEffect(r))}${fields(r.words, kind)}${frame}`
 }
 export const eventText = (r: RingRecord): string => {
   const kind = EVENTS.get(r.words[0] ?? 0)
   const what = kind?.name ?? `event ${r.words[0]}`
   const frame = r.words[0] === EV.TAP_FRAME ? frameText(r, 0) : ''
-  return `${what}${handleText(r.words[1] ?? 0)}${fields(r.words, kind)}${frame}`
+  return `${what}${handleText(r.words[1] ?? 0, flowOfEvent(r))}${fields(r.words, kind)}${frame}`
 }
