@@ -1,10 +1,11 @@
 import type { InAny } from '../src/codecs/value/inany.js'
 import { seq } from '../src/codecs/value/seq.js'
-import { PROTO_TCP, sealPartial } from '../src/codecs/wire/checksum.js'
+import { PROTO_TCP, PROTO_UDP, sealPartial } from '../src/codecs/wire/checksum.js'
 import { ETH_LEN, ETHERTYPE_IPV4, writeEthernet } from '../src/codecs/wire/ethernet.js'
 import { decodeFrame } from '../src/codecs/wire/frame.js'
 import { IPV4_LEN, ipv4Header, writeIpv4 } from '../src/codecs/wire/ipv4.js'
 import { ACK, decodeTcpAt, TCP_LEN, type TcpSegment, tcpLength, writeTcp } from '../src/codecs/wire/tcp.js'
+import { UdpDatagram } from '../src/codecs/wire/udp.js'
 import { VNET_LEN, VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
 import type { Effect } from '../src/effects/effect.js'
 import type { SockEvent, SockInfo } from '../src/effects/sock-event.js'
@@ -69,6 +70,19 @@ const frameOf = (s: TcpSegment, peer: InAny): Came => {
   sealPartial(view, ETH_LEN + IPV4_LEN, len, PROTO_TCP, GUEST4, peer)
   return { words: [EV.TAP_FRAME, 0, 0, 0, VNET_NEEDS_CSUM], octets }
 }
+/** A message of the guest's in an IPv4 packet, as its kernel hands it to the tap: with checksum offload, if it is UDP. */
+export const packet = (proto: number, to: InAny, message: Uint8Array): Came => {
+  const octets = new Uint8Array(ETH_LEN + IPV4_LEN + message.length)
+  const view = new DataView(octets.buffer)
+  writeEthernet(view, 0, { dst: OUR_MAC, src: GUEST_MAC, type: ETHERTYPE_IPV4 })
+  writeIpv4(view, ETH_LEN, ipv4Header(GUEST4, to, proto, 64), message.length)
+  octets.set(message, ETH_LEN + IPV4_LEN)
+  if (proto === PROTO_UDP) sealPartial(view, ETH_LEN + IPV4_LEN, message.length, proto, GUEST4, to)
+  return { words: [EV.TAP_FRAME, 0, 0, 0, VNET_NEEDS_CSUM], octets }
+}
+/** One of so many zeros. */
+export const datagram = (srcPort: number, to: InAny, dstPort: number, octets: number): Came =>
+  packet(PROTO_UDP, to, UdpDatagram.encode({ srcPort, dstPort, payload: new Uint8Array(octets) }))
 const infoWords = (i: SockInfo): number[] => [
   i.sndWnd,
   7,

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { capture, pcapOf, type Spec, type Trace } from '../property-tests/judge-traces.js'
-import { type Connection, type Happens, play } from '../property-tests/played.js'
+import { type Connection, datagram, type Happens, packet, play } from '../property-tests/played.js'
 import { type Came, type Recorded, recordOf, START } from '../property-tests/recorded.js'
 import { calm } from '../property-tests/tcp-arbitraries.js'
 import { encodeRecording, type RecordItem, recordItems } from '../src/codecs/log/record.js'
@@ -10,15 +10,11 @@ import { ECONNREFUSED } from '../src/codecs/value/errno.js'
 import { fromV4, type InAny, LOOPBACK4 } from '../src/codecs/value/inany.js'
 import { octets } from '../src/codecs/value/octets.js'
 import { seq } from '../src/codecs/value/seq.js'
-import { PROTO_ICMP, PROTO_UDP, sealPartial } from '../src/codecs/wire/checksum.js'
-import { ETH_LEN, ETHERTYPE_IPV4, writeEthernet } from '../src/codecs/wire/ethernet.js'
+import { PROTO_ICMP } from '../src/codecs/wire/checksum.js'
 import { ICMP_ECHO_REPLY, ICMP_ECHO_REQUEST, IcmpMessage } from '../src/codecs/wire/icmp.js'
-import { IPV4_LEN, ipv4Header, writeIpv4 } from '../src/codecs/wire/ipv4.js'
 import { ACK, FIN, SYN } from '../src/codecs/wire/tcp.js'
-import { UdpDatagram } from '../src/codecs/wire/udp.js'
-import { VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
 import { EV } from '../src/runtime/abi/abi.js'
-import { GUEST4, LISTENER } from '../src/runtime/engine/warm-up.js'
+import { LISTENER } from '../src/runtime/engine/warm-up.js'
 import { ASK } from '../src/runtime/record/answers.js'
 import type { HostScript } from '../src/simulator/host.js'
 import type { GuestScript } from '../src/simulator/script.js'
@@ -129,25 +125,11 @@ const closing = (): Scene => ({
   lasts: 10_000
 })
 
-const ip = (proto: number, to: InAny, message: Uint8Array): Uint8Array => {
-  const bytes = new Uint8Array(ETH_LEN + IPV4_LEN + message.length)
-  const view = new DataView(bytes.buffer)
-  writeEthernet(view, 0, { dst: 0x9a559a559a55, src: 0x020000000002, type: ETHERTYPE_IPV4 })
-  writeIpv4(view, ETH_LEN, ipv4Header(GUEST4, to, proto, 64), message.length)
-  bytes.set(message, ETH_LEN + IPV4_LEN)
-  if (proto === PROTO_UDP) sealPartial(view, ETH_LEN + IPV4_LEN, message.length, proto, GUEST4, to)
-  return bytes
-}
-const frame = (octets: Uint8Array): Came => ({ words: [EV.TAP_FRAME, 0, 0, 0, VNET_NEEDS_CSUM], octets })
-const datagram = (srcPort: number, to: InAny, dstPort: number, octets: number): Came =>
-  frame(ip(PROTO_UDP, to, UdpDatagram.encode({ srcPort, dstPort, payload: new Uint8Array(octets) })))
 const echo = (to: InAny, id: number): Came =>
-  frame(
-    ip(
-      PROTO_ICMP,
-      to,
-      IcmpMessage.encode({ type: ICMP_ECHO_REQUEST, code: 0, id, seq: 1, payload: new Uint8Array(8) })
-    )
+  packet(
+    PROTO_ICMP,
+    to,
+    IcmpMessage.encode({ type: ICMP_ECHO_REQUEST, code: 0, id, seq: 1, payload: new Uint8Array(8) })
   )
 const answered = (flow: number, octets: Uint8Array): Came => ({ words: [EV.DATAGRAM, flow], octets })
 const echoReply = IcmpMessage.encode({
