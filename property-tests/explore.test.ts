@@ -327,6 +327,18 @@ describe('npm run explore', () => {
     assert.doesNotMatch(r.stdout, /^#2/m)
     for (const args of [['xyz'], ['tcp', '--input', 'nobody']]) assert.equal(explore(args).status, 1)
   })
+  test('brief: a part of what is shown in full, and whatever comes of a step is in it', () => {
+    const typed = ['datagram', 'answer', 'wait 40000', 'idle']
+    const { out: full } = type(openSession('udp').session, typed)
+    const { s, out: brief } = type(openSession('udp').session, ['brief', ...typed])
+    const all = full.join('\n')
+    for (const line of brief) assert(all.includes(line.replace(/ {2}\S+ → .*/, '')), line)
+    const isEffect = (line: string): boolean => /^ {2}effects| {10}[A-Z]/.test(line)
+    assert.deepEqual(brief.filter(isEffect), full.filter(isEffect))
+    assert.match(brief.join('\n'), /open\.opening → open\.oneWay/)
+    assert.doesNotMatch(brief.join('\n'), /numbers|event/)
+    assert.deepEqual(type(s, ['full', 'start', ...typed]).out.slice(-full.length), full)
+  })
   test('--graph: as text and as JSON', () => {
     const text = explore(['udp', '--graph'])
     assert.equal(text.status, 0, text.stderr)

@@ -11,19 +11,14 @@ import { Icmpv6Message } from '../src/codecs/wire/icmpv6.js'
 import { NdpMessage } from '../src/codecs/wire/ndp.js'
 import { UdpDatagram } from '../src/codecs/wire/udp.js'
 import { VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
-import { ABI_WORDS, EV } from '../src/runtime/abi/abi.js'
+import { EV } from '../src/runtime/abi/abi.js'
 import { everything, LISTENER, type Stage } from '../src/runtime/engine/warm-up.js'
 import { arbBytes, arbHostile, arbU8, arbU16, arbU32 } from './arbitraries.js'
 import { arbCut, fragment, udpFrame } from './fragment-arbitraries.js'
 import { arbFrame, build, type FrameSpec, metaOf } from './frame-spec.js'
-import { at, type Recorded } from './recorded.js'
+import { at, type Came, type Recorded } from './recorded.js'
 import { arbArp, arbDhcp, arbDhcp6, arbNdp } from './services-arbitraries.js'
 
-/** One record for the event ring: its words, and octets that word 2 and 3 are to name. */
-export interface Came {
-  readonly words: ReadonlyArray<number>
-  readonly octets: Uint8Array | null
-}
 /** A turn's records, and ms since the turn before. A number: that listener comes or goes. */
 export interface Act {
   readonly came: ReadonlyArray<Came>
@@ -155,11 +150,6 @@ export const arbActs: fc.Arbitrary<ReadonlyArray<Act>> = fc.array(
   { minLength: 1, maxLength: 40, size: 'max' }
 )
 
-/** Where native puts what it reads. */
-const READ_AT = 4 << 20
-/** Room for the longest, and for headers in front of it. */
-const EACH = 0x11000
-
 /** The warm-up's guests, and then these acts. */
 export const act = (r: Recorded, acts: ReadonlyArray<Act>, rounds = 2): void => {
   let now = 1
@@ -168,22 +158,11 @@ export const act = (r: Recorded, acts: ReadonlyArray<Act>, rounds = 2): void => 
     everything(s, true, true)
     now = s.now + 100
   }
-  const { ev, slab } = r.w.rings
   for (const { came: all, after, listener } of acts) {
     now += after
     // No socket has anything to tell before its flow is there
     const came = all.filter(({ words }) => !OF_FLOWS.has(words[0]!) || r.w.flows[words[1]!] !== undefined)
-    came.forEach(({ words, octets: data }, i) => {
-      const place = i * ABI_WORDS
-      ev.fill(0, place, place + ABI_WORDS)
-      ev.set(words, place)
-      if (data === null) return
-      const off = READ_AT + i * EACH + 128
-      slab.set(data, off)
-      ev[place + 2] = off
-      ev[place + 3] = data.length
-    })
-    r.turn(came.length, at(now))
+    r.come(came, at(now))
     if (listener !== null) r.listen(listener.id, listener.on)
   }
 }

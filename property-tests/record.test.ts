@@ -16,15 +16,28 @@ import { octets } from '../src/codecs/value/octets.js'
 import { decodeFragment } from '../src/codecs/wire/fragment.js'
 import { decodeFrame } from '../src/codecs/wire/frame.js'
 import { instant } from '../src/effects/effect.js'
-import { EF, EV, STATE_LOAD } from '../src/runtime/abi/abi.js'
+import {
+  BIND_OUTBOUND,
+  EF,
+  EV,
+  IN_NAMESPACE,
+  PEEK_DRAINED,
+  PEEK_EOF,
+  READY_IN,
+  READY_OUT,
+  READY_RDHUP,
+  SEND_REPORT_ACK,
+  STATE_LOAD
+} from '../src/runtime/abi/abi.js'
 import { stateOpen } from '../src/runtime/abi/effects.js'
 import { parseStart, startText } from '../src/runtime/engine/start-record.js'
+import { GUEST_SERVER } from '../src/runtime/engine/warm-up.js'
 import { machines } from '../src/runtime/flow/kinds.js'
 import { ASK } from '../src/runtime/record/answers.js'
 import { kept, keptOfFrame } from '../src/runtime/record/kept.js'
 import { openRecording } from '../src/runtime/replay/recording.js'
 import { replayer, Unplayable } from '../src/runtime/replay/replayer.js'
-import { EFFECT_WORDS, EVENT_WORDS } from '../src/runtime/replay/show.js'
+import { EFFECT_WORDS, EVENT_WORDS, effectText, eventText } from '../src/runtime/replay/show.js'
 import { shrunk } from '../src/runtime/replay/shrink.js'
 import { useXstate } from '../src/runtime/replay/under-xstate.js'
 import { repo } from '../test/lib/cache.js'
@@ -41,8 +54,11 @@ import {
 import { arbCut, fragment } from './fragment-arbitraries.js'
 import { arbFrame, build, metaOf } from './frame-spec.js'
 import { unacknowledged } from './migration-streams.js'
+import { type Ends, play } from './played.js'
 import { type Act, act, arbActs } from './record-arbitraries.js'
 import { opened, recordOf, replayed, START } from './recorded.js'
+import { addr } from './services-arbitraries.js'
+import { holds, scenario } from './tcp-arbitraries.js'
 
 const RUNS = Number(process.env.FC_RUNS ?? 40)
 const written = (acts: ReadonlyArray<Act>, payload = false, rounds = 1): Uint8Array =>
@@ -72,6 +88,25 @@ describe('a record replays exactly', () => {
       fc.property(arbActs, fc.boolean(), (acts, payload) => assertSame(written(acts, payload))),
       { numRuns: RUNS, endOnFailure: true }
     )
+  })
+  test('any connection between a simulated guest and a simulated host', () => {
+    let complete = 0
+    holds(
+      scenario(false),
+      (s) => {
+        const inward = { guestPort: GUEST_SERVER, peerPort: 50_000 }
+        const outward = { guestPort: 40_000, peerPort: 80 }
+        const c = { ...s, ...(s.opener === 'host' ? inward : outward), at: 0, peer: addr('203.0.113.80') }
+        let all: ReadonlyArray<Ends> = []
+        const file = recordOf((r) => {
+          all = play(r, [c])
+        })
+        assertSame(file)
+        if (all[0]!.guest.delivered === s.host.sends && all[0]!.host.received === s.guest.sends) complete++
+      },
+      RUNS / 2
+    )
+    assert.ok(complete > RUNS / 3, `${complete} of ${RUNS / 2} are complete`)
   })
   test('any run under xstate', () => {
     fc.assert(
@@ -401,6 +436,24 @@ describe('a file', () => {
   })
 })
 
+test('flags are shown by their names, a word that is of each kind by that of its kind', () => {
+  const event = (...words: number[]): string => eventText({ words, kept: null })
+  const effect = (...words: number[]): string => effectText({ words, kept: null })
+  assert.equal(event(EV.READY, 0, READY_IN | READY_RDHUP), 'READY handle 0 flags in,rdhup')
+  assert.equal(
+    event(EV.PEEKED, 3, 100, PEEK_EOF | PEEK_DRAINED),
+    'PEEKED handle 3 octets 100 flags eof,drained'
+  )
+  assert.equal(event(EV.READY, 0, READY_OUT | 0x40), 'READY handle 0 flags out,0x40')
+  assert.equal(effect(EF.SEND, 0, 64, 10, SEND_REPORT_ACK), 'SEND handle 0 off 0x40 len 10 flags report_ack')
+  assert.equal(event(EV.TAP_GONE, 0, 5), 'TAP_GONE error 5')
+  const opening = [0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, BIND_OUTBOUND | IN_NAMESPACE]
+  const flags = 'flags bind_outbound,in_namespace'
+  assert.equal(effect(EF.TCP_CONNECT, 1, ...opening), `TCP_CONNECT handle 1 mss 7 ${flags}`)
+  assert.equal(effect(EF.UDP_OPEN, 1, ...opening), `UDP_OPEN handle 1 source_port 7 ${flags}`)
+  assert.equal(effect(EF.SPLICE, 1, ...opening), `SPLICE handle 1 slot 7 ${flags}`)
+})
+
 test('words are called as native calls them (native/addon/records.h)', () => {
   const text = readFileSync(join(repo, 'native/addon/records.h'), 'utf8')
   /** Names of each word from the third one on, by its place. */
@@ -449,14 +502,16 @@ test('words are called as native calls them (native/addon/records.h)', () => {
   assert.ok(native.size > 80, `${native.size}`)
 })
 
-describe('records of faults that were mended', () => {
-  const dir = join(repo, 'property-tests/records')
-  for (const name of readdirSync(dir).filter((f) => f.endsWith('.rec')))
+describe('records that are kept: of faults that were mended, and of the lessons', () => {
+  const kept = ['property-tests/records', 'docs/lessons/records'].flatMap((dir) =>
+    readdirSync(join(repo, dir)).map((name) => join(dir, name))
+  )
+  for (const name of kept.filter((f) => f.endsWith('.rec')))
     for (const use of [() => () => {}, useXstate])
       test(`${name}${use === useXstate ? ', under xstate' : ''}`, () => {
         const done = use()
         try {
-          assert.equal(replayed(new Uint8Array(readFileSync(join(dir, name)))).all.at(-1)?.difference, null)
+          assert.equal(replayed(new Uint8Array(readFileSync(join(repo, name)))).all.at(-1)?.difference, null)
         } finally {
           done()
         }

@@ -4,7 +4,7 @@ import { octets } from '../src/codecs/value/octets.js'
 import { type Instant, instant } from '../src/effects/effect.js'
 import { NO_NEIGHBOURS } from '../src/machines/address/neighbours.js'
 import { ABI_WORDS, type Native, SIDE_1 } from '../src/runtime/abi/abi.js'
-import { dropEffects, openRings } from '../src/runtime/abi/rings.js'
+import { dropEffects, openRings, type Rings } from '../src/runtime/abi/rings.js'
 import { install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
 import { actingFeatures } from '../src/runtime/engine/features.js'
@@ -15,7 +15,7 @@ import { GUEST_SERVER, GUEST4, GUEST6, LISTENER, RULE } from '../src/runtime/eng
 import { neighbourConfig, worldConfig } from '../src/runtime/engine/world-config.js'
 import { MAX_FLOWS } from '../src/runtime/flow/flow-table.js'
 import { logTo } from '../src/runtime/log/log.js'
-import { recorder } from '../src/runtime/record/recorder.js'
+import { type RecordedEnd, recorder } from '../src/runtime/record/recorder.js'
 import { openRecording, type RecordEnd, type RecordedTurn } from '../src/runtime/replay/recording.js'
 import { type Replayed, replayer } from '../src/runtime/replay/replayer.js'
 import { macBy } from '../src/runtime/services/neighbours.js'
@@ -97,32 +97,62 @@ export const START: StartRecord = {
   client: null
 }
 
-/** Its numbers are of no meaning, and never twice the same. */
-let asked = 0
-const native = {
-  open: ({ txSize, rxSize, effects, events }: Parameters<Native['open']>[0]) => ({
-    slab: new ArrayBuffer(txSize + rxSize),
-    effects: new ArrayBuffer(effects * ABI_WORDS * 4),
-    events: new ArrayBuffer(events * ABI_WORDS * 4),
-    clock: new ArrayBuffer(16)
-  }),
-  carryOut: () => {},
-  memoryOf: (flows: Int32Array) => Float64Array.from({ length: 2 * flows.length }, () => ++asked * 1000),
-  localEnds: (flows: Int32Array) => Int32Array.from({ length: 5 * flows.length }, () => ++asked),
-  pauseListener: () => true,
-  resumeListener: () => ++asked & 1
-} as Partial<Native> as Native
+/** Its numbers are of no meaning, and never twice the same in a record. */
+const nobody = (): Native => {
+  let asked = 0
+  return {
+    open: ({ txSize, rxSize, effects, events }: Parameters<Native['open']>[0]) => ({
+      slab: new ArrayBuffer(txSize + rxSize),
+      effects: new ArrayBuffer(effects * ABI_WORDS * 4),
+      events: new ArrayBuffer(events * ABI_WORDS * 4),
+      clock: new ArrayBuffer(16)
+    }),
+    carryOut: () => {},
+    memoryOf: (flows: Int32Array) => Float64Array.from({ length: 2 * flows.length }, () => ++asked * 1000),
+    localEnds: (flows: Int32Array) => Int32Array.from({ length: 5 * flows.length }, () => ++asked),
+    pauseListener: () => true,
+    resumeListener: () => ++asked & 1
+  } as Partial<Native> as Native
+}
+
+/** One record for the event ring: its words, and octets that word 2 and 3 are to name. */
+export interface Came {
+  readonly words: ReadonlyArray<number>
+  readonly octets: Uint8Array | null
+}
+/** Where native puts what it reads, with room for headers in front of each. */
+const READ_AT = 4 << 20
+const ROOM = 128
+/** A turn's records into the event ring. Returns where the octets of each are; there is room for 8 MB of them. */
+const bring = ({ ev, slab }: Rings, came: ReadonlyArray<Came>): ReadonlyArray<number> => {
+  let next = READ_AT
+  return came.map(({ words, octets: data }, i) => {
+    const place = i * ABI_WORDS
+    ev.fill(0, place, place + ABI_WORDS)
+    ev.set(words, place)
+    if (data === null) return 0
+    const off = next + ROOM
+    slab.set(data, off)
+    ev[place + 2] = off
+    ev[place + 3] = data.length
+    next = (off + data.length + 7) & ~7
+    return off
+  })
+}
 
 /** A world that is recorded. */
 export interface Recorded {
   readonly w: World
   /** `n` records are in the event ring. */
   readonly turn: (n: number, now: Instant) => void
+  /** A turn that these come in. Returns where the octets of each are. */
+  readonly come: (came: ReadonlyArray<Came>, now: Instant) => ReadonlyArray<number>
   readonly listen: (id: number, on: boolean) => void
 }
 export interface RecordOptions {
   readonly start?: StartRecord
   readonly size?: number
+  readonly why?: RecordedEnd['why']
   /** Called by whoever writes. */
   readonly said?: (errno: number | null) => void
 }
@@ -140,7 +170,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
     start.payload,
     o.said ?? (() => {})
   )
-  const door = rec.native(native)
+  const door = rec.native(nobody())
   const rings = openRings(door, 2 * SIDE_1)
   const neighbours = start.neighbours ? { config: neighbourConfig(start.plan), table: NO_NEIGHBOURS } : null
   const cfg = worldConfig(start.plan, { ...start.found, macOf: macBy(start.plan.ownMac, neighbours) })
@@ -164,13 +194,26 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
     for (const f of w.features.effects) f()
   }
   rings.watch = look
+  /** The turn before is over: its effects are carried out, and what they name is not needed any more. */
+  const begin = (): void => {
+    look()
+    dropEffects(rings)
+  }
+  const handle = (n: number, now: Instant): void => {
+    rings.clock[0] = now
+    handleTurn(w, n, now)
+  }
   run({
     w,
     turn: (n, now) => {
-      look()
-      dropEffects(rings)
-      rings.clock[0] = now
-      handleTurn(w, n, now)
+      begin()
+      handle(n, now)
+    },
+    come: (came, now) => {
+      begin()
+      const places = bring(rings, came)
+      handle(came.length, now)
+      return places
     },
     listen: (id, on) => {
       if (on) listeners.set(id, { rule: start.rules[id & 1]!, port: 1000 + id })
@@ -180,7 +223,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
     }
   })
   look()
-  rec.finish(recordEnd(null, w.counters))
+  rec.finish({ ...recordEnd(null, w.counters), why: o.why ?? 'error' })
   const whole = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
   parts.reduce((at, p) => {
     whole.set(p, at)

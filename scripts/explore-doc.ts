@@ -20,7 +20,7 @@ const session = (name: string, typed: readonly string[]): readonly string[] => {
   let s = first.session
   for (const line of typed) {
     const reply = said(s, line)
-    if (reply.wrong) throw new Error(`docs/explore.md: ${line}: ${reply.lines}`)
+    if (reply.wrong) throw new Error(`explore ${name}: ${line}: ${reply.lines}`)
     out.push(`> ${line}`, ...reply.lines)
     s = reply.session
   }
@@ -30,7 +30,7 @@ const session = (name: string, typed: readonly string[]): readonly string[] => {
 export const played = (command: string, shown: string): readonly string[] => {
   const [word = '', ...options] = command.split(' ')
   const name = machineOf(word)
-  if (name === null) throw new Error(`docs/explore.md: no machine '${word}'`)
+  if (name === null) throw new Error(`explore: no machine '${word}'`)
   return options.includes('--graph')
     ? graph(name)
     : session(

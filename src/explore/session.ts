@@ -28,6 +28,8 @@ export interface Session {
   /** ms that were waited since the last step. */
   readonly waited: number
   readonly rules: readonly Rule[]
+  /** Steps are shown without numbers, and clauses only where something comes of it. */
+  readonly brief: boolean
 }
 export interface Reply {
   readonly session: Session
@@ -53,6 +55,8 @@ export const COMMANDS: readonly (readonly [string, string])[] = [
   ['when EFFECT: LETTER …', 'from now on these follow when the machine asks for that'],
   ['world', 'a kernel or a peer that does what it is asked: its rules'],
   ['by-hand', 'no rules any more'],
+  ['brief', 'less is shown of a step: where it leads, what is asked for, by which clause'],
+  ['full', 'all is shown again'],
   ['start [INPUT]', 'from the beginning'],
   ['save FILE', 'the steps so far, as a test'],
   ['help', 'this'],
@@ -103,17 +107,26 @@ const columns = (list: readonly string[]): readonly string[] => {
 }
 const stepLines = (s: Session, x: Step, n: number): readonly string[] => {
   const [from, to] = [leafOf(x.before), leafOf(x.after)]
+  const heading = `#${n} ${x.said}${x.byRule ? '  (the world)' : ''}  at ${seconds(x.event.now ?? x.before.now)}`
+  const state = `${from === to ? from : `${from} → ${to}`}${isOver(x.after) ? ' (the end)' : ''}`
+  const effects = effectLines(s.alphabet, x.after)
+  if (s.brief)
+    return [
+      from === to ? heading : `${heading}  ${state}`,
+      ...effects,
+      ...(x.row === null || (from === to && effects.length === 0) ? [] : [`  clause  ${clauseOf(x.row)}`])
+    ]
   return [
-    `#${n} ${x.said}${x.byRule ? '  (the world)' : ''}  at ${seconds(x.event.now ?? x.before.now)}`,
+    heading,
     `  event   ${eventText(s.alphabet, x.event, x.before)}`,
-    `  state   ${from === to ? from : `${from} → ${to}`}${isOver(x.after) ? ' (the end)' : ''}`,
+    `  state   ${state}`,
     ...(x.row === null
       ? ['  ignored: no transition takes it']
       : [`  row     ${x.row.name}`, `  clause  ${clauseOf(x.row)}`]),
     ...columns(changes(s.alphabet, x.before, x.after)).map(
       (l, i) => `${i === 0 ? '  numbers ' : '          '}${l}`
     ),
-    ...effectLines(s.alphabet, x.after)
+    ...effects
   ]
 }
 const beginningLines = (s: Session): readonly string[] => [
@@ -124,7 +137,7 @@ const beginningLines = (s: Session): readonly string[] => [
 const opened = (name: string, input: string, rules: readonly Rule[]): Session => {
   const alphabet = ALPHABETS[name]!
   const beginning = begin(alphabet, alphabet.inputs[input])
-  return { name, alphabet, input, beginning, steps: [], waited: 0, rules }
+  return { name, alphabet, input, beginning, steps: [], waited: 0, rules, brief: false }
 }
 /** A machine's name, as somebody may type it; null: there is none. */
 export const machineOf = (name: string): string | null => {
@@ -302,9 +315,14 @@ export const said = (s: Session, raw: string): Reply => {
       }
     case 'by-hand':
       return { session: { ...s, rules: [] }, lines: [] }
+    case 'brief':
+    case 'full':
+      return { session: { ...s, brief: word === 'brief' }, lines: [] }
     case 'start': {
       const { session, ...reply } = openSession(s.name, argument || s.input)
-      return reply.wrong ? { session: s, ...reply } : { session: { ...session, rules: s.rules }, ...reply }
+      return reply.wrong
+        ? { session: s, ...reply }
+        : { session: { ...session, rules: s.rules, brief: s.brief }, ...reply }
     }
     case 'save':
       return argument === ''

@@ -111,7 +111,9 @@ const FAILS = MAX_RETRIES
 /** ms: longer than R2 (RFC 1122 §4.2.3.5). */
 const LONG = 101_000
 
+/** 0 is no number of anybody's: "none yet". */
 const relative = (n: SeqNum, from: SeqNum, name: string): string => {
+  if (n === 0) return '0'
   const d = distance(n, from)
   return `${name}${d < 0 ? d : `+${d}`}`
 }

@@ -31,7 +31,7 @@ const OF_NO_FLOW = new Set<number>([
   EF.GIVE
 ])
 /** Index of the flow whose socket it is about; null: none's. */
-const flowOfEffect = (r: RingRecord): number | null => {
+export const flowOfEffect = (r: RingRecord): number | null => {
   const kind = r.words[0] ?? 0
   const isVhost = kind >= EF.VHOST_NEXT && kind <= EF.VRING_STOP
   return OF_NO_FLOW.has(kind) || isVhost ? null : (r.words[1] ?? 0) % SIDE_1

@@ -101,15 +101,19 @@ export const turnLines = (
   flows: ReadonlyArray<number | null>,
   only: number | null
 ): ReadonlyArray<string> => {
+  const made = r.made.flat()
   const wanted = (flow: number | null): boolean => only === null || flow === only
+  /** A connection that was accepted: the flow that came of it. */
+  const begun = (event: number): number | null => {
+    const first = made.find((m) => m.event === event)
+    return first === undefined ? null : effectFlow(w, first.record)
+  }
   const events = r.turn.events.flatMap((e, i) =>
-    wanted(flows[i] ?? eventFlow(w, e)) ? [`  > ${eventText(e)}`] : []
+    wanted(flows[i] ?? eventFlow(w, e) ?? begun(i)) ? [`  > ${eventText(e)}`] : []
   )
-  const effects = r.made
-    .flat()
-    .flatMap((m) =>
-      wanted(effectFlow(w, m.record) ?? flows[m.event] ?? null) ? [`  < ${effectText(m.record)}`] : []
-    )
+  const effects = made.flatMap((m) =>
+    wanted(effectFlow(w, m.record) ?? flows[m.event] ?? null) ? [`  < ${effectText(m.record)}`] : []
+  )
   const lines = r.lines.filter((l) => only === null || l.startsWith(`Flow ${only} `)).map((l) => `    ${l}`)
   const all = [...events, ...lines, ...effects]
   return all.length === 0 ? [] : [`turn ${r.turn.index} (${r.turn.now.toFixed(3)} ms)`, ...all]

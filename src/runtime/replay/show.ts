@@ -4,6 +4,7 @@ import { decodeFrame } from '../../codecs/wire/frame.js'
 import { VNET_LEN } from '../../codecs/wire/vnet.js'
 import { EF, EV } from '../abi/abi.js'
 import { showFrame } from '../observe/trace.js'
+import { flowOfEffect, flowOfEvent } from './flow-of.js'
 
 // Records of both rings in words. Names of words as native has them (native/addon/records.h).
 
@@ -123,18 +124,59 @@ export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   HAND_OVER_PEER: 'there',
   HAND_OVER_ASKED: 'off len'
 }
-const byKind = (kinds: Readonly<Record<string, number>>, words: Readonly<Record<string, string>>) =>
+/** The word that is of each kind's own, of those that open a socket. */
+const OWN: Readonly<Record<string, string>> = {
+  TCP_CONNECT: 'mss',
+  UDP_OPEN: 'source_port',
+  PING_OPEN: '-',
+  SPLICE: 'slot'
+}
+const OPENING = 'bind_outbound in_namespace to_group'
+/** Bits of a kind's flags, from the lowest one on (runtime/abi/abi.ts, codecs/wire/vnet.ts). */
+const FLAGS: Readonly<Record<string, string>> = {
+  TAP_FRAME: 'needs_csum data_valid',
+  READY: 'in out rdhup info',
+  PEEKED: 'eof drained tap_full tap_tells',
+  SEND: 'report_ack',
+  PEEK: 'v6',
+  ...Object.fromEntries(Object.keys(OWN).map((name) => [name, OPENING]))
+}
+interface Kind {
+  readonly name: string
+  readonly words: ReadonlyArray<string>
+  readonly flags: ReadonlyArray<string>
+}
+const listed = (names = ''): ReadonlyArray<string> => names.split(' ').filter((w) => w !== '')
+const byKind = (
+  kinds: Readonly<Record<string, number>>,
+  words: Readonly<Record<string, string>>
+): ReadonlyMap<number, Kind> =>
   new Map(
     Object.entries(kinds).map(([name, n]) => [
       n,
-      { name, words: (words[name] ?? '').split(' ').filter((w) => w !== '') }
+      {
+        name,
+        words: listed(words[name]).map((w) => (w.includes('|') ? (OWN[name] ?? w) : w)),
+        flags: listed(FLAGS[name])
+      }
     ])
   )
 const EFFECTS = byKind(EF, EFFECT_WORDS)
 const EVENTS = byKind(EV, EVENT_WORDS)
 
+/** Bits by their names, and in hex what has none. */
+const flagText = (w: number, names: ReadonlyArray<string>): string => {
+  const rest = w & ~((1 << names.length) - 1)
+  const named = names.filter((_, bit) => (w & (1 << bit)) !== 0)
+  return [...named, ...(rest === 0 ? [] : [`0x${(rest >>> 0).toString(16)}`])].join(',')
+}
+const wordText = (w: number, name: string, flags: ReadonlyArray<string>): string => {
+  if (name.endsWith('flags')) return flagText(w, flags)
+  return name.endsWith('off') ? `0x${w.toString(16)}` : `${w}`
+}
 /** `name value` of what is not 0, from the third word on. */
-const fields = (words: ReadonlyArray<number>, names: ReadonlyArray<string>): string => {
+const fields = (words: ReadonlyArray<number>, kind: Kind | undefined): string => {
+  const { words: names, flags } = kind ?? { words: [], flags: [] }
   const out: string[] = []
   let i = 2
   for (const name of names) {
@@ -146,7 +188,7 @@ const fields = (words: ReadonlyArray<number>, names: ReadonlyArray<string>): str
       continue
     }
     const w = words[i++] ?? 0
-    if (w !== 0 && name !== '-') out.push(`${name} ${/off$/.test(name) ? `0x${w.toString(16)}` : w}`)
+    if (w !== 0 && name !== '-') out.push(`${name} ${wordText(w, name, flags)}`)
   }
   for (; i < RECORD_WORDS; i++) if ((words[i] ?? 0) !== 0) out.push(`word${i} ${words[i]}`)
   return out.map((text) => ` ${text}`).join('')
@@ -167,17 +209,19 @@ const frameText = (r: RingRecord, behind: number): string => {
   return `: ${typeof f === 'string' ? f : showFrame(view, f)}`
 }
 
-const handleText = (handle: number): string => (handle === 0 ? '' : ` handle ${handle}`)
+/** 0 is a handle where there is a flow, and none elsewhere. */
+const handleText = (handle: number, flow: number | null): string =>
+  handle === 0 && flow === null ? '' : ` handle ${handle}`
 /** One line. */
 export const effectText = (r: RingRecord): string => {
   const kind = EFFECTS.get(r.words[0] ?? 0)
   const what = kind?.name ?? `effect ${r.words[0]}`
   const frame = r.words[0] === EF.TAP_WRITE ? frameText(r, VNET_LEN) : ''
-  return `${what}${handleText(r.words[1] ?? 0)}${fields(r.words, kind?.words ?? [])}${frame}`
+  return `${what}${handleText(r.words[1] ?? 0, flowOfEffect(r))}${fields(r.words, kind)}${frame}`
 }
 export const eventText = (r: RingRecord): string => {
   const kind = EVENTS.get(r.words[0] ?? 0)
   const what = kind?.name ?? `event ${r.words[0]}`
   const frame = r.words[0] === EV.TAP_FRAME ? frameText(r, 0) : ''
-  return `${what}${handleText(r.words[1] ?? 0)}${fields(r.words, kind?.words ?? [])}${frame}`
+  return `${what}${handleText(r.words[1] ?? 0, flowOfEvent(r))}${fields(r.words, kind)}${frame}`
 }
