@@ -92,7 +92,8 @@ describe('a record replays exactly', () => {
   test('any connection between a simulated guest and a simulated host', () => {
     let complete = 0
     holds(
-      scenario(false),
+      // A SYN that crosses may be late, and begin a connection that has no simulated host
+      scenario(false).filter((s) => s.opener === 'guest' || s.guest.inward !== 'crosses'),
       (s) => {
         const inward = { guestPort: GUEST_SERVER, peerPort: 50_000 }
         const outward = { guestPort: 40_000, peerPort: 80 }
