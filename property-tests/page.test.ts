@@ -6,7 +6,11 @@ import { inflateRawSync } from 'node:zlib'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { MACHINES } from '../scripts/diagrams.js'
+import { fromV4 } from '../src/codecs/value/inany.js'
 import { octets } from '../src/codecs/value/octets.js'
+import { add } from '../src/codecs/value/seq.js'
+import { PROTO_TCP } from '../src/codecs/wire/checksum.js'
+import { ACK, FIN, SYN, TcpPacket } from '../src/codecs/wire/tcp.js'
 import {
   type Chart,
   COUNT,
@@ -52,7 +56,9 @@ import {
   valuesAt
 } from '../src/page/model.js'
 import { filled, patternOf, placesIn } from '../src/page/texts.js'
+import { ABI_WORDS, EV, PEEK_EOF, READY_IN, READY_RDHUP } from '../src/runtime/abi/abi.js'
 import type { World } from '../src/runtime/data/world.js'
+import { openConnection, type Stage } from '../src/runtime/engine/warm-up.js'
 import { flowEnds } from '../src/runtime/flow/flow-text.js'
 import { leafOf, titleOf } from '../src/runtime/flow/kinds.js'
 import { chartOf } from '../src/runtime/replay/chart-of.js'
@@ -62,8 +68,10 @@ import { openRecording } from '../src/runtime/replay/recording.js'
 import { effectText, eventText } from '../src/runtime/replay/show.js'
 import { useXstate } from '../src/runtime/replay/under-xstate.js'
 import { repo } from '../test/lib/cache.js'
+import { udpFrame } from './fragment-arbitraries.js'
+import { build, metaOf } from './frame-spec.js'
 import { act, arbActs } from './record-arbitraries.js'
-import { recordOf } from './recorded.js'
+import { at, recordOf } from './recorded.js'
 
 interface Paged {
   readonly data: PageData
@@ -94,7 +102,7 @@ const paged = (file: Uint8Array): Paged => {
     }
   )
   done()
-  assert.ok(world !== null)
+  assert.ok(world !== null, 'it was watched')
   return { data: pages.data(['a heading'], null), texts, world }
 }
 const recorded = (acts: Parameters<typeof act>[1], rounds = 1): Uint8Array =>
@@ -212,7 +220,7 @@ const assertTold = ({ data: d, texts, world }: Paged): void => {
       const inside = (n: number, of: number): boolean =>
         n === of || (n > 0 && inside(chart!.nodes[n]!.parent, of))
       assert.ok(inside(before, taken.state), `${taken.event}: it is of the state, or of one around it`)
-      assert.ok([stepText(d, r).event, '*'].includes(taken.event))
+      assert.ok([stepText(d, r).event, '*'].includes(taken.event), `${taken.event} is the event`)
       if (taken.target < 0) assert.equal(after, before)
       else assert.ok(inside(after, taken.target), `${taken.event}: it leads there`)
     }
@@ -244,6 +252,12 @@ const assertTold = ({ data: d, texts, world }: Paged): void => {
   }
 }
 
+/** Whom the warm-up's guest talks to. */
+const PEER = fromV4(0xc6336409)
+
+const keyAt = (d: PageData, chart: string, key: string): number =>
+  d.facts.charts.find((c) => c.id === chart)!.nodes.findIndex((n) => n.key === key)
+
 const whole = paged(recorded([], 4))
 
 describe('the page of a run', () => {
@@ -251,7 +265,7 @@ describe('the page of a run', () => {
     assertTold(whole)
     const d = whole.data
     assert.deepEqual(d.facts.charts.map((c) => c.id).sort(), ['ndp', 'tcp', 'tcp-splice', 'udp'])
-    assert.ok(d.facts.subjects.length > 15)
+    assert.ok(d.facts.subjects.length > 15, `${d.facts.subjects.length}`)
   })
   test('of any run; it is the same under xstate', () => {
     fc.assert(
@@ -269,6 +283,72 @@ describe('the page of a run', () => {
       }),
       { numRuns: Number(process.env.FC_RUNS ?? 30) / 3, endOnFailure: true, includeErrorInReport: true }
     )
+  })
+  test('with flows in the place of others: what each asks for is its own', () => {
+    const file = recordOf((r) => {
+      let now = 1
+      const s: Stage = { w: r.w, v6: false, now: at(now), handle: r.turn }
+      const index = openConnection(s, 40000)
+      const came = (words: ReadonlyArray<number>, frame: Uint8Array | null): void => {
+        const { ev, slab } = r.w.rings
+        ev.fill(0, 0, ABI_WORDS)
+        ev.set(words)
+        if (frame !== null) {
+          const off = 4 << 20
+          slab.set(frame, off)
+          ev.set([off, frame.length], 2)
+          ev[7] = metaOf(octets(frame)).sum16
+        }
+        now += 1000
+        r.turn(1, at(now))
+      }
+      const guest = (flags: number, seqBy: number): void => {
+        const f = r.w.flows[index]
+        assert.ok(f?.kind === 'tcp', 'it is there')
+        const { rcvNxt, sndNxt } = f.state.context.tcb
+        const l4 = TcpPacket.encode({
+          ...{
+            srcPort: 40000,
+            dstPort: 80,
+            seq: add(rcvNxt, seqBy),
+            ack: sndNxt,
+            flags,
+            wnd: 500,
+            urgent: 0
+          },
+          ...{ mss: null, windowScale: null, payload: new Uint8Array() }
+        })
+        came(
+          [EV.TAP_FRAME],
+          build({ ...udpFrame(false, new Uint8Array()), to: PEER, proto: PROTO_TCP, l4 }).bytes
+        )
+      }
+      came([EV.READY, index, READY_IN | READY_RDHUP], null)
+      came([EV.PEEKED, index, 0, PEEK_EOF], null)
+      guest(ACK | FIN, 0)
+      // It waits, and is opened anew (RFC 9293 §3.6.1)
+      guest(SYN, 100_000)
+    })
+    const connects = (d: PageData, s: number): number => {
+      const [from, to] = rangeOf(d, s)
+      return Array.from({ length: to - from }, (_, i) => textOf(d, from + i)).filter((t) =>
+        t.startsWith('TCP_CONNECT')
+      ).length
+    }
+    const byGuest = (d: PageData): ReadonlyArray<number> =>
+      subjects(d).filter(
+        (s) =>
+          /^TCP connection \d/.test(d.facts.subjects[s]!.title) && d.facts.subjects[s]!.ends.startsWith('TAP')
+      )
+    for (const { data: d } of [whole, paged(file)])
+      for (const s of byGuest(d)) assert.equal(connects(d, s), 1, d.facts.subjects[s]!.title)
+    const { data: d } = paged(file)
+    assert.deepEqual(
+      byGuest(d).map((s) => stateAt(d, s, rangeOf(d, s)[1] - 1)),
+      ['closed', 'connecting'].map((key) => keyAt(d, 'tcp', key))
+    )
+    const titles = byGuest(whole.data).map((s) => whole.data.facts.subjects[s]!.title)
+    assert.ok(new Set(titles).size < titles.length, 'a place was taken twice')
   })
   test('has drops with their reasons, at the frame that was dropped', () => {
     const frame = { words: [1, 0, 0, 0, 0, 0, 0, 0], octets: new Uint8Array(60).fill(1) }
@@ -295,11 +375,11 @@ describe('what is shown of it', () => {
       const some = rowsShown(d, s, false)
       for (const r of all) {
         const place = placeOf(some, r)
-        assert.ok(place === some.length || some[place]! >= r)
+        assert.ok(place === some.length || some[place]! >= r, `${place} for ${r}`)
         if (some[place] === r) continue
         assert.equal(d.columns.kind[r], STEP)
         assert.deepEqual(stepText(d, r).effects, [])
-        assert.ok(!changesState(d, s, r))
+        assert.ok(!changesState(d, s, r), 'what is left out changes nothing')
       }
       let place = 0
       const changes: number[] = []
@@ -324,7 +404,7 @@ describe('what is shown of it', () => {
         assert.equal(d.columns.kind[step], STEP)
         assert.equal(d.columns.turn[step], d.columns.turn[r])
         const isCause = [FROM_GUEST, FROM_HOST].includes(d.columns.kind[r]!)
-        assert.ok(step === r || step > r === isCause)
+        assert.ok(step === r || step > r === isCause, `${step} for ${r}`)
       }
   })
   test('lines hold what the numbers are, at any row', () => {
@@ -349,7 +429,7 @@ describe('what is shown of it', () => {
   test('labels of a flow have no ends, and numbers from the first octet on', () => {
     const s = d.facts.subjects.findIndex((x) => x.title.startsWith('TCP connection 0'))
     const starts = startsOf(d, s)
-    assert.ok(starts !== null)
+    assert.ok(starts !== null, 'ISS and IRS are known')
     const labels = [...rowsShown(d, s, false)]
       .filter((r) => [FROM_GUEST, TO_GUEST].includes(d.columns.kind[r]!))
       .map((r) => labelOf(textOf(d, r), d.columns.kind[r]!, true, starts))
@@ -387,7 +467,7 @@ describe('what is shown of it', () => {
       fc.property(fc.nat(99_999), fc.nat(999_999), fc.string(), (subject, offset, other) => {
         assert.deepEqual(parsePlace(placeText(subject, offset)), { subject, offset })
         const p = parsePlace(other)
-        assert.ok((p.subject ?? 0) >= 0 && p.offset >= 0)
+        assert.ok((p.subject ?? 0) >= 0 && p.offset >= 0, JSON.stringify(p))
       })
     )
   })
@@ -402,7 +482,7 @@ describe('what is shown of it', () => {
           const marks = marksOf(from, to, n)
           assert.ok(marks.length <= n + 1, `${marks}`)
           const slack = to * 1e-9
-          for (const m of marks) assert.ok(m >= from - slack && m <= to + slack && brief(m) !== '')
+          for (const m of marks) assert.ok(m >= from - slack && m <= to + slack && brief(m) !== '', `${m}`)
         }
       )
     )
@@ -414,7 +494,8 @@ describe('what is shown of it', () => {
       assert.equal(parts.map((p) => p.text).join(''), clause)
       for (const p of parts)
         assert.ok(
-          p.href === null || /^https:\/\/www\.rfc-editor\.org\/rfc\/rfc\d+(#section-[\d.]*\d)?$/.test(p.href)
+          p.href === null || /^https:\/\/www\.rfc-editor\.org\/rfc\/rfc\d+(#section-[\d.]*\d)?$/.test(p.href),
+          p.text
         )
     }
     assert.deepEqual(clauseParts('RFC 9293 §3.10.7.4, first.')[0], {
@@ -437,7 +518,8 @@ describe('a chart as it is drawn', () => {
       for (const [m, other] of c.nodes.entries())
         if (m > n && other.parent === node.parent)
           assert.ok(isApart(boxes[n]!, boxes[m]!), `${node.key} and ${other.key} are apart`)
-      if (anywhere !== null && node.parent === 0) assert.ok(isApart(boxes[n]!, anywhere))
+      if (anywhere !== null && node.parent === 0)
+        assert.ok(isApart(boxes[n]!, anywhere), `${node.key} is apart from any state`)
     }
     const drawn = new Set(routes.map((r) => r.arrow))
     for (const a of c.arrows) {
@@ -487,7 +569,7 @@ describe('a chart as it is drawn', () => {
           const wanted = list.map(([w]) => w)
           const apart = list.slice(1).map(([, a]) => a)
           const x = spread(wanted, apart)
-          for (const [i, a] of apart.entries()) assert.ok(x[i + 1]! - x[i]! >= a - 1e-9)
+          for (const [i, a] of apart.entries()) assert.ok(x[i + 1]! - x[i]! >= a - 1e-9, `${x}`)
           const cost = (at: ReadonlyArray<number>): number =>
             at.reduce((sum, v, i) => sum + (v - wanted[i]!) ** 2, 0)
           // Moved a little, alone or with all that are on one side, it only gets worse
@@ -498,7 +580,7 @@ describe('a chart as it is drawn', () => {
                 x.map((v, k) => (k <= i ? v + by : v))
               ])
                 if (apart.every((a, k) => moved[k + 1]! - moved[k]! >= a))
-                  assert.ok(cost(moved) >= cost(x) - 1e-9)
+                  assert.ok(cost(moved) >= cost(x) - 1e-9, `${moved}, not ${x}`)
         }
       )
     )
@@ -553,13 +635,13 @@ describe('the file', () => {
       /^default-src 'none'; script-src 'sha256-[^']+'; style-src 'sha256-[^']+'; base-uri 'none'/
     )
     assert.match(policy, /require-trusted-types-for 'script'; trusted-types 'none'$/)
-    assert.ok(!/unsafe|https?:/.test(policy))
-    assert.ok(html.indexOf('Content-Security-Policy') < html.indexOf('<style'))
+    assert.ok(!/unsafe|https?:/.test(policy), policy)
+    assert.ok(html.indexOf('Content-Security-Policy') < html.indexOf('<style'), 'it stands in front')
   })
   test("the page's sources turn no text into markup", () => {
     const dir = join(repo, 'src/page')
     const files = readdirSync(dir, { recursive: true, encoding: 'utf8' }).filter((f) => f.endsWith('.ts'))
-    assert.ok(files.length > 8)
+    assert.ok(files.length > 8, `${files.length}`)
     for (const f of files)
       assert.ok(
         !/innerHTML|outerHTML|insertAdjacentHTML|document\.write|srcdoc|\beval\b|new Function|setHTML|DOMParser|createContextualFragment/.test(

@@ -150,7 +150,7 @@ describe('a page', () => {
     await tab.value("document.querySelector('.flow').click()")
     assert.equal(await text(tab, '.chart h2'), 'udp not begun')
     assert.deepEqual(await texts(tab, 'figcaption b'), ['Went by'])
-    assert.ok((await drawn(tab, 0)) > 300)
+    assert.ok((await drawn(tab, 0)) > 300, 'a plot')
     await filter('')
     await tab.value("document.querySelector('[data-sort=rows]').click()")
     await tab.value("document.querySelector('[data-sort=rows]').click()")
@@ -170,7 +170,7 @@ describe('a page', () => {
     assertQuiet(tab)
   })
   test('what a record says is text', async () => {
-    assert.ok((await text(tab, 'header')).includes(HOSTILE))
+    assert.ok((await text(tab, 'header')).includes(HOSTILE), 'as it is')
     assert.deepEqual(await tab.value('[document.title, document.images.length, document.scripts.length]'), [
       'passt-replay',
       0,
@@ -234,6 +234,6 @@ test('100,000 events', async () => {
   assert.equal(row, of)
   assert.ok(Number(of) > 1000, of)
   assert.equal(await count(tab, '.rung.current'), 1)
-  assert.ok((await drawn(tab, 0)) > 300)
+  assert.ok((await drawn(tab, 0)) > 300, 'a plot')
   assertQuiet(tab)
 })
