@@ -23,6 +23,7 @@
         'native/launcher/identity.cc',
         'native/launcher/main.cc',
         'native/launcher/names.cc',
+        'native/launcher/notify.cc',
         'native/launcher/namespace.cc',
         'native/launcher/requests.cc',
         'native/launcher/rights.cc',

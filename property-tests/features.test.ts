@@ -63,7 +63,8 @@ test('each record that native can write has one feature that takes it', () => {
     neighbours: NEIGHBOURS,
     portScan: null,
     client: { fd: null },
-    here: HERE
+    here: HERE,
+    life: null
   })
   install(w.features, all)
   const taken = all.flatMap((f) => Object.keys(f.takes ?? {}))

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { type CapturedFrame, NEW_CAPTURE, nextInCapture } from '../src/codecs/log/capture-file.js'
 import { bytesOf, octets, sub } from '../src/codecs/value/octets.js'
+import { seq } from '../src/codecs/value/seq.js'
 import { createJudge, LIMITS } from '../src/machines/judge/judge.js'
 import { arbMutated } from './arbitraries.js'
 import { showSpec } from './judge-faults.js'
@@ -82,6 +83,32 @@ describe('no finding', () => {
       150,
       arbSome(12).map((some) => (t) => t.specs.filter(() => !some()))
     ))
+  const quiet: Config = {
+    v6: false,
+    iss: [seq(0), seq(-3)],
+    mss: [1460, 1460],
+    scale: [null, null],
+    sack: true,
+    ts: [false, false],
+    tsBase: [0, 0],
+    buffer: 6000,
+    pace: 0.012,
+    sizes: [2, 2, 2, 2, 2, 2],
+    salt: 0
+  }
+  for (const [what, first, count] of [
+    ['data, where a keep-alive then has an old number', 'goes-on', 2],
+    ['data, of which some is sent again, and SACK tells of the rest', 'bulk', 6]
+  ] as const)
+    test(`in a capture that misses ${what}`, () => {
+      const { specs, ...t } = conversation(quiet, 'close')
+      const from = specs.findIndex((s) => s.is === first)
+      const missed = specs.slice(from, from + count).filter((s) => s.is !== 'duplicate')
+      none(
+        { ...t, specs },
+        specs.filter((s) => !missed.includes(s))
+      )
+    })
   test('in a capture of one direction only', () =>
     harmless(
       40,

@@ -48,7 +48,7 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('Tap'), vnet: fc.boolean(), ifname: word }),
   record({ type: type('Netlink'), bytes }),
   record({ type: type('Next') }),
-  record({ type: type('Ready') }),
+  record({ type: type('Ready'), status: word }),
   record({ type: type('Leave') }),
   record({ type: type('Sockets'), v6: fc.boolean(), proto, count: fc.integer({ min: 1, max: SOCKETS_MAX }) }),
   record({
@@ -87,7 +87,8 @@ const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
   record({ type: type('Inherited') }),
   record({ type: type('Names'), uid: u32, gid: u32 }),
   record({ type: type('ProcNet'), files: fc.subarray([...PROCNET_FILES]) }),
-  record({ type: type('Done'), kind: fc.constantFrom(RQ.SETUP, RQ.JOIN, RQ.READY) })
+  record({ type: type('Begun'), lifeMs: u32 }),
+  record({ type: type('Done'), kind: fc.constantFrom(RQ.JOIN, RQ.READY) })
 )
 
 describe('launcher codecs', () => {
@@ -181,12 +182,14 @@ describe('launcher client', () => {
     const tap = { vnet: true, ifname: 'tap0' }
     assert.deepEqual(answering([failed]).client.tap(tap), E.left({ errno: 16, text: 'Cannot: busy' }))
     assert.deepEqual(
-      answering([]).client.ready(),
+      answering([]).client.ready({ status: '' }),
       E.left({ errno: 32, text: 'No answer from the launcher: EPIPE, broken pipe' })
     )
-    assert.ok(E.isLeft(answering([Uint8Array.of(1)]).client.ready()))
+    assert.ok(E.isLeft(answering([Uint8Array.of(1)]).client.ready({ status: '' })))
     assert.ok(
-      E.isLeft(answering([{ type: 'Netlink', more: false, bytes: new Uint8Array(0) }]).client.ready())
+      E.isLeft(
+        answering([{ type: 'Netlink', more: false, bytes: new Uint8Array(0) }]).client.ready({ status: '' })
+      )
     )
     const reply = { type: 'Tap', index: 2, vnet: true, mac: new Uint8Array(6), name: 'tap0' } as const
     assert.ok(E.isLeft(answering([reply]).client.tap(tap)))

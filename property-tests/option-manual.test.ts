@@ -46,6 +46,7 @@ const NEWER = [
 ]
 /** No other release has them. */
 const OURS = [
+  readOption('both')('--error-fd ARG'),
   readOption('both')('--pcap-size ARG'),
   readOption('both')('--record ARG'),
   readOption('both')('--record-size ARG'),
@@ -110,6 +111,7 @@ const GOOD: Readonly<Record<string, string>> = {
   record: '/x',
   'record-size': '131072',
   pid: '/x',
+  'error-fd': '3',
   'restart-path': '/x',
   mtu: '1500',
   address: '192.0.2.1',

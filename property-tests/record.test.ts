@@ -35,8 +35,6 @@ import { GUEST_SERVER } from '../src/runtime/engine/warm-up.js'
 import { machines } from '../src/runtime/flow/kinds.js'
 import { ASK } from '../src/runtime/record/answers.js'
 import { kept, keptOfFrame } from '../src/runtime/record/kept.js'
-import { replayAll } from '../src/runtime/replay/main.js'
-import { page } from '../src/runtime/replay/page.js'
 import { openRecording } from '../src/runtime/replay/recording.js'
 import { replayer, Unplayable } from '../src/runtime/replay/replayer.js'
 import { EFFECT_WORDS, EVENT_WORDS, effectText, eventText } from '../src/runtime/replay/show.js'
@@ -94,7 +92,8 @@ describe('a record replays exactly', () => {
   test('any connection between a simulated guest and a simulated host', () => {
     let complete = 0
     holds(
-      scenario(false),
+      // A SYN that crosses may be late, and begin a connection that has no simulated host
+      scenario(false).filter((s) => s.opener === 'guest' || s.guest.inward !== 'crosses'),
       (s) => {
         const inward = { guestPort: GUEST_SERVER, peerPort: 50_000 }
         const outward = { guestPort: 40_000, peerPort: 80 }
@@ -502,31 +501,6 @@ test('words are called as native calls them (native/addon/records.h)', () => {
         )
     }
   assert.ok(native.size > 80, `${native.size}`)
-})
-
-test('a page: every flow with its ladder, every rung once, tags in pairs, nothing that is not escaped', () => {
-  const file = written([], false, 20)
-  const r = openRecording(octets(file))
-  assert.ok(E.isRight(r))
-  const pages = page()
-  const begun: string[] = []
-  const o = replayAll(r.right.recording, r.right.end, { until: Number.POSITIVE_INFINITY }, [
-    pages.turn,
-    (_, { lines }) => void begun.push(...lines.filter((l) => /: NEW -> /.test(l)))
-  ])
-  const html = pages.html(['a <heading>'], null)
-  assert.equal(html.match(/<details /g)?.length, begun.length + 1)
-  assert.ok(begun.length > 80, `${begun.length}`)
-  const rungs = html.match(/<tr><td>\d+\.\d{3}<\/td>/g)?.length
-  assert.equal(rungs, o.events + o.effects)
-  assert.match(html, /SND\.UNA \d+ SND\.NXT \d+ SND\.WND \d+ RCV\.NXT \d+ RCV\.WND \d+/)
-  assert.match(html, /a &lt;heading&gt;/)
-  const open: string[] = []
-  for (const [, end, name] of html.matchAll(/<(\/?)([a-z]+)[^<>]*>/g))
-    if (name === 'meta') continue
-    else if (end === '') open.push(name!)
-    else assert.equal(open.pop(), name)
-  assert.deepEqual(open, [])
 })
 
 describe('records that are kept: of faults that were mended, and of the lessons', () => {

@@ -1,6 +1,17 @@
 import { join } from 'node:path'
 import type { AnyStateMachine } from 'xstate'
-import { isObject, type Node, named, nodesOf, rootOf, type Transition, when } from '../src/explore/chart.js'
+import {
+  type Arrow,
+  ancestorsOf,
+  arrowsOf,
+  isObject,
+  type Node,
+  named,
+  nodesOf,
+  rootOf,
+  type Transition,
+  when
+} from '../src/explore/chart.js'
 import { pingMachine } from '../src/machines/flow/ping.js'
 import { tcpSpliceMachine } from '../src/machines/flow/tcp-splice.js'
 import { udpMachine } from '../src/machines/flow/udp.js'
@@ -37,20 +48,12 @@ export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   ]
 }
 
-interface Edge {
-  readonly from: Node
-  readonly to: Node
-  readonly label: string
-}
-
 /** References to docs/behaviour.md as links, seen from docs/machines/. */
 const linked = (text: string): string =>
   text
     .replace(/#(regression-\w+)/g, '[$1](../behaviour.md#$1)')
     .replace(/(?<!\.\.\/)(?:docs\/)?behaviour\.md#([\w-]+)(?!\))/g, '[$1](../behaviour.md#$1)')
 const id = (n: Node): string => (n.parent === undefined ? 'anywhere' : n.path.join('_'))
-const ancestors = (n: Node): readonly Node[] =>
-  n.parent === undefined ? [] : [n.parent, ...ancestors(n.parent)]
 
 /** In front of a regression's number. */
 const REGRESSION = '#regression-'
@@ -61,32 +64,14 @@ const sourceOf = (meta: unknown): string => {
   return linked(meta.clause) + (list.length === 0 ? '' : `; regression ${list.join(', ')}`)
 }
 
-/** Arrows of the diagram: transitions that go somewhere, one arrow for all from one state to another. */
-const edges = (nodes: readonly Node[]): readonly Edge[] => {
-  const merged = new Map<string, Edge>()
-  for (const from of nodes)
-    for (const [event, list] of from.transitions)
-      for (const t of list) {
-        const to = t.target?.[0]
-        if (to === undefined) continue
-        const guard = when(t)
-        const one = `${event === '*' ? 'any other' : event}${guard === '' ? '' : ` [${guard}]`}`
-        const key = `${id(from)} ${id(to)}`
-        const label = merged.get(key)?.label
-        if (label?.split('<br/>').includes(one)) continue
-        merged.set(key, { from, to, label: label === undefined ? one : `${label}<br/>${one}` })
-      }
-  return [...merged.values()]
-}
-
-const arrow = (e: Edge): string => `${id(e.from)} --> ${id(e.to)} : ${e.label}`
+const arrow = (e: Arrow): string => `${id(e.from)} --> ${id(e.to)} : ${e.causes.join('<br/>')}`
 /** Both ends in this composite state, and not both in one inside it. */
-const belongs = (e: Edge, n: Node): boolean =>
-  ancestors(e.from).includes(n) &&
-  ancestors(e.to).includes(n) &&
+const belongs = (e: Arrow, n: Node): boolean =>
+  ancestorsOf(e.from).includes(n) &&
+  ancestorsOf(e.to).includes(n) &&
   !Object.values(n.states).some((c) => belongs(e, c))
 
-const block = (n: Node, list: readonly Edge[], indent: string): readonly string[] => [
+const block = (n: Node, list: readonly Arrow[], indent: string): readonly string[] => [
   ...(n.type === 'compound' ? [`${indent}[*] --> ${id(n.initial.target[0])}`] : []),
   ...Object.values(n.states).flatMap((c) => [
     `${indent}state "${c.key}" as ${id(c)}`,
@@ -99,7 +84,7 @@ const block = (n: Node, list: readonly Edge[], indent: string): readonly string[
 ]
 
 const diagram = (root: Node): string => {
-  const list = edges(nodesOf(root))
+  const list = arrowsOf(nodesOf(root))
   const fromRoot = list.filter((e) => e.from === root)
   return [
     'stateDiagram-v2',

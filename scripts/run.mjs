@@ -106,6 +106,22 @@ const native = () => {
 
 /** program of src/bin -> its bundle */
 const bundles = { engine: 'dist/engine.cjs', judge: 'dist/judge.cjs', replay: 'dist/replay.cjs' }
+/** What a page of passt-replay runs in the browser, as a text. */
+const pagePart = (source, ...options) => {
+  const argv = [source, '--bundle', '--minify', '--target=es2022', '--log-level=warning', ...options]
+  const r = spawnSync(at('node_modules/.bin/esbuild'), argv, { cwd: root, encoding: 'utf8' })
+  if (r.status === 0) return r.stdout.trim()
+  console.error(r.stderr ?? r.error?.message)
+  process.exit(1)
+}
+/** Names that a bundle takes from the build. */
+const defined = (name) =>
+  name === 'replay'
+    ? {
+        PAGE_SCRIPT: pagePart('src/page/main.ts', '--format=iife', '--charset=utf8'),
+        PAGE_STYLE: pagePart('src/page/style.css')
+      }
+    : {}
 const bundle = () => {
   const from = newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json'))
   for (const [name, file] of Object.entries(bundles)) {
@@ -117,7 +133,8 @@ const bundle = () => {
       '--minify',
       '--platform=node',
       '--format=cjs',
-      '--target=node20'
+      '--target=node20',
+      ...Object.entries(defined(name)).map(([k, text]) => `--define:${k}=${JSON.stringify(text)}`)
     ]
     must(at('node_modules/.bin/esbuild'), [...argv, '--log-level=warning', `--outfile=${made}.tmp`], {
       stdio: ['ignore', 2, 2]
@@ -194,6 +211,7 @@ const build = () => {
 
 const lint = () => {
   must(at('node_modules/.bin/tsc'), ['-p', 'tsconfig.json'])
+  must(at('node_modules/.bin/tsc'), ['-p', 'src/page/tsconfig.json'])
   must(at('node_modules/.bin/biome'), ['check', '--error-on-warnings', '.'])
 }
 

@@ -10,6 +10,7 @@ import { fetchGuest } from './guest.mjs'
 const tools = {
   bash: 'bash',
   busybox: 'busybox',
+  'chromium-headless-shell': 'chromium-headless-shell',
   'clang++': 'clang',
   curl: 'curl',
   dhclient: 'isc-dhcp-client',

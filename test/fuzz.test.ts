@@ -18,7 +18,7 @@ const RUNS: Readonly<Record<string, number>> = {
   vhost: 5000
 }
 const node = (args: ReadonlyArray<string>) =>
-  spawnSync(process.execPath, args, { cwd: repo, encoding: 'utf8', timeout: 300_000 })
+  spawnSync(process.execPath, args, { cwd: repo, encoding: 'utf8', timeout: 800_000 })
 
 describe('fuzz targets', () => {
   const scratch = mkdtempSync(join(tmpdir(), 'fuzz-'))

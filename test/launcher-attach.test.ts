@@ -167,7 +167,7 @@ for (const who of everyone)
       const second = await attached([join_({ pid })], { who })
       process.kill((await second.engine()).pid, 'SIGKILL')
       const e = await second.ended
-      assert.equal(e.status, 1)
+      assert.equal(e.status, 2)
       assert.match(e.stderr, /ended by a signal: Killed/)
     })
   })

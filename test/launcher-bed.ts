@@ -280,7 +280,7 @@ export const setup = (foreground: boolean, pidFile = ''): Step => [
   'call',
   { type: 'Setup', foreground, pidFile }
 ]
-export const ready: Step = ['call', { type: 'Ready' }]
+export const ready: Step = ['call', { type: 'Ready', status: '' }]
 export const spawnCommand = (
   argvIndex: number,
   o: Partial<Extract<LauncherRequest, { type: 'Spawn' }>> = {}

@@ -191,7 +191,7 @@ describe('on a terminal', () => {
     o: { noPidns?: boolean; argvIndex?: number; env?: Record<string, string> } = {}
   ) => {
     const requests = [setup(true), spawnCommand(o.argvIndex ?? 1, { noPidns: o.noPidns ?? false })]
-    const encoded = [...requests, ['call', { type: 'Ready' }] as const].map(([verb, r]) => [
+    const encoded = [...requests, ['call', { type: 'Ready', status: '' }] as const].map(([verb, r]) => [
       verb,
       Buffer.from(LauncherRequest.encode(r as LauncherRequest)).toString('hex')
     ])

@@ -482,7 +482,7 @@ note(passed=passed)`)
     const r = await b.start([...runCommand().slice(0, -1), ['flood', requestOf(sockets('udp', false, 64))]], {
       args: ['sleep', '100']
     }).ended
-    assert.equal(r.status, 1)
+    assert.equal(r.status, 2)
     assert.match(r.stderr, /engine ended unexpectedly/)
     assert.ok(r.ms >= 4900 && r.ms < 30_000, `${r.ms} ms`)
   })

@@ -287,7 +287,7 @@ describe('SIGKILL of any one process leaves nothing behind', () => {
         process.kill((await r.engine()).pid, 'SIGKILL')
         await othersEnd(r, spared)
         const e = await r.ended
-        assert.equal(e.status, 1)
+        assert.equal(e.status, 2)
         assert.match(e.stderr, /^pasta: The engine ended unexpectedly: Killed; ending the command\n$/)
       })
       if (!noPidns)
@@ -380,13 +380,13 @@ describe('an engine that is not what it was', () => {
       ['try', { type: 'Spawn', netnsOnly: true, noPidns: true, argvIndex: 1, hostname: '' }],
       ['try', { type: 'Join', pid: 1, noQuit: true, userns: '', netns: '' }],
       ['try', { type: 'Setup', foreground: true, pidFile: '/nowhere' }],
-      ['try', { type: 'Ready' }],
+      ['try', { type: 'Ready', status: '' }],
       ['exit', 0]
     ]
     const r = b.start([setup(true), spawnCommand(1), ready, ...tries], { args })
     const replies = (await r.replies(8)).slice(3)
     for (const { reply } of replies) assert.equal(reply.type, 'Failed')
-    assert.equal((await r.ended).status, 1)
+    assert.equal((await r.ended).status, 2)
   })
   test('netlink outside a namespace is not to be had', async () => {
     const r = b.start([setup(true), ['try', { type: 'Netlink', bytes: new Uint8Array(32) }], ['exit', 0]])
@@ -410,6 +410,6 @@ describe('an engine that is not what it was', () => {
   })
   test('one that closes the control socket is ended', async () => {
     const r = b.start([setup(true), spawnCommand(1), ready, ['close'], ['sleep', 100]], { args })
-    assert.equal((await r.ended).status, 1)
+    assert.equal((await r.ended).status, 2)
   })
 })

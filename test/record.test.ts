@@ -4,6 +4,8 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import * as O from 'fp-ts/lib/Option.js'
+import { parseAddr, writeV6 } from '../src/codecs/value/inany.js'
 import { useBed } from './lib/bed.js'
 import { repo } from './lib/cache.js'
 import { until } from './lib/proc.js'
@@ -58,6 +60,13 @@ const traffic = [
   'ip neigh flush all'
 ].join('; ')
 
+const octetsOf6 = (text: string): Buffer => {
+  const a = parseAddr(text)
+  assert.ok(O.isSome(a))
+  const view = new DataView(new ArrayBuffer(16))
+  writeV6(view, 0, a.value)
+  return Buffer.from(view.buffer)
+}
 const SECRET = 'secret-of-ours'
 const saySecret = `echo ${SECRET} | timeout 2 nc -u -w 1 ${net.world4} 7001 || true`
 
@@ -71,6 +80,13 @@ describe('a session', () => {
     assert.ok(size < 600_000, `${size} octets for 12 MB of data`)
     assert.equal(mode & 0o777, 0o600)
     assert.ok(!readFileSync(path('a.rec')).includes(SECRET))
+    // With other addresses as well
+    const anonymize = replay('--anonymize', path('n.rec'), path('a.rec'))
+    assert.equal(anonymize.status, 0, anonymize.err)
+    assert.ok(outcome(path('n.rec')).same)
+    const world6 = octetsOf6(net.world6)
+    assert.ok(readFileSync(path('a.rec')).includes(world6))
+    assert.ok(!readFileSync(path('n.rec')).includes(world6))
   })
   test("with users' data, and a capture beside it", oursOnly, async () => {
     await bed.w.inside(saySecret, ['--record', '/mnt/w/b.rec', '--record-payload', '-p', '/mnt/w/b.pcapng'])
@@ -103,6 +119,15 @@ if (!isPasst) {
         const step = replay('--step', path('d.rec'))
         for (const what of [/ACCEPTED/, /SPLICE_EOF/, /TAP_FRAME .*UDP \[?0.0.0.0\]?:68/])
           assert.match(step.out, what)
+        // The same with other addresses
+        const anonymize = replay('--anonymize', path('n.rec'), path('d.rec'))
+        assert.equal(anonymize.status, 0, anonymize.err)
+        assert.ok(outcome(path('n.rec')).same)
+        const shown = replay('--step', path('n.rec')).out
+        for (const address of [net.world4, net.host4, net.gw4]) {
+          assert.ok(step.out.includes(`${address}`), address)
+          assert.ok(!shown.includes(`${address}:`), address)
+        }
       }
     )
     test('that is killed: replays up to its last fifth of a second', oursOnly, async () => {
@@ -187,8 +212,9 @@ if (!isPasst) {
         [['/etc/passwd'], /not a file of --record/],
         [['/nowhere'], /ENOENT/],
         [['--until', 'x', file], /--until needs a number/],
-        [['--what', file], /there is no option --what/],
+        [['--what', file], /unrecognized option '--what'/],
         [[], /which record\?/],
+        [[file, '--step'], /one record at a time, behind all options/],
         [['--shrink', path('o.rec'), file], /nothing differs/]
       ] as const) {
         const r = replay(...args)

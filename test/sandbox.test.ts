@@ -291,7 +291,7 @@ describe('an intruder in the engine', oursOnly, () => {
         return
       }
       const r = await proc.wait()
-      assert.equal(r.code, 1, show(r))
+      assert.equal(r.code, 2, show(r))
       assert.match(r.stderr, /The engine ended unexpectedly: Bad system call; ending the command/)
       outcome = 'killed'
     })

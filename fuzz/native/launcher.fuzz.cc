@@ -191,7 +191,7 @@ extern "C" pid_t __wrap_fork()
 	errno = EAGAIN;
 	return -1;
 }
-extern "C" void __wrap__Z11closeAllButSt16initializer_listIiE(std::initializer_list<int>) {}
+extern "C" void __wrap__Z11closeAllButSt6vectorIiSaIiEE(std::vector<int>) {}
 
 namespace {
 

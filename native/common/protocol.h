@@ -14,10 +14,12 @@
 #include <cstddef>
 #include <cstdint>
 
-enum : int { CTL_FD = 3 };
+/* ERROR_FD: where the engine reports errors until it serves, if PASST_ERROR_FD says so (passt(1), --error-fd) */
+enum : int { ERROR_FD = 4, CTL_FD = 3 };
 
 enum RequestKind : uint32_t {
-	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: nothing */
+	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: u32 ms, and unless
+	 * that is 0 an eventfd(2), which the engine adds 1 to each so many ms from RQ_READY on: it is alive */
 	RQ_SETUP = 1,
 	/* u32 flags (SPAWN_*), u32 index of the command in argv (0 = login shell), str host name ('' = pasta-<own>).
 	 * Reply: u32 process id, warnings (lines of text). The command waits for RQ_READY */
@@ -33,7 +35,8 @@ enum RequestKind : uint32_t {
 	RQ_NETLINK = 5,
 	/* nothing. Reply: as RQ_NETLINK */
 	RQ_NEXT = 6,
-	/* nothing. Pid file is written, the command starts, the launcher's caller gets its prompt back. Reply: nothing.
+	/* str what a service manager shows. Pid file is written, the command starts, the launcher's caller gets its prompt back, a
+	 * service manager hears of it. Reply: nothing.
 	 * From here on only RQ_SOCKETS, RQ_LISTEN and RQ_LEAVE are served */
 	RQ_READY = 7,
 	/* u32 family (2 = AF_INET, 10 = AF_INET6), u32 type (1 = SOCK_STREAM, 2 = SOCK_DGRAM), u32 count (1..SOCKETS_MAX).

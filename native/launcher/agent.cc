@@ -12,13 +12,16 @@
 
 /* What the engine gets to end in good order before it serves: it has nothing to flush. Otherwise GRACE_MS */
 static constexpr int GRACE_START_MS = 200;
+/* Status of a program that had started, and ended by a fault (passt(1), Exit status) */
+static constexpr int FAULT = 2;
 /* How often a namespace is looked up that nothing else reports on */
 static constexpr int WATCH_MS = 1000;
 
-Agent::Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early)
+Agent::Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early, Notifier notifier)
 	: launch_(launch), control_(std::move(ctl)), signals_(std::move(signals)), engineFd_(pidfdOpen(engine)), engine_(engine),
 	  requests_(launch, engine, { control_.fd(), signals_.get(), engineFd_.get() }, std::move(root), std::move(early), session_)
 {
+	session_.notifier = std::move(notifier);
 	for (int fd = 0; fd <= 2 && terminal_ < 0; fd++)
 		if (tcgetpgrp(fd) == getpgrp())
 			terminal_ = fd;
@@ -44,12 +47,13 @@ void Agent::step()
 {
 	if (session_.ready && session_.watch.byTimer() && watchAt_ < 0)
 		watchAt_ = monotonicMs() + WATCH_MS;
-	enum { SIGNALS, CONTROL, ENGINE, WATCH, COUNT };
+	enum { SIGNALS, CONTROL, ENGINE, WATCH, LIFE, COUNT };
 	pollfd p[COUNT] = {
 		{ signals_.get(), POLLIN, 0 },
 		{ control_.fd(), static_cast<short>(control_.unsent() ? POLLOUT : POLLIN), 0 },
 		{ engineFd_.get(), POLLIN, 0 }, // a negative descriptor is passed over
 		{ session_.ready ? session_.watch.fd() : -1, POLLIN, 0 },
+		{ session_.life.get(), POLLIN, 0 },
 	};
 	if (poll(p, COUNT, timeout()) < 0 && errno != EINTR) {
 		say(fault(errno, "poll").text);
@@ -58,6 +62,8 @@ void Agent::step()
 	}
 	if (p[SIGNALS].revents)
 		onSignals();
+	if (p[LIFE].revents)
+		onLife();
 	const int64_t now = monotonicMs();
 	session_.command.recheck(now);
 	const bool due = watchAt_ >= 0 && now >= watchAt_;
@@ -83,6 +89,14 @@ void Agent::onControl()
 	const Control::Came came = control_.take(request);
 	if (came == Control::Came::END || (came == Control::Came::REQUEST && !control_.post(requests_.serve(request))))
 		engineGone();
+}
+
+/** It has gone round its loop. */
+void Agent::onLife()
+{
+	uint64_t signs;
+	if (read(session_.life.get(), &signs, sizeof(signs)) == sizeof(signs))
+		session_.notifier.say("WATCHDOG=1");
 }
 
 void Agent::onSignals()
@@ -160,7 +174,7 @@ void Agent::engineGone()
 		return;
 	}
 	const bool exited = WIFEXITED(status);
-	const int code = exited ? WEXITSTATUS(status) : 1;
+	const int code = exited ? WEXITSTATUS(status) : session_.ready ? FAULT : 1;
 	if (!session_.ready || !session_.command) {
 		// It says itself what is wrong, or did what was asked of it (--help)
 		if (!exited)
@@ -170,7 +184,7 @@ void Agent::engineGone()
 	}
 	say(std::string("The engine ended unexpectedly") +
 	    (exited ? "" : std::string(": ") + strsignal(WTERMSIG(status))) + "; ending the command");
-	end_ = End{ code ? code : 1, 0 };
+	end_ = End{ code ? code : FAULT, 0 };
 }
 
 /** Let the engine end, by force after `graceMs`. Returns its wait status; 0 where that is not to be had. */
@@ -228,6 +242,8 @@ void Agent::restoreTerminal() const
 
 void Agent::finish()
 {
+	if (session_.ready && !session_.command)
+		session_.notifier.say("STOPPING=1");
 	session_.command.destroy();
 	stopEngine(session_.ready ? GRACE_MS : GRACE_START_MS);
 	restoreTerminal();

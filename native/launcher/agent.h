@@ -6,8 +6,8 @@
 
 class Agent {
 public:
-	/** `ctl`: our end of the control socket; `engine`: our child; `signals`: signalfd for all blocked signals; `root`: its root. */
-	Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early);
+	/** `ctl`: our end of the control socket; `engine`: our child; `signals`: signalfd for all blocked signals; `root`: its root; `notifier`: open. */
+	Agent(const Launch &launch, Fd ctl, pid_t engine, Fd signals, EmptyRoot root, EarlyTap early, Notifier notifier);
 	/** Until the end of the command, engine, namespace, or a signal; then leaves nothing behind. */
 	[[noreturn]] void run();
 
@@ -18,6 +18,7 @@ private:
 	int timeout() const;
 	void step();
 	void onControl();
+	void onLife();
 	void onSignals();
 	void onSignal(int signal, bool fromKernel);
 	void reap();

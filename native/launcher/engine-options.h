@@ -14,3 +14,5 @@
  * the kernel that no filter of system calls sees; its inspector, by confine.h. Options come from the list above alone. */
 #define ENGINE_ALLOWED "PATH"
 #define ENGINE_ENVIRONMENT "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0"
+/* With a report of errors (protocol.h, ERROR_FD). */
+#define ENGINE_REPORTS "PASST_ERROR_FD=4"

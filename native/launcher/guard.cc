@@ -4,7 +4,6 @@
 #include "helper.h"
 #include "identity.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -20,7 +19,7 @@
 	sigprocmask(SIG_SETMASK, &all, nullptr);
 	for (int fd = 0; fd <= 2; fd++)
 		close(fd);
-	closeAllBut({ std::min(target, lifeline), std::max(target, lifeline) });
+	closeAllBut({ target, lifeline });
 	(void)!chdir("/");
 	keepOnly(uint64_t(1) << CAP_KILL); // the target may be another user's
 	if (confineGuard(target))

@@ -23,6 +23,7 @@
 #include "helper.h"
 #include "identity.h"
 #include "engine-options.h"
+#include "options.h"
 #include "../common/protocol.h"
 #include "snapshot.h"
 
@@ -67,6 +68,16 @@ static std::string enginePath()
 	return slash == std::string::npos ? "" : path.substr(0, slash) + "/../dist/engine.cjs";
 }
 
+/** What --error-fd names, if that is open. Whether the rest of the command line makes sense is for the engine to say. */
+static void openErrorReport(int argc, char **argv)
+{
+	opterr = 0;
+	for (int c; (c = getopt_long(argc, argv, OPTION_LETTERS, OPTION_NAMES, nullptr)) != -1;)
+		if (c == OPT_ERROR_FD)
+			if (const size_t digits = strspn(optarg, "0123456789"); digits && digits < 10 && !optarg[digits])
+				errorReport().reset(fcntl(atoi(optarg), F_DUPFD_CLOEXEC, ERROR_FD + 1));
+}
+
 /** The engine's environment: of the caller's the allowed names only, which the command gets whole. */
 static std::vector<char *> engineEnvironment()
 {
@@ -77,6 +88,8 @@ static std::vector<char *> engineEnvironment()
 				out.push_back(*e);
 	for (const char *const own : { ENGINE_ENVIRONMENT })
 		out.push_back(const_cast<char *>(own));
+	if (errorReport())
+		out.push_back(const_cast<char *>(ENGINE_REPORTS));
 	out.push_back(nullptr);
 	return out;
 }
@@ -115,6 +128,8 @@ static int lackOfProcesses(size_t count)
 		fcntl(CTL_FD, F_SETFD, 0);
 	else
 		dup2(ctl.get(), CTL_FD);
+	if (errorReport())
+		dup2(errorReport().get(), ERROR_FD);
 
 	const char *chosen = getauxval(AT_SECURE) ? nullptr : getenv("PASST_NODE");
 	const std::string node = chosen && *chosen ? chosen : NODE_PATH;
@@ -150,6 +165,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	keepToOurselves(); // RQ_INHERITED may ask for one, RQ_SETUP closes them
+	openErrorReport(argc, argv);
 
 	Launch launch = { argc, argv, {}, {} };
 	sigset_t ours;
@@ -193,6 +209,8 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	Fd ctl(pair[0]), theirs(pair[1]);
+	Notifier notifier;
+	notifier.open();
 	EarlyTap early;
 	early.start(launch);
 	Fd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
@@ -212,5 +230,5 @@ int main(int argc, char **argv)
 		becomeEngine(launch, engine, std::move(theirs), std::move(root));
 	theirs.reset();
 	root.started();
-	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root), std::move(early)).run();
+	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root), std::move(early), std::move(notifier)).run();
 }

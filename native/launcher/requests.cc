@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <netinet/in.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -58,7 +59,7 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	if (session_.ready && !isForServing(kind))
 		return OUT_OF_ORDER;
 	switch (kind) {
-	case RQ_SETUP: return setup(r);
+	case RQ_SETUP: return setup(r, a);
 	case RQ_INHERITED: return inherited(r, a);
 	case RQ_SPAWN: return spawn(r, a);
 	case RQ_JOIN: return join(r);
@@ -69,7 +70,7 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_IDENTITY: return identity(r);
 	case RQ_EMPTY_ROOT: return emptyRoot(r);
 	case RQ_LEAVE: return r.done() ? leave() : MALFORMED;
-	case RQ_READY: return r.done() ? ready() : MALFORMED;
+	case RQ_READY: return ready(r);
 	case RQ_LISTEN: return listen(r, a);
 	case RQ_PROCNET: return r.done() ? procNet(a) : MALFORMED;
 	default: return MALFORMED;
@@ -83,7 +84,7 @@ Fault Requests::inherited(Reader &r, Answer &a)
 		return MALFORMED;
 	if (session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
-	const std::array ours = own();
+	const std::vector<int> ours = own();
 	const bool isOurs = std::find(ours.begin(), ours.end(), static_cast<int>(number)) != ours.end();
 	const int fd = number <= INT_MAX && !isOurs ? static_cast<int>(number) : -1;
 	Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 3));
@@ -109,7 +110,7 @@ Fault Requests::names(Reader &r, Answer &a)
 	return {};
 }
 
-Fault Requests::setup(Reader &r)
+Fault Requests::setup(Reader &r, Answer &a)
 {
 	const uint32_t flags = r.u32();
 	const std::string path = r.str();
@@ -117,9 +118,7 @@ Fault Requests::setup(Reader &r)
 		return MALFORMED;
 	if (session_.setUp || enterTried_)
 		return OUT_OF_ORDER;
-	std::array kept = own();
-	std::sort(kept.begin(), kept.end());
-	closeAllBut({ kept[0], kept[1], kept[2], kept[3], kept[4] });
+	closeAllBut(own());
 	foreground_ = flags & SETUP_FOREGROUND;
 	if (!path.empty()) {
 		int fd = -1;
@@ -127,6 +126,15 @@ Fault Requests::setup(Reader &r)
 			return { no.err, "Cannot open pid file " + path + ": " + no.text };
 		pidFile_.reset(fd);
 	}
+	const uint32_t lifeMs = session_.notifier.lifeMs();
+	if (lifeMs > 0) {
+		session_.life.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+		Fd theirs(session_.life ? fcntl(session_.life.get(), F_DUPFD_CLOEXEC, 3) : -1);
+		if (!theirs)
+			return fault(errno, "Cannot watch over the engine (WATCHDOG_USEC)");
+		a.passed.push_back(std::move(theirs));
+	}
+	putU32(a.body, lifeMs);
 	session_.setUp = true;
 	return {};
 }
@@ -370,17 +378,30 @@ Fault Requests::emptyRoot(Reader &r)
 	return root_.fd() < 0 ? OUT_OF_ORDER : root_.close(flags & ROOT_BY_CHROOT);
 }
 
-Fault Requests::ready()
+/** A command of ours is the service, and says itself when it is ready (NOTIFY_SOCKET is in its environment). */
+static std::string readyText(const Session &session, const std::string &status)
 {
+	return session.command ? "" : "READY=1\nSTATUS=" + status;
+}
+
+Fault Requests::ready(Reader &r)
+{
+	const std::string status = r.str();
+	if (!r.done() || status.find('\n') != std::string::npos)
+		return MALFORMED;
 	if (!session_.setUp || enterTried_ != inNamespace_)
 		return OUT_OF_ORDER;
 	root_.letGo();
 	tapHelper_.letGo();
-	if (Fault f = foreground_ ? writePidFile(getpid()) : goBackground())
+	const std::string told = readyText(session_, status);
+	if (Fault f = foreground_ ? writePidFile(getpid()) : goBackground(told))
 		return f;
 	if (Fault f = giveUp())
 		return f;
 	session_.ready = true;
+	errorReport().reset();
+	if (foreground_ && !told.empty())
+		session_.notifier.say(told);
 	if (session_.command)
 		session_.command.open();
 	return {};
@@ -394,8 +415,11 @@ Fault Requests::leave()
 	return {};
 }
 
-/** Returns in a new process with a session of its own. The old one then ends with status 0; on a Fault it is the one here. */
-Fault Requests::goBackground()
+/**
+ * Returns in a new process with a session of its own. The old one then ends with status 0; on a Fault it is the one here. It is also the
+ * one that a service manager knows and believes: `told`, and whom to know from now on.
+ */
+Fault Requests::goBackground(const std::string &told)
 {
 	int line[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) < 0)
@@ -414,8 +438,10 @@ Fault Requests::goBackground()
 	if (pid > 0) {
 		background.reset();
 		Fault f = await(parent) ? writePidFile(pid) : Fault{ ECHILD, "The background process ended before its time" };
-		if (!f)
+		if (!f) {
+			session_.notifier.say(told + "\nMAINPID=" + std::to_string(pid));
 			_exit(0);
+		}
 		kill(pid, SIGKILL);
 		return f;
 	}

@@ -14,6 +14,7 @@
 #include "emptyroot.h"
 #include "identity.h"
 #include "namespace.h"
+#include "notify.h"
 #include "taphelper.h"
 
 /* What the engine gets to end in good order: it may have files to flush. By force after that */
@@ -30,11 +31,14 @@ struct Session {
 	Watch watch;
 	/** Of the engine */
 	Guard guard;
+	Notifier notifier;
+	/** eventfd that the engine adds to while it is alive; invalid: nobody asks */
+	Fd life;
 };
 
 class Requests {
 public:
-	/** `engine`: its process; `ours`: descriptors beside those of `root` and `early` that it must not get, and that stay open. */
+	/** `engine`: its process; `ours`: descriptors beside those of `root`, `early` and `session` that it must not get, and that stay open. */
 	Requests(const Launch &launch, pid_t engine, const std::array<int, 3> &ours, EmptyRoot root, EarlyTap early, Session &session);
 	/** The one reply. RQ_READY may return in another process than it was called in. */
 	Message serve(std::string_view request);
@@ -50,7 +54,7 @@ private:
 	Fault answer(uint32_t kind, Reader &r, Answer &a);
 	Fault guardEngine();
 	Fault inherited(Reader &r, Answer &a);
-	Fault setup(Reader &r);
+	Fault setup(Reader &r, Answer &a);
 	Fault spawn(Reader &r, Answer &a);
 	Fault join(Reader &r);
 	Fault tap(Reader &r, Answer &a);
@@ -62,15 +66,18 @@ private:
 	Fault names(Reader &r, Answer &a);
 	Fault identity(Reader &r);
 	Fault emptyRoot(Reader &r);
-	Fault ready();
+	Fault ready(Reader &r);
 	Fault leave();
 	/* `outside`: where a user namespace will make the command somebody else, that one */
 	Fault becomeOther(std::optional<Identity> *outside);
 	Fault giveUp();
 	Fault writePidFile(pid_t pid);
-	Fault goBackground();
+	Fault goBackground(const std::string &told);
 	/* descriptors that RQ_INHERITED must not give away, and RQ_SETUP not close */
-	std::array<int, 5> own() const { return { ours_[0], ours_[1], ours_[2], root_.fd(), early_.fd() }; }
+	std::vector<int> own() const
+	{
+		return { ours_[0], ours_[1], ours_[2], root_.fd(), early_.fd(), session_.notifier.fd(), errorReport().get() };
+	}
 
 	const Launch &launch_;
 	const pid_t engine_;

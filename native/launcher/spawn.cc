@@ -65,7 +65,7 @@ static void mountProc(std::string &warnings)
 {
 	// The launcher waits for our report, so it lived after this; its death from then on is seen by the kernel
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	closeAllBut({ std::min(gate, report), std::max(gate, report) });
+	closeAllBut({ gate, report, errorReport().get() });
 	std::string warnings;
 	if (!order.noPidns)
 		mountProc(warnings);

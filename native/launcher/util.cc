@@ -1,5 +1,6 @@
 #include "util.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <cstdlib>
@@ -30,9 +31,31 @@ void setProgram(const char *argv0)
 	program = slash ? slash + 1 : argv0;
 }
 
+Fd &errorReport()
+{
+	static Fd report;
+	return report;
+}
+
+/** As a JSON string (RFC 8259 §7); what is not ASCII is replaced, since it may be no UTF-8. */
+static std::string quoted(const std::string &text)
+{
+	std::string out = "\"";
+	for (const char c : text)
+		if (c == '"' || c == '\\')
+			out += std::string("\\") + c;
+		else
+			out += c >= ' ' && c < 0x7f ? c : '?';
+	return out + "\"";
+}
+
 void say(const std::string &text)
 {
 	(void)writeAll(STDERR_FILENO, program + ": " + text + "\n");
+	// The engine reports what it finds, and in these words (src/runtime/log/error-report.ts)
+	if (errorReport())
+		(void)writeAll(errorReport().get(), "{\"program\":" + quoted(program) + ",\"kind\":\"system\",\"errno\":null,\"message\":" +
+							    quoted(text) + ",\"status\":1}\n");
 }
 
 int writeAll(int fd, std::string_view data)
@@ -90,8 +113,9 @@ void keepToOurselves()
 	closeRange(3, ~0U, CLOSE_RANGE_CLOEXEC, setCloseOnExec);
 }
 
-void closeAllBut(std::initializer_list<int> keep)
+void closeAllBut(std::vector<int> keep)
 {
+	std::sort(keep.begin(), keep.end());
 	unsigned from = 3;
 	for (const int fd : keep) {
 		if (fd < 3)

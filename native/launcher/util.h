@@ -6,17 +6,22 @@
 
 #include <csignal>
 #include <cstdint>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
+#include <vector>
 
 using passt::fault;
 using passt::Fault;
 using passt::Fd;
 
-/** "<program>: <text>" on standard error, in one write. Never blocks on more than that, never fails. */
+/** "<program>: <text>" on standard error, in one write, and in the report of errors. Never fails. */
 void say(const std::string &text);
+/**
+ * Where errors are reported as JSON as well, one line each, until the program has started (passt(1), --error-fd); shared by all that say
+ * something.
+ */
+Fd &errorReport();
 /** Name to print before messages: basename of argv[0]. */
 void setProgram(const char *argv0);
 
@@ -25,8 +30,8 @@ int writeAll(int fd, std::string_view data);
 /** Open `path` for writing and write `data` in one call (procfs wants that); returns 0 or errno. */
 int writeFile(const char *path, std::string_view data);
 
-/** Close every descriptor above 2 that is not in `keep` (ascending order). */
-void closeAllBut(std::initializer_list<int> keep);
+/** Close every descriptor above 2 that is not in `keep`; what is negative there is none. */
+void closeAllBut(std::vector<int> keep);
 
 /** Every descriptor above 2 becomes close-on-exec. */
 void keepToOurselves();

@@ -1,3 +1,7 @@
 import { main } from '../runtime/replay/main.js'
 
-process.exitCode = main(process.argv.slice(2))
+// Both by scripts/run.mjs, of src/page.
+declare const PAGE_SCRIPT: string
+declare const PAGE_STYLE: string
+
+process.exitCode = main(process.argv.slice(2), { script: PAGE_SCRIPT, style: PAGE_STYLE })

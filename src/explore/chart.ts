@@ -47,6 +47,10 @@ export const rootOf = (m: AnyStateMachine): Node => m.root as unknown as Node
 /** The node and all below it. */
 export const nodesOf = (n: Node): readonly Node[] => [n, ...Object.values(n.states).flatMap(nodesOf)]
 
+/** The states around it, the nearest first. */
+export const ancestorsOf = (n: Node): readonly Node[] =>
+  n.parent === undefined ? [] : [n.parent, ...ancestorsOf(n.parent)]
+
 /** Texts among the parameters, which tell uses of one guard or action apart; those that need a real event stay out. */
 const texts = (params: unknown): string => {
   let given = params
@@ -71,6 +75,36 @@ export const named = (a: unknown): string => {
   return of === undefined ? name : `${name}(${of.map(named).join(', ')})`
 }
 export const when = (t: Transition): string => (t.guard === undefined ? '' : named(t.guard))
+
+/** Of a drawn chart: all transitions from one state to another. */
+export interface Arrow {
+  readonly from: Node
+  readonly to: Node
+  /** 'TAP_SEGMENT [isSyn]', each once. */
+  readonly causes: readonly string[]
+}
+/** Transitions that go somewhere, in the chart's order. */
+export const arrowsOf = (nodes: readonly Node[]): readonly Arrow[] => {
+  const merged = new Map<Node, Map<Node, string[]>>()
+  const all: { from: Node; to: Node; causes: string[] }[] = []
+  for (const from of nodes)
+    for (const [event, list] of from.transitions)
+      for (const t of list) {
+        const to = t.target?.[0]
+        if (to === undefined) continue
+        const guard = when(t)
+        const cause = `${event === '*' ? 'any other' : event}${guard === '' ? '' : ` [${guard}]`}`
+        const of = merged.get(from) ?? new Map<Node, string[]>()
+        merged.set(from, of)
+        const causes = of.get(to)
+        if (causes === undefined) {
+          const first = [cause]
+          of.set(to, first)
+          all.push({ from, to, causes: first })
+        } else if (!causes.includes(cause)) causes.push(cause)
+      }
+  return all
+}
 
 const rowOf = (n: Node, event: string, list: readonly Transition[], i: number): Row => {
   const transition = list[i]!

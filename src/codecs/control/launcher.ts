@@ -58,8 +58,11 @@ export type LauncherRequest =
   | { readonly type: 'Netlink'; readonly bytes: Uint8Array }
   /** The next part of a netlink answer. */
   | { readonly type: 'Next' }
-  /** The engine serves: pid file, background, command. After this only Netlink, Next, and what follows. */
-  | { readonly type: 'Ready' }
+  /**
+   * The engine serves: pid file, background, command, and a service manager shows `status`, one line. After this only Sockets,
+   * Listen and Leave.
+   */
+  | { readonly type: 'Ready'; readonly status: string }
   /** 1 to SOCKETS_MAX sockets made inside the namespace: non-blocking, nothing else set. */
   | ({ readonly type: 'Sockets'; readonly count: number } & SocketKind)
   /** 1 to LISTEN_MAX of them. */
@@ -109,7 +112,12 @@ export type LauncherReply =
   | { readonly type: 'Inherited' }
   /** `gid`: of the group that was named, or the user's own. 0 where nothing was asked for. Failed with ENOENT: no such name. */
   | { readonly type: 'Names'; readonly uid: number; readonly gid: number }
-  /** Setup, Join, Identity, EmptyRoot, Ready, Leave. */
+  /**
+   * To Setup. `lifeMs` > 0: a sign of life is expected each so many ms from Ready on; the eventfd for it comes with the message
+   * (sd_watchdog_enabled(3)).
+   */
+  | { readonly type: 'Begun'; readonly lifeMs: number }
+  /** Join, Identity, EmptyRoot, Ready, Leave. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -173,6 +181,7 @@ const replyKinds: ReadonlySet<string> = new Set([
   'ProcNet',
   'Inherited',
   'Names',
+  'Begun',
   'Done'
 ])
 const hasType =
@@ -197,7 +206,7 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
     case 'Next':
       return u32(RQ.NEXT)
     case 'Ready':
-      return u32(RQ.READY)
+      return join(u32(RQ.READY), ...str(r.status))
     case 'Leave':
       return u32(RQ.LEAVE)
     case 'Sockets':
@@ -248,7 +257,10 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.NETLINK) return { type: 'Netlink', bytes: copyOf(body) }
   if (kind === RQ.NEXT) return body.len === 0 ? { type: 'Next' } : bad
   if (kind === RQ.LEAVE) return body.len === 0 ? { type: 'Leave' } : bad
-  if (kind === RQ.READY) return body.len === 0 ? { type: 'Ready' } : bad
+  if (kind === RQ.READY) {
+    const f = fields(body, 0, 1)
+    return f === null ? bad : { type: 'Ready', status: f.s[0] }
+  }
   if (kind === RQ.PROCNET) return body.len === 0 ? { type: 'ProcNet' } : bad
   if (kind === RQ.INHERITED) {
     const f = fields(body, 1, 0)
@@ -315,6 +327,8 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       return u32(RQ.INHERITED, 0, 0)
     case 'Names':
       return u32(RQ.NAMES, 0, 0, r.uid, r.gid)
+    case 'Begun':
+      return u32(RQ.SETUP, 0, 0, r.lifeMs)
     case 'Done':
       return u32(r.kind, 0, 0)
   }
@@ -374,7 +388,10 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     }
     case RQ.INHERITED:
       return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'
-    case RQ.SETUP:
+    case RQ.SETUP: {
+      const f = fields(body, 1, 0)
+      return f === null ? 'malformed reply to Setup' : { type: 'Begun', lifeMs: f.w[0] }
+    }
     case RQ.JOIN:
     case RQ.EMPTY_ROOT:
     case RQ.IDENTITY:

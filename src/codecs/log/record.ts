@@ -111,19 +111,31 @@ export const putEffect = (b: RecordBuffer, ring: Int32Array, from: number): numb
 
 const OCTETS = 1 << 16
 const SUMMED = 1 << 31
-const copy = (b: RecordBuffer, from: Uint8Array, off: number, len: number): void => {
-  const to = b.at * 4
-  // a loop for what is short: subarray() and set() cost more than 40 stores
-  if (len > 64) b.bytes.set(from.subarray(off, off + len), to)
-  else for (let i = 0; i < len; i++) b.bytes[to + i] = from[off + i]
-  for (let i = len; (i & 3) !== 0; i++) b.bytes[to + i] = 0
-  b.at += wordsOf(len)
+const copy = (b: RecordBuffer, from: Uint8Array): void => {
+  b.bytes.set(from, b.at * 4)
+  const to = b.at * 4 + from.length
+  for (let i = from.length; (i & 3) !== 0; i++) b.bytes[to + i - from.length] = 0
+  b.at += wordsOf(from.length)
 }
+/** Headers: word by word, since a view of octets for each of them costs more than to copy them. */
+const copyOf = (b: RecordBuffer, from: DataView, off: number, len: number): void => {
+  if (len > LONG) return copy(b, new Uint8Array(from.buffer, from.byteOffset + off, len))
+  const { words } = b
+  let to = b.at
+  const end = off + (len & ~3)
+  let at = off
+  for (; at < end; at += 4) words[to++] = from.getInt32(at, true)
+  let rest = 0
+  for (let i = 0; i < (len & 3); i++) rest |= from.getUint8(at + i) << (8 * i)
+  if ((len & 3) !== 0) words[to++] = rest
+  b.at = to
+}
+const LONG = 512
 /** Octets of the record at `record`, the last one: `head` from `off` on, and `tail` of those in front of `end`. Result: where `head` begins in `b.bytes`. */
 export const putKept = (
   b: RecordBuffer,
   record: number,
-  slab: Uint8Array,
+  slab: DataView,
   off: number,
   head: number,
   tail: number,
@@ -135,8 +147,8 @@ export const putKept = (
   b.words[b.at++] = head | (sum === null ? 0 : SUMMED)
   b.words[b.at++] = tail | ((sum ?? 0) << 16)
   const at = b.at * 4
-  copy(b, slab, off, head)
-  copy(b, slab, end - tail, tail)
+  copyOf(b, slab, off, head)
+  copyOf(b, slab, end - tail, tail)
   return at
 }
 export const putAnswer = (b: RecordBuffer, to: number, asked: Uint8Array, answer: Uint8Array): void => {
@@ -144,8 +156,8 @@ export const putAnswer = (b: RecordBuffer, to: number, asked: Uint8Array, answer
   b.words[b.at++] = ANSWER | (to << 8)
   b.words[b.at++] = asked.length
   b.words[b.at++] = answer.length
-  copy(b, asked, 0, asked.length)
-  copy(b, answer, 0, answer.length)
+  copy(b, asked)
+  copy(b, answer)
 }
 export const putListener = (b: RecordBuffer, id: number, rule: number | null, port: number): void => {
   room(b, 16)
@@ -159,7 +171,7 @@ const putText = (b: RecordBuffer, tag: number, json: string): void => {
   room(b, 12 + text.length)
   b.words[b.at++] = tag
   b.words[b.at++] = text.length
-  copy(b, text, 0, text.length)
+  copy(b, text)
 }
 export const putStart = (b: RecordBuffer, json: string): void => putText(b, START, json)
 export const putEnd = (b: RecordBuffer, json: string): void => putText(b, END, json)
@@ -277,7 +289,7 @@ const put = (b: RecordBuffer, i: RecordItem): void => {
       const both = new Uint8Array(head.length + tail.length)
       both.set(head)
       both.set(tail, head.length)
-      putKept(b, at, both, 0, head.length, tail.length, both.length, sum)
+      putKept(b, at, new DataView(both.buffer), 0, head.length, tail.length, both.length, sum)
       return
     }
     case 'End':

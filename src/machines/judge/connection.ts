@@ -109,6 +109,8 @@ export interface Suspicion extends Said {
   /** The number that was used, and the largest that would have been right. */
   readonly value: number
   readonly limit: number
+  /** Of what is said to have arrived, the first number behind `limit`: what is between them may be sent again. */
+  readonly from: number
 }
 
 /** What is left of the connection that had these addresses before. */

@@ -26,21 +26,29 @@ const suspicion = (
   value: number,
   limit: number,
   seen: string,
-  allowed: string
-): Suspicion => ({ rule, by: l.by, frame: l.s.frame, at: l.s.at, value, limit, seen, allowed })
+  allowed: string,
+  from: number = limit
+): Suspicion => ({ rule, by: l.by, frame: l.s.frame, at: l.s.at, value, limit, from, seen, allowed })
 
-/** ACK and SACK of what is behind everything that the peer was seen to send. */
+/**
+ * ACK and SACK of what is behind everything that the peer was seen to send. Where there is a gap in that, nobody knows where it ends: a
+ * keep-alive has the number before SND.NXT (RFC 9293 §3.8.4).
+ */
 const ofUnsent = (l: Look): readonly Suspicion[] => {
   const { s, peer } = l
   if (!(s.flags & ACK) || s.flags & (RST | SYN) || peer.syn === null || peer.top === null) return []
   const top = peer.top
+  if (peer.whole !== null && after(top, peer.whole)) return []
   const out: Suspicion[] = []
   const limit = `at most ${unsigned(top)}`
   if (after(s.ack, top) && !isStray(s.ack, top))
     out.push(suspicion(l, 'ack-beyond', s.ack, top, `ACK ${unsigned(s.ack)}`, limit))
   const furthest = s.sack.reduce<SeqNum>((m, b) => (after(b.right, m) ? b.right : m), top)
-  if (furthest !== top && !isStray(furthest, top))
-    out.push(suspicion(l, 'sack-beyond', furthest, top, `SACK up to ${unsigned(furthest)}`, limit))
+  if (furthest !== top && !isStray(furthest, top)) {
+    const lefts = s.sack.filter((b) => after(b.right, top)).map((b) => max(b.left, top))
+    const from = lefts.reduce((m, left) => (after(m, left) ? left : m))
+    out.push(suspicion(l, 'sack-beyond', furthest, top, `SACK up to ${unsigned(furthest)}`, limit, from))
+  }
   return out
 }
 
@@ -77,13 +85,13 @@ type Verdict = 'confirmed' | 'dismissed' | 'waits' | 'incomplete'
  * The one whose octets were acknowledged sends again. If it goes on behind what was seen of it, more was sent than that; if
  * where it was before, no more was. If what was missing comes at once, the capture has it late.
  */
-const wasUnsent = (u: Suspicion, s: Segment): Verdict => {
-  const top = seq(u.limit)
+const wasUnsent = (u: Suspicion, { s, me }: Look): Verdict => {
+  const from = seq(u.from)
   if (s.flags & (RST | SYN)) return 'waits'
-  if (after(s.seq, top)) return 'incomplete'
+  if (after(s.seq, max(seq(u.limit), me.top ?? s.seq))) return 'incomplete'
   const soon = s.at - u.at < SHUFFLED_MAX
-  if (after(endOf(s), top)) return soon ? 'dismissed' : 'confirmed'
-  return s.seq === top && !soon ? 'confirmed' : 'waits'
+  if (after(endOf(s), from)) return soon ? 'dismissed' : 'confirmed'
+  return s.seq === from && !soon ? 'confirmed' : 'waits'
 }
 
 /** Its clock shows later, in a segment that is not an old one, that it could not have sent that yet. */
@@ -109,7 +117,7 @@ const verdictOf = (u: Suspicion, l: Look): Verdict => {
   switch (u.rule) {
     case 'ack-beyond':
     case 'sack-beyond':
-      return wasUnsent(u, l.s)
+      return wasUnsent(u, l)
     case 'echo-unseen':
       return wasFuture(u, l.s)
     case 'window-exceeded':

@@ -190,6 +190,7 @@ const generalFields = () => ({
   logSize: 1 << 20,
   runAs: unset<v.RunAs>(),
   confPath: unset<string>(),
+  errorFd: unset<number>(),
   pcap: unset<string>(),
   /** Octets. */
   pcapSize: unset<number>(),
@@ -234,6 +235,13 @@ const general: ReadonlyArray<OptionEntry> = [
     'UID|UID:GID|LOGIN|LOGIN:GROUP',
     'Run as this user\ndefault: nobody, if started as root',
     set(v.runAs, (runAs) => ({ runAs }))
+  ),
+  entry(
+    '--error-fd',
+    'FD',
+    'Report an error at start to FD, as a line of JSON',
+    set(v.numberIn(0, 0x7fffffff), (errorFd) => ({ errorFd })),
+    { ours: true }
   ),
   entry('-c, --conf-path', 'PATH', 'Control socket for reconfiguration', path('confPath')),
   entry('-h, --help', null, 'Show this help and exit', patch({}), { answer: 'help' }),

@@ -64,7 +64,7 @@ export const openFlow = (w: World, o: Opening, now: Instant): Flow | Refusal => 
   let index = insert(w, o)
   if (index < 0 && endOldOne(w, o, now)) index = insert(w, o)
   if (index < 0) return 'place'
-  const f = startFlow(o, index, w.cfg, now, w.effects)
+  const f = startFlow(o, index, w.cfg, now, w.effects, w.outside.initialSequence)
   enter(w, f, taking, now)
   return f
 }

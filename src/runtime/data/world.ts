@@ -15,6 +15,7 @@ import type { Flow } from '../flow/flow.js'
 import type { Failures } from '../flow/flow-log.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from '../flow/flow-table.js'
 import type { HashKey } from '../flow/half-sip-hash.js'
+import { initialSequence, type Sequence } from '../flow/initial-sequence.js'
 import type { FlowConfig } from '../flow/kinds.js'
 import type { Listeners } from '../flow/listener.js'
 import { createQuotas, type Limits, type Quotas } from '../flow/quotas.js'
@@ -61,13 +62,16 @@ export interface Outside {
   readonly random: () => number
   /** A datagram that was put together: its checksum covers data, which a record does not have. */
   readonly decodeWhole: (whole: Octets) => Frame | DropReason
+  /** A keyed hash of addresses, which are others in a record that has aliases. */
+  readonly initialSequence: Sequence
 }
 export const OUTSIDE: Outside = {
   random: Math.random,
   decodeWhole: (whole) => {
     const sum = sum16(whole.view, whole.off + ETH_LEN, whole.len - ETH_LEN)
     return decodeFrame(whole, { needsCsum: false, sum16: sum, gsoSize: 0 })
-  }
+  },
+  initialSequence
 }
 
 /** Why the loop ends. */

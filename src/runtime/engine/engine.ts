@@ -43,11 +43,13 @@ import {
 import { type ListenPlace, listenPlace, openAll, portScan } from '../host/listeners.js'
 import type { ProcNet } from '../host/port-reader.js'
 import { readResolvConf } from '../host/resolv-file.js'
+import { FAULT, type Failure, NOT_STARTED, reportLine } from '../log/error-report.js'
 import { errnoOf, errorText, failureText } from '../log/error-text.js'
 import { type Counters, type Log, showCounters } from '../log/log.js'
 import { type Logging, openLogging } from '../log/log-sinks.js'
 import { openCapture } from '../observe/capture.js'
 import { configNet, leftOut } from '../plan/config-net.js'
+import { statusText } from '../plan/info.js'
 import { needsResolvConf, plan } from '../plan/plan.js'
 import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
@@ -57,7 +59,7 @@ import { allFeatures } from './features.js'
 import { type GivenClient, inheritedFd, openGuestLink } from './guest-link.js'
 import type { Here } from './hand-over.js'
 import { loop } from './loop.js'
-import { openRecord, recordEnd, writer } from './open-record.js'
+import { openRecord, recordEnd, recordNowhere, writer } from './open-record.js'
 import { startText } from './start-record.js'
 import { findPredecessor, type Predecessor, takeOver } from './take-over.js'
 import { compileSooner } from './v8.js'
@@ -66,11 +68,20 @@ import { warmUpMoves } from './warm-up-moves.js'
 import { warmUpRestart } from './warm-up-restart.js'
 import { neighbourConfig, worldConfig } from './world-config.js'
 
-/** The end, with one line on stderr. */
-class Fatal extends Error {}
+/** The end, with one line on stderr, and what follows it there. */
+class Fatal extends Error {
+  constructor(
+    readonly failure: Failure,
+    readonly rest: string = ''
+  ) {
+    super(failure.message)
+  }
+}
+const misfit = (message: string): Fatal => new Fatal({ kind: 'configuration', errno: 0, message })
+const refused = (errno: number, message: string): Fatal => new Fatal({ kind: 'system', errno, message })
 const orFatal = <A>(r: E.Either<string | LauncherFailure, A>): A => {
   if (E.isRight(r)) return r.right
-  throw new Fatal(typeof r.left === 'string' ? r.left : r.left.text)
+  throw typeof r.left === 'string' ? misfit(r.left) : refused(r.left.errno, r.left.text)
 }
 
 /** `run`, whose failure by the system's fault is the end. `what`: behind "cannot". */
@@ -79,7 +90,7 @@ const tried = <A>(what: string, run: () => A): A => {
     return run()
   } catch (e) {
     const errno = errnoOf(e)
-    throw errno > 0 ? new Fatal(`cannot ${what}: ${failureText(errno)}`) : e
+    throw errno > 0 ? refused(errno, `cannot ${what}: ${failureText(errno)}`) : e
   }
 }
 
@@ -90,7 +101,7 @@ const loadNative = (): Native => {
     process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
   } catch (e) {
     const why = e instanceof Error ? e.message : String(e)
-    throw new Fatal(`cannot load the addon: ${why} (npm run build makes it, for the Node.js that it finds)`)
+    throw refused(0, `cannot load the addon: ${why} (npm run build makes it, for the Node.js that it finds)`)
   }
   return module.exports as Native
 }
@@ -108,7 +119,7 @@ const options = (argv0: string, args: ReadonlyArray<string>): Options => {
   const answer = parseOptions(argv0, args)
   if (E.isLeft(answer)) {
     const { message, usage } = answer.left
-    throw new Fatal(usage === null ? message : `${message}\n${usage}`)
+    throw usage === null ? misfit(message) : new Fatal({ kind: 'usage', errno: 0, message }, `\n${usage}`)
   }
   if (answer.right.tag === 'Run') return answer.right.options
   writeSync(1, answer.right.text)
@@ -179,6 +190,8 @@ interface Prepared {
   readonly former: Predecessor | null
   readonly client: GivenClient
   readonly rules: ReadonlyArray<Rule>
+  /** For a service manager's user. */
+  readonly status: string
 }
 
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
@@ -264,9 +277,9 @@ const whoServes = (native: Native, p: Plan, path: string): Predecessor | null =>
   if (former === null) return null
   const ours = p.link !== null ? 'link' : p.spliceOnly ? null : 'tap'
   if ((former.guest?.kind ?? null) !== ours)
-    throw new Fatal(`cannot take over from who serves at ${path}: its guest is reached in another way`)
+    throw misfit(`cannot take over from who serves at ${path}: its guest is reached in another way`)
   if (p.namespace.kind === 'spawn')
-    throw new Fatal(
+    throw misfit(
       `${path}: a pasta serves a namespace there; to take its place, name that: pasta --restart-path ${path} PID`
     )
   return former
@@ -274,7 +287,7 @@ const whoServes = (native: Native, p: Plan, path: string): Predecessor | null =>
 
 /** The tap that another process has opened; it must be of the namespace that we have joined. */
 const formerTap = (native: Native, l: Launcher, { guest, guestFd }: Predecessor): TapDevice => {
-  if (guest?.kind !== 'tap') throw new Fatal('there is no tap to take over')
+  if (guest?.kind !== 'tap') throw misfit('there is no tap to take over')
   const { index, name, vnet, mac } = guest
   const links = orFatal(readLinks(netlinkIn(l)))
   // Index and name are those of every namespace's first tap; its address is its own
@@ -282,7 +295,7 @@ const formerTap = (native: Native, l: Launcher, { guest, guestFd }: Predecessor)
   const isThere = (k: (typeof links)[number]): boolean =>
     k.index === index && k.name === name && k.mac === readMac(new DataView(now.buffer, now.byteOffset), 0)
   if (!links.some(isThere))
-    throw new Fatal(`the namespace has no interface ${name}: it is not the one that is served`)
+    throw misfit(`the namespace has no interface ${name}: it is not the one that is served`)
   const octets = new Uint8Array(6)
   writeMac(new DataView(octets.buffer), 0, mac)
   return { fd: guestFd, index, name, vnet, mac: octets }
@@ -330,7 +343,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
 
   const inherited = orFatal(inheritedFd(l, wanted.link))
   const former = wanted.restartPath === null ? null : whoServes(native, wanted, wanted.restartPath)
-  orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  const life = orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
   assume(l, wanted, who, log)
   const secret = random(16)
   enterNamespace(l, wanted, log)
@@ -417,7 +430,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   closeUnclaimed(place.inherited)
   const client: GivenClient = { fd: inherited }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap)
-  const features = allFeatures(world, p, { neighbours, portScan: scan, client, here })
+  const features = allFeatures(world, p, { neighbours, portScan: scan, client, here, life })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
     startText({
@@ -441,14 +454,15 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     record,
     former,
     client,
-    rules: place.rules
+    rules: place.rules,
+    status: statusText(p, announcement)
   }
 }
 
 function* none(): Generator<void> {}
 /** What is done while nothing happens. */
 function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
-  yield* warmUp(cfg)
+  yield* warmUp(cfg, p.record === null ? null : recordNowhere)
   if (p.vhostUser !== null) yield* warmUpMoves(cfg)
   if (p.restartPath !== null) yield* warmUpRestart(cfg)
 }
@@ -471,8 +485,9 @@ const replace = (former: Predecessor, { native, world, plan: p, client, rules }:
   world.log.at('info', `restart: ${flows} flows taken over, ${lost + ended} ended`)
 }
 
-const serveUntilEnd = (prepared: Prepared, logging: Logging): void => {
-  const { native, launcher: l, plan: p, who, world, scans: binds, record, former } = prepared
+/** `started`: what there is to do once it serves. */
+const serveUntilEnd = (prepared: Prepared, logging: Logging, started: () => void): void => {
+  const { native, launcher: l, plan: p, who, world, scans: binds, record, former, status } = prepared
   const devNull = openSync('/dev/null', 'r+')
   tried('give up privileges (which takes /proc)', () => native.dropPrivileges(who.uid, who.gid))
   tried('confine all threads', () => native.confine(p.tcp && (binds || p.vhostUser !== null), p.tcp))
@@ -488,7 +503,8 @@ const serveUntilEnd = (prepared: Prepared, logging: Logging): void => {
     seal()
   }
   if (former !== null) replace(former, prepared)
-  orFatal(l.ready())
+  orFatal(l.ready({ status }))
+  started()
   if (!p.foreground) {
     tried('go to the background', () => native.detach(devNull))
     logging.background()
@@ -502,7 +518,7 @@ const serveUntilEnd = (prepared: Prepared, logging: Logging): void => {
   }
   native.finishPcap()
   if (world.counters.size > 0) world.log.at('debug', `counters: ${showCounters(world.counters)}`)
-  if (ended.why === 'tap-gone') throw new Fatal(tapGone(ended.errno))
+  if (ended.why === 'tap-gone') throw refused(ended.errno, tapGone(ended.errno))
 }
 
 /** EBADFD: its interface was deleted, with its namespace or alone. */
@@ -513,31 +529,58 @@ const tapGone = (errno: number): string =>
 const whatFailed = (e: unknown): string =>
   e instanceof Error && 'syscall' in e && 'path' in e ? `${e.syscall} ${e.path}: ` : ''
 
-const messageOf = (e: unknown): string => {
-  if (e instanceof Fatal) return e.message
+const failureOf = (e: unknown): Failure => {
+  if (e instanceof Fatal) return e.failure
+  const errno = errnoOf(e)
   // the system's fault and no bug of ours, so no stack
-  if (errnoOf(e) > 0) return `cannot start: ${whatFailed(e)}${failureText(errnoOf(e))}`
+  if (errno > 0)
+    return { kind: 'system', errno, message: `cannot start: ${whatFailed(e)}${failureText(errno)}` }
   if (e instanceof RangeError && /allocation failed/.test(e.message))
-    return `cannot start: ${failureText(ENOMEM)}`
-  return `internal error: ${e instanceof Error ? (e.stack ?? e.message) : String(e)}`
+    return { kind: 'system', errno: ENOMEM, message: `cannot start: ${failureText(ENOMEM)}` }
+  const what = e instanceof Error ? (e.stack ?? e.message) : String(e)
+  return { kind: 'internal', errno: 0, message: `internal error: ${what}` }
+}
+
+/** What the launcher has opened for --error-fd; null: there is no such option, or no such descriptor. */
+const errorReport = (): number | null => {
+  const fd = process.env.PASST_ERROR_FD
+  return fd === undefined ? null : Number(fd)
+}
+const report = (fd: number, line: string): void => {
+  try {
+    writeSync(fd, line)
+  } catch {
+    // nobody reads it
+  }
 }
 
 /** The engine's whole life. Started by the launcher, which hands on the exit status. */
 export const main = (argv0: string, args: ReadonlyArray<string>): void => {
   let logging: Logging | null = null
   let native: Native | null = null
+  let errors = errorReport()
+  let status = NOT_STARTED
+  const program = argv0.replace(/^.*\//, '')
   compileSooner()
   try {
     native = loadNative() // first: from here on a terminal does not stop us for what we write
     const o = options(argv0, args)
+    if (o.errorFd !== null && errors === null) throw misfit(`--error-fd: descriptor ${o.errorFd} is not open`)
     logging = orFatal(openLogging(native, argv0, VERSION, o))
-    serveUntilEnd(prepare(o, native, logging.log), logging)
+    serveUntilEnd(prepare(o, native, logging.log), logging, () => {
+      status = FAULT
+      if (errors !== null) closeSync(errors)
+      errors = null
+    })
     logging.sync()
     native.exit(0)
   } catch (e) {
-    logging?.fatal(messageOf(e))
+    const failure = failureOf(e)
+    const text = failure.message + (e instanceof Fatal ? e.rest : '')
+    logging?.fatal(text)
     logging?.sync()
-    writeSync(2, `${argv0.replace(/^.*\//, '')}: ${messageOf(e)}\n`)
-    ;(native ?? process).exit(1)
+    writeSync(2, `${program}: ${text}\n`)
+    if (errors !== null) report(errors, reportLine(program, failure, status))
+    ;(native ?? process).exit(status)
   }
 }

@@ -7,6 +7,7 @@ import { fragments } from '../data/fragments.js'
 import { groupReplies } from '../data/group-replies.js'
 import { socketMemory } from '../data/socket-memory.js'
 import type { World } from '../data/world.js'
+import type { Life } from '../host/launcher.js'
 import { capture } from '../observe/capture.js'
 import { observers } from '../observe/watch.js'
 import type { Plan } from '../plan/plan-types.js'
@@ -15,6 +16,7 @@ import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
 import { collectWhenCalm } from './collect-when-calm.js'
 import { type GivenClient, guestLink } from './guest-link.js'
 import { type Here, handOver } from './hand-over.js'
+import { signsOfLife } from './signs-of-life.js'
 import { collect } from './v8.js'
 
 // The lists of features. What is to come (live rules, policies) is one more of them.
@@ -50,6 +52,8 @@ export interface Opened {
   readonly client: GivenClient
   /** What a process gets that takes our place; null: nobody may. */
   readonly here: Here | null
+  /** null: nobody asks whether we are alive. */
+  readonly life: Life | null
 }
 
 /** What features need of the plan. */
@@ -59,7 +63,11 @@ export type FeaturePlan = Pick<
 >
 
 /** All that the plan asks for and that has a say in what is done: that of a replay as well, which has no port scan. A record ends where a hand-over begins. */
-export const actingFeatures = (w: World, p: FeaturePlan, o: Omit<Opened, 'here'>): ReadonlyArray<Feature> => [
+export const actingFeatures = (
+  w: World,
+  p: FeaturePlan,
+  o: Omit<Opened, 'here' | 'life'>
+): ReadonlyArray<Feature> => [
   ...basicFeatures(w),
   launcherEnd(w),
   socketMemory(w),
@@ -86,6 +94,7 @@ export const allFeatures = (
 ): ReadonlyArray<Feature> => [
   ...actingFeatures(w, p, o),
   ...(o.here === null ? [] : [handOver(w, o.here)]),
+  ...(o.life === null ? [] : [signsOfLife(o.life)]),
   collectWhenCalm(collect),
   ...observers(w, p)
 ]

@@ -2,7 +2,8 @@ import { arch, release } from 'node:os'
 import { getSystemErrorName } from 'node:util'
 import type { Native } from '../abi/abi.js'
 import { VERSION } from '../cli/help.js'
-import type { Ended } from '../data/world.js'
+import type { Feature } from '../data/feature.js'
+import type { Ended, World } from '../data/world.js'
 import { reasonText } from '../log/error-text.js'
 import type { Counters, Log } from '../log/log.js'
 import type { Plan } from '../plan/plan-types.js'
@@ -39,6 +40,18 @@ export const openRecord = (
     log.at('error', `cannot write the record ${path}: ${reasonText(e)}`)
     return null
   }
+}
+
+/** Of a made-up world: what a turn costs is compiled before the first real one. */
+export const recordNowhere = (w: World): Feature => {
+  const r = recorder(
+    () => 0,
+    Number.POSITIVE_INFINITY,
+    false,
+    () => {}
+  )
+  r.begin('', [])
+  return r.feature(w)
 }
 
 /** Who writes, and where. */

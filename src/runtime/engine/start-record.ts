@@ -28,6 +28,8 @@ export interface StartRecord {
   readonly client: number | null
   /** Of a record that was shrunk to one flow: its index as recorded; -1: to what is no flow's. */
   readonly only?: number
+  /** Addresses, names and the secret are others than in the session: initial sequence numbers are answers. */
+  readonly aliased?: boolean
 }
 
 const { array, boolean, literal, number, string, type } = t
@@ -116,7 +118,7 @@ const written = t.intersection([
     neighbours: boolean,
     client: orNull(count)
   }),
-  t.partial({ only: number })
+  t.partial({ only: number, aliased: boolean })
 ])
 type Written = t.TypeOf<typeof written>
 
@@ -203,7 +205,8 @@ const toWritten = (s: StartRecord): Written => {
     rules: s.rules.map((r) => ({ ...r, bind: addrOr(r.bind), toAddress: addrOr(r.toAddress) })),
     neighbours: s.neighbours,
     client: s.client,
-    ...(s.only === undefined ? {} : { only: s.only })
+    ...(s.only === undefined ? {} : { only: s.only }),
+    ...(s.aliased === undefined ? {} : { aliased: s.aliased })
   }
 }
 

@@ -124,6 +124,8 @@ export const turn = (s: Stage, n: number): void => {
   if (s.handle !== undefined) return s.handle(n, s.now)
   handleTurn(s.w, n, s.now)
   s.look?.()
+  const { effects } = s.w.features
+  for (let i = 0; i < effects.length; i++) effects[i]()
   dropEffects(s.w.rings)
 }
 
@@ -389,12 +391,15 @@ export const madeUpWorld = (cfg: WorldConfig, native: Native): World => {
 
 /**
  * Yields now and then; done when it ends. Nothing of it touches the real world: its flows, table, timers and counters go
- * when it goes. Returns its worlds, for whoever wants to know how it went.
+ * when it goes. `more`: a feature that looks at each turn as well. Returns its worlds, for whoever wants to know how it went.
  */
-export function* warmUp(cfg: WorldConfig): Generator<void, ReadonlyArray<World>> {
+export function* warmUp(
+  cfg: WorldConfig,
+  more: ((w: World) => Feature) | null = null
+): Generator<void, ReadonlyArray<World>> {
   const stage = (v6: boolean): Stage => {
     const w = madeUpWorld(cfg, NOBODY)
-    install(w.features, [...basicFeatures(w), ...lookersOn()])
+    install(w.features, [...basicFeatures(w), ...lookersOn(), ...(more === null ? [] : [more(w)])])
     return { w, v6, now: instant(1) }
   }
   const stages = [stage(false), stage(true)]

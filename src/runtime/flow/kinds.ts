@@ -19,7 +19,7 @@ import {
   tapFlow
 } from './flow.js'
 import type { HashKey } from './half-sip-hash.js'
-import { initialSequence } from './initial-sequence.js'
+import type { Sequence } from './initial-sequence.js'
 import type { Taking } from './quotas.js'
 
 // All there is to know of each kind of flow, beside what its machine does and how its effects become records
@@ -58,7 +58,8 @@ interface Kind<K extends Flow['kind']> {
     o: OpeningOf<K>,
     cfg: FlowConfig,
     now: Instant,
-    out: Effect[]
+    out: Effect[],
+    initialSequence: Sequence
   ) => State<FlowOf<K>['state']['context']>
   /** Protocol number in the flow table. */
   readonly proto: (ends: EndsOf<K>) => number
@@ -101,7 +102,7 @@ export const pairProto = (proto: number, into: boolean): number => proto | (into
 const KINDS: { readonly [K in Flow['kind']]: Kind<K> } = {
   tcp: {
     machine: machines.tcp,
-    start: ({ ends, syn, moved }, cfg, now, out) => {
+    start: ({ ends, syn, moved }, cfg, now, out, initialSequence) => {
       if (moved !== undefined) {
         const mss = ends.v6 ? cfg.mss6 : cfg.mss4
         return machines.tcp.start({ from: 'move', now, mss, v6: ends.v6, moved }, out)
@@ -175,7 +176,13 @@ const KINDS: { readonly [K in Flow['kind']]: Kind<K> } = {
 /** A kind's entry, for flows that are of that kind. */
 interface AnyKind {
   readonly machine: Compiled<unknown, FlowEvent, never>
-  readonly start: (o: Opening, cfg: FlowConfig, now: Instant, out: Effect[]) => never
+  readonly start: (
+    o: Opening,
+    cfg: FlowConfig,
+    now: Instant,
+    out: Effect[],
+    initialSequence: Sequence
+  ) => never
   readonly proto: (ends: FlowAddresses | PairAddresses) => number
   readonly takes: (ends: FlowAddresses | PairAddresses) => Taking
   readonly waits: (ends: FlowAddresses | PairAddresses) => ReadonlyArray<number>
@@ -216,8 +223,15 @@ export const handlesOf = (f: Flow): ReadonlyArray<number> => TABLE[f.kind].handl
 export const titleOf = (f: Flow): string => TABLE[f.kind].title(f)
 
 /** The flow, its machine started: the effects of that are appended to `out`. */
-export const startFlow = (o: Opening, index: number, cfg: FlowConfig, now: Instant, out: Effect[]): Flow => {
-  const state = TABLE[o.kind].start(o, cfg, now, out)
+export const startFlow = (
+  o: Opening,
+  index: number,
+  cfg: FlowConfig,
+  now: Instant,
+  out: Effect[],
+  initialSequence: Sequence
+): Flow => {
+  const state = TABLE[o.kind].start(o, cfg, now, out, initialSequence)
   return o.kind === 'tcp-splice' || o.kind === 'udp-splice'
     ? pairFlow(o.kind, index, o.ends, state)
     : tapFlow(o.kind, index, o.ends, state)

@@ -37,6 +37,12 @@ export interface TapDevice {
   readonly mac: Uint8Array
 }
 
+/** Signs that the engine is alive: 1 is to be added to the eventfd `fd` each `everyMs` ms. */
+export interface Life {
+  readonly fd: number
+  readonly everyMs: number
+}
+
 /** What became of one ListenOrder: 0 and its sockets (one, or two if split), or an errno and none. */
 export interface Listened {
   readonly errno: number
@@ -50,8 +56,11 @@ export interface Launcher {
   readonly inherited: (fd: number) => Result<number>
   /** Before identity(), spawn() and join(): see LauncherRequest, Names. Left with ENOENT: there is no such user, or group. */
   readonly names: (o: Order<'Names'>) => Result<{ readonly uid: number; readonly gid: number }>
-  /** First call but for inherited() and names(). `pidFile`: '' = none; it is created (empty) now and written at ready(). */
-  readonly setup: (o: Order<'Setup'>) => Result<void>
+  /**
+   * First call but for inherited() and names(). `pidFile`: '' = none; it is created (empty) now and written at ready(). Right: where
+   * signs of life are expected from ready() on; null: nobody asks.
+   */
+  readonly setup: (o: Order<'Setup'>) => Result<Life | null>
   /** After setup(): whom the launcher becomes: at spawn() or join(), and the command with it, or at ready() if `late` or without those. */
   readonly identity: (o: Order<'Identity'>) => Result<void>
   /** New namespaces with the command waiting in them. Implies foreground. Right: its process id, warnings to print. */
@@ -66,8 +75,11 @@ export interface Launcher {
   readonly netlink: (request: Uint8Array) => Result<Uint8Array>
   /** Before ready(), when all files are open: our root directory becomes an empty one. Left: it is as it was. */
   readonly emptyRoot: (o: Order<'EmptyRoot'>) => Result<void>
-  /** The engine serves, so the command may start and the caller go on. In background: call Native.detach() after it. */
-  readonly ready: () => Result<void>
+  /**
+   * The engine serves, so the command may start and the caller go on. In background: call Native.detach() after it. `status`: for a
+   * service manager's user, one line.
+   */
+  readonly ready: (o: Order<'Ready'>) => Result<void>
   /** After ready(): another process serves the namespace, so our end is not the command's. */
   readonly leave: () => Result<void>
   /**
@@ -101,6 +113,8 @@ const descriptorsOf = (r: LauncherReply): number => {
     case 'Tap':
     case 'Inherited':
       return 1
+    case 'Begun':
+      return r.lifeMs > 0 ? 1 : 0
     case 'Sockets':
       return r.count
     case 'Listening':
@@ -165,11 +179,14 @@ export const launcher = (
       E.map(({ reply: { uid, gid } }: Expected<'Names'>) => ({ uid, gid }))(
         expect('Names', { type: 'Names', ...o })
       ),
-    setup: (o) => done({ type: 'Setup', ...o }),
+    setup: (o) =>
+      E.map(({ reply, fds: [fd] }: Expected<'Begun'>) =>
+        fd === undefined ? null : { fd, everyMs: reply.lifeMs }
+      )(expect('Begun', { type: 'Setup', ...o })),
     identity: (o) => done({ type: 'Identity', ...o }),
     join: (o) => done({ type: 'Join', ...o }),
     emptyRoot: (o) => done({ type: 'EmptyRoot', ...o }),
-    ready: () => done({ type: 'Ready' }),
+    ready: (o) => done({ type: 'Ready', ...o }),
     leave: () => done({ type: 'Leave' }),
     spawn: (o) =>
       E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(

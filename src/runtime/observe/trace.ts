@@ -70,13 +70,18 @@ const ECHOES: ReadonlySet<string> = new Set(['echo request', 'echo reply'])
 const end = (a: InAny, port: number): string =>
   `${a[2] === 0xffff && a[0] === 0 && a[1] === 0 ? showAddr(a) : `[${showAddr(a)}]`}:${port}`
 
+/** '[S.]' */
+export const showFlags = (flags: number): string =>
+  `[${FLAGS.filter(([bit]) => (flags & bit) !== 0)
+    .map(([, name]) => name)
+    .join('')}]`
+
 const showTcp = (s: TcpSegment): string => {
-  const flags = FLAGS.filter(([bit]) => (s.flags & bit) !== 0).map(([, name]) => name)
   const options = [
     ...(s.mss === null ? [] : [` mss ${s.mss}`]),
     ...(s.windowScale === null ? [] : [` wscale ${s.windowScale}`])
   ].join('')
-  return `[${flags.join('')}] seq ${unsigned(s.seq)} ack ${unsigned(s.ack)} win ${s.wnd}${options} len ${s.payload.len}`
+  return `${showFlags(s.flags)} seq ${unsigned(s.seq)} ack ${unsigned(s.ack)} win ${s.wnd}${options} len ${s.payload.len}`
 }
 
 const showIcmp = (h: IcmpAt, names: Readonly<Record<number, string>>): string => {

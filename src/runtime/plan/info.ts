@@ -69,3 +69,14 @@ export const infoLines = (p: Plan): ReadonlyArray<string> => {
     ...search
   ]
 }
+
+/** One line for who asks what this process does; `announcement`: of the guest link, if there is one. */
+export const statusText = ({ namespace: ns }: Plan, announcement: ReadonlyArray<string>): string => {
+  const what =
+    ns.kind === 'none'
+      ? (announcement[0] ?? 'Serving a guest')
+      : ns.kind === 'spawn'
+        ? 'Serving a command'
+        : `Serving ${ns.pid === null ? ns.netns : `the namespace of process ${ns.pid}`}`
+  return what.replace(/\p{Cc}/gu, '?')
+}

@@ -1,13 +1,23 @@
 import type { Octets } from '../../codecs/value/octets.js'
+import { seq } from '../../codecs/value/seq.js'
 import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
 import type { Rings } from '../abi/rings.js'
 import { OUTSIDE, type Outside } from '../data/world.js'
+import type { FlowAddresses } from '../flow/flow.js'
 
 // Handlers ask for little beside what the event ring brings: everything that they can ask goes through here, so that it can be recorded and
 // played. `Rings.native` has no other methods (abi/rings.ts), and the world has the rest (data/world.ts, Outside).
 
 /** What is asked for, as numbered in the file. */
-export const ASK = { RANDOM: 1, MEMORY_OF: 2, LOCAL_ENDS: 3, PAUSE: 4, RESUME: 5, DECODE_WHOLE: 6 } as const
+export const ASK = {
+  RANDOM: 1,
+  MEMORY_OF: 2,
+  LOCAL_ENDS: 3,
+  PAUSE: 4,
+  RESUME: 5,
+  DECODE_WHOLE: 6,
+  INITIAL_SEQUENCE: 7
+} as const
 export type Ask = (typeof ASK)[keyof typeof ASK]
 /** The answer to `what`, as octets; `real`: what gives it. */
 export type Door = (what: Ask, asked: Uint8Array, real: () => Uint8Array) => Uint8Array
@@ -42,8 +52,22 @@ export const throughDoor = <N extends Rings['native']>(native: N, door: Door): N
 const decodeAsFound = (whole: Octets, found: string): Frame | DropReason =>
   found === '' ? decodeFrame(whole, { needsCsum: true, sum16: 0, gsoSize: 0 }) : (found as DropReason)
 
-/** What the world asks for, by way of `door`. */
-export const outsideThrough = (door: Door): Outside => ({
+/** Which connection's: its two ports. */
+const portsOf = (f: FlowAddresses): Uint8Array => word((f.guestPort << 16) | f.ourPort)
+
+/**
+ * What the world asks for, by way of `door`. Initial sequence numbers follow from the session's secret, so they are in a record that
+ * does not have that (`hasSecret`).
+ */
+export const outsideThrough = (door: Door, hasSecret: boolean): Outside => ({
+  initialSequence: hasSecret
+    ? OUTSIDE.initialSequence
+    : (key, f, now) =>
+        seq(
+          int32s(
+            door(ASK.INITIAL_SEQUENCE, portsOf(f), () => word(OUTSIDE.initialSequence(key, f, now)))
+          )[0] ?? 0
+        ),
   random: () =>
     float64s(door(ASK.RANDOM, NOTHING, () => octetsOf(Float64Array.of(OUTSIDE.random()))))[0] ?? 0,
   decodeWhole: (whole) => {

@@ -11,6 +11,7 @@ import {
   putListener,
   putStart,
   putTurn,
+  type RecordBuffer,
   recordBuffer,
   recordHeader,
   sealChunk
@@ -60,6 +61,126 @@ export interface Recorder {
   readonly finish: (end: RecordedEnd) => void
 }
 
+/** What is being written. What each turn calls takes it as an argument, so that V8 has compiled that before the first one (warm-up.ts). */
+interface Book {
+  readonly b: RecordBuffer
+  readonly write: Write
+  readonly data: boolean
+  readonly say: (errno: number | null) => void
+  /** Octets that the file may still have. */
+  left: number
+  /** Not before `begin`, nor after the end. */
+  on: boolean
+  /** When what is there is written, however little it is. */
+  readonly deadline: Deadline
+  listenersChanged: boolean
+  readonly listeners: Map<number, { readonly rule: Rule; readonly port: number }>
+  ruleNumber: ReadonlyMap<Rule, number>
+  /** Of the state of a guest that comes: in it lie what waits in its sockets. */
+  reader: typeof NEW_READER
+}
+
+const ended = (k: Book, errno: number | null): void => {
+  k.on = false
+  k.say(errno)
+}
+const put = (k: Book, chunk: Uint8Array): boolean => {
+  const errno = k.write(chunk)
+  if (errno !== 0) ended(k, errno)
+  k.left -= chunk.length
+  return errno === 0
+}
+/** What is there, as a chunk. */
+const flush = (k: Book): void => {
+  const { b } = k
+  if (isEmptyChunk(b)) return
+  const chunk = sealChunk(b)
+  if (chunk.length + FOR_THE_END <= k.left) put(k, chunk)
+  else {
+    beginChunk(b)
+    putEnd(b, JSON.stringify({ why: 'size' } satisfies RecordedEnd))
+    if (put(k, sealChunk(b))) ended(k, null)
+  }
+  beginChunk(b)
+}
+const due = (k: Book, now: number): void => {
+  if (k.b.at * 4 >= WRITTEN_AT) flush(k)
+  else if (k.deadline.at === Number.POSITIVE_INFINITY) k.deadline.at = now + WRITTEN_AFTER
+}
+
+/** Octets of queues become zeros. `at`: where the piece is in the buffer. */
+const withoutQueues = (k: Book, piece: Octets, at: number): void => {
+  const next = readState(k.reader, piece, (e) => {
+    if (e.type !== 'STATE_QUEUE') return
+    const from = at + e.octets.off - piece.off
+    k.b.bytes.fill(0, from, from + e.octets.len)
+  })
+  // As migrate-in.ts does
+  if (typeof next !== 'string') k.reader = next
+}
+/** Where they are in the buffer. */
+const putOctets = (b: RecordBuffer, record: number, slab: DataView): number => {
+  const { off, head, tail, len, sum, blank, blankInner } = kept
+  const at = putKept(b, record, slab, off, head, tail, off + len, sum)
+  if (blank >= 0) blankAt(b, at + blank)
+  if (blankInner >= 0) blankAt(b, at + blankInner)
+  return at
+}
+const blankAt = (b: RecordBuffer, at: number): void => {
+  b.bytes[at] = 0
+  b.bytes[at + 1] = 0
+}
+const effects = (k: Book, w: World): void => {
+  if (!k.on) return
+  if (k.listenersChanged) changes(k, w)
+  const { fx, effects: n, view } = w.rings
+  if (n === 0) return
+  const { b } = k
+  putEffects(b, n)
+  for (let i = 0, at = 0; i < n; i++, at += ABI_WORDS) {
+    const record = putEffect(b, fx, at)
+    if (fx[at] === EF.STATE_OPEN && fx[at + 3] === STATE_LOAD) k.reader = NEW_READER
+    if (keptOfEffect(view, fx, at)) putOctets(b, record, view)
+  }
+  due(k, w.rings.clock[0])
+}
+const events = (k: Book, w: World, n: number, now: number): void => {
+  if (!k.on) return
+  if (isHandOver(w, n)) return last(k, { why: 'restart' })
+  const { b } = k
+  putTurn(b, now, n)
+  if (n === 0) return
+  const { ev, view } = w.rings
+  for (let i = 0; i < n; i++) {
+    const record = putEvent(b, ev, i * ABI_WORDS)
+    if (!keptOfEvent(view, ev, i, w.flows, k.data)) continue
+    const at = putOctets(b, record, view)
+    if (kindOf(ev, i) === EV.STATE_OCTETS && !k.data)
+      withoutQueues(k, { view, off: kept.off, len: kept.len }, at)
+  }
+  due(k, now)
+}
+/** What listens since last time: the scan of automatic ports is not the pure part's doing, what it opens is told to that. */
+const changes = (k: Book, w: World): void => {
+  k.listenersChanged = false
+  for (const id of k.listeners.keys())
+    if (!w.listeners.has(id)) {
+      putListener(k.b, id, null, 0)
+      k.listeners.delete(id)
+    }
+  for (const [id, l] of w.listeners)
+    if (k.listeners.get(id) !== l) {
+      putListener(k.b, id, k.ruleNumber.get(l.rule) ?? null, l.port)
+      k.listeners.set(id, l)
+    }
+}
+const last = (k: Book, end: RecordedEnd): void => {
+  if (!k.on) return
+  putEnd(k.b, JSON.stringify(end))
+  flush(k)
+  k.on = false
+}
+
 /**
  * `size`: octets that the file may have; the record ends between two turns, in front of what would exceed it. `data`: users' data as well.
  * `say`: that it has ended, before its time: null for its size, else an errno.
@@ -70,98 +191,22 @@ export const recorder = (
   data: boolean,
   say: (errno: number | null) => void
 ): Recorder => {
-  const b = recordBuffer(4 * WRITTEN_AT)
-  let left = size
-  /** Not before `begin`, nor after the end. */
-  let on = false
-  let listenersChanged = true
-  const listeners = new Map<number, { readonly rule: Rule; readonly port: number }>()
-  let ruleNumber: ReadonlyMap<Rule, number> = new Map()
-
-  const ended = (errno: number | null): void => {
-    on = false
-    say(errno)
-  }
-  const put = (chunk: Uint8Array): boolean => {
-    const errno = write(chunk)
-    if (errno !== 0) ended(errno)
-    left -= chunk.length
-    return errno === 0
-  }
-  /** What is there, as a chunk. */
-  const flush = (): void => {
-    if (isEmptyChunk(b)) return
-    const chunk = sealChunk(b)
-    if (chunk.length + FOR_THE_END <= left) put(chunk)
-    else {
-      beginChunk(b)
-      putEnd(b, JSON.stringify({ why: 'size' } satisfies RecordedEnd))
-      if (put(sealChunk(b))) ended(null)
-    }
-    beginChunk(b)
-  }
-  /** Of the state of a guest that comes: in it lie what waits in its sockets. */
-  let reader = NEW_READER
-  /** `at`: where the piece is in the buffer. Octets of queues become zeros there. */
-  const withoutQueues = (piece: Octets, at: number): void => {
-    const next = readState(reader, piece, (e) => {
-      if (e.type !== 'STATE_QUEUE') return
-      const from = at + e.octets.off - piece.off
-      b.bytes.fill(0, from, from + e.octets.len)
-    })
-    // As migrate-in.ts does
-    if (typeof next !== 'string') reader = next
-  }
-  /** Where they are in the buffer. */
-  const putOctets = (record: number, slab: Uint8Array): number => {
-    const { off, head, tail, len, sum, blank, blankInner } = kept
-    const at = putKept(b, record, slab, off, head, tail, off + len, sum)
-    if (blank >= 0) b.bytes.fill(0, at + blank, at + blank + 2)
-    if (blankInner >= 0) b.bytes.fill(0, at + blankInner, at + blankInner + 2)
-    return at
-  }
-  const effects = (w: World): void => {
-    const { fx, effects: n, view, slab } = w.rings
-    putEffects(b, n)
-    for (let i = 0, at = 0; i < n; i++, at += ABI_WORDS) {
-      const record = putEffect(b, fx, at)
-      if (fx[at] === EF.STATE_OPEN && fx[at + 3] === STATE_LOAD) reader = NEW_READER
-      if (keptOfEffect(view, fx, at)) putOctets(record, slab)
-    }
-  }
-  const events = (w: World, n: number): void => {
-    const { ev, view, slab } = w.rings
-    for (let i = 0; i < n; i++) {
-      const record = putEvent(b, ev, i * ABI_WORDS)
-      if (!keptOfEvent(view, ev, i, w.flows, data)) continue
-      const at = putOctets(record, slab)
-      if (kindOf(ev, i) === EV.STATE_OCTETS && !data)
-        withoutQueues({ view, off: kept.off, len: kept.len }, at)
-    }
-  }
-  /** What listens since last time: the scan of automatic ports is not the pure part's doing, what it opens is told to that. */
-  const changes = (w: World): void => {
-    listenersChanged = false
-    for (const id of listeners.keys())
-      if (!w.listeners.has(id)) {
-        putListener(b, id, null, 0)
-        listeners.delete(id)
-      }
-    for (const [id, l] of w.listeners)
-      if (listeners.get(id) !== l) {
-        putListener(b, id, ruleNumber.get(l.rule) ?? null, l.port)
-        listeners.set(id, l)
-      }
-  }
-  const last = (end: RecordedEnd): void => {
-    if (!on) return
-    putEnd(b, JSON.stringify(end))
-    flush()
-    on = false
+  const k: Book = {
+    b: recordBuffer(4 * WRITTEN_AT),
+    write,
+    data,
+    say,
+    left: size,
+    on: false,
+    deadline: new Deadline(),
+    listenersChanged: true,
+    listeners: new Map(),
+    ruleNumber: new Map(),
+    reader: NEW_READER
   }
   const door: Door = (what, asked, real) => {
     const answer = real()
-    if (on) putAnswer(b, what, asked, answer)
+    if (k.on) putAnswer(k.b, what, asked, answer)
     return answer
   }
 
@@ -171,7 +216,7 @@ export const recorder = (
       const changing =
         <A extends unknown[], R>(f: (...a: A) => R) =>
         (...a: A): R => {
-          listenersChanged = true
+          k.listenersChanged = true
           return f(...a)
         }
       return {
@@ -181,45 +226,25 @@ export const recorder = (
         closeListener: changing(native.closeListener)
       }
     },
-    outside: outsideThrough(door),
+    outside: outsideThrough(door, true),
     begin: (start, rules) => {
-      ruleNumber = new Map(rules.map((r, i) => [r, i]))
-      beginChunk(b)
-      on = true
-      if (!put(recordHeader())) return
-      putStart(b, start)
-      flush()
+      k.ruleNumber = new Map(rules.map((r, i) => [r, i]))
+      beginChunk(k.b)
+      k.on = true
+      if (!put(k, recordHeader())) return
+      putStart(k.b, start)
+      flush(k)
     },
-    feature: (w) => {
-      const deadline = new Deadline()
-      const due = (now: number): void => {
-        if (b.at * 4 >= WRITTEN_AT) flush()
-        else if (deadline.at === Number.POSITIVE_INFINITY) deadline.at = now + WRITTEN_AFTER
-      }
-      return {
-        name: 'record',
-        deadline,
-        onTime: () => {
-          deadline.at = Number.POSITIVE_INFINITY
-          if (on) flush()
-        },
-        events: (n, now) => {
-          if (!on) return
-          if (isHandOver(w, n)) return last({ why: 'restart' })
-          putTurn(b, now, n)
-          if (n === 0) return
-          events(w, n)
-          due(now)
-        },
-        effects: () => {
-          if (!on) return
-          if (listenersChanged) changes(w)
-          if (w.rings.effects === 0) return
-          effects(w)
-          due(w.rings.clock[0])
-        }
-      }
-    },
-    finish: last
+    feature: (w) => ({
+      name: 'record',
+      deadline: k.deadline,
+      onTime: () => {
+        k.deadline.at = Number.POSITIVE_INFINITY
+        if (k.on) flush(k)
+      },
+      events: (n, now) => events(k, w, n, now),
+      effects: () => effects(k, w)
+    }),
+    finish: (end) => last(k, end)
   }
 }

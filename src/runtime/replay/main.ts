@@ -1,12 +1,15 @@
+import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { octets } from '../../codecs/value/octets.js'
 import { VERSION } from '../cli/help.js'
 import type { World } from '../data/world.js'
+import { anonymized } from './anonymize.js'
 import { eventFlow } from './flow-of.js'
-import { type Page, page } from './page.js'
+import { parseReplayOptions, type ReplayOptions, USAGE } from './options.js'
+import { page, pageHtml } from './page.js'
 import { openRecording, type RecordEnd, type Recording } from './recording.js'
-import { type Replayed, replayer, Unplayable } from './replayer.js'
+import { type Replayed, type Replayer, replayer, Unplayable } from './replayer.js'
 import {
   type DifferenceReport,
   differenceLines,
@@ -19,81 +22,6 @@ import { shrunk } from './shrink.js'
 import { useXstate } from './under-xstate.js'
 
 // passt-replay: a record again, without a socket (docs/replay.md).
-
-const USAGE = `Usage: passt-replay [OPTION]... FILE
-
-Replay FILE, which passt or pasta wrote with --record: the same machines on the same events,
-compared effect by effect. Status 0: all the same, 1: something differs, 2: FILE cannot be read.
-
-  --xstate       by xstate's own transition(), without the tables that are made of the machines
-  --until N      stop behind turn N, and show the flows that there are
-  --flow ID      of --step and of flows: this one only
-  --step         show each turn: what came, what flows did, which effects they asked for
-  --json         in JSON: one object; with --step one a turn in front of it
-  --html OUT     write a page to OUT: flows, and of each what happened on both sides, in time
-  --shrink OUT   write the smallest record to OUT that still shows the first difference
-  --help         show this help and exit
-  --version      show version and exit
-`
-
-interface Asked {
-  readonly file: string
-  readonly xstate: boolean
-  readonly until: number
-  readonly flow: number | null
-  readonly step: boolean
-  readonly json: boolean
-  readonly shrink: string | null
-  readonly html: string | null
-}
-
-const NUMBER = /^\d{1,15}$/
-/** Left: what is wrong; '' for --help. */
-const parse = (args: ReadonlyArray<string>): E.Either<string, Asked> => {
-  let asked: Asked = {
-    file: '',
-    xstate: false,
-    until: Number.POSITIVE_INFINITY,
-    flow: null,
-    step: false,
-    json: false,
-    shrink: null,
-    html: null
-  }
-  const rest = args.flatMap((a) =>
-    /^--\w+=/.test(a) ? [a.slice(0, a.indexOf('=')), a.slice(a.indexOf('=') + 1)] : [a]
-  )
-  for (let i = 0; i < rest.length; i++) {
-    const name = rest[i]!
-    const value = rest[i + 1]
-    switch (name) {
-      case '--xstate':
-      case '--step':
-      case '--json':
-        asked = { ...asked, [name.slice(2)]: true }
-        break
-      case '--until':
-      case '--flow':
-        if (value === undefined || !NUMBER.test(value)) return E.left(`${name} needs a number`)
-        asked = { ...asked, [name.slice(2)]: Number(value) }
-        i++
-        break
-      case '--shrink':
-      case '--html':
-        if (value === undefined || value === '') return E.left(`${name} needs a file`)
-        asked = { ...asked, [name.slice(2)]: value }
-        i++
-        break
-      case '--help':
-        return E.left('')
-      default:
-        if (name.startsWith('-')) return E.left(`there is no option ${name}`)
-        if (asked.file !== '') return E.left(`one record at a time, not ${asked.file} and ${name}`)
-        asked = { ...asked, file: name }
-    }
-  }
-  return asked.file === '' ? E.left('which record?') : E.right(asked)
-}
 
 /** What came of it. */
 export interface Outcome {
@@ -119,14 +47,16 @@ const countersDiffer = (
   )
 }
 
-/** `each`: told of every turn; `flows`: those of its events, from before it. Throws Unplayable. */
+/** `begin`: told of it before the first turn; `each`: of every turn; `flows`: those of its events, from before it. Throws Unplayable. */
 export const replayAll = (
   recording: Recording,
   end: RecordEnd,
-  o: Pick<Asked, 'until'>,
-  each: ReadonlyArray<(w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void>
+  o: Pick<ReplayOptions, 'until'>,
+  each: ReadonlyArray<(w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void>,
+  begin: (p: Replayer) => void = () => {}
 ): Outcome => {
   const p = replayer(recording)
+  begin(p)
   const n = { turns: 0, events: 0, effects: 0 }
   let difference: DifferenceReport | null = null
   let whole = true
@@ -164,38 +94,48 @@ const endText = (e: RecordEnd): string | null =>
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`)
 
+/** What a page looks like: its script and its style, as the build has made them of src/page. */
+export interface Look {
+  readonly script: string
+  readonly style: string
+}
+
 /** Exit status. */
-export const main = (args: ReadonlyArray<string>): number => {
-  if (args.includes('--version')) {
-    say(`passt-replay ${VERSION}`)
-    return 0
+export const main = (args: ReadonlyArray<string>, look: Look): number => {
+  const command = parseReplayOptions(args)
+  if (E.isLeft(command)) {
+    process.stderr.write(`passt-replay: ${command.left} (--help)\n`)
+    return 2
   }
-  const parsed = parse(args)
-  if (E.isLeft(parsed)) {
-    if (parsed.left === '') {
+  switch (command.right.tag) {
+    case 'Help':
       process.stdout.write(USAGE)
       return 0
-    }
-    process.stderr.write(`passt-replay: ${parsed.left}\n${USAGE}`)
-    return 2
-  }
-  try {
-    return run(parsed.right)
-  } catch (e) {
-    if (!(e instanceof Unplayable) && !(e instanceof Error && 'code' in e)) throw e
-    process.stderr.write(`passt-replay: ${parsed.right.file}: ${e.message}\n`)
-    return 2
+    case 'Version':
+      say(`passt-replay ${VERSION}`)
+      return 0
+    case 'Replay':
+      try {
+        return run(command.right.options, look)
+      } catch (e) {
+        if (!(e instanceof Unplayable) && !(e instanceof Error && 'code' in e)) throw e
+        process.stderr.write(`passt-replay: ${command.right.options.file}: ${e.message}\n`)
+        return 2
+      }
   }
 }
 
-const run = (asked: Asked): number => {
+/** Octets of what aliases are chosen by; nobody keeps it. */
+const KEY = 32
+
+const run = (asked: ReplayOptions, look: Look): number => {
   const file = octets(readFileSync(asked.file))
   const opened = openRecording(file)
   if (E.isLeft(opened)) throw new Unplayable(opened.left)
   const { recording, end } = opened.right
   const { start } = recording
   if (asked.xstate) useXstate()
-  const pages: Page | null = asked.html === null ? null : page()
+  const pages = asked.html === null ? null : page()
   const step = (w: World, r: Replayed, flows: ReadonlyArray<number | null>): void => {
     const all = turnLines(w, r, flows, asked.flow)
     if (all.length === 0) return
@@ -203,7 +143,7 @@ const run = (asked: Asked): number => {
     say(asked.json ? JSON.stringify({ turn, ms, lines: all.slice(1) }) : all.join('\n'))
   }
   const each = [...(asked.step ? [step] : []), ...(pages === null ? [] : [pages.turn])]
-  const outcome = replayAll(recording, end, asked, each)
+  const outcome = replayAll(recording, end, asked, each, pages?.watch)
   const { difference, counters } = outcome
   const same = difference === null && Object.keys(counters).length === 0
   const flows = outcome.flows.filter((f) => asked.flow === null || f.index === asked.flow)
@@ -213,7 +153,14 @@ const run = (asked: Asked): number => {
     `${outcome.turns} turns, ${outcome.events} events, ${outcome.effects} effects`
   ]
   if (pages !== null && asked.html !== null)
-    writeFileSync(asked.html, pages.html([...heading, ...(cut === null ? [] : [cut])], difference))
+    writeFileSync(
+      asked.html,
+      pageHtml(
+        pages.data([...heading, ...(cut === null ? [] : [`ends early: ${cut}`])], difference),
+        look.script,
+        look.style
+      )
+    )
   if (asked.json)
     say(
       JSON.stringify({
@@ -249,5 +196,6 @@ const run = (asked: Asked): number => {
     writeFileSync(asked.shrink, small.file)
     if (!asked.json) say(`${asked.shrink}: ${small.turns} turns, ${small.events} events`)
   }
+  if (asked.anonymize !== null) writeFileSync(asked.anonymize, anonymized(file, randomBytes(KEY)))
   return same ? 0 : 1
 }

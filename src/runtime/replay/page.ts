@@ -1,146 +1,254 @@
-import { unsigned } from '../../codecs/value/seq.js'
+import { createHash } from 'node:crypto'
+import { deflateRawSync } from 'node:zlib'
+import type { AnyStateMachine } from 'xstate'
+import {
+  type Chart,
+  COUNT,
+  columnsOf,
+  encodePage,
+  FROM_GUEST,
+  FROM_HOST,
+  LOG,
+  type PageData,
+  Patterns,
+  type RowDraft,
+  STEP,
+  type Subject,
+  TO_GUEST,
+  TO_HOST
+} from '../../page/data.js'
+import { patternOf } from '../../page/texts.js'
 import { EF, EV } from '../abi/abi.js'
 import type { World } from '../data/world.js'
+import { flowEnds } from '../flow/flow-text.js'
+import { titleOf } from '../flow/kinds.js'
+import { type ChartOf, chartOf } from './chart-of.js'
+import { type ContextFields, contextFields } from './context-fields.js'
+import { effectWords } from './effect-words.js'
 import { effectFlow, eventFlow } from './flow-of.js'
-import type { Replayed } from './replayer.js'
+import type { Replayed, Replayer } from './replayer.js'
 import { type DifferenceReport, differenceLines } from './report.js'
 import { effectText, eventText } from './show.js'
+import { type Step, watchSteps } from './watch.js'
 
-// --html: one page of a replay, without a script and without anything from elsewhere: the flows, and of each a ladder with the guest's side on the
-// left, the host's on the right, and in between what its machine did.
+// --html: a replay as one page. Here is what the page knows of it (src/page/data.ts); what it shows, and how, is src/page.
 
-/** Of a ladder. `way`: where it goes, as an arrow between guest, machine and host. */
-interface Rung {
-  /** From the first turn on. */
-  readonly ms: number
-  readonly turn: number
-  readonly side: 'guest' | 'host' | 'machine'
-  readonly way: string
-  readonly text: string
-}
-interface Ladder {
-  readonly title: string
-  ends: string
-  state: string
-  /** Of a connection, when last told. */
-  numbers: string
-  readonly rungs: Rung[]
-}
 export interface Page {
+  /** Before the first turn; until what is returned is called. */
+  readonly watch: (p: Replayer) => () => void
   readonly turn: (w: World, r: Replayed, flows: ReadonlyArray<number | null>) => void
-  readonly html: (heading: ReadonlyArray<string>, difference: DifferenceReport | null) => string
+  readonly data: (heading: ReadonlyArray<string>, difference: DifferenceReport | null) => PageData
 }
 
-const escapes: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' }
-const escaped = (text: string): string => text.replace(/[&<>"]/g, (c) => escapes[c] ?? c)
+const OF_GUEST = new Set<number>([EV.TAP_FRAME, EV.TAP_DROPPED, EV.TAP_ROOM])
+const TO_GUESTS = new Set<number>([EF.TAP_WRITE, EF.PEEK])
+/** Begin, end and change of a flow: steps say the same. */
+const SAID = /^Flow \d+ \([^)]*(?:\([^)]*\))?\): (?:NEW -> | {4}|[A-Z_]+: [A-Z0-9_]+ -> )/
+const OF_FLOW = /^Flow (\d+) /
 
-const STYLE = `body{font:14px sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:2px 8px;text-align:left;vertical-align:top}
-.l td{font:12px monospace;border-bottom:1px solid #eee}.l td:first-child{text-align:right;color:#666}.m{background:#eef6ee}.w{white-space:nowrap}
-details{margin:1em 0;content-visibility:auto}summary{cursor:pointer;font-weight:bold}pre{background:#fee;padding:1em}`
+/** In place of an event. */
+const BEGINS = 'begins'
 
-const FROM_GUEST = new Set<number>([EV.TAP_FRAME, EV.TAP_DROPPED, EV.TAP_ROOM])
-const TO_GUEST = new Set<number>([EF.TAP_WRITE, EF.PEEK])
-const LINE = /^Flow (\d+) \(([^)]*(?:\([^)]*\))?)\): (.*)$/
-
-/** SND.UNA and so on, as they are now. '': it is no connection. */
-const numbersOf = (w: World, index: number): string => {
-  const f = w.flows[index]
-  if (f?.kind !== 'tcp') return ''
-  const { sndUna, sndNxt, sndWnd, rcvNxt, rcvEdge } = f.state.context.tcb
-  const window = (rcvEdge - rcvNxt) >>> 0
-  return `SND.UNA ${unsigned(sndUna)} SND.NXT ${unsigned(sndNxt)} SND.WND ${sndWnd} RCV.NXT ${unsigned(rcvNxt)} RCV.WND ${window}`
+interface Machine {
+  readonly of: ChartOf
+  readonly fields: ContextFields
+  readonly index: number
 }
-
-const row = (r: Rung): string => {
-  const cell = (side: Rung['side']): string => (r.side === side ? escaped(r.text) : '')
-  const middle = r.side === 'machine' ? ' class="m"' : ''
-  return `<tr${middle}><td>${r.ms.toFixed(3)}</td><td>${r.turn}</td><td>${cell('guest')}</td><td class="w">${r.way}</td><td>${cell('machine')}</td><td>${cell('host')}</td></tr>`
+/** What a page shows rows of. */
+interface Shown {
+  title: string
+  ends: string
+  readonly machine: Machine | null
+  state: number
+  readonly rows: RowDraft[]
 }
-const ladderOf = (l: Ladder, i: number): string =>
-  [
-    `<details id="f${i}"${i === 0 ? ' open' : ''}><summary>${escaped(l.title)}</summary><p>${escaped(l.ends)}</p>`,
-    '<table class="l"><tr><th>ms</th><th>turn</th><th>guest</th><th></th><th>machine</th><th>host</th></tr>',
-    ...l.rungs.map(row),
-    '</table></details>'
-  ].join('\n')
+/** What happened within a turn, in its order. `cause`: index of the event; -1: none. */
+interface Happened {
+  readonly cause: number
+  /** null: of whom the event is. */
+  readonly who: Shown | null
+  readonly row: RowDraft
+}
+/** That flow is another one from there on. */
+interface Begun {
+  readonly cause: number
+  readonly index: number
+  readonly who: Shown
+}
 
 export const page = (): Page => {
-  const all: Ladder[] = []
-  /** Of the first turn. */
-  let from: number | null = null
-  /** By index, as long as it is that flow's. */
-  const open = new Map<number, Ladder>()
-  const others: Ladder = {
+  const patterns = new Patterns()
+  const textIndex = (text: string): number => patterns.indexOf(patternOf(`${text}`, []))
+  const machines = new Map<AnyStateMachine, Machine>()
+  const machineOf = (m: AnyStateMachine): Machine => {
+    const known = machines.get(m)
+    if (known !== undefined) return known
+    const made = { of: chartOf(m), fields: contextFields(textIndex), index: machines.size }
+    machines.set(m, made)
+    return made
+  }
+  const all: Shown[] = []
+  const nobody: Shown = {
     title: 'No flow',
     ends: 'ARP, DHCP, NDP, neighbours, listeners, drops',
-    state: '',
-    numbers: '',
-    rungs: []
+    machine: null,
+    state: -1,
+    rows: []
   }
-  const of = (index: number | null): Ladder => (index === null ? others : (open.get(index) ?? others))
-  const begun = (r: Replayed): void => {
-    for (const text of r.lines) {
-      const [, index, title, what] = LINE.exec(text) ?? []
-      if (index === undefined || what === undefined) continue
-      if (what.startsWith('NEW -> ')) {
-        const l: Ladder = { title: `Flow ${index} (${title})`, ends: '', state: '', numbers: '', rungs: [] }
-        all.push(l)
-        open.set(Number(index), l)
-      } else if (what.startsWith('    ')) of(Number(index)).ends = what.trim()
+  /** Whose state that is: a state is followed from step to step. */
+  const owners = new WeakMap<object, Shown>()
+  /** By index of the flow, as long as it is that one. */
+  const open = new Map<number, Shown>()
+  const ms: number[] = []
+  let began = 0
+  let happened: Happened[] = []
+  let begun: Begun[] = []
+
+  const stepped = (p: Replayer, s: Step): void => {
+    const now = p.world.rings.clock[0] ?? 0
+    const machine = machineOf(s.machine)
+    let who = s.before === null ? undefined : owners.get(s.before)
+    const take = (of: Shown, text: string, leaf: string, taken: number, changes: number[]): void => {
+      of.state = machine.of.stateOf(leaf)
+      const row = { turn: ms.length, kind: STEP, text, taken, state: of.state, changes }
+      happened.push({ cause: p.cause(), who: of, row })
+    }
+    if (who === undefined) {
+      who = { title: s.machine.id, ends: '', machine, state: -1, rows: [] }
+      all.push(who)
+      // It began before the first turn
+      if (s.from !== null)
+        take(who, BEGINS, s.from, -1, machine.fields.changes(undefined, s.before?.context, now))
+    }
+    owners.set(s.after, who)
+    const text = [s.event?.type ?? BEGINS, ...s.effects.map((e) => effectWords(e, now))].join('\n')
+    const changes = machine.fields.changes(s.before?.context, s.after.context, now)
+    take(who, text, s.to, machine.of.rowOf(s.row), changes)
+  }
+  const counted = (p: Replayer): void => {
+    const { counters } = p.world
+    const set = counters.set.bind(counters)
+    counters.set = (what, n) => {
+      const by = n - (counters.get(what) ?? 0)
+      const text = by === 1 ? what : `${what}, ${by} times`
+      // Behind a step it is that step's doing
+      const last = happened.at(-1)
+      const who = last !== undefined && last.cause === p.cause() ? last.who : null
+      happened.push({ cause: p.cause(), who, row: { turn: ms.length, kind: COUNT, text } })
+      return set(what, n)
     }
   }
+
   return {
+    watch: (p) => {
+      counted(p)
+      p.world.features.flowBegan.push((f) => {
+        const who = owners.get(f.state)
+        if (who === undefined) return
+        who.title = `${titleOf(f)} ${f.index}`
+        who.ends = flowEnds(f)
+        begun.push({ cause: p.cause(), index: f.index, who })
+      })
+      return watchSteps((s) => stepped(p, s))
+    },
     turn: (w, r, flows) => {
-      const turn = r.turn.index
-      from ??= r.turn.now
-      const ms = r.turn.now - from
-      begun(r)
-      const touched = new Set<number>()
-      const add = (flow: number | null, side: Rung['side'], way: string, text: string): void => {
-        of(flow).rungs.push({ ms, turn, side, way, text })
-        if (flow !== null) touched.add(flow)
+      if (ms.length === 0) began = r.turn.now
+      const turn = ms.length
+      ms.push(r.turn.now - began)
+      /** Whose flow it is, when that event was handled; -1: at the end of the turn. */
+      const at = (index: number | null, cause: number): Shown | null => {
+        if (index === null) return null
+        const until = begun.filter((b) => b.index === index && (cause < 0 || b.cause <= cause))
+        return until.at(-1)?.who ?? open.get(index) ?? begun.find((b) => b.index === index)?.who ?? null
+      }
+      const effects = r.made.flat()
+      const told = (cause: number, whose: Shown | null): void => {
+        for (const h of happened) if (h.cause === cause) (h.who ?? whose ?? nobody).rows.push(h.row)
+        for (const { record, event } of effects)
+          if (event === cause) {
+            const kind = TO_GUESTS.has(record.words[0] ?? 0) ? TO_GUEST : TO_HOST
+            const who = at(effectFlow(w, record), cause) ?? whose ?? nobody
+            who.rows.push({ turn, kind, text: effectText(record) })
+          }
       }
       for (const [i, e] of r.turn.events.entries()) {
-        const isGuest = FROM_GUEST.has(e.words[0] ?? 0)
-        add(flows[i] ?? eventFlow(w, e), isGuest ? 'guest' : 'host', isGuest ? '⟶' : '⟵', eventText(e))
+        const before = flows[i] ?? null
+        const own =
+          (before === null ? undefined : open.get(before)) ??
+          begun.find((b) => b.cause === i)?.who ??
+          at(before ?? eventFlow(w, e), i)
+        const kind = OF_GUEST.has(e.words[0] ?? 0) ? FROM_GUEST : FROM_HOST
+        ;(own ?? nobody).rows.push({ turn, kind, text: eventText(e) })
+        told(i, own)
       }
+      told(-1, null)
+      for (const { index, who } of begun) open.set(index, who)
       for (const text of r.lines) {
-        const [, index, , what = ''] = LINE.exec(text) ?? []
-        if (what.startsWith('    ')) continue
-        const flow = index === undefined ? null : Number(index)
-        add(flow, 'machine', '', index === undefined ? text : what)
-        if (flow !== null) of(flow).state = what.replace(/^.*-> /, '')
+        if (SAID.test(text)) continue
+        const index = OF_FLOW.exec(text)?.[1]
+        const who = index === undefined ? null : open.get(Number(index))
+        ;(who ?? nobody).rows.push({ turn, kind: LOG, text })
       }
-      for (const { record, event } of r.made.flat()) {
-        const isGuest = TO_GUEST.has(record.words[0] ?? 0)
-        const flow = effectFlow(w, record) ?? flows[event] ?? null
-        add(flow, isGuest ? 'guest' : 'host', isGuest ? '⟵' : '⟶', effectText(record))
-      }
-      for (const flow of touched) {
-        const l = of(flow)
-        const numbers = numbersOf(w, flow)
-        if (numbers === '' || numbers === l.numbers) continue
-        l.numbers = numbers
-        l.rungs.push({ ms, turn, side: 'machine', way: '', text: numbers })
-      }
+      happened = []
+      begun = []
     },
-    html: (heading, difference) => {
-      const ladders = [...all, others]
-      const flows = ladders.map(
-        (l, i) =>
-          `<tr><td><a href="#f${i}">${escaped(l.title)}</a></td><td>${escaped(l.ends)}</td><td>${escaped(l.state)}</td><td>${l.rungs.length}</td></tr>`
-      )
-      return [
-        `<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>passt-replay</title><style>${STYLE}</style></head><body>`,
-        ...heading.map((h) => `<p>${escaped(h)}</p>`),
-        ...(difference === null ? [] : [`<pre>${escaped(differenceLines(difference).join('\n'))}</pre>`]),
-        '<table><tr><th>flow</th><th>from, to</th><th>last state</th><th>rungs</th></tr>',
-        ...flows,
-        '</table>',
-        ...ladders.map(ladderOf),
-        '</body></html>',
-        ''
-      ].join('\n')
+    data: (heading, difference) => {
+      const shown = [...all, nobody]
+      const rows = shown.map((s) => s.rows)
+      const columns = columnsOf(ms, rows, patterns)
+      let from = 0
+      const subjects = shown.map((s): Subject => {
+        const first = from
+        from += s.rows.length
+        return { title: s.title, ends: s.ends, chart: s.machine?.index ?? -1, from: first, state: s.state }
+      })
+      const charts = [...machines.values()].map((m): Chart => ({ ...m.of.chart, fields: m.fields.list }))
+      return {
+        facts: {
+          heading,
+          difference: difference === null ? [] : differenceLines(difference),
+          charts,
+          subjects,
+          patterns: patterns.list
+        },
+        columns
+      }
     }
   }
+}
+
+const hash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+
+/**
+ * One file. What the record says is in it as base64 alone, so it can be no markup; the page's own script and style are the only ones that run,
+ * nothing is fetched, and no text becomes markup later (Trusted Types).
+ */
+export const pageHtml = (data: PageData, script: string, style: string): string => {
+  const policy = [
+    "default-src 'none'",
+    `script-src ${hash(script)}`,
+    `style-src ${hash(style)}`,
+    "base-uri 'none'",
+    "form-action 'none'",
+    "require-trusted-types-for 'script'",
+    "trusted-types 'none'"
+  ].join('; ')
+  const octets = deflateRawSync(encodePage(data), { level: 6 }).toString('base64')
+  return `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="${policy}">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
+<title>passt-replay</title>
+<style>${style}</style>
+</head>
+<body>
+<noscript>This page draws a record by a script of its own, which is in the page.</noscript>
+<script type="application/octet-stream" id="data">${octets}</script>
+<script>${script}</script>
+</body>
+</html>
+`
 }

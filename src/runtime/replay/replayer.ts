@@ -113,6 +113,8 @@ export interface Replayed {
   /** What flows did, in words. */
   readonly lines: ReadonlyArray<string>
   readonly difference: Difference | null
+  /** What was asked for, and the answers: initial sequence numbers as well, wherever they are from. */
+  readonly answers: ReadonlyArray<Answer>
 }
 
 export interface Replayer {
@@ -120,6 +122,8 @@ export interface Replayer {
   /** Not after the end of the world. */
   readonly turn: (t: RecordedTurn) => Replayed
   readonly ended: () => Ended | null
+  /** Index of the event that is being handled; -1: none, but time or the end of the turn. */
+  readonly cause: () => number
 }
 
 /** Throws Unplayable, as `turn` does. */
@@ -128,10 +132,16 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
   const { only } = start
   const answers: Answers = { queue: [], next: 0, trouble: null, lenient: only !== undefined }
   const door = played(answers)
+  let given: Answer[] = []
+  const noted: Door = (to, asked, real) => {
+    const answer = to === ASK.INITIAL_SEQUENCE && start.aliased !== true ? real() : door(to, asked, real)
+    given.push({ type: 'Answer', to, asked: asked.slice(), answer })
+    return answer
+  }
   let now = 0
   let lines: string[] = []
   const rings = openRings(
-    nativeOf(door, () => now),
+    nativeOf(noted, () => now),
     2 * SIDE_1
   )
   const log = logTo([{ level: 'debug', write: (_ms, _level, text) => void lines.push(text) }], 0, () => now)
@@ -146,7 +156,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
     }
   }
   const cfg = worldConfig(start.plan, { ...start.found, macOf: macBy(start.plan.ownMac, neighbours) })
-  const world = createWorld(cfg, rings, log, new Map(), listeners, MAX_FLOWS, outsideThrough(door))
+  const world = createWorld(cfg, rings, log, new Map(), listeners, MAX_FLOWS, outsideThrough(noted, false))
   world.links = start.found.links
   install(
     world.features,
@@ -195,6 +205,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
   return {
     world,
     ended: () => ended,
+    cause: () => event,
     turn: (t) => {
       if (t.events.length > MAX_EVENTS) throw new Unplayable(`a turn of ${t.events.length} events`)
       answers.queue = t.answers
@@ -202,6 +213,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
       answers.trouble = null
       made = []
       lines = []
+      given = []
       now = t.now
       rings.clock[0] = t.now
       for (const [i, { words, kept: k }] of t.events.entries()) {
@@ -219,7 +231,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
       const difference = firstDifference(t, made, answers.trouble, only !== undefined)
       dropEffects(rings)
       listen(t.listeners)
-      return { turn: t, made, lines, difference }
+      return { turn: t, made, lines, difference, answers: given }
     }
   }
 }

@@ -19,23 +19,25 @@ import { ndp } from '../services/serve.js'
 
 // The same machines without the compiler: xstate's own transition() in the place of each table.
 
+export type Table = Compiled<unknown, unknown, unknown, unknown>
 /** All but that of automatic ports, which is not replayed. */
-const PAIRS: ReadonlyArray<readonly [unknown, AnyStateMachine]> = [
-  [machines.tcp, tcpMachine],
-  [machines.udp, udpMachine],
-  [machines.ping, pingMachine],
-  [machines['tcp-splice'], tcpSpliceMachine],
-  [machines['udp-splice'], udpSpliceMachine],
-  [ndp, ndpMachine],
-  [guestLink, guestLinkMachine],
-  [vhostSession, vhostSessionMachine],
-  [migrationSource, migrationSourceMachine],
-  [migrationTarget, migrationTargetMachine]
-]
-type Table = Compiled<unknown, unknown, unknown, unknown>
+export const TABLES: ReadonlyArray<readonly [Table, AnyStateMachine]> = (
+  [
+    [machines.tcp, tcpMachine],
+    [machines.udp, udpMachine],
+    [machines.ping, pingMachine],
+    [machines['tcp-splice'], tcpSpliceMachine],
+    [machines['udp-splice'], udpSpliceMachine],
+    [ndp, ndpMachine],
+    [guestLink, guestLinkMachine],
+    [vhostSession, vhostSessionMachine],
+    [migrationSource, migrationSourceMachine],
+    [migrationTarget, migrationTargetMachine]
+  ] as ReadonlyArray<readonly [unknown, AnyStateMachine]>
+).map(([table, machine]) => [table as Table, machine])
 
 /** 'open.established' -> { open: 'established' } */
-const nested = (leaf: string): unknown => {
+export const nested = (leaf: string): unknown => {
   const dot = leaf.indexOf('.')
   return dot < 0 ? leaf : { [leaf.slice(0, dot)]: nested(leaf.slice(dot + 1)) }
 }
@@ -70,11 +72,8 @@ const interpreted = (table: Table, machine: AnyStateMachine): Pick<Table, 'start
 
 /** From here on in this process, until what is returned is called. */
 export const useXstate = (): (() => void) => {
-  const before = PAIRS.map(([t]) => {
-    const table = t as Table
-    return { table, start: table.start, step: table.step }
-  })
-  for (const [t, machine] of PAIRS) Object.assign(t as Table, interpreted(t as Table, machine))
+  const before = TABLES.map(([table]) => ({ table, start: table.start, step: table.step }))
+  for (const [table, machine] of TABLES) Object.assign(table, interpreted(table, machine))
   return () => {
     for (const { table, start, step } of before) Object.assign(table, { start, step })
   }
