@@ -38,6 +38,6 @@ const hurried: Subject<TcpState> = {
   }
 }
 
-test('each end is passed on, once, behind all data', () => fc.assert(property(subject)))
+test('each end is passed on, once, behind all data', () => fc.assert(property(subject), { numRuns: 50 }))
 test('a TCP without half-close is found', () =>
   assert(fc.check(property(hurried), { endOnFailure: true }).failed))
