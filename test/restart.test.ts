@@ -53,8 +53,14 @@ const typing = (s: Restarting, flows: Flows): (() => Promise<void>) => {
   }
 }
 
-for (const kind of ['netns', 'pid', 'passt'] as const)
-  describe(`a guest of ${kind === 'passt' ? 'passt' : `pasta, by ${kind}`}`, () => {
+const GUESTS = {
+  netns: 'pasta, by netns',
+  pid: 'pasta, by pid',
+  passt: 'passt',
+  vhost: 'passt, by rings (vhost-user)'
+} as const
+for (const kind of ['netns', 'pid', 'passt', 'vhost'] as const)
+  describe(`a guest of ${GUESTS[kind]}`, () => {
     test('connections go on: idle, half-closed, unread, typed on, streams in both directions and families', () =>
       scene(kind, {}, async (s) => {
         const idle = await s.someOf()
@@ -261,13 +267,14 @@ describe('300 connections, and other ports', () => {
 })
 
 describe('who fails to take a place: the older one goes on as if nothing had been', () => {
-  for (const kind of ['pid', 'passt'] as const)
+  for (const kind of ['pid', 'passt', 'vhost'] as const)
     test(`a newer one that is gone after any question, by ${kind}`, () =>
       scene(kind, {}, async (s) => {
         const flows = await s.connect(30, 30)
         const whole = await streams(s, 2_000_000)
         const strokes = typing(s, await s.someOf())
-        for (const ask of ['listeners', 'take', 'flows', 'done']) {
+        const asks = kind === 'vhost' ? ['session', 'done'] : ['listeners', 'take', 'flows', 'done']
+        for (const ask of asks) {
           const { newer, go } = await s.reaches(ask, [], true)
           await go()
           const r = await newer.wait()
@@ -387,6 +394,66 @@ describe("a command of pasta's", () => {
         w.processes().filter((p) => /pasta/.test(p) && p.includes(s.path)),
         []
       )
+    }))
+})
+
+describe("passt's rings (vhost-user)", () => {
+  test('130 flows; rings stopped, dirty log, memory in pieces; nothing stays open; passt-repair; a guest that moves', () =>
+    scene('vhost', { card: ['--regions', '5', '--ring', '64', '--slots', '64'] }, async (s) => {
+      const flows = await s.connect(65, 65)
+      await s.hypervisor('log-on')
+      await s.replace()
+      const open = await s.descriptors(s.now)
+      await s.talk(flows, 'a')
+      await s.hypervisor('log-check')
+      await s.hypervisor('log-off')
+      await s.hypervisor('stop')
+      await s.replace()
+      await s.hypervisor('cont')
+      await s.talk(flows, 'b')
+      await until('as many descriptors as before', async () => (await s.descriptors(s.now)) === open)
+      await s.hypervisor('memory')
+      await s.talk(flows, 'c')
+      await s.fails(/features that are not offered/, ['--vhost-user-features', 'upstream'])
+      await s.talk(flows, 'd')
+      const repair = w.start(['/mnt/repo/bin/passt-repair', `${s.socket}.repair`], {
+        uid: 0,
+        timeout: 120_000
+      })
+      await s.hypervisor('stop')
+      await s.hypervisor('save')
+      assert.match(s.now.stderr, /130 connections moved/)
+      await s.fails(/being moved/, [])
+      await s.hypervisor('cont')
+      await s.talk(flows, 'e')
+      await repair.stop()
+    }))
+  test('a message in pieces, a ring that is disabled or stopped, a kick that nobody hears', () =>
+    scene('vhost', { bare: true }, async (s) => {
+      const argv = ['python3', helper('vhost_messages.py'), 'replaced', s.socket]
+      const hypervisor = w.start(argv, { uid: 0, timeout: 120_000 })
+      const goOn = async (): Promise<void> => {
+        hypervisor.stdout = ''
+        await hypervisor.signal('SIGUSR1')
+      }
+      for (const _ of ['disabled', 'stopped']) {
+        await hypervisor.sees(/^now$/m)
+        await s.replace()
+        await goOn()
+      }
+      for (const fails of [true, false]) {
+        await hypervisor.sees(/^now$/m)
+        const { newer, go } = await s.reaches('done', [], fails)
+        await goOn()
+        await hypervisor.sees(/^asked$/m)
+        await go()
+        await goOn()
+        if (!fails) ok(await s.now.wait())
+        else assert.equal((await newer.wait()).code, 1)
+        s.now = fails ? s.now : newer
+      }
+      ok(await hypervisor.wait())
+      await s.fails(/another way/, [], { argv: [passt, '-f', '--restart-path', s.path, '-s', s.socket] })
     }))
 })
 

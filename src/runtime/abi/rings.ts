@@ -31,6 +31,7 @@ export type LoopNative = Pick<
   // Of a hand-over (engine/hand-over.ts, take-over.ts), which is in no record
   | 'closeHard'
   | 'linkRest'
+  | 'vhostHeld'
   | 'closeListener'
 >
 

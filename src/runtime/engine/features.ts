@@ -13,7 +13,7 @@ import type { Plan } from '../plan/plan-types.js'
 import { type Neighbours, neighbours } from '../services/neighbours.js'
 import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
 import { collectWhenCalm } from './collect-when-calm.js'
-import { type GivenClient, guestLink } from './guest-link.js'
+import { guestLink, type LinkClient } from './guest-link.js'
 import { type Here, handOver } from './hand-over.js'
 import { collect } from './v8.js'
 
@@ -47,7 +47,7 @@ export interface Opened {
   /** null: no rule has automatic ports. */
   readonly portScan: Feature | null
   /** The guest link's client. */
-  readonly client: GivenClient
+  readonly client: LinkClient
   /** What a process gets that takes our place; null: nobody may. */
   readonly here: Here | null
 }
@@ -85,7 +85,7 @@ export const allFeatures = (
   o: Opened
 ): ReadonlyArray<Feature> => [
   ...actingFeatures(w, p, o),
-  ...(o.here === null ? [] : [handOver(w, o.here)]),
+  ...(o.here === null ? [] : [handOver(w, o.here, o.client)]),
   collectWhenCalm(collect),
   ...observers(w, p)
 ]
