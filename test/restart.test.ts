@@ -255,6 +255,32 @@ describe('300 connections, and other ports', () => {
         assert.deepEqual([await reaches(kept), await reaches(fresh)], open, ports)
       }
     }))
+  test('-o: what the guest has begun from another address begins anew', () =>
+    scene('netns', {}, async (s) => {
+      const other = '198.51.100.77'
+      await w.sh(`ip addr add ${other}/24 dev eth0`)
+      try {
+        const own = s.datagrams + 1
+        const outward = await s.connect(1, 0)
+        const asking = await s.guest.call<number>('datagrams', { to: net.world4, port: own })
+        const asked = await s.world.call<number>('datagrams', { at: net.world4, own })
+        const comesFrom = async (text: string): Promise<string> => {
+          await s.guest.call('say', { conn: asking, text })
+          const [said, from] = await s.world.call<[string, string, number]>('hear_from', { conn: asked })
+          assert.equal(said, text)
+          return from
+        }
+        assert.equal(await comesFrom('a'), net.host4)
+        await s.replace(['-o', net.host4])
+        assert.equal(await comesFrom('b'), net.host4)
+        await s.talk(outward, 'b')
+        await s.replace(['-o', other])
+        assert.equal(await comesFrom('c'), other)
+        assert.equal(await s.world.call('eof', { conn: outward.world[0]! }), 'ConnectionResetError')
+      } finally {
+        await w.sh(`ip addr del ${other}/24 dev eth0`)
+      }
+    }))
   test('what options forbid is reset at both ends, and nothing else', () =>
     scene('netns', {}, async (s) => {
       const outward = await s.connect(1, 0)

@@ -214,6 +214,16 @@ Value MemoryOf(const CallbackInfo &info)
 	return out;
 }
 
+Value LocalEnd(const CallbackInfo &info)
+{
+	uint32_t words[5] = {};
+	auto out = Napi::Int32Array::New(info.Env(), std::size(words));
+
+	passt::Table::end_of(int_at(info, 0), words, words[4]);
+	std::copy(std::begin(words), std::end(words), out.Data());
+	return out;
+}
+
 Value LocalEnds(const CallbackInfo &info)
 {
 	enum : size_t { WORDS = 5 };
@@ -589,6 +599,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("setPorts", SetPorts);
 	add("memoryOf", MemoryOf);
 	add("localEnds", LocalEnds);
+	add("localEnd", LocalEnd);
 	add("setPcap", SetPcap);
 	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);

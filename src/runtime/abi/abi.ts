@@ -320,6 +320,8 @@ export interface Native {
   memoryOf(flows: Int32Array, freeze: boolean): Float64Array
   /** Local address and port of each of these flows' sockets: five words each, 0 where there is none. */
   localEnds(flows: Int32Array): Int32Array
+  /** The same five words of any socket. */
+  localEnd(fd: number): Int32Array
   /**
    * Local ports that the kernel may choose from for outbound sockets (IP_LOCAL_PORT_RANGE, ip(7)), a part of those that it has.
    * False: this kernel, before Linux 6.3, chooses from all.

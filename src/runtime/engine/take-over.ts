@@ -190,13 +190,22 @@ const addressesOf = (e: HandedEnds, listener: number | null): FlowAddresses => (
   arrival: e.arrival === null ? null : { ...e.arrival, listener: listener ?? -1, slot: -1 }
 })
 
+/** -o: what the guest begins has that address. */
+const isOutbound = ({ cfg, rings }: World, v6: boolean, fd: number): boolean => {
+  const wanted = v6 ? cfg.outbound6 : cfg.outbound4
+  if (wanted === null) return true
+  const [a, b, c, d] = rings.native.localEnd(fd)
+  return sameAddr(wanted, [a, b, c, d])
+}
+
 /** Could it have begun here, by our options? A TCP connection needs its listener no more. */
 const mayStay = (
   w: World,
   rules: ReadonlyArray<Rule>,
   f: HandedFlow,
   record: FlowRecord | null,
-  listener: number | null
+  listener: number | null,
+  fd: number
 ): boolean => {
   const { cfg } = w
   const from = f.ends.arrival
@@ -204,7 +213,8 @@ const mayStay = (
     if (!cfg.udp || !(f.ends.v6 ? cfg.v6 : cfg.v4)) return false
     if (from !== null) return listener !== null
     const to = hostSideOf(cfg.nat, PROTO_UDP, f.ends.ourAddr, f.ends.ourPort)
-    return to !== null && sameAddr(to.dst, f.ends.hostAddr) && to.dstPort === f.ends.hostPort
+    const reachable = to !== null && sameAddr(to.dst, f.ends.hostAddr) && to.dstPort === f.ends.hostPort
+    return reachable && isOutbound(w, f.ends.v6, fd)
   }
   const ends = record === null ? null : endsOf(record)
   const ours = from === null || rules.some((r) => covers(r, 'tcp', 'in', from.addr, from.port))
@@ -234,7 +244,7 @@ const enter = (
   const listener = from === null ? null : (p.listeners.ids.get(from.listener) ?? null)
   const decoded = f.kind === 'tcp' ? FlowRecord.decode(octets(f.record)) : null
   const record = decoded !== null && E.isRight(decoded) ? decoded.right : null
-  const stays = mayStay(w, rules, f, record, listener)
+  const stays = mayStay(w, rules, f, record, listener, fd)
   const ends = addressesOf(f.ends, listener)
   if (f.kind === 'udp') {
     if (!stays) {

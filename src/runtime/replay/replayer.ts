@@ -76,6 +76,7 @@ const nativeOf = (door: Door, clock: () => number): LoopNative => {
       pauseListener: nothing,
       resumeListener: nothing,
       closeHard: nothing,
+      localEnd: nothing,
       linkRest: nothing,
       vhostHeld: nothing,
       closeListener: nothing
