@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { End, type Flows, isWhole } from './lib/ends.js'
 import { passt } from './lib/passt.js'
-import { calm, cmdlineOf, type Proc, statusField, until } from './lib/proc.js'
+import { alive, calm, cmdlineOf, kill, type Proc, sessionOf, statusField, until } from './lib/proc.js'
 import { type Kind, type Restarting, type RestartOptions, restarting } from './lib/restart.js'
 import { helper, net, ok, World } from './lib/world.js'
 
@@ -124,7 +124,18 @@ describe('what is past the tap, and what begins meanwhile', () => {
     scene('pid', {}, async (s) => {
       const there = s.port + 1
       await s.host.call('listen', { port: there })
-      const options = ['-T', `${there}`]
+      const options = ['-T', `${there}`, '-U', `${there}`]
+      const answering = await s.host.call<number>('datagrams', { at: '127.0.0.1', own: there })
+      const asking = await s.guest.call<number>('datagrams', { to: '127.0.0.1', port: there })
+      const ask = async (text: string): Promise<void> => {
+        await s.guest.call('say', { conn: asking, text })
+        const [said, address, port] = await s.host.call<[string, string, number]>('hear_from', {
+          conn: answering
+        })
+        assert.equal(said, text)
+        await s.host.call('say_to', { conn: answering, to: address, port, text })
+        assert.equal((await heardFrom(s.guest, asking))[0], text)
+      }
       await s.replace(options)
       const mine: number[] = []
       const theirs: number[] = []
@@ -156,6 +167,7 @@ describe('what is past the tap, and what begins meanwhile', () => {
         talks.push(await spliced(`spliced${i}`))
         older.push(await s.restart(options))
         for (const talk of talks) await talk()
+        await ask(`${i}`)
         await s.talk(flows, `${i}`)
       }
       await s.talk(await s.someOf(), 'new')
@@ -224,6 +236,29 @@ for (const kind of ['netns', 'pid'] as const)
         })
       })
   })
+
+describe('in background', () => {
+  test('the same command line starts it and replaces it; the caller goes on when the newer one serves', () =>
+    scene('pid', {}, async (s) => {
+      const flows = await s.someOf()
+      const file = `/mnt/w/${s.name}.background`
+      const argv = s.argv(['-P', file]).filter((word) => word !== '-f')
+      for (const text of ['a', 'b']) {
+        ok(await w.run(argv, { uid: s.user }))
+        if (s.now.running) ok(await s.now.wait())
+        await s.talk(flows, text)
+        await s.talk(await s.someOf(), 'new')
+      }
+      const pid = w.outerPid(Number(await w.sh(`cat ${file}`)))
+      assert.equal(sessionOf(pid), pid)
+      await until(
+        'one pasta is left',
+        () => w.processes().filter((p) => p.includes(s.path) && !p.includes('engine')).length === 1
+      )
+      kill(pid, 'SIGTERM')
+      await until('its end', () => !alive(pid))
+    }))
+})
 
 describe('300 connections, and other ports', () => {
   test('three restarts in a row', () =>
