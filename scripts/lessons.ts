@@ -36,7 +36,7 @@ const replayed = (args: readonly string[]): string => {
   const { write } = process.stdout
   process.stdout.write = (text: string | Uint8Array) => out.push(String(text)) > 0
   try {
-    replay(args)
+    replay(args, { script: '', style: '' })
   } finally {
     process.stdout.write = write
   }
