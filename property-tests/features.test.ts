@@ -14,6 +14,7 @@ import { ringsOver } from '../src/runtime/abi/rings.js'
 import { type Feature, install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
 import { allFeatures, basicFeatures } from '../src/runtime/engine/features.js'
+import { linkClientOf } from '../src/runtime/engine/guest-link.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
 import { Deadline, earliest } from '../src/runtime/flow/deadline.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
@@ -62,7 +63,7 @@ test('each record that native can write has one feature that takes it', () => {
   const all = allFeatures(w, EVERYTHING, {
     neighbours: NEIGHBOURS,
     portScan: null,
-    client: { fd: null },
+    client: linkClientOf(null),
     here: HERE,
     life: null
   })

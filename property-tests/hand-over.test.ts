@@ -45,7 +45,7 @@ const arbAddr = fc.option(arbInAny)
 const arbQuestion: fc.Arbitrary<HandOverQuestion> = fc.oneof(
   plain({ ask: fc.constant('begin' as const), version: count, mode: fc.string({ maxLength: 40 }) }),
   plain({ ask: fc.constantFrom('listeners' as const, 'flows' as const, 'rest' as const), from: count }),
-  plain({ ask: fc.constant('take' as const) }),
+  plain({ ask: fc.constantFrom('take' as const, 'session' as const) }),
   plain({ ask: fc.constant('done' as const), taken: count, lost: count })
 ) as fc.Arbitrary<HandOverQuestion>
 
@@ -94,6 +94,7 @@ const arbAnswer: fc.Arbitrary<HandOverAnswer> = fc.oneof(
         mac: arbMac
       }),
       fc.constant({ kind: 'link' as const }),
+      plain({ kind: fc.constant('vhost-user' as const), helpers: fc.boolean() }),
       fc.constant(null)
     ),
     listeners: count
@@ -116,6 +117,11 @@ const arbAnswer: fc.Arbitrary<HandOverAnswer> = fc.oneof(
   }),
   plain({ answer: fc.constant('flows' as const), list: listOf(arbFlow) }),
   plain({ answer: fc.constant('rest' as const), octets: arbBytes(300) }),
+  plain({
+    answer: fc.constant('session' as const),
+    list: fc.array(plain({ octets: arbBytes(80), fds: count }), { maxLength: 60 }),
+    came: count
+  }),
   plain({ answer: fc.constant('done' as const) }),
   plain({ answer: fc.constant('refused' as const), why: fc.string() })
 ) as fc.Arbitrary<HandOverAnswer>

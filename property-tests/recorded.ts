@@ -8,6 +8,7 @@ import { dropEffects, openRings, type Rings } from '../src/runtime/abi/rings.js'
 import { install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
 import { actingFeatures } from '../src/runtime/engine/features.js'
+import { linkClientOf } from '../src/runtime/engine/guest-link.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
 import { recordEnd } from '../src/runtime/engine/open-record.js'
 import { type StartRecord, startText } from '../src/runtime/engine/start-record.js'
@@ -186,7 +187,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   )
   w.links = start.found.links
   install(w.features, [
-    ...actingFeatures(w, start.plan, { neighbours, portScan: null, client: { fd: null } }),
+    ...actingFeatures(w, start.plan, { neighbours, portScan: null, client: linkClientOf(null) }),
     rec.feature(w)
   ])
   rec.begin(startText(start), start.rules)

@@ -28,7 +28,7 @@ import {
 import { dropEffects, ringsOver } from '../src/runtime/abi/rings.js'
 import { install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
-import { guestLink } from '../src/runtime/engine/guest-link.js'
+import { guestLink, linkClientOf } from '../src/runtime/engine/guest-link.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
 import { logTo } from '../src/runtime/log/log.js'
 import { WORLD_CONFIG } from './world-config.js'
@@ -55,7 +55,7 @@ class Bed {
     )
     this.w = createWorld(WORLD_CONFIG, rings, log, new Map(), new Map(), 64)
     install(this.w.features, [
-      ...guestLink(this.w, oneOff, { fd: given }, { offer: OFFERS.all, exit: false, linger: true }),
+      ...guestLink(this.w, oneOff, linkClientOf(given), { offer: OFFERS.all, exit: false, linger: true }),
       {
         name: 'ears',
         guestUp: () => void this.heard.push('up'),

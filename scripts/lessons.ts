@@ -36,7 +36,8 @@ const replayed = (args: readonly string[]): string => {
   const { write } = process.stdout
   process.stdout.write = (text: string | Uint8Array) => out.push(String(text)) > 0
   try {
-    replay(args, { script: '', style: '' }) // no page is asked for
+    // No page is asked for
+    replay(args, { script: '', style: '' })
   } finally {
     process.stdout.write = write
   }

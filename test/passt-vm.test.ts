@@ -11,7 +11,7 @@ import { ask } from './lib/guest.js'
 import { passt } from './lib/passt.js'
 import { alive, type Proc, sleep } from './lib/proc.js'
 import { linkOptions, overSocket, Vm, vhostUser } from './lib/vm.js'
-import { helper, net } from './lib/world.js'
+import { helper, net, ok, type World } from './lib/world.js'
 
 const size = 20_000_000
 const blob = randomBytes(size)
@@ -20,10 +20,14 @@ const socket = '/mnt/w/passt.socket'
 
 let program: Proc
 let vm: Vm
+const restartable = passt.includes('/peer/') ? [] : ['--restart-path', '/mnt/w/passt.restart']
+const start = (w: World): Proc => {
+  const ports = ['-t', '2222:22,2224:24', '-u', '2223:23']
+  return w.start([passt, '-f', ...linkOptions, '-s', socket, ...ports, ...restartable], { timeout: 600_000 })
+}
 const bed = useBed({}, async (w) => {
   writeFileSync(join(w.dir, 'blob'), blob)
-  const ports = ['-t', '2222:22,2224:24', '-u', '2223:23']
-  program = w.start([passt, '-f', ...linkOptions, '-s', socket, ...ports], { timeout: 600_000 })
+  program = start(w)
   await w.sh(`until [ -S ${socket} ]; do sleep 0.02; done`)
   for (const f of families) {
     const argv = ['python3', helper('httpd.py'), '/mnt/w', f.world, '8080']
@@ -112,6 +116,25 @@ describe('a guest with the address that DHCP gives it at boot (ip=dhcp)', onAmd6
       const send = `socat -t 60 - ${target(f.host, 2224)} < /mnt/w/blob`
       assert.equal((await bed.w.sh(send, { in: 'world', timeout: 60_000 })).split(' ')[0], sha)
     })
+  test('a newer passt takes its place under transfers: no octet is lost', {
+    skip: restartable.length === 0 && 'upstream has no such thing'
+  }, async () => {
+    await vm.sh(`wget -q -O /tmp/blob '${url(net.world4)}'; rm -f /tmp/stop`)
+    const again = (name: string, line: string): string =>
+      `(until [ -e /tmp/stop ]; do ${line}; done > /tmp/${name} 2>&1; touch /tmp/${name}.ended) &`
+    await vm.sh(again('down', `wget -q -O - '${url(net.world6)}' | sha256sum`))
+    await vm.sh(again('up', `socat -t 60 - ${target(net.world4, 7002)} < /tmp/blob`))
+    const older = program
+    program = start(bed.w)
+    await program.sees(/restart: [1-9][0-9]* flows taken over, 0 ended/, 'stderr')
+    ok(await older.wait())
+    await vm.sh('touch /tmp/stop; until [ -e /tmp/down.ended ] && [ -e /tmp/up.ended ]; do sleep 0.1; done')
+    for (const name of ['down', 'up']) {
+      const lines = (await vm.sh(`cat /tmp/${name}`)).trim().split('\n')
+      for (const line of lines) assert.match(line, new RegExp(sha), name)
+    }
+    await connected()
+  })
   test('the guest reboots: passt goes on', async () => {
     const pid = await program.pid()
     vm.tell('reboot -f')

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { End, type Flows, isWhole } from './lib/ends.js'
 import { passt } from './lib/passt.js'
-import { calm, cmdlineOf, type Proc, statusField, until } from './lib/proc.js'
+import { alive, calm, cmdlineOf, kill, type Proc, sessionOf, statusField, until } from './lib/proc.js'
 import { type Kind, type Restarting, type RestartOptions, restarting } from './lib/restart.js'
 import { helper, net, ok, World } from './lib/world.js'
 
@@ -53,8 +53,14 @@ const typing = (s: Restarting, flows: Flows): (() => Promise<void>) => {
   }
 }
 
-for (const kind of ['netns', 'pid', 'passt'] as const)
-  describe(`a guest of ${kind === 'passt' ? 'passt' : `pasta, by ${kind}`}`, () => {
+const GUESTS = {
+  netns: 'pasta, by netns',
+  pid: 'pasta, by pid',
+  passt: 'passt',
+  vhost: 'passt, by rings (vhost-user)'
+} as const
+for (const kind of ['netns', 'pid', 'passt', 'vhost'] as const)
+  describe(`a guest of ${GUESTS[kind]}`, () => {
     test('connections go on: idle, half-closed, unread, typed on, streams in both directions and families', () =>
       scene(kind, {}, async (s) => {
         const idle = await s.someOf()
@@ -118,7 +124,18 @@ describe('what is past the tap, and what begins meanwhile', () => {
     scene('pid', {}, async (s) => {
       const there = s.port + 1
       await s.host.call('listen', { port: there })
-      const options = ['-T', `${there}`]
+      const options = ['-T', `${there}`, '-U', `${there}`]
+      const answering = await s.host.call<number>('datagrams', { at: '127.0.0.1', own: there })
+      const asking = await s.guest.call<number>('datagrams', { to: '127.0.0.1', port: there })
+      const ask = async (text: string): Promise<void> => {
+        await s.guest.call('say', { conn: asking, text })
+        const [said, address, port] = await s.host.call<[string, string, number]>('hear_from', {
+          conn: answering
+        })
+        assert.equal(said, text)
+        await s.host.call('say_to', { conn: answering, to: address, port, text })
+        assert.equal((await heardFrom(s.guest, asking))[0], text)
+      }
       await s.replace(options)
       const mine: number[] = []
       const theirs: number[] = []
@@ -150,6 +167,7 @@ describe('what is past the tap, and what begins meanwhile', () => {
         talks.push(await spliced(`spliced${i}`))
         older.push(await s.restart(options))
         for (const talk of talks) await talk()
+        await ask(`${i}`)
         await s.talk(flows, `${i}`)
       }
       await s.talk(await s.someOf(), 'new')
@@ -219,6 +237,29 @@ for (const kind of ['netns', 'pid'] as const)
       })
   })
 
+describe('in background', () => {
+  test('the same command line starts it and replaces it; the caller goes on when the newer one serves', () =>
+    scene('pid', {}, async (s) => {
+      const flows = await s.someOf()
+      const file = `/mnt/w/${s.name}.background`
+      const argv = s.argv(['-P', file]).filter((word) => word !== '-f')
+      for (const text of ['a', 'b']) {
+        ok(await w.run(argv, { uid: s.user }))
+        if (s.now.running) ok(await s.now.wait())
+        await s.talk(flows, text)
+        await s.talk(await s.someOf(), 'new')
+      }
+      const pid = w.outerPid(Number(await w.sh(`cat ${file}`)))
+      assert.equal(sessionOf(pid), pid)
+      await until(
+        'one pasta is left',
+        () => w.processes().filter((p) => p.includes(s.path) && !p.includes('engine')).length === 1
+      )
+      kill(pid, 'SIGTERM')
+      await until('its end', () => !alive(pid))
+    }))
+})
+
 describe('300 connections, and other ports', () => {
   test('three restarts in a row', () =>
     scene('netns', {}, async (s) => {
@@ -249,6 +290,32 @@ describe('300 connections, and other ports', () => {
         assert.deepEqual([await reaches(kept), await reaches(fresh)], open, ports)
       }
     }))
+  test('-o: what the guest has begun from another address begins anew', () =>
+    scene('netns', {}, async (s) => {
+      const other = '198.51.100.77'
+      await w.sh(`ip addr add ${other}/24 dev eth0`)
+      try {
+        const own = s.datagrams + 1
+        const outward = await s.connect(1, 0)
+        const asking = await s.guest.call<number>('datagrams', { to: net.world4, port: own })
+        const asked = await s.world.call<number>('datagrams', { at: net.world4, own })
+        const comesFrom = async (text: string): Promise<string> => {
+          await s.guest.call('say', { conn: asking, text })
+          const [said, from] = await s.world.call<[string, string, number]>('hear_from', { conn: asked })
+          assert.equal(said, text)
+          return from
+        }
+        assert.equal(await comesFrom('a'), net.host4)
+        await s.replace(['-o', net.host4])
+        assert.equal(await comesFrom('b'), net.host4)
+        await s.talk(outward, 'b')
+        await s.replace(['-o', other])
+        assert.equal(await comesFrom('c'), other)
+        assert.equal(await s.world.call('eof', { conn: outward.world[0]! }), 'ConnectionResetError')
+      } finally {
+        await w.sh(`ip addr del ${other}/24 dev eth0`)
+      }
+    }))
   test('what options forbid is reset at both ends, and nothing else', () =>
     scene('netns', {}, async (s) => {
       const outward = await s.connect(1, 0)
@@ -261,13 +328,14 @@ describe('300 connections, and other ports', () => {
 })
 
 describe('who fails to take a place: the older one goes on as if nothing had been', () => {
-  for (const kind of ['pid', 'passt'] as const)
+  for (const kind of ['pid', 'passt', 'vhost'] as const)
     test(`a newer one that is gone after any question, by ${kind}`, () =>
       scene(kind, {}, async (s) => {
         const flows = await s.connect(30, 30)
         const whole = await streams(s, 2_000_000)
         const strokes = typing(s, await s.someOf())
-        for (const ask of ['listeners', 'take', 'flows', 'done']) {
+        const asks = kind === 'vhost' ? ['session', 'done'] : ['listeners', 'take', 'flows', 'done']
+        for (const ask of asks) {
           const { newer, go } = await s.reaches(ask, [], true)
           await go()
           const r = await newer.wait()
@@ -387,6 +455,66 @@ describe("a command of pasta's", () => {
         w.processes().filter((p) => /pasta/.test(p) && p.includes(s.path)),
         []
       )
+    }))
+})
+
+describe("passt's rings (vhost-user)", () => {
+  test('130 flows; rings stopped, dirty log, memory in pieces; nothing stays open; passt-repair; a guest that moves', () =>
+    scene('vhost', { card: ['--regions', '5', '--ring', '64', '--slots', '64'] }, async (s) => {
+      const flows = await s.connect(65, 65)
+      await s.hypervisor('log-on')
+      await s.replace()
+      const open = await s.descriptors(s.now)
+      await s.talk(flows, 'a')
+      await s.hypervisor('log-check')
+      await s.hypervisor('log-off')
+      await s.hypervisor('stop')
+      await s.replace()
+      await s.hypervisor('cont')
+      await s.talk(flows, 'b')
+      await until('as many descriptors as before', async () => (await s.descriptors(s.now)) === open)
+      await s.hypervisor('memory')
+      await s.talk(flows, 'c')
+      await s.fails(/features that are not offered/, ['--vhost-user-features', 'upstream'])
+      await s.talk(flows, 'd')
+      const repair = w.start(['/mnt/repo/bin/passt-repair', `${s.socket}.repair`], {
+        uid: 0,
+        timeout: 120_000
+      })
+      await s.hypervisor('stop')
+      await s.hypervisor('save')
+      assert.match(s.now.stderr, /130 connections moved/)
+      await s.fails(/being moved/, [])
+      await s.hypervisor('cont')
+      await s.talk(flows, 'e')
+      await repair.stop()
+    }))
+  test('a message in pieces, a ring that is disabled or stopped, a kick that nobody hears', () =>
+    scene('vhost', { bare: true }, async (s) => {
+      const argv = ['python3', helper('vhost_messages.py'), 'replaced', s.socket]
+      const hypervisor = w.start(argv, { uid: 0, timeout: 120_000 })
+      const goOn = async (): Promise<void> => {
+        hypervisor.stdout = ''
+        await hypervisor.signal('SIGUSR1')
+      }
+      for (const _ of ['disabled', 'stopped']) {
+        await hypervisor.sees(/^now$/m)
+        await s.replace()
+        await goOn()
+      }
+      for (const fails of [true, false]) {
+        await hypervisor.sees(/^now$/m)
+        const { newer, go } = await s.reaches('done', [], fails)
+        await goOn()
+        await hypervisor.sees(/^asked$/m)
+        await go()
+        await goOn()
+        if (!fails) ok(await s.now.wait())
+        else assert.equal((await newer.wait()).code, 1)
+        s.now = fails ? s.now : newer
+      }
+      ok(await hypervisor.wait())
+      await s.fails(/another way/, [], { argv: [passt, '-f', '--restart-path', s.path, '-s', s.socket] })
     }))
 })
 

@@ -299,7 +299,7 @@ enum : uint32_t {
 	/* rings */
 	VRING_RX = 0, VRING_TX = 1, VRINGS = 2,
 	VRING_LOG_USED = 1,
-	VRING_KICK = 0, VRING_CALL = 1, VRING_ERR = 2,
+	VRING_KICK = 0, VRING_CALL = 1, VRING_ERR = 2, VRING_FDS = 3,
 	VRING_OFF = 0, VRING_DISCARD = 1, VRING_ON = 2,
 	/* An index of the avail ring too far ahead, or outside of a table; more descriptors than there are; memory that the front-end
 	 * has not given; a length of 0 or too long; an indirect table in another one, or of no whole descriptors; a part to write
@@ -324,10 +324,13 @@ enum : uint32_t {
 };
 
 /* Restart in place. Octets of a message, descriptors with one; descriptors, by what they are: a listener by its id, a flow's socket by its handle, the tap or the
- * link's client, where clients of the link connect, where this connection came from */
+ * link's client, where clients of the link connect, where this connection came from. With vhost-user: a region of memory by its place in the table;
+ * of a ring: ring * VRING_FDS + VRING_KICK and its like; the log (0), its eventfd (1); with a part of a message: one of VHOST_FDS_MAX; where
+ * passt-repair connects */
 enum : uint32_t {
 	HAND_OVER_MAX = 131072, HAND_OVER_FDS = 192, HAND_HOLD = 1,
 	HAND_LISTENER = 0, HAND_FLOW = 1, HAND_GUEST = 2, HAND_CLIENTS = 3, HAND_OVER = 4,
+	HAND_REGION = 5, HAND_VRING = 6, HAND_LOG = 7, HAND_CAME = 8, HAND_HELPERS = 9,
 };
 
 /* dump, words in the slab, as the kernel says them (linux/tcp.h): 0 snd seq, 1 rcv seq: of the ends of both queues,

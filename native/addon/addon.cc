@@ -150,6 +150,12 @@ Value RepairListen(const CallbackInfo &info)
 	return r.err ? fail(info.Env(), "repairListen", r.err, r.text) : Napi::Number::New(info.Env(), mode);
 }
 
+Value RepairAdopt(const CallbackInfo &info)
+{
+	const int e = engine ? engine->migration.repair.adopt(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "repairAdopt", e) : info.Env().Undefined();
+}
+
 Value LinkOffer(const CallbackInfo &info)
 {
 	const int e = engine ? engine->clients.offer(int_at(info, 0), info[1].ToBoolean()) : EINVAL;
@@ -182,7 +188,7 @@ Value HandOverAdopt(const CallbackInfo &info)
 
 Value LinkAdopt(const CallbackInfo &info)
 {
-	const int e = engine ? engine->clients.adopt(int_at(info, 0)) : EINVAL;
+	const int e = engine ? engine->clients.adopt(int_at(info, 0), info[1].ToBoolean()) : EINVAL;
 	return e ? fail(info.Env(), "linkAdopt", e) : info.Env().Undefined();
 }
 
@@ -205,6 +211,16 @@ Value MemoryOf(const CallbackInfo &info)
 		out[2 * i] = held.octets;
 		out[2 * i + 1] = (double)held.moved;
 	}
+	return out;
+}
+
+Value LocalEnd(const CallbackInfo &info)
+{
+	uint32_t words[5] = {};
+	auto out = Napi::Int32Array::New(info.Env(), std::size(words));
+
+	passt::Table::end_of(int_at(info, 0), words, words[4]);
+	std::copy(std::begin(words), std::end(words), out.Data());
 	return out;
 }
 
@@ -454,8 +470,17 @@ Value CloseHard(const CallbackInfo &info)
 Value LinkRest(const CallbackInfo &info)
 {
 	Napi::Object out = Napi::Object::New(info.Env());
-	const passt::Link::Rest rest = engine && engine->tap.link.fd >= 0 ? engine->tap.link.rest() : passt::Link::Rest{};
+	passt::Link::Rest rest = {};
+	uint32_t descriptors = 0;
+	if (engine && engine->tap.vhost.on) {
+		const passt::Channel &c = engine->vhost.channel;
+		rest = {c.message(), c.unsent().data(), c.length(), c.unsent().size()};
+		descriptors = c.fd_count;
+	} else if (engine && engine->tap.link.fd >= 0) {
+		rest = engine->tap.link.rest();
+	}
 	out.Set("came", copy_of(info.Env(), rest.came, rest.came_len));
+	out.Set("descriptors", Napi::Number::New(info.Env(), descriptors));
 	out.Set("unsent", copy_of(info.Env(), rest.unsent, rest.unsent_len));
 	return out;
 }
@@ -463,10 +488,20 @@ Value LinkRest(const CallbackInfo &info)
 Value LinkResume(const CallbackInfo &info)
 {
 	std::string came, unsent;
-	if (!engine || !octets_of(info[0], came) || !octets_of(info[1], unsent))
+	if (!engine || !octets_of(info[0], came) || !octets_of(info[1], unsent) || !info[2].IsArray())
 		return fail(info.Env(), "linkResume", EINVAL);
-	engine->clients.resume(std::move(came), std::move(unsent));
+	const auto list = info[2].As<Napi::Array>();
+	std::vector<int> passed;
+	for (uint32_t i = 0; i < list.Length(); i++)
+		passed.push_back(list.Get(i).ToNumber().Int32Value());
+	engine->clients.resume(std::move(came), std::move(unsent), std::move(passed));
 	return info.Env().Undefined();
+}
+
+Value VhostHeld(const CallbackInfo &info)
+{
+	const std::vector<uint64_t> words = engine ? engine->vhost.held() : std::vector<uint64_t>{};
+	return copy_of(info.Env(), words.data(), words.size() * sizeof(uint64_t));
 }
 
 Value Now(const CallbackInfo &info)
@@ -553,15 +588,18 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("handOverAsk", HandOverAsk);
 	add("handOverHear", HandOverHear);
 	add("linkAdopt", LinkAdopt);
+	add("repairAdopt", RepairAdopt);
 	add("linkRest", LinkRest);
 	add("tapAddress", TapAddress);
 	add("closeHard", CloseHard);
 	add("linkResume", LinkResume);
+	add("vhostHeld", VhostHeld);
 	add("setOutbound", SetOutbound);
 	add("openOutput", OpenOutput);
 	add("setPorts", SetPorts);
 	add("memoryOf", MemoryOf);
 	add("localEnds", LocalEnds);
+	add("localEnd", LocalEnd);
 	add("setPcap", SetPcap);
 	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);

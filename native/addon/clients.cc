@@ -29,8 +29,8 @@ Fault Clients::listen(const char *path, bool vhost_user, uint32_t &mode)
 	return {};
 }
 
-/** A socket that listens already, for clients that send frames. 0 or errno; it is taken over with 0 only. */
-int Clients::adopt(int fd)
+/** A socket that listens already. 0 or errno; it is taken over with 0 only. */
+int Clients::adopt(int fd, bool vhost_user)
 {
 	if (const int e = listener >= 0 ? EBUSY : set_nonblocking(fd))
 		return e;
@@ -38,13 +38,14 @@ int Clients::adopt(int fd)
 		return e;
 	listener = fd;
 	keep_spare();
-	link_on(false);
+	link_on(vhost_user);
 	return 0;
 }
 
-void Clients::resume(std::string came, std::string unsent)
+void Clients::resume(std::string came, std::string unsent, std::vector<int> passed)
 {
-	came_before = std::move(came), unsent_before = std::move(unsent);
+	came_before = std::move(came), unsent_before = std::move(unsent), passed_before = std::move(passed);
+	resumes = true;
 }
 
 void Clients::give_away()
@@ -62,6 +63,8 @@ void Clients::give_away()
 		tap.fd = -1;
 	}
 	tap.link.close();
+	if (tap.vhost.on)
+		vhost.close();
 	registered = false;
 	link_on(false);
 }
@@ -132,14 +135,18 @@ void Clients::use(int fd)
 		return;
 	close();
 	offered = -1;
+	const std::string came = std::move(came_before), unsent = std::move(unsent_before);
+	const bool goes_on = std::exchange(resumes, false);
+	came_before.clear(), unsent_before.clear();
 	if (tap.vhost.on) {
 		vhost.use(fd);
+		if (goes_on && !vhost.resume(came, std::exchange(passed_before, {}), unsent))
+			vhost.close();
 		return watch(true);
 	}
 	tap.link.use(fd);
-	if (!tap.link.resume(came_before, unsent_before))
+	if (!tap.link.resume(came, unsent))
 		tap.link.close();
-	came_before.clear(), unsent_before.clear();
 	registered = !core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_LINK);
 	out = false, end_said = false;
 	watch(true);
@@ -231,6 +238,8 @@ Clients::~Clients()
 		if (fd >= 0)
 			::close(fd);
 	}
+	for (const int fd : passed_before)
+		::close(fd);
 }
 
 } // namespace passt

@@ -33,9 +33,9 @@ public:
 	void link_ready(uint32_t events);
 	/** Where clients connect, -1: nowhere. */
 	int listens_at() const { return listener; }
-	int adopt(int fd);
-	/** What another process had of the client that is used next: octets that came, and that were not taken. */
-	void resume(std::string came, std::string unsent);
+	int adopt(int fd, bool vhost_user);
+	/** What another process had of the client that is used next: octets that came, descriptors with them, and octets that were not taken. */
+	void resume(std::string came, std::string unsent, std::vector<int> passed);
 	/** The tap, or the link's client, and where clients connect, are somebody else's. Frames vanish from here on. */
 	void give_away();
 	/** Send what the effects of this turn brought; say what there is to say. */
@@ -59,6 +59,8 @@ private:
 	bool registered = false, out = false, end_said = false;
 	double resume_at = 0;
 	std::string came_before, unsent_before;
+	std::vector<int> passed_before;
+	bool resumes = false;
 };
 
 } // namespace passt

@@ -47,7 +47,7 @@ public:
 	Receiver receiver{*this, table, sender, listeners};
 	NsPools pools{*this, table};
 	Splices splices{*this, table, listeners, pools, outbound};
-	HandOver hand_over{*this, table, tap, clients, listeners};
+	HandOver hand_over{*this, table, tap, vhost, clients, listeners, migration.repair};
 	Opener opener{*this, table, sender, tcp, listeners, pools, splices, outbound};
 
 private:

@@ -111,6 +111,7 @@ int HandOver::adopt(int fd)
 	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_PLACE))
 		return e;
 	listener = fd;
+	tap.vhost.memory.keeps = true;
 	return 0;
 }
 
@@ -176,10 +177,12 @@ int HandOver::descriptor(uint32_t what, uint32_t which) const
 		return s ? s->fd : -1;
 	}
 	if (what == HAND_GUEST)
-		return tap.link.on ? tap.link.fd : tap.fd;
+		return tap.vhost.on ? vhost.channel.fd : tap.link.on ? tap.link.fd : tap.fd;
 	if (what == HAND_CLIENTS)
 		return clients.listens_at();
-	return what == HAND_OVER ? listener : -1;
+	if (what == HAND_HELPERS)
+		return repair.listens_at();
+	return what == HAND_OVER ? listener : vhost.descriptor(what, which);
 }
 
 void HandOver::answer(const fx::HandOverAnswer &e)
@@ -215,6 +218,7 @@ void HandOver::effect(const Record &e)
 		return;
 	case EF_HAND_OVER_GUEST:
 		clients.give_away();
+		repair.give_away();
 		/* It lives on: who connects there is not for us any more */
 		if (listener >= 0) {
 			core.unwatch(listener);

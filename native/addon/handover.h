@@ -9,6 +9,7 @@
 #include "clients.h"
 #include "ctl.h"
 #include "listen.h"
+#include "migrate/repair.h"
 
 namespace passt {
 
@@ -24,7 +25,10 @@ int hear_predecessor(int fd, int ms, Bytes &answer, std::vector<int> &passed);
 
 class HandOver : Part {
 public:
-	HandOver(Core &c, Table &t, Tap &tap, Clients &l, Listeners &n) : Part(c), table(t), tap(tap), clients(l), listeners(n) {}
+	HandOver(Core &c, Table &t, Tap &tap, Vhost &v, Clients &l, Listeners &n, Repair &r)
+		: Part(c), table(t), tap(tap), vhost(v), clients(l), listeners(n), repair(r)
+	{
+	}
 	~HandOver();
 
 	/** As Native.handOverListen() in src/runtime/abi/abi.ts. */
@@ -49,8 +53,10 @@ private:
 
 	Table &table;
 	Tap &tap;
+	Vhost &vhost;
 	Clients &clients;
 	Listeners &listeners;
+	Repair &repair;
 	int listener = -1, peer = -1;
 	/** A question waits for its answer. */
 	bool busy = false, hold = false;

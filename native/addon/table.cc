@@ -123,12 +123,17 @@ void Table::abandon(Sock &s, int error, bool refused)
 
 void Table::local_end(uint32_t handle, uint32_t *addr, uint32_t &port)
 {
-	const Sock *const s = sock(handle);
+	if (const Sock *const s = sock(handle))
+		end_of(s->fd, addr, port);
+}
+
+void Table::end_of(int fd, uint32_t *addr, uint32_t &port)
+{
 	sockaddr_storage own = {};
 	socklen_t len = sizeof(own);
 	uint16_t number = 0;
 
-	if (!s || getsockname(s->fd, reinterpret_cast<sockaddr *>(&own), &len))
+	if (getsockname(fd, reinterpret_cast<sockaddr *>(&own), &len))
 		return;
 	from_sockaddr(own, addr, &number);
 	port = number;

@@ -74,6 +74,8 @@ public:
 
 	/** As Native.localEnds() in src/runtime/abi/abi.ts; nothing where there is no socket. */
 	void local_end(uint32_t handle, uint32_t *addr, uint32_t &port);
+	/** The same of any socket. */
+	static void end_of(int fd, uint32_t *addr, uint32_t &port);
 
 	/** Octets that are kept for all sockets. */
 	size_t pending_all = 0;

@@ -42,7 +42,12 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	tap_port.report();
 	deliver();
 	migration.mover.report();
-	wait(rings.posted || !results.empty() || tap.link.more() || tap.vhost.more() || peeker.may_go_on() ? 0 : timeout_ms);
+	const bool told = rings.posted || !results.empty();
+	/* In hold nobody looks at what the guest has sent */
+	if (hand_over.held())
+		hand_over.wait(told ? 0 : timeout_ms);
+	else
+		wait(told || tap.link.more() || tap.vhost.more() || peeker.may_go_on() ? 0 : timeout_ms);
 	tap_port.report();
 	deliver();
 	rings.clock[1] = (double)volume;
@@ -314,8 +319,6 @@ int Engine::spin()
 /** Until there is something to tell, or `timeout_ms` are over; what needs no word of JS's is carried on within. */
 void Engine::wait(double timeout_ms)
 {
-	if (hand_over.held())
-		return hand_over.wait(timeout_ms);
 	/* NaN as well */
 	const double deadline = timeout_ms >= 0 ? now_ms() + timeout_ms : INFINITY;
 

@@ -2,9 +2,12 @@
 #include "harness.h"
 
 #include "../addon/handover.h"
+#include "../addon/vhost/channel.h"
+#include "../addon/vhost/memory.h"
 
 #include <csignal>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -278,4 +281,62 @@ TEST(handover_a_links_rest_is_gone_on_with)
 	CHECK(!l.resume(std::string(64 << 20, 'x'), ""));
 	l.close();
 	close(p[1]);
+}
+
+TEST(handover_descriptors_of_memory_stay_open_only_where_somebody_may_come)
+{
+	const int before = open_files();
+
+	for (const bool keeps : {false, true}) {
+		Memory m;
+		m.keeps = keeps;
+		RegionSpec all[2] = {{0, 4096, 0, 0, -1, 0}, {1 << 20, 4096, 1 << 20, 0, -1, 0}};
+		for (RegionSpec &r : all) {
+			r.fd = memfd_create("guest", MFD_CLOEXEC);
+			CHECK(r.fd >= 0 && !ftruncate(r.fd, 8192));
+		}
+		int log = memfd_create("log", MFD_CLOEXEC);
+		CHECK(!ftruncate(log, 4096));
+		CHECK(!m.replace(all, 1) && !m.add(all[1]) && !m.log(log, 100, 8));
+		for (const int fd : {all[0].fd, all[1].fd, log})
+			CHECK(keeps ? fd == -1 : !close(fd));
+		CHECK(open_files() == before + (keeps ? 3 : 0));
+		for (uint32_t i = 0; i < 2; i++)
+			CHECK(m.regions_count() == 2 && (m.region(i).fd >= 0) == keeps && m.region(i).gpa == all[i].gpa);
+		CHECK(m.log_file().size == 100 && m.log_file().offset == 8 && (m.log_file().fd >= 0) == keeps);
+		/* A table that cannot be takes nothing */
+		RegionSpec twice[2] = {{0, 4096, 0, 0, open("/dev/null", O_RDONLY | O_CLOEXEC), 0}, {0, 4096, 0, 0, -1, 0}};
+		CHECK(m.replace(twice, 2) && twice[0].fd >= 0 && !close(twice[0].fd));
+		CHECK(!m.remove(0, 4096, 0) && m.regions_count() == 1 && open_files() == before + (keeps ? 2 : 0));
+		m.no_log();
+		m.clear();
+		CHECK(open_files() == before);
+	}
+}
+
+TEST(handover_a_front_ends_rest_is_gone_on_with)
+{
+	/* header: request 13, version 1, 8 octets */
+	const uint8_t message[20] = {13, 0, 0, 0, 1, 0, 0, 0, 8};
+	const int before = open_files();
+
+	for (size_t cut = 0; cut < sizeof(message); cut++) {
+		Channel c;
+		int p[2];
+		CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, p));
+		c.use(p[0]);
+		const int passed = dup(p[1]);
+		CHECK(c.resume(std::string(message, message + cut), {passed}, "answer"));
+		CHECK(c.blocked() && !c.read());
+		CHECK(send(p[1], message + cut, sizeof(message) - cut, 0) == (ssize_t)(sizeof(message) - cut));
+		CHECK(c.read() && c.length() == sizeof(message) && !memcmp(c.message(), message, sizeof(message)));
+		CHECK(c.fd_count == 1 && c.fds[0] == passed);
+		c.flush();
+		CHECK(text(read_all(p[1], 6)) == "answer" && !c.blocked());
+		c.close();
+		close(p[1]);
+	}
+	Channel c;
+	CHECK(!c.resume(std::string(5000, 'x'), {dup(0)}, "") && !c.resume("", {}, std::string(CHANNEL_WAITING + 1, 'x')));
+	CHECK(open_files() == before);
 }

@@ -5,20 +5,23 @@
 // Guest, host and world run ends.py. Each scene has ports of its own.
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { compiled } from './cache.js'
-import { closing, End, Ends, Staged } from './ends.js'
+import { closing, End, Ends, request, Staged } from './ends.js'
 import { configure, passt } from './passt.js'
 import { alive, childrenOf, kill, type Proc, type Result, statusField, treeOf, until } from './proc.js'
 import { helper, net, ok, pasta, quietBeside, type World } from './world.js'
 
-/** How the guest is reached: --netns as root, PID as an ordinary user, passt's stream socket. */
-export type Kind = 'netns' | 'pid' | 'passt'
+/** How the guest is reached: --netns as root, PID as an ordinary user, passt's stream socket, or its rings (vhost-user). */
+export type Kind = 'netns' | 'pid' | 'passt' | 'vhost'
 export interface RestartOptions {
   readonly options?: ReadonlyArray<string>
   /** No pasta yet: the caller starts it. */
   readonly idle?: boolean
   /** No guest: the caller is passt's client. */
   readonly bare?: boolean
+  /** Of vhost-frontend.cc. */
+  readonly card?: ReadonlyArray<string>
 }
 
 export interface StartOptions {
@@ -69,7 +72,7 @@ export class Restarting extends Staged {
       if (o.idle === true) return s
       s.now = await s.serving(o.options ?? [])
       if (o.bare === true) return s
-      if (kind === 'passt') await s.makeCard()
+      if (s.isPasst) await s.makeCard(o.card ?? [])
       s.guest = await s.end()
       return s
     } catch (e) {
@@ -79,6 +82,9 @@ export class Restarting extends Staged {
     }
   }
 
+  get isPasst(): boolean {
+    return this.kind === 'passt' || this.kind === 'vhost'
+  }
   get user(): number {
     return this.kind === 'netns' ? 0 : 1000
   }
@@ -118,13 +124,16 @@ export class Restarting extends Staged {
       this.inGuest = ['ip', 'netns', 'exec', name]
     }
   }
-  private async makeCard(): Promise<void> {
+  private async makeCard(options: ReadonlyArray<string>): Promise<void> {
     const lines = `ip link set eth0 txqueuelen 30000\n${configure([], net)}\necho up; exec sleep infinity`
     // nsenter(1) stops with its child
     const apart = ['sh', '-c', '"$@" & wait', '-']
+    const rings = ['--control', `/mnt/w/${this.name}.card`, ...options]
     const argv = this.in([
       ...apart,
-      compiled('test/lib/tapbridge.cc'),
+      ...(this.kind === 'passt'
+        ? [compiled('test/lib/tapbridge.cc')]
+        : [compiled('test/lib/vhost-frontend.cc'), ...rings]),
       this.socket,
       'eth0',
       'sh',
@@ -151,8 +160,9 @@ export class Restarting extends Staged {
     const own = (name: string, port: number) => (options.includes(name) ? [] : [name, `${port}`])
     const ports = [...own('-t', this.port), ...own('-u', this.datagrams)]
     const given = ['-f', '--restart-path', path, ...ports, ...options]
-    return this.kind === 'passt'
-      ? [passt, ...given, '-s', this.socket]
+    const vhost = this.kind === 'vhost' ? ['--vhost-user'] : []
+    return this.isPasst
+      ? [passt, ...vhost, ...given, '-s', this.socket]
       : [pasta, '--config-net', ...given, ...quietBeside(given), ...place]
   }
   /** Starts it, without waiting. */
@@ -177,6 +187,12 @@ export class Restarting extends Staged {
   async stopCard(on: boolean): Promise<void> {
     const [card] = childrenOf(await this.card.pid())
     kill(card!, on ? 'SIGSTOP' : 'SIGCONT')
+  }
+  /** Commands of vhost-frontend.cc. */
+  async hypervisor(command: string): Promise<string> {
+    const answer = await request(join(this.w.dir, `${this.name}.card`), command)
+    if (!answer.startsWith('ok ')) throw new Error(`${command}: ${answer}${this.card.stderr.slice(-2000)}`)
+    return answer.slice(3).trim()
   }
   /** A newer one in the place of what serves now; with what has been the older one's. */
   async restart(options: ReadonlyArray<string> = []): Promise<Proc> {

@@ -942,6 +942,48 @@ def starved(where, how):
     f.alive()
 
 
+def pause(says="now"):
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    print(says, flush=True)
+    assert signal.sigtimedwait([signal.SIGUSR1], 60) is not None
+
+
+def replaced(where):
+    """Says "now" when another passt may take this one's place, and goes on at SIGUSR1: in the middle of a message, a ring disabled or
+    both stopped; and with a kick that nobody hears."""
+    f = served(where)
+
+    def in_pieces(cut):
+        call = os.eventfd(0, os.EFD_NONBLOCK)
+        message = struct.pack("<IIIQ", SET_VRING_CALL, 1 | NEED_REPLY, 8, RX)
+        socket.send_fds(f.s, [message[:cut]], [call])
+        pause()
+        f.s.send(message[cut:])
+        assert f.reply(SET_VRING_CALL) == bytes(8)
+        # The new one is told at once that it is used
+        assert os.eventfd_read(call) > 0
+        return call
+
+    f.enable(0, [RX])
+    calls = [in_pieces(5)]
+    f.question()
+    assert f.rings[TX].take() is not None and f.receive(0.2) is None
+    f.enable(1, [RX])
+    f.alive()
+    assert os.eventfd_read(calls[0]) > 0
+    f.stop()
+    calls.append(in_pieces(17))
+    f.start().alive()
+    for _ in range(2):
+        pause()
+        f.question()
+        pause("asked")
+        assert f.rings[TX].take() is not None
+        f.answer().alive()
+    f.stop()
+    f.start().alive()
+
+
 # passt's descriptors
 
 

@@ -30,14 +30,36 @@ Fault Repair::listen(const char *path, uint32_t &mode)
 		return {EBUSY, ""};
 	if (Fault r = listen_at_path(path, fd, mode); r.err)
 		return r;
-	/* By edges: whoever cannot be accepted now wakes nobody again and again */
-	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_HELPERS)) {
+	if (const int e = adopt(fd)) {
 		::close(fd);
 		return {e, ""};
 	}
+	return {};
+}
+
+int Repair::adopt(int fd)
+{
+	if (const int e = listener >= 0 ? EBUSY : set_nonblocking(fd))
+		return e;
+	/* By edges: whoever cannot be accepted now wakes nobody again and again */
+	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_HELPERS))
+		return e;
 	listener = fd;
 	keep_spare();
-	return {};
+	return 0;
+}
+
+void Repair::give_away()
+{
+	if (listener >= 0) {
+		core.unwatch(listener); /* it lives on */
+		::close(listener);
+		listener = -1;
+	}
+	if (spare >= 0)
+		::close(spare);
+	spare = -1;
+	close();
 }
 
 void Repair::keep_spare()

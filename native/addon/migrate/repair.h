@@ -19,6 +19,12 @@ public:
 
 	/** As Native.repairListen() in src/runtime/abi/abi.ts. */
 	Fault listen(const char *path, uint32_t &mode);
+	/** A socket that listens already. 0 or errno; it is taken over with 0 only. */
+	int adopt(int fd);
+	/** Where helpers connect, -1: nowhere. */
+	int listens_at() const { return listener; }
+	/** That is somebody else's, and a helper finds its end. */
+	void give_away();
 	/** EF_REPAIR */
 	void ask(const fx::Repair &e);
 	/** EF_REPAIR_CLOSE */

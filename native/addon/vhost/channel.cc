@@ -1,6 +1,7 @@
 #include "channel.h"
 #include "../sock.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -108,6 +109,22 @@ void Channel::reply(const uint8_t *from, size_t n)
 		return finish(LINK_ERROR, ENOBUFS);
 	out.insert(out.end(), from, from + n);
 	flush();
+}
+
+bool Channel::resume(const std::string &came, const std::vector<int> &passed, const std::string &unsent)
+{
+	const bool fits = came.size() <= sizeof(in) && passed.size() <= VHOST_FDS_MAX && unsent.size() <= CHANNEL_WAITING;
+
+	if (!fits) {
+		for (const int one : passed)
+			::close(one);
+		return false;
+	}
+	std::copy(came.begin(), came.end(), in);
+	std::copy(passed.begin(), passed.end(), fds);
+	have = (uint32_t)came.size(), fd_count = (uint32_t)passed.size();
+	out.assign(unsent.begin(), unsent.end());
+	return true;
 }
 
 void Channel::flush()

@@ -8,6 +8,7 @@
 #include "../abi.h"
 
 #include <cstddef>
+#include <string>
 #include <vector>
 
 namespace passt {
@@ -45,6 +46,12 @@ public:
 	void flush();
 	/** The front-end has not read everything yet: wait for EPOLLOUT, then flush(). */
 	bool blocked() const { return !out.empty(); }
+	const std::vector<uint8_t> &unsent() const { return out; }
+	/**
+	 * Goes on with what another process had of this front-end's: a part of a message with its descriptors, which are taken over, and replies.
+	 * False: it is more than there can be.
+	 */
+	bool resume(const std::string &came, const std::vector<int> &passed, const std::string &unsent);
 
 private:
 	bool receive(uint32_t upto);

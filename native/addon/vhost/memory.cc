@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 namespace passt {
 
@@ -138,13 +139,27 @@ int Memory::check(const RegionSpec *all, uint32_t n)
 	return 0;
 }
 
+/** It is ours from here on, where descriptors are kept; else -1. */
+int Memory::keep(int &fd) const
+{
+	return keeps ? std::exchange(fd, -1) : -1;
+}
+
 int Memory::map_region(const RegionSpec &from, Region &to)
 {
-	to.gpa = from.gpa, to.size = from.size, to.user = from.user;
+	to.gpa = from.gpa, to.size = from.size, to.user = from.user, to.offset = from.offset;
 	return to.map.open(from.fd, from.offset, from.size);
 }
 
-int Memory::replace(const RegionSpec *all, uint32_t n)
+void Memory::drop(Region &r)
+{
+	r.map.close();
+	if (r.fd >= 0)
+		::close(r.fd);
+	r = Region{};
+}
+
+int Memory::replace(RegionSpec *all, uint32_t n)
 {
 	Region fresh[VHOST_REGIONS_MAX];
 	int e = n > VHOST_REGIONS_MAX ? E2BIG : check(all, n);
@@ -154,16 +169,17 @@ int Memory::replace(const RegionSpec *all, uint32_t n)
 		e = map_region(all[i], fresh[i]);
 	if (e) {
 		while (i)
-			fresh[--i].map.close();
+			drop(fresh[--i]);
 		return e;
 	}
 	clear();
 	std::copy(fresh, fresh + n, regions);
-	count = n;
+	for (count = 0; count < n; count++)
+		regions[count].fd = keep(all[count].fd);
 	return 0;
 }
 
-int Memory::add(const RegionSpec &one)
+int Memory::add(RegionSpec &one)
 {
 	RegionSpec all[VHOST_REGIONS_MAX + 1] = {};
 
@@ -178,7 +194,7 @@ int Memory::add(const RegionSpec &one)
 		regions[count] = Region{};
 		return e;
 	}
-	count++;
+	regions[count++].fd = keep(one.fd);
 	return 0;
 }
 
@@ -188,7 +204,7 @@ int Memory::remove(uint64_t gpa, uint64_t size, uint64_t user)
 		Region &r = regions[i];
 		if (r.gpa != gpa || r.size != size || r.user != user)
 			continue;
-		r.map.close();
+		drop(r);
 		r = regions[--count];
 		regions[count] = Region{};
 		last = 0;
@@ -199,10 +215,8 @@ int Memory::remove(uint64_t gpa, uint64_t size, uint64_t user)
 
 void Memory::clear()
 {
-	for (uint32_t i = 0; i < count; i++) {
-		regions[i].map.close();
-		regions[i] = Region{};
-	}
+	for (uint32_t i = 0; i < count; i++)
+		drop(regions[i]);
 	count = last = 0;
 }
 
@@ -244,7 +258,7 @@ bool Memory::copy(void *to, uint64_t gpa, uint32_t len)
 	return true;
 }
 
-int Memory::log(int fd, uint64_t size, uint64_t offset)
+int Memory::log(int &fd, uint64_t size, uint64_t offset)
 {
 	Mapping fresh;
 
@@ -253,8 +267,11 @@ int Memory::log(int fd, uint64_t size, uint64_t offset)
 			return e;
 	}
 	log_map.close();
+	if (log_fd >= 0)
+		::close(log_fd);
 	log_map = fresh;
-	log_size = fd >= 0 ? size : 0;
+	log_size = fd >= 0 ? size : 0, log_offset = fd >= 0 ? offset : 0;
+	log_fd = keep(fd);
 	return 0;
 }
 

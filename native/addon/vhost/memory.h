@@ -56,12 +56,24 @@ public:
 	~Memory()
 	{
 		clear();
-		log_map.close();
+		no_log();
 	}
 
-	/** In place of what is there, or nothing changes. The descriptors stay open. 0 or errno. */
-	int replace(const RegionSpec *all, uint32_t n);
-	int add(const RegionSpec &one);
+	/** Regions keep their descriptors, as the log does: some process may take our place (handover.h). */
+	bool keeps = false;
+	uint32_t regions_count() const { return count; }
+	/** fd -1: it was not kept. */
+	RegionSpec region(uint32_t i) const
+	{
+		const Region &r = regions[i];
+		return {r.gpa, r.size, r.user, r.offset, r.fd, 0};
+	}
+	/** `size` 0: there is none. */
+	RegionSpec log_file() const { return {0, log_size, 0, log_offset, log_fd, 0}; }
+
+	/** In place of what is there, or nothing changes. Descriptors that are kept are ours then, -1 stands in their place; others stay open. 0 or errno. */
+	int replace(RegionSpec *all, uint32_t n);
+	int add(RegionSpec &one);
 	int remove(uint64_t gpa, uint64_t size, uint64_t user);
 	void clear();
 
@@ -89,8 +101,13 @@ public:
 	/** A copy of octets that may lie in several regions. False: not all are there. */
 	bool copy(void *to, uint64_t gpa, uint32_t len);
 
-	/** The dirty log, in place of the one before; fd < 0: none. 0 or errno. The descriptor stays open. */
-	int log(int fd, uint64_t size, uint64_t offset);
+	/** The dirty log, in place of the one before; fd < 0: none. 0 or errno. The descriptor as in replace(). */
+	int log(int &fd, uint64_t size, uint64_t offset);
+	void no_log()
+	{
+		int none = -1;
+		log(none, 0, 0);
+	}
 	/** Marks are made only while it is on, too (VHOST_F_LOG_ALL). */
 	bool logging = false;
 	bool logs() const { return logging && log_size; }
@@ -110,18 +127,22 @@ public:
 
 private:
 	struct Region {
-		uint64_t gpa = 0, size = 0, user = 0;
+		uint64_t gpa = 0, size = 0, user = 0, offset = 0;
+		int fd = -1;
 		Mapping map;
 	};
 	static int check(const RegionSpec *all, uint32_t n);
+	int keep(int &fd) const;
 	static int map_region(const RegionSpec &from, Region &to);
+	static void drop(Region &r);
 	uint8_t *find(uint64_t gpa, uint64_t *len);
 	void mark(uint64_t gpa, uint64_t len);
 
 	Region regions[VHOST_REGIONS_MAX];
 	uint32_t count = 0, last = 0;
 	Mapping log_map;
-	uint64_t log_size = 0;
+	uint64_t log_size = 0, log_offset = 0;
+	int log_fd = -1;
 	bool made = false;
 };
 

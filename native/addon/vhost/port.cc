@@ -28,7 +28,7 @@ void Port::reset()
 	fetch();
 	rx.reset(), tx.reset();
 	memory.clear();
-	memory.log(-1, 0, 0);
+	memory.no_log();
 	Mapping::reset_lost();
 	use_features(0);
 	begin();

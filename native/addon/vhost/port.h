@@ -46,6 +46,7 @@ public:
 
 	/** Features in force. Return: what the guest takes from us, OFF_*. */
 	uint32_t use_features(uint64_t bits);
+	uint64_t features_used() const { return features; }
 	~Port() { reset(); }
 	/** The end of a session. */
 	void reset();

@@ -35,6 +35,49 @@ void Vhost::use(int fd)
 	registered = !core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT, ID_LINK);
 }
 
+bool Vhost::resume(const std::string &came, const std::vector<int> &passed, const std::string &unsent)
+{
+	asked = false, readable = true;
+	return channel.resume(came, passed, unsent);
+}
+
+std::vector<uint64_t> Vhost::held() const
+{
+	const Port &port = tap.vhost;
+	const Memory &m = port.memory;
+	const RegionSpec log = m.log_file();
+	std::vector<uint64_t> words = {port.features_used(), log.size, log.offset, log_fd >= 0};
+
+	for (const Vring *const r : {&port.rx, &port.tx}) {
+		const RingPlace &p = r->place();
+		const uint64_t fds = (uint64_t)(r->kick >= 0) << VRING_KICK | (uint64_t)(r->call >= 0) << VRING_CALL |
+				     (uint64_t)(r->err >= 0) << VRING_ERR;
+		words.insert(words.end(), {p.size, p.desc, p.used, p.avail, p.log, p.flags, r->index(), fds});
+	}
+	for (uint32_t i = 0; i < m.regions_count(); i++) {
+		const RegionSpec r = m.region(i);
+		words.insert(words.end(), {r.gpa, r.size, r.user, r.offset});
+	}
+	return words;
+}
+
+int Vhost::descriptor(uint32_t what, uint32_t which) const
+{
+	const Port &port = tap.vhost;
+
+	if (what == HAND_REGION)
+		return which < port.memory.regions_count() ? port.memory.region(which).fd : -1;
+	if (what == HAND_LOG)
+		return which ? log_fd : port.memory.log_file().fd;
+	if (what == HAND_CAME)
+		return which < channel.fd_count ? channel.fds[which] : -1;
+	const Vring &ring = which / VRING_FDS == VRING_RX ? port.rx : port.tx;
+	if (what != HAND_VRING || which / VRING_FDS >= VRINGS)
+		return -1;
+	const uint32_t kind = which % VRING_FDS;
+	return kind == VRING_KICK ? ring.kick : kind == VRING_CALL ? ring.call : ring.err;
+}
+
 void Vhost::end_session()
 {
 	Port &port = tap.vhost;

@@ -18,7 +18,13 @@ public:
 
 	/** The front-end that is served from here on; nobody. */
 	void use(int fd);
+	/** What another process had of the one that is served (Channel::resume()). No message is read before EF_VHOST_NEXT. */
+	bool resume(const std::string &came, const std::vector<int> &passed, const std::string &unsent);
 	void close();
+	/** What is in force, as Native.vhostHeld() in src/runtime/abi/abi.ts. */
+	std::vector<uint64_t> held() const;
+	/** A descriptor of HAND_REGION, HAND_VRING, HAND_LOG, HAND_CAME; -1: there is none. */
+	int descriptor(uint32_t what, uint32_t which) const;
 	/** EF_VHOST_*, EF_VRING_*. False: it is none of those. */
 	bool effect(const Record &e);
 	/** What is there of messages and frames, whether or not epoll says so. */

@@ -56,6 +56,8 @@ public:
 	/** The index that the driver's next chain has. */
 	uint16_t index() const { return next; }
 	uint32_t size() const { return place_.size; }
+	/** `size` 0: nowhere yet. */
+	const RingPlace &place() const { return place_; }
 	/** Forget everything; descriptors are closed. */
 	void reset();
 	/** It starts, with whatever is in it: the next notification is made, and a kick is asked for anew. */

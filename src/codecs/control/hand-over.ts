@@ -62,6 +62,8 @@ const questions = [
   t.strict({ ask: t.literal('flows'), from: Count }),
   /** Of the guest's link: octets that came and were not looked at, and behind them those that were not taken yet. */
   t.strict({ ask: t.literal('rest'), from: Count }),
+  /** Of a client that speaks vhost-user. */
+  t.strict({ ask: t.literal('session') }),
   /** All is taken: it is ours to end. */
   t.strict({ ask: t.literal('done'), taken: Count, lost: Count })
 ] as const
@@ -71,7 +73,8 @@ const Questions = t.union([
   questions[2],
   questions[3],
   questions[4],
-  questions[5]
+  questions[5],
+  questions[6]
 ])
 export type HandOverQuestion = t.TypeOf<typeof Questions>
 
@@ -242,6 +245,8 @@ const TapThere = t.strict({
   mac: MacAddr
 })
 const LinkThere = t.strict({ kind: t.literal('link') })
+/** `helpers`: with where passt-repair connects, as a descriptor. */
+const VhostThere = t.strict({ kind: t.literal('vhost-user'), helpers: t.boolean })
 
 const answers = [
   /**
@@ -251,7 +256,7 @@ const answers = [
   t.strict({
     answer: t.literal('begin'),
     version: Count,
-    guest: t.union([TapThere, LinkThere, t.null]),
+    guest: t.union([TapThere, LinkThere, VhostThere, t.null]),
     listeners: Count
   }),
   t.strict({ answer: t.literal('listeners'), list: t.readonlyArray(HandedListener) }),
@@ -267,11 +272,29 @@ const answers = [
   }),
   t.strict({ answer: t.literal('flows'), list: HandedFlows }),
   t.strict({ answer: t.literal('rest'), octets: Base64 }),
+  /**
+   * Requests of a vhost-user front-end (vhost-user.ts) that lead to what its session is, each with so many descriptors; behind those
+   * of all requests there are `came` more, of the part of a message that `rest` begins with.
+   */
+  t.strict({
+    answer: t.literal('session'),
+    list: t.readonlyArray(t.strict({ octets: Base64, fds: Count })),
+    came: Count
+  }),
   t.strict({ answer: t.literal('done') }),
   /** In words; the connection ends. */
   t.strict({ answer: t.literal('refused'), why: t.string })
 ] as const
-const Answers = t.union([answers[0], answers[1], answers[2], answers[3], answers[4], answers[5], answers[6]])
+const Answers = t.union([
+  answers[0],
+  answers[1],
+  answers[2],
+  answers[3],
+  answers[4],
+  answers[5],
+  answers[6],
+  answers[7]
+])
 export type HandOverAnswer = t.TypeOf<typeof Answers>
 export type AnswerTo<K extends HandOverAnswer['answer']> = Extract<HandOverAnswer, { readonly answer: K }>
 

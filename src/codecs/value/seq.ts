@@ -6,6 +6,8 @@ export type SeqNum = number & { readonly SeqNum: unique symbol }
 
 export const seq = (n: number): SeqNum => (n | 0) as SeqNum
 export const add = (a: SeqNum, octets: number): SeqNum => ((a + octets) | 0) as SeqNum
+/** Not add(a, -octets): V8 has to allocate for -0, and compiles again for it. */
+export const sub = (a: SeqNum, octets: number): SeqNum => ((a - octets) | 0) as SeqNum
 /** As the wire has it, and people read it: in [0, 2^32). */
 export const unsigned = (a: SeqNum): number => a >>> 0
 /** Signed octets from `b` to `a`, in [-2^31, 2^31): positive when `a` is later. */

@@ -402,6 +402,7 @@ export const handOver = alphabet<typeof handOverMachine>({
     asks('take', 'it is ready: we are to stand still', { ask: 'take' }),
     asks('flows', 'it asks for flows', { ask: 'flows', from: 0 }),
     asks('rest', "it asks for what the guest's link has left", { ask: 'rest', from: 0 }),
+    asks('session', 'it asks for the vhost-user session', { ask: 'session' }),
     asks('done', 'it has all', { ask: 'done', taken: 1, lost: 0 }),
     h('faulty', 'it says what is no question', ({ now }) => ({ type: 'FAULTY', now })),
     h('settled', 'results of what was asked for before are in', ({ now }) => ({ type: 'SETTLED', now })),

@@ -166,7 +166,7 @@ export const handOverMachine = setup({
       description: 'It asks for flows, and has their sockets as well.',
       on: {
         ASKED: [
-          { guard: is('flows', 'rest'), actions: act('reply'), meta: rule },
+          { guard: is('flows', 'rest', 'session'), actions: act('reply'), meta: rule },
           { guard: is('done'), target: 'gone', actions: [act('reply'), act('leave')], meta: rule },
           { actions: act('hangUpOrder'), meta: rule }
         ],

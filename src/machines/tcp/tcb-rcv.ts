@@ -1,4 +1,4 @@
-import { add, distance, max, type SeqNum, seq } from '../../codecs/value/seq.js'
+import { add, distance, max, type SeqNum, seq, sub } from '../../codecs/value/seq.js'
 import type { Own } from './tcb-group.js'
 
 // Group `rcv`: the stream from the guest, RCV of RFC 9293 §3.3.1, from our hands to the peer's.
@@ -78,8 +78,8 @@ export const takeOver = (
 }
 /** Of what was taken, so many octets are in front of it since its kernel counts, and so many the peer has not acknowledged. */
 export const restored = (d: D, taken: number, unacked: number): void => {
-  d.octetsFrom = add(d.rcvTaken, -taken)
-  d.rcvConfirmed = add(d.rcvTaken, -unacked)
+  d.octetsFrom = sub(d.rcvTaken, taken)
+  d.rcvConfirmed = sub(d.rcvTaken, unacked)
 }
 /** What the kernel has not taken is gone: the guest was not told that we have it, and sends it again. */
 export const forgetHanded = (d: D): void => {
@@ -98,7 +98,7 @@ export const outcome = (d: D, taken: number, dropped: number): void => {
   d.sending = false
   d.rcvTaken = add(d.rcvTaken, taken)
   if (dropped === 0) return
-  d.rcvNxt = add(d.rcvNxt, -dropped)
+  d.rcvNxt = sub(d.rcvNxt, dropped)
   d.finAt = null
 }
 /** The peer has them, up to `to`. */
@@ -124,6 +124,6 @@ export const finForwarded = (d: D): void => {
 /** Octets that the kernel took and the peer did not acknowledge yet. */
 export const unconfirmed = (t: Rcv): number => distance(t.rcvTaken, t.rcvConfirmed)
 /** Octets handed over of which the kernel has not said whether it took them. */
-export const handed = (t: Rcv): number => distance(add(t.rcvNxt, -t.rcvFin), t.rcvTaken)
+export const handed = (t: Rcv): number => distance(sub(t.rcvNxt, t.rcvFin), t.rcvTaken)
 /** All that the kernel took, with the FIN where that is forwarded. */
 export const takenAll = (t: Rcv): SeqNum => add(t.rcvTaken, t.rcvFin)

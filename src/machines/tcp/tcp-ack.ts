@@ -1,4 +1,4 @@
-import { add, distance, le, lt, max, type SeqNum, seq } from '../../codecs/value/seq.js'
+import { add, distance, le, lt, max, type SeqNum, seq, sub } from '../../codecs/value/seq.js'
 import { ACK, RST } from '../../codecs/wire/tcp.js'
 import type { Effect } from '../../effects/effect.js'
 import * as owed from './tcb-ack.js'
@@ -157,4 +157,4 @@ export const acknowledge = (d: Draft, now: number, carried: boolean, out: Out<'S
 
 /** Is `ack` one that we can have caused? RFC 5961 §5, RFC 9293 §3.10.7.4. */
 export const ackAcceptable = (t: Tcb, ack: SeqNum): boolean =>
-  le(ack, t.sndMax) && le(add(t.sndUna, -t.maxSndWnd), ack)
+  le(ack, t.sndMax) && le(sub(t.sndUna, t.maxSndWnd), ack)

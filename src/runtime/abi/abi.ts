@@ -166,6 +166,7 @@ export const VRING_LOG_USED = 1
 export const VRING_KICK = 0
 export const VRING_CALL = 1
 export const VRING_ERR = 2
+export const VRING_FDS = 3
 /** EF.VRING_RUN: mode. */
 export const VRING_OFF = 0
 export const VRING_DISCARD = 1
@@ -214,6 +215,12 @@ export const HAND_FLOW = 1
 export const HAND_GUEST = 2
 export const HAND_CLIENTS = 3
 export const HAND_OVER = 4
+/** Of vhost-user: a region; ring * VRING_FDS + VRING_*; the log, 1: its eventfd; with a part of a message; where passt-repair connects. */
+export const HAND_REGION = 5
+export const HAND_VRING = 6
+export const HAND_LOG = 7
+export const HAND_CAME = 8
+export const HAND_HELPERS = 9
 
 /** Pools of Native.addNsSockets(). */
 export const NS_TCP4 = 0
@@ -282,16 +289,27 @@ export interface Native {
   handOverListen(path: string): void
   /** The same with a socket that listens already; it is the addon's from here on. */
   handOverAdopt(fd: number): void
-  /** As linkListen() for clients that send frames, with a socket that listens already; it is the addon's from here on. */
-  linkAdopt(fd: number): void
+  /** As linkListen(), with a socket that listens already; it is the addon's from here on. */
+  linkAdopt(fd: number, vhostUser: boolean): void
+  /** As repairListen(), with a socket that listens already; it is the addon's from here on. */
+  repairAdopt(fd: number): void
   /** The Ethernet address that a tap has now, wherever it is. */
   tapAddress(fd: number): Uint8Array
   /** A TCP socket is reset and closed. */
   closeHard(fd: number): void
-  /** Of the link's client: octets that came and make no whole frame yet, or wait for room; octets that it has not taken. Copies. */
-  linkRest(): { readonly came: Uint8Array; readonly unsent: Uint8Array }
-  /** The same of another process, for the client that EF.LINK_USE names next. */
-  linkResume(came: Uint8Array, unsent: Uint8Array): void
+  /**
+   * Of the link's client: octets that came and make no whole frame or message yet, or wait for room; how many descriptors came with
+   * them (HAND_CAME); octets that it has not taken. Copies.
+   */
+  linkRest(): { readonly came: Uint8Array; readonly descriptors: number; readonly unsent: Uint8Array }
+  /** The same of another process, for the client that EF.LINK_USE names next. Of vhost-user's no message is read then before EF.VHOST_NEXT. */
+  linkResume(came: Uint8Array, unsent: Uint8Array, fds: ReadonlyArray<number>): void
+  /**
+   * What is in force of the vhost-user session, in words of 64 bits: features; octets of the dirty log, 0: none, and its mmap offset; 1: it has
+   * an eventfd; of each ring: size, 0: it lies nowhere, addresses of descriptors, used, avail, log, flags (VRING_LOG_USED), next avail
+   * index, descriptors (bits VRING_KICK and its like); of each region: gpa, size, user, mmap offset.
+   */
+  vhostHeld(): Uint8Array
   /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
@@ -302,6 +320,8 @@ export interface Native {
   memoryOf(flows: Int32Array, freeze: boolean): Float64Array
   /** Local address and port of each of these flows' sockets: five words each, 0 where there is none. */
   localEnds(flows: Int32Array): Int32Array
+  /** The same five words of any socket. */
+  localEnd(fd: number): Int32Array
   /**
    * Local ports that the kernel may choose from for outbound sockets (IP_LOCAL_PORT_RANGE, ip(7)), a part of those that it has.
    * False: this kernel, before Linux 6.3, chooses from all.

@@ -30,7 +30,9 @@ export type LoopNative = Pick<
   | 'resumeListener'
   // Of a hand-over (engine/hand-over.ts, take-over.ts), which is in no record
   | 'closeHard'
+  | 'localEnd'
   | 'linkRest'
+  | 'vhostHeld'
   | 'closeListener'
 >
 

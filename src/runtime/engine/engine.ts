@@ -13,7 +13,9 @@ import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdi
 import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
 import { scans } from '../../machines/forward/port-scan.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
-import { openRings } from '../abi/rings.js'
+import { handOverHold } from '../abi/effects.js'
+import { kindOf } from '../abi/events.js'
+import { openRings, turn } from '../abi/rings.js'
 import { VERSION } from '../cli/help.js'
 import type { Options } from '../cli/option-table.js'
 import { parseOptions } from '../cli/options.js'
@@ -56,12 +58,18 @@ import { runSteps } from '../plan/run-steps.js'
 import type { Recorder } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
 import { allFeatures } from './features.js'
-import { type GivenClient, inheritedFd, openGuestLink } from './guest-link.js'
+import {
+  type InheritedSockets,
+  inheritedFd,
+  type LinkClient,
+  linkClientOf,
+  openGuestLink
+} from './guest-link.js'
 import type { Here } from './hand-over.js'
 import { loop } from './loop.js'
 import { openRecord, recordEnd, recordNowhere, writer } from './open-record.js'
 import { startText } from './start-record.js'
-import { findPredecessor, type Predecessor, takeOver } from './take-over.js'
+import { findPredecessor, type LinkTaken, type Predecessor, takeOver } from './take-over.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 import { warmUpMoves } from './warm-up-moves.js'
@@ -188,7 +196,7 @@ interface Prepared {
   readonly record: Recorder | null
   /** Whose place we take. */
   readonly former: Predecessor | null
-  readonly client: GivenClient
+  readonly client: LinkClient
   readonly rules: ReadonlyArray<Rule>
   /** For a service manager's user. */
   readonly status: string
@@ -275,7 +283,7 @@ const whoServes = (native: Native, p: Plan, path: string): Predecessor | null =>
   )(findPredecessor(native, path, p.mode))
   const former = orFatal(found)
   if (former === null) return null
-  const ours = p.link !== null ? 'link' : p.spliceOnly ? null : 'tap'
+  const ours = p.vhostUser !== null ? 'vhost-user' : p.link !== null ? 'link' : p.spliceOnly ? null : 'tap'
   if ((former.guest?.kind ?? null) !== ours)
     throw misfit(`cannot take over from who serves at ${path}: its guest is reached in another way`)
   if (p.namespace.kind === 'spawn')
@@ -301,6 +309,13 @@ const formerTap = (native: Native, l: Launcher, { guest, guestFd }: Predecessor)
   return { fd: guestFd, index, name, vnet, mac: octets }
 }
 
+/** Where the link's clients connect, and passt-repair(1), if we want it. */
+const formerSockets = ({ guestFd, helpersFd }: Predecessor, p: Plan): InheritedSockets => {
+  if (helpersFd === null || p.repairPath !== null) return { clients: guestFd, helpers: helpersFd }
+  closeSync(helpersFd)
+  return { clients: guestFd, helpers: null }
+}
+
 const listenForSuccessor = (native: Native, path: string, former: Predecessor | null): void => {
   tried(`listen at ${path} (--restart-path)`, () => {
     if (former === null) native.handOverListen(path)
@@ -308,11 +323,14 @@ const listenForSuccessor = (native: Native, path: string, former: Predecessor | 
   })
 }
 
-const whatIsHere = (l: Launcher, p: Plan, tap: TapDevice | null): Here => ({
+/** `helpers`: passt-repair(1) finds us. */
+const whatIsHere = (l: Launcher, p: Plan, tap: TapDevice | null, helpers: boolean): Here => ({
   mode: p.mode,
   guest:
     p.link !== null
-      ? { kind: 'link' }
+      ? p.vhostUser !== null
+        ? { kind: 'vhost-user', helpers }
+        : { kind: 'link' }
       : tap === null
         ? null
         : {
@@ -375,9 +393,9 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     log.at('debug', `tap ${tap.name} index ${tap.index} vnet ${tap.vnet} offloads 0x${offloads.toString(16)}`)
   }
   // Before the ports, which may take all descriptors that there are
-  const announcement =
+  const opened =
     p.link === null
-      ? []
+      ? { says: [], helpers: false }
       : orFatal(
           openGuestLink(
             native,
@@ -385,7 +403,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
             p.vhostUser !== null,
             p.repairPath,
             inherited,
-            former?.guestFd ?? null,
+            former === null ? null : formerSockets(former, p),
             log
           )
         )
@@ -406,7 +424,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     former?.listeners ?? NOTHING_INHERITED
   )
   const failures = openStrict(place, log)
-  for (const line of announcement) log.at('info', line)
+  for (const line of opened.says) log.at('info', line)
   const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
   const nsFiles: ProcNet = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   tried('watch the launcher', () => native.setCtl(CTL_FD))
@@ -428,8 +446,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     ? portScan(place, failures, hostFiles, nsFiles, p.namespace.kind === 'spawn', log, instant(native.now()))
     : null
   closeUnclaimed(place.inherited)
-  const client: GivenClient = { fd: inherited }
-  const here = p.restartPath === null ? null : whatIsHere(l, p, tap)
+  const client = linkClientOf(inherited)
+  const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers)
   const features = allFeatures(world, p, { neighbours, portScan: scan, client, here, life })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
@@ -455,7 +473,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     former,
     client,
     rules: place.rules,
-    status: statusText(p, announcement)
+    status: statusText(p, opened.says)
   }
 }
 
@@ -467,21 +485,39 @@ function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
   if (p.restartPath !== null) yield* warmUpRestart(cfg)
 }
 
+/** Its client is ours. One that speaks vhost-user is served so far that its rings only need to run; nothing else is looked at meanwhile. */
+const useLink = ({ native, world: w, client }: Prepared, link: LinkTaken): E.Either<string, void> => {
+  native.linkOffer(link.client, client.session !== null)
+  native.linkResume(link.came, link.unsent, link.session?.fds ?? [])
+  client.fd = link.client
+  if (client.session === null || link.session === null) return E.right(undefined)
+  const fits = client.session.inherit(link.session.messages)
+  if (E.isLeft(fits)) return fits
+  handOverHold(w.rings, true)
+  client.serve(instant(native.now()))
+  // A message takes a turn or two
+  for (let left = 4 * link.session.messages.length; left > 0; left--) {
+    const is = client.session.inherited()
+    if (is !== null) return is
+    const n = turn(w.rings, 0)
+    for (let i = 0; i < n; i++) w.features.takers[kindOf(w.rings.ev, i)](i, instant(w.rings.clock[0]))
+  }
+  return E.left('its vhost-user session does not become ours')
+}
+
 /** All that the process had whose place we take. Then it ends. */
-const replace = (former: Predecessor, { native, world, plan: p, client, rules }: Prepared): void => {
+const replace = (former: Predecessor, prepared: Prepared): void => {
+  const { native, world, plan: p, client, rules } = prepared
   // It serves meanwhile; what V8 has not compiled would hold everybody up
   for (const _ of warmUpAll(world, p));
   const taken = orFatal(
     E.mapLeft((why: string) => `cannot take over: ${why}; the other one goes on`)(
-      takeOver(world, former, rules, instant(native.now()))
+      takeOver(world, former, rules, (link) => useLink(prepared, link), instant(native.now()))
     )
   )
-  const { flows, lost, ended, link } = taken
-  if (link !== null) {
-    native.linkOffer(link.client, false)
-    native.linkResume(link.came, link.unsent)
-    client.fd = link.client
-  }
+  const { flows, lost, ended } = taken
+  handOverHold(world.rings, false)
+  client.session?.goOn(instant(native.now()))
   world.log.at('info', `restart: ${flows} flows taken over, ${lost + ended} ended`)
 }
 

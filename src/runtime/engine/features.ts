@@ -14,7 +14,7 @@ import type { Plan } from '../plan/plan-types.js'
 import { type Neighbours, neighbours } from '../services/neighbours.js'
 import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
 import { collectWhenCalm } from './collect-when-calm.js'
-import { type GivenClient, guestLink } from './guest-link.js'
+import { guestLink, type LinkClient } from './guest-link.js'
 import { type Here, handOver } from './hand-over.js'
 import { signsOfLife } from './signs-of-life.js'
 import { collect } from './v8.js'
@@ -49,7 +49,7 @@ export interface Opened {
   /** null: no rule has automatic ports. */
   readonly portScan: Feature | null
   /** The guest link's client. */
-  readonly client: GivenClient
+  readonly client: LinkClient
   /** What a process gets that takes our place; null: nobody may. */
   readonly here: Here | null
   /** null: nobody asks whether we are alive. */
@@ -93,7 +93,7 @@ export const allFeatures = (
   o: Opened
 ): ReadonlyArray<Feature> => [
   ...actingFeatures(w, p, o),
-  ...(o.here === null ? [] : [handOver(w, o.here)]),
+  ...(o.here === null ? [] : [handOver(w, o.here, o.client)]),
   ...(o.life === null ? [] : [signsOfLife(o.life)]),
   collectWhenCalm(collect),
   ...observers(w, p)

@@ -22,7 +22,7 @@ import { compile } from '../machine/compile.js'
 import { repairPathAt } from '../plan/plan.js'
 import type { LinkPlan, RepairPath } from '../plan/plan-types.js'
 import { migration } from './migrate.js'
-import { vhostSession, welcomeGuest } from './vhost.js'
+import { type VhostSession, vhostSession, welcomeGuest } from './vhost.js'
 
 // The guest link in place of a tap: where clients connect, and who is served. machines/link/guest-link.ts decides, native
 // (addon/link.h, clients.cc) accepts, reads and writes. What a client says that speaks vhost-user: vhost.ts.
@@ -58,6 +58,12 @@ interface Bound {
   readonly mode: number
 }
 
+/** What to tell the user once all is ready; does passt-repair(1) find us? */
+export interface Opened {
+  readonly says: ReadonlyArray<string>
+  readonly helpers: boolean
+}
+
 /** `open`: native's, result: the socket file's mode. */
 const listenAt = (path: string, open: (path: string) => number): E.Either<string, Bound> => {
   const octets = Buffer.byteLength(path)
@@ -72,14 +78,23 @@ const listenAt = (path: string, open: (path: string) => number): E.Either<string
     )
   )
 }
-/** Where clients of the process whose place we take connect. */
-const adoptSocket = (native: Native, fd: number): E.Either<string, ReadonlyArray<string>> =>
-  E.bimap(
-    (e) => `cannot take over the socket of the guest's link: ${reasonOf(e)}`,
-    () => []
-  )(
+/** Of the process whose place we take: where clients connect, and passt-repair(1), null: nowhere. */
+export interface InheritedSockets {
+  readonly clients: number
+  readonly helpers: number | null
+}
+const adoptSocket = (
+  native: Native,
+  { clients, helpers }: InheritedSockets,
+  vhostUser: boolean
+): E.Either<string, Opened> =>
+  E.mapLeft((e) => `cannot take over the socket of the guest's link: ${reasonOf(e)}`)(
     E.tryCatch(
-      () => native.linkAdopt(fd),
+      () => {
+        native.linkAdopt(clients, vhostUser)
+        if (helpers !== null) native.repairAdopt(helpers)
+        return { says: [], helpers: helpers !== null }
+      },
       (e) => e
     )
   )
@@ -90,18 +105,23 @@ const listen = (native: Native, path: string, vhostUser: boolean): E.Either<stri
  * For passt-repair(1); nowhere if null. `link`: where the link's socket is. Where nobody asked for one, what forbids it costs a
  * warning, not the start.
  */
-const openRepair = (native: Native, p: RepairPath | null, link: Bound, log: Log): E.Either<string, Bound> => {
-  if (p === null) return E.right(link)
+const openRepair = (
+  native: Native,
+  p: RepairPath | null,
+  link: Bound,
+  log: Log
+): E.Either<string, boolean> => {
+  if (p === null) return E.right(false)
   const path = repairPathAt(p, link.path)
   const opened = listenAt(path, (at) => native.repairListen(at))
   if (E.isRight(opened)) {
     sayWhoMay(opened.right, log)
-    return E.right(link)
+    return E.right(true)
   }
   const text = `cannot listen at ${path} (--repair-path): ${opened.left}`
   if (p.kind === 'path') return E.left(text)
   log.at('warning', `${text}; a guest that moves goes without its connections`)
-  return E.right(link)
+  return E.right(false)
 }
 
 const openSocket = (native: Native, wanted: string | null, vhostUser: boolean): E.Either<string, Bound> => {
@@ -155,29 +175,30 @@ export const inheritedFd = (
         (fd: number): number | null => fd
       )(l.inherited(p.fd))
 
-/** Listen, or use what was inherited: a client `given`, or a socket that listens. Right: what to tell the user once all is ready. Left: one line. */
+/** Listen, or use what was inherited: a client `given`, or sockets that listen. Left: one line. */
 export const openGuestLink = (
   native: Native,
   p: LinkPlan,
   vhostUser: boolean,
   repair: RepairPath | null,
   given: number | null,
-  inherited: number | null,
+  inherited: InheritedSockets | null,
   log: Log
-): E.Either<string, ReadonlyArray<string>> => {
-  if (inherited !== null) return adoptSocket(native, inherited)
+): E.Either<string, Opened> => {
+  if (inherited !== null) return adoptSocket(native, inherited, vhostUser)
   return given === null
     ? pipe(
         openSocket(native, p.kind === 'socket' ? p.path : null, vhostUser),
-        E.chain((bound) => openRepair(native, repair, bound, log)),
-        E.map((bound) => {
-          sayWhoMay(bound, log)
-          return howToStart(bound.path, vhostUser)
-        })
+        E.chain((bound) =>
+          E.map((helpers: boolean): Opened => {
+            sayWhoMay(bound, log)
+            return { says: howToStart(bound.path, vhostUser), helpers }
+          })(openRepair(native, repair, bound, log))
+        )
       )
     : E.bimap(
         (e) => `--fd ${p.kind === 'fd' ? p.fd : given}: ${reasonOf(e)}`,
-        () => []
+        (): Opened => ({ says: [], helpers: false })
       )(
         E.tryCatch(
           () => native.linkOffer(given, vhostUser),
@@ -207,10 +228,16 @@ export interface VhostWays {
   readonly exit: boolean
   readonly linger: boolean
 }
-/** The client that is there when the loop begins; null: none. */
-export interface GivenClient {
+/** Who is at the other end. */
+export interface LinkClient {
+  /** Who is there when the loop begins; null: nobody. */
   fd: number | null
+  /** What it speaks, if that is vhost-user. */
+  session: VhostSession | null
+  /** Serve who is there now, before the loop begins. */
+  serve: (now: Instant) => void
 }
+export const linkClientOf = (fd: number | null): LinkClient => ({ fd, session: null, serve: () => {} })
 /**
  * Clients of the guest link, and what they have. `vhost` null: they send frames. To be
  * installed with all others at once.
@@ -218,7 +245,7 @@ export interface GivenClient {
 export const guestLink = (
   w: World,
   oneOff: boolean,
-  given: GivenClient,
+  given: LinkClient,
   vhost: VhostWays | null
 ): ReadonlyArray<Feature> => {
   let state = machine.start({ oneOff }, [])
@@ -264,13 +291,15 @@ export const guestLink = (
     if (machine.isFinal(state)) w.ended = { why: 'stop' }
   }
   const deadline = new Deadline(0)
+  given.session = session
+  given.serve = (now) => {
+    deadline.at = Number.POSITIVE_INFINITY
+    if (given.fd !== null) step({ type: 'FD_GIVEN', fd: given.fd }, now)
+  }
   const feature: Feature = {
     name: 'guest link',
     deadline,
-    onTime: (now) => {
-      deadline.at = Number.POSITIVE_INFINITY
-      if (given.fd !== null) step({ type: 'FD_GIVEN', fd: given.fd }, now)
-    },
+    onTime: given.serve,
     events: () => {
       replaced = false
     },

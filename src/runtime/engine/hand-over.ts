@@ -12,7 +12,15 @@ import {
 import type { Instant } from '../../effects/effect.js'
 import { type HandOverEffect, type HandOverEvent, handOverMachine } from '../../machines/link/hand-over.js'
 import { handedOf } from '../../machines/tcp/tcp-handed.js'
-import { HAND_CLIENTS, HAND_FLOW, HAND_GUEST, HAND_LISTENER, HAND_OVER } from '../abi/abi.js'
+import {
+  HAND_CAME,
+  HAND_CLIENTS,
+  HAND_FLOW,
+  HAND_GUEST,
+  HAND_HELPERS,
+  HAND_LISTENER,
+  HAND_OVER
+} from '../abi/abi.js'
 import {
   type Handed,
   handOverAnswer,
@@ -30,6 +38,7 @@ import { Deadline } from '../flow/deadline.js'
 import type { FlowAddresses, TcpFlow, UdpFlow } from '../flow/flow.js'
 import { leafOf } from '../flow/kinds.js'
 import { compile } from '../machine/compile.js'
+import type { LinkClient } from './guest-link.js'
 import { flowRecords, isOpen, isOver, SETTLING } from './migrate-out.js'
 
 // Another process takes our place: machines/link/hand-over.ts decides, native (addon/handover.h) listens and hands descriptors over. The
@@ -43,6 +52,8 @@ export interface Here {
   /** null: nothing, with --splice-only. */
   readonly guest:
     | { readonly kind: 'link' }
+    /** `helpers`: passt-repair(1) finds us. */
+    | { readonly kind: 'vhost-user'; readonly helpers: boolean }
     | {
         readonly kind: 'tap'
         readonly name: string
@@ -83,7 +94,21 @@ const endsOf = (f: FlowAddresses): HandedEnds => ({
         }
 })
 
-export const handOver = (w: World, here: Here): Feature => {
+/** What with an answer to `begin` leads to the guest. */
+const wayTo = (guest: Here['guest']): ReadonlyArray<Handed> => {
+  switch (guest?.kind) {
+    case undefined:
+      return []
+    case 'tap':
+      return [[HAND_GUEST, 0]]
+    case 'link':
+      return [[HAND_CLIENTS, 0]]
+    case 'vhost-user':
+      return [[HAND_CLIENTS, 0], ...(guest.helpers ? [[HAND_HELPERS, 0] as const] : [])]
+  }
+}
+
+export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'session'>): Feature => {
   const r = w.rings
   const deadline = new Deadline()
   let state = machine.start(undefined, [])
@@ -94,6 +119,8 @@ export const handOver = (w: World, here: Here): Feature => {
   let going: Going[] = []
   let ended = 0
   let rest: Uint8Array = new Uint8Array(0)
+  /** Descriptors with what came. */
+  let restFds = 0
   let left = false
   let began: Instant | null = null
 
@@ -145,9 +172,15 @@ export const handOver = (w: World, here: Here): Feature => {
   }
   const taken = (): Answered => {
     const { v4, v6, linkLocal6, mac, announced, up } = w.guest
-    const link = here.guest?.kind === 'link' && up
-    const { came, unsent } = link ? r.native.linkRest() : { came: rest, unsent: rest }
+    const stays = session?.stays() ?? null
+    if (stays !== null) return refused(stays)
+    const link = session === null ? here.guest?.kind === 'link' && up : session.isThere()
+    const none = new Uint8Array(0)
+    const { came, unsent, descriptors } = link
+      ? r.native.linkRest()
+      : { came: none, unsent: none, descriptors: 0 }
     rest = Buffer.concat([came, unsent])
+    restFds = descriptors
     return {
       answer: {
         answer: 'take',
@@ -161,14 +194,27 @@ export const handOver = (w: World, here: Here): Feature => {
       descriptors: link ? [[HAND_GUEST, 0]] : []
     }
   }
+  const sessionHanded = (): Answered => {
+    if (session === null || !session.isThere()) return refused('there is no vhost-user session')
+    const all = session.handed()
+    const came = Array.from({ length: restFds }, (_, i): Handed => [HAND_CAME, i])
+    return {
+      answer: {
+        answer: 'session',
+        list: all.map(({ octets, fds }) => ({ octets, fds: fds.length })),
+        came: restFds
+      },
+      descriptors: [...all.flatMap(({ fds }) => fds), ...came]
+    }
+  }
   const answerTo = (q: HandOverQuestion): Answered => {
     switch (q.ask) {
       case 'begin': {
         if (q.version !== HAND_OVER_VERSION)
           return refused(`it hands over as version ${HAND_OVER_VERSION} does`)
         if (q.mode !== here.mode) return refused(`this is ${here.mode}`)
-        const guest: ReadonlyArray<Handed> =
-          here.guest === null ? [] : [[here.guest.kind === 'link' ? HAND_CLIENTS : HAND_GUEST, 0]]
+        const stays = session?.stays() ?? null
+        if (stays !== null) return refused(stays)
         return {
           answer: {
             answer: 'begin',
@@ -176,7 +222,7 @@ export const handOver = (w: World, here: Here): Feature => {
             guest: here.guest,
             listeners: w.listeners.size
           },
-          descriptors: [[HAND_OVER, 0], ...guest]
+          descriptors: [[HAND_OVER, 0], ...wayTo(here.guest)]
         }
       }
       case 'listeners':
@@ -190,6 +236,8 @@ export const handOver = (w: World, here: Here): Feature => {
           answer: { answer: 'rest', octets: rest.subarray(q.from, q.from + REST_MAX) },
           descriptors: []
         }
+      case 'session':
+        return sessionHanded()
       case 'done':
         return { answer: { answer: 'done' }, descriptors: [] }
     }
@@ -214,11 +262,14 @@ export const handOver = (w: World, here: Here): Feature => {
         (f): f is UdpFlow => f?.kind === 'udp' && f.sockOpen && !w.out.isGroup(f.hostAddr)
       )
       going = [...open, ...udp]
-      step({ type: 'SETTLED', now: at })
+      session?.standStill(true)
+      // Its rings are where they are once all that was asked for has been carried out
+      behind(1, (then) => step({ type: 'SETTLED', now: then }))
     })
   }
   const goOn = (now: Instant): void => {
     handOverHold(r, false)
+    session?.standStill(false)
     for (const f of frozen) {
       if (w.flows[f.index] !== f) continue
       f.held = false

@@ -28,6 +28,7 @@ import type { World } from '../data/world.js'
 import type { Flow, FlowAddresses } from '../flow/flow.js'
 import { type Inherited, inherit } from '../host/inherited.js'
 import { errnoOf, failureText } from '../log/error-text.js'
+import type { HandedMessage } from './vhost.js'
 
 // We take the place of a process that serves already (behaviour.md#restart): at first where it listens and how its guest is reached, then, when
 // all is ready, its flows. The other side: hand-over.ts. Nothing of ours runs yet, so waiting for an answer holds nobody up.
@@ -45,6 +46,8 @@ export interface Predecessor {
   /** Where it was found; its tap, or where clients of its link connect, -1: it has neither. */
   readonly place: number
   readonly guestFd: number
+  /** Where passt-repair(1) connects, null: nowhere. */
+  readonly helpersFd: number | null
   readonly listeners: Inherited
   readonly asking: Asking
 }
@@ -70,7 +73,9 @@ const closeAll = (fds: ReadonlyArray<number>): void => {
 const descriptorsOf = (a: HandOverAnswer): number => {
   switch (a.answer) {
     case 'begin':
-      return a.guest === null ? 1 : 2
+      return a.guest === null ? 1 : a.guest.kind === 'vhost-user' && a.guest.helpers ? 3 : 2
+    case 'session':
+      return a.list.reduce((sum, { fds }) => sum + fds, a.came)
     case 'listeners':
     case 'flows':
       return a.list.length
@@ -150,22 +155,26 @@ export const findPredecessor = (native: Native, path: string, mode: string): Res
   if (E.isLeft(listed)) return listed
   if (answer.version !== HAND_OVER_VERSION)
     return E.left(`it hands over as version ${answer.version} does, and this is ${HAND_OVER_VERSION}`)
-  const [place, guestFd = -1] = fds
-  return E.right({ guest: answer.guest, place, guestFd, listeners: inherit(all), asking })
+  const [place, guestFd = -1, helpersFd = null] = fds
+  return E.right({ guest: answer.guest, place, guestFd, helpersFd, listeners: inherit(all), asking })
 }
 
-/** What came with `take`, for the guest's link. */
+/** What came for the guest's link. */
 export interface LinkTaken {
   readonly client: number
   readonly came: Uint8Array
   readonly unsent: Uint8Array
+  /** null: it sends frames. */
+  readonly session: {
+    readonly messages: ReadonlyArray<HandedMessage<number>>
+    /** Descriptors with what came. */
+    readonly fds: ReadonlyArray<number>
+  } | null
 }
 export interface Taken {
   readonly flows: number
   readonly lost: number
   readonly ended: number
-  /** null: no client is there. */
-  readonly link: LinkTaken | null
 }
 
 const addressesOf = (e: HandedEnds, listener: number | null): FlowAddresses => ({
@@ -181,13 +190,22 @@ const addressesOf = (e: HandedEnds, listener: number | null): FlowAddresses => (
   arrival: e.arrival === null ? null : { ...e.arrival, listener: listener ?? -1, slot: -1 }
 })
 
+/** -o: what the guest begins has that address. */
+const isOutbound = ({ cfg, rings }: World, v6: boolean, fd: number): boolean => {
+  const wanted = v6 ? cfg.outbound6 : cfg.outbound4
+  if (wanted === null) return true
+  const [a, b, c, d] = rings.native.localEnd(fd)
+  return sameAddr(wanted, [a, b, c, d])
+}
+
 /** Could it have begun here, by our options? A TCP connection needs its listener no more. */
 const mayStay = (
   w: World,
   rules: ReadonlyArray<Rule>,
   f: HandedFlow,
   record: FlowRecord | null,
-  listener: number | null
+  listener: number | null,
+  fd: number
 ): boolean => {
   const { cfg } = w
   const from = f.ends.arrival
@@ -195,7 +213,8 @@ const mayStay = (
     if (!cfg.udp || !(f.ends.v6 ? cfg.v6 : cfg.v4)) return false
     if (from !== null) return listener !== null
     const to = hostSideOf(cfg.nat, PROTO_UDP, f.ends.ourAddr, f.ends.ourPort)
-    return to !== null && sameAddr(to.dst, f.ends.hostAddr) && to.dstPort === f.ends.hostPort
+    const reachable = to !== null && sameAddr(to.dst, f.ends.hostAddr) && to.dstPort === f.ends.hostPort
+    return reachable && isOutbound(w, f.ends.v6, fd)
   }
   const ends = record === null ? null : endsOf(record)
   const ours = from === null || rules.some((r) => covers(r, 'tcp', 'in', from.addr, from.port))
@@ -225,7 +244,7 @@ const enter = (
   const listener = from === null ? null : (p.listeners.ids.get(from.listener) ?? null)
   const decoded = f.kind === 'tcp' ? FlowRecord.decode(octets(f.record)) : null
   const record = decoded !== null && E.isRight(decoded) ? decoded.right : null
-  const stays = mayStay(w, rules, f, record, listener)
+  const stays = mayStay(w, rules, f, record, listener, fd)
   const ends = addressesOf(f.ends, listener)
   if (f.kind === 'udp') {
     if (!stays) {
@@ -257,14 +276,41 @@ const enter = (
   return stays
 }
 
+/** Octets of the link's, in pieces. */
+const restOf = (asking: Asking, count: number): Result<Uint8Array> => {
+  const parts: Uint8Array[] = []
+  for (let from = 0; from < count; ) {
+    const part = answerTo(asking, { ask: 'rest', from })
+    if (E.isLeft(part)) return part
+    const { octets: some } = part.right.answer
+    if (some.length === 0) return E.left('it has fewer octets than it said')
+    parts.push(some)
+    from += some.length
+  }
+  return E.right(Buffer.concat(parts))
+}
+const sessionOf = (asking: Asking): Result<LinkTaken['session']> =>
+  E.map(({ answer, fds }: Answer<'session'>): LinkTaken['session'] => {
+    let at = 0
+    const next = (n: number): ReadonlyArray<number> => {
+      at += n
+      return fds.slice(at - n, at)
+    }
+    return {
+      messages: answer.list.map((m) => ({ octets: m.octets, fds: next(m.fds) })),
+      fds: next(answer.came)
+    }
+  })(answerTo(asking, { ask: 'session' }))
+
 /**
- * All that it has is ours. To be called when nothing is left to be done but to serve: from here on it stands still, until it has heard
+ * All that it has is ours. `useLink`: its client becomes ours, but that nothing of the guest's is touched yet. To be called when nothing is left to be done but to serve: from here on it stands still, until it has heard
  * that we do. Left: it goes on.
  */
 export const takeOver = (
   w: World,
   p: Predecessor,
   rules: ReadonlyArray<Rule>,
+  useLink: (link: LinkTaken) => Result<void>,
   now: Instant
 ): Result<Taken> => {
   const took = answerTo(p.asking, { ask: 'take' })
@@ -275,29 +321,29 @@ export const takeOver = (
   w.guest.linkLocal6 = a.guest.linkLocal6
   w.guest.mac = a.guest.mac
   w.guest.announced = a.guest.announced
+  const rest = restOf(p.asking, a.came + a.unsent)
+  if (E.isLeft(rest)) return rest
+  if (a.client) {
+    const session = p.guest?.kind === 'vhost-user' ? sessionOf(p.asking) : E.right(null)
+    if (E.isLeft(session)) return session
+    const used = useLink({
+      client: fds[0],
+      came: rest.right.subarray(0, a.came),
+      unsent: rest.right.subarray(a.came),
+      session: session.right
+    })
+    if (E.isLeft(used)) return used
+  }
   const entered: Entered = { flows: 0, lost: 0, doomed: [], cut: [] }
   const all = pages(p.asking, 'flows', a.flows, (f, fd) => {
     if (enter(w, p, rules, f, fd, entered, now)) entered.flows++
     else entered.lost++
   })
   if (E.isLeft(all)) return all
-  const parts: Uint8Array[] = []
-  for (let from = 0; from < a.came + a.unsent; ) {
-    const part = answerTo(p.asking, { ask: 'rest', from })
-    if (E.isLeft(part)) return part
-    const { octets: some } = part.right.answer
-    if (some.length === 0) return E.left('it has fewer octets than it said')
-    parts.push(some)
-    from += some.length
-  }
-  const rest = Buffer.concat(parts)
   const { flows, lost, doomed, cut } = entered
   const done = answerTo(p.asking, { ask: 'done', taken: flows, lost })
   if (E.isLeft(done)) return done
   for (const f of doomed) deliver(w, f, { type: 'STOP', now }, false)
   for (const fd of cut) w.rings.native.closeHard(fd)
-  const link = a.client
-    ? { client: fds[0], came: rest.subarray(0, a.came), unsent: rest.subarray(a.came) }
-    : null
-  return E.right({ flows, lost, ended: a.ended, link })
+  return E.right({ flows, lost, ended: a.ended })
 }

@@ -1,6 +1,16 @@
-import { VhostReply } from '../../codecs/control/vhost-user.js'
+import * as E from 'fp-ts/lib/Either.js'
+import { VHOST_RINGS, VhostMessage, VhostReply } from '../../codecs/control/vhost-user.js'
+import { octets } from '../../codecs/value/octets.js'
 import type { Instant } from '../../effects/effect.js'
 import { vhostEvents } from '../../machines/link/vhost-events.js'
+import {
+  type HeldFd,
+  type HeldSession,
+  mayBeHanded,
+  requestsOf,
+  startsRing,
+  staysHere
+} from '../../machines/link/vhost-handed.js'
 import {
   type RingFd,
   type RingMode,
@@ -12,6 +22,9 @@ import {
 } from '../../machines/link/vhost-session.js'
 import { initialProbes } from '../../machines/services/services.js'
 import {
+  HAND_LOG,
+  HAND_REGION,
+  HAND_VRING,
   VRING_BAD_ADDRESS,
   VRING_BAD_INDEX,
   VRING_BAD_INDIRECT,
@@ -21,6 +34,7 @@ import {
   VRING_CALL,
   VRING_DISCARD,
   VRING_ERR,
+  VRING_FDS,
   VRING_KICK,
   VRING_LOG_USED,
   VRING_LOOP,
@@ -31,6 +45,7 @@ import {
 } from '../abi/abi.js'
 import {
   closeFd,
+  type Handed,
   vhostAddRegion,
   vhostFeatures,
   vhostLog,
@@ -58,6 +73,9 @@ import type { Migration } from './migrate.js'
 // A vhost-user session: machines/link/vhost-session.ts decides, native (addon/vhost/) reads messages, maps memory and walks rings.
 
 export const machine = compile<typeof vhostSessionMachine, VhostEffect>(vhostSessionMachine)
+/** Waits for nothing. */
+const SERVING = 'session.serving'
+const BUSY = 'its front-end waits for an answer'
 
 const MODES: Readonly<Record<RingMode, number>> = {
   stopped: VRING_OFF,
@@ -104,8 +122,101 @@ const put = (r: Rings, reply: VhostReply): void => {
   vhostReply(r, { off, len: octets.length })
 }
 
+// --- for a process that takes our place
+
+/** A message of a session that changes hands; the sender's `fds` are names of descriptors, the receiver's are descriptors. */
+export interface HandedMessage<Fd> {
+  readonly octets: Uint8Array
+  readonly fds: ReadonlyArray<Fd>
+}
+
+const RING_WORDS = 8
+const REGION_WORDS = 4
+/** Native.vhostHeld() */
+const heldOf = (told: Uint8Array): HeldSession => {
+  const w = new BigUint64Array(told.buffer, told.byteOffset, told.length / 8)
+  const [features, logSize, logOffset, logFd] = w
+  const ringsAt = 4
+  const regionsAt = ringsAt + VHOST_RINGS * RING_WORDS
+  return {
+    features,
+    log: logSize === 0n ? null : { size: logSize, offset: logOffset },
+    logFd: logFd === 1n,
+    rings: Array.from({ length: VHOST_RINGS }, (_, i) => {
+      const [size, desc, used, avail, log, flags, next, fds] = w.subarray(ringsAt + i * RING_WORDS)
+      const logged = (Number(flags) & VRING_LOG_USED) !== 0
+      const has = (which: number): boolean => ((Number(fds) >> which) & 1) === 1
+      return {
+        place: size === 0n ? null : { entries: Number(size), addresses: { logged, desc, used, avail, log } },
+        next: Number(next),
+        fds: { kick: has(VRING_KICK), call: has(VRING_CALL), err: has(VRING_ERR) }
+      }
+    }),
+    regions: Array.from({ length: (w.length - regionsAt) / REGION_WORDS }, (_, i) => {
+      const [gpa, size, user, offset] = w.subarray(regionsAt + i * REGION_WORDS)
+      return { gpa, size, user, offset }
+    })
+  }
+}
+const handedFd = (fd: HeldFd): Handed => {
+  switch (fd.of) {
+    case 'region':
+      return [HAND_REGION, fd.place]
+    case 'log':
+      return [HAND_LOG, 0]
+    case 'logFd':
+      return [HAND_LOG, 1]
+    default:
+      return [HAND_VRING, fd.ring * VRING_FDS + WHICH[fd.of]]
+  }
+}
+
+/** Another process's session that becomes ours: what of it has not been dealt with. */
+interface Inherited {
+  readonly waiting: VhostEvent[]
+  /** What starts its rings, once they are ours. */
+  readonly starting: VhostEvent[]
+  /** Is the one before dealt with? */
+  dealt: boolean
+  /** Why it cannot be ours. */
+  fault: string | null
+}
+/** Left: what no process of ours hands over, or a guest does what we do not offer. */
+const inheritedOf = (
+  offer: VhostOffer,
+  all: ReadonlyArray<HandedMessage<number>>
+): E.Either<string, Inherited> => {
+  const waiting: VhostEvent[] = []
+  const starting: VhostEvent[] = []
+  for (const { octets: o, fds } of all)
+    for (const e of vhostEvents(octets(o), fds, false)) {
+      if (e.type === 'MALFORMED') return E.left(`its vhost-user session cannot be: ${e.text}`)
+      if (!mayBeHanded(e.type)) return E.left(`its vhost-user session has ${e.type}`)
+      if (e.type === 'SET_FEATURES' && (e.features & ~offer.features) !== 0n)
+        return E.left(
+          `its guest uses features that are not offered here: 0x${(e.features & ~offer.features).toString(16)}`
+        )
+      ;(startsRing(e.type) ? starting : waiting).push(e)
+    }
+  return E.right({ waiting, starting, dealt: true, fault: null })
+}
+
 /** What the guest link has of it. */
 export interface VhostSession {
+  /** Why it is nobody else's now, null: it may be. */
+  readonly stays: () => string | null
+  /** Is a front-end there? */
+  readonly isThere: () => boolean
+  /** Nothing of the guest's is touched any more, or all goes on. In force a turn later. */
+  readonly standStill: (on: boolean) => void
+  /** What another session needs to become this one, which stands still. */
+  readonly handed: () => ReadonlyArray<HandedMessage<Handed>>
+  /** Before connected(): this session becomes that one, but for its rings, which do not run yet. Left: it cannot. */
+  readonly inherit: (all: ReadonlyArray<HandedMessage<number>>) => E.Either<string, void>
+  /** Has it become that? null: not yet. Left: it cannot. */
+  readonly inherited: () => E.Either<string, void> | null
+  /** Its rings run, and the front-end is heard. */
+  readonly goOn: (now: Instant) => void
   /** A client's session begins, in place of another one's if there is one. */
   readonly connected: (now: Instant) => void
   readonly disconnected: (now: Instant) => void
@@ -134,8 +245,11 @@ export const vhostSession = (
   const modes = [VRING_OFF, VRING_OFF]
   /** Frames of the guest's stay in their ring. */
   let held = false
+  /** Neither ring runs. */
+  let still = false
+  let inherited: Inherited | null = null
   const runRing = (ring: number): void =>
-    vringRun(r, ring, held && ring === VRING_TX ? VRING_OFF : modes[ring])
+    vringRun(r, ring, still || (held && ring === VRING_TX) ? VRING_OFF : modes[ring])
   const hold = (on: boolean): void => {
     held = on
     runRing(VRING_TX)
@@ -143,6 +257,11 @@ export const vhostSession = (
   const carryOut = (e: VhostEffect, now: Instant): void => {
     switch (e.type) {
       case 'VhostDealt':
+        if (inherited !== null) {
+          // The front-end has its answer
+          inherited.dealt = true
+          return
+        }
         if (e.reply !== null) put(r, e.reply)
         return vhostNext(r)
       case 'VhostFeatures':
@@ -210,6 +329,10 @@ export const vhostSession = (
       case 'VhostFailed':
         return w.log.event('link', 'warning', `vhost-user: ${e.request}: ${errorText(e.errno)}`)
       case 'VhostBroken':
+        if (inherited !== null) {
+          inherited.fault = `its vhost-user session ${words(e.why)}`
+          return
+        }
         return broken(words(e.why), now)
     }
   }
@@ -217,6 +340,15 @@ export const vhostSession = (
     const effects: VhostEffect[] = []
     state = machine.step(state, e, effects)
     for (const one of effects) carryOut(one, now)
+  }
+  const isThere = (): boolean => machine.value(state) !== 'idle'
+  const feed = (from: VhostEvent[], now: Instant): void => {
+    while (inherited?.dealt === true && inherited.fault === null) {
+      const e = from.shift()
+      if (e === undefined) return
+      inherited.dealt = false
+      step(e, now)
+    }
   }
   const disconnected = (now: Instant): void => {
     step({ type: 'DISCONNECTED' }, now)
@@ -231,6 +363,35 @@ export const vhostSession = (
       disconnected(now)
       step({ type: 'CONNECTED' }, now)
       move.session(now)
+      if (inherited !== null) feed(inherited.waiting, now)
+    },
+    isThere,
+    stays: () => staysHere(state.context) ?? (isThere() && machine.value(state) !== SERVING ? BUSY : null),
+    standStill: (on) => {
+      still = on
+      for (let ring = 0; ring < VHOST_RINGS; ring++) runRing(ring)
+    },
+    handed: () =>
+      requestsOf(heldOf(r.native.vhostHeld()), state.context.rings).map(({ message, fds }) => ({
+        octets: VhostMessage.encode(message),
+        fds: fds.map(handedFd)
+      })),
+    inherit: (all) => {
+      const made = inheritedOf(offer, all)
+      if (E.isLeft(made)) return made
+      inherited = made.right
+      return E.right(undefined)
+    },
+    inherited: () => {
+      if (inherited === null) return null
+      if (inherited.fault !== null) return E.left(inherited.fault)
+      return inherited.dealt && inherited.waiting.length === 0 ? E.right(undefined) : null
+    },
+    goOn: (now) => {
+      if (inherited === null) return
+      feed(inherited.starting, now)
+      inherited = null
+      vhostNext(r)
     },
     disconnected,
     takes: (stale) => ({
@@ -242,7 +403,10 @@ export const vhostSession = (
         }
         for (const e of vhostEvents({ view: r.view, ...payload }, fds, tooManyFds)) step(e, now)
       },
-      VHOST_DONE: (i, now) => step({ type: 'DONE', errno: vhostDone(r.ev, i) }, now),
+      VHOST_DONE: (i, now) => {
+        step({ type: 'DONE', errno: vhostDone(r.ev, i) }, now)
+        if (inherited !== null) feed(inherited.waiting, now)
+      },
       VRING_STOPPED: (i, now) => {
         const { ring, index: next } = vringStopped(r.ev, i)
         step({ type: 'VRING_STOPPED', ring, next }, now)

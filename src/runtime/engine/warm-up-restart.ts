@@ -31,7 +31,7 @@ class Old {
   constructor(cfg: WorldConfig) {
     const w = madeUpWorld(cfg, NATIVE)
     const here = { mode: 'passt', guest: null, left: () => {} }
-    install(w.features, [...basicFeatures(w), handOver(w, here)])
+    install(w.features, [...basicFeatures(w), handOver(w, here, { session: null })])
     this.s = { w, v6: false, now: instant(1), look: () => this.note() }
   }
   private note(): void {
@@ -73,6 +73,7 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
       guest: null,
       place: -1,
       guestFd: -1,
+      helpersFd: null,
       listeners: NOTHING_INHERITED,
       asking: asker(
         {
@@ -82,7 +83,7 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
         -1
       )
     }
-    const took = takeOver(w, former, [], next.now)
+    const took = takeOver(w, former, [], () => E.right(undefined), next.now)
     taken += E.isRight(took) ? took.right.flows : 0
     yield
     for (const f of w.flows) {

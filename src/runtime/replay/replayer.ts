@@ -6,6 +6,7 @@ import { dropEffects, type LoopNative, MAX_EVENTS, openRings, type Rings } from 
 import { install } from '../data/feature.js'
 import { createWorld, type Ended, type World } from '../data/world.js'
 import { actingFeatures } from '../engine/features.js'
+import { linkClientOf } from '../engine/guest-link.js'
 import { handleTurn } from '../engine/loop.js'
 import { neighbourConfig, worldConfig } from '../engine/world-config.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
@@ -75,7 +76,9 @@ const nativeOf = (door: Door, clock: () => number): LoopNative => {
       pauseListener: nothing,
       resumeListener: nothing,
       closeHard: nothing,
+      localEnd: nothing,
       linkRest: nothing,
+      vhostHeld: nothing,
       closeListener: nothing
     },
     door
@@ -160,7 +163,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
   world.links = start.found.links
   install(
     world.features,
-    actingFeatures(world, start.plan, { neighbours, portScan: null, client: { fd: start.client } })
+    actingFeatures(world, start.plan, { neighbours, portScan: null, client: linkClientOf(start.client) })
   )
   listen(recording.listeners)
 
