@@ -24,6 +24,7 @@ import {
 } from '../src/runtime/abi/abi.js'
 import { GUEST4, LISTENER } from '../src/runtime/engine/warm-up.js'
 import { earliest } from '../src/runtime/flow/deadline.js'
+import type { Flow } from '../src/runtime/flow/flow.js'
 import { Clock, script } from '../src/simulator/clock.js'
 import { Guest } from '../src/simulator/guest.js'
 import { Host, type HostScript } from '../src/simulator/host.js'
@@ -135,8 +136,10 @@ export interface Ends {
   readonly host: Host
 }
 class Line implements Ends {
-  /** Of its flow; -1: there is none yet, or none any more. */
+  flow: Flow | null = null
+  /** Of its flow, and in the turn before; -1: there is none yet, or none any more. */
   handle = -1
+  before = -1
   readonly guest: Guest
   readonly host: Host
   private readonly fate: () => Fate
@@ -265,14 +268,16 @@ class Stage {
         if (id === this.wake && !this.turnDue) this.turn()
       })
   }
-  /** Which flow is whose. */
+  /** Which flow is whose. A line has one: if a SYN comes late and begins another, nobody answers for its socket. */
   private name(): void {
     const { flows } = this.r.w
     for (const line of this.lines) {
-      const i = flows.findIndex(
-        (f) => f?.kind === 'tcp' && f.guestPort === line.c.guestPort && f.ourPort === line.c.peerPort
-      )
-      line.handle = i
+      line.flow ??=
+        flows.find(
+          (f) => f?.kind === 'tcp' && f.guestPort === line.c.guestPort && f.ourPort === line.c.peerPort
+        ) ?? null
+      line.before = line.handle
+      line.handle = line.flow === null ? -1 : flows.indexOf(line.flow)
     }
   }
   private carryOut(): void {
@@ -295,12 +300,9 @@ class Stage {
     const line = this.lines.find(({ c }) => c.guestPort === l4.dstPort && c.peerPort === l4.srcPort)
     line?.toGuest({ ...l4, pos: 0, len: 0 })
   }
-  private readonly known = new Map<number, Line>()
   private ofSocket(words: Int32Array): void {
-    const handle = words[1]
-    const line = this.lines.find((l) => l.handle === handle) ?? this.known.get(handle)
+    const line = this.lines.find((l) => l.handle === words[1] || (l.handle < 0 && l.before === words[1]))
     if (line === undefined) return
-    this.known.set(handle, line)
     for (const e of this.effectsOf(words)) line.host.carryOut(e)
   }
   private effectsOf(words: Int32Array): readonly Effect[] {

@@ -36,6 +36,7 @@ const replayed = (args: readonly string[]): string => {
   const { write } = process.stdout
   process.stdout.write = (text: string | Uint8Array) => out.push(String(text)) > 0
   try {
+    // No page is asked for
     replay(args, { script: '', style: '' })
   } finally {
     process.stdout.write = write
