@@ -85,6 +85,7 @@ const arp = (m: At, at: number): void => {
   v4(m, at + 14)
   mac(m, at + 18)
   v4(m, at + 24)
+  clear(m, at + 28, m.b.length)
 }
 
 /** What our server looks at, and is no address (RFC 2132): overload, type, parameters, size, times, rapid commit. */
@@ -223,19 +224,18 @@ const ICMP_REDIRECT = 5
 /** The upper layer at `l4`, as far as `end`; `pseudo`: what the pseudo-header's sum has changed by. */
 const upper = (p: Packet, l4: number, end: number, proto: number, v6: boolean, pseudo: number): void => {
   const { m, was } = p
-  const there = Math.min(end, m.b.length)
-  if (
-    proto === PROTO_UDP &&
-    there - l4 >= UDP_LEN &&
-    m.v.getUint16(l4 + 2) === (v6 ? DHCP6_PORT : DHCP_PORT)
-  ) {
-    const data = Math.min(there, l4 + Math.max(UDP_LEN, m.v.getUint16(l4 + 4)))
-    if (v6) dhcp6(m, l4 + UDP_LEN, data)
-    else dhcp(m, l4 + UDP_LEN, data)
+  const isUdp = proto === PROTO_UDP && Math.min(end, m.b.length) - l4 >= UDP_LEN
+  // What is behind UDP's own length (RFC 9868) is not summed up
+  const data = isUdp ? Math.min(end, l4 + Math.max(UDP_LEN, m.v.getUint16(l4 + 4))) : end
+  const there = Math.min(data, m.b.length)
+  clear(m, data, m.b.length)
+  if (isUdp && m.v.getUint16(l4 + 2) === (v6 ? DHCP6_PORT : DHCP_PORT)) {
+    if (v6) dhcp6(m, l4 + UDP_LEN, there)
+    else dhcp(m, l4 + UDP_LEN, there)
   }
   if (proto === PROTO_ICMP && m.b[l4] === ICMP_REDIRECT) v4(m, l4 + 4)
   if (proto === PROTO_ICMPV6 && v6 && there > l4 && isNdp(m.b[l4]!)) ndp(m, l4, there)
-  if (![PROTO_TCP, PROTO_UDP, PROTO_ICMP, PROTO_ICMPV6].includes(proto)) return
+  if (![PROTO_TCP, PROTO_UDP, PROTO_ICMP, PROTO_ICMPV6].includes(proto)) return clear(m, l4, there)
   const at = l4 + checksumOffset(proto)
   if (at + 2 > there) return
   const field = m.v.getUint16(at)
@@ -259,7 +259,9 @@ const ipv4 = (p: Packet, ip: number, len: number): void => {
   clear(m, ip + IPV4_LEN, header)
   const sum = plus(m.v.getUint16(ip + 10) ^ 0xffff, change(was, m.v, ip, header))
   m.v.setUint16(ip + 10, sum ^ 0xffff)
-  if (m.b[ip]! >>> 4 !== 4 || ihl < IPV4_LEN || total < ihl || total > len - ip) return
+  if (m.b[ip]! >>> 4 !== 4 || ihl < IPV4_LEN || total < ihl || total > len - ip)
+    return clear(m, header, m.b.length)
+  clear(m, ip + total, m.b.length)
   if ((m.v.getUint16(ip + 6) & 0x1fff) === 0)
     upper(p, ip + ihl, ip + total, m.b[ip + 9]!, false, change(was, m.v, ip + 12, ip + 20))
 }
@@ -271,7 +273,8 @@ const ipv6 = (p: Packet, ip: number, len: number): void => {
   v6(m, ip + 8)
   v6(m, ip + 24)
   const payload = m.v.getUint16(ip + 4)
-  if (m.b[ip]! >>> 4 !== 6 || payload > len - ip - IPV6_LEN) return
+  if (m.b[ip]! >>> 4 !== 6 || payload > len - ip - IPV6_LEN) return clear(m, ip + IPV6_LEN, m.b.length)
+  clear(m, ip + IPV6_LEN + payload, m.b.length)
   const end = Math.min(ip + IPV6_LEN + payload, m.b.length)
   let at = ip + IPV6_LEN
   let next = m.b[ip + 6]!
