@@ -237,6 +237,20 @@ describe('established, from the guest', () => {
     f.turn({ type: 'SOCK_READY', readable: false, writable: true, rdhup: false, info })
     assert.ok(f.tcb.pollAt > f.now)
   })
+  test('room for less than a unit of the window scale is no news', () => {
+    const f = established()
+    const told = { ...INFO, bytesAcked: 40_001 }
+    f.tap(1, 1, { len: 40_000 })
+    f.sent(40_000, { info: { ...told, sndWnd: 0 } })
+    const polled = (sndWnd: number): Effect[] => {
+      f.now = f.tcb.pollAt
+      return f.turn({ type: 'SOCK_INFO', info: { ...told, sndWnd } })
+    }
+    const edge = f.tcb.rcvEdge
+    for (let i = 0; i < 10; i++) assert.deepEqual(segs(polled(100)), [])
+    assert.equal(f.tcb.rcvEdge, edge)
+    assert.equal(segs(polled(20_000)).length, 1)
+  })
   test('regression-74: a send buffer smaller than the MSS still gives a window', () => {
     const f = connecting()
     const info = { ...INFO, sndBuf: 900, sndFree: 900 }
