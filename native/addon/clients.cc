@@ -5,7 +5,6 @@
 #include <cerrno>
 #include <cmath>
 #include <utility>
-#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -88,7 +87,7 @@ void Clients::link_on(bool vhost_user)
 void Clients::keep_spare()
 {
 	if (spare < 0 && listener >= 0)
-		spare = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+		spare = another(listener);
 }
 
 void Clients::watch(bool on)

@@ -235,6 +235,15 @@ int set_nonblocking(int fd)
 	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) ? errno : 0;
 }
 
+int another(int fd)
+{
+	const int copy = dup(fd);
+
+	if (copy >= 0)
+		fcntl(copy, F_SETFD, FD_CLOEXEC);
+	return copy;
+}
+
 int take_error(int fd)
 {
 	int e = 0;

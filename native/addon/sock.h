@@ -144,6 +144,8 @@ int take_error(int fd);
 /** RST instead of FIN (#regression-82). */
 void close_hard(int fd);
 int set_nonblocking(int fd);
+/** Another descriptor of the same, close-on-exec; not by F_DUPFD_CLOEXEC, which the filter refuses. -1: errno. */
+int another(int fd);
 bool set_int(int fd, int level, int option, int value);
 
 } // namespace passt

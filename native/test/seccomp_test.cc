@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include "../addon/seccomp.h"
+#include "../addon/sock.h"
 
 #include <csignal>
 #include <fcntl.h>
@@ -55,6 +56,16 @@ TEST(seccomp_no_file_by_name)
 	CHECK(refusal([] { return syscall(SYS_unlinkat, AT_FDCWD, "/nonexistent", 0); }) == ENOSYS);
 	CHECK(refusal([] { return syscall(SYS_memfd_create, "x", 0); }) == ENOSYS);
 	CHECK(refusal([] { return syscall(SYS_io_uring_setup, 1, nullptr); }) == ENOSYS);
+}
+
+/** What is given up where descriptors have run out is there again for the next time, though we are sealed by then. */
+TEST(seccomp_a_spare_descriptor_can_be_made_again)
+{
+	CHECK(refusal([] { return fcntl(0, F_DUPFD_CLOEXEC, 0); }) == EPERM);
+	CHECK(refusal([]() -> long {
+		const int fd = another(0);
+		return fd > 0 && fcntl(fd, F_GETFD) == FD_CLOEXEC ? 0 : -1;
+	}) == 0);
 }
 
 TEST(seccomp_no_program_no_process)

@@ -4,7 +4,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -65,7 +64,7 @@ void Repair::give_away()
 void Repair::keep_spare()
 {
 	if (spare < 0 && listener >= 0)
-		spare = fcntl(listener, F_DUPFD_CLOEXEC, 0);
+		spare = another(listener);
 }
 
 void Repair::helpers()
