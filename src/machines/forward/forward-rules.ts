@@ -116,7 +116,7 @@ type Run = Pick<Rule, 'first' | 'last' | 'to' | 'toAddress' | 'weak'>
 const runsOf = (s: Ports, ephemeral: PortRange): ReadonlyArray<Run> => {
   const named = s.items.flatMap((i) =>
     without(i.from, s.excluded).map(
-      (r): Run => ({ ...r, to: i.to + r.first - i.from.first, toAddress: i.address, weak: s.auto })
+      (r): Run => ({ ...r, to: i.to + r.first - i.from.first, toAddress: i.address, weak: false })
     )
   )
   if (!s.all) return named
