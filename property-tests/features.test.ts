@@ -14,6 +14,7 @@ import { ringsOver } from '../src/runtime/abi/rings.js'
 import { type Feature, install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
 import { allFeatures, basicFeatures } from '../src/runtime/engine/features.js'
+import { rulesNow } from '../src/runtime/engine/live-rules.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
 import { Deadline, earliest } from '../src/runtime/flow/deadline.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
@@ -47,6 +48,7 @@ const EVERYTHING = {
   migrateExit: false,
   migrateNoLinger: false,
   pcap: 'x.pcapng',
+  confPath: '/x',
   trace: true,
   stats: 1
 } as const
@@ -55,13 +57,14 @@ const NEIGHBOURS = {
   table: NO_NEIGHBOURS
 }
 
-const HERE = { mode: 'passt', guest: null, left: () => {} }
+const HERE = { mode: 'passt', guest: null, conf: null, left: () => {} }
 
 test('each record that native can write has one feature that takes it', () => {
   const w = place()
   const all = allFeatures(w, EVERYTHING, {
     neighbours: NEIGHBOURS,
     portScan: null,
+    rules: { now: rulesNow([]), door: { begin: () => {}, go: () => '' } },
     client: { fd: null },
     here: HERE
   })

@@ -128,6 +128,7 @@ void HandOver::accept_one()
 			continue;
 		}
 		peer = fd;
+		conf.accepting(false); /* rules that came now would be lost */
 		results.add<ev::HandOverPeer>(0, 0).there = 1;
 	}
 }
@@ -140,6 +141,7 @@ void HandOver::end()
 	close(peer);
 	peer = -1;
 	busy = false;
+	conf.accepting(true);
 	results.add<ev::HandOverPeer>(0, 0).there = 0;
 }
 
@@ -179,6 +181,8 @@ int HandOver::descriptor(uint32_t what, uint32_t which) const
 		return tap.link.on ? tap.link.fd : tap.fd;
 	if (what == HAND_CLIENTS)
 		return clients.listens_at();
+	if (what == HAND_CONF)
+		return conf.listens_at();
 	return what == HAND_OVER ? listener : -1;
 }
 
@@ -215,6 +219,7 @@ void HandOver::effect(const Record &e)
 		return;
 	case EF_HAND_OVER_GUEST:
 		clients.give_away();
+		conf.give_away();
 		/* It lives on: who connects there is not for us any more */
 		if (listener >= 0) {
 			core.unwatch(listener);

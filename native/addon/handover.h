@@ -7,6 +7,7 @@
 #define PASST_HANDOVER_H
 
 #include "clients.h"
+#include "conf.h"
 #include "ctl.h"
 #include "listen.h"
 
@@ -24,7 +25,7 @@ int hear_predecessor(int fd, int ms, Bytes &answer, std::vector<int> &passed);
 
 class HandOver : Part {
 public:
-	HandOver(Core &c, Table &t, Tap &tap, Clients &l, Listeners &n) : Part(c), table(t), tap(tap), clients(l), listeners(n) {}
+	HandOver(Core &c, Table &t, Tap &tap, Clients &l, Listeners &n, Conf &f) : Part(c), table(t), tap(tap), clients(l), listeners(n), conf(f) {}
 	~HandOver();
 
 	/** As Native.handOverListen() in src/runtime/abi/abi.ts. */
@@ -51,6 +52,7 @@ private:
 	Tap &tap;
 	Clients &clients;
 	Listeners &listeners;
+	Conf &conf;
 	int listener = -1, peer = -1;
 	/** A question waits for its answer. */
 	bool busy = false, hold = false;

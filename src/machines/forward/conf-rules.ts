@@ -24,6 +24,7 @@ import {
   UNSPECIFIED6
 } from '../../codecs/value/inany.js'
 import type { Direction, ForwardEnv, Rule } from './forward-rules.js'
+import { endsKey } from './listener-changes.js'
 
 // Rules as they are told at the control socket (codecs/control/conf.ts): in words, what they may be, and as rules of ours. Daemon and pesto
 // hold to the same (behaviour.md#live-rules).
@@ -234,10 +235,20 @@ export const ofTables = (
 }
 
 const SPEC_OF_CLIENTS = -1
-/** Numbers of specifications that nobody else has. */
+/**
+ * Numbers of specifications that nobody else has. What a client says does not tell which rules one specification made. Of best-effort ones,
+ * as `all` makes several, those of one address belong together: some ports have to work, and not some of each range.
+ */
 const numbered = (rules: ReadonlyArray<Rule>): ReadonlyArray<Rule> => {
   let next = rules.reduce((n, r) => Math.max(n, r.spec), -1) + 1
-  return rules.map((r) => (r.spec === SPEC_OF_CLIENTS ? { ...r, spec: next++ } : r))
+  const together = new Map<string, number>()
+  return rules.map((r) => {
+    if (r.spec !== SPEC_OF_CLIENTS) return r
+    const key = r.weak && !r.scan ? endsKey(r) : `${next}`
+    const spec = together.get(key) ?? next++
+    together.set(key, spec)
+    return { ...r, spec }
+  })
 }
 
 /**

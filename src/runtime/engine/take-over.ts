@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
+import type { ClientPart } from '../../codecs/control/conf.js'
 import {
   type AnswerTo,
   HAND_OVER_VERSION,
@@ -40,12 +41,20 @@ interface Answer<K extends HandOverAnswer['answer']> {
   readonly answer: AnswerTo<K>
   readonly fds: ReadonlyArray<number>
 }
+export interface HandedConf {
+  readonly path: string
+  readonly fd: number
+  /** null: nobody has changed them. */
+  readonly rules: ClientPart | null
+}
 export interface Predecessor {
   readonly guest: AnswerTo<'begin'>['guest']
   /** Where it was found; its tap, or where clients of its link connect, -1: it has neither. */
   readonly place: number
   readonly guestFd: number
   readonly listeners: Inherited
+  /** null: it has no control socket. */
+  readonly conf: HandedConf | null
   readonly asking: Asking
 }
 /** One question at a time, and its answer. */
@@ -70,7 +79,7 @@ const closeAll = (fds: ReadonlyArray<number>): void => {
 const descriptorsOf = (a: HandOverAnswer): number => {
   switch (a.answer) {
     case 'begin':
-      return a.guest === null ? 1 : 2
+      return 1 + (a.guest === null ? 0 : 1) + (a.conf === null ? 0 : 1)
     case 'listeners':
     case 'flows':
       return a.list.length
@@ -150,8 +159,10 @@ export const findPredecessor = (native: Native, path: string, mode: string): Res
   if (E.isLeft(listed)) return listed
   if (answer.version !== HAND_OVER_VERSION)
     return E.left(`it hands over as version ${answer.version} does, and this is ${HAND_OVER_VERSION}`)
-  const [place, guestFd = -1] = fds
-  return E.right({ guest: answer.guest, place, guestFd, listeners: inherit(all), asking })
+  const [place, ...more] = fds
+  const guestFd = answer.guest === null ? -1 : more[0]
+  const conf = answer.conf === null ? null : { ...answer.conf, fd: more[more.length - 1] }
+  return E.right({ guest: answer.guest, place, guestFd, listeners: inherit(all), conf, asking })
 }
 
 /** What came with `take`, for the guest's link. */

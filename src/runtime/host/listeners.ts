@@ -8,12 +8,13 @@ import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import type { BindFailure } from '../../machines/forward/bind-verdict.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
-import { type Ends, endsKey, type Open } from '../../machines/forward/listener-changes.js'
+import { type Ends, endsKey, type Open, openOf } from '../../machines/forward/listener-changes.js'
 import {
   portScanMachine,
   type ScanContext,
   type ScanEffect,
-  type ScanEvent
+  type ScanEvent,
+  scans
 } from '../../machines/forward/port-scan.js'
 import { LISTEN_FREEBIND, LISTEN_IN_NAMESPACE, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from '../abi/abi.js'
 import { Deadline } from '../flow/deadline.js'
@@ -31,6 +32,8 @@ export interface ListenPlace {
   readonly launcher: Launcher
   /** Those that count; with --conf-path others come (live-listeners.ts). */
   rules: ReadonlyArray<Rule>
+  /** Others are about to: nobody else opens or closes any. */
+  changing: boolean
   readonly freebind: boolean
   readonly listeners: Listeners
   /** By ends (endsKey): where it listens, and the ids of each port's listeners. */
@@ -54,6 +57,7 @@ export const listenPlace = (
   native,
   launcher,
   rules,
+  changing: false,
   freebind,
   listeners: new Map(),
   open: new Map(),
@@ -255,7 +259,17 @@ export const portScan = (
   carryOutScan(fresh ? { ...s, ns: NOBODY } : s, effects, now)
   // At the start ports are there at once
   while (s.scanner.reading !== null) readOn(s, now)
-  return { name: 'automatic ports', deadline: s.deadline, onTime: (at: Instant): void => onTime(s, at) }
+  return {
+    name: 'automatic ports',
+    deadline: s.deadline,
+    onTime: (at: Instant): void => onTime(s, at),
+    /** Other rules count (the place's). `failures`: as for the start. */
+    rules: (failed: ReadonlyArray<BindFailure>, at: Instant): void => {
+      const { rules } = place
+      const open = rules.map((r) => (r.scan ? openOf(place.open, r) : emptyPorts()))
+      step(s, { type: 'RULES', rules, failures: failed, open }, at)
+    }
+  }
 }
 
 const step = (s: Scanning, e: ScanEvent, now: Instant): void => {
@@ -284,8 +298,9 @@ const carryOutScan = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Inst
   for (const e of effects)
     switch (e.type) {
       case 'ReadListeners':
-        s.scanner.reading = beginReading(s.host, s.ns)
-        s.deadline.at = now
+        // Rules that scan may come later
+        s.scanner.reading = scans(s.place.rules) ? beginReading(s.host, s.ns) : null
+        s.deadline.at = s.scanner.reading === null ? Number.POSITIVE_INFINITY : now
         break
       case 'CloseListeners':
         for (const { rule, ports } of e.list) closePorts(s.place, s.place.rules[rule], ports)
@@ -306,6 +321,7 @@ const carryOutScan = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Inst
 }
 
 const onTime = (s: Scanning, now: Instant): void => {
+  if (s.place.changing) return
   if (s.scanner.reading === null) {
     s.deadline.at = Number.POSITIVE_INFINITY
     step(s, { type: 'TIMER_SCAN' }, now)

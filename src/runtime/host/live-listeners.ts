@@ -7,8 +7,11 @@ import {
   endsKey,
   listenerChanges,
   type OpenListeners,
-  type RuleOpening
+  type RuleOpening,
+  ruleOf
 } from '../../machines/forward/listener-changes.js'
+import type { Log } from '../log/log.js'
+import { closePorts, type ListenPlace, openPorts } from './listeners.js'
 
 // Other rules in place of those that there are (behaviour.md#live-rules): all of them, or none. In pieces, so that a rule with all ports
 // holds nobody up.
@@ -89,4 +92,55 @@ export function* applyRules(
   }
   yield* closeSome(close)
   return E.right({ failures, warnings: verdict.right })
+}
+
+/** ms of a turn that listeners may take. */
+const SLICE = 1
+
+/** Of a place where we listen: as engine/live-rules.ts wants it. `scanner`: is told of rules with automatic ports; null: there are none. */
+export const rulesDoor = (
+  place: ListenPlace,
+  scanner: { readonly rules: (failures: ReadonlyArray<BindFailure>) => void } | null,
+  log: Log,
+  clock: () => number
+) => {
+  let job: Generator<void, E.Either<string, Applied>> | null = null
+  let wanted: ReadonlyArray<Rule> = []
+  const listening: Listening = {
+    open: place.open,
+    openPorts: (r, ports) => openPorts(place, r, ports),
+    closePorts: (ends, ports) => closePorts(place, ends, ports)
+  }
+  /** What listens on belongs to the rules that count now. */
+  const passOn = (): void => {
+    const counting = new Set(wanted)
+    for (const [id, { rule, port }] of place.listeners) {
+      if (counting.has(rule)) continue
+      const heir = ruleOf(wanted, endsKey(rule), port)
+      if (heir !== undefined) place.listeners.set(id, { rule: wanted[heir], port })
+    }
+  }
+  return {
+    begin: (rules: ReadonlyArray<Rule>): void => {
+      wanted = rules
+      place.changing = true
+      job = applyRules(listening, rules, place.rules)
+    },
+    go: (): string | null => {
+      if (job === null) return ''
+      const until = clock() + SLICE
+      let step = job.next()
+      while (step.done !== true && clock() < until) step = job.next()
+      if (step.done !== true) return null
+      job = null
+      place.changing = false
+      if (E.isLeft(step.value)) return step.value.left
+      place.rules = wanted
+      passOn()
+      const { failures, warnings } = step.value.right
+      for (const line of warnings) log.event('control', 'warning', line)
+      scanner?.rules(failures)
+      return ''
+    }
+  }
 }

@@ -28,6 +28,7 @@ export const EVENT_KINDS = [
   'capture',
   'link',
   'ports',
+  'control',
   'DHCP',
   'DHCPv6',
   'NDP'

@@ -1,5 +1,6 @@
 import type { Octets } from '../../codecs/value/octets.js'
 import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
+import type { Rule } from '../../machines/forward/forward-rules.js'
 import type { Rings } from '../abi/rings.js'
 import { OUTSIDE, type Outside } from '../data/world.js'
 
@@ -7,7 +8,15 @@ import { OUTSIDE, type Outside } from '../data/world.js'
 // played. `Rings.native` has no other methods (abi/rings.ts), and the world has the rest (data/world.ts, Outside).
 
 /** What is asked for, as numbered in the file. */
-export const ASK = { RANDOM: 1, MEMORY_OF: 2, LOCAL_ENDS: 3, PAUSE: 4, RESUME: 5, DECODE_WHOLE: 6 } as const
+export const ASK = {
+  RANDOM: 1,
+  MEMORY_OF: 2,
+  LOCAL_ENDS: 3,
+  PAUSE: 4,
+  RESUME: 5,
+  DECODE_WHOLE: 6,
+  RULES: 7
+} as const
 export type Ask = (typeof ASK)[keyof typeof ASK]
 /** The answer to `what`, as octets; `real`: what gives it. */
 export type Door = (what: Ask, asked: Uint8Array, real: () => Uint8Array) => Uint8Array
@@ -55,3 +64,22 @@ export const outsideThrough = (door: Door): Outside => ({
     return frame ?? decodeAsFound(whole, new TextDecoder().decode(found))
   }
 })
+
+/** Who makes other rules count: their listeners are no part of the world (host/live-listeners.ts). */
+export interface AskRules {
+  readonly begin: (rules: ReadonlyArray<Rule>) => void
+  /** A slice. null: there is more; '': all is done; else why all is as it was. */
+  readonly go: () => string | null
+}
+/** The same by way of `door`: no octet: there is more; one, and what it says. */
+export const rulesThrough = (door: Door, real: AskRules): AskRules => ({
+  begin: real.begin,
+  go: () => {
+    const answer = door(ASK.RULES, NOTHING, () => {
+      const said = real.go()
+      return said === null ? NOTHING : new TextEncoder().encode(`.${said}`)
+    })
+    return answer[0] === DOT ? new TextDecoder().decode(answer.subarray(1)) : null
+  }
+})
+const DOT = 0x2e

@@ -9,6 +9,7 @@ import {
   putEvent,
   putKept,
   putListener,
+  putRule,
   putStart,
   putTurn,
   recordBuffer,
@@ -22,7 +23,7 @@ import { kindOf } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { Outside, World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
-import { type Door, outsideThrough, throughDoor } from './answers.js'
+import { type AskRules, type Door, outsideThrough, rulesThrough, throughDoor } from './answers.js'
 import { kept, keptOfEffect, keptOfEvent } from './kept.js'
 
 // --record: everything that comes to the pure part, and the effects that it asks for, into a file (docs/replay.md). A feature as others
@@ -53,8 +54,10 @@ export interface Recorder {
   /** What handlers may ask of native, and of chance, by way of the record. */
   readonly native: <N extends Native>(native: N) => N
   readonly outside: Outside
-  /** Once, before the first turn. `start`: JSON. */
-  readonly begin: (start: string, rules: ReadonlyArray<Rule>) => void
+  /** Other rules, by way of the record. */
+  readonly rules: (real: AskRules) => AskRules
+  /** Once, before the first turn. `start`: JSON; `ruleText`: of a rule that comes later. */
+  readonly begin: (start: string, rules: ReadonlyArray<Rule>, ruleText: (r: Rule) => string) => void
   readonly feature: (w: World) => Feature
   /** The last chunk. */
   readonly finish: (end: RecordedEnd) => void
@@ -76,7 +79,8 @@ export const recorder = (
   let on = false
   let listenersChanged = true
   const listeners = new Map<number, { readonly rule: Rule; readonly port: number }>()
-  let ruleNumber: ReadonlyMap<Rule, number> = new Map()
+  let ruleNumber = new Map<Rule, number>()
+  let textOf: (r: Rule) => string = () => ''
 
   const ended = (errno: number | null): void => {
     on = false
@@ -139,6 +143,13 @@ export const recorder = (
         withoutQueues({ view, off: kept.off, len: kept.len }, at)
     }
   }
+  const numberOf = (r: Rule): number => {
+    const known = ruleNumber.get(r)
+    if (known !== undefined) return known
+    putRule(b, textOf(r))
+    ruleNumber.set(r, ruleNumber.size)
+    return ruleNumber.size - 1
+  }
   /** What listens since last time: the scan of automatic ports is not the pure part's doing, what it opens is told to that. */
   const changes = (w: World): void => {
     listenersChanged = false
@@ -149,7 +160,7 @@ export const recorder = (
       }
     for (const [id, l] of w.listeners)
       if (listeners.get(id) !== l) {
-        putListener(b, id, ruleNumber.get(l.rule) ?? null, l.port)
+        putListener(b, id, numberOf(l.rule), l.port)
         listeners.set(id, l)
       }
   }
@@ -182,7 +193,18 @@ export const recorder = (
       }
     },
     outside: outsideThrough(door),
-    begin: (start, rules) => {
+    rules: (real) => {
+      const through = rulesThrough(door, real)
+      return {
+        ...through,
+        go: () => {
+          listenersChanged = true
+          return through.go()
+        }
+      }
+    },
+    begin: (start, rules, ruleText) => {
+      textOf = ruleText
       ruleNumber = new Map(rules.map((r, i) => [r, i]))
       beginChunk(b)
       on = true
