@@ -105,7 +105,12 @@ const native = () => {
 }
 
 /** program of src/bin -> its bundle */
-const bundles = { engine: 'dist/engine.cjs', judge: 'dist/judge.cjs', replay: 'dist/replay.cjs' }
+const bundles = {
+  engine: 'dist/engine.cjs',
+  judge: 'dist/judge.cjs',
+  replay: 'dist/replay.cjs',
+  pesto: 'dist/pesto.cjs'
+}
 const bundle = () => {
   const from = newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json'))
   for (const [name, file] of Object.entries(bundles)) {
@@ -171,7 +176,8 @@ const programs = () => {
 const scripts = () => {
   const quoted = `'${process.execPath.replaceAll("'", `'\\''`)}'`
   for (const name of Object.keys(bundles).filter((b) => b !== 'engine')) {
-    const to = at(`bin/passt-${name}`)
+    // upstream's name, which programs look for
+    const to = at(name === 'pesto' ? 'bin/pesto' : `bin/passt-${name}`)
     const text = `#!/bin/sh
 node=\${PASST_NODE:-${quoted}}
 command -v "$node" > /dev/null 2>&1 || node=node

@@ -130,7 +130,7 @@ export const deleteRule = (table: ReadonlyArray<ConfRule>, r: ConfRule): Added =
   const why =
     other === undefined
       ? `Couldn't find forwarding rule to delete: ${shown}`
-      : `${shown} conflicts with rule ${showConfRule(other)}, but doesn't match it, can't delete`
+      : `Specifier ${shown} conflicts with rule ${showConfRule(other)}, but doesn't match it, can't delete`
   return E.left(`${why}\nUnable to delete rule ${shown}`)
 }
 

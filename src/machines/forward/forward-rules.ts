@@ -192,6 +192,42 @@ const rulesOf = (
   return E.right(out)
 }
 
+/**
+ * The rules of one specification, whatever may be wrong with them. Left: `auto` without a namespace, an address where none is allowed, an
+ * interface that cannot be bound to.
+ */
+export const specRules = (
+  env: ForwardEnv,
+  key: keyof PortOptions,
+  s: Ports,
+  spec: number
+): E.Either<SpecFault, ReadonlyArray<Rule>> => {
+  const place = PLACES.find((p) => p.key === key)!
+  if (s.auto && env.mode === 'passt') return E.left('auto')
+  if (place.direction === 'out' && (s.bind !== null || s.ifname !== null)) return E.left('address')
+  if (s.ifname !== null && !env.bindToDevice) return E.left('device')
+  const ends: ReadonlyArray<Ends> =
+    place.direction === 'out'
+      ? loopbackEnds(env)
+      : s.bind === null
+        ? [{ ...anyAddress(env), ifname: s.ifname }]
+        : [{ bind: s.bind, v6only: !isV4(s.bind), ifname: s.ifname }]
+  const runs = runsOf(s, env.ephemeral)
+  return E.right(
+    runs.flatMap((run) =>
+      ends.map((e) => ({
+        proto: place.proto,
+        direction: place.direction,
+        ...e,
+        ...run,
+        scan: s.auto,
+        spec
+      }))
+    )
+  )
+}
+export type SpecFault = 'auto' | 'address' | 'device'
+
 // --- all of one option
 
 /** Some address is meant by both. Interfaces do not make a difference: one socket would shadow the other. */
