@@ -190,7 +190,7 @@ Value ConfListen(const CallbackInfo &info)
 
 Value ConfAdopt(const CallbackInfo &info)
 {
-	const int e = engine ? engine->conf.adopt(int_at(info, 0)) : EINVAL;
+	const int e = engine ? engine->conf.adopt(int_at(info, 0), info[1].ToString().Utf8Value().c_str()) : EINVAL;
 	return e ? fail(info.Env(), "confAdopt", e) : info.Env().Undefined();
 }
 

@@ -4,8 +4,10 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace passt {
@@ -22,8 +24,10 @@ Conf::~Conf()
 		if (fd >= 0)
 			close(fd);
 	}
-	if (listener >= 0)
-		close(listener);
+	for (const int fd : {listener, file}) {
+		if (fd >= 0)
+			close(fd);
+	}
 }
 
 /** Does root have a name in our user namespace? */
@@ -47,14 +51,14 @@ Fault Conf::listen(const char *path)
 
 	if (Fault r = listen_at_path(path, fd, mode, {SOCK_STREAM, 0600, BACKLOG}); r.err)
 		return r;
-	if (const int e = adopt(fd)) {
+	if (const int e = adopt(fd, path)) {
 		close(fd);
 		return {e, ""};
 	}
 	return {};
 }
 
-int Conf::adopt(int fd)
+int Conf::adopt(int fd, const char *path)
 {
 	if (listener >= 0)
 		return EBUSY;
@@ -66,13 +70,22 @@ int Conf::adopt(int fd)
 	listener = fd;
 	owner = geteuid(); /* later we are somebody else */
 	root_is_here = root_has_a_name();
+	file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return 0;
 }
 
-/** The socket's mode keeps others out already, but not whoever was handed a connection, nor after a chmod. */
+/**
+ * The socket's mode keeps others out already, but not after a chmod. In a user namespace of ours nobody else has a name, root neither: there
+ * it is the mode that tells root from others.
+ */
 bool Conf::may_come(uid_t uid) const
 {
-	return uid == owner || !uid || (!root_is_here && uid == UNKNOWN_USER);
+	struct stat st;
+
+	if (uid == owner || !uid)
+		return true;
+	return !root_is_here && uid == UNKNOWN_USER && file >= 0 && !fstat(file, &st) && S_ISSOCK(st.st_mode) &&
+	       !(st.st_mode & (S_IRWXG | S_IRWXO));
 }
 
 void Conf::accepting(bool on)

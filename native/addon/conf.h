@@ -19,8 +19,8 @@ public:
 
 	/** As Native.confListen() in src/runtime/abi/abi.ts. */
 	Fault listen(const char *path);
-	/** A socket that listens already. 0 or errno; it is taken over with 0 only. */
-	int adopt(int fd);
+	/** A socket that listens already, at `path`. 0 or errno; it is taken over with 0 only. */
+	int adopt(int fd, const char *path);
 	/** EF_CONF_* */
 	void effect(const Record &e);
 	/** ID_CONF, ID_CONF_CLIENT. False: it is neither. */
@@ -41,7 +41,8 @@ private:
 	bool may_come(uid_t uid) const;
 
 	std::array<int, CONF_CLIENTS> clients;
-	int listener = -1;
+	/** `file`: of the socket, to see its mode (O_PATH). */
+	int listener = -1, file = -1;
 	uid_t owner = 0;
 	bool paused = false, root_is_here = true;
 };

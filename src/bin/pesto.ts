@@ -46,7 +46,7 @@ const tablesNow = async (
   otherwise: ReadonlyArray<ConfTable>
 ): Promise<ReadonlyArray<ConfTable>> => {
   try {
-    const { server, end } = await talk(path, reasonText)
+    const { server, end } = await talk(path)
     await end(null)
     return server.tables
   } catch {
@@ -56,7 +56,7 @@ const tablesNow = async (
 
 const run = async ({ path, operations, show, debug }: PestoOptions): Promise<void> => {
   if (debug) print(2, [`debug_flag=1, path="${path}"`])
-  const { server, end } = await talk(path, reasonText)
+  const { server, end } = await talk(path)
   const { tables } = server
   if (debug) print(2, ['Connected to passt/pasta control socket', ...tables.flatMap(described)])
   if (operations.length === 0) {

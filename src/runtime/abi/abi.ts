@@ -293,8 +293,8 @@ export interface Native {
   handOverAdopt(fd: number): void
   /** Listen for clients that look at rules and change them: EV.CONF_CLIENT. As linkListen(), with a mode of 0600 at most. */
   confListen(path: string): void
-  /** The same with a socket that listens already; it is the addon's from here on. */
-  confAdopt(fd: number): void
+  /** The same with a socket that listens already, at `path`; it is the addon's from here on. */
+  confAdopt(fd: number, path: string): void
   /** As linkListen() for clients that send frames, with a socket that listens already; it is the addon's from here on. */
   linkAdopt(fd: number): void
   /** The Ethernet address that a tap has now, wherever it is. */

@@ -310,7 +310,7 @@ const listenForSuccessor = (native: Native, path: string, former: Predecessor | 
 /** The control socket, in place before privileges go. `former`: that of the process whose place we take, if it is the same one. */
 const listenForConf = (native: Native, path: string, former: HandedConf | null): void => {
   try {
-    if (former !== null && former.path === path) return native.confAdopt(former.fd)
+    if (former !== null && former.path === path) return native.confAdopt(former.fd, path)
     if (former !== null) closeSync(former.fd)
     native.confListen(path)
   } catch (e) {

@@ -163,9 +163,9 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
         all.filter((r) => r.direction === direction)
       const [old, next] = [mine(before), mine(rules.current)]
       if (next.length === old.length && next.every((r, i) => r === old[i])) continue
-      log.event('control', 'info', `New forwarding rules for ${name}:`)
+      log.event('rules', 'info', `New forwarding rules for ${name}:`)
       for (const r of toTables(next, env.mode).flat())
-        log.event('control', 'info', `    ${showConfRule(r)}`.trimEnd())
+        log.event('rules', 'info', `    ${showConfRule(r)}`.trimEnd())
     }
   }
   const work = (now: Instant): void => {
@@ -200,7 +200,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
       dueAt: NO_MORE
     }
     clients.set(id, c)
-    log.event('control', 'info', `Accepted configuration client, PID ${pid}`)
+    log.event('rules', 'info', `Accepted configuration client, PID ${pid}`)
     step(c, { type: 'CAME', allowed, now })
     arm()
   }

@@ -29,6 +29,7 @@ export const EVENT_KINDS = [
   'link',
   'ports',
   'control',
+  'rules',
   'DHCP',
   'DHCPv6',
   'NDP'

@@ -1,4 +1,5 @@
 import { createConnection, type Socket } from 'node:net'
+import { getSystemErrorMap } from 'node:util'
 import {
   type ClientPart,
   type ConfReader,
@@ -36,7 +37,14 @@ const connected = (path: string): Promise<Socket> =>
     socket.once('error', reject)
   })
 
-const connect = async (path: string, reason: (e: unknown) => string): Promise<Socket> => {
+/** As strerror(3) says it: callers look for that. */
+const reason = (e: unknown): string => {
+  const { errno = 0, message } = e as NodeJS.ErrnoException
+  const text = getSystemErrorMap().get(errno)?.[1] ?? message
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+const connect = async (path: string): Promise<Socket> => {
   for (let left = ATTEMPTS; ; left--)
     try {
       return await connected(path)
@@ -47,9 +55,9 @@ const connect = async (path: string, reason: (e: unknown) => string): Promise<So
     }
 }
 
-/** Throws Trouble. `reason`: of an error of a system call. */
-export const talk = async (path: string, reason: (e: unknown) => string): Promise<Talk> => {
-  const socket = await connect(path, reason)
+/** Throws Trouble. */
+export const talk = async (path: string): Promise<Talk> => {
+  const socket = await connect(path)
   socket.setTimeout(ANSWER_WAIT, () => socket.destroy(new Error('timeout')))
   let reader: ConfReader<ServerPart> = serverReader()
   const server = await new Promise<ServerPart>((resolve, reject) => {
