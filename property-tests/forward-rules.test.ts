@@ -177,6 +177,8 @@ describe('refused', () => {
     const odd = (n: number): string => Array.from({ length: n }, (_, i) => 2 * i + 1).join(',')
     assert.equal(tcpIn(odd(255)).length, 255)
     refused(tcp(odd(256)), /more than 255/)
+    const both = { tcpIn: specs(odd(200)), udpIn: specs(odd(56)) }
+    refused(both, /--udp-ports: more than 255 ranges of ports, TCP and UDP together/)
     const quarter = (i: number): string => `127.0.0.${i}/1-65535`
     refused(tcp(...[1, 2, 3].map(quarter), '127.0.0.4/1-100'), /at most 196608/)
   })

@@ -75,7 +75,7 @@ export interface Forwarding {
 
 /** RFC 6335 §6 */
 export const DEFAULT_EPHEMERAL: PortRange = { first: 49152, last: 65535 }
-/** Rules of one protocol and direction, and sockets that they may listen on. */
+/** Rules of one direction, and sockets that those of one protocol may listen on. */
 export const MAX_RULES = 255
 export const MAX_LISTENERS = 196_608
 const MAX_PORT = 65535
@@ -303,6 +303,9 @@ export const forwardRules = (env: ForwardEnv, options: PortOptions): E.Either<st
     const some = placeRules(env, options, p)
     if (E.isLeft(some)) return some
     rules.push(...some.right)
+    // Both protocols share a table at the control socket
+    if (rules.filter((r) => r.direction === p.direction).length > MAX_RULES)
+      return E.left(`${p.option}: more than ${MAX_RULES} ranges of ports, TCP and UDP together`)
   }
   const degraded = !env.bindToDevice && rules.some((r) => r.direction === 'out')
   const warnings = degraded

@@ -407,7 +407,10 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
           )
         )
   if (p.restartPath !== null) listenForSuccessor(native, p.restartPath, former)
-  if (p.confPath !== null) listenForConf(native, p.confPath, former?.conf ?? null)
+  if (p.confPath !== null) {
+    listenForConf(native, p.confPath, former?.conf ?? null)
+    log.at('info', `UNIX domain socket bound at ${p.confPath}`)
+  }
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const ephemeral = ephemeralPorts()
   const limits = limitsOf(
