@@ -410,7 +410,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   if (p.confPath !== null) {
     listenForConf(native, p.confPath, former?.conf ?? null)
     log.at('info', `UNIX domain socket bound at ${p.confPath}`)
-  }
+  } else if (former?.conf != null) closeSync(former.conf.fd)
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const ephemeral = ephemeralPorts()
   const limits = limitsOf(
