@@ -123,6 +123,7 @@ TEST(conf_clients_are_so_many_at_a_time_others_wait)
 		for (const Ev &e : s.turn())
 			came += e[0] == EV_CONF_CLIENT;
 	CHECK(came == CONF_CLIENTS && fds.size() > CONF_CLIENTS);
+	s.seen.clear();
 	s.hang_up(5);
 	CHECK(s.await(EV_CONF_CLIENT)[1] == 5);
 	/* Of no client, or of one that is not there: nothing */
