@@ -5,6 +5,12 @@ import * as E from 'fp-ts/lib/Either.js'
 import { type ConfRule, PIF } from '../src/codecs/control/conf.js'
 import { fromV4, type InAny, UNSPECIFIED4, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
 import { addPort, emptyPorts, type PortSet, portsIn, removePort } from '../src/codecs/value/port-set.js'
+import { instant } from '../src/effects/effect.js'
+import {
+  type ConfClientEffect,
+  type ConfClientEvent,
+  confClientMachine
+} from '../src/machines/forward/conf-client.js'
 import {
   addRule,
   type ConfEnv,
@@ -21,6 +27,8 @@ import {
 import type { Rule } from '../src/machines/forward/forward-rules.js'
 import { type Ends, endsKey } from '../src/machines/forward/listener-changes.js'
 import { applyRules, type Listening } from '../src/runtime/host/live-listeners.js'
+import { compile } from '../src/runtime/machine/compile.js'
+import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 
 // Rules that change while all runs (behaviour.md#live-rules): what may be added, and that listeners are those of the last rules that could be
 // had, whatever came before.
@@ -317,6 +325,40 @@ describe('listeners', () => {
         run(k, old, [])
         assert.ok(run(k, rulesOf([[{ ...r, to }], []], old), old))
         assert.deepEqual([k.opened.size, k.closed.size], [0, 0])
+      })
+    )
+  })
+})
+
+// --- a client
+
+describe('a client of the control socket', () => {
+  const arbNow = fc.nat(30_000).map(instant)
+  const arbWhy = fc.option(fc.constant('a port is taken'))
+  const timed = <T extends string>(type: T) => fc.record({ type: fc.constant(type), now: arbNow })
+  const arbEvent: fc.Arbitrary<ConfClientEvent> = fc.oneof(
+    fc.record({ type: fc.constant('CAME' as const), allowed: fc.boolean(), now: arbNow }),
+    fc.record({ type: fc.constant('ASKED' as const), request: fc.constant([]), now: arbNow }),
+    fc.record({ type: fc.constant('FAULTY' as const), why: fc.constant('too many tables'), now: arbNow }),
+    timed('ENDED' as const),
+    fc.record({ type: fc.constant('TURN' as const), why: arbWhy, changes: fc.boolean(), now: arbNow }),
+    fc.record({ type: fc.constant('APPLIED' as const), why: arbWhy, now: arbNow }),
+    timed('DEADLINE' as const)
+  )
+  test('compiled = xstate, in any order of events', () =>
+    untilAllTaken(confClientMachine, () =>
+      sameAsXstate(confClientMachine, fc.constant(undefined), arbEvent, { numRuns: 100, maxLength: 8 })
+    ))
+  const machine = compile<typeof confClientMachine, ConfClientEffect>(confClientMachine)
+  test('it is told all once at most, and hung up on once, whatever comes', () => {
+    fc.assert(
+      fc.property(fc.array(arbEvent, { maxLength: 12 }), (events) => {
+        const out: ConfClientEffect[] = []
+        let s = machine.start(undefined, out)
+        for (const e of events) if (!machine.isFinal(s)) s = machine.step(s, e, out)
+        const n = (type: ConfClientEffect['type']): number => out.filter((e) => e.type === type).length
+        assert.ok(n('Greet') <= 1 && n('Queue') <= n('Greet') && n('Apply') <= n('Queue'))
+        assert.equal(n('HangUp'), machine.isFinal(s) ? 1 : 0)
       })
     )
   })
