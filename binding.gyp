@@ -96,6 +96,7 @@
         'native/addon/ctl.cc',
         'native/addon/errqueue.cc',
         'native/addon/frame.cc',
+        'native/addon/conf.cc',
         'native/addon/handover.cc',
         'native/addon/headers.cc',
         'native/addon/isolate.cc',

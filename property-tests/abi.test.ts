@@ -218,6 +218,14 @@ describe('effects: each word is where abi.h says', () => {
   check('HAND_OVER_CLOSE', effects.handOverClose, {})
   check('HAND_OVER_HOLD', (r) => effects.handOverHold(r, true), { flags: abi.HAND_HOLD })
   check('HAND_OVER_GUEST', effects.handOverGuest, {})
+  check('CONF_CLOSE', (r) => effects.confClose(r, 63), {})
+  test('CONF_SEND: octets', () => {
+    const bound = withSlab(1)
+    effects.confSend(bound, 3, Uint8Array.of(4, 5))
+    const word = (what: string): number => bound.fx[wordOf('EF_CONF_SEND', what)] ?? -1
+    assert.deepEqual([...bound.slab.subarray(word('off'), word('off') + word('len'))], [4, 5])
+    assert.equal(bound.fx[1], 3)
+  })
   check('GIVE', (r) => effects.give(r, 290), { descriptor: 290 })
   check('TCP_TAKE', (r) => effects.tcpTake(r, 9, 291, true, 292, 293), {
     descriptor: 291,
@@ -399,6 +407,12 @@ describe('events: each word is read where abi.h says', () => {
     assert.equal(events.handOverPeer(ev, 0), true)
     record('HAND_OVER_ASKED', { off: 21, len: 22 })
     assert.deepEqual(events.handOverAsked(ev, 0), { off: 21, len: 22 })
+    record('CONF_CLIENT', { 'process id': 77, flags: abi.CONF_ALLOWED })
+    assert.deepEqual(events.confCame(ev, 0), { pid: 77, allowed: true })
+    record('CONF_CLIENT', { 'process id': 77, flags: 0 })
+    assert.deepEqual(events.confCame(ev, 0), { pid: 77, allowed: false })
+    record('CONF_OCTETS', { off: 23, len: 24 })
+    assert.deepEqual(events.confOctets(ev, 0), { off: 23, len: 24 })
     for (const name of ['REPAIRED', 'TCP_DUMPED', 'STATE_ENDED', 'RESTORED'] as const) {
       record(name, { errno: 32 })
       assert.equal(events.movedErrno(ev, 0), 32)

@@ -15,6 +15,7 @@ import { type Feature, install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
 import { allFeatures, basicFeatures } from '../src/runtime/engine/features.js'
 import { linkClientOf } from '../src/runtime/engine/guest-link.js'
+import { rulesNow } from '../src/runtime/engine/live-rules.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
 import { Deadline, earliest } from '../src/runtime/flow/deadline.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
@@ -48,6 +49,7 @@ const EVERYTHING = {
   migrateExit: false,
   migrateNoLinger: false,
   pcap: 'x.pcapng',
+  confPath: '/x',
   trace: true,
   stats: 1
 } as const
@@ -56,13 +58,14 @@ const NEIGHBOURS = {
   table: NO_NEIGHBOURS
 }
 
-const HERE = { mode: 'passt', guest: null, left: () => {} }
+const HERE = { mode: 'passt', guest: null, conf: null, left: () => {} }
 
 test('each record that native can write has one feature that takes it', () => {
   const w = place()
   const all = allFeatures(w, EVERYTHING, {
     neighbours: NEIGHBOURS,
     portScan: null,
+    rules: { now: rulesNow([]), door: { begin: () => {}, go: () => '' } },
     client: linkClientOf(null),
     here: HERE,
     life: null

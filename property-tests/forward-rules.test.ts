@@ -64,7 +64,7 @@ describe('what specifications mean', () => {
     ['all', '1-32767>1w 61000-65535>61000w'],
     ['40000-40002,all', '40000-40002>40000 1-32767>1w 61000-65535>61000w'],
     ['auto', '1-32767>1ws 61000-65535>61000ws'],
-    ['40000:80,auto', '40000-40000>80ws'],
+    ['40000:80,auto', '40000-40000>80s'],
     ['auto,~1-32767', '61000-65535>61000ws'],
     ['1-10,~1-3,~2-5,~10', '6-9>6']
   ]
@@ -177,6 +177,8 @@ describe('refused', () => {
     const odd = (n: number): string => Array.from({ length: n }, (_, i) => 2 * i + 1).join(',')
     assert.equal(tcpIn(odd(255)).length, 255)
     refused(tcp(odd(256)), /more than 255/)
+    const both = { tcpIn: specs(odd(200)), udpIn: specs(odd(56)) }
+    refused(both, /--udp-ports: more than 255 ranges of ports, TCP and UDP together/)
     const quarter = (i: number): string => `127.0.0.${i}/1-65535`
     refused(tcp(...[1, 2, 3].map(quarter), '127.0.0.4/1-100'), /at most 196608/)
   })
@@ -282,7 +284,7 @@ test('rules are what the specifications say, port by port and address by address
           assert.equal(rule === null ? undefined : targetOf(rule, p), want?.to)
           assert.deepEqual(rule?.toAddress, want?.address)
           assert.equal(rule?.scan, of?.auto)
-          assert.equal(rule?.weak, of === undefined ? undefined : of.auto || !want?.named)
+          assert.equal(rule?.weak, of === undefined ? undefined : !want?.named)
         }
     }),
     { numRuns: 1500 }

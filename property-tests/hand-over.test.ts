@@ -35,6 +35,7 @@ import {
   assertTotal,
   plain
 } from './arbitraries.js'
+import { arbClientPart } from './conf-arbitraries.js'
 import { arbFlowRecord } from './migration-arbitraries.js'
 import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 
@@ -97,7 +98,8 @@ const arbAnswer: fc.Arbitrary<HandOverAnswer> = fc.oneof(
       plain({ kind: fc.constant('vhost-user' as const), helpers: fc.boolean() }),
       fc.constant(null)
     ),
-    listeners: count
+    listeners: count,
+    conf: fc.option(plain({ path: fc.string(), rules: fc.option(arbClientPart) }))
   }),
   plain({ answer: fc.constant('listeners' as const), list: listOf(arbListener) }),
   plain({

@@ -304,14 +304,11 @@ describe('switches and what implies them', () => {
   })
 })
 
-describe('what is not there yet is refused', () => {
-  for (const argv of ['-c /x'])
-    test(argv, () => {
-      const o = options(...argv.split(' '))
-      const r = plan(o, derived(BED, o), CONF)
-      assert.ok(E.isLeft(r))
-      assert.match(r.left, /^[^\n]* is not supported yet$/)
-    })
+describe('port forwarding', () => {
+  test('the control socket is named first', () => {
+    assert.equal(planned('-c /x').info[0], 'Configuration socket: /x')
+    assert.equal(planned('-d').confPath, null)
+  })
   test('port specifications pass on as they are', () =>
     assert.equal(planned('-t 22 -T auto --splice-only').ports.tcpIn.length, 1))
 })

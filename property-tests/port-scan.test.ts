@@ -453,6 +453,12 @@ describe('compiled = xstate', () => {
       rule: fc.nat(rules.length + 1),
       ports: fc.subarray(PORTS),
       errno: fc.constantFrom(EACCES, EADDRINUSE)
+    }),
+    fc.record({
+      type: fc.constant('RULES' as const),
+      rules: fc.constantFrom(rules, rulesFor(AUTO), []),
+      failures: fc.constant([]),
+      open: fc.constantFrom([], [portSet(PORTS)])
     })
   )
   test('any events, in any order', () =>

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
+import { type ConfRule, clientPart, ServerPart } from '../src/codecs/control/conf.js'
 import {
   encodeRecording,
   RECORD_HEADER,
@@ -16,7 +17,10 @@ import { octets } from '../src/codecs/value/octets.js'
 import { decodeFragment } from '../src/codecs/wire/fragment.js'
 import { decodeFrame } from '../src/codecs/wire/frame.js'
 import { instant } from '../src/effects/effect.js'
+import { CONF_WAIT } from '../src/machines/forward/conf-client.js'
+import { toConfRule } from '../src/machines/forward/conf-rules.js'
 import {
+  ABI_WORDS,
   BIND_OUTBOUND,
   EF,
   EV,
@@ -31,7 +35,7 @@ import {
 } from '../src/runtime/abi/abi.js'
 import { stateOpen } from '../src/runtime/abi/effects.js'
 import { parseStart, startText } from '../src/runtime/engine/start-record.js'
-import { GUEST_SERVER } from '../src/runtime/engine/warm-up.js'
+import { GUEST_SERVER, RULE } from '../src/runtime/engine/warm-up.js'
 import { machines } from '../src/runtime/flow/kinds.js'
 import { ASK } from '../src/runtime/record/answers.js'
 import { kept, keptOfFrame } from '../src/runtime/record/kept.js'
@@ -120,6 +124,75 @@ describe('a record replays exactly', () => {
         }
       }),
       { numRuns: RUNS / 4, endOnFailure: true }
+    )
+  })
+})
+
+describe('rules that change', () => {
+  const ServerSaid = (b: Uint8Array): ServerPart =>
+    E.getOrElse((): ServerPart => assert.fail('no server part'))(ServerPart.decode(octets(b)))
+  const rule = (port: number): ConfRule => ({ ...toConfRule(RULE), first: port, last: port, to: port })
+  test('what clients say, what becomes of it, and the listeners after that', () => {
+    let slices = 0
+    const file = recordOf(
+      ({ w, turn, listen }) => {
+        const { slab, ev } = w.rings
+        const event = (...words: ReadonlyArray<number>): void => {
+          ev.fill(0, 0, ABI_WORDS)
+          ev.set(words)
+        }
+        const say = (client: number, b: Uint8Array, now: number): void => {
+          const off = slab.length - b.length
+          slab.set(b, off)
+          event(EV.CONF_OCTETS, client, off, b.length)
+          turn(1, instant(now))
+        }
+        const came = (client: number, flags: number, now: number): void => {
+          event(EV.CONF_CLIENT, client, 77, flags)
+          turn(1, instant(now))
+        }
+        came(0, 1, 10)
+        came(1, 0, 11)
+        const request = clientPart(2).encode([
+          { pif: 1, rules: [rule(7), rule(8)] },
+          { pif: 3, rules: [] }
+        ])
+        say(0, request.subarray(0, 60), 12)
+        say(0, request.subarray(60), 13)
+        turn(0, instant(14))
+        listen(99, true)
+        turn(0, instant(15))
+        came(2, 1, 16)
+        say(2, Uint8Array.of(9, 9, 9, 9, 9), 17)
+        came(3, 1, 18)
+        turn(0, instant(18 + CONF_WAIT))
+      },
+      {
+        start: { ...START, plan: { ...START.plan, confPath: '' } },
+        door: { begin: () => {}, go: () => (++slices < 2 ? null : '') }
+      }
+    )
+    assertSame(file)
+    assert.equal(slices, 2)
+    const told = opened(file)
+      .turns.flatMap((t) => t.effects.flat())
+      .flatMap((e) => (e.words[0] === EF.CONF_SEND && e.kept !== null ? [ServerSaid(e.kept.head)] : []))
+    assert.deepEqual(
+      told.map((s) => s.tables.map((one) => [one.name, one.rules.map((r) => r.first)])),
+      [
+        [
+          ['HOST', START.rules.filter((r) => r.direction === 'in').map((r) => r.first)],
+          ['SPLICE', START.rules.filter((r) => r.direction === 'out').map((r) => r.first)]
+        ],
+        [
+          ['HOST', [7, 8]],
+          ['SPLICE', []]
+        ],
+        [
+          ['HOST', [7, 8]],
+          ['SPLICE', []]
+        ]
+      ]
     )
   })
 })

@@ -9,13 +9,15 @@ import { install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
 import { actingFeatures } from '../src/runtime/engine/features.js'
 import { linkClientOf } from '../src/runtime/engine/guest-link.js'
+import { rulesNow } from '../src/runtime/engine/live-rules.js'
 import { handleTurn } from '../src/runtime/engine/loop.js'
 import { recordEnd } from '../src/runtime/engine/open-record.js'
-import { type StartRecord, startText } from '../src/runtime/engine/start-record.js'
+import { ruleText, type StartRecord, startText } from '../src/runtime/engine/start-record.js'
 import { GUEST_SERVER, GUEST4, GUEST6, LISTENER, RULE } from '../src/runtime/engine/warm-up.js'
 import { neighbourConfig, worldConfig } from '../src/runtime/engine/world-config.js'
 import { MAX_FLOWS } from '../src/runtime/flow/flow-table.js'
 import { logTo } from '../src/runtime/log/log.js'
+import type { AskRules } from '../src/runtime/record/answers.js'
 import { type RecordedEnd, recorder } from '../src/runtime/record/recorder.js'
 import { openRecording, type RecordEnd, type RecordedTurn } from '../src/runtime/replay/recording.js'
 import { type Replayed, replayer } from '../src/runtime/replay/replayer.js'
@@ -36,6 +38,7 @@ export const START: StartRecord = {
     migrateExit: false,
     migrateNoLinger: false,
     pcap: '.pcapng',
+    confPath: null,
     ownMac: 0x9a559a559a55,
     mtu: 65520,
     v4: {
@@ -150,10 +153,13 @@ export interface Recorded {
   readonly come: (came: ReadonlyArray<Came>, now: Instant) => ReadonlyArray<number>
   readonly listen: (id: number, on: boolean) => void
 }
+const NO_RULES: AskRules = { begin: () => {}, go: () => '' }
 export interface RecordOptions {
   readonly start?: StartRecord
   readonly size?: number
   readonly why?: RecordedEnd['why']
+  /** Who makes other rules count. */
+  readonly door?: AskRules
   /** Called by whoever writes. */
   readonly said?: (errno: number | null) => void
 }
@@ -187,10 +193,15 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   )
   w.links = start.found.links
   install(w.features, [
-    ...actingFeatures(w, start.plan, { neighbours, portScan: null, client: linkClientOf(null) }),
+    ...actingFeatures(w, start.plan, {
+      neighbours,
+      portScan: null,
+      client: linkClientOf(null),
+      rules: { now: rulesNow(start.rules), door: rec.rules(o.door ?? NO_RULES) }
+    }),
     rec.feature(w)
   ])
-  rec.begin(startText(start), start.rules)
+  rec.begin(startText(start), start.rules, ruleText)
   const look = (): void => {
     for (const f of w.features.effects) f()
   }

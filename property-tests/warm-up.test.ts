@@ -47,7 +47,7 @@ test('warm-up: with --record made-up turns are written down as real ones are', (
       return 0
     }
     const r = recorder(write, Number.POSITIVE_INFINITY, false, () => {})
-    r.begin('', [])
+    r.begin('', [], () => '')
     return r.feature(w)
   })
   while (steps.next().done !== true);

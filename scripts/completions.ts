@@ -2,15 +2,25 @@ import { join } from 'node:path'
 import { shownIn } from '../src/runtime/cli/help.js'
 import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
 import type { Mode } from '../src/runtime/cli/option-types.js'
+import { PESTO_OPTIONS, USAGE } from '../src/runtime/pesto/options.js'
 import { type Generated, mainOf, ROOT } from './generated.js'
 
-// completions/{bash,zsh,fish}: what shells offer behind passt and pasta, from the option table. `tsx scripts/completions.ts`
+// completions/{bash,zsh,fish}: what shells offer behind passt, pasta and pesto, from their option tables. `tsx scripts/completions.ts`
 // writes them, property-tests/generated.test.ts holds them fresh, test/packaging.test.ts loads them in the shells.
 
 /** What an option's argument may be. */
 type Kind = 'file' | 'interface' | 'netns' | 'user' | 'words' | 'other'
+type Program = Mode | 'pesto'
+type Entry = Pick<OptionEntry, 'id' | 'long' | 'short' | 'takesArgument' | 'argument' | 'help'>
 
-const kindOf = (e: OptionEntry): Kind => {
+/** As its usage has them. */
+const PESTO: readonly Entry[] = PESTO_OPTIONS.map((o) => {
+  const [, argument, help = ''] =
+    new RegExp(`--${o.long[0]}(?: ([A-Z]+))?(?: {2,}(.*))?\\n`).exec(USAGE) ?? []
+  return { ...o, id: o.long[0] ?? o.id, argument: argument ?? null, help }
+})
+
+const kindOf = (e: Entry): Kind => {
   if (e.argument === 'PATH|NAME') return 'netns'
   if (e.argument === 'PATH' || e.argument === 'FILE') return 'file'
   if (e.argument?.startsWith('UID')) return 'user'
@@ -19,28 +29,33 @@ const kindOf = (e: OptionEntry): Kind => {
 }
 
 /** Words that stand for themselves among an option's arguments. */
-const wordsOf = (e: OptionEntry, mode: Mode): readonly string[] => {
-  const help = typeof e.help === 'string' ? e.help : e.help[mode]
-  if (e.argument === 'SPEC') return mode === 'pasta' ? ['none', 'auto', 'all'] : ['none', 'all']
+const textOf = (e: Entry, mode: Program): string =>
+  typeof e.help === 'string' ? e.help : mode === 'pesto' ? '' : e.help[mode]
+const wordsOf = (e: Entry, mode: Program): readonly string[] => {
+  const help = textOf(e, mode)
+  if (e.argument === 'TABLE') return ['HOST', 'SPLICE']
+  if (e.argument === 'SPEC') return mode === 'passt' ? ['none', 'all'] : ['none', 'auto', 'all']
   return e.argument !== null && help.includes('none for none') ? ['none'] : []
 }
 
-const flagsOf = (e: OptionEntry): readonly string[] => [
+const flagsOf = (e: Entry): readonly string[] => [
   ...(e.short === null ? [] : [`-${e.short}`]),
   ...e.long.map((l) => `--${l}`)
 ]
-const summaryOf = (e: OptionEntry, mode: Mode): string =>
-  (typeof e.help === 'string' ? e.help : e.help[mode]).split('\n')[0] ?? ''
-const entriesFor = (mode: Mode): readonly OptionEntry[] => OPTION_TABLE.filter((e) => shownIn(e, mode))
+const summaryOf = (e: Entry, mode: Program): string => textOf(e, mode).split('\n')[0] ?? ''
+const entriesFor = (mode: Program): readonly Entry[] =>
+  mode === 'pesto' ? PESTO : OPTION_TABLE.filter((e) => shownIn(e, mode))
 /** May usefully stand more than once. */
-const REPEATED = /^(tcp|udp)-(ports|ns)$|^(dns|search|address|gateway|outbound|dns-forward|dns-host|map-.*)$/
+const REPEATED =
+  /^(tcp|udp)-(ports|ns)$|^(add|delete|clear)$|^(dns|search|address|gateway|outbound|dns-forward|dns-host|map-.*)$/
 
-const MADE = 'Made from src/runtime/cli/option-table.ts by scripts/completions.ts; do not edit.'
+const madeFrom = (mode: Program): string =>
+  `Made from src/runtime/${mode === 'pesto' ? 'pesto/options' : 'cli/option-table'}.ts by scripts/completions.ts; do not edit.`
 
 // --- bash
 
 /** Words that bash has cut at = and : are put together again; what stands behind the first non-option is a command's. */
-export const bash = (mode: Mode): string => {
+export const bash = (mode: Program): string => {
   const entries = entriesFor(mode)
   const offer: Readonly<Record<Exclude<Kind, 'other' | 'words'>, string>> = {
     file: 'compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur")',
@@ -62,8 +77,9 @@ export const bash = (mode: Mode): string => {
   )
   const takes = entries.filter((e) => e.takesArgument).flatMap(flagsOf)
   const pasta = (...lines: readonly string[]): readonly string[] => (mode === 'pasta' ? lines : [])
+  const pesto = (...lines: readonly string[]): readonly string[] => (mode === 'pesto' ? lines : [])
   return [
-    `# bash completion for ${mode}.  ${MADE}`,
+    `# bash completion for ${mode}.  ${madeFrom(mode)}`,
     '',
     `_${mode}() {`,
     `    local cur=\${COMP_WORDS[COMP_CWORD]} i word waits= glued= end=`,
@@ -104,6 +120,10 @@ export const bash = (mode: Mode): string => {
     '            if [[ -z $end && $cur == -* ]]; then',
     `                mapfile -t COMPREPLY < <(compgen -W '${entries.flatMap(flagsOf).join(' ')}' -- "$cur")`,
     ...pasta('            else', '                mapfile -t COMPREPLY < <(compgen -c -- "$cur")'),
+    ...pesto(
+      '            else',
+      '                compopt -o filenames; mapfile -t COMPREPLY < <(compgen -f -- "$cur")'
+    ),
     '            fi',
     '            ;;',
     '    esac',
@@ -117,8 +137,8 @@ export const bash = (mode: Mode): string => {
 
 const inZsh = (text: string): string => text.replace(/[[\]:\\]/g, '\\$&').replaceAll("'", `'\\''`)
 
-export const zsh = (mode: Mode): string => {
-  const action = (e: OptionEntry): string => {
+export const zsh = (mode: Program): string => {
+  const action = (e: Entry): string => {
     switch (kindOf(e)) {
       case 'file':
         return '_files'
@@ -144,11 +164,16 @@ export const zsh = (mode: Mode): string => {
     const star = repeated ? "'*'" : ''
     return `  ${others === '' ? star : `'${others}'`}${forms.length === 1 ? forms[0] : `{${forms.join(',')}}`}${text} \\`
   })
-  const rest = mode === 'pasta' ? ["  '(-)1:command: _command_names -e' \\", "  '*::argument: _normal'"] : []
+  const rest =
+    mode === 'pasta'
+      ? ["  '(-)1:command: _command_names -e' \\", "  '*::argument: _normal'"]
+      : mode === 'pesto'
+        ? ["  '1:path:_files'"]
+        : []
   const all = [...rows, ...rest]
   return [
     `#compdef ${mode}`,
-    `# ${MADE}`,
+    `# ${madeFrom(mode)}`,
     '',
     "_arguments -s -S -A '-*' : \\",
     ...all.map((l, i) => (i === all.length - 1 ? l.replace(/ \\$/, '') : l)),
@@ -160,8 +185,8 @@ export const zsh = (mode: Mode): string => {
 
 const inFish = (text: string): string => `'${text.replace(/[\\']/g, '\\$&')}'`
 
-export const fish = (mode: Mode): string => {
-  const offer = (e: OptionEntry): string => {
+export const fish = (mode: Program): string => {
+  const offer = (e: Entry): string => {
     switch (kindOf(e)) {
       case 'file':
         return ' -r -F'
@@ -181,9 +206,9 @@ export const fish = (mode: Mode): string => {
     .filter((e) => e.takesArgument)
     .flatMap(flagsOf)
   return [
-    `# fish completion for ${mode}.  ${MADE}`,
+    `# fish completion for ${mode}.  ${madeFrom(mode)}`,
     '',
-    `complete -c ${mode} -f`,
+    `complete -c ${mode} ${mode === 'pesto' ? '-F' : '-f'}`,
     ...(mode === 'pasta'
       ? [`complete -c pasta -x -a '(__fish_complete_subcommand -- ${takes.join(' ')})'`]
       : []),
@@ -197,7 +222,7 @@ export const fish = (mode: Mode): string => {
 
 /** Each under the name by which its shell looks for it. */
 export const files = (): readonly Generated[] =>
-  (['passt', 'pasta'] as const).flatMap((mode) => [
+  (['passt', 'pasta', 'pesto'] as const).flatMap((mode) => [
     { path: join(ROOT, 'completions', 'bash', mode), text: bash(mode) },
     { path: join(ROOT, 'completions', 'zsh', `_${mode}`), text: zsh(mode) },
     { path: join(ROOT, 'completions', 'fish', `${mode}.fish`), text: fish(mode) }

@@ -16,6 +16,7 @@ import { pingMachine } from '../src/machines/flow/ping.js'
 import { tcpSpliceMachine } from '../src/machines/flow/tcp-splice.js'
 import { udpMachine } from '../src/machines/flow/udp.js'
 import { udpSpliceMachine } from '../src/machines/flow/udp-splice.js'
+import { confClientMachine } from '../src/machines/forward/conf-client.js'
 import { portScanMachine } from '../src/machines/forward/port-scan.js'
 import { judgedEndpointMachine } from '../src/machines/judge/judged-endpoint.js'
 import { guestLinkMachine } from '../src/machines/link/guest-link.js'
@@ -36,7 +37,7 @@ import { type Generated, mainOf, ROOT, staleOf } from './generated.js'
 export const MACHINES: Readonly<Record<string, readonly AnyStateMachine[]>> = {
   tcp: [tcpMachine],
   flow: [udpMachine, tcpSpliceMachine, udpSpliceMachine, pingMachine],
-  forward: [portScanMachine],
+  forward: [portScanMachine, confClientMachine],
   services: [ndpMachine],
   judge: [judgedEndpointMachine],
   link: [

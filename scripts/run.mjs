@@ -105,7 +105,12 @@ const native = () => {
 }
 
 /** program of src/bin -> its bundle */
-const bundles = { engine: 'dist/engine.cjs', judge: 'dist/judge.cjs', replay: 'dist/replay.cjs' }
+const bundles = {
+  engine: 'dist/engine.cjs',
+  judge: 'dist/judge.cjs',
+  replay: 'dist/replay.cjs',
+  pesto: 'dist/pesto.cjs'
+}
 /** What a page of passt-replay runs in the browser, as a text. */
 const pagePart = (source, ...options) => {
   const argv = [source, '--bundle', '--minify', '--target=es2022', '--log-level=warning', ...options]
@@ -188,7 +193,8 @@ const programs = () => {
 const scripts = () => {
   const quoted = `'${process.execPath.replaceAll("'", `'\\''`)}'`
   for (const name of Object.keys(bundles).filter((b) => b !== 'engine')) {
-    const to = at(`bin/passt-${name}`)
+    // upstream's name, which programs look for
+    const to = at(name === 'pesto' ? 'bin/pesto' : `bin/passt-${name}`)
     const text = `#!/bin/sh
 node=\${PASST_NODE:-${quoted}}
 command -v "$node" > /dev/null 2>&1 || node=node

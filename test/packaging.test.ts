@@ -49,7 +49,7 @@ describe('bash', () => {
       ])
     )
   test('is valid, and registers itself', () => {
-    for (const mode of ['passt', 'pasta'])
+    for (const mode of ['passt', 'pasta', 'pesto'])
       assert.equal(
         run(['bash', '--norc', '-c', `. '${script(mode)}'; complete -p ${mode}`]),
         `complete -F _${mode} ${mode}\n`
@@ -74,6 +74,9 @@ describe('bash', () => {
     assert.deepEqual(offered('pasta', '-m', ''), [])
     assert.deepEqual(offered('pasta', '-a', 'fe80', '::', '1', '--conf'), ['--conf-path', '--config-net'])
     assert.deepEqual(offered('pasta', '-t', '22', ':', ''), [])
+    assert.deepEqual(offered('pesto', '-A', '-C', ''), ['HOST', 'SPLICE'])
+    assert.deepEqual(offered('pesto', '-A', '-t', '22', 'fo'), ['folder'])
+    assert.deepEqual(offered('pesto', '-A', '-t', '22', '--tcp-p'), ['--tcp-ports'])
   })
   test('a command, and what is behind it', () => {
     assert.ok(offered('pasta', '--config-net', 'unshar').includes('unshare'))
@@ -96,7 +99,7 @@ describe('fish', () => {
       ])
     ).map((l) => l.split('\t')[0]!)
   test('is valid', () => {
-    for (const mode of ['passt', 'pasta'])
+    for (const mode of ['passt', 'pasta', 'pesto'])
       run(['fish', '--no-execute', join(repo, `completions/fish/${mode}.fish`)])
   })
   test('options, arguments, commands', () => {
@@ -113,7 +116,7 @@ describe('fish', () => {
 describe('zsh', () => {
   const functions = join(repo, 'completions/zsh')
   test('is valid, and registers itself', () => {
-    for (const mode of ['passt', 'pasta']) {
+    for (const mode of ['passt', 'pasta', 'pesto']) {
       run(['zsh', '-f', '-n', join(functions, `_${mode}`)])
       const load = `fpath=('${functions}' $fpath); autoload -Uz compinit; compinit -D -u; print $_comps[${mode}]`
       assert.equal(run(['zsh', '-f', '-c', load]), `_${mode}\n`)
@@ -146,7 +149,7 @@ zpty -d inner`,
 })
 
 describe('manual pages', () => {
-  for (const mode of ['passt', 'pasta', 'qrap', 'passt-repair', 'passt-replay', 'passt-judge']) {
+  for (const mode of ['passt', 'pasta', 'qrap', 'passt-repair', 'passt-replay', 'passt-judge', 'pesto']) {
     const file = join(repo, 'man', `${mode}.1`)
     test(`${mode}(1): without complaint, and read by man(1)'s formatter`, () => {
       // what else is installed here does not matter
@@ -166,7 +169,8 @@ test('an installation: programs run through their links, everything is where it 
   install() // over itself
   for (const mode of ['passt', 'pasta'])
     assert.match(run([join(prefix, 'bin', mode), '--version']), new RegExp(`^${mode} \\d`))
-  assert.match(run([join(prefix, 'bin/passt-judge'), '--version']), /^passt-judge \d/)
+  for (const program of ['passt-judge', 'pesto'])
+    assert.match(run([join(prefix, 'bin', program), '--version']), new RegExp(`^${program} \\d`))
   const command = 'unshare --net "$1" --runas nobody --splice-only -- ls /sys/class/net'
   assert.match(run(['sh', '-c', command, '-', join(prefix, 'bin/pasta')]), /lo/)
   for (const file of [
@@ -176,6 +180,7 @@ test('an installation: programs run through their links, everything is where it 
     'man/man1/passt-repair.1',
     'man/man1/passt-replay.1',
     'man/man1/passt-judge.1',
+    'man/man1/pesto.1',
     'bash-completion/completions/pasta',
     'zsh/site-functions/_passt',
     'fish/vendor_completions.d/pasta.fish'

@@ -167,6 +167,13 @@ enum Effect : uint32_t {
 	/* 2 descriptor: a connection that another process served is the handle's, 3 flags: RUN_SHUT, 4 peek offset, 5 taken: octets that its
 	 * kernel took since octet 0 of EV_ACKED and bytes_acked. EV_CONNECTED follows */
 	EF_TCP_TAKE = 65,
+
+	/* The control socket (addon/conf.h). Word 1 is the client.
+	 *
+	 * 2 off, 3 len: to the client, all at once; where its socket has no room for that, it is over: EV_CONF_OCTETS without octets */
+	EF_CONF_SEND = 66,
+	/* The connection is closed */
+	EF_CONF_CLOSE = 67,
 };
 
 enum Event : uint32_t {
@@ -269,6 +276,11 @@ enum Event : uint32_t {
 	EV_HAND_OVER_PEER = 43,
 	/* Word 1 unused. 2 off, 3 len: it asks. None follows before EF_HAND_OVER_ANSWER */
 	EV_HAND_OVER_ASKED = 44,
+	/* Word 1 = a client of the control socket, below CONF_CLIENTS, there until EF_CONF_CLOSE. 2 process id (0: unknown), 3 flags:
+	 * CONF_ALLOWED */
+	EV_CONF_CLIENT = 45,
+	/* Word 1 = the client, 2 off, 3 len: what it said; len 0: it says no more */
+	EV_CONF_OCTETS = 46,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
@@ -326,12 +338,15 @@ enum : uint32_t {
 /* Restart in place. Octets of a message, descriptors with one; descriptors, by what they are: a listener by its id, a flow's socket by its handle, the tap or the
  * link's client, where clients of the link connect, where this connection came from. With vhost-user: a region of memory by its place in the table;
  * of a ring: ring * VRING_FDS + VRING_KICK and its like; the log (0), its eventfd (1); with a part of a message: one of VHOST_FDS_MAX; where
- * passt-repair connects */
+ * passt-repair connects; the control socket */
 enum : uint32_t {
 	HAND_OVER_MAX = 131072, HAND_OVER_FDS = 192, HAND_HOLD = 1,
 	HAND_LISTENER = 0, HAND_FLOW = 1, HAND_GUEST = 2, HAND_CLIENTS = 3, HAND_OVER = 4,
-	HAND_REGION = 5, HAND_VRING = 6, HAND_LOG = 7, HAND_CAME = 8, HAND_HELPERS = 9,
+	HAND_REGION = 5, HAND_VRING = 6, HAND_LOG = 7, HAND_CAME = 8, HAND_HELPERS = 9, HAND_CONF = 10,
 };
+
+/* Clients of the control socket at a time; one that is of our user, or root */
+enum : uint32_t { CONF_CLIENTS = 64, CONF_ALLOWED = 1 };
 
 /* dump, words in the slab, as the kernel says them (linux/tcp.h): 0 snd seq, 1 rcv seq: of the ends of both queues,
  * 2 outq, 3 outqnsd, 4 inq (SIOCOUTQ, SIOCOUTQNSD, SIOCINQ), 5 snd kept, 6 rcv kept: octets of the queues that native has,

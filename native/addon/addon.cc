@@ -186,6 +186,20 @@ Value HandOverAdopt(const CallbackInfo &info)
 	return e ? fail(info.Env(), "handOverAdopt", e) : info.Env().Undefined();
 }
 
+Value ConfListen(const CallbackInfo &info)
+{
+	if (!engine)
+		return fail(info.Env(), "confListen", EINVAL);
+	const passt::Fault r = engine->conf.listen(info[0].ToString().Utf8Value().c_str());
+	return r.err ? fail(info.Env(), "confListen", r.err, r.text) : info.Env().Undefined();
+}
+
+Value ConfAdopt(const CallbackInfo &info)
+{
+	const int e = engine ? engine->conf.adopt(int_at(info, 0), info[1].ToString().Utf8Value().c_str()) : EINVAL;
+	return e ? fail(info.Env(), "confAdopt", e) : info.Env().Undefined();
+}
+
 Value LinkAdopt(const CallbackInfo &info)
 {
 	const int e = engine ? engine->clients.adopt(int_at(info, 0), info[1].ToBoolean()) : EINVAL;
@@ -582,6 +596,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("linkListen", LinkListen);
 	add("linkOffer", LinkOffer);
 	add("repairListen", RepairListen);
+	add("confListen", ConfListen);
+	add("confAdopt", ConfAdopt);
 	add("handOverConnect", HandOverConnect);
 	add("handOverListen", HandOverListen);
 	add("handOverAdopt", HandOverAdopt);

@@ -18,7 +18,9 @@ enum : uint32_t { TAG_SIDE_1 = 1u << 24, TAG_LISTENER = 2u << 24, TAGS = 0xff000
 enum : uint64_t { ID_TAP = UINT64_MAX, ID_CTL = UINT64_MAX - 1, ID_LINK = UINT64_MAX - 2, ID_CLIENTS = UINT64_MAX - 3,
 		ID_NETLINK = UINT64_MAX - 4, ID_VHOST_RX = UINT64_MAX - 5, ID_VHOST_TX = ID_VHOST_RX - VRING_TX,
 		ID_HELPERS = UINT64_MAX - 7, ID_HELPER = UINT64_MAX - 8, ID_STATE = UINT64_MAX - 9,
-		ID_PLACE = UINT64_MAX - 10, ID_PLACE_PEER = UINT64_MAX - 11 };
+		ID_PLACE = UINT64_MAX - 10, ID_PLACE_PEER = UINT64_MAX - 11, ID_CONF = UINT64_MAX - 12,
+		/* and those below it, one for each client */
+		ID_CONF_CLIENT = UINT64_MAX - 13 };
 
 /** Frames of the guest in one turn. */
 enum : uint32_t { TAP_FRAMES = 128 };

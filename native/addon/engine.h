@@ -9,6 +9,7 @@
 #ifndef PASST_ENGINE_H
 #define PASST_ENGINE_H
 
+#include "conf.h"
 #include "handover.h"
 #include "receive.h"
 #include "look.h"
@@ -47,7 +48,8 @@ public:
 	Receiver receiver{*this, table, sender, listeners};
 	NsPools pools{*this, table};
 	Splices splices{*this, table, listeners, pools, outbound};
-	HandOver hand_over{*this, table, tap, vhost, clients, listeners, migration.repair};
+	Conf conf{*this};
+	HandOver hand_over{*this, table, tap, vhost, clients, listeners, migration.repair, conf};
 	Opener opener{*this, table, sender, tcp, listeners, pools, splices, outbound};
 
 private:

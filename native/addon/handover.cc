@@ -129,6 +129,7 @@ void HandOver::accept_one()
 			continue;
 		}
 		peer = fd;
+		conf.accepting(false); /* rules that came now would be lost */
 		results.add<ev::HandOverPeer>(0, 0).there = 1;
 	}
 }
@@ -141,6 +142,7 @@ void HandOver::end()
 	close(peer);
 	peer = -1;
 	busy = false;
+	conf.accepting(true);
 	results.add<ev::HandOverPeer>(0, 0).there = 0;
 }
 
@@ -182,6 +184,8 @@ int HandOver::descriptor(uint32_t what, uint32_t which) const
 		return clients.listens_at();
 	if (what == HAND_HELPERS)
 		return repair.listens_at();
+	if (what == HAND_CONF)
+		return conf.listens_at();
 	return what == HAND_OVER ? listener : vhost.descriptor(what, which);
 }
 
@@ -219,6 +223,7 @@ void HandOver::effect(const Record &e)
 	case EF_HAND_OVER_GUEST:
 		clients.give_away();
 		repair.give_away();
+		conf.give_away();
 		/* It lives on: who connects there is not for us any more */
 		if (listener >= 0) {
 			core.unwatch(listener);

@@ -7,6 +7,7 @@
 #define PASST_HANDOVER_H
 
 #include "clients.h"
+#include "conf.h"
 #include "ctl.h"
 #include "listen.h"
 #include "migrate/repair.h"
@@ -25,8 +26,8 @@ int hear_predecessor(int fd, int ms, Bytes &answer, std::vector<int> &passed);
 
 class HandOver : Part {
 public:
-	HandOver(Core &c, Table &t, Tap &tap, Vhost &v, Clients &l, Listeners &n, Repair &r)
-		: Part(c), table(t), tap(tap), vhost(v), clients(l), listeners(n), repair(r)
+	HandOver(Core &c, Table &t, Tap &tap, Vhost &v, Clients &l, Listeners &n, Repair &r, Conf &f)
+		: Part(c), table(t), tap(tap), vhost(v), clients(l), listeners(n), repair(r), conf(f)
 	{
 	}
 	~HandOver();
@@ -57,6 +58,7 @@ private:
 	Clients &clients;
 	Listeners &listeners;
 	Repair &repair;
+	Conf &conf;
 	int listener = -1, peer = -1;
 	/** A question waits for its answer. */
 	bool busy = false, hold = false;

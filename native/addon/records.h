@@ -40,7 +40,7 @@ struct RestoreWords {
 /** Effects: JS writes them. In front of each stands which. */
 namespace fx {
 
-/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE */
+/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE, EF_CONF_SEND */
 struct Octets : Head {
 	uint32_t off, len;
 };
@@ -276,6 +276,10 @@ struct HandOverPeer : Event<EV_HAND_OVER_PEER> {
 	uint32_t there;
 };
 struct HandOverAsked : Like<EV_HAND_OVER_ASKED, StateOctets> {};
+struct ConfClient : Event<EV_CONF_CLIENT> {
+	uint32_t process_id, flags;
+};
+struct ConfOctets : Like<EV_CONF_OCTETS, StateOctets> {};
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;
 };

@@ -112,6 +112,8 @@ void Engine::execute_one(const Record &e)
 		return;
 	if (kind >= EF_HAND_OVER_ANSWER && kind <= EF_HAND_OVER_GUEST)
 		return hand_over.effect(e);
+	if (kind == EF_CONF_SEND || kind == EF_CONF_CLOSE)
+		return conf.effect(e);
 	switch (kind) {
 	case EF_TAP_WRITE:
 		write_to_tap(as<fx::Octets>(e));
@@ -358,7 +360,7 @@ void Engine::ready(uint64_t what, uint32_t events)
 		return clients.ready();
 	if (what == ID_NETLINK)
 		return notices.ready();
-	if (migration.ready(what, events) || hand_over.ready(what))
+	if (migration.ready(what, events) || hand_over.ready(what) || conf.ready(what))
 		return;
 	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
 	if (tag == TAG_LISTENER) {

@@ -55,7 +55,7 @@ Fault listen_at_path(const char *path, int &fd, uint32_t &mode, SocketKind kind)
 		return r;
 	fd = socket(AF_UNIX, kind.type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	/* A file's mode is its socket's (unix(7)) */
-	const int e = fd < 0 || fchmod(fd, kind.most) || bind(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)) || listen(fd, 0) ? errno : 0;
+	const int e = fd < 0 || fchmod(fd, kind.most) || bind(fd, reinterpret_cast<sockaddr *>(&at), sizeof(at)) || listen(fd, kind.backlog) ? errno : 0;
 	if (e && fd >= 0)
 		close(fd);
 	if (e)

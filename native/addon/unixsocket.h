@@ -18,9 +18,11 @@ Fault socket_place(const char *path, sockaddr_un &at, FilePlace &p);
 struct SocketKind {
 	int type;
 	uint32_t most;
+	/** How many may wait to be accepted beside one. */
+	int backlog = 0;
 };
 /**
- * A stream socket that listens at `path`, nonblocking, with a queue as short as can be. Nobody may be listening there; a file that was
+ * A stream socket that listens at `path`, nonblocking, with a queue as short as can be, or as `kind` says. Nobody may be listening there; a file that was
  * left behind by a program of ours is replaced. The rules for the way to it: common/outfile.h. `mode`: the file's.
  */
 Fault listen_at_path(const char *path, int &fd, uint32_t &mode, SocketKind kind = {SOCK_STREAM, 0777});

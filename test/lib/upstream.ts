@@ -1,10 +1,11 @@
-// Upstream's passt and passt-repair, of Debian's newest suite that has both: to move guests from and to them. PEER_BIN names others.
+// Upstream's passt, passt-repair and pesto, of Debian's newest suite that has them: to move guests from and to them, to talk to. PEER_BIN names
+// others.
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { debianRoot } from './box.js'
 
-const PROGRAMS = ['passt', 'passt-repair']
+const PROGRAMS = ['passt', 'passt-repair', 'pesto']
 
 const run = (...argv: readonly [string, ...string[]]): void => {
   const [program, ...args] = argv
@@ -15,7 +16,7 @@ const run = (...argv: readonly [string, ...string[]]): void => {
 /** Beside the root that they come from, with that root's own libraries: this system's are older. */
 const patched = (): string => {
   const root = debianRoot('forky', ['passt'])
-  const bin = `${root}.bin`
+  const bin = `${root}.programs`
   if (existsSync(bin)) return bin
   const work = mkdtempSync(join(dirname(root), 'bin-'))
   const libraries = join(root, 'usr/lib', `${process.arch === 'x64' ? 'x86_64' : 'aarch64'}-linux-gnu`)

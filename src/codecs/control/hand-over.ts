@@ -3,6 +3,7 @@ import * as t from 'io-ts'
 import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
 import { bytesOf, type Octets, wireCodec } from '../value/octets.js'
 import { isMac, type Mac, readMac, writeMac } from '../wire/ethernet.js'
+import { type ClientPart, CONF_VERSION, clientPart, clientPartOf } from './conf.js'
 import { FLOW_LEN } from './migration.js'
 
 // What a process and its successor say to each other (behaviour.md#restart): one question and one answer a packet, in JSON, since both may
@@ -244,6 +245,26 @@ const TapThere = t.strict({
   vnet: t.boolean,
   mac: MacAddr
 })
+/** What older ones do not say: null then. */
+const orNothing = <A, O>(of: t.Type<A, O, unknown>) =>
+  new t.Type<A | null, O | null, unknown>(
+    `${of.name} or nothing`,
+    (u): u is A | null => u === null || of.is(u),
+    (u, c) => (u === null || u === undefined ? t.success(null) : of.validate(u, c)),
+    (a) => (a === null ? null : of.encode(a))
+  )
+/** Base64 of what a client of the control socket would say (conf.ts). */
+const Rules = new t.Type<ClientPart, string, unknown>(
+  'rules',
+  (u): u is ClientPart => Array.isArray(u),
+  (u, c) => {
+    const octets = Base64.decode(u)
+    const part = E.isRight(octets) ? clientPartOf(octets.right) : null
+    return part === null ? t.failure(u, c) : t.success(part)
+  },
+  (part) => Base64.encode(clientPart(CONF_VERSION).encode(part))
+)
+const ConfThere = t.strict({ path: t.string, rules: orNothing(Rules) })
 const LinkThere = t.strict({ kind: t.literal('link') })
 /** `helpers`: with where passt-repair connects, as a descriptor. */
 const VhostThere = t.strict({ kind: t.literal('vhost-user'), helpers: t.boolean })
@@ -257,7 +278,9 @@ const answers = [
     answer: t.literal('begin'),
     version: Count,
     guest: t.union([TapThere, LinkThere, VhostThere, t.null]),
-    listeners: Count
+    listeners: Count,
+    /** With the control socket as the last descriptor; `rules` null: nobody has changed them. */
+    conf: orNothing(ConfThere)
   }),
   t.strict({ answer: t.literal('listeners'), list: t.readonlyArray(HandedListener) }),
   /** `client`: with the link's, as a descriptor; `came`, `unsent`: octets of its rest. `ended`: flows that do not go along. */

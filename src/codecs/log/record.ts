@@ -25,6 +25,8 @@ export type RecordItem =
   | { readonly type: 'Start'; readonly json: string }
   /** A listener that is there from the end of this turn on, by its rule's index and its port; rule null: it is gone. */
   | { readonly type: 'Listener'; readonly id: number; readonly rule: number | null; readonly port: number }
+  /** JSON: a rule, which is called by its number from here on, behind those of the start (runtime/engine/start-record.ts). */
+  | { readonly type: 'Rule'; readonly json: string }
   /** A turn begins. `now`: ms on the loop's clock; `events`: so many Event follow. */
   | { readonly type: 'Turn'; readonly now: number; readonly events: number }
   | ({ readonly type: 'Event' } & RingRecord)
@@ -49,6 +51,7 @@ const ANSWER = 5
 const EFFECTS = 6
 const EFFECT = 7
 const END = 8
+const RULE = 9
 
 // --- writing, in place: the recorder writes hundreds of thousands of records a second
 
@@ -174,6 +177,7 @@ const putText = (b: RecordBuffer, tag: number, json: string): void => {
   copy(b, text)
 }
 export const putStart = (b: RecordBuffer, json: string): void => putText(b, START, json)
+export const putRule = (b: RecordBuffer, json: string): void => putText(b, RULE, json)
 export const putEnd = (b: RecordBuffer, json: string): void => putText(b, END, json)
 
 // --- reading
@@ -216,7 +220,7 @@ const readRecord = (type: 'Event' | 'Effect', o: Octets, first: number): Read | 
   const k = readKept(o, at)
   return typeof k === 'string' ? k : { item: { type, words, kept: k.kept }, len: at + k.len }
 }
-const readText = (type: 'Start' | 'End', o: Octets): Read | string => {
+const readText = (type: 'Start' | 'End' | 'Rule', o: Octets): Read | string => {
   if (o.len < 8) return CUT
   const n = o.view.getUint32(o.off + 4, true)
   const text = piece(o, 8, n)
@@ -262,6 +266,8 @@ export const readItem = (o: Octets): Read | string => {
       return { item: { type: 'Effects', effects: first >>> 8 }, len: 4 }
     case EFFECT:
       return readRecord('Effect', o, first)
+    case RULE:
+      return readText('Rule', o)
     case END:
       return readText('End', o)
     default:
@@ -275,6 +281,8 @@ const put = (b: RecordBuffer, i: RecordItem): void => {
       return putStart(b, i.json)
     case 'Listener':
       return putListener(b, i.id, i.rule, i.port)
+    case 'Rule':
+      return putRule(b, i.json)
     case 'Turn':
       return putTurn(b, i.now, i.events)
     case 'Answer':

@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { type InAny, isInAny, isUnicast, isV4, parseAddr, showAddr } from '../value/inany.js'
+import { type InAny, isInAny, isUnicast, isUnspecified, isV4, parseAddr, showAddr } from '../value/inany.js'
 import { isIfname } from './ifname.js'
 import { cut, type Fault, type Span, showFault, span } from './text-fault.js'
 
@@ -81,21 +81,25 @@ const address = (s: Span): Read<InAny> => {
   }))(parseAddr(bare))
 }
 
-/** A destination: somebody's own address, of the family that is listened on (`bind`; null: not known here). */
-const toAddress = (s: Span, bind: InAny | null): Read<InAny> => {
+/** A destination: null for 0.0.0.0 and ::, else somebody's own address, of the family that is listened on (`bind`; null: not known here). */
+const toAddress = (s: Span, bind: InAny | null): Read<InAny | null> => {
   const a = address(s)
   if (E.isLeft(a)) return a
+  if (isUnspecified(a.right)) return E.right(null)
   if (!isUnicast(a.right)) return fault(`invalid target address '${s.text}'`, s.at)
   return bind === null || isV4(bind) === isV4(a.right)
     ? a
     : fault(`target '${s.text}' is not of the listening address' IP version`, s.at)
 }
 
+/** Any address of both IP versions. */
+const ANY = new Set(['', '*', '[*]'])
+
 const bound = (s: Span): Read<Pick<Ports, 'bind' | 'ifname'>> => {
   const percent = s.text.indexOf('%')
   const ifname = percent < 0 ? null : s.text.slice(percent + 1)
-  if (percent === 0 && ifname !== null && isIfname(ifname)) return E.right({ bind: null, ifname })
-  const addr = percent === 0 ? null : address(percent < 0 ? s : cut(s, 0, percent))
+  const where = percent < 0 ? s : cut(s, 0, percent)
+  const addr = ANY.has(where.text) ? null : address(where)
   if (addr !== null && E.isLeft(addr)) return addr
   return ifname !== null && !isIfname(ifname)
     ? fault(`invalid interface name '${ifname}'`, s.at + percent + 1)
@@ -148,7 +152,9 @@ const element = (so: Ports, s: Span): Read<Ports> => {
   if (s.text.startsWith('all:'))
     return so.all
       ? twice('all')
-      : E.map((a: InAny): Ports => ({ ...so, all: true, allAddress: a }))(toAddress(cut(s, 4), so.bind))
+      : E.map((a: InAny | null): Ports => ({ ...so, all: true, allAddress: a }))(
+          toAddress(cut(s, 4), so.bind)
+        )
   if (s.text.startsWith('~'))
     return E.map((r: PortRange): Ports => ({ ...so, excluded: [...so.excluded, r] }))(range(cut(s, 1)))
   return E.map((i: PortItem): Ports => ({ ...so, items: [...so.items, i] }))(item(s, so.bind))
@@ -262,7 +268,7 @@ const isPortSpec = (u: unknown): u is PortSpec => {
  * Port forwarding specification:
  *
  *   spec    = "none" / [ bind "/" ] element *( "," element )
- *   bind    = addr [ "%" ifname ] / "%" ifname
+ *   bind    = [ addr / "*" / "[*]" ] [ "%" ifname ]
  *   element = range [ ":" target ] / "~" range / "all" [ ":" addr ] / "auto"
  *   target  = [ addr "/" ] range / addr
  *   range   = port [ "-" port ]

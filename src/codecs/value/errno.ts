@@ -15,6 +15,7 @@ export const ENOSPC = 28
 export const EBADFD = 77
 export const EOPNOTSUPP = 95
 export const EAFNOSUPPORT = 97
+export const ENAMETOOLONG = 36
 export const EADDRINUSE = 98
 export const EADDRNOTAVAIL = 99
 export const ENETDOWN = 100

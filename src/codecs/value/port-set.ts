@@ -13,6 +13,10 @@ export const portSet = (ports: Iterable<number>): PortSet => {
 export const addPort = (s: PortSet, p: number): void => {
   s[p >>> 5]! |= 1 << (p & 31)
 }
+/** The same. */
+export const removePort = (s: PortSet, p: number): void => {
+  s[p >>> 5]! &= ~(1 << (p & 31))
+}
 export const hasPort = (s: PortSet, p: number): boolean => ((s[p >>> 5]! >>> (p & 31)) & 1) === 1
 
 export const unionPorts = (...sets: ReadonlyArray<PortSet>): PortSet => {

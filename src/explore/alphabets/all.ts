@@ -1,5 +1,6 @@
 import { judgedEndpointMachine } from '../../machines/judge/judged-endpoint.js'
 import { type Alphabet, bareAlphabet } from '../alphabet.js'
+import { confClient } from './control.js'
 import { ping, tcpSplice, udp, udpSplice } from './flow.js'
 import { guestLink, handOver, migrationSource, migrationTarget, vhostSession } from './link.js'
 import { ndp, portScan } from './service.js'
@@ -19,6 +20,7 @@ export const ALPHABETS: Readonly<Record<string, Alphabet>> = {
   'hand-over': handOver,
   ndp,
   'port-scan': portScan,
+  'conf-client': confClient,
   'judged-endpoint': bareAlphabet(judgedEndpointMachine)
 }
 /** Names that others use. */

@@ -100,7 +100,8 @@ export const portScan = alphabet<typeof portScanMachine>({
       ports: [8080],
       errno: EADDRINUSE
     })),
-    p('timer', 'a second has passed', () => ({ type: 'TIMER_SCAN' }))
+    p('timer', 'a second has passed', () => ({ type: 'TIMER_SCAN' })),
+    p('rules', 'other rules count', () => ({ type: 'RULES', rules: [AUTO], failures: [], open: [] }))
   ],
   abstract: (c) =>
     [c.open, c.closed, c.failed].map((sets) => sets.reduce((sum, s) => sum + words(s), 0)).join('/'),

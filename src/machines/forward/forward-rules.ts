@@ -75,7 +75,7 @@ export interface Forwarding {
 
 /** RFC 6335 §6 */
 export const DEFAULT_EPHEMERAL: PortRange = { first: 49152, last: 65535 }
-/** Rules of one protocol and direction, and sockets that they may listen on. */
+/** Rules of one direction, and sockets that those of one protocol may listen on. */
 export const MAX_RULES = 255
 export const MAX_LISTENERS = 196_608
 const MAX_PORT = 65535
@@ -116,7 +116,7 @@ type Run = Pick<Rule, 'first' | 'last' | 'to' | 'toAddress' | 'weak'>
 const runsOf = (s: Ports, ephemeral: PortRange): ReadonlyArray<Run> => {
   const named = s.items.flatMap((i) =>
     without(i.from, s.excluded).map(
-      (r): Run => ({ ...r, to: i.to + r.first - i.from.first, toAddress: i.address, weak: s.auto })
+      (r): Run => ({ ...r, to: i.to + r.first - i.from.first, toAddress: i.address, weak: false })
     )
   )
   if (!s.all) return named
@@ -191,6 +191,42 @@ const rulesOf = (
     }
   return E.right(out)
 }
+
+/**
+ * The rules of one specification, whatever may be wrong with them. Left: `auto` without a namespace, an address where none is allowed, an
+ * interface that cannot be bound to.
+ */
+export const specRules = (
+  env: ForwardEnv,
+  key: keyof PortOptions,
+  s: Ports,
+  spec: number
+): E.Either<SpecFault, ReadonlyArray<Rule>> => {
+  const place = PLACES.find((p) => p.key === key)!
+  if (s.auto && env.mode === 'passt') return E.left('auto')
+  if (place.direction === 'out' && (s.bind !== null || s.ifname !== null)) return E.left('address')
+  if (s.ifname !== null && !env.bindToDevice) return E.left('device')
+  const ends: ReadonlyArray<Ends> =
+    place.direction === 'out'
+      ? loopbackEnds(env)
+      : s.bind === null
+        ? [{ ...anyAddress(env), ifname: s.ifname }]
+        : [{ bind: s.bind, v6only: !isV4(s.bind), ifname: s.ifname }]
+  const runs = runsOf(s, env.ephemeral)
+  return E.right(
+    runs.flatMap((run) =>
+      ends.map((e) => ({
+        proto: place.proto,
+        direction: place.direction,
+        ...e,
+        ...run,
+        scan: s.auto,
+        spec
+      }))
+    )
+  )
+}
+export type SpecFault = 'auto' | 'address' | 'device'
 
 // --- all of one option
 
@@ -267,6 +303,9 @@ export const forwardRules = (env: ForwardEnv, options: PortOptions): E.Either<st
     const some = placeRules(env, options, p)
     if (E.isLeft(some)) return some
     rules.push(...some.right)
+    // Both protocols share a table at the control socket
+    if (rules.filter((r) => r.direction === p.direction).length > MAX_RULES)
+      return E.left(`${p.option}: more than ${MAX_RULES} ranges of ports, TCP and UDP together`)
   }
   const degraded = !env.bindToDevice && rules.some((r) => r.direction === 'out')
   const warnings = degraded

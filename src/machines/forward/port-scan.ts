@@ -59,6 +59,8 @@ export type ScanEvent =
       readonly errno: number
     }
   | { readonly type: 'TIMER_SCAN' }
+  /** Other rules count from here on (behaviour.md#live-rules): as at the start, with what listens already. */
+  | ({ readonly type: 'RULES' } & ScanInput)
 
 export interface ScanContext {
   /** All of them: indices are what effects and events speak of. */
@@ -232,6 +234,11 @@ const scanActions: { readonly [K in ScanEffect['type']]: Inert<K> } = {
   ArmScanTimer: inert,
   Warn: inert
 }
+const inputOf = ({ event: e }: { event: Extract<ScanEvent, { type: 'RULES' }> }): ScanInput => ({
+  rules: e.rules,
+  failures: e.failures,
+  open: e.open
+})
 const later = ({ event }: { event: { readonly now: Instant } }) => ({ at: instant(event.now + SCAN_PERIOD) })
 
 /** Started if `scans(rules)`, with the listeners of all other rules open; reads at once. */
@@ -243,7 +250,8 @@ export const portScanMachine = setup({
   actions: {
     ...scanActions,
     decide: assign(({ context }, p: { host: Listening; ns: Listening }) => scanned(context, p)),
-    forget: assign(({ context }, p: Failed) => forget(context, p))
+    forget: assign(({ context }, p: Failed) => forget(context, p)),
+    begin: assign((_, p: ScanInput) => initial(p))
   }
 }).createMachine({
   id: 'port-scan',
@@ -269,6 +277,13 @@ export const portScanMachine = setup({
       description: "Waits for both sides' tables. A slow reader delays the next scan: scans never overlap.",
       entry: { type: 'ReadListeners', params: {} },
       on: {
+        RULES: {
+          actions: [
+            { type: 'begin', params: inputOf },
+            { type: 'ReadListeners', params: {} }
+          ],
+          meta: by('behaviour.md#live-rules')
+        },
         SCANNED: {
           target: 'waiting',
           actions: [
@@ -286,6 +301,15 @@ export const portScanMachine = setup({
         }
       }
     },
-    waiting: { on: { TIMER_SCAN: { target: 'reading', meta: by('behaviour.md#port-scan') } } }
+    waiting: {
+      on: {
+        TIMER_SCAN: { target: 'reading', meta: by('behaviour.md#port-scan') },
+        RULES: {
+          target: 'reading',
+          actions: { type: 'begin', params: inputOf },
+          meta: by('behaviour.md#live-rules')
+        }
+      }
+    }
   }
 })

@@ -64,7 +64,9 @@ export const EF = {
   HAND_OVER_HOLD: 62,
   HAND_OVER_GUEST: 63,
   GIVE: 64,
-  TCP_TAKE: 65
+  TCP_TAKE: 65,
+  CONF_SEND: 66,
+  CONF_CLOSE: 67
 } as const
 
 export const EV = {
@@ -110,7 +112,9 @@ export const EV = {
   RESTORED: 41,
   STATE_PROGRESS: 42,
   HAND_OVER_PEER: 43,
-  HAND_OVER_ASKED: 44
+  HAND_OVER_ASKED: 44,
+  CONF_CLIENT: 45,
+  CONF_OCTETS: 46
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -221,6 +225,11 @@ export const HAND_VRING = 6
 export const HAND_LOG = 7
 export const HAND_CAME = 8
 export const HAND_HELPERS = 9
+export const HAND_CONF = 10
+
+/** Clients of the control socket at a time; EV.CONF_CLIENT: of our user, or root. */
+export const CONF_CLIENTS = 64
+export const CONF_ALLOWED = 1
 
 /** Pools of Native.addNsSockets(). */
 export const NS_TCP4 = 0
@@ -289,6 +298,10 @@ export interface Native {
   handOverListen(path: string): void
   /** The same with a socket that listens already; it is the addon's from here on. */
   handOverAdopt(fd: number): void
+  /** Listen for clients that look at rules and change them: EV.CONF_CLIENT. As linkListen(), with a mode of 0600 at most. */
+  confListen(path: string): void
+  /** The same with a socket that listens already, at `path`; it is the addon's from here on. */
+  confAdopt(fd: number, path: string): void
   /** As linkListen(), with a socket that listens already; it is the addon's from here on. */
   linkAdopt(fd: number, vhostUser: boolean): void
   /** As repairListen(), with a socket that listens already; it is the addon's from here on. */

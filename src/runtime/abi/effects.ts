@@ -328,6 +328,13 @@ export const handOverClose = (r: Rings): void => words(r, EF.HAND_OVER_CLOSE, 0,
 export const handOverHold = (r: Rings, on: boolean): void =>
   words(r, EF.HAND_OVER_HOLD, 0, on ? HAND_HOLD : 0)
 export const handOverGuest = (r: Rings): void => words(r, EF.HAND_OVER_GUEST, 0, 0)
+/** To a client of the control socket. */
+export const confSend = (r: Rings, client: number, said: Uint8Array): void => {
+  const off = txRoom(r, said.length)
+  r.slab.set(said, off)
+  words(r, EF.CONF_SEND, client, off, said.length)
+}
+export const confClose = (r: Rings, client: number): void => words(r, EF.CONF_CLOSE, client, 0)
 /** `fd` -1: none. */
 export const give = (r: Rings, fd: number): void => words(r, EF.GIVE, 0, fd)
 /** `shut`: it has sent its FIN. `taken`: see abi.h. */

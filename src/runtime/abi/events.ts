@@ -10,6 +10,7 @@ import {
 } from '../../effects/sock-event.js'
 import {
   ABI_WORDS,
+  CONF_ALLOWED,
   EV,
   LINK_HUNG_UP,
   PEEK_DRAINED,
@@ -374,6 +375,23 @@ export const handOverAsked = (ev: Int32Array, i: number): Payload => ({
   off: ev[i * ABI_WORDS + 2],
   len: ev[i * ABI_WORDS + 3]
 })
+
+// --- the control socket
+
+/** Of EV.CONF_CLIENT and EV.CONF_OCTETS: which client. */
+export const confClientOf = handleOf
+export interface ConfCame {
+  readonly pid: number
+  /** Of our user, or root. */
+  readonly allowed: boolean
+}
+/** EV.CONF_CLIENT */
+export const confCame = (ev: Int32Array, i: number): ConfCame => ({
+  pid: ev[i * ABI_WORDS + 2],
+  allowed: (ev[i * ABI_WORDS + 3] & CONF_ALLOWED) !== 0
+})
+/** EV.CONF_OCTETS: of no octets: it says no more. */
+export const confOctets = handOverAsked
 
 /** Kinds of records that tell of a flow's socket as it serves: the handle is the flow's. */
 export const OF_FLOWS: ReadonlySet<number> = new Set([

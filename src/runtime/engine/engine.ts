@@ -1,15 +1,17 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
+import type { ClientPart } from '../../codecs/control/conf.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
 import type { PortRange } from '../../codecs/text/port-spec.js'
 import { EMPTY_RESOLV_CONF } from '../../codecs/text/resolv-conf.js'
-import { EBADFD, ENOMEM } from '../../codecs/value/errno.js'
+import { EADDRINUSE, EBADFD, ENAMETOOLONG, ENOMEM } from '../../codecs/value/errno.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
 import { readMac, writeMac } from '../../codecs/wire/ethernet.js'
 import { instant } from '../../effects/effect.js'
 import { linksOf } from '../../machines/address/on-link.js'
 import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
+import { ofTables, tablesOf } from '../../machines/forward/conf-rules.js'
 import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
 import { scans } from '../../machines/forward/port-scan.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
@@ -43,10 +45,11 @@ import {
   type TapDevice
 } from '../host/launcher.js'
 import { type ListenPlace, listenPlace, openAll, portScan } from '../host/listeners.js'
+import { rulesDoor } from '../host/live-listeners.js'
 import type { ProcNet } from '../host/port-reader.js'
 import { readResolvConf } from '../host/resolv-file.js'
 import { FAULT, type Failure, NOT_STARTED, reportLine } from '../log/error-report.js'
-import { errnoOf, errorText, failureText } from '../log/error-text.js'
+import { errnoOf, errorText, failureText, reasonText } from '../log/error-text.js'
 import { type Counters, type Log, showCounters } from '../log/log.js'
 import { type Logging, openLogging } from '../log/log-sinks.js'
 import { openCapture } from '../observe/capture.js'
@@ -66,10 +69,11 @@ import {
   openGuestLink
 } from './guest-link.js'
 import type { Here } from './hand-over.js'
+import { type RulesNow, rulesNow } from './live-rules.js'
 import { loop } from './loop.js'
 import { openRecord, recordEnd, recordNowhere, writer } from './open-record.js'
-import { startText } from './start-record.js'
-import { findPredecessor, type LinkTaken, type Predecessor, takeOver } from './take-over.js'
+import { ruleText, startText } from './start-record.js'
+import { findPredecessor, type HandedConf, type LinkTaken, type Predecessor, takeOver } from './take-over.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 import { warmUpMoves } from './warm-up-moves.js'
@@ -256,6 +260,14 @@ const forwarding = (p: Plan, ephemeral: PortRange, log: Log): ReadonlyArray<Rule
   return rules
 }
 
+/** Those that were changed at the control socket of the process whose place we take. */
+const rulesThere = (told: ClientPart, p: Plan, log: Log): ReadonlyArray<Rule> => {
+  const env = { mode: p.mode, tcp: p.tcp, udp: p.udp, v4: p.v4 !== null, v6: p.v6 !== null }
+  log.at('info', 'restart: rules are those that were set at the control socket, not those of the options')
+  const tables = tablesOf(p.mode).map(({ pif }) => told.filter((b) => b.pif === pif).flatMap((b) => b.rules))
+  return orFatal(ofTables(env, tables, []))
+}
+
 /** What was named must work, of the rest what can be had (machines/forward/bind-verdict.ts). */
 const openStrict = (place: ListenPlace, log: Log): ReadonlyArray<BindFailure> => {
   const failures = openAll(place)
@@ -323,8 +335,33 @@ const listenForSuccessor = (native: Native, path: string, former: Predecessor | 
   })
 }
 
+/** The control socket, in place before privileges go. `former`: that of the process whose place we take, if it is the same one. */
+const listenForConf = (native: Native, path: string, former: HandedConf | null): void => {
+  try {
+    if (former !== null && former.path === path) return native.confAdopt(former.fd, path)
+    if (former !== null) closeSync(former.fd)
+    native.confListen(path)
+  } catch (e) {
+    const errno = errnoOf(e)
+    if (errno === 0) throw e
+    const what = `the control socket ${path} (--conf-path)`
+    if (errno === ENAMETOOLONG)
+      throw refused(errno, `invalid configuration path: ${what}: ${failureText(errno)}`)
+    throw refused(
+      errno,
+      `cannot listen at ${what}: ${reasonText(e)}${errno === EADDRINUSE ? ': path already in use' : ''}`
+    )
+  }
+}
+
 /** `helpers`: passt-repair(1) finds us. */
-const whatIsHere = (l: Launcher, p: Plan, tap: TapDevice | null, helpers: boolean): Here => ({
+const whatIsHere = (
+  l: Launcher,
+  p: Plan,
+  tap: TapDevice | null,
+  helpers: boolean,
+  rules: RulesNow
+): Here => ({
   mode: p.mode,
   guest:
     p.link !== null
@@ -340,6 +377,7 @@ const whatIsHere = (l: Launcher, p: Plan, tap: TapDevice | null, helpers: boolea
             vnet: tap.vnet,
             mac: readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0)
           },
+  conf: p.confPath === null ? null : { path: p.confPath, rules },
   left: () => {
     if (p.namespace.kind === 'spawn') l.leave()
   }
@@ -408,6 +446,10 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
           )
         )
   if (p.restartPath !== null) listenForSuccessor(native, p.restartPath, former)
+  if (p.confPath !== null) {
+    listenForConf(native, p.confPath, former?.conf ?? null)
+    log.at('info', `UNIX domain socket bound at ${p.confPath}`)
+  } else if (former?.conf != null) closeSync(former.conf.fd)
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const ephemeral = ephemeralPorts()
   const limits = limitsOf(
@@ -419,14 +461,18 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const place = listenPlace(
     door,
     l,
-    forwarding(p, ephemeral, log),
+    former?.conf?.rules != null && p.confPath !== null
+      ? rulesThere(former.conf.rules, p, log)
+      : forwarding(p, ephemeral, log),
     p.freebind,
     former?.listeners ?? NOTHING_INHERITED
   )
   const failures = openStrict(place, log)
   for (const line of opened.says) log.at('info', line)
-  const hostFiles: ProcNet = scans(place.rules) ? ownProcNet() : new Map()
-  const nsFiles: ProcNet = scans(place.rules) ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
+  // Rules that scan may come later
+  const mayScan = scans(place.rules) || (p.confPath !== null && p.mode === 'pasta')
+  const hostFiles: ProcNet = mayScan ? ownProcNet() : new Map()
+  const nsFiles: ProcNet = mayScan ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   tried('watch the launcher', () => native.setCtl(CTL_FD))
   const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
   const links = linksOf(tables.addresses)
@@ -435,20 +481,29 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     links,
     limits: { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
     sharedTcpPorts,
-    bothSides: place.rules.some((r) => r.direction === 'in'),
+    bothSides: p.confPath !== null || place.rules.some((r) => r.direction === 'in'),
     secret,
     now: Date.now() / 1000
   }
   const cfg = worldConfig(p, { ...begun, macOf: macBy(p.ownMac, neighbours) })
   const world = createWorld(cfg, rings, log, counters, place.listeners, MAX_FLOWS, record?.outside)
   world.links = links
-  const scan = scans(place.rules)
+  const scan = mayScan
     ? portScan(place, failures, hostFiles, nsFiles, p.namespace.kind === 'spawn', log, instant(native.now()))
     : null
   closeUnclaimed(place.inherited)
   const client = linkClientOf(inherited)
-  const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers)
-  const features = allFeatures(world, p, { neighbours, portScan: scan, client, here, life })
+  const now = rulesNow(place.rules)
+  now.changed = former?.conf?.rules != null && p.confPath !== null
+  const clock = (): number => native.now()
+  const scanner =
+    scan === null
+      ? null
+      : { rules: (failed: ReadonlyArray<BindFailure>): void => scan.rules(failed, instant(clock())) }
+  const real = rulesDoor(place, scanner, log, clock)
+  const rules = { now, door: record?.rules(real) ?? real }
+  const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
+  const features = allFeatures(world, p, { neighbours, portScan: scan, rules, client, here, life })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
     startText({
@@ -460,7 +515,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
       neighbours: neighbours !== null,
       client: inherited
     }),
-    place.rules
+    place.rules,
+    ruleText
   )
   return {
     native,
@@ -468,7 +524,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     plan: p,
     who,
     world,
-    scans: scan !== null,
+    scans: scan !== null || p.confPath !== null,
     record,
     former,
     client,

@@ -11,15 +11,17 @@ import type { Life } from '../host/launcher.js'
 import { capture } from '../observe/capture.js'
 import { observers } from '../observe/watch.js'
 import type { Plan } from '../plan/plan-types.js'
+import type { AskRules } from '../record/answers.js'
 import { type Neighbours, neighbours } from '../services/neighbours.js'
 import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
 import { collectWhenCalm } from './collect-when-calm.js'
 import { guestLink, type LinkClient } from './guest-link.js'
 import { type Here, handOver } from './hand-over.js'
+import { liveRules, type RulesNow } from './live-rules.js'
 import { signsOfLife } from './signs-of-life.js'
 import { collect } from './v8.js'
 
-// The lists of features. What is to come (live rules, policies) is one more of them.
+// The lists of features. What is to come is one more of them.
 
 /** What a world has without a host: that of the warm-up, and of tests. */
 export const basicFeatures = (w: World): ReadonlyArray<Feature> => [
@@ -48,6 +50,8 @@ export interface Opened {
   readonly neighbours: Neighbours | null
   /** null: no rule has automatic ports. */
   readonly portScan: Feature | null
+  /** With --conf-path: rules that change, and who makes others count. */
+  readonly rules: { readonly now: RulesNow; readonly door: AskRules }
   /** The guest link's client. */
   readonly client: LinkClient
   /** What a process gets that takes our place; null: nobody may. */
@@ -59,7 +63,7 @@ export interface Opened {
 /** What features need of the plan. */
 export type FeaturePlan = Pick<
   Plan,
-  'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap'
+  'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap' | 'confPath'
 >
 
 /** All that the plan asks for and that has a say in what is done: that of a replay as well, which has no port scan. A record ends where a hand-over begins. */
@@ -83,6 +87,7 @@ export const actingFeatures = (
           : { offer: OFFERS[p.vhostUser], exit: p.migrateExit, linger: !p.migrateNoLinger }
       )),
   ...(o.portScan === null ? [] : [o.portScan]),
+  ...(p.confPath === null ? [] : [liveRules(w, o.rules.now, o.rules.door)]),
   ...(p.pcap === null ? [] : [capture(w, p.pcap)])
 ]
 

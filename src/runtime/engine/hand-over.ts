@@ -1,4 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
+import type { ClientPart } from '../../codecs/control/conf.js'
 import {
   HAND_OVER_VERSION,
   HANDED_MAX,
@@ -10,11 +11,13 @@ import {
   REST_MAX
 } from '../../codecs/control/hand-over.js'
 import type { Instant } from '../../effects/effect.js'
+import { tablesOf, toTables } from '../../machines/forward/conf-rules.js'
 import { type HandOverEffect, type HandOverEvent, handOverMachine } from '../../machines/link/hand-over.js'
 import { handedOf } from '../../machines/tcp/tcp-handed.js'
 import {
   HAND_CAME,
   HAND_CLIENTS,
+  HAND_CONF,
   HAND_FLOW,
   HAND_GUEST,
   HAND_HELPERS,
@@ -39,6 +42,7 @@ import type { FlowAddresses, TcpFlow, UdpFlow } from '../flow/flow.js'
 import { leafOf } from '../flow/kinds.js'
 import { compile } from '../machine/compile.js'
 import type { LinkClient } from './guest-link.js'
+import type { RulesNow } from './live-rules.js'
 import { flowRecords, isOpen, isOver, SETTLING } from './migrate-out.js'
 
 // Another process takes our place: machines/link/hand-over.ts decides, native (addon/handover.h) listens and hands descriptors over. The
@@ -62,6 +66,8 @@ export interface Here {
         readonly mac: number
       }
     | null
+  /** The control socket, and its rules. */
+  readonly conf: { readonly path: string; readonly rules: RulesNow } | null
   /** What was begun in our namespaces is to outlive us. */
   readonly left: () => void
 }
@@ -124,6 +130,12 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   let left = false
   let began: Instant | null = null
 
+  /** In the control socket's words; null: they are those of the options. */
+  const changedRules = ({ changed, current }: RulesNow): ClientPart | null => {
+    if (!changed) return null
+    const tables = toTables(current, w.cfg.forward.mode)
+    return tablesOf(w.cfg.forward.mode).map(({ pif }, i) => ({ pif, rules: tables[i] ?? [] }))
+  }
   const arm = (): void => {
     deadline.at = later === null ? dueAt : 0
   }
@@ -215,14 +227,16 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
         if (q.mode !== here.mode) return refused(`this is ${here.mode}`)
         const stays = session?.stays() ?? null
         if (stays !== null) return refused(stays)
+        const conf: ReadonlyArray<Handed> = here.conf === null ? [] : [[HAND_CONF, 0]]
         return {
           answer: {
             answer: 'begin',
             version: HAND_OVER_VERSION,
             guest: here.guest,
-            listeners: w.listeners.size
+            listeners: w.listeners.size,
+            conf: here.conf === null ? null : { path: here.conf.path, rules: changedRules(here.conf.rules) }
           },
-          descriptors: [[HAND_OVER, 0], ...wayTo(here.guest)]
+          descriptors: [[HAND_OVER, 0], ...wayTo(here.guest), ...conf]
         }
       }
       case 'listeners':
@@ -304,6 +318,7 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   }
   const leave = (n: { readonly taken: number; readonly lost: number }, now: Instant): void => {
     left = true
+    here.conf?.rules.leave()
     // No word of ours gets there any more, between those of the other one
     handOverGuest(r)
     const ms = began === null ? 0 : now - began
@@ -365,7 +380,14 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
     deadline,
     onTime,
     takes: {
-      HAND_OVER_PEER: (i, now) => step({ type: 'PEER', there: handOverPeer(r.ev, i), now }),
+      HAND_OVER_PEER: (i, now) => {
+        const there = handOverPeer(r.ev, i)
+        if (here.conf !== null) {
+          here.conf.rules.held = there
+          here.conf.rules.wake()
+        }
+        step({ type: 'PEER', there, now })
+      },
       HAND_OVER_ASKED: (i, now) => {
         const q = HandOverQuestion.decode({ view: r.view, ...handOverAsked(r.ev, i) })
         if (E.isLeft(q)) step({ type: 'FAULTY', now })

@@ -50,7 +50,7 @@ export const recordNowhere = (w: World): Feature => {
     false,
     () => {}
   )
-  r.begin('', [])
+  r.begin('', [], () => '')
   return r.feature(w)
 }
 

@@ -64,6 +64,8 @@ const plan = type({
   migrateExit: boolean,
   migrateNoLinger: boolean,
   pcap: orNull(t.union([literal('pcap'), literal('pcapng')])),
+  /** '': there is one; records of before there was that say nothing. */
+  confPath: t.union([string, t.null, t.undefined]),
   ownMac: number,
   mtu: number,
   v4: orNull(family),
@@ -148,6 +150,11 @@ const writtenFamily = (f: WorldPlan['v4']): Written['plan']['v4'] =>
 const pcapOf = (path: string | null): 'pcap' | 'pcapng' | null =>
   path === null ? null : path.endsWith('.pcapng') ? 'pcapng' : 'pcap'
 
+const writtenRule = (r: Rule): t.TypeOf<typeof rule> => ({
+  ...r,
+  bind: addrOr(r.bind),
+  toAddress: addrOr(r.toAddress)
+})
 const toWritten = (s: StartRecord): Written => {
   const { plan: p, found: f } = s
   return {
@@ -163,6 +170,7 @@ const toWritten = (s: StartRecord): Written => {
       migrateExit: p.migrateExit,
       migrateNoLinger: p.migrateNoLinger,
       pcap: pcapOf(p.pcap),
+      confPath: p.confPath === null ? null : '',
       ownMac: p.ownMac,
       mtu: p.mtu,
       v4: writtenFamily(p.v4),
@@ -202,7 +210,7 @@ const toWritten = (s: StartRecord): Written => {
       secret: [...f.secret],
       now: f.now
     },
-    rules: s.rules.map((r) => ({ ...r, bind: addrOr(r.bind), toAddress: addrOr(r.toAddress) })),
+    rules: s.rules.map(writtenRule),
     neighbours: s.neighbours,
     client: s.client,
     ...(s.only === undefined ? {} : { only: s.only }),
@@ -225,6 +233,7 @@ const ofWritten = (w: Written): StartRecord => ({
     ...w.plan,
     link: w.plan.link ? { kind: 'socket', path: null } : null,
     pcap: w.plan.pcap === null ? null : `.${w.plan.pcap}`,
+    confPath: w.plan.confPath ?? null,
     ownMac: w.plan.ownMac as Mac
   },
   found: {
@@ -242,6 +251,18 @@ const ofWritten = (w: Written): StartRecord => ({
 })
 
 export const startText = (s: StartRecord): string => JSON.stringify(toWritten(s))
+
+/** A rule that came later. */
+export const ruleText = (r: Rule): string => JSON.stringify(writtenRule(r))
+/** null: it is none. */
+export const parseRule = (json: string): Rule | null => {
+  try {
+    const r = rule.decode(JSON.parse(json))
+    return E.isRight(r) ? r.right : null
+  } catch {
+    return null
+  }
+}
 
 /** Left: why it is none, in words. Law: parseStart(startText(s)) = right(s), paths aside. */
 export const parseStart = (json: string): E.Either<string, StartRecord> => {

@@ -1,6 +1,7 @@
 import { closeSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
+import type { ClientPart } from '../../codecs/control/conf.js'
 import {
   type AnswerTo,
   HAND_OVER_VERSION,
@@ -41,6 +42,12 @@ interface Answer<K extends HandOverAnswer['answer']> {
   readonly answer: AnswerTo<K>
   readonly fds: ReadonlyArray<number>
 }
+export interface HandedConf {
+  readonly path: string
+  readonly fd: number
+  /** null: nobody has changed them. */
+  readonly rules: ClientPart | null
+}
 export interface Predecessor {
   readonly guest: AnswerTo<'begin'>['guest']
   /** Where it was found; its tap, or where clients of its link connect, -1: it has neither. */
@@ -49,6 +56,8 @@ export interface Predecessor {
   /** Where passt-repair(1) connects, null: nowhere. */
   readonly helpersFd: number | null
   readonly listeners: Inherited
+  /** null: it has no control socket. */
+  readonly conf: HandedConf | null
   readonly asking: Asking
 }
 /** One question at a time, and its answer. */
@@ -69,11 +78,15 @@ const closeAll = (fds: ReadonlyArray<number>): void => {
   for (const fd of fds) closeSync(fd)
 }
 
+/** Descriptors of the way to the guest: with vhost-user perhaps where passt-repair connects as well. */
+const wayFds = (guest: Extract<HandOverAnswer, { readonly answer: 'begin' }>['guest']): number =>
+  guest === null ? 0 : guest.kind === 'vhost-user' && guest.helpers ? 2 : 1
+
 /** How many descriptors belong to it. */
 const descriptorsOf = (a: HandOverAnswer): number => {
   switch (a.answer) {
     case 'begin':
-      return a.guest === null ? 1 : a.guest.kind === 'vhost-user' && a.guest.helpers ? 3 : 2
+      return 1 + wayFds(a.guest) + (a.conf === null ? 0 : 1)
     case 'session':
       return a.list.reduce((sum, { fds }) => sum + fds, a.came)
     case 'listeners':
@@ -155,8 +168,11 @@ export const findPredecessor = (native: Native, path: string, mode: string): Res
   if (E.isLeft(listed)) return listed
   if (answer.version !== HAND_OVER_VERSION)
     return E.left(`it hands over as version ${answer.version} does, and this is ${HAND_OVER_VERSION}`)
-  const [place, guestFd = -1, helpersFd = null] = fds
-  return E.right({ guest: answer.guest, place, guestFd, helpersFd, listeners: inherit(all), asking })
+  const [place, ...more] = fds
+  const guestFd = answer.guest === null ? -1 : more[0]
+  const helpersFd = wayFds(answer.guest) === 2 ? more[1] : null
+  const conf = answer.conf === null ? null : { ...answer.conf, fd: more[more.length - 1] }
+  return E.right({ guest: answer.guest, place, guestFd, helpersFd, listeners: inherit(all), conf, asking })
 }
 
 /** What came for the guest's link. */

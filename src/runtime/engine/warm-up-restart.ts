@@ -30,7 +30,7 @@ class Old {
   private descriptors = 0
   constructor(cfg: WorldConfig) {
     const w = madeUpWorld(cfg, NATIVE)
-    const here = { mode: 'passt', guest: null, left: () => {} }
+    const here = { mode: 'passt', guest: null, conf: null, left: () => {} }
     install(w.features, [...basicFeatures(w), handOver(w, here, { session: null })])
     this.s = { w, v6: false, now: instant(1), look: () => this.note() }
   }
@@ -75,6 +75,7 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
       guestFd: -1,
       helpersFd: null,
       listeners: NOTHING_INHERITED,
+      conf: null,
       asking: asker(
         {
           handOverAsk: (_, question) => old.hears(question),

@@ -3,17 +3,18 @@ import * as E from 'fp-ts/lib/Either.js'
 import { EADDRINUSE } from '../../codecs/value/errno.js'
 import { UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
-import { addPort, emptyPorts, type PortSet } from '../../codecs/value/port-set.js'
+import { addPort, emptyPorts, type PortSet, removePort } from '../../codecs/value/port-set.js'
 import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import type { BindFailure } from '../../machines/forward/bind-verdict.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
+import { type Ends, endsKey, type Open, openOf } from '../../machines/forward/listener-changes.js'
 import {
   portScanMachine,
-  type RulePorts,
   type ScanContext,
   type ScanEffect,
-  type ScanEvent
+  type ScanEvent,
+  scans
 } from '../../machines/forward/port-scan.js'
 import { LISTEN_FREEBIND, LISTEN_IN_NAMESPACE, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from '../abi/abi.js'
 import { Deadline } from '../flow/deadline.js'
@@ -29,14 +30,21 @@ import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settl
 export interface ListenPlace {
   readonly native: Native
   readonly launcher: Launcher
-  readonly rules: ReadonlyArray<Rule>
+  /** Those that count; with --conf-path others come (live-listeners.ts). */
+  rules: ReadonlyArray<Rule>
+  /** Others are about to: nobody else opens or closes any. */
+  changing: boolean
   readonly freebind: boolean
   readonly listeners: Listeners
-  /** Ids of (rule, port): an `auto` rule closes what it opened. */
-  readonly ids: Map<string, ReadonlyArray<number>>
+  /** By ends (endsKey): where it listens, and the ids of each port's listeners. */
+  readonly open: Map<string, OpenHere>
   readonly listenerIds: IdPool
   /** Of the process whose place we take. */
   readonly inherited: Inherited
+}
+
+interface OpenHere extends Open {
+  readonly ids: Map<number, ReadonlyArray<number>>
 }
 
 export const listenPlace = (
@@ -49,15 +57,15 @@ export const listenPlace = (
   native,
   launcher,
   rules,
+  changing: false,
   freebind,
   listeners: new Map(),
-  ids: new Map(),
+  open: new Map(),
   listenerIds: idPool(),
   inherited
 })
 
 const protoOf = (r: Rule): number => (r.proto === 'tcp' ? PROTO_TCP : PROTO_UDP)
-const keyOf = (rule: number, port: number): string => `${rule} ${port}`
 /** Small integers to tell listeners by: those given back, and the next new one. */
 export interface IdPool {
   readonly free: number[]
@@ -66,24 +74,28 @@ export interface IdPool {
 export const idPool = (): IdPool => ({ free: [], next: 0 })
 export const newId = (p: IdPool): number => p.free.pop() ?? p.next++
 
-const note = (p: ListenPlace, id: number, rule: number, port: number): void => {
-  p.listeners.set(id, { rule: p.rules[rule], port })
-  const key = keyOf(rule, port)
-  p.ids.set(key, [...(p.ids.get(key) ?? []), id])
+const note = (p: ListenPlace, id: number, r: Rule, port: number): void => {
+  p.listeners.set(id, { rule: r, port })
+  const key = endsKey(r)
+  const there = p.open.get(key) ?? { ends: r, ports: emptyPorts(), ids: new Map() }
+  p.open.set(key, there)
+  addPort(there.ports, port)
+  there.ids.set(port, [...(there.ids.get(port) ?? []), id])
 }
 
 const portsOf = (r: Rule): ReadonlyArray<number> =>
   Array.from({ length: r.last - r.first + 1 }, (_, i) => r.first + i)
 
+type PortFailure = Omit<BindFailure, 'rule'>
+
 /** By the engine: one native call for all ports of a rule, at `ifname`. */
 const openOurselves = (
   p: ListenPlace,
-  rule: number,
+  r: Rule,
   ports: ReadonlyArray<number>,
   ifname: string | null,
   where: number
-): ReadonlyArray<BindFailure> => {
-  const r = p.rules[rule]
+): ReadonlyArray<PortFailure> => {
   const batch = new Int32Array(ports.length * LISTEN_WORDS)
   const ids = ports.map(() => newId(p.listenerIds))
   const addr = r.bind ?? UNSPECIFIED6
@@ -93,30 +105,25 @@ const openOurselves = (
   const errnos = p.native.listen(batch, ifname === null ? [] : [octetsOfText(ifname)])
   return ports.flatMap((port, i) => {
     if (errnos[i] === 0) {
-      note(p, ids[i], rule, port)
+      note(p, ids[i], r, port)
       return []
     }
     p.listenerIds.free.push(ids[i])
-    return [{ rule, port, errno: errnos[i] }]
+    return [{ port, errno: errnos[i] }]
   })
 }
 
 /** Listeners of -T and -U hear what stays in the namespace. */
 const LOOPBACK_DEVICE = 'lo'
 
-const openHost = (p: ListenPlace, rule: number, ports: ReadonlyArray<number>): ReadonlyArray<BindFailure> =>
-  openOurselves(p, rule, ports, p.rules[rule].ifname, p.freebind ? LISTEN_FREEBIND : 0)
+const openHost = (p: ListenPlace, r: Rule, ports: ReadonlyArray<number>): ReadonlyArray<PortFailure> =>
+  openOurselves(p, r, ports, r.ifname, p.freebind ? LISTEN_FREEBIND : 0)
 
 /**
  * In the namespace: the launcher makes them, since the engine cannot go there. But a UDP port that flows of a former listener
  * have still is shared by sockets of one process only (addon/ports.h): the engine binds one that was made there.
  */
-const openNamespace = (
-  p: ListenPlace,
-  rule: number,
-  ports: ReadonlyArray<number>
-): ReadonlyArray<BindFailure> => {
-  const r = p.rules[rule]
+const openNamespace = (p: ListenPlace, r: Rule, ports: ReadonlyArray<number>): ReadonlyArray<PortFailure> => {
   const addr = r.bind ?? UNSPECIFIED6
   const orders = ports.map((port) => ({
     proto: r.proto,
@@ -126,69 +133,73 @@ const openNamespace = (
     device: LOOPBACK_DEVICE
   }))
   const answer = p.launcher.listen(orders)
-  if (E.isLeft(answer)) return ports.map((port) => ({ rule, port, errno: answer.left.errno || 5 }))
+  if (E.isLeft(answer)) return ports.map((port) => ({ port, errno: answer.left.errno || 5 }))
   return answer.right.listened.flatMap((l, i) => {
     for (const fd of l.fds) {
       const id = newId(p.listenerIds)
       p.native.adoptListener(id, fd, protoOf(r), LISTEN_IN_NAMESPACE)
-      note(p, id, rule, ports[i])
+      note(p, id, r, ports[i])
     }
     if (l.errno === 0) return []
     if (l.errno === EADDRINUSE && r.proto === 'udp')
-      return openOurselves(p, rule, [ports[i]], LOOPBACK_DEVICE, LISTEN_IN_NAMESPACE).map((f) => ({
+      return openOurselves(p, r, [ports[i]], LOOPBACK_DEVICE, LISTEN_IN_NAMESPACE).map((f) => ({
         ...f,
         errno: l.errno
       }))
-    return [{ rule, port: ports[i], errno: l.errno }]
+    return [{ port: ports[i], errno: l.errno }]
   })
 }
 
 /** What another process listened with. Is it there? */
-const openInherited = (p: ListenPlace, rule: number, port: number): boolean => {
-  const r = p.rules[rule]
+const openInherited = (p: ListenPlace, r: Rule, port: number): boolean => {
   const found = claim(p.inherited, { ...r, port })
   const flags = r.direction === 'in' ? (p.freebind ? LISTEN_FREEBIND : 0) : LISTEN_IN_NAMESPACE
   for (const { former, fd } of found) {
     const id = newId(p.listenerIds)
     p.native.adoptListener(id, fd, protoOf(r), flags)
     p.inherited.ids.set(former, id)
-    note(p, id, rule, port)
+    note(p, id, r, port)
   }
   return found.length > 0
 }
 
-const openPorts = (
+/** Listeners of a rule of ours. `ports`: those that it does not have. */
+export const openPorts = (
   p: ListenPlace,
-  rule: number,
+  r: Rule,
   ports: ReadonlyArray<number>
-): ReadonlyArray<BindFailure> => {
-  const fresh = p.inherited.waiting.size === 0 ? ports : ports.filter((port) => !openInherited(p, rule, port))
-  return p.rules[rule].direction === 'in' ? openHost(p, rule, fresh) : openNamespace(p, rule, fresh)
+): ReadonlyArray<PortFailure> => {
+  const fresh = p.inherited.waiting.size === 0 ? ports : ports.filter((port) => !openInherited(p, r, port))
+  return r.direction === 'in' ? openHost(p, r, fresh) : openNamespace(p, r, fresh)
 }
 
 /** Those of a rule that scans, as if it had found them itself. */
-const inheritedPorts = (p: ListenPlace, rule: number): PortSet => {
-  const { first, last, scan } = p.rules[rule]
+const inheritedPorts = (p: ListenPlace, r: Rule): PortSet => {
   const open = emptyPorts()
-  if (scan)
+  if (r.scan)
     for (const port of portsWaiting(p.inherited))
-      if (first <= port && port <= last && openInherited(p, rule, port)) addPort(open, port)
+      if (r.first <= port && port <= r.last && openInherited(p, r, port)) addPort(open, port)
   return open
 }
 
 /** All listeners of rules that do not scan. */
 export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>
-  p.rules.flatMap((r, i) => (r.scan ? [] : openPorts(p, i, portsOf(r))))
+  p.rules.flatMap((r, rule) => (r.scan ? [] : openPorts(p, r, portsOf(r)).map((f) => ({ rule, ...f }))))
 
-const closePorts = (p: ListenPlace, { rule, ports }: RulePorts): void => {
+export const closePorts = (p: ListenPlace, ends: Ends, ports: ReadonlyArray<number>): void => {
+  const key = endsKey(ends)
+  const there = p.open.get(key)
+  if (there === undefined) return
   for (const port of ports) {
-    for (const id of p.ids.get(keyOf(rule, port)) ?? []) {
+    for (const id of there.ids.get(port) ?? []) {
       p.native.closeListener(id)
       p.listeners.delete(id)
       p.listenerIds.free.push(id)
     }
-    p.ids.delete(keyOf(rule, port))
+    there.ids.delete(port)
+    removePort(there.ports, port)
   }
+  if (there.ids.size === 0) p.open.delete(key)
 }
 
 // --- automatic ports
@@ -237,7 +248,7 @@ export const portScan = (
     log,
     scanner: {
       state: machine.start(
-        { rules: place.rules, failures, open: place.rules.map((_, i) => inheritedPorts(place, i)) },
+        { rules: place.rules, failures, open: place.rules.map((r) => inheritedPorts(place, r)) },
         effects
       ),
       reading: null,
@@ -248,7 +259,17 @@ export const portScan = (
   carryOutScan(fresh ? { ...s, ns: NOBODY } : s, effects, now)
   // At the start ports are there at once
   while (s.scanner.reading !== null) readOn(s, now)
-  return { name: 'automatic ports', deadline: s.deadline, onTime: (at: Instant): void => onTime(s, at) }
+  return {
+    name: 'automatic ports',
+    deadline: s.deadline,
+    onTime: (at: Instant): void => onTime(s, at),
+    /** Other rules count (the place's). `failures`: as for the start. */
+    rules: (failed: ReadonlyArray<BindFailure>, at: Instant): void => {
+      const { rules } = place
+      const open = rules.map((r) => (r.scan ? openOf(place.open, r) : emptyPorts()))
+      step(s, { type: 'RULES', rules, failures: failed, open }, at)
+    }
+  }
 }
 
 const step = (s: Scanning, e: ScanEvent, now: Instant): void => {
@@ -277,16 +298,17 @@ const carryOutScan = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Inst
   for (const e of effects)
     switch (e.type) {
       case 'ReadListeners':
-        s.scanner.reading = beginReading(s.host, s.ns)
-        s.deadline.at = now
+        // Rules that scan may come later
+        s.scanner.reading = scans(s.place.rules) ? beginReading(s.host, s.ns) : null
+        s.deadline.at = s.scanner.reading === null ? Number.POSITIVE_INFINITY : now
         break
       case 'CloseListeners':
-        for (const r of e.list) closePorts(s.place, r)
+        for (const { rule, ports } of e.list) closePorts(s.place, s.place.rules[rule], ports)
         break
       case 'OpenListeners':
         for (const { rule, ports } of e.list)
-          for (const f of openPorts(s.place, rule, ports))
-            step(s, { type: 'LISTENER_FAILED', rule: f.rule, ports: [f.port], errno: f.errno }, now)
+          for (const f of openPorts(s.place, s.place.rules[rule], ports))
+            step(s, { type: 'LISTENER_FAILED', rule, ports: [f.port], errno: f.errno }, now)
         break
       case 'ArmScanTimer':
         s.deadline.at = e.at
@@ -299,6 +321,7 @@ const carryOutScan = (s: Scanning, effects: ReadonlyArray<ScanEffect>, now: Inst
 }
 
 const onTime = (s: Scanning, now: Instant): void => {
+  if (s.place.changing) return
   if (s.scanner.reading === null) {
     s.deadline.at = Number.POSITIVE_INFINITY
     step(s, { type: 'TIMER_SCAN' }, now)

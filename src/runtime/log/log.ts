@@ -28,6 +28,8 @@ export const EVENT_KINDS = [
   'capture',
   'link',
   'ports',
+  'control',
+  'rules',
   'DHCP',
   'DHCPv6',
   'NDP'

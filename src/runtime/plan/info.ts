@@ -33,6 +33,7 @@ export const infoLines = (p: Plan): ReadonlyArray<string> => {
   const families = [p.v4, p.v6].filter((f) => f !== null)
   const search = list('search', p.search)
   return [
+    ...(p.confPath === null ? [] : [`Configuration socket: ${p.confPath}`]),
     interfaces(p),
     ...outbound(p.v4, 'IPv4'),
     ...outbound(p.v6, 'IPv6'),

@@ -92,6 +92,8 @@ export interface Plan {
   readonly pidFile: string | null
   /** Where whoever serves there is replaced, and we are to be. */
   readonly restartPath: string | null
+  /** Where rules can be looked at and changed. */
+  readonly confPath: string | null
   readonly pcap: string | null
   readonly pcapSize: number | null
   readonly record: string | null

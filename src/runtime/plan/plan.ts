@@ -29,12 +29,6 @@ const LOCAL_PREFIX4 = 16
 export const LOCAL_GATEWAY6: InAny = [0xfe800000, 0, 0, 1]
 const PREFIX6 = 64
 
-// --- what does not work yet
-
-/** A reason not to start: features of later releases of ours, whose absence would be noticed. */
-const unsupported = (o: Options): string | null =>
-  o.confPath === null ? null : '--conf-path is not supported yet'
-
 // --- addresses
 
 /** Prefix length by the address's class, for lack of anything better (passt(1), --netmask). */
@@ -246,6 +240,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     logSize: o.logSize,
     pidFile: o.pidFile,
     restartPath: o.restartPath,
+    confPath: o.confPath,
     pcap: o.pcap,
     pcapSize: o.pcapSize,
     record: o.record,
@@ -293,7 +288,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
 
 /**
  * Options, what the host offers and its resolver configuration (Left: why it cannot be read), put together.
- * Left: one line, status 1: something asked for that is not there yet, or an MTU that leaves no IP version.
+ * Left: one line, status 1: an MTU that leaves no IP version.
  * Invariant: addresses in `v4` are IPv4, in `v6` IPv6; `dhcp` implies v4.gateway, `dhcpv6` implies v6.assigned.
  */
 export const plan = (
@@ -303,7 +298,7 @@ export const plan = (
 ): E.Either<string, Plan> => {
   const fits = fitting(o, host)
   const nothing = fits.host.v4 === null && fits.host.v6 === null
-  const reason = unsupported(o) ?? (nothing ? fits.out : null)
+  const reason = nothing ? fits.out : null
   return reason === null ? E.right(build(o, fits, conf)) : E.left(reason)
 }
 

@@ -1,6 +1,7 @@
 import type { Octets } from '../../codecs/value/octets.js'
 import { seq } from '../../codecs/value/seq.js'
 import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
+import type { Rule } from '../../machines/forward/forward-rules.js'
 import type { Rings } from '../abi/rings.js'
 import { OUTSIDE, type Outside } from '../data/world.js'
 import type { FlowAddresses } from '../flow/flow.js'
@@ -16,7 +17,8 @@ export const ASK = {
   PAUSE: 4,
   RESUME: 5,
   DECODE_WHOLE: 6,
-  INITIAL_SEQUENCE: 7
+  INITIAL_SEQUENCE: 7,
+  RULES: 8
 } as const
 export type Ask = (typeof ASK)[keyof typeof ASK]
 /** The answer to `what`, as octets; `real`: what gives it. */
@@ -79,3 +81,22 @@ export const outsideThrough = (door: Door, hasSecret: boolean): Outside => ({
     return frame ?? decodeAsFound(whole, new TextDecoder().decode(found))
   }
 })
+
+/** Who makes other rules count: their listeners are no part of the world (host/live-listeners.ts). */
+export interface AskRules {
+  readonly begin: (rules: ReadonlyArray<Rule>) => void
+  /** A slice. null: there is more; '': all is done; else why all is as it was. */
+  readonly go: () => string | null
+}
+/** The same by way of `door`: no octet: there is more; one, and what it says. */
+export const rulesThrough = (door: Door, real: AskRules): AskRules => ({
+  begin: real.begin,
+  go: () => {
+    const answer = door(ASK.RULES, NOTHING, () => {
+      const said = real.go()
+      return said === null ? NOTHING : new TextEncoder().encode(`.${said}`)
+    })
+    return answer[0] === DOT ? new TextDecoder().decode(answer.subarray(1)) : null
+  }
+})
+const DOT = 0x2e

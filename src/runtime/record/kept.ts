@@ -202,6 +202,7 @@ export const keptOfEvent = (
   switch (ev[at]) {
     case EV.TAP_FRAME:
       return data ? whole(off, len) : keptOfFrame(view, off, len)
+    case EV.CONF_OCTETS:
     case EV.NETLINK:
     case EV.VHOST_MESSAGE:
     case EV.STATE_OCTETS:
@@ -232,6 +233,7 @@ export const keptOfEffect = (view: DataView, fx: Int32Array, at: number): boolea
       return keptOfOurs(view, off, len)
     case EF.PEEK:
       return whole(off, len + VNET_LEN)
+    case EF.CONF_SEND:
     case EF.NETLINK:
     case EF.CAPTURE_NOTE:
     case EF.VHOST_REPLY:

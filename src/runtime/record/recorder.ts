@@ -9,6 +9,7 @@ import {
   putEvent,
   putKept,
   putListener,
+  putRule,
   putStart,
   putTurn,
   type RecordBuffer,
@@ -23,7 +24,7 @@ import { kindOf } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { Outside, World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
-import { type Door, outsideThrough, throughDoor } from './answers.js'
+import { type AskRules, type Door, outsideThrough, rulesThrough, throughDoor } from './answers.js'
 import { kept, keptOfEffect, keptOfEvent } from './kept.js'
 
 // --record: everything that comes to the pure part, and the effects that it asks for, into a file (docs/replay.md). A feature as others
@@ -54,8 +55,10 @@ export interface Recorder {
   /** What handlers may ask of native, and of chance, by way of the record. */
   readonly native: <N extends Native>(native: N) => N
   readonly outside: Outside
-  /** Once, before the first turn. `start`: JSON. */
-  readonly begin: (start: string, rules: ReadonlyArray<Rule>) => void
+  /** Other rules, by way of the record. */
+  readonly rules: (real: AskRules) => AskRules
+  /** Once, before the first turn. `start`: JSON; `ruleText`: of a rule that comes later. */
+  readonly begin: (start: string, rules: ReadonlyArray<Rule>, ruleText: (r: Rule) => string) => void
   readonly feature: (w: World) => Feature
   /** The last chunk. */
   readonly finish: (end: RecordedEnd) => void
@@ -75,7 +78,9 @@ interface Book {
   readonly deadline: Deadline
   listenersChanged: boolean
   readonly listeners: Map<number, { readonly rule: Rule; readonly port: number }>
-  ruleNumber: ReadonlyMap<Rule, number>
+  ruleNumber: Map<Rule, number>
+  /** Of a rule that comes later. */
+  ruleText: (r: Rule) => string
   /** Of the state of a guest that comes: in it lie what waits in its sockets. */
   reader: typeof NEW_READER
 }
@@ -160,6 +165,13 @@ const events = (k: Book, w: World, n: number, now: number): void => {
   }
   due(k, now)
 }
+const numberOf = (k: Book, r: Rule): number => {
+  const known = k.ruleNumber.get(r)
+  if (known !== undefined) return known
+  putRule(k.b, k.ruleText(r))
+  k.ruleNumber.set(r, k.ruleNumber.size)
+  return k.ruleNumber.size - 1
+}
 /** What listens since last time: the scan of automatic ports is not the pure part's doing, what it opens is told to that. */
 const changes = (k: Book, w: World): void => {
   k.listenersChanged = false
@@ -170,7 +182,7 @@ const changes = (k: Book, w: World): void => {
     }
   for (const [id, l] of w.listeners)
     if (k.listeners.get(id) !== l) {
-      putListener(k.b, id, k.ruleNumber.get(l.rule) ?? null, l.port)
+      putListener(k.b, id, numberOf(k, l.rule), l.port)
       k.listeners.set(id, l)
     }
 }
@@ -202,6 +214,7 @@ export const recorder = (
     listenersChanged: true,
     listeners: new Map(),
     ruleNumber: new Map(),
+    ruleText: () => '',
     reader: NEW_READER
   }
   const door: Door = (what, asked, real) => {
@@ -227,7 +240,18 @@ export const recorder = (
       }
     },
     outside: outsideThrough(door, true),
-    begin: (start, rules) => {
+    rules: (real) => {
+      const through = rulesThrough(door, real)
+      return {
+        ...through,
+        go: () => {
+          k.listenersChanged = true
+          return through.go()
+        }
+      }
+    },
+    begin: (start, rules, ruleText) => {
+      k.ruleText = ruleText
       k.ruleNumber = new Map(rules.map((r, i) => [r, i]))
       beginChunk(k.b)
       k.on = true

@@ -6,7 +6,8 @@ import { parseStart, type StartRecord } from '../engine/start-record.js'
 // A record as turns: what came, what was asked meanwhile, what was to be done.
 
 export type Answer = Extract<RecordItem, { readonly type: 'Answer' }>
-export type ListenerChange = Extract<RecordItem, { readonly type: 'Listener' }>
+/** What listens, and the rules that it is by. */
+export type ListenerChange = Extract<RecordItem, { readonly type: 'Listener' | 'Rule' }>
 
 export interface RecordedTurn {
   /** From 1. */
@@ -93,6 +94,7 @@ const gather = (g: Gathered, i: RecordItem): string | null => {
       g.answers.push(i)
       return null
     case 'Listener':
+    case 'Rule':
       g.listeners.push(i)
       return null
     default:
@@ -113,7 +115,7 @@ export const openRecording = (
   const end: { -readonly [K in keyof RecordEnd]: RecordEnd[K] } = { why: null, counters: null, cut: null }
   const listeners: ListenerChange[] = []
   let next = items.next()
-  while (next.done !== true && next.value.type === 'Listener') {
+  while (next.done !== true && (next.value.type === 'Listener' || next.value.type === 'Rule')) {
     listeners.push(next.value)
     next = items.next()
   }

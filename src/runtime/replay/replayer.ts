@@ -7,12 +7,14 @@ import { install } from '../data/feature.js'
 import { createWorld, type Ended, type World } from '../data/world.js'
 import { actingFeatures } from '../engine/features.js'
 import { linkClientOf } from '../engine/guest-link.js'
+import { rulesNow } from '../engine/live-rules.js'
 import { handleTurn } from '../engine/loop.js'
+import { parseRule } from '../engine/start-record.js'
 import { neighbourConfig, worldConfig } from '../engine/world-config.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import type { Listeners } from '../flow/listener.js'
 import { logTo } from '../log/log.js'
-import { ASK, type Door, outsideThrough, throughDoor } from '../record/answers.js'
+import { ASK, type Door, outsideThrough, rulesThrough, throughDoor } from '../record/answers.js'
 import { kept, keptOfEffect } from '../record/kept.js'
 import { macBy } from '../services/neighbours.js'
 import { type Difference, firstDifference, type Made, type Part, sameOctets } from './compare.js'
@@ -54,6 +56,8 @@ const played =
     else return answer.answer
     return zeros(asked)
   }
+
+const NO_LISTENERS = { begin: () => {}, go: () => null }
 
 const nativeOf = (door: Door, clock: () => number): LoopNative => {
   const nothing = (): never => {
@@ -150,9 +154,17 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
   const log = logTo([{ level: 'debug', write: (_ms, _level, text) => void lines.push(text) }], 0, () => now)
   const neighbours = start.neighbours ? { config: neighbourConfig(start.plan), table: NO_NEIGHBOURS } : null
   const listeners: Listeners = new Map()
+  const rules = [...start.rules]
   const listen = (all: ReadonlyArray<ListenerChange>): void => {
-    for (const { id, rule, port } of all) {
-      const known = rule === null ? null : start.rules[rule]
+    for (const change of all) {
+      if (change.type === 'Rule') {
+        const came = parseRule(change.json)
+        if (came === null) throw new Unplayable('a rule that is none')
+        rules.push(came)
+        continue
+      }
+      const { id, rule, port } = change
+      const known = rule === null ? null : rules[rule]
       if (known === undefined) throw new Unplayable(`listener ${id} is of a rule that there is not`)
       if (known === null) listeners.delete(id)
       else listeners.set(id, { rule: known, port })
@@ -163,7 +175,12 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
   world.links = start.found.links
   install(
     world.features,
-    actingFeatures(world, start.plan, { neighbours, portScan: null, client: linkClientOf(start.client) })
+    actingFeatures(world, start.plan, {
+      neighbours,
+      portScan: null,
+      client: linkClientOf(start.client),
+      rules: { now: rulesNow(start.rules), door: rulesThrough(door, NO_LISTENERS) }
+    })
   )
   listen(recording.listeners)
 

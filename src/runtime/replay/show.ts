@@ -77,7 +77,9 @@ export const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
   HAND_OVER_HOLD: 'flags',
   HAND_OVER_GUEST: '',
   GIVE: 'descriptor',
-  TCP_TAKE: 'descriptor flags peek_offset taken'
+  TCP_TAKE: 'descriptor flags peek_offset taken',
+  CONF_SEND: 'off len',
+  CONF_CLOSE: ''
 }
 export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   TAP_FRAME: 'off len vnet_flags gso_size csum_start ones_complement_sum',
@@ -122,7 +124,9 @@ export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   RESTORED: ERROR,
   STATE_PROGRESS: 'octets',
   HAND_OVER_PEER: 'there',
-  HAND_OVER_ASKED: 'off len'
+  HAND_OVER_ASKED: 'off len',
+  CONF_CLIENT: 'process_id flags',
+  CONF_OCTETS: 'off len'
 }
 /** The word that is of each kind's own, of those that open a socket. */
 const OWN: Readonly<Record<string, string>> = {

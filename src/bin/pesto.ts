@@ -1,0 +1,108 @@
+import { readFileSync, writeSync } from 'node:fs'
+import * as E from 'fp-ts/lib/Either.js'
+import type { ConfTable } from '../codecs/control/conf.js'
+import type { PortRange } from '../codecs/text/port-spec.js'
+import { showConfRule } from '../machines/forward/conf-rules.js'
+import { DEFAULT_EPHEMERAL } from '../machines/forward/forward-rules.js'
+import { edited, listing, notDone, requestFor } from '../machines/forward/pesto.js'
+import { VERSION } from '../runtime/cli/help.js'
+import { reasonText } from '../runtime/log/error-text.js'
+import { type PestoOptions, parsePestoOptions, USAGE } from '../runtime/pesto/options.js'
+import { Trouble, talk } from '../runtime/pesto/talk.js'
+
+/** All of it, also into a pipe that is full. */
+const print = (fd: number, lines: ReadonlyArray<string>): void => {
+  const bytes = Buffer.from(lines.map((l) => `${l}\n`).join(''))
+  for (let at = 0; at < bytes.length; )
+    try {
+      at += writeSync(fd, bytes, at)
+    } catch (e) {
+      const { code } = e as NodeJS.ErrnoException
+      if (code === 'EPIPE') return
+      if (code !== 'EAGAIN') throw e
+    }
+}
+
+/** net.ipv4.ip_local_port_range of our own namespace (ip(7)). */
+const ephemeral = (): PortRange => {
+  try {
+    const text = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8')
+    const [first = 0, last = 0] = text.trim().split(/\s+/).map(Number)
+    return first > 0 && last >= first ? { first, last } : DEFAULT_EPHEMERAL
+  } catch {
+    return DEFAULT_EPHEMERAL
+  }
+}
+
+const CAPABILITIES = ['IPv4', 'IPv6', 'TCP', 'UDP', 'scan', 'ifname']
+const described = ({ pif, name, rules, capabilities: caps }: ConfTable): ReadonlyArray<string> => [
+  `Receiving config for PIF ${pif}`,
+  `PIF ${pif}: ${name}, ${rules.length} rules, capabilities 0x${caps.toString(16)}: ${CAPABILITIES.filter((_, i) => (caps & (1 << i)) !== 0).join(' ')}`
+]
+
+/** Nobody says whether it was done, but it can be seen. `otherwise`: the server is there no more. */
+const tablesNow = async (
+  path: string,
+  otherwise: ReadonlyArray<ConfTable>
+): Promise<ReadonlyArray<ConfTable>> => {
+  try {
+    const { server, end } = await talk(path)
+    await end(null)
+    return server.tables
+  } catch {
+    return otherwise
+  }
+}
+
+const run = async ({ path, operations, show, debug }: PestoOptions): Promise<void> => {
+  if (debug) print(2, [`debug_flag=1, path="${path}"`])
+  const { server, end } = await talk(path)
+  const { tables } = server
+  if (debug) print(2, ['Connected to passt/pasta control socket', ...tables.flatMap(described)])
+  if (operations.length === 0) {
+    print(1, listing('passt/pasta configuration', path, tables))
+    return end(null)
+  }
+  const wanted = edited(tables, operations, ephemeral())
+  if (E.isLeft(wanted)) {
+    await end(null)
+    throw new Trouble(wanted.left)
+  }
+  print(2, wanted.right.warnings)
+  if (show) {
+    print(1, listing('Previous configuration', path, tables))
+    print(1, listing('Updated configuration', path, wanted.right.tables))
+  }
+  await end(requestFor(wanted.right.tables))
+  const missed = notDone(tables, wanted.right.tables, await tablesNow(path, wanted.right.tables))
+  if (missed.length > 0)
+    throw new Trouble(
+      ['The server has not done it, and its log says why:', ...missed.map(showConfRule)].join('\n')
+    )
+}
+
+const main = async (argv: readonly string[]): Promise<number> => {
+  const command = parsePestoOptions(argv)
+  if (E.isLeft(command)) {
+    print(2, [command.left.why, ...(command.left.usage ? [USAGE] : [])])
+    return 1
+  }
+  switch (command.right.tag) {
+    case 'Help':
+      print(1, [USAGE])
+      return 0
+    case 'Version':
+      print(1, [`pesto ${VERSION}`])
+      return 0
+    case 'Run':
+      try {
+        await run(command.right.options)
+        return 0
+      } catch (e) {
+        print(2, [e instanceof Trouble ? e.message : `internal error: ${reasonText(e)}`])
+        return 1
+      }
+  }
+}
+
+void main(process.argv.slice(2)).then((status) => process.exit(status))

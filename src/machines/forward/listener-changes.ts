@@ -1,0 +1,109 @@
+import { isUnspecified, isV4, sameAddr, showAddr } from '../../codecs/value/inany.js'
+import { emptyPorts, minusPorts, type PortSet, portsIn, unionPorts } from '../../codecs/value/port-set.js'
+import type { Rule } from './forward-rules.js'
+
+// From the listeners that there are to those of other rules (behaviour.md#live-rules). A socket that both have stays, with all that waits
+// there, whichever rule it belongs to. New ones are opened before old ones are closed, but for those that would be in each other's way.
+
+/** Where something listens, but for the port. */
+export type Ends = Pick<Rule, 'proto' | 'direction' | 'bind' | 'v6only' | 'ifname'>
+export const endsKey = (e: Ends): string =>
+  `${e.proto} ${e.direction} ${e.bind === null ? '*' : showAddr(e.bind)}${e.v6only ? ' v6only' : ''} ${e.ifname ?? ''}`
+
+/** What listens at these ends. */
+export interface Open {
+  readonly ends: Ends
+  readonly ports: PortSet
+}
+/** By endsKey. */
+export type OpenListeners = ReadonlyMap<string, Open>
+
+export interface EndsPorts {
+  readonly ends: Ends
+  readonly ports: ReadonlyArray<number>
+}
+export interface RuleOpening {
+  /** Index into the new rules. */
+  readonly rule: number
+  readonly ports: ReadonlyArray<number>
+}
+export interface ListenerChanges {
+  /** Can be opened while everything else listens. */
+  readonly open: ReadonlyArray<RuleOpening>
+  /** Listens where others are to listen: closed first, and opened again if those cannot be had. */
+  readonly inTheWay: ReadonlyArray<EndsPorts>
+  /** Can be opened then. */
+  readonly late: ReadonlyArray<RuleOpening>
+  /** Closed when all others listen. */
+  readonly close: ReadonlyArray<EndsPorts>
+}
+
+const portsOf = (r: Rule): PortSet => {
+  const s = emptyPorts()
+  for (let p = r.first; p <= r.last; p++) s[p >>> 5]! |= 1 << (p & 31)
+  return s
+}
+const both = (a: PortSet, b: PortSet): PortSet => minusPorts(a, minusPorts(a, b))
+const isNone = (s: PortSet): boolean => s.every((w) => w === 0)
+
+/** Two sockets of one process cannot have the same port there. */
+const endsMeet = (a: Ends, b: Ends): boolean => {
+  if (a.proto !== b.proto || a.direction !== b.direction) return false
+  if (a.bind === null || b.bind === null || sameAddr(a.bind, b.bind)) return true
+  return isV4(a.bind) === isV4(b.bind) && (isUnspecified(a.bind) || isUnspecified(b.bind))
+}
+
+/**
+ * What to do about listeners where `rules` are to count. Rules that scan open nothing here, and keep what is open.
+ * Law: applied to what is open, it leaves what a start with `rules` would have opened, and of rules that scan what was open before.
+ */
+export const listenerChanges = (open: OpenListeners, rules: ReadonlyArray<Rule>): ListenerChanges => {
+  const wanted = new Map<string, PortSet>()
+  const fresh: { readonly rule: number; readonly ports: PortSet }[] = []
+  for (const [i, r] of rules.entries()) {
+    const key = endsKey(r)
+    const ports = portsOf(r)
+    wanted.set(key, unionPorts(wanted.get(key) ?? emptyPorts(), ports))
+    if (!r.scan) fresh.push({ rule: i, ports: minusPorts(ports, open.get(key)?.ports ?? emptyPorts()) })
+  }
+  const closing = [...open].flatMap(([key, { ends, ports }]) => {
+    const gone = minusPorts(ports, wanted.get(key) ?? emptyPorts())
+    return isNone(gone) ? [] : [{ ends, ports: gone, early: emptyPorts() }]
+  })
+  const early: RuleOpening[] = []
+  const late: RuleOpening[] = []
+  for (const { rule, ports } of fresh) {
+    let blocked = emptyPorts()
+    for (const c of closing) {
+      if (!endsMeet(c.ends, rules[rule]!)) continue
+      const shared = both(ports, c.ports)
+      blocked = unionPorts(blocked, shared)
+      for (const [w, bits] of shared.entries()) c.early[w]! |= bits
+    }
+    const free = portsIn(minusPorts(ports, blocked))
+    if (free.length > 0) early.push({ rule, ports: free })
+    if (!isNone(blocked)) late.push({ rule, ports: portsIn(blocked) })
+  }
+  const list = (pick: (c: (typeof closing)[number]) => PortSet): ReadonlyArray<EndsPorts> =>
+    closing.flatMap((c) => {
+      const ports = portsIn(pick(c))
+      return ports.length === 0 ? [] : [{ ends: c.ends, ports }]
+    })
+  return {
+    open: early,
+    inTheWay: list((c) => c.early),
+    late,
+    close: list((c) => minusPorts(c.ports, c.early))
+  }
+}
+
+/** The rule whose listener this is; undefined: nobody's. */
+export const ruleOf = (rules: ReadonlyArray<Rule>, key: string, port: number): number | undefined => {
+  const i = rules.findIndex((r) => r.first <= port && port <= r.last && endsKey(r) === key)
+  return i < 0 ? undefined : i
+}
+/** Ports at the ends of a rule that are open. */
+export const openOf = (open: OpenListeners, r: Rule): PortSet => {
+  const there = open.get(endsKey(r))
+  return there === undefined ? emptyPorts() : both(portsOf(r), there.ports)
+}

@@ -1,0 +1,237 @@
+import * as E from 'fp-ts/lib/Either.js'
+import {
+  type ClientPart,
+  CONF_VERSION,
+  type ConfReader,
+  clientReader,
+  isWhole,
+  readOn,
+  ServerPart
+} from '../../codecs/control/conf.js'
+import { bytesOf } from '../../codecs/value/octets.js'
+import type { Instant } from '../../effects/effect.js'
+import {
+  type ConfClientContext,
+  type ConfClientEffect,
+  type ConfClientEvent,
+  confClientMachine
+} from '../../machines/forward/conf-client.js'
+import {
+  type ConfEnv,
+  capabilitiesOf,
+  merged,
+  ofTables,
+  showConfRule,
+  type Tables,
+  tablesOf,
+  toTables
+} from '../../machines/forward/conf-rules.js'
+import type { Rule } from '../../machines/forward/forward-rules.js'
+import { confClose, confSend } from '../abi/effects.js'
+import { confCame, confClientOf, confOctets } from '../abi/events.js'
+import type { Feature } from '../data/feature.js'
+import type { World } from '../data/world.js'
+import { Deadline } from '../flow/deadline.js'
+import { compile, type State } from '../machine/compile.js'
+import type { AskRules } from '../record/answers.js'
+
+// Rules that change while all runs (behaviour.md#live-rules): each client is a machine (machines/forward/conf-client.ts); what they ask for is done
+// one after the other, in slices.
+
+/** What others see of it. */
+export interface RulesNow {
+  current: ReadonlyArray<Rule>
+  /** They are not those of the options any more. */
+  changed: boolean
+  /** While another process takes our place: what it was told is to stay true. */
+  held: boolean
+  /** Look again whether it is. */
+  wake: () => void
+  /** It has: whoever is still there is told nothing more. */
+  leave: () => void
+}
+export const rulesNow = (current: ReadonlyArray<Rule>): RulesNow => ({
+  current,
+  changed: false,
+  held: false,
+  wake: () => {},
+  leave: () => {}
+})
+
+const machine = compile<typeof confClientMachine, ConfClientEffect>(confClientMachine)
+
+interface Client {
+  readonly id: number
+  readonly pid: number
+  state: State<ConfClientContext>
+  reader: ConfReader<ClientPart>
+  /** What it was told. */
+  base: Tables
+  request: ClientPart
+  dueAt: number
+}
+const NO_MORE = Number.POSITIVE_INFINITY
+
+/** Of a request, what each table is to have. A string: why it is none. */
+const askedTables = (env: ConfEnv, request: ClientPart): Tables | string => {
+  const tables = tablesOf(env.mode)
+  if (request.some((b) => !tables.some(({ pif }) => pif === b.pif))) return 'rules for non-existent table'
+  return tables.map(({ pif }) => request.filter((b) => b.pif === pif).flatMap((b) => b.rules))
+}
+
+export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature => {
+  const { cfg, log } = w
+  const env: ConfEnv = { mode: cfg.forward.mode, tcp: cfg.tcp, udp: cfg.udp, v4: cfg.v4, v6: cfg.v6 }
+  const deadline = new Deadline()
+  const clients = new Map<number, Client>()
+  const queue: Client[] = []
+  /** At work. */
+  let job: { readonly client: Client; readonly wanted: ReadonlyArray<Rule> } | null = null
+  /** What the one whose turn it is asks for, as rules. */
+  let found: ReadonlyArray<Rule> = []
+
+  const arm = (): void => {
+    let at = job !== null || (queue.length > 0 && !rules.held) ? 0 : NO_MORE
+    for (const c of clients.values()) at = Math.min(at, c.dueAt)
+    deadline.at = at
+  }
+  rules.wake = arm
+  const greet = (c: Client): void => {
+    c.base = toTables(rules.current, env.mode)
+    const capabilities = capabilitiesOf(env)
+    const tables = tablesOf(env.mode).map(({ pif, name }, i) => ({
+      pif,
+      name,
+      capabilities,
+      rules: c.base[i] ?? []
+    }))
+    confSend(w.rings, c.id, ServerPart.encode({ version: CONF_VERSION, tables }))
+  }
+  const hangUp = (c: Client, why: string | null): void => {
+    confClose(w.rings, c.id)
+    clients.delete(c.id)
+    const at = queue.indexOf(c)
+    if (at >= 0) queue.splice(at, 1)
+    if (why === null) return
+    const [first = '', ...more] = why.split('\n')
+    log.event('control', 'warning', `Configuration client (PID ${c.pid}): ${first}`)
+    for (const line of more) log.event('control', 'warning', line)
+  }
+  rules.leave = () => {
+    for (const c of [...clients.values()])
+      hangUp(c, queue.includes(c) ? 'another process has taken our place, which it is to ask again' : null)
+  }
+  const carryOut = (c: Client, e: ConfClientEffect): void => {
+    switch (e.type) {
+      case 'ArmDeadline':
+        c.dueAt = e.at
+        return
+      case 'Greet':
+        return greet(c)
+      case 'Queue':
+        c.request = e.request
+        c.dueAt = NO_MORE
+        queue.push(c)
+        return
+      case 'Apply':
+        job = { client: c, wanted: found }
+        return door.begin(found)
+      case 'HangUp':
+        return hangUp(c, e.why)
+    }
+  }
+  const step = (c: Client, e: ConfClientEvent): void => {
+    const effects: ConfClientEffect[] = []
+    c.state = machine.step(c.state, e, effects)
+    for (const one of effects) carryOut(c, one)
+  }
+
+  /** The next one's request, on top of what the others have made of the rules meanwhile. */
+  const look = (c: Client, now: Instant): void => {
+    const asked = askedTables(env, c.request)
+    if (typeof asked === 'string') return step(c, { type: 'TURN', why: asked, changes: false, now })
+    const wanted = merged(c.base, asked, toTables(rules.current, env.mode))
+    const all = ofTables(env, wanted, rules.current)
+    if (E.isLeft(all)) return step(c, { type: 'TURN', why: all.left, changes: false, now })
+    found = all.right
+    const same = found.length === rules.current.length && found.every((r, i) => r === rules.current[i])
+    step(c, { type: 'TURN', why: null, changes: !same, now })
+  }
+  const tell = (before: ReadonlyArray<Rule>): void => {
+    for (const { name, direction } of tablesOf(env.mode)) {
+      const mine = (all: ReadonlyArray<Rule>): ReadonlyArray<Rule> =>
+        all.filter((r) => r.direction === direction)
+      const [old, next] = [mine(before), mine(rules.current)]
+      if (next.length === old.length && next.every((r, i) => r === old[i])) continue
+      log.event('rules', 'info', `New forwarding rules for ${name}:`)
+      for (const r of toTables(next, env.mode).flat())
+        log.event('rules', 'info', `    ${showConfRule(r)}`.trimEnd())
+    }
+  }
+  const work = (now: Instant): void => {
+    if (job === null && !rules.held) {
+      const next = queue.shift()
+      if (next !== undefined) look(next, now)
+    }
+    if (job === null) return
+    const why = door.go()
+    if (why === null) return
+    const { client, wanted } = job
+    job = null
+    if (why === '') {
+      const before = rules.current
+      rules.current = wanted
+      rules.changed = true
+      tell(before)
+    }
+    step(client, { type: 'APPLIED', why: why === '' ? null : why, now })
+  }
+
+  const came = (i: number, now: Instant): void => {
+    const { pid, allowed } = confCame(w.rings.ev, i)
+    const id = confClientOf(w.rings.ev, i)
+    const c: Client = {
+      id,
+      pid,
+      state: machine.start(undefined, []),
+      reader: clientReader(),
+      base: [],
+      request: [],
+      dueAt: NO_MORE
+    }
+    clients.set(id, c)
+    log.event('rules', 'info', `Accepted configuration client, PID ${pid}`)
+    step(c, { type: 'CAME', allowed, now })
+    arm()
+  }
+  const said = (i: number, now: Instant): void => {
+    const c = clients.get(confClientOf(w.rings.ev, i))
+    if (c === undefined) return
+    const { off, len } = confOctets(w.rings.ev, i)
+    if (len === 0) step(c, { type: 'ENDED', now })
+    else if (!isWhole(c.reader)) {
+      const next = readOn(c.reader, bytesOf({ view: w.rings.view, off, len }))
+      if (typeof next === 'string') step(c, { type: 'FAULTY', why: next, now })
+      else {
+        c.reader = next
+        if (isWhole(next)) step(c, { type: 'ASKED', request: next.place.value, now })
+      }
+    }
+    arm()
+  }
+
+  return {
+    name: 'live rules',
+    deadline,
+    onTime: (now) => {
+      work(now)
+      for (const c of clients.values())
+        if (now >= c.dueAt) {
+          c.dueAt = NO_MORE
+          step(c, { type: 'DEADLINE', now })
+        }
+      arm()
+    },
+    takes: { CONF_CLIENT: came, CONF_OCTETS: said }
+  }
+}

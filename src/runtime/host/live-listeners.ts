@@ -1,0 +1,146 @@
+import * as E from 'fp-ts/lib/Either.js'
+import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
+import type { Rule } from '../../machines/forward/forward-rules.js'
+import {
+  type Ends,
+  type EndsPorts,
+  endsKey,
+  listenerChanges,
+  type OpenListeners,
+  type RuleOpening,
+  ruleOf
+} from '../../machines/forward/listener-changes.js'
+import type { Log } from '../log/log.js'
+import { closePorts, type ListenPlace, openPorts } from './listeners.js'
+
+// Other rules in place of those that there are (behaviour.md#live-rules): all of them, or none. In pieces, so that a rule with all ports
+// holds nobody up.
+
+/** Ports that are opened or closed in one piece. */
+const PIECE = 64
+
+/** Whose listeners they are. */
+export interface Listening {
+  readonly open: OpenListeners
+  /** By other rules than those that count. Those that could not be had. */
+  readonly openPorts: (r: Rule, ports: ReadonlyArray<number>) => ReadonlyArray<Omit<BindFailure, 'rule'>>
+  readonly closePorts: (ends: Ends, ports: ReadonlyArray<number>) => void
+}
+export interface Applied {
+  /** Of rules that may lack ports. */
+  readonly failures: ReadonlyArray<BindFailure>
+  /** At level warning. */
+  readonly warnings: ReadonlyArray<string>
+}
+
+function* pieces<A extends { readonly ports: ReadonlyArray<number> }>(
+  list: ReadonlyArray<A>
+): Generator<readonly [A, ReadonlyArray<number>]> {
+  for (const one of list)
+    for (let from = 0; from < one.ports.length; from += PIECE)
+      yield [one, one.ports.slice(from, from + PIECE)]
+}
+
+/**
+ * Ends with the listeners of `rules`, or with those that there were; yields between pieces, and nothing else is to open or close any
+ * meanwhile. Left: one line, which port could not be had and why. Listeners that stay go on accepting all the time.
+ */
+export function* applyRules(
+  on: Listening,
+  rules: ReadonlyArray<Rule>,
+  before: ReadonlyArray<Rule>
+): Generator<void, E.Either<string, Applied>> {
+  const { open, inTheWay, late, close } = listenerChanges(on.open, rules)
+  const failures: BindFailure[] = []
+  const opened: EndsPorts[] = []
+  const openSome = function* (list: ReadonlyArray<RuleOpening>): Generator<void, void> {
+    for (const [{ rule }, ports] of pieces(list)) {
+      const r = rules[rule]!
+      const failed = on.openPorts(r, ports)
+      failures.push(...failed.map((f) => ({ rule, ...f })))
+      opened.push({ ends: r, ports: ports.filter((port) => !failed.some((f) => f.port === port)) })
+      yield
+    }
+  }
+  const closeSome = function* (list: ReadonlyArray<EndsPorts>): Generator<void, void> {
+    for (const [{ ends }, ports] of pieces(list)) {
+      on.closePorts(ends, ports)
+      yield
+    }
+  }
+  yield* openSome(open)
+  // What is still to be opened may fail as well, but what fails by now fails for all
+  let verdict = bindVerdict(rules, failures)
+  if (E.isLeft(verdict)) {
+    yield* closeSome(opened)
+    return verdict
+  }
+  yield* closeSome(inTheWay)
+  yield* openSome(late)
+  verdict = bindVerdict(rules, failures)
+  if (E.isLeft(verdict)) {
+    yield* closeSome(opened)
+    for (const [{ ends }, ports] of pieces(inTheWay)) {
+      // Of several rules, perhaps
+      for (const r of before) {
+        const its = ports.filter((port) => r.first <= port && port <= r.last)
+        if (its.length > 0 && endsKey(r) === endsKey(ends)) on.openPorts(r, its)
+      }
+      yield
+    }
+    return verdict
+  }
+  yield* closeSome(close)
+  return E.right({ failures, warnings: verdict.right })
+}
+
+/** ms of a turn that listeners may take. */
+const SLICE = 1
+
+/** Of a place where we listen: as engine/live-rules.ts wants it. `scanner`: is told of rules with automatic ports; null: there are none. */
+export const rulesDoor = (
+  place: ListenPlace,
+  scanner: { readonly rules: (failures: ReadonlyArray<BindFailure>) => void } | null,
+  log: Log,
+  clock: () => number
+) => {
+  let job: Generator<void, E.Either<string, Applied>> | null = null
+  let wanted: ReadonlyArray<Rule> = []
+  const listening: Listening = {
+    open: place.open,
+    openPorts: (r, ports) => openPorts(place, r, ports),
+    closePorts: (ends, ports) => closePorts(place, ends, ports)
+  }
+  /** What listens on belongs to the rules that count now. */
+  const passOn = (): void => {
+    const counting = new Set(wanted)
+    for (const [id, { rule, port }] of place.listeners) {
+      if (counting.has(rule)) continue
+      const heir = ruleOf(wanted, endsKey(rule), port)
+      if (heir !== undefined) place.listeners.set(id, { rule: wanted[heir], port })
+    }
+  }
+  return {
+    begin: (rules: ReadonlyArray<Rule>): void => {
+      wanted = rules
+      place.changing = true
+      job = applyRules(listening, rules, place.rules)
+    },
+    go: (): string | null => {
+      if (job === null) return ''
+      const until = clock() + SLICE
+      let step = job.next()
+      while (step.done !== true && clock() < until) step = job.next()
+      if (step.done !== true) return null
+      job = null
+      place.changing = false
+      if (E.isLeft(step.value)) return step.value.left
+      place.rules = wanted
+      passOn()
+      const { failures, warnings } = step.value.right
+      for (const line of warnings) log.event('control', 'warning', line)
+      scanner?.rules(failures)
+      return ''
+    }
+  }
+}
