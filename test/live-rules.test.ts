@@ -246,6 +246,13 @@ test('all of it is in the record, and replays exactly', async () => {
   const r = spawnSync(join(repo, 'bin/passt-replay'), [join(w.dir, 'conf.rec')], { encoding: 'utf8' })
   assert.equal(r.status, 0, r.stdout + r.stderr)
   assert.match(r.stdout, /replays exactly/)
+  const out = join(w.dir, 'anonymous.rec')
+  const no = spawnSync(join(repo, 'bin/passt-replay'), ['--anonymize', out, join(w.dir, 'conf.rec')], {
+    encoding: 'utf8'
+  })
+  assert.equal(no.status, 2)
+  assert.match(no.stderr, /rules change in it/)
+  assert.ok(!existsSync(out))
 })
 
 describe('passt', () => {

@@ -4,7 +4,7 @@ import { encodeRecording, type Kept, type RecordItem, type RingRecord } from '..
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import { readMac, writeMac } from '../../codecs/wire/ethernet.js'
-import { EF } from '../abi/abi.js'
+import { EF, EV } from '../abi/abi.js'
 import { type StartRecord, startText } from '../engine/start-record.js'
 import type { WorldFamily } from '../engine/world-config.js'
 import { ASK } from '../record/answers.js'
@@ -141,6 +141,8 @@ export const anonymized = (file: Octets, key: Uint8Array): Uint8Array => {
     for (const e of t.events) {
       if (isOfMove(e.words[0]!))
         throw new Unplayable('a guest moves in it, whose state has addresses that are not replaced')
+      if (e.words[0] === EV.CONF_OCTETS && e.kept !== null)
+        throw new Unplayable('rules change in it, whose addresses are not replaced')
       rewrite(e, look.aliases)
     }
   const a = aliasesBy(key, look.seen)
