@@ -85,17 +85,21 @@ const servedByOther = (rules: ReadonlyArray<Rule>, f: BindFailure, failed: Reado
   )
 }
 
-/**
- * After every port of every rule that does not scan was tried once. Left: one line, why not to start. Right: lines at
- * level warning.
- */
+/** Why not to start, in one line, and the errno(3) of the port that it names. */
+export interface CannotListen {
+  readonly errno: number
+  readonly text: string
+}
+
+/** After every port of every rule that does not scan was tried once. Right: lines at level warning. */
 export const bindVerdict = (
   rules: ReadonlyArray<Rule>,
   failures: ReadonlyArray<BindFailure>
-): E.Either<string, ReadonlyArray<string>> => {
+): E.Either<CannotListen, ReadonlyArray<string>> => {
   const failed = new Set(failures.map((f) => `${f.rule} ${f.port}`))
   const fatal = failures.find((f) => !rules[f.rule]!.weak && !servedByOther(rules, f, failed))
-  if (fatal !== undefined) return E.left(failureLines(rules[fatal.rule]!, [fatal])[0]!)
+  if (fatal !== undefined)
+    return E.left({ errno: fatal.errno, text: failureLines(rules[fatal.rule]!, [fatal])[0]! })
   const warnings: string[] = []
   for (const [index, r] of rules.entries()) {
     const own = failures.filter((f) => f.rule === index)
@@ -104,7 +108,7 @@ export const bindVerdict = (
     const wanted = whole.reduce((n, o) => n + o.last - o.first + 1, 0)
     const missing = failures.filter((f) => sameSpec(rules[f.rule]!, r)).length
     if (r.weak && !r.scan && missing >= wanted)
-      return E.left(`none of the ports works: ${failureLines(r, own)[0]!}`)
+      return E.left({ errno: own[0]!.errno, text: `none of the ports works: ${failureLines(r, own)[0]!}` })
     warnings.push(...failureLines(r, own))
   }
   return E.right(warnings)

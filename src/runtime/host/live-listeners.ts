@@ -73,7 +73,7 @@ export function* applyRules(
   let verdict = bindVerdict(rules, failures)
   if (E.isLeft(verdict)) {
     yield* closeSome(opened)
-    return verdict
+    return E.left(verdict.left.text)
   }
   yield* closeSome(inTheWay)
   yield* openSome(late)
@@ -88,7 +88,7 @@ export function* applyRules(
       }
       yield
     }
-    return verdict
+    return E.left(verdict.left.text)
   }
   yield* closeSome(close)
   return E.right({ failures, warnings: verdict.right })
