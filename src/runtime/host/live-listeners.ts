@@ -77,7 +77,7 @@ export function* applyRules(
   }
   yield* closeSome(inTheWay)
   yield* openSome(late)
-  verdict = bindVerdict(rules, failures)
+  if (late.length > 0) verdict = bindVerdict(rules, failures)
   if (E.isLeft(verdict)) {
     yield* closeSome(opened)
     for (const [{ ends }, ports] of pieces(inTheWay)) {
