@@ -1,6 +1,14 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
-import { type InAny, isInAny, isUnspecified, readV6, UNSPECIFIED6, writeV6 } from '../value/inany.js'
+import {
+  type InAny,
+  isInAny,
+  isUnspecified,
+  readV6,
+  sameAddr,
+  UNSPECIFIED6,
+  writeV6
+} from '../value/inany.js'
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
 import { copyOf, joined, type Octets, octets, sub, wireCodec } from '../value/octets.js'
 
@@ -338,11 +346,18 @@ export const clientPart = (version: ConfVersion): t.Type<ClientPart, Uint8Array,
     (c) => encodeClient(c, version)
   )
 
-/** Are all octets of both the same? */
-export const sameConfRule = (a: ConfRule, b: ConfRule): boolean => {
-  const [x, y] = [writeRule(a, CONF_VERSION), writeRule(b, CONF_VERSION)]
-  return x.every((octet, i) => octet === y[i])
-}
+/** Of rules that the codec takes. Law: their octets are the same. */
+export const sameConfRule = (a: ConfRule, b: ConfRule): boolean =>
+  a.first === b.first &&
+  a.last === b.last &&
+  a.to === b.to &&
+  a.proto === b.proto &&
+  a.any === b.any &&
+  a.weak === b.weak &&
+  a.scan === b.scan &&
+  a.ifname === b.ifname &&
+  sameAddr(a.address, b.address) &&
+  sameAddr(a.target, b.target)
 /** Does it say where it leads? */
 export const hasTarget = (r: ConfRule): boolean => !isUnspecified(r.target)
 
