@@ -133,9 +133,7 @@ void Conf::end(uint32_t client)
 {
 	if (client >= CONF_CLIENTS || clients[client] < 0)
 		return;
-	core.unwatch(clients[client]);
-	close(clients[client]);
-	clients[client] = -1;
+	core.drop(clients[client]);
 	rearm();
 }
 
@@ -169,11 +167,7 @@ void Conf::send_to(const fx::Octets &e)
 
 void Conf::give_away()
 {
-	if (listener < 0)
-		return;
-	core.unwatch(listener); /* it lives on */
-	close(listener);
-	listener = -1;
+	core.drop(listener);
 }
 
 void Conf::effect(const Record &e)
