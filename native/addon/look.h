@@ -11,10 +11,16 @@ namespace passt {
 
 class Look {
 public:
-	/** epoll had something, at this time, ms. */
-	void lively(double now) { last = now; }
-	/** Until when it is looked for. */
-	double until() const { return last + LOOK; }
+	/** epoll had something: it will have had to be answered first, so the time to look begins with the next wait. */
+	void lively() { fresh = true; }
+	/** Until when it is looked for, by a wait that begins `now`, ms: not at all if nothing came since the last one. */
+	double until(double now)
+	{
+		const bool was = fresh;
+
+		fresh = false;
+		return was ? now + LOOK : now;
+	}
 	/** `volume`: octets moved past the tap so far, or through a guest's rings. */
 	bool worth_spinning(uint64_t volume)
 	{
@@ -37,7 +43,7 @@ private:
 	/** Octets between two waits from which on it is bulk: more than most answers. */
 	static constexpr uint64_t BULK = 1 << 14;
 
-	double last = 0;
+	bool fresh = false;
 	/** looks that paid, less twice those that did not; waits since the last trial without credit */
 	int credit = 1, missed = 0;
 	uint64_t seen = 0;

@@ -308,11 +308,12 @@ int Engine::poll(double timeout_ms)
 /** epoll again and again, until some time after the last event. Return: as poll(). */
 int Engine::spin()
 {
+	const double now = now_ms(), end = look.until(now);
 	int n = 0;
 
-	if (now_ms() >= look.until())
+	if (end <= now)
 		return 0;
-	while (!n && now_ms() < look.until())
+	while (!n && now_ms() < end)
 		n = poll(0);
 	look.paid(n > 0);
 	return n;
@@ -334,7 +335,7 @@ void Engine::wait(double timeout_ms)
 		if (!n && timeout_ms && left > 0)
 			n = poll(left);
 		if (n > 0)
-			look.lively(now_ms());
+			look.lively();
 		splices.run_all();
 		listeners.resume();
 		receiver.report_moved();
