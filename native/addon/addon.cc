@@ -388,6 +388,21 @@ Napi::Uint8Array copy_of(Napi::Env env, const void *from, size_t n)
 	return a;
 }
 
+Value SocketFactsOf(const CallbackInfo &info)
+{
+	const Napi::Env env = info.Env();
+	passt::SocketFacts facts;
+	std::string device;
+	if (const int e = passt::read_facts(int_at(info, 0), facts, device))
+		return fail(env, "socketFacts", e);
+	Napi::Int32Array words = Napi::Int32Array::New(env, sizeof(facts) / sizeof(int32_t));
+	memcpy(words.Data(), &facts, sizeof(facts));
+	Napi::Object out = Napi::Object::New(env);
+	out.Set("words", words);
+	out.Set("device", copy_of(env, device.data(), device.size()));
+	return out;
+}
+
 Value Netlink(const CallbackInfo &info)
 {
 	const uint8_t *data;
@@ -627,6 +642,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("ctlCall", CtlCall);
 	add("listen", Listen);
 	add("adoptListener", AdoptListener);
+	add("socketFacts", SocketFactsOf);
 	add("closeListener", CloseListener);
 	add("pauseListener", PauseListener);
 	add("resumeListener", ResumeListener);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <initializer_list>
 #include <string>
 #include <sys/auxv.h>
 #include <sys/resource.h>
@@ -78,14 +79,35 @@ static void openErrorReport(int argc, char **argv)
 				errorReport().reset(fcntl(atoi(optarg), F_DUPFD_CLOEXEC, ERROR_FD + 1));
 }
 
-/** The engine's environment: of the caller's the allowed names only, which the command gets whole. */
-static std::vector<char *> engineEnvironment()
+/** Variables of the caller's with these names, whole. */
+static void collect(std::initializer_list<const char *> names, std::vector<char *> &out)
 {
-	std::vector<char *> out;
-	for (const char *const name : { ENGINE_ALLOWED })
+	for (const char *const name : names)
 		for (char **e = environ; *e; e++)
 			if (const size_t len = strlen(name); strncmp(*e, name, len) == 0 && (*e)[len] == '=')
 				out.push_back(*e);
+}
+
+/**
+ * What of the environment is about descriptors that we were handed (sd_listen_fds(3)), if it is meant for us. It is gone then, whoever it was meant
+ * for: the command has none of these descriptors, and may have the process id that LISTEN_PID names, in a namespace of its own.
+ */
+static std::vector<char *> takeListenFds()
+{
+	std::vector<char *> out;
+	const char *pid = getenv("LISTEN_PID");
+	if (pid && std::to_string(getpid()) == pid)
+		collect({ "LISTEN_FDS", "LISTEN_FDNAMES" }, out);
+	for (const char *const name : { "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES" })
+		unsetenv(name);
+	return out;
+}
+
+/** The engine's environment: of the caller's the allowed names only, which the command gets whole; and what is about descriptors. */
+static std::vector<char *> engineEnvironment(const std::vector<char *> &listenFds)
+{
+	std::vector<char *> out = listenFds;
+	collect({ ENGINE_ALLOWED }, out);
 	for (const char *const own : { ENGINE_ENVIRONMENT })
 		out.push_back(const_cast<char *>(own));
 	if (errorReport())
@@ -115,7 +137,7 @@ static int lackOfProcesses(size_t count)
 }
 
 /** In the child: become Node with the engine, our arguments behind. */
-[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, Fd ctl, EmptyRoot root)
+[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, const std::vector<char *> &listenFds, Fd ctl, EmptyRoot root)
 {
 	// The terminal's signals are for the command and for us. Not a session of its own yet: the kernel would set it apart from
 	// the programs that it serves (sched(7), autogroup), and let it wait behind them.
@@ -141,7 +163,7 @@ static int lackOfProcesses(size_t count)
 		argv.push_back((snapshot = "--snapshot-blob=" + snapshot).data());
 	argv.push_back(const_cast<char *>(engine.c_str()));
 	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc + 1);
-	const std::vector<char *> environment = engineEnvironment();
+	const std::vector<char *> environment = engineEnvironment(listenFds);
 	handOnLowPorts();
 	withoutInspector(); // while the signal is blocked still
 	restoreSignals(launch);
@@ -166,6 +188,7 @@ int main(int argc, char **argv)
 	}
 	keepToOurselves(); // RQ_INHERITED may ask for one, RQ_SETUP closes them
 	openErrorReport(argc, argv);
+	const std::vector<char *> listenFds = takeListenFds();
 
 	Launch launch = { argc, argv, {}, {} };
 	sigset_t ours;
@@ -227,7 +250,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (pid == 0)
-		becomeEngine(launch, engine, std::move(theirs), std::move(root));
+		becomeEngine(launch, engine, listenFds, std::move(theirs), std::move(root));
 	theirs.reset();
 	root.started();
 	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root), std::move(early), std::move(notifier)).run();

@@ -78,7 +78,8 @@ const AUTO: Rule = {
   toAddress: null,
   weak: true,
   scan: true,
-  spec: 0
+  spec: 0,
+  given: null
 }
 const p = lettersOf<typeof portScanMachine>()
 const words = (set: Uint32Array): number => set.reduce((n, w) => n + (w === 0 ? 0 : 1), 0)

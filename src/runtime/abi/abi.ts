@@ -379,6 +379,11 @@ export interface Native {
    * the addon's from here on.
    */
   adoptListener(id: number, fd: number, proto: number, flags: number): void
+  /**
+   * Of a socket, in words: SO_DOMAIN, SO_TYPE, SO_PROTOCOL, SO_ACCEPTCONN, has it a peer, IPV6_V6ONLY, 4 words of address, port; and
+   * SO_BINDTODEVICE, empty: none. Throws ENOTSOCK.
+   */
+  socketFacts(fd: number): { readonly words: Int32Array; readonly device: Uint8Array }
   /** Closes it. False: there was none. */
   closeListener(id: number): boolean
   /**

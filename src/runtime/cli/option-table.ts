@@ -550,7 +550,7 @@ const forwardingFields = () => ({
   spliceOnly: false,
   pidns: true
 })
-const SPEC = 'none, all, or PORTS: e.g. 22, 22:23, 20-30,~25, 192.0.2.1%eth0/22'
+const SPEC = 'none, all, or PORTS: e.g. 22, 22:23, 20-30,~25, 192.0.2.1%eth0/22, fd:3:22'
 const PASTA_SPEC = `none, auto, ${SPEC.slice(6)}`
 const forPasta: ReadonlyArray<OptionEntry> = [
   entry(

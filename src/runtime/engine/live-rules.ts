@@ -19,6 +19,7 @@ import {
 import {
   type ConfEnv,
   capabilitiesOf,
+  keptFrom,
   merged,
   ofTables,
   showConfRule,
@@ -155,6 +156,12 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
     const all = ofTables(env, wanted, rules.current)
     if (E.isLeft(all)) return step(c, { type: 'TURN', why: all.left, changes: false, now })
     found = all.right
+    for (const r of keptFrom(wanted, rules.current, env.mode))
+      log.event(
+        'control',
+        'warning',
+        `Configuration client (PID ${c.pid}): ${showConfRule(toConfRule(r)).trimEnd()} listens by a descriptor that we were started with (${r.given}): it stays`
+      )
     const same = found.length === rules.current.length && found.every((r, i) => r === rules.current[i])
     step(c, { type: 'TURN', why: null, changes: !same, now })
   }

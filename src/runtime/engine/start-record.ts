@@ -98,7 +98,9 @@ const rule = type({
   toAddress: orNull(address),
   weak: boolean,
   scan: boolean,
-  spec: number
+  spec: number,
+  /** Records of before there was that say nothing. */
+  given: t.union([string, t.null, t.undefined])
 })
 const written = t.intersection([
   type({
@@ -155,6 +157,7 @@ const writtenRule = (r: Rule): t.TypeOf<typeof rule> => ({
   bind: addrOr(r.bind),
   toAddress: addrOr(r.toAddress)
 })
+const ofWrittenRule = (r: t.TypeOf<typeof rule>): Rule => ({ ...r, given: r.given ?? null })
 const toWritten = (s: StartRecord): Written => {
   const { plan: p, found: f } = s
   return {
@@ -229,6 +232,7 @@ const faultIn = (w: Written): string | null => {
 
 const ofWritten = (w: Written): StartRecord => ({
   ...w,
+  rules: w.rules.map(ofWrittenRule),
   plan: {
     ...w.plan,
     link: w.plan.link ? { kind: 'socket', path: null } : null,
@@ -258,7 +262,7 @@ export const ruleText = (r: Rule): string => JSON.stringify(writtenRule(r))
 export const parseRule = (json: string): Rule | null => {
   try {
     const r = rule.decode(JSON.parse(json))
-    return E.isRight(r) ? r.right : null
+    return E.isRight(r) ? ofWrittenRule(r.right) : null
   } catch {
     return null
   }

@@ -100,7 +100,8 @@ export const RULE: Rule = {
   toAddress: null,
   weak: false,
   scan: false,
-  spec: 0
+  spec: 0,
+  given: null
 }
 
 /** One world, one guest: every call hands over one turn, whose effects vanish behind `look`. */
