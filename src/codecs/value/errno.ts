@@ -1,6 +1,7 @@
 // Linux' numbers of errno(3), as the kernel gives them to native and in netlink.
 
 export const EPERM = 1
+export const ESRCH = 3
 export const EINTR = 4
 export const EAGAIN = 11
 export const ENOMEM = 12
@@ -12,6 +13,7 @@ export const ENFILE = 23
 export const EMFILE = 24
 export const EFBIG = 27
 export const ENOSPC = 28
+export const EPROTO = 71
 export const EBADFD = 77
 export const EOPNOTSUPP = 95
 export const EAFNOSUPPORT = 97
