@@ -52,6 +52,7 @@ const OURS = [
   readOption('both')('--record-size ARG'),
   readOption('both')('--record-payload'),
   readOption('both')('--restart-path ARG'),
+  readOption('both')('--no-follow'),
   readOption('passt')('--vhost-user-features ARG'),
   readOption('both')('--limit-flows ARG'),
   readOption('both')('--limit-files ARG'),

@@ -71,6 +71,7 @@ export const START: StartRecord = {
       mapGuestAddr: null,
       outbound: null
     },
+    follow: true,
     tcp: true,
     udp: true,
     icmp: true,
@@ -195,6 +196,8 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   install(w.features, [
     ...actingFeatures(w, start.plan, {
       neighbours,
+      host: start,
+      follow: null,
       portScan: null,
       client: linkClientOf(null),
       rules: { now: rulesNow(start.rules), door: rec.rules(o.door ?? NO_RULES) }

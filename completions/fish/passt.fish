@@ -34,6 +34,7 @@ complete -c passt -s D -l dns -x -a 'none' -d 'Give ADDR as name server, can be 
 complete -c passt -l dns-forward -x -d 'Forward DNS queries sent to ADDR'
 complete -c passt -l dns-host -x -d 'Name server on the host for --dns-forward'
 complete -c passt -s S -l search -x -a 'none' -d 'Domain search list, can be repeated; none for none'
+complete -c passt -l no-follow -d 'Stay with what the host had at the start'
 complete -c passt -l no-dhcp-dns -d 'Don\'t give name servers via DHCP, DHCPv6 and NDP'
 complete -c passt -l no-dhcp-search -d 'Don\'t give the search list via DHCP, DHCPv6 and NDP'
 complete -c passt -l no-tcp -d 'Disable TCP'

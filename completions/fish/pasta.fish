@@ -35,6 +35,7 @@ complete -c pasta -s D -l dns -x -a 'none' -d 'Give ADDR as name server, can be 
 complete -c pasta -l dns-forward -x -d 'Forward DNS queries sent to ADDR'
 complete -c pasta -l dns-host -x -d 'Name server on the host for --dns-forward'
 complete -c pasta -s S -l search -x -a 'none' -d 'Domain search list, can be repeated; none for none'
+complete -c pasta -l no-follow -d 'Stay with what the host had at the start'
 complete -c pasta -l dhcp-dns -d 'Give name servers via DHCP, DHCPv6 and NDP'
 complete -c pasta -l dhcp-search -d 'Give the search list via DHCP, DHCPv6 and NDP'
 complete -c pasta -l no-tcp -d 'Disable TCP'

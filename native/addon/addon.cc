@@ -132,6 +132,33 @@ Value WatchNetlink(const CallbackInfo &info)
 	return e ? fail(info.Env(), "watchNetlink", e) : info.Env().Undefined();
 }
 
+Value WatchHost(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.watch((uint32_t)int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "watchHost", e) : info.Env().Undefined();
+}
+
+Value HostResolver(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.resolver(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "hostResolver", e) : info.Env().Undefined();
+}
+
+Value HostArm(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.arm((uint32_t)int_at(info, 0)) : EINVAL;
+	return Napi::Number::New(info.Env(), e);
+}
+
+Value HostAsk(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (!bytes_at(info, 0, data, len))
+		return info.Env().Undefined();
+	return Napi::Number::New(info.Env(), engine ? engine->host.ask(data, len) : EINVAL);
+}
+
 Value LinkListen(const CallbackInfo &info)
 {
 	if (!engine)
@@ -416,6 +443,32 @@ Value Netlink(const CallbackInfo &info)
 	return copy_of(info.Env(), answer.data(), answer.size());
 }
 
+Value HostAnswer(const CallbackInfo &info)
+{
+	std::string datagram;
+	int e = EINVAL;
+	if (engine && engine->host.answer(datagram, e))
+		return copy_of(info.Env(), datagram.data(), datagram.size());
+	return Napi::Number::New(info.Env(), e);
+}
+
+Value HostResolverSaid(const CallbackInfo &info)
+{
+	std::string text;
+	if (engine && engine->host.resolver_said(text))
+		return copy_of(info.Env(), text.data(), text.size());
+	return info.Env().Null();
+}
+
+Value HostTell(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (engine && bytes_at(info, 0, data, len))
+		engine->host.tell({reinterpret_cast<const char *>(data), len});
+	return info.Env().Undefined();
+}
+
 Value CtlSend(const CallbackInfo &info)
 {
 	const uint8_t *data;
@@ -638,6 +691,13 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("setCtl", SetCtl);
 	add("watchNetlink", WatchNetlink);
 	add("netlink", Netlink);
+	add("watchHost", WatchHost);
+	add("hostResolver", HostResolver);
+	add("hostArm", HostArm);
+	add("hostAsk", HostAsk);
+	add("hostAnswer", HostAnswer);
+	add("hostResolverSaid", HostResolverSaid);
+	add("hostTell", HostTell);
 	add("ctlSend", CtlSend);
 	add("ctlCall", CtlCall);
 	add("listen", Listen);

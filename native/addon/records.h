@@ -280,6 +280,8 @@ struct ConfClient : Event<EV_CONF_CLIENT> {
 	uint32_t process_id, flags;
 };
 struct ConfOctets : Like<EV_CONF_OCTETS, StateOctets> {};
+struct HostBell : Event<EV_HOST_BELL> {};
+struct Host : Like<EV_HOST, StateOctets> {};
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;
 };

@@ -79,6 +79,10 @@ export type LauncherRequest =
   | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
   /** After Ready: another process serves the namespace, so our end is not the command's. */
   | { readonly type: 'Leave' }
+  /** After Identity, before Spawn and Join: a process that watches /etc/resolv.conf. */
+  | { readonly type: 'Resolver' }
+  /** In a namespace, before Ready: Netlink is served after that, too, for addresses of this interface and routes through it. */
+  | { readonly type: 'Follow'; readonly index: number }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -110,6 +114,8 @@ export type LauncherReply =
   | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
   /** Comes with the descriptor. */
   | { readonly type: 'Inherited' }
+  /** To Resolver: comes with the socket. */
+  | { readonly type: 'Watched' }
   /** `gid`: of the group that was named, or the user's own. 0 where nothing was asked for. Failed with ENOENT: no such name. */
   | { readonly type: 'Names'; readonly uid: number; readonly gid: number }
   /**
@@ -117,7 +123,7 @@ export type LauncherReply =
    * (sd_watchdog_enabled(3)).
    */
   | { readonly type: 'Begun'; readonly lifeMs: number }
-  /** Join, Identity, EmptyRoot, Ready, Leave. */
+  /** Join, Identity, EmptyRoot, Ready, Leave, Follow. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -135,7 +141,9 @@ export const RQ = {
   EMPTY_ROOT: 12,
   IDENTITY: 13,
   NAMES: 14,
-  LEAVE: 15
+  LEAVE: 15,
+  RESOLVER: 24,
+  FOLLOW: 25
 } as const
 /** First word of the reply to Sockets, which has a form of its own. */
 export const SOCKETS = 0x534b
@@ -169,7 +177,9 @@ const requestKinds: ReadonlySet<string> = new Set([
   'EmptyRoot',
   'Identity',
   'Names',
-  'Leave'
+  'Leave',
+  'Resolver',
+  'Follow'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -180,6 +190,7 @@ const replyKinds: ReadonlySet<string> = new Set([
   'Listening',
   'ProcNet',
   'Inherited',
+  'Watched',
   'Names',
   'Begun',
   'Done'
@@ -209,6 +220,10 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return join(u32(RQ.READY), ...str(r.status))
     case 'Leave':
       return u32(RQ.LEAVE)
+    case 'Resolver':
+      return u32(RQ.RESOLVER)
+    case 'Follow':
+      return u32(RQ.FOLLOW, r.index)
     case 'Sockets':
       return u32(RQ.SOCKETS, ...socketWords(r), r.count)
     case 'Listen':
@@ -257,6 +272,11 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.NETLINK) return { type: 'Netlink', bytes: copyOf(body) }
   if (kind === RQ.NEXT) return body.len === 0 ? { type: 'Next' } : bad
   if (kind === RQ.LEAVE) return body.len === 0 ? { type: 'Leave' } : bad
+  if (kind === RQ.RESOLVER) return body.len === 0 ? { type: 'Resolver' } : bad
+  if (kind === RQ.FOLLOW) {
+    const f = fields(body, 1, 0)
+    return f === null || f.w[0] === 0 ? bad : { type: 'Follow', index: f.w[0] }
+  }
   if (kind === RQ.READY) {
     const f = fields(body, 0, 1)
     return f === null ? bad : { type: 'Ready', status: f.s[0] }
@@ -325,6 +345,8 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       )
     case 'Inherited':
       return u32(RQ.INHERITED, 0, 0)
+    case 'Watched':
+      return u32(RQ.RESOLVER, 0, 0)
     case 'Names':
       return u32(RQ.NAMES, 0, 0, r.uid, r.gid)
     case 'Begun':
@@ -386,6 +408,8 @@ const decodeReply = (o: Octets): LauncherReply | string => {
       const f = fields(body, 2, 0)
       return f === null ? 'malformed reply to Names' : { type: 'Names', uid: f.w[0], gid: f.w[1] }
     }
+    case RQ.RESOLVER:
+      return body.len === 0 ? { type: 'Watched' } : 'reply to Resolver with a body'
     case RQ.INHERITED:
       return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'
     case RQ.SETUP: {
@@ -397,6 +421,7 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     case RQ.IDENTITY:
     case RQ.READY:
     case RQ.LEAVE:
+    case RQ.FOLLOW:
       return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
     default:
       return `unknown reply ${kind}`

@@ -114,7 +114,9 @@ export const EV = {
   HAND_OVER_PEER: 43,
   HAND_OVER_ASKED: 44,
   CONF_CLIENT: 45,
-  CONF_OCTETS: 46
+  CONF_OCTETS: 46,
+  HOST_BELL: 60,
+  HOST: 61
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -230,6 +232,10 @@ export const HAND_CONF = 10
 /** Clients of the control socket at a time; EV.CONF_CLIENT: of our user, or root. */
 export const CONF_CLIENTS = 64
 export const CONF_ALLOWED = 1
+
+/** What is followed: links, addresses, routes, rules; resolv.conf(5). */
+export const HOST_TABLES = 1
+export const HOST_RESOLVER = 2
 
 /** Pools of Native.addNsSockets(). */
 export const NS_TCP4 = 0
@@ -367,6 +373,23 @@ export interface Native {
   setCtl(fd: number): void
   /** Be told of what the kernel announces to these groups (RTMGRP_*, rtnetlink(7)), as EV.NETLINK. Once. */
   watchNetlink(groups: number): void
+  /**
+   * Be told that one of these groups (RTMGRP_*) has announced something, and nothing of what: EV.HOST_BELL with HOST_TABLES. It is armed
+   * now. Once.
+   */
+  watchHost(groups: number): void
+  /** The same for resolv.conf(5), by the socket of who watches it (protocol.h, RQ_RESOLVER), which is the addon's from here on. */
+  hostResolver(fd: number): void
+  /** What rang rings again. `which`: HOST_*. 0 or errno. */
+  hostArm(which: number): number
+  /** A request for tables of the host, beside those of `netlink()`, once it serves. 0 or errno. */
+  hostAsk(request: Uint8Array): number
+  /** The next datagram of the answer, 16 kB at most; or an errno. EAGAIN: it is not there. */
+  hostAnswer(): Uint8Array | number
+  /** What the watcher said last: all of the file. null: nothing since. */
+  hostResolverSaid(): Uint8Array | null
+  /** EV.HOST with these octets in the next turn. */
+  hostTell(text: Uint8Array): void
   /**
    * Open listeners: `batch` holds records of LISTEN_WORDS words (0 listener id, 1 protocol: 6 or 17, 2-5 address, 6 port,
    * 7 LISTEN_* flags, 8 interface: index into `ifnames` + 1, 0 = none). `::` without LISTEN_V6ONLY hears IPv4 too, and is

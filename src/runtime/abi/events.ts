@@ -366,6 +366,11 @@ export const netlinkDatagram = (ev: Int32Array, i: number): Payload => ({
   len: ev[i * ABI_WORDS + 3]
 })
 
+/** EV.HOST_BELL: HOST_* */
+export const hostBell = handleOf
+/** EV.HOST */
+export const hostTold = netlinkDatagram
+
 // --- restart in place
 
 /** EV.HAND_OVER_PEER: has somebody come? */

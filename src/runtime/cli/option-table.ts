@@ -311,7 +311,8 @@ const networkFields = (mode: Mode) => ({
   families: 'both' as 'both' | 'v4' | 'v6',
   hostname: unset<string>(),
   fqdn: unset<string>(),
-  chrootFallback: false
+  chrootFallback: false,
+  follow: true
 })
 const network: ReadonlyArray<OptionEntry> = [
   entry(
@@ -395,6 +396,13 @@ const network: ReadonlyArray<OptionEntry> = [
     'LIST',
     'Domain search list, can be repeated; none for none\ndefault: from /etc/resolv.conf',
     orNone(() => ({ search: [] }), addSearch)
+  ),
+  entry(
+    '--no-follow',
+    null,
+    'Stay with what the host had at the start\ndefault: follow its addresses, routes and resolv.conf',
+    patch({ follow: false }),
+    { ours: true }
   ),
   entry(
     '--no-dhcp-dns',

@@ -80,7 +80,7 @@ export interface Out {
   readonly outbound4: InAny | null
   readonly outbound6: InAny | null
   /** Scope for link-local destinations: index of the template interface. */
-  readonly scope6: number
+  scope6: number
   readonly armTimer: (flow: number, timer: TimerName, at: Instant) => void
   readonly cancelTimer: (flow: number, timer: TimerName) => void
   /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */

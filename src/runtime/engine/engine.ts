@@ -66,6 +66,7 @@ import { runSteps } from '../plan/run-steps.js'
 import type { Recorder } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
 import { allFeatures } from './features.js'
+import { FOLLOWED_GROUPS, follow } from './follow.js'
 import {
   type InheritedSockets,
   inheritedFd,
@@ -392,6 +393,34 @@ const whatIsHere = (
   }
 })
 
+/** False: the host is not heard, or the namespace could not follow. */
+const mayFollow = (
+  native: Native,
+  l: Launcher,
+  p: Plan,
+  tap: TapDevice | null,
+  resolver: ReturnType<Launcher['resolver']> | null,
+  log: Log
+): boolean => {
+  const not = (why: string): false => {
+    log.at('warning', `the host is not followed: ${why}`)
+    return false
+  }
+  if (p.configNet && tap !== null) {
+    const follows = l.follow(tap.index)
+    if (E.isLeft(follows)) return not(follows.left.text)
+  }
+  try {
+    native.watchHost(FOLLOWED_GROUPS)
+    if (resolver !== null && E.isRight(resolver)) native.hostResolver(resolver.right)
+  } catch (e) {
+    return not(failureText(errnoOf(e)))
+  }
+  if (resolver !== null && E.isLeft(resolver))
+    log.at('warning', `/etc/resolv.conf is not followed: ${resolver.left.text}`)
+  return true
+}
+
 const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('find our threads in /proc/self/task (is /proc mounted?)', () => statSync('/proc/self/task'))
   const netlink: NetlinkRequest = (request) => native.netlink(request)
@@ -412,6 +441,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   for (const line of sockets.warnings) log.at('warning', line)
   const life = orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
   assume(l, wanted, who, log)
+  const resolver = wanted.follow && needsResolvConf(o) ? l.resolver() : null
   const secret = random(16)
   enterNamespace(l, wanted, log)
   const tap =
@@ -485,7 +515,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const hostFiles: ProcNet = mayScan ? ownProcNet() : new Map()
   const nsFiles: ProcNet = mayScan ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   tried('watch the launcher', () => native.setCtl(CTL_FD))
-  const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
+  const follows = p.follow && mayFollow(native, l, p, tap, resolver, log)
+  const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), follows, log)
   const links = linksOf(tables.addresses)
   const begun = {
     tap,
@@ -513,7 +544,26 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const features = allFeatures(world, p, { neighbours, portScan: scan, rules, client, here, life })
+  const following = !follows
+    ? null
+    : follow(world, native, {
+        options: o,
+        plan: p,
+        host: { host, tables },
+        conf,
+        uid: who.uid < 0 ? null : who.uid,
+        namespace: p.configNet && tap !== null ? { tap: tap.index, request: netlinkIn(l) } : null
+      })
+  const features = allFeatures(world, p, {
+    neighbours,
+    host: { plan: p, found: begun },
+    follow: following,
+    portScan: scan,
+    rules,
+    client,
+    here,
+    life
+  })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
     startText({

@@ -80,6 +80,10 @@ export interface Launcher {
    * service manager's user, one line.
    */
   readonly ready: (o: Order<'Ready'>) => Result<void>
+  /** After identity(), before spawn() and join(): a socket whose messages are /etc/resolv.conf, at once and when it is another one. */
+  readonly resolver: () => Result<number>
+  /** In a namespace, before ready(): netlink() goes on after it for addresses of this interface and routes through it. */
+  readonly follow: (index: number) => Result<void>
   /** After ready(): another process serves the namespace, so our end is not the command's. */
   readonly leave: () => Result<void>
   /**
@@ -112,6 +116,7 @@ const descriptorsOf = (r: LauncherReply): number => {
   switch (r.type) {
     case 'Tap':
     case 'Inherited':
+    case 'Watched':
       return 1
     case 'Begun':
       return r.lifeMs > 0 ? 1 : 0
@@ -188,6 +193,8 @@ export const launcher = (
     emptyRoot: (o) => done({ type: 'EmptyRoot', ...o }),
     ready: (o) => done({ type: 'Ready', ...o }),
     leave: () => done({ type: 'Leave' }),
+    resolver: () => E.map(({ fds }: Expected<'Watched'>) => fds[0])(expect('Watched', { type: 'Resolver' })),
+    follow: (index) => done({ type: 'Follow', index }),
     spawn: (o) =>
       E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(
         expect('Spawned', { type: 'Spawn', ...o })

@@ -103,6 +103,8 @@ export interface Plan {
   readonly recordPayload: boolean
   readonly runAs: RunAs | null
   readonly chrootFallback: boolean
+  /** What was derived from the host is derived again when that changes. */
+  readonly follow: boolean
   /** Octets; 0: not to be assigned. */
   readonly mtu: number
   readonly ownMac: Mac

@@ -248,6 +248,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     recordPayload: o.recordPayload,
     runAs: o.runAs,
     chrootFallback: o.chrootFallback,
+    follow: o.follow && !o.spliceOnly,
     mtu: o.mtu ?? DEFAULT_MTU,
     ownMac: o.mac ?? DEFAULT_MAC,
     nsMac: o.nsMac,

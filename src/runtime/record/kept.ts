@@ -204,6 +204,7 @@ export const keptOfEvent = (
       return data ? whole(off, len) : keptOfFrame(view, off, len)
     case EV.CONF_OCTETS:
     case EV.NETLINK:
+    case EV.HOST:
     case EV.VHOST_MESSAGE:
     case EV.STATE_OCTETS:
       return whole(off, len)

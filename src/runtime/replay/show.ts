@@ -107,6 +107,8 @@ export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   LINK_END: 'why detail',
   TAP_ROOM: '',
   NETLINK: 'off len',
+  HOST_BELL: '',
+  HOST: 'off len',
   CAPTURE: 'error frames',
   BOUND: 'port',
   ANSWER: ARRIVED,
