@@ -12,7 +12,9 @@
       'sources': [
         'native/common/netlink.cc',
         'native/common/outfile.cc',
+        'native/common/unixsocket.cc',
         'native/launcher/agent.cc',
+        'native/launcher/apiprocess.cc',
         'native/launcher/command.cc',
         'native/launcher/confine.cc',
         'native/launcher/control.cc',
@@ -25,6 +27,7 @@
         'native/launcher/names.cc',
         'native/launcher/notify.cc',
         'native/launcher/namespace.cc',
+        'native/launcher/node.cc',
         'native/launcher/requests.cc',
         'native/launcher/rights.cc',
         'native/launcher/snapshot.cc',
@@ -128,7 +131,6 @@
         'native/addon/turn.cc',
         'native/addon/udp.cc',
         'native/addon/udp_recv.cc',
-        'native/addon/unixsocket.cc',
         'native/addon/vhost/channel.cc',
         'native/addon/vhost/memory.cc',
         'native/addon/vhost/outside.cc',
@@ -136,7 +138,8 @@
         'native/addon/vhost/vhost.cc',
         'native/addon/vhost/vring.cc',
         'native/common/netlink.cc',
-        'native/common/outfile.cc'
+        'native/common/outfile.cc',
+        'native/common/unixsocket.cc'
       ],
       'defines': [ 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NAPI_VERSION=8', '_GNU_SOURCE' ],
       'include_dirs': [ 'node_modules/node-addon-api' ],

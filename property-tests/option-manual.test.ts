@@ -46,6 +46,7 @@ const NEWER = [
 ]
 /** No other release has them. */
 const OURS = [
+  readOption('both')('--api ARG'),
   readOption('both')('--error-fd ARG'),
   readOption('both')('--pcap-size ARG'),
   readOption('both')('--record ARG'),
@@ -106,6 +107,7 @@ const GOOD: Readonly<Record<string, string>> = {
   'log-size': '65536',
   runas: '1:2',
   'conf-path': '/x',
+  api: '/x',
   pcap: '/x',
   'pcap-size': '131072',
   record: '/x',

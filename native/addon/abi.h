@@ -174,6 +174,9 @@ enum Effect : uint32_t {
 	EF_CONF_SEND = 66,
 	/* The connection is closed */
 	EF_CONF_CLOSE = 67,
+
+	/* Word 1 unused. 2 off, 3 len: to the API's process, as EF_CONF_SEND: EV_API_OCTETS without octets where that is over */
+	EF_API_SEND = 68,
 };
 
 enum Event : uint32_t {
@@ -281,6 +284,8 @@ enum Event : uint32_t {
 	EV_CONF_CLIENT = 45,
 	/* Word 1 = the client, 2 off, 3 len: what it said; len 0: it says no more */
 	EV_CONF_OCTETS = 46,
+	/* Word 1 unused. 2 off, 3 len: what the API's process said; len 0: it is gone */
+	EV_API_OCTETS = 47,
 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */

@@ -200,6 +200,12 @@ Value ConfAdopt(const CallbackInfo &info)
 	return e ? fail(info.Env(), "confAdopt", e) : info.Env().Undefined();
 }
 
+Value ApiAdopt(const CallbackInfo &info)
+{
+	const int e = engine ? engine->conf.adopt_api(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "apiAdopt", e) : info.Env().Undefined();
+}
+
 Value LinkAdopt(const CallbackInfo &info)
 {
 	const int e = engine ? engine->clients.adopt(int_at(info, 0), info[1].ToBoolean()) : EINVAL;
@@ -598,6 +604,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("repairListen", RepairListen);
 	add("confListen", ConfListen);
 	add("confAdopt", ConfAdopt);
+	add("apiAdopt", ApiAdopt);
 	add("handOverConnect", HandOverConnect);
 	add("handOverListen", HandOverListen);
 	add("handOverAdopt", HandOverAdopt);

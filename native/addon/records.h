@@ -40,7 +40,7 @@ struct RestoreWords {
 /** Effects: JS writes them. In front of each stands which. */
 namespace fx {
 
-/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE, EF_CONF_SEND */
+/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE, EF_CONF_SEND, EF_API_SEND */
 struct Octets : Head {
 	uint32_t off, len;
 };
@@ -280,6 +280,7 @@ struct ConfClient : Event<EV_CONF_CLIENT> {
 	uint32_t process_id, flags;
 };
 struct ConfOctets : Like<EV_CONF_OCTETS, StateOctets> {};
+struct ApiOctets : Like<EV_API_OCTETS, StateOctets> {};
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;
 };

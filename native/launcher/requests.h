@@ -68,6 +68,7 @@ private:
 	Fault emptyRoot(Reader &r);
 	Fault ready(Reader &r);
 	Fault leave();
+	Fault api(Reader &r, Answer &a);
 	/* `outside`: where a user namespace will make the command somebody else, that one */
 	Fault becomeOther(std::optional<Identity> *outside);
 	Fault giveUp();

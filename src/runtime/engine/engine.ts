@@ -60,6 +60,7 @@ import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
 import type { Recorder } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
+import { apiFeature } from './api.js'
 import { allFeatures } from './features.js'
 import {
   type InheritedSockets,
@@ -400,6 +401,11 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const inherited = orFatal(inheritedFd(l, wanted.link))
   const former = wanted.restartPath === null ? null : whoServes(native, wanted, wanted.restartPath)
   const life = orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  // On the host, whatever namespaces come
+  const apiFd =
+    wanted.apiPath === null
+      ? null
+      : orFatal(l.api({ who: who.uid < 0 ? null : { uid: who.uid, gid: who.gid }, path: wanted.apiPath }))
   assume(l, wanted, who, log)
   const secret = random(16)
   enterNamespace(l, wanted, log)
@@ -417,6 +423,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const record = openRecord(native, wanted, former !== null, log)
   const door = record?.native(native) ?? native
   const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
+  if (apiFd !== null) tried('watch the process of the API', () => native.apiAdopt(apiFd))
   if (wanted.pcap !== null)
     openCapture(
       native,
@@ -503,7 +510,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const features = allFeatures(world, p, { neighbours, portScan: scan, rules, client, here, life })
+  const api = p.apiPath === null ? null : apiFeature(world, p, now)
+  const features = allFeatures(world, p, { neighbours, portScan: scan, rules, client, here, life, api })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
     startText({

@@ -56,6 +56,8 @@ export interface Opened {
   readonly client: LinkClient
   /** What a process gets that takes our place; null: nobody may. */
   readonly here: Here | null
+  /** null: without --api. */
+  readonly api: Feature | null
   /** null: nobody asks whether we are alive. */
   readonly life: Life | null
 }
@@ -70,7 +72,7 @@ export type FeaturePlan = Pick<
 export const actingFeatures = (
   w: World,
   p: FeaturePlan,
-  o: Omit<Opened, 'here' | 'life'>
+  o: Omit<Opened, 'here' | 'life' | 'api'>
 ): ReadonlyArray<Feature> => [
   ...basicFeatures(w),
   launcherEnd(w),
@@ -100,6 +102,7 @@ export const allFeatures = (
   ...actingFeatures(w, p, o),
   ...(o.here === null ? [] : [handOver(w, o.here, o.client)]),
   ...(o.life === null ? [] : [signsOfLife(o.life)]),
+  ...(o.api === null ? [] : [o.api]),
   collectWhenCalm(collect),
   ...observers(w, p)
 ]

@@ -135,14 +135,18 @@ const blankAt = (b: RecordBuffer, at: number): void => {
   b.bytes[at] = 0
   b.bytes[at + 1] = 0
 }
+/** Who looks on is no part of a run: neither are questions of the API's written down, nor answers. */
 const effects = (k: Book, w: World): void => {
   if (!k.on) return
   if (k.listenersChanged) changes(k, w)
   const { fx, effects: n, view } = w.rings
-  if (n === 0) return
+  let rest = n
+  for (let i = 0; i < n; i++) if (fx[i * ABI_WORDS] === EF.API_SEND) rest--
+  if (rest === 0) return
   const { b } = k
-  putEffects(b, n)
+  putEffects(b, rest)
   for (let i = 0, at = 0; i < n; i++, at += ABI_WORDS) {
+    if (fx[at] === EF.API_SEND) continue
     const record = putEffect(b, fx, at)
     if (fx[at] === EF.STATE_OPEN && fx[at + 3] === STATE_LOAD) k.reader = NEW_READER
     if (keptOfEffect(view, fx, at)) putOctets(b, record, view)
@@ -153,10 +157,13 @@ const events = (k: Book, w: World, n: number, now: number): void => {
   if (!k.on) return
   if (isHandOver(w, n)) return last(k, { why: 'restart' })
   const { b } = k
-  putTurn(b, now, n)
-  if (n === 0) return
   const { ev, view } = w.rings
+  let rest = n
+  for (let i = 0; i < n; i++) if (kindOf(ev, i) === EV.API_OCTETS) rest--
+  putTurn(b, now, rest)
+  if (rest === 0) return
   for (let i = 0; i < n; i++) {
+    if (kindOf(ev, i) === EV.API_OCTETS) continue
     const record = putEvent(b, ev, i * ABI_WORDS)
     if (!keptOfEvent(view, ev, i, w.flows, k.data)) continue
     const at = putOctets(b, record, view)

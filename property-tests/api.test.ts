@@ -1,0 +1,302 @@
+// The API (behaviour.md#api): what engine and its process say to each other, in any pieces; pages; the document; metrics.
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
+import {
+  ANSWER_MAX,
+  type Answer,
+  AnswerLine,
+  FLOW_KINDS,
+  type FlowInfo,
+  moreLines,
+  QUESTION_MAX,
+  type Question,
+  QuestionLine
+} from '../src/codecs/control/api.js'
+import { fromV4 } from '../src/codecs/value/inany.js'
+import { instant } from '../src/effects/effect.js'
+import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
+import { ringsOver } from '../src/runtime/abi/rings.js'
+import { filterOf, passes } from '../src/runtime/api/filter.js'
+import { metrics } from '../src/runtime/api/metrics.js'
+import { parseCtl } from '../src/runtime/ctl/options.js'
+import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
+import { createWorld } from '../src/runtime/data/world.js'
+import { apiFeature, FLOWS_PER_PAGE } from '../src/runtime/engine/api.js'
+import { rulesNow } from '../src/runtime/engine/live-rules.js'
+import type { Flow } from '../src/runtime/flow/flow.js'
+import { startFlow } from '../src/runtime/flow/kinds.js'
+import { logTo } from '../src/runtime/log/log.js'
+import type { Plan } from '../src/runtime/plan/plan-types.js'
+import { readMetrics } from './metrics.js'
+import { misfit } from './openapi.js'
+import { WORLD_CONFIG } from './world-config.js'
+
+const place = fc.record({ address: fc.ipV6(), port: fc.nat(65535) }, { noNullPrototype: true })
+const n = fc.nat()
+const maybe = fc.option(n)
+const flow: fc.Arbitrary<FlowInfo> = fc.record(
+  {
+    id: n,
+    kind: fc.constantFrom(...FLOW_KINDS),
+    state: fc.string(),
+    origin: fc.constantFrom('guest' as const, 'host' as const),
+    guest: place,
+    guestPeer: place,
+    peer: place,
+    rule: maybe,
+    ageMs: maybe,
+    octetsToGuest: maybe,
+    octetsToPeer: maybe,
+    rttGuestMs: maybe,
+    rttPeerMs: maybe,
+    windowGuest: maybe,
+    windowOffered: maybe
+  },
+  { noNullPrototype: true }
+)
+const question: fc.Arbitrary<Question> = fc.oneof(
+  fc.constantFrom<Question>({ ask: 'status' }, { ask: 'counters' }),
+  fc.record({ ask: fc.constantFrom('flows' as const, 'rules' as const), from: n }, { noNullPrototype: true })
+)
+const flowsAnswer: fc.Arbitrary<Answer> = fc.record(
+  { to: fc.constant('flows' as const), flows: fc.array(flow, { maxLength: 4 }), next: maybe },
+  { noNullPrototype: true }
+)
+
+describe('lines', () => {
+  test('decode ∘ encode = id, and no line has an end in it', () => {
+    fc.assert(
+      fc.property(question, flowsAnswer, (q, a) => {
+        const [asked, answered] = [QuestionLine.encode(q), AnswerLine.encode(a)]
+        assert.deepEqual(QuestionLine.decode(asked), E.right(q))
+        assert.deepEqual(AnswerLine.decode(answered), E.right(a))
+        assert.ok(!/\n/.test(asked + answered) && asked.length < QUESTION_MAX)
+      })
+    )
+  })
+  test('any text is a value or a Left', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+        for (const line of [QuestionLine, AnswerLine])
+          assert.ok(['Left', 'Right'].includes(line.decode(text)._tag))
+      })
+    )
+  })
+  test('however a stream is cut, its lines are the same; one that is too long is a fault', () => {
+    const cuts = fc.array(fc.stringMatching(/^[ -~\n]{0,9}$/), { maxLength: 12 })
+    fc.assert(
+      fc.property(cuts, fc.integer({ min: 2, max: 12 }), (pieces, max) => {
+        const whole = moreLines('', pieces.join(''), max)
+        let lines: ReadonlyArray<string> = []
+        let rest = ''
+        for (const piece of pieces) {
+          const next = moreLines(rest, piece, max)
+          if (E.isLeft(next)) return assert.ok(E.isLeft(whole))
+          lines = [...lines, ...next.right.lines]
+          rest = next.right.rest
+        }
+        assert.deepEqual(whole, E.right({ lines, rest }))
+      })
+    )
+  })
+})
+
+describe('the document', () => {
+  test('every flow that the codec encodes is one of the document; one that lacks something is none', () => {
+    fc.assert(
+      fc.property(flow, fc.nat(), (f, i) => {
+        const shown = JSON.parse(JSON.stringify(f)) as Record<string, unknown>
+        assert.equal(misfit('Flow', shown), '')
+        const keys = Object.keys(shown)
+        delete shown[keys[i % keys.length]!]
+        assert.notEqual(misfit('Flow', shown), '')
+      })
+    )
+    assert.notEqual(misfit('Rule', { id: 'x' }), '')
+  })
+})
+
+const SLAB = 0x40000
+/** A world of `count` UDP flows, and its feature: asked, it says. */
+const asked = (count: number) => {
+  const rings = ringsOver({} as Native, {
+    slab: new ArrayBuffer(SLAB),
+    effects: new ArrayBuffer(64 * ABI_WORDS * 4),
+    events: new ArrayBuffer(8 * ABI_WORDS * 4),
+    clock: new ArrayBuffer(16)
+  })
+  const log: string[] = []
+  const sink = { level: 'warning' as const, write: (_: number, __: string, text: string) => log.push(text) }
+  const w = createWorld(
+    WORLD_CONFIG,
+    rings,
+    logTo([sink], 0, () => 0),
+    new Map(),
+    new Map()
+  )
+  const ends = {
+    ...{ v6: false, guestMac: 1, ourMac: 2, guestAddr: fromV4(0x0a000001), ourAddr: fromV4(0x0a000002) },
+    ...{ ourPort: 53, hostAddr: fromV4(0x7f000001), hostPort: 53, arrival: null }
+  }
+  for (let i = 0; i < count; i++) {
+    const o = { kind: 'udp' as const, ends: { ...ends, guestPort: i % 65536 }, syn: null }
+    const f = startFlow(o, i * 3, w.cfg, instant(1), [], w.outside.initialSequence)
+    w.flows[i * 3] = f
+  }
+  const feature = apiFeature(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
+  for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)
+  const say = (text: string): void => {
+    const octets = new TextEncoder().encode(text)
+    rings.slab.set(octets, SLAB - 0x1000)
+    rings.ev.set([EV.API_OCTETS, 0, SLAB - 0x1000, octets.length])
+    feature.takes?.API_OCTETS?.(0, instant(1))
+  }
+  const turn = (): Answer | null => {
+    rings.effects = 0
+    rings.tx = 0
+    feature.onTime?.(instant(1001))
+    assert.ok(rings.effects <= 1)
+    if (rings.effects === 0) return null
+    assert.equal(rings.fx[0], EF.API_SEND)
+    const [off = 0, len = 0] = [rings.fx[2], rings.fx[3]]
+    assert.ok(len < ANSWER_MAX)
+    const answer = AnswerLine.decode(
+      Buffer.from(rings.slab.slice(off, off + len))
+        .toString()
+        .trimEnd()
+    )
+    assert.ok(E.isRight(answer))
+    return answer.right
+  }
+  return { w, say, turn, log, feature }
+}
+
+describe('the engine', () => {
+  test('10,000 flows, a page a turn: each of them once', () => {
+    const { say, turn } = asked(10_000)
+    const ids: number[] = []
+    for (let from: number | null = 0, turns = 0; from !== null; turns++) {
+      assert.ok(turns <= 10_000 / FLOWS_PER_PAGE + 10)
+      say(`${QuestionLine.encode({ ask: 'flows', from })}\n`)
+      const page = turn()
+      assert.ok(page?.to === 'flows' && page.flows.length <= FLOWS_PER_PAGE)
+      ids.push(...page.flows.map((f) => f.id))
+      from = page.next
+    }
+    assert.deepEqual(
+      ids,
+      Array.from({ length: 10_000 }, (_, i) => i * 3)
+    )
+  })
+  test('questions come in pieces; each is answered in a turn of its own', () => {
+    const { say, turn, w } = asked(2)
+    w.counters.set('drop-ip-protocol', 7)
+    say('{"ask":"coun')
+    assert.equal(turn(), null)
+    say('ters"}\n{"ask":"flows","from":0}\n')
+    const first = turn()
+    assert.ok(first?.to === 'counters')
+    assert.deepEqual([first.counters.events, first.counters.open.udp], [{ 'drop-ip-protocol': 7 }, 2])
+    assert.equal(turn()?.to, 'flows')
+    assert.equal(turn(), null)
+  })
+  test('who asks what makes no sense, or too much, is answered no more; said once; so is its end', () => {
+    for (const nonsense of [
+      'x\n',
+      '{"ask":"all"}\n',
+      'x'.repeat(QUESTION_MAX),
+      '{"ask":"status"}\n'.repeat(9),
+      ''
+    ]) {
+      const { say, turn, log } = asked(1)
+      say(nonsense)
+      turn()
+      say('{"ask":"counters"}\n')
+      assert.equal(turn(), null)
+      assert.equal(log.length, 1, nonsense)
+    }
+  })
+  test('any place to go on from is one', () => {
+    const { say, turn } = asked(3)
+    for (const from of [-5, 0.5, 1e300, 4]) {
+      say(`${JSON.stringify({ ask: 'flows', from })}\n`)
+      assert.equal(turn()?.to, 'flows')
+    }
+  })
+})
+
+describe('filters', () => {
+  test('a flow passes a filter made of it, and none with another port', () => {
+    fc.assert(
+      fc.property(flow, (f) => {
+        const query: [string, string][] = [
+          ['kind', f.kind],
+          ['port', String(f.peer.port)],
+          ['address', f.guest.address]
+        ]
+        const filter = filterOf(query)
+        assert.ok(E.isRight(filter) && passes(filter.right, f))
+        const other = [f.guest, f.guestPeer, f.peer].some((p) => p.port === 4711)
+        assert.equal(passes({ ...filter.right, port: 4711 }, f), other)
+      })
+    )
+  })
+  test('what is none is refused by name', () => {
+    for (const q of [
+      [['prot', '1']],
+      [['port', '65536']],
+      [['kind', 'x']],
+      [
+        ['port', '1'],
+        ['port', '1']
+      ]
+    ] as const)
+      assert.ok(E.isLeft(filterOf(q as unknown as [string, string][])))
+  })
+})
+
+test('metrics parse, whatever stands in a rule', () => {
+  const none = { tcp: 0, udp: 3, ping: 0, 'tcp-splice': 0, 'udp-splice': 0 }
+  const status = { version: '1', mode: 'pasta', link: 'tap', uptimeMs: 1500, guest: { up: true } } as never
+  fc.assert(
+    fc.property(fc.string(), (text) => {
+      const rule = { id: 0, proto: 'tcp' as const, direction: 'in' as const, text, begun: 2, open: 1 }
+      const counters = { uptimeMs: 1500, events: { 'drop-frame': 4, 'gave-way': 5 }, open: none, begun: none }
+      const read = readMetrics(metrics(status, counters, [rule]))
+      assert.equal(read.get('passt_drops_total{reason="frame"}'), 4)
+      assert.equal(read.get('passt_events_total{event="gave-way"}'), 5)
+      assert.equal(read.get('passt_flows{kind="udp"}'), 3)
+      assert.equal(read.get('passt_uptime_seconds'), 1.5)
+    })
+  )
+})
+
+describe('passt-ctl', () => {
+  test('rates are what came since, over 2^32 as well', () => {
+    const f = {
+      ...fc.sample(flow, { seed: 1, numRuns: 1 })[0]!,
+      octetsToPeer: 2 ** 32 - 100,
+      octetsToGuest: 0
+    }
+    const [row] = topRows([f], [{ ...f, octetsToPeer: 100, octetsToGuest: 50 }], 2)
+    assert.deepEqual([row?.octetsToPeer, row?.octetsToGuest], [100, 25])
+  })
+  test('a table has a line a flow, and all its columns', () => {
+    fc.assert(
+      fc.property(fc.array(flow, { maxLength: 5 }), (flows) => {
+        const lines = flowTable(flows)
+        assert.equal(lines.length, flows.length + 1)
+        assert.match(lines[0] ?? '', /^KIND .* AGE$/)
+      })
+    )
+  })
+  test('its command line', () => {
+    const right = parseCtl(['flows', '/x', 'port=80', '--json'])
+    assert.ok(E.isRight(right) && right.right.tag === 'Run')
+    assert.deepEqual([right.right.filters, right.right.json], [[['port', '80']], true])
+    for (const wrong of [[], ['flow', '/x'], ['status'], ['status', '/x', 'a=b'], ['top', '/x', '--json']])
+      assert.ok(E.isLeft(parseCtl(wrong)), wrong.join(' '))
+  })
+})

@@ -1,0 +1,162 @@
+import * as E from 'fp-ts/lib/Either.js'
+import * as t from 'io-ts'
+
+// Between the engine and the process of the API (--api): lines of JSON. The process asks, and each question gets exactly one answer, in
+// order. What there may be thousands of comes in pages: who asks goes on from `next`, so no answer takes the engine long.
+// The values are those of the API itself (openapi.json).
+
+const nullable = <C extends t.Mixed>(c: C) => t.union([c, t.null])
+const count = t.number
+
+/** An end of a flow: 'ADDRESS', port; of a ping its identifier. 0: the kernel's choice, unknown here. */
+export const Place = t.strict({ address: t.string, port: count })
+export type Place = t.TypeOf<typeof Place>
+
+export const FLOW_KINDS = ['tcp', 'udp', 'ping', 'tcp-splice', 'udp-splice'] as const
+export const FlowKind = t.union([
+  t.literal('tcp'),
+  t.literal('udp'),
+  t.literal('ping'),
+  t.literal('tcp-splice'),
+  t.literal('udp-splice')
+])
+export type FlowKind = t.TypeOf<typeof FlowKind>
+
+export const FlowInfo = t.strict({
+  /** Place in the flow table: another flow's once this one has ended. */
+  id: count,
+  kind: FlowKind,
+  /** Of its machine, as RFC 9293 writes states: 'ESTABLISHED'. */
+  state: t.string,
+  /** Who began it. */
+  origin: t.union([t.literal('guest'), t.literal('host')]),
+  /** The end in the guest or the namespace, and its peer as that end knows it. */
+  guest: Place,
+  guestPeer: Place,
+  /** The peer as the host knows it. */
+  peer: Place,
+  /** Which of `/v1/rules`, from 0; null: none, or one that is no more. */
+  rule: nullable(count),
+  /** ms; null: since before the API. */
+  ageMs: nullable(count),
+  /** Octets of data that arrived: TCP's modulo 2^32, as acknowledged; past the tap as last reported. null: not counted. */
+  octetsToGuest: nullable(count),
+  octetsToPeer: nullable(count),
+  /** ms, smoothed; null: not measured, or no such thing. */
+  rttGuestMs: nullable(count),
+  rttPeerMs: nullable(count),
+  /** Octets: what the guest offers, what it was offered. */
+  windowGuest: nullable(count),
+  windowOffered: nullable(count)
+})
+export type FlowInfo = t.TypeOf<typeof FlowInfo>
+
+export const RuleInfo = t.strict({
+  id: count,
+  proto: t.union([t.literal('tcp'), t.literal('udp')]),
+  /** 'in': from the host to the guest. */
+  direction: t.union([t.literal('in'), t.literal('out')]),
+  /** As pesto(1) lists it. */
+  text: t.string,
+  /** Flows that it began, since the API is there; those there are. */
+  begun: count,
+  open: count
+})
+export type RuleInfo = t.TypeOf<typeof RuleInfo>
+
+const Family = t.strict({
+  interface: nullable(t.string),
+  address: nullable(t.string),
+  prefixLength: count,
+  gateway: nullable(t.string),
+  outbound: nullable(t.string),
+  outboundInterface: nullable(t.string),
+  dns: t.array(t.string)
+})
+export const Status = t.strict({
+  version: t.string,
+  mode: t.union([t.literal('passt'), t.literal('pasta')]),
+  /** Of the engine. */
+  pid: count,
+  uptimeMs: count,
+  link: t.union([t.literal('tap'), t.literal('socket'), t.literal('vhost-user'), t.literal('none')]),
+  interface: t.string,
+  /** 0: not assigned. */
+  mtu: count,
+  mac: t.string,
+  guest: t.strict({ up: t.boolean, mac: t.string, ipv4: nullable(t.string), ipv6: nullable(t.string) }),
+  ipv4: nullable(Family),
+  ipv6: nullable(Family),
+  search: t.array(t.string),
+  /** Names of what is on: 'tcp', 'dhcp'. */
+  serves: t.array(t.string),
+  /** What options and host gave rise to at the start, for people. */
+  notes: t.array(t.string)
+})
+export type Status = t.TypeOf<typeof Status>
+
+export const Counters = t.strict({
+  uptimeMs: count,
+  /** By reason (src/effects/counters.ts), what was counted at least once. */
+  events: t.record(t.string, count),
+  /** Flows that there are, and those that began since the API is there. */
+  open: t.record(FlowKind, count),
+  begun: t.record(FlowKind, count)
+})
+export type Counters = t.TypeOf<typeof Counters>
+
+export const Question = t.union([
+  t.strict({ ask: t.literal('status') }),
+  t.strict({ ask: t.literal('counters') }),
+  t.strict({ ask: t.literal('flows'), from: count }),
+  t.strict({ ask: t.literal('rules'), from: count })
+])
+export type Question = t.TypeOf<typeof Question>
+
+/** `next`: where to go on; null: that was all. */
+export const Answer = t.union([
+  t.strict({ to: t.literal('status'), status: Status }),
+  t.strict({ to: t.literal('counters'), counters: Counters }),
+  t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: nullable(count) }),
+  t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: nullable(count) })
+])
+export type Answer = t.TypeOf<typeof Answer>
+
+/** Octets of a line, its end included. */
+export const QUESTION_MAX = 256
+export const ANSWER_MAX = 65536
+
+const lineOf = <A>(value: t.Type<A, unknown>): t.Type<A, string, string> =>
+  new t.Type<A, string, string>(
+    `line of ${value.name}`,
+    value.is,
+    (line, context) => {
+      try {
+        return value.validate(JSON.parse(line), context)
+      } catch {
+        return t.failure(line, context, 'no JSON')
+      }
+    },
+    (a) => JSON.stringify(value.encode(a))
+  )
+
+/**
+ * Shape: one JSON object without a line's end.   Left: no JSON, or another object.
+ * Law: decode(encode(a)) = right(a); nothing that is encoded has a line's end.
+ */
+export const QuestionLine = lineOf<Question>(Question)
+export const AnswerLine = lineOf<Answer>(Answer)
+
+/** Whole lines, and what is there of the next one. */
+export interface Lines {
+  readonly lines: ReadonlyArray<string>
+  readonly rest: string
+}
+/** More octets of a stream, as Latin-1 text: a line's end is one octet. Left: a line longer than `max`. */
+export const moreLines = (rest: string, came: string, max: number): E.Either<string, Lines> => {
+  const lines = (rest + came).split('\n')
+  const next = lines.pop() ?? ''
+  return next.length >= max || lines.some((l) => l.length >= max)
+    ? E.left(`a line of more than ${max} octets`)
+    : E.right({ lines, rest: next })
+}
