@@ -46,8 +46,8 @@ const NEWER = [
 ]
 /** No other release has them. */
 const OURS = [
-  readOption('both')('--api ARG'),
   readOption('both')('--error-fd ARG'),
+  readOption('both')('--api ARG'),
   readOption('both')('--pcap-size ARG'),
   readOption('both')('--record ARG'),
   readOption('both')('--record-size ARG'),
