@@ -234,27 +234,29 @@ Value MemoryOf(const CallbackInfo &info)
 	return out;
 }
 
+/** Of a socket's end: its address, its port. */
+enum : size_t { END_WORDS = 5 };
+
 Value LocalEnd(const CallbackInfo &info)
 {
-	uint32_t words[5] = {};
-	auto out = Napi::Int32Array::New(info.Env(), std::size(words));
+	uint32_t words[END_WORDS] = {};
+	auto out = Napi::Int32Array::New(info.Env(), END_WORDS);
 
-	passt::Table::end_of(int_at(info, 0), words, words[4]);
+	passt::Table::end_of(int_at(info, 0), words, words[END_WORDS - 1]);
 	std::copy(std::begin(words), std::end(words), out.Data());
 	return out;
 }
 
 Value LocalEnds(const CallbackInfo &info)
 {
-	enum : size_t { WORDS = 5 };
 	const auto handles = info[0].As<Napi::Int32Array>();
-	auto out = Napi::Int32Array::New(info.Env(), WORDS * handles.ElementLength());
+	auto out = Napi::Int32Array::New(info.Env(), END_WORDS * handles.ElementLength());
 
 	for (size_t i = 0; engine && i < handles.ElementLength(); i++) {
-		uint32_t words[WORDS] = {};
-		engine->table.local_end((uint32_t)handles[i], words, words[WORDS - 1]);
-		for (size_t k = 0; k < WORDS; k++)
-			out[WORDS * i + k] = (int32_t)words[k];
+		uint32_t words[END_WORDS] = {};
+		engine->table.local_end((uint32_t)handles[i], words, words[END_WORDS - 1]);
+		for (size_t k = 0; k < END_WORDS; k++)
+			out[END_WORDS * i + k] = (int32_t)words[k];
 	}
 	return out;
 }
