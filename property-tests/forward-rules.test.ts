@@ -14,7 +14,7 @@ import {
   UNSPECIFIED4,
   UNSPECIFIED6
 } from '../src/codecs/value/inany.js'
-import { type BindFailure, bindVerdict } from '../src/machines/forward/bind-verdict.js'
+import { type BindFailure, bindVerdict, type CannotListen } from '../src/machines/forward/bind-verdict.js'
 import {
   type ForwardEnv,
   type Forwarding,
@@ -308,7 +308,7 @@ test('regression-23: the mapping of a rule is a bijection, within 1..65535', () 
 describe('bindVerdict: which failures matter', () => {
   const verdict = (rules: ReadonlyArray<Rule>, failures: ReadonlyArray<BindFailure>): string =>
     E.match(
-      (why: string) => `fatal: ${why}`,
+      (why: CannotListen) => `fatal: ${why.text}`,
       (lines: ReadonlyArray<string>) => lines.join('\n')
     )(bindVerdict(rules, failures))
   const every = (rules: ReadonlyArray<Rule>, errno: number): ReadonlyArray<BindFailure> =>

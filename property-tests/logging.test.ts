@@ -182,6 +182,16 @@ describe('how often', () => {
     log.event('DHCP', 'info', 'A')
     assert.equal(lines.at(-1), 'info A (80 more like this suppressed)')
   })
+  test('other lines of a message are said if it is', () => {
+    const lines: string[] = []
+    const log = logTo([{ level: 'info', write: (_, __, text) => void lines.push(text) }], 0, () => 0)
+    const rest = Array.from({ length: 2 * BURST }, (_, i) => `${i}`)
+    for (let i = 0; i <= BURST; i++) log.event('rules', 'info', 'list', rest)
+    assert.equal(lines.length, BURST * (1 + rest.length))
+    assert.deepEqual(lines.slice(0, 1 + rest.length), ['list', ...rest])
+    log.event('rules', 'debug', 'list', rest)
+    assert.equal(lines.length, BURST * (1 + rest.length), 'a level that nobody wants')
+  })
   test('a sink sees its level and what is more important', () => {
     const seen: Level[] = []
     const log = logTo([{ level: 'warning', write: (_, l) => void seen.push(l) }], 0, () => 0)

@@ -33,14 +33,8 @@ export const lessonText = (name: string): string => readFileSync(join(LESSONS, n
 /** What passt-replay says, here and now: a process of its own for each of them would take most of the time. */
 const replayed = (args: readonly string[]): string => {
   const out: string[] = []
-  const { write } = process.stdout
-  process.stdout.write = (text: string | Uint8Array) => out.push(String(text)) > 0
-  try {
-    // No page is asked for
-    replay(args, { script: '', style: '' })
-  } finally {
-    process.stdout.write = write
-  }
+  // No page is asked for
+  replay(args, { script: '', style: '' }, (_, text) => void out.push(text))
   return out.join('')
 }
 const shell = (command: string, input: string): string => {

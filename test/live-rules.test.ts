@@ -54,6 +54,15 @@ const settled = async (path: string): Promise<boolean> => {
 const listening = (): Promise<number[]> => waitingPorts(w, 'host', 'tcp')
 const said = (): string => guest.proc.stderr
 
+test('all rules are in the log, however many clients came before', async () => {
+  const rules = Array.from({ length: 25 }, (_, i) => 8130 + 2 * i)
+  ok(await w.run(helperArgv('many', SOCKET)))
+  await change(ours, rules.map((port) => `-t ${port}`).join(' '))
+  const all = rules.map((port) => `TCP \\[\\*\\]:${port}  =>  ${port}$`).join('[^]*')
+  await guest.proc.sees(new RegExp(all, 'm'), 'stderr')
+  await change(ours, '-t none')
+})
+
 for (const [name, program] of [
   ['ours', ours],
   ["upstream's", upstream]

@@ -187,6 +187,21 @@ describe('errors at start, for programs', ours, () => {
     ],
     ['no such interface', ['-i', 'nope'], { kind: 'configuration', errno: null, message: /nope/ }],
     [
+      'a port that is not ours to have',
+      ['-t', '203.0.113.199/8080'],
+      { kind: 'system', errno: 'EADDRNOTAVAIL', message: /^cannot listen: 203\.0\.113\.199 TCP port 8080: / }
+    ],
+    [
+      'a log file without a directory',
+      ['-l', '/mnt/w/missing/log'],
+      { kind: 'system', errno: 'ENOENT', message: /^cannot write the log file / }
+    ],
+    [
+      'a socket without a directory',
+      ['-s', '/mnt/w/missing/socket'],
+      { kind: 'system', errno: 'ENOENT', message: /^cannot listen at / }
+    ],
+    [
       'what the kernel refuses to the launcher',
       ['-P', '/mnt/w/missing/pid'],
       { kind: 'system', errno: 'ENOENT', message: /pid file/ }
@@ -204,14 +219,16 @@ describe('errors at start, for programs', ours, () => {
     })
   test('what the launcher finds, without an engine', async () => {
     const { line, stderr } = await reported(`PASST_NODE=/mnt/w/'no"node' ${passt} -f --error-fd=9`)
-    const { message, kind, status } = JSON.parse(line) as Record<string, unknown>
-    assert.deepEqual([kind, status], ['system', 1])
+    const { message, kind, errno, status } = JSON.parse(line) as Record<string, unknown>
+    assert.deepEqual([kind, errno, status], ['system', 'ENOENT', 1])
     assert.ok(stderr.includes(`passt: ${message}\n`), stderr)
     assert.match(String(message), /no"node/)
   })
   test('a command that cannot be run', async () => {
     const { line } = await reported(`${pasta} --config-net --error-fd 9 -- /mnt/w/missing/command`)
-    assert.match(String(JSON.parse(line).message), /^Cannot run \/mnt\/w\/missing\/command: No such file/)
+    const { message, errno } = JSON.parse(line) as Record<string, unknown>
+    assert.match(String(message), /^Cannot run \/mnt\/w\/missing\/command: No such file/)
+    assert.equal(errno, 'ENOENT')
   })
   test('once it has started, an end of file and nothing else', async () => {
     await bed.w.sh('mkfifo -m 666 /mnt/w/err-fifo')

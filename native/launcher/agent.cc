@@ -56,7 +56,7 @@ void Agent::step()
 		{ session_.life.get(), POLLIN, 0 },
 	};
 	if (poll(p, COUNT, timeout()) < 0 && errno != EINTR) {
-		say(fault(errno, "poll").text);
+		say(fault(errno, "poll"));
 		end_ = End{ 1, 0 };
 		return;
 	}

@@ -111,7 +111,7 @@ static int lackOfProcesses(size_t count)
 	withoutInspector(); // while the signal is blocked still
 	restoreSignals(launch);
 	const int err = becomeNode(node, argv, bool(errorReport()));
-	say(fault(err, "Cannot run Node.js (" + node + ")").text + " (PASST_NODE names another one)");
+	say(fault(err, "Cannot run Node.js (" + node + ")"), " (PASST_NODE names another one)");
 	_exit(1);
 }
 
@@ -121,7 +121,7 @@ int main(int argc, char **argv)
 		return 1;
 	setProgram(argv[0]);
 	if (!openStandardStreams()) {
-		say(fault(errno, "Cannot look at standard streams, or open /dev/null in their place").text);
+		say(fault(errno, "Cannot look at standard streams, or open /dev/null in their place"));
 		return 1;
 	}
 	keepToOurselves(); // RQ_INHERITED may ask for one, RQ_SETUP closes them
@@ -156,16 +156,16 @@ int main(int argc, char **argv)
 
 	const std::string engine = bundlePath("engine.cjs");
 	if (engine.empty()) {
-		say(fault(errno, "Cannot find out where this program lies, and the engine with it").text + " (is /proc mounted?)");
+		say(fault(errno, "Cannot find out where this program lies, and the engine with it"), " (is /proc mounted?)");
 		return 1;
 	}
 	if (access(engine.c_str(), R_OK) < 0) {
-		say(fault(errno, "Cannot read the engine (" + engine + ")").text);
+		say(fault(errno, "Cannot read the engine (" + engine + ")"));
 		return 1;
 	}
 	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		say(fault(errno, "Cannot create a socket").text);
+		say(fault(errno, "Cannot create a socket"));
 		return 1;
 	}
 	Fd ctl(pair[0]), theirs(pair[1]);
@@ -176,14 +176,14 @@ int main(int argc, char **argv)
 	Fd signals(signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK));
 	EmptyRoot root;
 	if (Fault f = root.prepare()) {
-		say(f.text);
+		say(f);
 		return 1;
 	}
 	// The engine, the helper that it leaves behind (emptyroot.h), its threads
 	const int lack = signals ? lackOfProcesses(2 + THREADS) : errno;
 	const pid_t pid = lack ? -1 : fork();
 	if (pid < 0) {
-		say(fault(lack ? lack : errno, "Cannot start the engine").text);
+		say(fault(lack ? lack : errno, "Cannot start the engine"));
 		return 1;
 	}
 	if (pid == 0)

@@ -47,7 +47,7 @@ static void mountProc(std::string &warnings)
 	restoreSignals(launch);
 	if (argvIndex > 0) {
 		execvp(launch.argv[argvIndex], launch.argv + argvIndex);
-		say(fault(errno, std::string("Cannot run ") + launch.argv[argvIndex]).text);
+		say(fault(errno, std::string("Cannot run ") + launch.argv[argvIndex]));
 		_exit(1);
 	}
 	const char *shell = getenv("SHELL");
@@ -56,7 +56,7 @@ static void mountProc(std::string &warnings)
 	std::string login = std::string("-") + shell;
 	char *const argv[] = { login.data(), nullptr };
 	execvp(shell, argv);
-	say(fault(errno, std::string("Cannot run the shell ") + shell).text);
+	say(fault(errno, std::string("Cannot run the shell ") + shell));
 	_exit(1);
 }
 

@@ -49,13 +49,45 @@ static std::string quoted(const std::string &text)
 	return out + "\"";
 }
 
-void say(const std::string &text)
+/** As JSON. Those that execve(2) and what precedes it may have; strerrorname_np(3) is not in every libc. */
+static const char *nameOf(int err)
+{
+	switch (err) {
+#define NAME(e) case e: return "\"" #e "\""
+	NAME(E2BIG);
+	NAME(EACCES);
+	NAME(EAGAIN);
+	NAME(EINVAL);
+	NAME(EIO);
+	NAME(EISDIR);
+	NAME(ELOOP);
+	NAME(EMFILE);
+	NAME(ENAMETOOLONG);
+	NAME(ENFILE);
+	NAME(ENOENT);
+	NAME(ENOEXEC);
+	NAME(ENOMEM);
+	NAME(ENOSYS);
+	NAME(ENOTDIR);
+	NAME(EPERM);
+	NAME(ETXTBSY);
+#undef NAME
+	default: return "null";
+	}
+}
+
+void say(const Fault &f, const char *more)
+{
+	say(f.text + more, f.err);
+}
+
+void say(const std::string &text, int err)
 {
 	(void)writeAll(STDERR_FILENO, program + ": " + text + "\n");
 	// The engine reports what it finds, and in these words (src/runtime/log/error-report.ts)
 	if (errorReport())
-		(void)writeAll(errorReport().get(), "{\"program\":" + quoted(program) + ",\"kind\":\"system\",\"errno\":null,\"message\":" +
-							    quoted(text) + ",\"status\":1}\n");
+		(void)writeAll(errorReport().get(), "{\"program\":" + quoted(program) + ",\"kind\":\"system\",\"errno\":" + nameOf(err) +
+							    ",\"message\":" + quoted(text) + ",\"status\":1}\n");
 }
 
 int writeAll(int fd, std::string_view data)

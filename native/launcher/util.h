@@ -15,8 +15,10 @@ using passt::fault;
 using passt::Fault;
 using passt::Fd;
 
-/** "<program>: <text>" on standard error, in one write, and in the report of errors. Never fails. */
-void say(const std::string &text);
+/** "<program>: <text>" on standard error, in one write, and in the report of errors. `err`: an errno, 0 where none applies. Never fails. */
+void say(const std::string &text, int err = 0);
+/** `more`: behind its text. */
+void say(const Fault &f, const char *more = "");
 /**
  * Where errors are reported as JSON as well, one line each, until the program has started (passt(1), --error-fd); shared by all that say
  * something.

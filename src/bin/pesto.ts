@@ -1,4 +1,4 @@
-import { readFileSync, writeSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import type { ConfTable } from '../codecs/control/conf.js'
 import type { PortRange } from '../codecs/text/port-spec.js'
@@ -6,22 +6,12 @@ import { showConfRule } from '../machines/forward/conf-rules.js'
 import { DEFAULT_EPHEMERAL } from '../machines/forward/forward-rules.js'
 import { edited, listing, notDone, requestFor } from '../machines/forward/pesto.js'
 import { VERSION } from '../runtime/cli/help.js'
-import { reasonText } from '../runtime/log/error-text.js'
+import { print } from '../runtime/cli/print.js'
+import { errnoOf, reasonText } from '../runtime/log/error-text.js'
 import { type PestoOptions, parsePestoOptions, USAGE } from '../runtime/pesto/options.js'
 import { Trouble, talk } from '../runtime/pesto/talk.js'
 
-/** All of it, also into a pipe that is full. */
-const print = (fd: number, lines: ReadonlyArray<string>): void => {
-  const bytes = Buffer.from(lines.map((l) => `${l}\n`).join(''))
-  for (let at = 0; at < bytes.length; )
-    try {
-      at += writeSync(fd, bytes, at)
-    } catch (e) {
-      const { code } = e as NodeJS.ErrnoException
-      if (code === 'EPIPE') return
-      if (code !== 'EAGAIN') throw e
-    }
-}
+const say = (fd: 1 | 2, lines: ReadonlyArray<string>): void => print(fd, lines.map((l) => `${l}\n`).join(''))
 
 /** net.ipv4.ip_local_port_range of our own namespace (ip(7)). */
 const ephemeral = (): PortRange => {
@@ -55,12 +45,12 @@ const tablesNow = async (
 }
 
 const run = async ({ path, operations, show, debug }: PestoOptions): Promise<void> => {
-  if (debug) print(2, [`debug_flag=1, path="${path}"`])
+  if (debug) say(2, [`debug_flag=1, path="${path}"`])
   const { server, end } = await talk(path)
   const { tables } = server
-  if (debug) print(2, ['Connected to passt/pasta control socket', ...tables.flatMap(described)])
+  if (debug) say(2, ['Connected to passt/pasta control socket', ...tables.flatMap(described)])
   if (operations.length === 0) {
-    print(1, listing('passt/pasta configuration', path, tables))
+    say(1, listing('passt/pasta configuration', path, tables))
     return end(null)
   }
   const wanted = edited(tables, operations, ephemeral())
@@ -68,10 +58,10 @@ const run = async ({ path, operations, show, debug }: PestoOptions): Promise<voi
     await end(null)
     throw new Trouble(wanted.left)
   }
-  print(2, wanted.right.warnings)
+  say(2, wanted.right.warnings)
   if (show) {
-    print(1, listing('Previous configuration', path, tables))
-    print(1, listing('Updated configuration', path, wanted.right.tables))
+    say(1, listing('Previous configuration', path, tables))
+    say(1, listing('Updated configuration', path, wanted.right.tables))
   }
   await end(requestFor(wanted.right.tables))
   const missed = notDone(tables, wanted.right.tables, await tablesNow(path, wanted.right.tables))
@@ -84,24 +74,25 @@ const run = async ({ path, operations, show, debug }: PestoOptions): Promise<voi
 const main = async (argv: readonly string[]): Promise<number> => {
   const command = parsePestoOptions(argv)
   if (E.isLeft(command)) {
-    print(2, [command.left.why, ...(command.left.usage ? [USAGE] : [])])
+    say(2, [command.left.why, ...(command.left.usage ? [USAGE] : [])])
     return 1
   }
-  switch (command.right.tag) {
-    case 'Help':
-      print(1, [USAGE])
-      return 0
-    case 'Version':
-      print(1, [`pesto ${VERSION}`])
-      return 0
-    case 'Run':
-      try {
+  try {
+    switch (command.right.tag) {
+      case 'Help':
+        say(1, [USAGE])
+        return 0
+      case 'Version':
+        say(1, [`pesto ${VERSION}`])
+        return 0
+      case 'Run':
         await run(command.right.options)
         return 0
-      } catch (e) {
-        print(2, [e instanceof Trouble ? e.message : `internal error: ${reasonText(e)}`])
-        return 1
-      }
+    }
+  } catch (e) {
+    const who = errnoOf(e) > 0 ? 'pesto' : 'internal error'
+    say(2, [e instanceof Trouble ? e.message : `${who}: ${reasonText(e)}`])
+    return 1
   }
 }
 

@@ -35,8 +35,8 @@ END
  */
 const serve = `#!/bin/sh
 for port; do
-  socat TCP6-LISTEN:$port,fork,reuseaddr,ipv6-v6only=0,backlog=64 EXEC:"/answer tcp $port" &
-  socat -T 1 -b 65536 UDP6-RECVFROM:$port,fork,ipv6-v6only=0 EXEC:"/answer udp $port" &
+  socat -t 30 TCP6-LISTEN:$port,fork,reuseaddr,ipv6-v6only=0,backlog=64 EXEC:"/answer tcp $port" &
+  socat -T 10 -b 65536 UDP6-RECVFROM:$port,fork,ipv6-v6only=0 EXEC:"/answer udp $port" &
 done
 until [ $(netstat -ln | grep -c ':[0-9]') -ge $((2 * $#)) ]; do sleep 0.05; done
 echo ready

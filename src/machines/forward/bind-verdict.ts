@@ -70,7 +70,11 @@ const sameSpec = (a: Rule, b: Rule): boolean =>
  * 127.0.0.1 and ::1 stand for one listener where the interface cannot be bound to; a namespace that lacks one IP version
  * is served in the other (#regression-88).
  */
-const servedByOther = (rules: ReadonlyArray<Rule>, f: BindFailure, failed: ReadonlySet<string>): boolean => {
+const servedByOther = (
+  rules: ReadonlyArray<Rule>,
+  f: BindFailure,
+  own: ReadonlyArray<ReadonlyArray<BindFailure>>
+): boolean => {
   const r = rules[f.rule]!
   if (r.direction !== 'out' || r.ifname !== null || r.bind === null) return false
   if (f.errno !== EADDRNOTAVAIL && f.errno !== EAFNOSUPPORT) return false
@@ -81,30 +85,40 @@ const servedByOther = (rules: ReadonlyArray<Rule>, f: BindFailure, failed: Reado
       isV4(o.bind) !== isV4(r.bind!) &&
       o.first <= f.port &&
       f.port <= o.last &&
-      !failed.has(`${i} ${f.port}`)
+      !own[i]!.some((one) => one.port === f.port)
   )
 }
 
-/**
- * After every port of every rule that does not scan was tried once. Left: one line, why not to start. Right: lines at
- * level warning.
- */
+/** Why not to start, in one line, and the errno(3) of the port that it names. */
+export interface CannotListen {
+  readonly errno: number
+  readonly text: string
+}
+
+/** After every port of every rule that does not scan was tried once. Right: lines at level warning. */
 export const bindVerdict = (
   rules: ReadonlyArray<Rule>,
   failures: ReadonlyArray<BindFailure>
-): E.Either<string, ReadonlyArray<string>> => {
-  const failed = new Set(failures.map((f) => `${f.rule} ${f.port}`))
-  const fatal = failures.find((f) => !rules[f.rule]!.weak && !servedByOther(rules, f, failed))
-  if (fatal !== undefined) return E.left(failureLines(rules[fatal.rule]!, [fatal])[0]!)
+): E.Either<CannotListen, ReadonlyArray<string>> => {
+  // Of 'all', tens of thousands may fail while traffic waits: each is looked at a few times, and nothing is made of it
+  const byRule: BindFailure[][] = rules.map(() => [])
+  for (const f of failures) byRule[f.rule]!.push(f)
+  const fatal = failures.find((f) => !rules[f.rule]!.weak && !servedByOther(rules, f, byRule))
+  if (fatal !== undefined)
+    return E.left({ errno: fatal.errno, text: failureLines(rules[fatal.rule]!, [fatal])[0]! })
   const warnings: string[] = []
   for (const [index, r] of rules.entries()) {
-    const own = failures.filter((f) => f.rule === index)
+    const own = byRule[index]!
     if (own.length === 0) continue
-    const whole = rules.filter((o) => sameSpec(o, r))
-    const wanted = whole.reduce((n, o) => n + o.last - o.first + 1, 0)
-    const missing = failures.filter((f) => sameSpec(rules[f.rule]!, r)).length
+    let wanted = 0
+    let missing = 0
+    for (const [i, o] of rules.entries()) {
+      if (!sameSpec(o, r)) continue
+      wanted += o.last - o.first + 1
+      missing += byRule[i]!.length
+    }
     if (r.weak && !r.scan && missing >= wanted)
-      return E.left(`none of the ports works: ${failureLines(r, own)[0]!}`)
+      return E.left({ errno: own[0]!.errno, text: `none of the ports works: ${failureLines(r, own)[0]!}` })
     warnings.push(...failureLines(r, own))
   }
   return E.right(warnings)

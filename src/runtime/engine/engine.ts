@@ -21,6 +21,7 @@ import { openRings, turn } from '../abi/rings.js'
 import { VERSION } from '../cli/help.js'
 import type { Options } from '../cli/option-table.js'
 import { parseOptions } from '../cli/options.js'
+import { print } from '../cli/print.js'
 import { install } from '../data/feature.js'
 import { createWorld, type Ended, type World } from '../data/world.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
@@ -135,7 +136,7 @@ const options = (argv0: string, args: ReadonlyArray<string>): Options => {
     throw usage === null ? misfit(message) : new Fatal({ kind: 'usage', errno: 0, message }, `\n${usage}`)
   }
   if (answer.right.tag === 'Run') return answer.right.options
-  writeSync(1, answer.right.text)
+  print(1, answer.right.text)
   process.exit(0)
 }
 

@@ -1,5 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
+import { ENAMETOOLONG } from '../../codecs/value/errno.js'
 import { type Instant, instant } from '../../effects/effect.js'
 import {
   guestLinkMachine,
@@ -15,8 +16,8 @@ import type { Feature } from '../data/feature.js'
 import { guestDown } from '../data/guest.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
-import type { Launcher } from '../host/launcher.js'
-import { errorText } from '../log/error-text.js'
+import type { Launcher, LauncherFailure } from '../host/launcher.js'
+import { errnoOf, errorText } from '../log/error-text.js'
 import type { Log } from '../log/log.js'
 import { compile } from '../machine/compile.js'
 import { repairPathAt } from '../plan/plan.js'
@@ -52,6 +53,11 @@ const reasonOf = (e: unknown): string => {
   return REASONS[code] ?? (e instanceof Error ? e.message.replace(/^\w+: /, '') : String(e))
 }
 
+/** Of something thrown. `what`: in front of the reason. */
+const failedAt =
+  (what: string) =>
+  (e: unknown): LauncherFailure => ({ errno: errnoOf(e), text: `${what}: ${reasonOf(e)}` })
+
 /** Where we listen, and the socket file's mode. */
 interface Bound {
   readonly path: string
@@ -65,11 +71,12 @@ export interface Opened {
 }
 
 /** `open`: native's, result: the socket file's mode. */
-const listenAt = (path: string, open: (path: string) => number): E.Either<string, Bound> => {
+const listenAt = (path: string, open: (path: string) => number): E.Either<LauncherFailure, Bound> => {
   const octets = Buffer.byteLength(path)
-  if (octets > MAX_PATH) return E.left(`path of ${octets} octets, at most ${MAX_PATH} are possible`)
+  if (octets > MAX_PATH)
+    return E.left({ errno: ENAMETOOLONG, text: `path of ${octets} octets, at most ${MAX_PATH} are possible` })
   return E.bimap(
-    reasonOf,
+    (e) => ({ errno: errnoOf(e), text: reasonOf(e) }),
     (mode: number): Bound => ({ path, mode })
   )(
     E.tryCatch(
@@ -87,8 +94,8 @@ const adoptSocket = (
   native: Native,
   { clients, helpers }: InheritedSockets,
   vhostUser: boolean
-): E.Either<string, Opened> =>
-  E.mapLeft((e) => `cannot take over the socket of the guest's link: ${reasonOf(e)}`)(
+): E.Either<LauncherFailure, Opened> =>
+  E.mapLeft(failedAt("cannot take over the socket of the guest's link"))(
     E.tryCatch(
       () => {
         native.linkAdopt(clients, vhostUser)
@@ -98,7 +105,7 @@ const adoptSocket = (
       (e) => e
     )
   )
-const listen = (native: Native, path: string, vhostUser: boolean): E.Either<string, Bound> =>
+const listen = (native: Native, path: string, vhostUser: boolean): E.Either<LauncherFailure, Bound> =>
   listenAt(path, (at) => native.linkListen(at, vhostUser))
 
 /**
@@ -110,7 +117,7 @@ const openRepair = (
   p: RepairPath | null,
   link: Bound,
   log: Log
-): E.Either<string, boolean> => {
+): E.Either<LauncherFailure, boolean> => {
   if (p === null) return E.right(false)
   const path = repairPathAt(p, link.path)
   const opened = listenAt(path, (at) => native.repairListen(at))
@@ -118,22 +125,33 @@ const openRepair = (
     sayWhoMay(opened.right, log)
     return E.right(true)
   }
-  const text = `cannot listen at ${path} (--repair-path): ${opened.left}`
-  if (p.kind === 'path') return E.left(text)
+  const text = `cannot listen at ${path} (--repair-path): ${opened.left.text}`
+  if (p.kind === 'path') return E.left({ errno: opened.left.errno, text })
   log.at('warning', `${text}; a guest that moves goes without its connections`)
   return E.right(false)
 }
 
-const openSocket = (native: Native, wanted: string | null, vhostUser: boolean): E.Either<string, Bound> => {
+const openSocket = (
+  native: Native,
+  wanted: string | null,
+  vhostUser: boolean
+): E.Either<LauncherFailure, Bound> => {
   if (wanted !== null)
-    return E.mapLeft((why: string) => `cannot listen at ${wanted}: ${why}`)(listen(native, wanted, vhostUser))
-  let last = ''
+    return E.mapLeft(({ errno, text }: LauncherFailure) => ({
+      errno,
+      text: `cannot listen at ${wanted}: ${text}`
+    }))(listen(native, wanted, vhostUser))
+  let last: LauncherFailure = { errno: 0, text: '' }
   for (const path of DEFAULT_SOCKETS) {
     const r = listen(native, path, vhostUser)
     if (E.isRight(r)) return r
     last = r.left
   }
-  return E.left(`no free socket from ${DEFAULT_SOCKETS[0]} to ${DEFAULT_SOCKETS.at(-1)}: ${last}`)
+  const { errno, text } = last
+  return E.left({
+    errno,
+    text: `no free socket from ${DEFAULT_SOCKETS[0]} to ${DEFAULT_SOCKETS.at(-1)}: ${text}`
+  })
 }
 
 /** To connect takes permission to write (unix(7)). */
@@ -167,11 +185,11 @@ export const howToStart = (path: string, vhostUser: boolean): ReadonlyArray<stri
 export const inheritedFd = (
   l: Pick<Launcher, 'inherited'>,
   p: LinkPlan | null
-): E.Either<string, number | null> =>
+): E.Either<LauncherFailure, number | null> =>
   p?.kind !== 'fd'
     ? E.right(null)
     : E.bimap(
-        (f: { text: string }) => `--fd ${p.fd}: ${f.text}`,
+        (f: LauncherFailure): LauncherFailure => ({ errno: f.errno, text: `--fd ${p.fd}: ${f.text}` }),
         (fd: number): number | null => fd
       )(l.inherited(p.fd))
 
@@ -184,7 +202,7 @@ export const openGuestLink = (
   given: number | null,
   inherited: InheritedSockets | null,
   log: Log
-): E.Either<string, Opened> => {
+): E.Either<LauncherFailure, Opened> => {
   if (inherited !== null) return adoptSocket(native, inherited, vhostUser)
   return given === null
     ? pipe(
@@ -197,7 +215,7 @@ export const openGuestLink = (
         )
       )
     : E.bimap(
-        (e) => `--fd ${p.kind === 'fd' ? p.fd : given}: ${reasonOf(e)}`,
+        failedAt(`--fd ${p.kind === 'fd' ? p.fd : given}`),
         (): Opened => ({ says: [], helpers: false })
       )(
         E.tryCatch(

@@ -24,6 +24,7 @@ import {
   showConfRule,
   type Tables,
   tablesOf,
+  toConfRule,
   toTables
 } from '../../machines/forward/conf-rules.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
@@ -114,8 +115,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
     if (at >= 0) queue.splice(at, 1)
     if (why === null) return
     const [first = '', ...more] = why.split('\n')
-    log.event('control', 'warning', `Configuration client (PID ${c.pid}): ${first}`)
-    for (const line of more) log.event('control', 'warning', line)
+    log.event('control', 'warning', `Configuration client (PID ${c.pid}): ${first}`, more)
   }
   rules.leave = () => {
     for (const c of [...clients.values()])
@@ -163,9 +163,8 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
         all.filter((r) => r.direction === direction)
       const [old, next] = [mine(before), mine(rules.current)]
       if (next.length === old.length && next.every((r, i) => r === old[i])) continue
-      log.event('rules', 'info', `New forwarding rules for ${name}:`)
-      for (const r of toTables(next, env.mode).flat())
-        log.event('rules', 'info', `    ${showConfRule(r)}`.trimEnd())
+      const lines = next.map((r) => `    ${showConfRule(toConfRule(r))}`.trimEnd())
+      log.event('rules', 'info', `New forwarding rules for ${name}:`, lines)
     }
   }
   const work = (now: Instant): void => {
@@ -200,7 +199,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
       dueAt: NO_MORE
     }
     clients.set(id, c)
-    log.event('rules', 'info', `Accepted configuration client, PID ${pid}`)
+    log.event('control client', 'info', `Accepted configuration client, PID ${pid}`)
     step(c, { type: 'CAME', allowed, now })
     arm()
   }

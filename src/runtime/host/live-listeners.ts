@@ -1,5 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
-import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
+import { EADDRINUSE } from '../../codecs/value/errno.js'
+import { type BindFailure, bindVerdict, failureLines } from '../../machines/forward/bind-verdict.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import {
   type Ends,
@@ -43,7 +44,7 @@ function* pieces<A extends { readonly ports: ReadonlyArray<number> }>(
 
 /**
  * Ends with the listeners of `rules`, or with those that there were; yields between pieces, and nothing else is to open or close any
- * meanwhile. Left: one line, which port could not be had and why. Listeners that stay go on accepting all the time.
+ * meanwhile. Left: which port could not be had and why, and in further lines which could not be had again. Listeners that stay go on accepting all the time.
  */
 export function* applyRules(
   on: Listening,
@@ -53,14 +54,22 @@ export function* applyRules(
   const { open, inTheWay, late, close } = listenerChanges(on.open, rules)
   const failures: BindFailure[] = []
   const opened: EndsPorts[] = []
-  const openSome = function* (list: ReadonlyArray<RuleOpening>): Generator<void, void> {
+  /** What is in use is no failure, where that may `pass`; result: those ports. */
+  const openSome = function* (
+    list: ReadonlyArray<RuleOpening>,
+    pass: boolean
+  ): Generator<void, ReadonlyArray<RuleOpening>> {
+    const inUse: RuleOpening[] = []
     for (const [{ rule }, ports] of pieces(list)) {
       const r = rules[rule]!
       const failed = on.openPorts(r, ports)
-      failures.push(...failed.map((f) => ({ rule, ...f })))
+      const used = pass ? failed.filter((f) => f.errno === EADDRINUSE).map((f) => f.port) : []
+      if (used.length > 0) inUse.push({ rule, ports: used })
+      for (const f of failed) if (!used.includes(f.port)) failures.push({ rule, ...f })
       opened.push({ ends: r, ports: ports.filter((port) => !failed.some((f) => f.port === port)) })
       yield
     }
+    return inUse
   }
   const closeSome = function* (list: ReadonlyArray<EndsPorts>): Generator<void, void> {
     for (const [{ ends }, ports] of pieces(list)) {
@@ -68,27 +77,31 @@ export function* applyRules(
       yield
     }
   }
-  yield* openSome(open)
-  // What is still to be opened may fail as well, but what fails by now fails for all
+  yield* openSome(open, false)
+  // Before what is in their way is closed: where a right is lacking, or a descriptor, that could not be opened again either
+  const last = yield* openSome(late, true)
+  // Those may fail as well, but what fails by now fails for all
   let verdict = bindVerdict(rules, failures)
   if (E.isLeft(verdict)) {
     yield* closeSome(opened)
-    return verdict
+    return E.left(verdict.left.text)
   }
   yield* closeSome(inTheWay)
-  yield* openSome(late)
-  verdict = bindVerdict(rules, failures)
+  yield* openSome(last, false)
+  if (last.length > 0) verdict = bindVerdict(rules, failures)
   if (E.isLeft(verdict)) {
+    const lines = [verdict.left.text]
     yield* closeSome(opened)
     for (const [{ ends }, ports] of pieces(inTheWay)) {
       // Of several rules, perhaps
       for (const r of before) {
         const its = ports.filter((port) => r.first <= port && port <= r.last)
-        if (its.length > 0 && endsKey(r) === endsKey(ends)) on.openPorts(r, its)
+        if (its.length > 0 && endsKey(r) === endsKey(ends))
+          lines.push(...failureLines(r, on.openPorts(r, its)).map((line) => `${line}, any more`))
       }
       yield
     }
-    return verdict
+    return E.left(lines.join('\n'))
   }
   yield* closeSome(close)
   return E.right({ failures, warnings: verdict.right })

@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { type Level, logHeader, stderrLine } from '../../codecs/log/log-line.js'
 import { SyslogMessage, severityOf } from '../../codecs/log/syslog.js'
 import type { Native } from '../abi/abi.js'
-import { reasonText } from './error-text.js'
+import { errnoOf, reasonText } from './error-text.js'
 import { type Log, logTo, type Sink } from './log.js'
 import { type LogFile, openLogFile } from './log-file.js'
 
@@ -73,13 +73,13 @@ export interface Logging {
   readonly sync: () => void
 }
 
-/** All sinks that the options ask for. Left: the log file cannot be had, status 1. */
+/** All sinks that the options ask for. Left: the log file cannot be had, why and errno(3), 0 where none applies. */
 export const openLogging = (
   native: Native,
   argv0: string,
   version: string,
   o: LogOptions
-): E.Either<string, Logging> => {
+): E.Either<{ readonly errno: number; readonly text: string }, Logging> => {
   const start = native.now()
   const stderr = stderrSink(native, o)
   let file: LogFile | null = null
@@ -88,7 +88,7 @@ export const openLogging = (
       const header = logHeader(o.mode, version, program(argv0), process.ppid)
       file = openLogFile(native, o.logFile, levelOf(o, o.quietAsked), o.logSize, header)
     } catch (e) {
-      return E.left(`cannot write the log file ${o.logFile}: ${reasonText(e)}`)
+      return E.left({ errno: errnoOf(e), text: `cannot write the log file ${o.logFile}: ${reasonText(e)}` })
     }
   const other = file ?? (o.debug ? null : syslogSink(native, o))
   const sinks: Sink[] = other === null ? [stderr] : [stderr, other]

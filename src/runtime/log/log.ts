@@ -14,8 +14,11 @@ export interface Sink {
 export interface Log {
   /** A message of the start, or one that says itself how often it comes. */
   readonly at: (level: Level, text: string) => void
-  /** A message that something outside can cause at will: at most so many of each kind (machines/log/log-limiter.ts). */
-  readonly event: (kind: EventKind, level: Level, text: string) => void
+  /**
+   * A message that something outside can cause at will: at most so many of each kind (machines/log/log-limiter.ts). `more`: its other lines,
+   * which are said if it is.
+   */
+  readonly event: (kind: EventKind, level: Level, text: string, more?: ReadonlyArray<string>) => void
   readonly enabled: (level: Level) => boolean
 }
 
@@ -29,6 +32,7 @@ export const EVENT_KINDS = [
   'link',
   'ports',
   'control',
+  'control client',
   'rules',
   'DHCP',
   'DHCPv6',
@@ -50,14 +54,17 @@ export const logTo = (sinks: ReadonlyArray<Sink>, startMs: number, now: () => nu
   return {
     enabled,
     at,
-    event: (kind, level, text) => {
+    event: (kind, level, text, more) => {
       if (!enabled(level)) return
       // Who asks for debugging wants to see all of it
-      if (RANK[level] >= RANK.debug) return at(level, text)
-      const { bucket, said } = admit(buckets.get(kind), now())
-      buckets.set(kind, bucket)
-      if (said === null) return
-      at(level, said.suppressed === 0 ? text : `${text} (${said.suppressed} more like this suppressed)`)
+      if (RANK[level] >= RANK.debug) at(level, text)
+      else {
+        const { bucket, said } = admit(buckets.get(kind), now())
+        buckets.set(kind, bucket)
+        if (said === null) return
+        at(level, said.suppressed === 0 ? text : `${text} (${said.suppressed} more like this suppressed)`)
+      }
+      if (more !== undefined) for (const line of more) at(level, line)
     }
   }
 }

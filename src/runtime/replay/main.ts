@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { octets } from '../../codecs/value/octets.js'
 import { VERSION } from '../cli/help.js'
+import { print } from '../cli/print.js'
 import type { World } from '../data/world.js'
+import { reasonText } from '../log/error-text.js'
 import { anonymized } from './anonymize.js'
 import { eventFlow } from './flow-of.js'
 import { parseReplayOptions, type ReplayOptions, USAGE } from './options.js'
@@ -92,35 +94,69 @@ const ENDS: Readonly<Record<string, string>> = {
 const endText = (e: RecordEnd): string | null =>
   e.cut ?? (e.why === null ? 'nobody wrote its end: the program was killed, or runs' : (ENDS[e.why] ?? null))
 
-const say = (text: string): void => void process.stdout.write(`${text}\n`)
-
 /** What a page looks like: its script and its style, as the build has made them of src/page. */
 export interface Look {
   readonly script: string
   readonly style: string
 }
 
+/** Where a program's words go. */
+export type Print = (fd: 1 | 2, text: string) => void
+
+/** Files that are read and written. */
+class Trouble extends Error {}
+const onFile = <A>(path: string, work: () => A): A => {
+  try {
+    return work()
+  } catch (e) {
+    throw new Trouble(`${path}: ${reasonText(e)}`)
+  }
+}
+const idOf = (path: string): string => {
+  const found = onFile(path, () => statSync(path, { throwIfNoEntry: false }))
+  return found === undefined ? path : `${found.dev}:${found.ino}`
+}
+/** Before anything is written: no file is written over the record, nor two over each other. */
+const heldApart = (o: ReplayOptions): void => {
+  const seen = new Set([idOf(o.file)])
+  for (const out of [o.html, o.shrink, o.anonymize]) {
+    if (out === null) continue
+    if (seen.has(idOf(out))) throw new Trouble(`${out}: it would be overwritten, name another file`)
+    seen.add(idOf(out))
+  }
+}
+const save = (path: string, content: string | Uint8Array): void =>
+  onFile(path, () => writeFileSync(path, content))
+
 /** Exit status. */
-export const main = (args: ReadonlyArray<string>, look: Look): number => {
+export const main = (args: ReadonlyArray<string>, look: Look, out: Print = print): number => {
+  try {
+    return answer(args, look, out)
+  } catch (e) {
+    if (!(e instanceof Trouble) && !(e instanceof Error && 'code' in e)) throw e
+    out(2, `passt-replay: ${reasonText(e)}\n`)
+    return 2
+  }
+}
+
+const answer = (args: ReadonlyArray<string>, look: Look, out: Print): number => {
   const command = parseReplayOptions(args)
   if (E.isLeft(command)) {
-    process.stderr.write(`passt-replay: ${command.left} (--help)\n`)
+    out(2, `passt-replay: ${command.left} (--help)\n`)
     return 2
   }
   switch (command.right.tag) {
     case 'Help':
-      process.stdout.write(USAGE)
+      out(1, USAGE)
       return 0
     case 'Version':
-      say(`passt-replay ${VERSION}`)
+      out(1, `passt-replay ${VERSION}\n`)
       return 0
     case 'Replay':
       try {
-        return run(command.right.options, look)
+        return run(command.right.options, look, (text) => out(1, `${text}\n`))
       } catch (e) {
-        if (!(e instanceof Unplayable) && !(e instanceof Error && 'code' in e)) throw e
-        process.stderr.write(`passt-replay: ${command.right.options.file}: ${e.message}\n`)
-        return 2
+        throw e instanceof Unplayable ? new Trouble(`${command.right.options.file}: ${e.message}`) : e
       }
   }
 }
@@ -128,8 +164,9 @@ export const main = (args: ReadonlyArray<string>, look: Look): number => {
 /** Octets of what aliases are chosen by; nobody keeps it. */
 const KEY = 32
 
-const run = (asked: ReplayOptions, look: Look): number => {
-  const file = octets(readFileSync(asked.file))
+const run = (asked: ReplayOptions, look: Look, say: (line: string) => void): number => {
+  heldApart(asked)
+  const file = octets(onFile(asked.file, () => readFileSync(asked.file)))
   const opened = openRecording(file)
   if (E.isLeft(opened)) throw new Unplayable(opened.left)
   const { recording, end } = opened.right
@@ -153,7 +190,7 @@ const run = (asked: ReplayOptions, look: Look): number => {
     `${outcome.turns} turns, ${outcome.events} events, ${outcome.effects} effects`
   ]
   if (pages !== null && asked.html !== null)
-    writeFileSync(
+    save(
       asked.html,
       pageHtml(
         pages.data([...heading, ...(cut === null ? [] : [`ends early: ${cut}`])], difference),
@@ -193,9 +230,9 @@ const run = (asked: ReplayOptions, look: Look): number => {
   if (asked.shrink !== null) {
     const small = shrunk(file)
     if (small === null) throw new Unplayable('nothing differs, so there is nothing to shrink')
-    writeFileSync(asked.shrink, small.file)
+    save(asked.shrink, small.file)
     if (!asked.json) say(`${asked.shrink}: ${small.turns} turns, ${small.events} events`)
   }
-  if (asked.anonymize !== null) writeFileSync(asked.anonymize, anonymized(file, randomBytes(KEY)))
+  if (asked.anonymize !== null) save(asked.anonymize, anonymized(file, randomBytes(KEY)))
   return same ? 0 : 1
 }

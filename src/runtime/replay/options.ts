@@ -25,7 +25,7 @@ export type ReplayCommand =
 export const USAGE = `Usage: passt-replay [OPTION]... FILE
 
 Replay FILE, which passt or pasta wrote with --record: the same machines on the same events,
-compared effect by effect. Status 0: all the same, 1: something differs, 2: FILE cannot be read.
+compared effect by effect. Status 0: all the same, 1: something differs, 2: FILE cannot be read, or OUT not written.
 
   --xstate       by xstate's own transition(), without the tables that are made of the machines
   --until N      stop behind turn N, and show the flows that there are
@@ -102,5 +102,7 @@ export const parseReplayOptions = (argv: ReadonlyArray<string>): E.Either<string
     if (E.isLeft(next)) return next
     options = next.right
   }
+  if (options.anonymize !== null && (options.flow !== null || options.until !== Number.POSITIVE_INFINITY))
+    return E.left('--anonymize writes a whole record, so neither --flow nor --until goes with it')
   return E.right({ tag: 'Replay', options })
 }
