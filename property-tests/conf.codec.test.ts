@@ -12,6 +12,7 @@ import {
   isWhole,
   readOn,
   ServerPart,
+  sameConfRule,
   serverReader
 } from '../src/codecs/control/conf.js'
 import { fromV4, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
@@ -46,6 +47,17 @@ describe('laws', () => {
   test('a rule, in both versions', () => {
     fc.assert(fc.property(arbConfRule(true), (r) => assertRoundTrip(confRule(2), r)))
     fc.assert(fc.property(arbConfRule(false), (r) => assertRoundTrip(confRule(1), r)))
+  })
+  test('rules are the same if their octets are', () => {
+    const arb = arbConfRule(true)
+    const fields = Object.keys(fc.sample(arb, 1)[0]!) as ReadonlyArray<keyof ConfRule>
+    const octetsOf = (r: ConfRule): Buffer => Buffer.from(confRule(2).encode(r))
+    fc.assert(
+      fc.property(arb, arb, fc.subarray([...fields], { maxLength: 2 }), (a, other, taken) => {
+        const b = { ...a, ...Object.fromEntries(taken.map((f) => [f, other[f]])) }
+        assert.equal(sameConfRule(a, b), octetsOf(a).equals(octetsOf(b)))
+      })
+    )
   })
   test('both parts', () => {
     fc.assert(fc.property(arbServerPart, (s) => assertRoundTrip(ServerPart, s)))

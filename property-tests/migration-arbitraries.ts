@@ -12,6 +12,7 @@ import {
   StateCount,
   StateHeader
 } from '../src/codecs/control/migration.js'
+import { joined } from '../src/codecs/value/octets.js'
 import { arbBytes, arbInAny, arbInAny4, arbMac, arbSeq, arbU8, arbU16, arbU32, plain } from './arbitraries.js'
 
 // The device state of a passt: its records, and whole streams of them.
@@ -114,15 +115,6 @@ export const arbDeviceState: fc.Arbitrary<DeviceState> = fc.record({
   flows: fc.array(arbStateFlow, { maxLength: 5 })
 })
 
-export const joined = (parts: readonly Uint8Array[]): Uint8Array => {
-  const b = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    b.set(p, at)
-    at += p.length
-  }
-  return b
-}
 export const encodeState = ({ header, addresses, flows }: DeviceState): Uint8Array =>
   joined([
     StateHeader.encode(header),

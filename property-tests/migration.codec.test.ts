@@ -18,7 +18,7 @@ import {
   StateHeader,
   type StateReader
 } from '../src/codecs/control/migration.js'
-import { bytesOf, type Octets, octets } from '../src/codecs/value/octets.js'
+import { bytesOf, joined, type Octets, octets } from '../src/codecs/value/octets.js'
 import { seq } from '../src/codecs/value/seq.js'
 import {
   arbBytes,
@@ -38,7 +38,6 @@ import {
   cut,
   type DeviceState,
   encodeState,
-  joined,
   type StateFlow
 } from './migration-arbitraries.js'
 

@@ -438,6 +438,17 @@ describe('what is shown of it', () => {
     assert.match(labels[2]!, /^\[\.\] seq 1 ack 1 win 500 len 0$/)
     for (const one of labels) assert.ok(!one.includes('198.51.100'), one)
   })
+  test('what sockets are ready for is said in words', () => {
+    const labels = Array.from({ length: d.columns.kind.length }, (_, r) => r)
+      .filter((r) => d.columns.kind[r] === FROM_HOST && /^(READY|PEEKED) .*flags/.test(textOf(d, r)))
+      .map((r) => labelOf(textOf(d, r), FROM_HOST, true, null))
+    assert.ok(labels.includes('READY readable, its peer has ended'), labels.join('; '))
+    assert.ok(
+      labels.some((l) => /^PEEKED.* the end/.test(l)),
+      labels.join('; ')
+    )
+    for (const one of labels) assert.ok(!one.includes('flags'), one)
+  })
   test('flows: filtered by words, sorted by any column', () => {
     const all = flowEntries(d)
     fc.assert(

@@ -39,6 +39,7 @@ import { GUEST_SERVER, RULE } from '../src/runtime/engine/warm-up.js'
 import { machines } from '../src/runtime/flow/kinds.js'
 import { ASK } from '../src/runtime/record/answers.js'
 import { kept, keptOfFrame } from '../src/runtime/record/kept.js'
+import { flowOfEffect } from '../src/runtime/replay/flow-of.js'
 import { openRecording } from '../src/runtime/replay/recording.js'
 import { replayer, Unplayable } from '../src/runtime/replay/replayer.js'
 import { EFFECT_WORDS, EVENT_WORDS, effectText, eventText } from '../src/runtime/replay/show.js'
@@ -525,6 +526,15 @@ test('flags are shown by their names, a word that is of each kind by that of its
   assert.equal(effect(EF.TCP_CONNECT, 1, ...opening), `TCP_CONNECT handle 1 mss 7 ${flags}`)
   assert.equal(effect(EF.UDP_OPEN, 1, ...opening), `UDP_OPEN handle 1 source_port 7 ${flags}`)
   assert.equal(effect(EF.SPLICE, 1, ...opening), `SPLICE handle 1 slot 7 ${flags}`)
+})
+
+test('an effect is of a flow, or of none: of none what is said to a client, a helper, a hypervisor, another process', () => {
+  const ofNone =
+    /^(TAP_WRITE|REJECT|NETLINK|CAPTURE_NOTE|CLOSE_FD|GIVE|STATE_(OPEN|WRITE|CLOSE|NEXT)|(LINK|VHOST|VRING|REPAIR|HAND_OVER|CONF)(_.*)?)$/
+  for (const [name, kind] of Object.entries(EF)) {
+    const flow = flowOfEffect({ words: [kind, 3], kept: null })
+    assert.equal(flow, ofNone.test(name) ? null : 3, name)
+  }
 })
 
 test('words are called as native calls them (native/addon/records.h)', () => {

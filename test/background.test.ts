@@ -18,10 +18,8 @@ interface Holder {
 }
 /** A user and network namespace of `uid`, kept by a process. */
 const holder = async (uid: number): Promise<Holder> => {
-  const argv = ['unshare', '--user', '--map-root-user', '--net', 'sh', '-c', 'echo $$; exec sleep 2000']
-  const proc = bed.w.start(argv, { uid, timeout: 120_000 })
-  const [inner] = await proc.sees(/^\d+$/m)
-  return { proc, inner: Number(inner), uid }
+  const { proc, pid } = await bed.w.namespaces(uid)
+  return { proc, inner: pid, uid }
 }
 const attach = (h: Holder, options: ReadonlyArray<string>, shell = '"$@"') =>
   bed.w.run(['sh', '-c', shell, '-', pasta, ...quietPorts, '--config-net', ...options, `${h.inner}`], {

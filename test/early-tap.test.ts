@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
 import { compiled } from './lib/cache.js'
 import { type Proc, until } from './lib/proc.js'
-import { inOwnNamespaces, isPeer, net, ok, pasta, describe as show } from './lib/world.js'
+import { isPeer, net, ok, pasta, describe as show } from './lib/world.js'
 
 const oursOnly = { skip: isPeer && 'upstream does otherwise' }
 /** Node, once /mnt/w/go exists: a start that takes as long as a test wants. */
@@ -21,12 +21,7 @@ interface Target {
   readonly pid: number
 }
 /** Namespaces of an ordinary user, with what `lines` make in them. */
-const target = async (lines: string): Promise<Target> => {
-  const argv = inOwnNamespaces(`${lines}\necho $$; exec sleep 1000`)
-  const proc = bed.w.start(argv, { timeout: 120_000 })
-  const [pid] = await proc.sees(/^\d+$/m)
-  return { proc, pid: Number(pid) }
-}
+const target = (lines: string): Promise<Target> => bed.w.namespaces(1000, lines)
 const inside = (t: Target, script: string): Promise<string> =>
   bed.w
     .run(['nsenter', '-t', `${t.pid}`, '-U', '-n', '--preserve-credentials', 'sh', '-ec', script])

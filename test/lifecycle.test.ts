@@ -184,14 +184,8 @@ describe('SIGKILL of any one process', () => {
 
 /** An ordinary user's user and network namespace, kept by a process. */
 const holder = async (): Promise<{ proc: Proc; outer: number; inner: number }> => {
-  const proc = bed.w.start(
-    ['unshare', '--user', '--map-root-user', '--net', 'sh', '-c', 'echo $$; exec sleep 2000'],
-    {
-      timeout: 120_000
-    }
-  )
-  const [inner] = await proc.sees(/^\d+$/m)
-  return { proc, outer: await proc.pid(), inner: Number(inner) }
+  const { proc, pid } = await bed.w.namespaces()
+  return { proc, outer: await proc.pid(), inner: pid }
 }
 const into = (outer: number, script: string) =>
   bed.w.run(['nsenter', '-t', `${outer}`, '-U', '-n', '--preserve-credentials', 'sh', '-ec', script], {

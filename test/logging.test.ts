@@ -41,13 +41,6 @@ const logged = async (run: () => Promise<unknown>): Promise<string[]> => {
 const file = (name: string): string =>
   existsSync(join(bed.w.dir, name)) ? readFileSync(join(bed.w.dir, name), 'utf8') : ''
 
-/** An ordinary user's namespaces, kept by a process. */
-const holder = async (): Promise<{ proc: Proc; pid: number }> => {
-  const argv = ['unshare', '--user', '--map-root-user', '--net', 'sh', '-c', 'echo $$; exec sleep 2000']
-  const proc = bed.w.start(argv, { timeout: 120_000 })
-  const [inner] = await proc.sees(/^\d+$/m)
-  return { proc, pid: Number(inner) }
-}
 const into = (pid: number, lines: string) =>
   bed.w.run(['nsenter', '-t', `${pid}`, '-U', '-n', '--preserve-credentials', 'sh', '-ec', lines], {
     uid: 1000
@@ -91,7 +84,7 @@ describe('the system logger', () => {
     await bed.w.sh('mv /dev/log.away /dev/log')
   })
   test('in background: hears it, while standard error is closed', async () => {
-    const target = await holder()
+    const target = await bed.w.namespaces()
     const lines = await logged(async () => {
       const r = ok(await bed.w.run([pasta, ...quietPorts, '-I', 'eth0', `${target.pid}`]))
       assert.doesNotMatch(r.stderr, /DHCP: (ack|offer)/)
@@ -123,7 +116,7 @@ describe('the system logger', () => {
 
 describe('standard error', () => {
   test('-f: what happens; -q: only what is wrong', oursOnly, async () => {
-    const target = await holder()
+    const target = await bed.w.namespaces()
     for (const [options, wanted] of [
       [['-f'], true],
       [['-f', '-q'], false]

@@ -137,7 +137,7 @@ describe('a guest with the address that DHCP gives it at boot (ip=dhcp)', onAmd6
   })
   test('the guest reboots: passt goes on', async () => {
     const pid = await program.pid()
-    vm.tell('reboot -f')
+    await vm.tell('sleep 0.5; reboot -f')
     await vm.booted()
     await boots()
     await connected()
@@ -145,7 +145,7 @@ describe('a guest with the address that DHCP gives it at boot (ip=dhcp)', onAmd6
   })
   test('QEMU is killed in the middle of a transfer and started again: passt goes on', async () => {
     const pid = await program.pid()
-    vm.tell(`wget -q -O /dev/null '${url(net.world4)}'; wget -q -O /dev/null '${url(net.world6)}'`)
+    await vm.tell(`wget -q -O /dev/null '${url(net.world4)}'; wget -q -O /dev/null '${url(net.world6)}'`)
     await sleep(300)
     await vm.stop()
     await boot('ip=dhcp')

@@ -207,12 +207,12 @@ describe('the host changes', oursOnly, () => {
   })
 })
 
-test("the namespace's interface is deleted: one line, status 1, nothing left", oursOnly, async () => {
+test("the namespace's interface is deleted: one line, status 2, nothing left", oursOnly, async () => {
   const g = await Guest.open(bed.w, ['-t', 'none'], { command: waits })
   // it may be gone with the namespaces before it has ended
   await g.start(['ip', 'link', 'del', 'eth0']).wait()
   const r = await g.proc.wait()
-  assert.equal(r.code, 1, show(r))
+  assert.equal(r.code, 2, show(r))
   assert.match(r.stderr, /^pasta: .*interface.* gone/m, show(r))
   noStack(r.stderr)
   assert.deepEqual(g.engine(), [])

@@ -44,13 +44,6 @@ class Manager {
   }
 }
 
-/** A namespace to attach to: its process as the world counts. */
-const holder = async (): Promise<{ readonly proc: Proc; readonly inner: string }> => {
-  const argv = ['unshare', '--user', '--map-root-user', '--net', 'sh', '-c', 'echo $$; exec sleep 2000']
-  const proc = bed.w.start(argv, { timeout: 120_000 })
-  const [inner] = await proc.sees(/^\d+$/m)
-  return { proc, inner }
-}
 const innerPid = async (proc: Proc): Promise<number> => {
   const status = readFileSync(`/proc/${await proc.pid()}/status`, 'utf8')
   return Number(/^NSpid:.*\s(\d+)$/m.exec(status)![1])
@@ -61,10 +54,10 @@ describe('a service manager', ours, () => {
   for (const name of ['/mnt/w/notify', '@passt-ts-notify'])
     test(`at ${name}: ready, what it serves, its end, each said by the process that was started`, async () => {
       const m = await Manager.at(name)
-      const h = await holder()
-      const proc = bed.w.start([...attach, '-f', h.inner], { env: { NOTIFY_SOCKET: name } })
+      const h = await bed.w.namespaces()
+      const proc = bed.w.start([...attach, '-f', `${h.pid}`], { env: { NOTIFY_SOCKET: name } })
       const { pid, text } = await m.hears(/READY=1/)
-      assert.equal(text, `READY=1\nSTATUS=Serving the namespace of process ${h.inner}`)
+      assert.equal(text, `READY=1\nSTATUS=Serving the namespace of process ${h.pid}`)
       assert.equal(pid, await innerPid(proc))
       await proc.signal('SIGTERM')
       await proc.wait()
@@ -75,9 +68,9 @@ describe('a service manager', ours, () => {
     })
   test('in background: by the process that was started, which names the one that stays', async () => {
     const m = await Manager.at('/mnt/w/notify-bg')
-    const h = await holder()
+    const h = await bed.w.namespaces()
     const env = { NOTIFY_SOCKET: m.name }
-    ok(await bed.w.run([...attach, '-P', '/mnt/w/notify-pid', h.inner], { env }))
+    ok(await bed.w.run([...attach, '-P', '/mnt/w/notify-pid', `${h.pid}`], { env }))
     const { pid, text } = await m.hears(/READY=1/)
     const main = readFileSync(join(bed.w.dir, 'notify-pid'), 'utf8').trim()
     assert.equal(/^MAINPID=(\d+)$/m.exec(text)?.[1], main)
@@ -111,9 +104,9 @@ describe('a service manager', ours, () => {
   })
   test('signs of life, as long as the loop goes round', async () => {
     const m = await Manager.at('/mnt/w/notify-life')
-    const h = await holder()
+    const h = await bed.w.namespaces()
     const env = { NOTIFY_SOCKET: m.name, WATCHDOG_USEC: '100000' }
-    const proc = bed.w.start([...attach, '-f', h.inner], { env })
+    const proc = bed.w.start([...attach, '-f', `${h.pid}`], { env })
     await m.hears(/READY=1/)
     const counted = (): number => m.count('WATCHDOG=1')
     await until('five of them', () => counted() >= 5)
@@ -139,7 +132,7 @@ describe('a service manager', ours, () => {
   })
   test('another process is meant, nonsense, nobody there: it starts, and says nothing that was not asked for', async () => {
     const m = await Manager.at('/mnt/w/notify-odd')
-    const h = await holder()
+    const h = await bed.w.namespaces()
     const life = { WATCHDOG_USEC: '20000' }
     for (const env of [
       { NOTIFY_SOCKET: m.name, ...life, WATCHDOG_PID: '1' },
@@ -150,7 +143,7 @@ describe('a service manager', ours, () => {
       { NOTIFY_SOCKET: `/${'x'.repeat(300)}`, ...life },
       { NOTIFY_SOCKET: '@', ...life }
     ]) {
-      const proc = bed.w.start([...attach, '-f', '-P', '/mnt/w/odd-pid', h.inner], { env })
+      const proc = bed.w.start([...attach, '-f', '-P', '/mnt/w/odd-pid', `${h.pid}`], { env })
       await until('its pid', () => readOr(join(bed.w.dir, 'odd-pid')) !== '')
       await proc.signal('SIGTERM')
       assert.equal((await proc.wait()).code, 0, JSON.stringify(env))

@@ -229,7 +229,8 @@ describe('spliced = direct, with the kernel', () => {
       const shortest = different.slice(0, 3).join('\n\n')
       assert.equal(different.length, 0, `of ${list.length} scripts differ, seed ${seed}:\n${shortest}`)
       assert.equal(f.open, 0, 'flows left')
-      assert.equal(fds(), before, 'descriptors left')
+      // One of Node's own may have been open for a moment before
+      assert.ok(fds() <= before, `descriptors left: ${before} before, ${fds()} now`)
       assert.equal(f.counts.get('tcp-splice-unexpected'), undefined)
     } finally {
       peers.end()

@@ -33,8 +33,8 @@ const connected = async (): Promise<void> => {
   }
 }
 /** A download of the guest's that goes on meanwhile; its sum, once it has ended. */
-const download = (): (() => Promise<string>) => {
-  vm.tell(
+const download = async (): Promise<() => Promise<string>> => {
+  await vm.sh(
     `(wget -q -O - http://${net.world4}:8080/blob | sha256sum > /tmp/sum.new; mv /tmp/sum.new /tmp/sum) &`
   )
   return async () =>
@@ -85,7 +85,7 @@ for (const features of ['all', 'upstream'] as const)
     })
     if (features === 'upstream') return // what follows does not ask for features, and a boot takes its time
     test('paused in the middle of a transfer, and continued: it goes on', async () => {
-      const sum = download()
+      const sum = await download()
       await sleep(200)
       for (let i = 0; i < 5; i++) {
         await vm.monitor('stop')
@@ -99,7 +99,7 @@ for (const features of ['all', 'upstream'] as const)
       assert.equal(await sum(), sha)
     })
     test('link off and on in the middle of a transfer: it goes on', async () => {
-      const sum = download()
+      const sum = await download()
       await sleep(200)
       await vm.monitor('set_link n off')
       await sleep(300)
@@ -107,7 +107,7 @@ for (const features of ['all', 'upstream'] as const)
       assert.equal(await sum(), sha)
     })
     test('memory plugged in, in the middle of a transfer: it goes on', async () => {
-      const sum = download()
+      const sum = await download()
       await sleep(200)
       for (const n of [1, 2]) {
         const said = await vm.monitor(`object_add memory-backend-memfd,id=m${n},share=on,size=128M`)
@@ -138,7 +138,7 @@ for (const features of ['all', 'upstream'] as const)
     })
     test('reset in the middle of a transfer', async () => {
       const pid = await program.pid()
-      vm.tell(
+      await vm.tell(
         `wget -q -O /dev/null http://${net.world4}:8080/blob; wget -q -O /dev/null http://${net.world4}:8080/blob`
       )
       await sleep(200)

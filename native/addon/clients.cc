@@ -18,13 +18,10 @@ Fault Clients::listen(const char *path, bool vhost_user, uint32_t &mode)
 
 	if (Fault r = listen_at_path(path, fd, mode); r.err)
 		return r;
-	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_CLIENTS)) {
+	if (const int e = adopt(fd, vhost_user)) {
 		::close(fd);
 		return {e, ""};
 	}
-	listener = fd;
-	keep_spare();
-	link_on(vhost_user);
 	return {};
 }
 
@@ -49,18 +46,10 @@ void Clients::resume(std::string came, std::string unsent, std::vector<int> pass
 
 void Clients::give_away()
 {
-	if (listener >= 0) {
-		core.unwatch(listener); /* it lives on */
-		::close(listener);
-		listener = -1;
-	}
+	core.drop(listener);
 	if (tap.link.fd >= 0)
 		core.unwatch(tap.link.fd);
-	if (tap.fd >= 0) {
-		core.unwatch(tap.fd);
-		::close(tap.fd);
-		tap.fd = -1;
-	}
+	core.drop(tap.fd);
 	tap.link.close();
 	if (tap.vhost.on)
 		vhost.close();

@@ -145,9 +145,7 @@ void Conf::end(uint32_t client)
 {
 	if (client >= CONF_CLIENTS || streams[client] < 0)
 		return;
-	core.unwatch(streams[client]);
-	close(streams[client]);
-	streams[client] = -1;
+	core.drop(streams[client]);
 	rearm();
 }
 
@@ -184,11 +182,7 @@ void Conf::send_to(uint32_t stream, const fx::Octets &e)
 
 void Conf::give_away()
 {
-	if (listener < 0)
-		return;
-	core.unwatch(listener); /* it lives on */
-	close(listener);
-	listener = -1;
+	core.drop(listener);
 }
 
 void Conf::effect(const Record &e)

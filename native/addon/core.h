@@ -57,6 +57,15 @@ public:
 		return epoll_ctl(epoll, op, fd, &ev) ? errno : 0;
 	}
 	void unwatch(int fd) const { epoll_ctl(epoll, EPOLL_CTL_DEL, fd, nullptr); }
+	/** No longer told of, since it may live on elsewhere, and closed. -1: there is none, as there is none then. */
+	void drop(int &fd) const
+	{
+		if (fd < 0)
+			return;
+		unwatch(fd);
+		close(fd);
+		fd = -1;
+	}
 
 	/** The guest leaves a quarter of the slab to datagrams and the launcher. */
 	uint32_t guests_share() const { return rings.size.rx / 4 * 3; }

@@ -138,9 +138,7 @@ void HandOver::end()
 {
 	if (peer < 0)
 		return;
-	core.unwatch(peer);
-	close(peer);
-	peer = -1;
+	core.drop(peer);
 	busy = false;
 	conf.accepting(true);
 	results.add<ev::HandOverPeer>(0, 0).there = 0;
@@ -224,12 +222,7 @@ void HandOver::effect(const Record &e)
 		clients.give_away();
 		repair.give_away();
 		conf.give_away();
-		/* It lives on: who connects there is not for us any more */
-		if (listener >= 0) {
-			core.unwatch(listener);
-			close(listener);
-			listener = -1;
-		}
+		core.drop(listener); /* who connects there is not for us any more */
 		return;
 	default: /* EF_HAND_OVER_CLOSE */
 		end();

@@ -1,28 +1,15 @@
-import { readFileSync } from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import type { ConfTable } from '../codecs/control/conf.js'
-import type { PortRange } from '../codecs/text/port-spec.js'
 import { showConfRule } from '../machines/forward/conf-rules.js'
-import { DEFAULT_EPHEMERAL } from '../machines/forward/forward-rules.js'
 import { edited, listing, notDone, requestFor } from '../machines/forward/pesto.js'
 import { VERSION } from '../runtime/cli/help.js'
 import { print } from '../runtime/cli/print.js'
+import { ephemeralPorts } from '../runtime/host/ephemeral-ports.js'
 import { errnoOf, reasonText } from '../runtime/log/error-text.js'
 import { type PestoOptions, parsePestoOptions, USAGE } from '../runtime/pesto/options.js'
 import { Trouble, talk } from '../runtime/pesto/talk.js'
 
 const say = (fd: 1 | 2, lines: ReadonlyArray<string>): void => print(fd, lines.map((l) => `${l}\n`).join(''))
-
-/** net.ipv4.ip_local_port_range of our own namespace (ip(7)). */
-const ephemeral = (): PortRange => {
-  try {
-    const text = readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8')
-    const [first = 0, last = 0] = text.trim().split(/\s+/).map(Number)
-    return first > 0 && last >= first ? { first, last } : DEFAULT_EPHEMERAL
-  } catch {
-    return DEFAULT_EPHEMERAL
-  }
-}
 
 const CAPABILITIES = ['IPv4', 'IPv6', 'TCP', 'UDP', 'scan', 'ifname']
 const described = ({ pif, name, rules, capabilities: caps }: ConfTable): ReadonlyArray<string> => [
@@ -53,7 +40,7 @@ const run = async ({ path, operations, show, debug }: PestoOptions): Promise<voi
     say(1, listing('passt/pasta configuration', path, tables))
     return end(null)
   }
-  const wanted = edited(tables, operations, ephemeral())
+  const wanted = edited(tables, operations, ephemeralPorts())
   if (E.isLeft(wanted)) {
     await end(null)
     throw new Trouble(wanted.left)

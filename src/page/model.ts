@@ -31,9 +31,8 @@ export const stateName = (key: string): string => key.replace(/([a-z])([A-Z0-9])
 
 /** Index of the subject's state behind this row; -1: it has none yet. */
 export const stateAt = (d: PageData, subject: number, row: number): number => {
-  const [from] = rangeOf(d, subject)
-  for (let r = row; r >= from; r--) if (d.columns.kind[r] === STEP) return d.columns.state[r]!
-  return -1
+  const step = stepAt(d, subject, row)
+  return step < 0 ? -1 : d.columns.state[step]!
 }
 /** Of a step: it is in another state behind it. Its first step is a change. */
 export const changesState = (d: PageData, subject: number, row: number): boolean =>
@@ -62,7 +61,7 @@ export const rowsShown = (d: PageData, subject: number, idle: boolean): Int32Arr
   return out.subarray(0, n)
 }
 /** Place of the row, or of the next one that is there, in a list that rises; its length: there is none. */
-export const placeOf = (rows: Int32Array, row: number): number => {
+export const placeOf = (rows: ArrayLike<number>, row: number): number => {
   let [low, high] = [0, rows.length]
   while (low < high) {
     const middle = (low + high) >> 1
@@ -163,18 +162,22 @@ export const startsOf = (d: PageData, subject: number): Starts | null => {
   return { iss: values[iss!]!, irs: values[irs!]! }
 }
 const relative = (n: string, start: number): string => String((Number(n) - start) | 0)
-/** Bits of `flags` (READY_IN, PEEK_EOF and so on in runtime/abi/abi.ts). */
-const FLAGS: Readonly<Record<string, ReadonlyArray<string>>> = {
-  READY: ['readable', 'writable', 'its peer has ended'],
-  PEEKED: ['the end', 'nothing more is there', 'the tap is full']
+/** What flags of a record say (runtime/replay/show.ts names them); others tell a reader nothing. */
+const FLAGS: Readonly<Record<string, string>> = {
+  in: 'readable',
+  out: 'writable',
+  rdhup: 'its peer has ended',
+  eof: 'the end',
+  drained: 'nothing more is there',
+  tap_full: 'the tap is full'
 }
 const recordLabel = (text: string): string =>
   text
     .replace(/ handle \d+| off 0x[\da-f]+| header_len \d+/g, '')
     .replace(/^((?!INFO)\w+.*?) snd_wnd \d+.*$/, '$1')
-    .replace(/^(READY|PEEKED)(.*?) flags (\d+)$/, (_, kind: string, rest: string, bits: string) => {
-      const names = FLAGS[kind]?.filter((_name, i) => ((Number(bits) >> i) & 1) === 1) ?? []
-      return `${kind}${rest} ${names.join(', ')}`
+    .replace(/^((?:READY|PEEKED).*?) flags ([\w,]+)$/, (_, record: string, flags: string) => {
+      const said = flags.split(',').flatMap((name) => FLAGS[name] ?? [])
+      return `${record} ${said.join(', ')}`
     })
 /**
  * What stands at an arrow: without what the flow says already. `starts`: sequence numbers are counted from there, as from the first octet
@@ -307,13 +310,8 @@ export const plotsOf = (d: PageData, subject: number): ReadonlyArray<Plot> => {
 }
 /** At this row; NaN: none. */
 export const valueOn = (l: Line, row: number): number => {
-  let [low, high] = [0, l.rows.length]
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (l.rows[middle]! <= row) low = middle + 1
-    else high = middle
-  }
-  return low === 0 ? Number.NaN : l.values[low - 1]!
+  const changes = placeOf(l.rows, row + 1)
+  return changes === 0 ? Number.NaN : l.values[changes - 1]!
 }
 /** Marks of an axis: about `n` round numbers, all of them within it. */
 export const marksOf = (from: number, to: number, n: number): ReadonlyArray<number> => {

@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # PID 1 of the virtual machines of vm.ts: brings up eth0, then runs the scripts that come over the second serial port.
-# A line there is "ID SCRIPT", the answer "@ID STATUS OUTPUT"; scripts and outputs in base64.
+# A line there is "ID SUM SCRIPT", the answers "@got ID" and "@ID STATUS OUTPUT"; scripts and outputs in base64. The port may lose octets on a
+# machine under load: what is not whole is answered by "@again".
 /bin/busybox mkdir -p /proc /sys /dev /tmp /run /etc /mnt/w /var/lib/dhcp /usr/sbin
 /bin/busybox --install -s /bin 2> /dev/null # but for what is there
 export PATH=/bin:/usr/bin:/usr/sbin HOME=/tmp
@@ -28,7 +29,15 @@ esac
 stty -F /dev/ttyS1 raw -echo
 exec < /dev/ttyS1 > /dev/ttyS1
 echo @ready
-while read -r id script; do
+last=
+while read -r id sum script; do
+	if [ "$(echo "$script" | md5sum | cut -c 1-8)" != "$sum" ]; then
+		echo @again
+		continue
+	fi
+	echo "@got $id"
+	[ "$id" != "$last" ] || continue
+	last=$id
 	echo "$script" | base64 -d > /tmp/script
 	sh -e /tmp/script > /tmp/output 2>&1 < /dev/null
 	echo "@$id $? $(base64 -w 0 /tmp/output)"

@@ -2,6 +2,7 @@
 // runs in the world's "host", as an ordinary user; scripts go to it over a serial port (vm-init.sh).
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import {
   chmodSync,
   copyFileSync,
@@ -15,7 +16,7 @@ import {
 import { connect, type Socket } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { cache, cached, cacheInside, repo } from './cache.js'
-import { type Proc, until } from './proc.js'
+import { type Proc, sleep, until } from './proc.js'
 import type { World } from './world.js'
 
 /** Unpacked by scripts/guest.mjs. */
@@ -118,12 +119,15 @@ export const overSocket = (path: string): string[] => [
 /** Generous: a busy machine, no acceleration. */
 const BOOT_MS = 90_000
 const SCRIPT_MS = 60_000
+/** What the guest has not answered by then is sent again. */
+const AGAIN_MS = 5_000
+/** Scripts so far: a guest that has moved is another machine's, and remembers the last one. */
+let asked = 0
 
 let count = 0
 
 export class Vm {
   private received = ''
-  private asked = 0
   private boots = 0
 
   private constructor(
@@ -186,8 +190,7 @@ export class Vm {
 
   /** Runs shell lines as root in the guest; the output, or a throw on any failure. */
   async sh(script: string, ms = SCRIPT_MS): Promise<string> {
-    const id = ++this.asked
-    this.serial.write(`${id} ${Buffer.from(script).toString('base64')}\n`)
+    const id = await this.send(script)
     const answer = await this.whileRunning(
       `an answer to ${script}`,
       () => new RegExp(`^@${id} (\\d+) (\\S*)\\r?\\n`, 'm').exec(this.received) ?? undefined,
@@ -198,9 +201,30 @@ export class Vm {
     return output
   }
 
-  /** Sends a script that ends the connection to us, such as a reboot: nobody waits for its answer. */
-  tell(script: string): void {
-    this.serial.write(`${++this.asked} ${Buffer.from(script).toString('base64')}\n`)
+  /** Sends a script that ends the connection to us, such as a reboot after a moment: nobody waits for its answer. */
+  async tell(script: string): Promise<void> {
+    await this.send(script)
+  }
+
+  /** Sends a script until the guest says that it has it (vm-init.sh); its id. */
+  private async send(script: string): Promise<number> {
+    const id = ++asked
+    const text = Buffer.from(script).toString('base64')
+    const sum = createHash('md5').update(`${text}\n`).digest('hex').slice(0, 8)
+    const has = (): boolean => new RegExp(`^@got ${id}\\r?\\n`, 'm').test(this.received)
+    const refused = (): number => this.received.split('@again').length
+    await this.whileRunning(
+      `the guest to take ${script}`,
+      async () => {
+        const before = refused()
+        this.serial.write(`${id} ${sum} ${text}\n`)
+        const until = performance.now() + AGAIN_MS
+        while (!has() && refused() === before && performance.now() < until) await sleep(20)
+        return has()
+      },
+      BOOT_MS
+    )
+    return id
   }
 
   /** A line of QEMU's monitor, carried out; what it prints. */

@@ -259,6 +259,16 @@ export class World {
     return this.start(underProgram(options, command, o.link), o)
   }
 
+  /**
+   * A user and a network namespace of a user's, with what `lines` make in them, kept by a process, whose id as processes of this world have
+   * it is `pid`.
+   */
+  async namespaces(uid = 1000, lines = ''): Promise<{ readonly proc: Proc; readonly pid: number }> {
+    const proc = this.start(inOwnNamespaces(`${lines}\necho $$; exec sleep 2000`), { uid, timeout: 120_000 })
+    const [pid] = await proc.sees(/^\d+$/m)
+    return { proc, pid: Number(pid) }
+  }
+
   /** The same, in words: `pid-outside args`. */
   processes(): string[] {
     return this.pidsInside().map((pid) => `${pid} ${cmdlineOf(pid)}`)

@@ -50,11 +50,7 @@ int Repair::adopt(int fd)
 
 void Repair::give_away()
 {
-	if (listener >= 0) {
-		core.unwatch(listener); /* it lives on */
-		::close(listener);
-		listener = -1;
-	}
+	core.drop(listener);
 	if (spare >= 0)
 		::close(spare);
 	spare = -1;
@@ -108,9 +104,7 @@ void Repair::end(int error)
 {
 	if (helper < 0)
 		return;
-	core.unwatch(helper);
-	::close(helper);
-	helper = -1;
+	core.drop(helper);
 	keep_spare();
 	if (asked)
 		answered(error);

@@ -1,8 +1,16 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
-import { type InAny, isInAny, isUnspecified, readV6, UNSPECIFIED6, writeV6 } from '../value/inany.js'
+import {
+  type InAny,
+  isInAny,
+  isUnspecified,
+  readV6,
+  sameAddr,
+  UNSPECIFIED6,
+  writeV6
+} from '../value/inany.js'
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
-import { copyOf, type Octets, octets, sub, wireCodec } from '../value/octets.js'
+import { copyOf, joined, type Octets, octets, sub, wireCodec } from '../value/octets.js'
 
 // What is said at a control socket (-c, --conf-path): the server tells all of its rules, the client closes, or tells all that there are to
 // be; then the server closes. Nothing is acknowledged, nothing has a length or a type: each side reads what the grammar calls for.
@@ -153,9 +161,7 @@ export const isWhole = (r: ConfReader<unknown>): boolean => r.place.need === 0
 
 /** More octets. A string: what is wrong with them. What comes behind the end is left alone. */
 export const readOn = <A>(r: ConfReader<A>, more: Uint8Array): ConfReader<A> | string => {
-  const all = new Uint8Array(r.held.length + more.length)
-  all.set(r.held)
-  all.set(more, r.held.length)
+  const all = joined([r.held, more])
   const o = octets(all)
   let { place } = r
   let at = 0
@@ -261,15 +267,6 @@ export const serverReader = (): ConfReader<ServerPart> => ({
 
 // --- whole parts
 
-const join = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    all.set(p, at)
-    at += p.length
-  }
-  return all
-}
 const word = (n: number): Uint8Array => {
   const b = new Uint8Array(4)
   new DataView(b.buffer).setUint32(0, n)
@@ -279,7 +276,7 @@ const rulesOctets = (rules: ReadonlyArray<ConfRule>, version: ConfVersion): Read
   rules.map((r) => writeRule(r, version))
 
 const encodeServer = (s: ServerPart): Uint8Array =>
-  join([
+  joined([
     MAGIC,
     word(s.version),
     word(PIF_NAME),
@@ -294,7 +291,7 @@ const encodeServer = (s: ServerPart): Uint8Array =>
     Uint8Array.of(0)
   ])
 const encodeClient = (c: ClientPart, version: ConfVersion): Uint8Array =>
-  join([
+  joined([
     ...c.flatMap((b) => [Uint8Array.of(b.pif), word(b.rules.length), ...rulesOctets(b.rules, version)]),
     Uint8Array.of(0)
   ])
@@ -349,11 +346,18 @@ export const clientPart = (version: ConfVersion): t.Type<ClientPart, Uint8Array,
     (c) => encodeClient(c, version)
   )
 
-/** Are all octets of both the same? */
-export const sameConfRule = (a: ConfRule, b: ConfRule): boolean => {
-  const [x, y] = [writeRule(a, CONF_VERSION), writeRule(b, CONF_VERSION)]
-  return x.every((octet, i) => octet === y[i])
-}
+/** Of rules that the codec takes. Law: their octets are the same. */
+export const sameConfRule = (a: ConfRule, b: ConfRule): boolean =>
+  a.first === b.first &&
+  a.last === b.last &&
+  a.to === b.to &&
+  a.proto === b.proto &&
+  a.any === b.any &&
+  a.weak === b.weak &&
+  a.scan === b.scan &&
+  a.ifname === b.ifname &&
+  sameAddr(a.address, b.address) &&
+  sameAddr(a.target, b.target)
 /** Does it say where it leads? */
 export const hasTarget = (r: ConfRule): boolean => !isUnspecified(r.target)
 

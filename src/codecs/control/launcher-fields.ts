@@ -1,5 +1,5 @@
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
-import { bytesOf, type Octets, sub } from '../value/octets.js'
+import { bytesOf, joined, type Octets, sub } from '../value/octets.js'
 
 // Words and strings of the launcher's messages (native/common/protocol.h): u32 little-endian; str: u32 length, octets.
 
@@ -15,15 +15,7 @@ export const str = (s: string): ReadonlyArray<Uint8Array> => {
   const b = octetsOfText(s)
   return [u32(b.length), b]
 }
-export const join = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const b = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    b.set(p, at)
-    at += p.length
-  }
-  return b
-}
+export const join = (...parts: ReadonlyArray<Uint8Array>): Uint8Array => joined(parts)
 
 /** The word at `at` of `o`; `null` past the end. */
 export const wordAt = (o: Octets, at: number): number | null =>

@@ -1,5 +1,5 @@
 import type * as t from 'io-ts'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { bytesOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
 
 // The file of --record (docs/replay.md): a header, then chunks, each with its length and a checksum, so that a file whose writer died can be
 // read up to the last whole one. A chunk holds whole items. All words are little-endian.
@@ -294,9 +294,7 @@ const put = (b: RecordBuffer, i: RecordItem): void => {
       const at = (i.type === 'Event' ? putEvent : putEffect)(b, Int32Array.from(i.words), 0)
       if (i.kept === null) return
       const { head, tail, sum } = i.kept
-      const both = new Uint8Array(head.length + tail.length)
-      both.set(head)
-      both.set(tail, head.length)
+      const both = joined([head, tail])
       putKept(b, at, new DataView(both.buffer), 0, head.length, tail.length, both.length, sum)
       return
     }
@@ -380,13 +378,7 @@ export const encodeRecording = (items: Iterable<RecordItem>, chunk = 65536): Uin
     beginChunk(b)
   }
   if (!isEmptyChunk(b)) parts.push(sealChunk(b).slice())
-  const whole = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    whole.set(p, at)
-    at += p.length
-  }
-  return whole
+  return joined(parts)
 }
 
 /** Items in order; at the end, why there are no more: null, the file ends behind a whole chunk. */

@@ -32,6 +32,17 @@ export const copyOf = (o: Octets): Uint8Array => bytesOf(o).slice()
 export const bytesOf = (o: Octets): Uint8Array =>
   new Uint8Array(o.view.buffer, o.view.byteOffset + o.off, o.len)
 
+/** One behind the other, as a copy. */
+export const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
+  let at = 0
+  for (const p of parts) {
+    all.set(p, at)
+    at += p.length
+  }
+  return all
+}
+
 /**
  * The only way wire codecs are made: `decode` reports a failure as a reason in words, `encode` gives fresh octets.
  * Law: decode(octets(encode(a))) = right(a). Total: decode never throws and never reads outside its input.

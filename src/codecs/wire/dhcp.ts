@@ -1,6 +1,6 @@
 import type * as t from 'io-ts'
 import { type InAny, isInAny, isV4, readV4, writeV4 } from '../value/inany.js'
-import { copyOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { copyOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
 
 /** One option; `data` is whole, however many pieces it came in. */
 export interface DhcpOption {
@@ -118,17 +118,6 @@ const collect = (o: Octets, pieces: Map<number, Uint8Array[]>): string | null =>
     i += 2 + len
   }
   return null // a missing end option is tolerated: BOOTP (RFC 1497) fields may be full
-}
-
-const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  if (parts.length === 1) return parts[0]
-  const all = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    all.set(p, at)
-    at += p.length
-  }
-  return all
 }
 
 interface Fields {

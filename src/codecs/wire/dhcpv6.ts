@@ -1,7 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
 import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
-import { bytesOf, copyOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { bytesOf, copyOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
 import { isNameList, type NameList, PlainNameList } from './dns-name.js'
 
 /** Message types, RFC 8415 §7.3 */
@@ -206,15 +206,6 @@ const decode = (o: Octets): Dhcp6Message | string => {
 
 // --- encoding
 
-const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  const b = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    b.set(p, at)
-    at += p.length
-  }
-  return b
-}
 const words32 = (...words: number[]): Uint8Array => {
   const view = new DataView(new ArrayBuffer(4 * words.length))
   for (const [i, w] of words.entries()) view.setUint32(4 * i, w)
@@ -235,13 +226,13 @@ const dataOf = (o: Dhcp6Option | IaAddr): Uint8Array => {
       return o.duid
     case 'IaNa':
     case 'IaPd':
-      return concat([words32(o.iaid, o.t1, o.t2), ...o.options.map(encodeOption)])
+      return joined([words32(o.iaid, o.t1, o.t2), ...o.options.map(encodeOption)])
     case 'IaTa':
-      return concat([words32(o.iaid), ...o.options.map(encodeOption)])
+      return joined([words32(o.iaid), ...o.options.map(encodeOption)])
     case 'IaAddr':
-      return concat([addrs16([o.addr]), words32(o.preferred, o.valid), ...o.options.map(encodeOption)])
+      return joined([addrs16([o.addr]), words32(o.preferred, o.valid), ...o.options.map(encodeOption)])
     case 'StatusCode':
-      return concat([words16(o.status), text(o.message)])
+      return joined([words16(o.status), text(o.message)])
     case 'OptionRequest':
       return words16(...o.codes)
     case 'RapidCommit':
@@ -251,7 +242,7 @@ const dataOf = (o: Dhcp6Option | IaAddr): Uint8Array => {
     case 'DomainList':
       return PlainNameList.encode(o.names)
     case 'ClientFqdn':
-      return concat([Uint8Array.of(o.flags), o.name])
+      return joined([Uint8Array.of(o.flags), o.name])
     case 'Opaque':
       return o.data
   }
@@ -260,7 +251,7 @@ const dataOf = (o: Dhcp6Option | IaAddr): Uint8Array => {
 /** Code, length, data (§21.1). */
 export const encodeOption = (o: Dhcp6Option | IaAddr): Uint8Array => {
   const data = dataOf(o)
-  return concat([words16(o.tag === 'Opaque' ? o.code : CODES[o.tag], data.length), data])
+  return joined([words16(o.tag === 'Opaque' ? o.code : CODES[o.tag], data.length), data])
 }
 
 // --- is
@@ -334,7 +325,7 @@ export const Dhcp6Message: t.Type<Dhcp6Message, Uint8Array, Octets> = wireCodec(
   'Dhcp6Message',
   is,
   decode,
-  (m) => concat([words32(((m.msgType << 24) | m.xid) >>> 0), ...m.options.map(encodeOption)])
+  (m) => joined([words32(((m.msgType << 24) | m.xid) >>> 0), ...m.options.map(encodeOption)])
 )
 
 /** The first option with this tag. */

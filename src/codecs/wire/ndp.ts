@@ -1,7 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
 import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
-import { copyOf, type Octets, sub, octets as whole, wireCodec } from '../value/octets.js'
+import { copyOf, joined, type Octets, sub, octets as whole, wireCodec } from '../value/octets.js'
 import { isNameList, type NameList, PaddedNameList } from './dns-name.js'
 import { isMac, type Mac, readMac, writeMac } from './ethernet.js'
 import {
@@ -247,16 +247,7 @@ const fixedPart = (m: NdpMessage): DataView => {
   }
 }
 
-const encode = (m: NdpMessage): Uint8Array => {
-  const parts = [bytes(fixedPart(m)), ...m.options.map(encodeNdpOption)]
-  const b = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
-  let at = 0
-  for (const p of parts) {
-    b.set(p, at)
-    at += p.length
-  }
-  return b
-}
+const encode = (m: NdpMessage): Uint8Array => joined([bytes(fixedPart(m)), ...m.options.map(encodeNdpOption)])
 
 // --- is
 

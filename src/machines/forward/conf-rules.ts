@@ -6,6 +6,7 @@ import {
   CAP_UDP,
   CAP_V4,
   CAP_V6,
+  type ClientPart,
   CONF_RULES_MAX,
   type ConfRule,
   hasTarget,
@@ -14,6 +15,7 @@ import {
 } from '../../codecs/control/conf.js'
 import { showRange } from '../../codecs/text/port-spec.js'
 import {
+  type InAny,
   isBroadcast4,
   isLoopback,
   isMulticast,
@@ -23,7 +25,7 @@ import {
   showAddr,
   UNSPECIFIED6
 } from '../../codecs/value/inany.js'
-import type { Direction, ForwardEnv, Rule } from './forward-rules.js'
+import { bindsMeet, type Direction, type ForwardEnv, type Rule } from './forward-rules.js'
 import { endsKey } from './listener-changes.js'
 
 // Rules as they are told at the control socket (codecs/control/conf.ts): in words, what they may be, and as rules of ours. Daemon and pesto
@@ -48,14 +50,14 @@ export const showConfRule = (r: ConfRule): string => {
 
 // --- what they may be
 
-/** Some address is meant by both. Interfaces make no difference. */
-const addressesMeet = (a: ConfRule, b: ConfRule): boolean => {
-  if (a.any || b.any || sameAddr(a.address, b.address)) return true
-  return isV4(a.address) === isV4(b.address) && (isUnspecified(a.address) || isUnspecified(b.address))
-}
+/** As a rule of ours has it. */
+const bindOf = (r: ConfRule): InAny | null => (r.any ? null : r.address)
 /** One port would have two owners. */
 export const rulesConflict = (a: ConfRule, b: ConfRule): boolean =>
-  a.proto === b.proto && a.first <= b.last && b.first <= a.last && addressesMeet(a, b)
+  a.proto === b.proto && a.first <= b.last && b.first <= a.last && bindsMeet(bindOf(a), bindOf(b))
+/** Is this very rule one of them? */
+export const hasRule = (list: ReadonlyArray<ConfRule>, r: ConfRule): boolean =>
+  list.some((one) => sameConfRule(one, r))
 
 const FAMILIES = [
   [CAP_V4, 'IPv4'],
@@ -104,7 +106,7 @@ const cannotAdd = (r: ConfRule, why: string): E.Either<string, never> =>
 /** As addRule(), of a rule that may be. */
 const addRight = (table: ReadonlyArray<ConfRule>, r: ConfRule): Added => {
   const no = (why: string): Added => cannotAdd(r, why)
-  if (table.some((old) => sameConfRule(old, r))) return E.right(table)
+  if (hasRule(table, r)) return E.right(table)
   const other = table.find((old) => rulesConflict(old, r))
   if (other !== undefined)
     return no(`Forwarding configuration conflict: ${showConfRule(r)} versus ${showConfRule(other)}`)
@@ -124,7 +126,7 @@ export const addRule = (table: ReadonlyArray<ConfRule>, r: ConfRule, caps: numbe
 
 /** A table without a rule, all of whose octets are the same. Left: lines for people. */
 export const deleteRule = (table: ReadonlyArray<ConfRule>, r: ConfRule): Added => {
-  if (table.some((old) => sameConfRule(old, r))) return E.right(table.filter((old) => !sameConfRule(old, r)))
+  if (hasRule(table, r)) return E.right(table.filter((old) => !sameConfRule(old, r)))
   const shown = showConfRule(r)
   const other = table.find((old) => rulesConflict(old, r))
   const why =
@@ -172,7 +174,7 @@ export const toConfRule = (r: Rule): ConfRule => ({
 export const ofConfRule = (r: ConfRule, direction: Direction, spec: number): Rule => ({
   proto: r.proto,
   direction,
-  bind: r.any ? null : r.address,
+  bind: bindOf(r),
   v6only: !r.any && !isV4(r.address),
   ifname: r.ifname === '' ? null : r.ifname,
   first: r.first,
@@ -187,8 +189,17 @@ export const ofConfRule = (r: ConfRule, direction: Direction, spec: number): Rul
 /** Rules by table, in the order of tablesOf(). */
 export type Tables = ReadonlyArray<ReadonlyArray<ConfRule>>
 
+/** As a client tells them. */
+export const partOf = (rules: ReadonlyArray<Rule>, mode: ConfEnv['mode']): ClientPart =>
+  tablesOf(mode).map(({ pif, direction }) => ({
+    pif,
+    rules: rules.filter((r) => r.direction === direction).map(toConfRule)
+  }))
 export const toTables = (rules: ReadonlyArray<Rule>, mode: ConfEnv['mode']): Tables =>
-  tablesOf(mode).map(({ direction }) => rules.filter((r) => r.direction === direction).map(toConfRule))
+  partOf(rules, mode).map((b) => b.rules)
+/** What a client tells, by table; what it tells of others is left out. */
+export const tablesIn = (part: ClientPart, mode: ConfEnv['mode']): Tables =>
+  tablesOf(mode).map(({ pif }) => part.filter((b) => b.pif === pif).flatMap((b) => b.rules))
 
 /** Listeners in the namespace are there for its loopback only. */
 const elsewhere = (r: ConfRule): boolean =>
@@ -258,9 +269,7 @@ const numbered = (rules: ReadonlyArray<Rule>): ReadonlyArray<Rule> => {
 export const merged = (base: Tables, asked: Tables, now: Tables): Tables =>
   now.map((table, i) => {
     const [before = [], after = []] = [base[i], asked[i]]
-    const lacks = (list: ReadonlyArray<ConfRule>, r: ConfRule): boolean =>
-      !list.some((one) => sameConfRule(one, r))
     if (table.length === before.length && table.every((r, k) => sameConfRule(r, before[k]!))) return after
-    const kept = table.filter((r) => lacks(before, r) || !lacks(after, r))
-    return [...kept, ...after.filter((r) => lacks(before, r))]
+    const kept = table.filter((r) => !hasRule(before, r) || hasRule(after, r))
+    return [...kept, ...after.filter((r) => !hasRule(before, r))]
   })

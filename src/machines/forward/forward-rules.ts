@@ -147,19 +147,40 @@ const loopbackEnds = (env: ForwardEnv): ReadonlyArray<Ends> =>
         ...(env.v6 ? [{ bind: LOOPBACK6, v6only: true, ifname: null }] : [])
       ]
 
-const endsOf = (env: ForwardEnv, p: Place, s: Ports): E.Either<string, ReadonlyArray<Ends>> => {
-  if (p.direction === 'out')
-    return s.bind === null && s.ifname === null
-      ? E.right(loopbackEnds(env))
-      : E.left('no listening address or interface is allowed here')
-  if (s.ifname !== null && !env.bindToDevice)
-    return E.left(`cannot listen on interface ${s.ifname} only: not allowed, or Linux older than 5.7`)
-  if (s.bind === null) return E.right([{ ...anyAddress(env), ifname: s.ifname }])
-  const v4 = isV4(s.bind)
-  return (v4 ? env.v4 : env.v6)
-    ? E.right([{ bind: s.bind, v6only: !v4, ifname: s.ifname }])
-    : E.left(`listening address ${showAddr(s.bind)}, but IPv${v4 ? 4 : 6} is switched off`)
+/** Where it listens, whatever may be wrong with that. */
+const endsOf = (env: ForwardEnv, p: Place, s: Ports): ReadonlyArray<Ends> => {
+  if (p.direction === 'out') return loopbackEnds(env)
+  return s.bind === null
+    ? [{ ...anyAddress(env), ifname: s.ifname }]
+    : [{ bind: s.bind, v6only: !isV4(s.bind), ifname: s.ifname }]
 }
+
+/** `auto` without a namespace; an address, or an interface, where none is allowed; an interface that cannot be bound to. */
+export type SpecFault = 'auto' | 'address' | 'device'
+const faultOf = (env: ForwardEnv, p: Place, s: Ports): SpecFault | null => {
+  if (s.auto && env.mode === 'passt') return 'auto'
+  if (p.direction === 'out' && (s.bind !== null || s.ifname !== null)) return 'address'
+  return s.ifname !== null && !env.bindToDevice ? 'device' : null
+}
+const faultText = (fault: SpecFault, s: Ports): string => {
+  switch (fault) {
+    case 'auto':
+      return "'auto' is for pasta only"
+    case 'address':
+      return 'no listening address or interface is allowed here'
+    case 'device':
+      return `cannot listen on interface ${s.ifname} only: not allowed, or Linux older than 5.7`
+  }
+}
+
+const ruleOf = (p: Place, s: Ports, e: Ends, run: Run, spec: number): Rule => ({
+  proto: p.proto,
+  direction: p.direction,
+  ...e,
+  ...run,
+  scan: s.auto,
+  spec
+})
 
 /** The IP version in which clients come decides which targets they can be led to. A dual-stack socket is an IPv6 one. */
 const badTarget = (ends: Ends, run: Run): string | null => {
@@ -176,26 +197,24 @@ const rulesOf = (
   s: Ports,
   spec: number
 ): E.Either<string, ReadonlyArray<Rule>> => {
-  if (s.auto && env.mode === 'passt') return E.left("'auto' is for pasta only")
-  const ends = endsOf(env, p, s)
-  if (E.isLeft(ends)) return ends
+  const fault = faultOf(env, p, s)
+  if (fault !== null) return E.left(faultText(fault, s))
+  if (s.bind !== null && !(isV4(s.bind) ? env.v4 : env.v6))
+    return E.left(`listening address ${showAddr(s.bind)}, but IPv${isV4(s.bind) ? 4 : 6} is switched off`)
   const runs = runsOf(s, env.ephemeral)
   if (runs.length === 0 && !s.auto) return E.left('no port is left')
   const out: Rule[] = []
-  for (const e of ends.right)
+  for (const e of endsOf(env, p, s))
     for (const run of runs) {
       // a namespace's loopback may be led anywhere on the host
       const bad = p.direction === 'in' ? badTarget(e, run) : null
       if (bad !== null) return E.left(bad)
-      out.push({ proto: p.proto, direction: p.direction, ...e, ...run, scan: s.auto, spec })
+      out.push(ruleOf(p, s, e, run, spec))
     }
   return E.right(out)
 }
 
-/**
- * The rules of one specification, whatever may be wrong with them. Left: `auto` without a namespace, an address where none is allowed, an
- * interface that cannot be bound to.
- */
+/** The rules of one specification, whatever else may be wrong with them. */
 export const specRules = (
   env: ForwardEnv,
   key: keyof PortOptions,
@@ -203,44 +222,25 @@ export const specRules = (
   spec: number
 ): E.Either<SpecFault, ReadonlyArray<Rule>> => {
   const place = PLACES.find((p) => p.key === key)!
-  if (s.auto && env.mode === 'passt') return E.left('auto')
-  if (place.direction === 'out' && (s.bind !== null || s.ifname !== null)) return E.left('address')
-  if (s.ifname !== null && !env.bindToDevice) return E.left('device')
-  const ends: ReadonlyArray<Ends> =
-    place.direction === 'out'
-      ? loopbackEnds(env)
-      : s.bind === null
-        ? [{ ...anyAddress(env), ifname: s.ifname }]
-        : [{ bind: s.bind, v6only: !isV4(s.bind), ifname: s.ifname }]
-  const runs = runsOf(s, env.ephemeral)
-  return E.right(
-    runs.flatMap((run) =>
-      ends.map((e) => ({
-        proto: place.proto,
-        direction: place.direction,
-        ...e,
-        ...run,
-        scan: s.auto,
-        spec
-      }))
-    )
-  )
+  const fault = faultOf(env, place, s)
+  if (fault !== null) return E.left(fault)
+  const ends = endsOf(env, place, s)
+  return E.right(runsOf(s, env.ephemeral).flatMap((run) => ends.map((e) => ruleOf(place, s, e, run, spec))))
 }
-export type SpecFault = 'auto' | 'address' | 'device'
 
 // --- all of one option
 
 /** Some address is meant by both. Interfaces do not make a difference: one socket would shadow the other. */
-const bindsMeet = (a: Rule, b: Rule): boolean => {
-  if (a.bind === null || b.bind === null || sameAddr(a.bind, b.bind)) return true
-  return isV4(a.bind) === isV4(b.bind) && (isUnspecified(a.bind) || isUnspecified(b.bind))
+export const bindsMeet = (a: InAny | null, b: InAny | null): boolean => {
+  if (a === null || b === null || sameAddr(a, b)) return true
+  return isV4(a) === isV4(b) && (isUnspecified(a) || isUnspecified(b))
 }
 
 const overlap = (rules: ReadonlyArray<Rule>): string | null => {
   for (const [i, a] of rules.entries())
     for (const b of rules.slice(0, i)) {
       const first = Math.max(a.first, b.first)
-      if (first <= Math.min(a.last, b.last) && bindsMeet(a, b)) return `port ${first} given twice`
+      if (first <= Math.min(a.last, b.last) && bindsMeet(a.bind, b.bind)) return `port ${first} given twice`
     }
   return null
 }

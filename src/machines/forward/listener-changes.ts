@@ -1,6 +1,13 @@
-import { isUnspecified, isV4, sameAddr, showAddr } from '../../codecs/value/inany.js'
-import { emptyPorts, minusPorts, type PortSet, portsIn, unionPorts } from '../../codecs/value/port-set.js'
-import type { Rule } from './forward-rules.js'
+import { showAddr } from '../../codecs/value/inany.js'
+import {
+  addPort,
+  emptyPorts,
+  minusPorts,
+  type PortSet,
+  portsIn,
+  unionPorts
+} from '../../codecs/value/port-set.js'
+import { bindsMeet, type Rule } from './forward-rules.js'
 
 // From the listeners that there are to those of other rules (behaviour.md#live-rules). A socket that both have stays, with all that waits
 // there, whichever rule it belongs to. New ones are opened before old ones are closed, but for those that would be in each other's way.
@@ -40,7 +47,7 @@ export interface ListenerChanges {
 
 const portsOf = (r: Rule): PortSet => {
   const s = emptyPorts()
-  for (let p = r.first; p <= r.last; p++) s[p >>> 5]! |= 1 << (p & 31)
+  for (let p = r.first; p <= r.last; p++) addPort(s, p)
   return s
 }
 const both = (a: PortSet, b: PortSet): PortSet => minusPorts(a, minusPorts(a, b))
@@ -48,9 +55,7 @@ const isNone = (s: PortSet): boolean => s.every((w) => w === 0)
 
 /** Two sockets of one process cannot have the same port there. */
 const endsMeet = (a: Ends, b: Ends): boolean => {
-  if (a.proto !== b.proto || a.direction !== b.direction) return false
-  if (a.bind === null || b.bind === null || sameAddr(a.bind, b.bind)) return true
-  return isV4(a.bind) === isV4(b.bind) && (isUnspecified(a.bind) || isUnspecified(b.bind))
+  return a.proto === b.proto && a.direction === b.direction && bindsMeet(a.bind, b.bind)
 }
 
 /**

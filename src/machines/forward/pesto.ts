@@ -9,11 +9,10 @@ import {
   type ClientPart,
   type ConfRule,
   type ConfTable,
-  PIF,
-  sameConfRule
+  PIF
 } from '../../codecs/control/conf.js'
 import type { PortRange, PortSpec } from '../../codecs/text/port-spec.js'
-import { addRule, deleteRule, showConfRule, toConfRule } from './conf-rules.js'
+import { addRule, deleteRule, hasRule, showConfRule, toConfRule } from './conf-rules.js'
 import { type ForwardEnv, type PortOptions, type SpecFault, specRules } from './forward-rules.js'
 
 // What pesto(1) makes of a server's tables: option by option, in order.
@@ -151,11 +150,10 @@ export const notDone = (
   wanted.flatMap(({ pif, rules }) => {
     const of = (all: ReadonlyArray<ConfTable>): ReadonlyArray<ConfRule> =>
       all.find((one) => one.pif === pif)?.rules ?? []
-    const has = (list: ReadonlyArray<ConfRule>, r: ConfRule): boolean => list.some((x) => sameConfRule(x, r))
     const [was, is] = [of(before), of(now)]
     return [
-      ...rules.filter((r) => !has(was, r) && !has(is, r)),
-      ...was.filter((r) => !has(rules, r) && has(is, r))
+      ...rules.filter((r) => !hasRule(was, r) && !hasRule(is, r)),
+      ...was.filter((r) => !hasRule(rules, r) && hasRule(is, r))
     ]
   })
 

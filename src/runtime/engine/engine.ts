@@ -11,8 +11,8 @@ import { readMac, writeMac } from '../../codecs/wire/ethernet.js'
 import { instant } from '../../effects/effect.js'
 import { linksOf } from '../../machines/address/on-link.js'
 import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
-import { ofTables, tablesOf } from '../../machines/forward/conf-rules.js'
-import { DEFAULT_EPHEMERAL, forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
+import { ofTables, tablesIn } from '../../machines/forward/conf-rules.js'
+import { forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
 import { scans } from '../../machines/forward/port-scan.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
 import { handOverHold } from '../abi/effects.js'
@@ -27,6 +27,7 @@ import { createWorld, type Ended, type World } from '../data/world.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
 import { withAskedDefaults } from '../host/ask-route.js'
+import { ephemeralPorts } from '../host/ephemeral-ports.js'
 import {
   deriveHost,
   type HostTables,
@@ -223,12 +224,6 @@ const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTabl
   }
 }
 
-/** net.ipv4.ip_local_port_range of the namespace that we start in (ip(7)). */
-const ephemeralPorts = (): PortRange => {
-  const [first, last] = readOr('/proc/sys/net/ipv4/ip_local_port_range', '').trim().split(/\s+/).map(Number)
-  return first > 0 && last >= first ? { first, last } : DEFAULT_EPHEMERAL
-}
-
 const openFiles = (): number => openFilesOf(readOr('/proc/self/limits', ''))
 /** How many are open; infinitely many where none is left to look with. */
 const descriptors = (): number => {
@@ -266,8 +261,7 @@ const forwarding = (p: Plan, ephemeral: PortRange, log: Log): ReadonlyArray<Rule
 const rulesThere = (told: ClientPart, p: Plan, log: Log): ReadonlyArray<Rule> => {
   const env = { mode: p.mode, tcp: p.tcp, udp: p.udp, v4: p.v4 !== null, v6: p.v6 !== null }
   log.at('info', 'restart: rules are those that were set at the control socket, not those of the options')
-  const tables = tablesOf(p.mode).map(({ pif }) => told.filter((b) => b.pif === pif).flatMap((b) => b.rules))
-  return orFatal(ofTables(env, tables, []))
+  return orFatal(ofTables(env, tablesIn(told, p.mode), []))
 }
 
 /** What was named must work, of the rest what can be had (machines/forward/bind-verdict.ts). */
@@ -466,12 +460,11 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   )
   const share = guestPorts(ephemeral, limits.ports)
   const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
+  const told = p.confPath === null ? null : (former?.conf?.rules ?? null)
   const place = listenPlace(
     door,
     l,
-    former?.conf?.rules != null && p.confPath !== null
-      ? rulesThere(former.conf.rules, p, log)
-      : forwarding(p, ephemeral, log),
+    told === null ? forwarding(p, ephemeral, log) : rulesThere(told, p, log),
     p.freebind,
     former?.listeners ?? NOTHING_INHERITED
   )
@@ -501,8 +494,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     : null
   closeUnclaimed(place.inherited)
   const client = linkClientOf(inherited)
-  const now = rulesNow(place.rules)
-  now.changed = former?.conf?.rules != null && p.confPath !== null
+  const now = rulesNow(place.rules, told !== null)
   const clock = (): number => native.now()
   const scanner =
     scan === null

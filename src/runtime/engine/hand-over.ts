@@ -11,7 +11,7 @@ import {
   REST_MAX
 } from '../../codecs/control/hand-over.js'
 import type { Instant } from '../../effects/effect.js'
-import { tablesOf, toTables } from '../../machines/forward/conf-rules.js'
+import { partOf } from '../../machines/forward/conf-rules.js'
 import { type HandOverEffect, type HandOverEvent, handOverMachine } from '../../machines/link/hand-over.js'
 import { handedOf } from '../../machines/tcp/tcp-handed.js'
 import {
@@ -131,11 +131,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   let began: Instant | null = null
 
   /** In the control socket's words; null: they are those of the options. */
-  const changedRules = ({ changed, current }: RulesNow): ClientPart | null => {
-    if (!changed) return null
-    const tables = toTables(current, w.cfg.forward.mode)
-    return tablesOf(w.cfg.forward.mode).map(({ pif }, i) => ({ pif, rules: tables[i] ?? [] }))
-  }
+  const changedRules = ({ changed, current }: RulesNow): ClientPart | null =>
+    changed ? partOf(current, w.cfg.forward.mode) : null
   const arm = (): void => {
     deadline.at = later === null ? dueAt : 0
   }

@@ -23,6 +23,7 @@ import {
   ofTables,
   showConfRule,
   type Tables,
+  tablesIn,
   tablesOf,
   toConfRule,
   toTables
@@ -51,15 +52,15 @@ export interface RulesNow {
   /** It has: whoever is still there is told nothing more. */
   leave: () => void
 }
-export const rulesNow = (current: ReadonlyArray<Rule>): RulesNow => ({
+export const rulesNow = (current: ReadonlyArray<Rule>, changed = false): RulesNow => ({
   current,
-  changed: false,
+  changed,
   held: false,
   wake: () => {},
   leave: () => {}
 })
 
-const machine = compile<typeof confClientMachine, ConfClientEffect>(confClientMachine)
+export const machine = compile<typeof confClientMachine, ConfClientEffect>(confClientMachine)
 
 interface Client {
   readonly id: number
@@ -77,7 +78,7 @@ const NO_MORE = Number.POSITIVE_INFINITY
 const askedTables = (env: ConfEnv, request: ClientPart): Tables | string => {
   const tables = tablesOf(env.mode)
   if (request.some((b) => !tables.some(({ pif }) => pif === b.pif))) return 'rules for non-existent table'
-  return tables.map(({ pif }) => request.filter((b) => b.pif === pif).flatMap((b) => b.rules))
+  return tablesIn(request, env.mode)
 }
 
 export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature => {

@@ -117,15 +117,16 @@ const keyed = (key: Uint8Array, seen: Seen): Aliases => {
     const bits = bitsOf(addr[3]).slice(0, len)
     keep(still4, bits.padEnd(32, '1'), len)
   }
-  const inverted = new Map<string, boolean>()
-  const isInverted = (space: string, front: Bits): boolean => {
-    const name = space + front
-    const known = inverted.get(name)
+  const memo = <K, A>(map: Map<K, A>, k: K, make: () => A): A => {
+    const known = map.get(k)
     if (known !== undefined) return known
-    const yes = (hash(name)[0]! & 1) === 1
-    inverted.set(name, yes)
-    return yes
+    const a = make()
+    map.set(k, a)
+    return a
   }
+  const inverted = new Map<string, boolean>()
+  const isInverted = (space: string, front: Bits): boolean =>
+    memo(inverted, space + front, () => (hash(space + front)[0]! & 1) === 1)
   const tree = (space: string, bits: Bits, still: ReadonlySet<Bits>): Bits => {
     let out = ''
     for (let n = 0; n < bits.length; n++) {
@@ -182,13 +183,6 @@ const keyed = (key: Uint8Array, seen: Seen): Aliases => {
       const n = text.length + Math.floor(i / 256)
       return Array.from({ length: n }, (_, k) => LETTERS[(h[k % 32]! + k) % 26]).join('')
     })
-  const memo = <K, A>(map: Map<K, A>, k: K, make: () => A): A => {
-    const known = map.get(k)
-    if (known !== undefined) return known
-    const a = make()
-    map.set(k, a)
-    return a
-  }
   return {
     addr: (a) => memo(addrs, keyOf(a), () => fresh(a)),
     mac: (m) => memo(macs, m, () => freshMac(m)),

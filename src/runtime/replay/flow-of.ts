@@ -28,7 +28,9 @@ const OF_NO_FLOW = new Set<number>([
   EF.HAND_OVER_CLOSE,
   EF.HAND_OVER_HOLD,
   EF.HAND_OVER_GUEST,
-  EF.GIVE
+  EF.GIVE,
+  EF.CONF_SEND,
+  EF.CONF_CLOSE
 ])
 /** Index of the flow whose socket it is about; null: none's. */
 export const flowOfEffect = (r: RingRecord): number | null => {

@@ -3,6 +3,7 @@ import { pingMachine } from '../../machines/flow/ping.js'
 import { tcpSpliceMachine } from '../../machines/flow/tcp-splice.js'
 import { udpMachine } from '../../machines/flow/udp.js'
 import { udpSpliceMachine } from '../../machines/flow/udp-splice.js'
+import { confClientMachine } from '../../machines/forward/conf-client.js'
 import { guestLinkMachine } from '../../machines/link/guest-link.js'
 import { migrationSourceMachine } from '../../machines/link/migration-source.js'
 import { migrationTargetMachine } from '../../machines/link/migration-target.js'
@@ -10,6 +11,7 @@ import { vhostSessionMachine } from '../../machines/link/vhost-session.js'
 import { ndpMachine } from '../../machines/services/ndp.js'
 import { tcpMachine } from '../../machines/tcp/tcp.js'
 import { machine as guestLink } from '../engine/guest-link.js'
+import { machine as confClient } from '../engine/live-rules.js'
 import { machine as migrationTarget } from '../engine/migrate-in.js'
 import { machine as migrationSource } from '../engine/migrate-out.js'
 import { machine as vhostSession } from '../engine/vhost.js'
@@ -32,7 +34,8 @@ export const TABLES: ReadonlyArray<readonly [Table, AnyStateMachine]> = (
     [guestLink, guestLinkMachine],
     [vhostSession, vhostSessionMachine],
     [migrationSource, migrationSourceMachine],
-    [migrationTarget, migrationTargetMachine]
+    [migrationTarget, migrationTargetMachine],
+    [confClient, confClientMachine]
   ] as ReadonlyArray<readonly [unknown, AnyStateMachine]>
 ).map(([table, machine]) => [table as Table, machine])
 
@@ -70,11 +73,14 @@ const interpreted = (table: Table, machine: AnyStateMachine): Pick<Table, 'start
   }
 }
 
-/** From here on in this process, until what is returned is called. */
-export const useXstate = (): (() => void) => {
+/** Other functions in the place of each table's. From here on in this process, until what is returned is called. */
+export const inPlaceOfTables = (
+  others: (table: Table, machine: AnyStateMachine) => Pick<Table, 'start' | 'step'>
+): (() => void) => {
   const before = TABLES.map(([table]) => ({ table, start: table.start, step: table.step }))
-  for (const [table, machine] of TABLES) Object.assign(table, interpreted(table, machine))
+  for (const [table, machine] of TABLES) Object.assign(table, others(table, machine))
   return () => {
     for (const { table, start, step } of before) Object.assign(table, { start, step })
   }
 }
+export const useXstate = (): (() => void) => inPlaceOfTables(interpreted)

@@ -1,7 +1,7 @@
 import type { AnyMachineSnapshot, AnyStateMachine } from 'xstate'
 import { type Row, rowTaken } from '../../explore/chart.js'
 import type { State } from '../machine/compile.js'
-import { nested, TABLES, type Table } from './under-xstate.js'
+import { inPlaceOfTables, nested, type Table } from './under-xstate.js'
 
 // Every step of every machine, told as it is taken: which transition that was, and what it asked for.
 
@@ -70,10 +70,5 @@ const watched = (
 }
 
 /** From here on in this process, until what is returned is called. */
-export const watchSteps = (tell: (s: Step) => void): (() => void) => {
-  const before = TABLES.map(([table]) => ({ table, start: table.start, step: table.step }))
-  for (const [table, machine] of TABLES) Object.assign(table, watched(table, machine, tell))
-  return () => {
-    for (const { table, start, step } of before) Object.assign(table, { start, step })
-  }
-}
+export const watchSteps = (tell: (s: Step) => void): (() => void) =>
+  inPlaceOfTables((table, machine) => watched(table, machine, tell))
