@@ -1,5 +1,10 @@
 // The API (behaviour.md#api): what engine and its process say to each other, in any pieces; pages; the document; metrics.
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { mkdtempSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
@@ -14,12 +19,16 @@ import {
   type Question,
   QuestionLine
 } from '../src/codecs/control/api.js'
+import type { ConfRule } from '../src/codecs/control/conf.js'
 import { fromV4 } from '../src/codecs/value/inany.js'
 import { instant } from '../src/effects/effect.js'
+import { addRule, ruleName } from '../src/machines/forward/conf-rules.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
+import type { Ask } from '../src/runtime/api/engine-line.js'
 import { filterOf, passes } from '../src/runtime/api/filter.js'
 import { metrics } from '../src/runtime/api/metrics.js'
+import { apiServer } from '../src/runtime/api/server.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
 import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
 import { createWorld } from '../src/runtime/data/world.js'
@@ -29,6 +38,7 @@ import type { Flow } from '../src/runtime/flow/flow.js'
 import { startFlow } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
 import type { Plan } from '../src/runtime/plan/plan-types.js'
+import { arbConfRule } from './conf-arbitraries.js'
 import { readMetrics } from './metrics.js'
 import { misfit } from './openapi.js'
 import { WORLD_CONFIG } from './world-config.js'
@@ -45,7 +55,7 @@ const flow: fc.Arbitrary<FlowInfo> = fc.record(
     guest: place,
     guestPeer: place,
     peer: place,
-    rule: maybe,
+    rule: fc.option(fc.string()),
     ageMs: maybe,
     octetsToGuest: maybe,
     octetsToPeer: maybe,
@@ -227,6 +237,43 @@ describe('the engine', () => {
   })
 })
 
+describe('its server', () => {
+  test('who asks without reading, or too much at a time, is gone; of what it asked little waits', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
+    let waiting = 0
+    const silent: Ask = () => new Promise(() => waiting++)
+    const server = apiServer(silent, {}).listen(path)
+    await once(server, 'listening')
+    const client = connect(path, () => client.write('GET /v1/status HTTP/1.1\r\n\r\n'.repeat(5000)))
+    client.on('error', () => {})
+    await new Promise((resolve) => client.on('close', resolve))
+    assert.equal(waiting, 16)
+    // One by one is as it was
+    const polite = connect(path, () => polite.write('GET /v1/openapi.json HTTP/1.1\r\n\r\n'))
+    const [said] = await once(polite, 'data')
+    assert.match(String(said), /^HTTP\/1.1 200 /)
+    polite.destroy()
+    server.close()
+  })
+})
+
+describe('rules', () => {
+  test('those of a table have names of their own, and the same rule the same one', () => {
+    fc.assert(
+      fc.property(fc.array(arbConfRule(true), { maxLength: 20 }), (all) => {
+        let table: ReadonlyArray<ConfRule> = []
+        for (const r of all) {
+          const next = addRule(table, r, 0x3f)
+          if (E.isRight(next)) table = next.right
+        }
+        const names = table.map((r) => ruleName(r, 'in'))
+        assert.equal(new Set(names).size, table.length)
+        for (const n of names) assert.match(n, /^in-(tcp|udp)-[\da-f.:-]+$/)
+      })
+    )
+  })
+})
+
 describe('filters', () => {
   test('a flow passes a filter made of it, and none with another port', () => {
     fc.assert(
@@ -261,8 +308,8 @@ test('metrics parse, whatever stands in a rule', () => {
   const none = { tcp: 0, udp: 3, ping: 0, 'tcp-splice': 0, 'udp-splice': 0 }
   const status = { version: '1', mode: 'pasta', link: 'tap', uptimeMs: 1500, guest: { up: true } } as never
   fc.assert(
-    fc.property(fc.string(), (text) => {
-      const rule = { id: 0, proto: 'tcp' as const, direction: 'in' as const, text, begun: 2, open: 1 }
+    fc.property(fc.string(), (id) => {
+      const rule = { id, proto: 'tcp' as const, direction: 'in' as const, text: '', begun: 2, open: 1 }
       const counters = { uptimeMs: 1500, events: { 'drop-frame': 4, 'gave-way': 5 }, open: none, begun: none }
       const read = readMetrics(metrics(status, counters, [rule]))
       assert.equal(read.get('passt_drops_total{reason="frame"}'), 4)

@@ -99,17 +99,19 @@ describe('what it answers', () => {
     const stops = [await talking(net.host4, 7101, 'world'), await talking('127.0.0.1', 7101, 'host')]
     await until('it has moved octets', async () => ((await flows('?kind=tcp'))[0]?.octetsToGuest ?? 0) > 10)
     const [tcp] = await flows('?kind=tcp&state=established&port=7020')
-    assert.ok(tcp !== undefined && (await flows()).some((f) => f.kind === 'tcp-splice' && f.rule === 0))
+    assert.ok(
+      tcp !== undefined && (await flows()).some((f) => f.kind === 'tcp-splice' && f.rule === 'in-tcp-7101')
+    )
     assert.deepEqual(
       [tcp.origin, tcp.guest, tcp.peer.address, tcp.rule],
-      ['host', { address: net.host4, port: 7020 }, net.gw4, 0]
+      ['host', { address: net.host4, port: 7020 }, net.gw4, 'in-tcp-7101']
     )
     assert.ok((tcp.octetsToPeer ?? 0) > 10 && (tcp.windowGuest ?? 0) > 0 && (tcp.ageMs ?? 0) > 0)
     assert.deepEqual(await flows(`?address=${net.far4}`), [])
     const { rules } = await get<{ rules: RuleInfo[] }>('/v1/rules', 'Rules')
     assert.deepEqual(
-      rules.map((r) => [r.text, r.begun, r.open]),
-      [['TCP [*]:7101  =>  7020', 2, 2]]
+      rules.map((r) => [r.id, r.text, r.begun, r.open]),
+      [['in-tcp-7101', 'TCP [*]:7101  =>  7020', 2, 2]]
     )
     for (const stop of stops) assert.ok((await stop()).count > 0)
   })

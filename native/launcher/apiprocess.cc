@@ -36,14 +36,12 @@ static constexpr int NICE = 10;
 	const rlimit files = { FILES, FILES }, none = {};
 	setrlimit(RLIMIT_NOFILE, &files);
 	setrlimit(RLIMIT_CORE, &none);
-	// It becomes another user itself, as Node: that one may not read where we are installed
+	// It becomes another user and confines itself, as Node: that user may not read where we are installed
 	const auto bit = [](int cap) { return uint64_t(1) << cap; };
 	if (who)
 		syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
-	keepOnly(who ? bit(CAP_SETUID) | bit(CAP_SETGID) : 0, true);
+	keepOnly(who ? bit(CAP_SETUID) | bit(CAP_SETGID) | bit(CAP_SETPCAP) : 0, true);
 	withoutInspector();
-	if (confineApi())
-		_exit(1);
 	restoreSignals(launch);
 	const std::string bundle = bundlePath("api.cjs");
 	const std::string uid = who ? std::to_string(who->uid) : "", gid = who ? std::to_string(who->gid) : "";

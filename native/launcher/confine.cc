@@ -48,17 +48,6 @@ int confineGuard(int target)
 	return err == ENOSYS ? 0 : err;
 }
 
-int confineApi()
-{
-	Landlock readable;
-	readable.read = true;
-	withoutFiles(readable);
-	Filter f;
-#include "api-calls.def"
-	const int err = f.install(SECCOMP_RET_ALLOW);
-	return err == ENOSYS ? 0 : err;
-}
-
 void withoutInspector()
 {
 	Filter f;

@@ -21,12 +21,6 @@ Fault confineLauncher(const Served &served, bool looks);
 int confineGuard(int target);
 
 /**
- * For the process of the API, before it becomes Node, with no_new_privs: no socket is made, no other process reached (but Node runs, so a program may be
- * started), no file written to. 0 or errno.
- */
-int confineApi();
-
-/**
  * In the process that becomes Node: SIGUSR1 does nothing from here on, whatever Node makes of it, which would start its inspector and
  * let who may signal it debug it. With no_new_privs; where there are no filters the addon ignores the signal when it is loaded.
  */

@@ -1,20 +1,20 @@
 import { Socket } from 'node:net'
+import { loadAddon } from '../runtime/abi/addon.js'
 import { engineLine } from '../runtime/api/engine-line.js'
 import openapi from '../runtime/api/openapi.json' with { type: 'json' }
 import { apiServer } from '../runtime/api/server.js'
 
-// The process of the API (--api), started by the launcher (native/launcher/apiprocess.cc) with everything but a user closed off. Descriptors:
-// native/common/protocol.h, API_*. Arguments: user and group that it becomes, '' = it stays who it is.
+// The process of the API (--api), started by the launcher (native/launcher/apiprocess.cc). Descriptors: native/common/protocol.h, API_*.
+// Arguments: user and group that it becomes, '' = it stays who it is. It gives up everything else before it hears anybody.
 
 const LISTEN_FD = 3
 const ENGINE_FD = 4
 
-const [, , uid = '', gid = ''] = process.argv
-if (uid !== '') {
-  process.setgroups?.([])
-  process.setgid?.(Number(gid))
-  process.setuid?.(Number(uid))
-}
+const [, bundle = '', uid = '', gid = ''] = process.argv
+const native = loadAddon(bundle)
 const end = (): never => process.exit(0)
+const idOf = (text: string): number => (text === '' ? -1 : Number(text))
 const engine = new Socket({ fd: ENGINE_FD, readable: true, writable: true })
-apiServer(engineLine(engine, end), openapi).on('error', end).listen({ fd: LISTEN_FD })
+apiServer(engineLine(engine, end), openapi)
+  .on('error', end)
+  .listen({ fd: LISTEN_FD }, () => native.confineApi(idOf(uid), idOf(gid)))

@@ -35,8 +35,8 @@ export const FlowInfo = t.strict({
   guestPeer: Place,
   /** The peer as the host knows it. */
   peer: Place,
-  /** Which of `/v1/rules`, from 0; null: none, or one that is no more. */
-  rule: nullable(count),
+  /** Which of `/v1/rules`; null: none, or one that is no more. */
+  rule: nullable(t.string),
   /** ms; null: since before the API. */
   ageMs: nullable(count),
   /** Octets of data that arrived: TCP's modulo 2^32, as acknowledged; past the tap as last reported. null: not counted. */
@@ -52,7 +52,8 @@ export const FlowInfo = t.strict({
 export type FlowInfo = t.TypeOf<typeof FlowInfo>
 
 export const RuleInfo = t.strict({
-  id: count,
+  /** The same for the same rule, whatever others there are. */
+  id: t.string,
   proto: t.union([t.literal('tcp'), t.literal('udp')]),
   /** 'in': from the host to the guest. */
   direction: t.union([t.literal('in'), t.literal('out')]),
@@ -122,7 +123,7 @@ export const Answer = t.union([
 ])
 export type Answer = t.TypeOf<typeof Answer>
 
-/** Octets of a line, its end included. */
+/** Octets of a line, its end included. An answer is one effect. */
 export const QUESTION_MAX = 256
 export const ANSWER_MAX = 65536
 

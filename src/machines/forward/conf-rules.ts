@@ -48,6 +48,13 @@ export const showConfRule = (r: ConfRule): string => {
   return `${r.proto.toUpperCase()} [${address}]${ifname}:${showRange(r)}  =>  ${to} ${marks}`
 }
 
+/**
+ * A name for what listens there, fit for a URL's path: 'in-tcp-127.0.0.1-8080', 'out-udp-53'. No two rules that there are at a time have the same one
+ * (rulesConflict()); the same rule again has the same one.
+ */
+export const ruleName = (r: ConfRule, direction: Direction): string =>
+  `${direction}-${r.proto}-${r.any ? '' : `${showAddr(r.address)}-`}${showRange(r)}`
+
 // --- what they may be
 
 /** As a rule of ours has it. */

@@ -34,7 +34,7 @@ export const metrics = (s: Status, c: Counters, rules: ReadonlyArray<RuleInfo>):
   const byKind = (n: Counters['open']): ReadonlyArray<readonly [Labels, number]> =>
     FLOW_KINDS.map((kind) => [{ kind }, n[kind] ?? 0])
   const byRule = (of: (r: RuleInfo) => number): ReadonlyArray<readonly [Labels, number]> =>
-    rules.map((r) => [{ rule: r.text, direction: r.direction }, of(r)])
+    rules.map((r) => [{ rule: r.id, direction: r.direction }, of(r)])
   return [
     ...family('passt', 'info', 'What serves.', [[{ version: s.version, mode: s.mode, link: s.link }, 1]]),
     ...family('passt_uptime_seconds', 'gauge', 'Since the start.', [[{}, s.uptimeMs / 1000]]),

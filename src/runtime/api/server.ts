@@ -1,5 +1,12 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type RequestListener,
+  type Server,
+  type ServerResponse
+} from 'node:http'
+import type { Socket } from 'node:net'
 import * as E from 'fp-ts/lib/Either.js'
 import type { RuleInfo } from '../../codecs/control/api.js'
 import type { AnswerTo, Ask } from './engine-line.js'
@@ -11,6 +18,8 @@ import { metrics, OPENMETRICS } from './metrics.js'
 /** Connections at a time; further ones are closed at once. */
 export const CLIENTS_MAX = 64
 const HEADERS_MAX = 8192
+/** Requests of a connection that are not answered yet: who sends more without reading is none. */
+const PIPELINED_MAX = 16
 /** ms: for a request's headers, for a connection on which nothing moves. */
 const HEADERS_MS = 5000
 const IDLE_MS = 10_000
@@ -96,9 +105,23 @@ const answer = (
   route(ask, new URLSearchParams(query.join('?')), r).catch(() => r.destroy())
 }
 
+/** `take`, for so many requests of a connection at a time; those behind them in the same octets are nobody's. */
+const bounded = (take: RequestListener): RequestListener => {
+  const waiting = new WeakMap<Socket, number>()
+  return (q, r) => {
+    const { socket } = q
+    const n = waiting.get(socket) ?? 0
+    if (n >= PIPELINED_MAX) return void socket.destroy()
+    waiting.set(socket, n + 1)
+    r.on('close', () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1))
+    take(q, r)
+  }
+}
+
 /** To be told where it listens. `openapi`: the document, JSON. */
 export const apiServer = (ask: Ask, openapi: unknown): Server => {
   const routes = { ...ROUTES, '/v1/openapi.json': plain(async () => openapi) }
+  const take = bounded((q, r) => answer(ask, routes, q, r))
   const server = createServer(
     {
       maxHeaderSize: HEADERS_MAX,
@@ -108,11 +131,11 @@ export const apiServer = (ask: Ask, openapi: unknown): Server => {
       connectionsCheckingInterval: 1000,
       requireHostHeader: false
     },
-    (q, r) => answer(ask, routes, q, r)
+    take
   )
   server.maxConnections = CLIENTS_MAX
   server.setTimeout(IDLE_MS, (socket) => socket.destroy())
-  server.on('checkContinue', (q: IncomingMessage, r: ServerResponse) => answer(ask, routes, q, r))
+  server.on('checkContinue', take)
   server.on('clientError', (e: NodeJS.ErrnoException, socket) => {
     if (!socket.writable || e.code === 'ECONNRESET') return socket.destroy()
     const status =

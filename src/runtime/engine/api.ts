@@ -18,7 +18,7 @@ import { bytesOf } from '../../codecs/value/octets.js'
 import { distance, type SeqNum } from '../../codecs/value/seq.js'
 import { showMac } from '../../codecs/wire/ethernet.js'
 import type { Instant } from '../../effects/effect.js'
-import { showConfRule, toTables } from '../../machines/forward/conf-rules.js'
+import { ruleName, showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { apiSend } from '../abi/effects.js'
 import { apiOctets } from '../abi/events.js'
@@ -41,7 +41,15 @@ export const FLOWS_PER_PAGE = 32
 export const PLACES_PER_PAGE = 4096
 const RULES_PER_PAGE = 64
 const WAITING_MAX = 8
-const NOTES_MAX = 64
+/** Octets of JSON, of each list of texts. */
+const TEXTS_MAX = 12_288
+const few = (texts: ReadonlyArray<string>): string[] => {
+  let sum = 0
+  return texts.filter((s) => {
+    sum += Buffer.byteLength(JSON.stringify(s)) + 1
+    return sum < TEXTS_MAX
+  })
+}
 
 const textOr = (a: InAny | null): string | null => (a === null ? null : showAddr(a))
 const place = (address: InAny, port: number): Place => ({ address: showAddr(address), port })
@@ -111,7 +119,7 @@ const familyOf = (f: FamilyPlan | null): Status['ipv4'] =>
         gateway: textOr(f.gateway),
         outbound: textOr(f.outbound),
         outboundInterface: f.outboundIf,
-        dns: f.dns.map(showAddr)
+        dns: few(f.dns.map(showAddr))
       }
 const SERVICES = ['tcp', 'udp', 'icmp', 'dhcp', 'dhcpv6', 'ndp', 'ra'] as const
 
@@ -132,21 +140,23 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
   const begun = kinds(() => 0)
   /** Rules by flow: its listener may be gone before it is. */
   const byFlow = new Map<number, Rule>()
-  const ofRule = new Map<Rule, { begun: number; open: number }>()
+  const ofRule = new WeakMap<Rule, { begun: number; open: number }>()
   const waiting: string[] = []
   let rest = ''
   let over = false
 
   const flowInfo = (f: Flow, now: Instant): FlowInfo => {
     const rule = byFlow.get(f.index)
-    const at = rule === undefined ? -1 : rules.current.indexOf(rule)
     const since = began[f.index]
     return {
       id: f.index,
       kind: f.kind,
       state: stateName(leafOf(f, f.state.node)),
       ...endsOf(f),
-      rule: at < 0 ? null : at,
+      rule:
+        rule === undefined || !rules.current.includes(rule)
+          ? null
+          : ruleName(toConfRule(rule), rule.direction),
       ageMs: Number.isNaN(since) ? null : now - since,
       ...(f.kind === 'tcp' ? tcpMeasured(f) : isPair(f) ? pairMeasured(f) : NOTHING_MEASURED)
     }
@@ -161,11 +171,11 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
     }
     return { to: 'flows', flows: found, next: i < w.flows.length ? i : null }
   }
-  const ruleInfo = (r: Rule, id: number): RuleInfo => ({
-    id,
+  const ruleInfo = (r: Rule): RuleInfo => ({
+    id: ruleName(toConfRule(r), r.direction),
     proto: r.proto,
     direction: r.direction,
-    text: toTables([r], p.mode).flat().map(showConfRule).join('').trimEnd(),
+    text: showConfRule(toConfRule(r)).trimEnd(),
     ...(ofRule.get(r) ?? { begun: 0, open: 0 })
   })
   const status = (now: Instant): Status => ({
@@ -185,9 +195,9 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
     },
     ipv4: familyOf(p.v4),
     ipv6: familyOf(p.v6),
-    search: p.search.slice(0, NOTES_MAX),
+    search: few(p.search),
     serves: SERVICES.filter((s) => p[s]),
-    notes: [...p.warnings, ...p.info].slice(0, NOTES_MAX)
+    notes: few([...p.warnings, ...p.info])
   })
   const answerTo = (q: Question, now: Instant): Answer => {
     switch (q.ask) {
@@ -202,7 +212,7 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
       case 'rules': {
         const from = fromOf(q)
         const end = from + RULES_PER_PAGE
-        const page = rules.current.slice(from, end).map((r, i) => ruleInfo(r, from + i))
+        const page = rules.current.slice(from, end).map(ruleInfo)
         return { to: 'rules', rules: page, next: end < rules.current.length ? end : null }
       }
     }
@@ -264,7 +274,6 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
       const n = ofRule.get(rule)
       if (n === undefined) return
       n.open--
-      if (n.open === 0 && !rules.current.includes(rule)) ofRule.delete(rule)
     }
   }
 }

@@ -1,5 +1,4 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import type { ClientPart } from '../../codecs/control/conf.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
@@ -15,6 +14,7 @@ import { ofTables, tablesIn } from '../../machines/forward/conf-rules.js'
 import { forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
 import { scans } from '../../machines/forward/port-scan.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
+import { loadAddon } from '../abi/addon.js'
 import { handOverHold } from '../abi/effects.js'
 import { kindOf } from '../abi/events.js'
 import { openRings, turn } from '../abi/rings.js'
@@ -109,16 +109,13 @@ const tried = <A>(what: string, run: () => A): A => {
   }
 }
 
-/** The addon lies beside the bundle: <root>/dist/engine.cjs, <root>/build/Release/passt.node. */
 const loadNative = (): Native => {
-  const module: { exports: unknown } = { exports: {} }
   try {
-    process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
+    return loadAddon(process.argv[1] ?? '')
   } catch (e) {
     const why = e instanceof Error ? e.message : String(e)
     throw refused(0, `cannot load the addon: ${why} (npm run build makes it, for the Node.js that it finds)`)
   }
-  return module.exports as Native
 }
 
 const readOr = <A>(path: string, otherwise: A): string | A => {
