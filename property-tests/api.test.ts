@@ -32,7 +32,7 @@ import { apiServer } from '../src/runtime/api/server.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
 import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
 import { createWorld } from '../src/runtime/data/world.js'
-import { apiFeature, FLOWS_PER_PAGE } from '../src/runtime/engine/api.js'
+import { apiFeature, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
 import { startFlow } from '../src/runtime/flow/kinds.js'
@@ -201,12 +201,13 @@ describe('the engine', () => {
     )
   })
   test('questions come in pieces; each is answered in a turn of its own', () => {
-    const { say, turn, w } = asked(2)
+    const { say, turn, w, feature } = asked(2)
     w.counters.set('drop-ip-protocol', 7)
     say('{"ask":"coun')
     assert.equal(turn(), null)
     say('ters"}\n{"ask":"flows","from":0}\n')
     const first = turn()
+    assert.equal(feature.deadline?.at, 1001 + PAUSE)
     assert.ok(first?.to === 'counters')
     assert.deepEqual([first.counters.events, first.counters.open.udp], [{ 'drop-ip-protocol': 7 }, 2])
     assert.equal(turn()?.to, 'flows')
