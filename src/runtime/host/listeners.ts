@@ -8,7 +8,13 @@ import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import type { BindFailure } from '../../machines/forward/bind-verdict.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
-import { type Ends, endsKey, type Open, openOf } from '../../machines/forward/listener-changes.js'
+import {
+  type Ends,
+  endsKey,
+  type Open,
+  openingOrder,
+  openOf
+} from '../../machines/forward/listener-changes.js'
 import {
   portScanMachine,
   type ScanContext,
@@ -184,7 +190,10 @@ const inheritedPorts = (p: ListenPlace, r: Rule): PortSet => {
 
 /** All listeners of rules that do not scan. */
 export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>
-  p.rules.flatMap((r, rule) => (r.scan ? [] : openPorts(p, r, portsOf(r)).map((f) => ({ rule, ...f }))))
+  openingOrder(p.rules).flatMap((rule) => {
+    const r = p.rules[rule]!
+    return r.scan ? [] : openPorts(p, r, portsOf(r)).map((f) => ({ rule, ...f }))
+  })
 
 export const closePorts = (p: ListenPlace, ends: Ends, ports: ReadonlyArray<number>): void => {
   const key = endsKey(ends)
