@@ -12,33 +12,39 @@ import {
   ANSWER_MAX,
   type Answer,
   AnswerLine,
+  CHANGE_MARK,
+  ChangeLine,
   FLOW_KINDS,
   type FlowInfo,
   moreLines,
   QUESTION_MAX,
   type Question,
-  QuestionLine
+  QuestionLine,
+  type RuleInfo,
+  ruleName
 } from '../src/codecs/control/api.js'
-import type { ConfRule } from '../src/codecs/control/conf.js'
+import { type ConfRule, PIF } from '../src/codecs/control/conf.js'
 import { fromV4 } from '../src/codecs/value/inany.js'
 import { instant } from '../src/effects/effect.js'
-import { addRule, ruleName } from '../src/machines/forward/conf-rules.js'
+import { addRule, changedBy, hasRule, noRule } from '../src/machines/forward/conf-rules.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
-import type { Ask } from '../src/runtime/api/engine-line.js'
+import type { Engine } from '../src/runtime/api/engine-line.js'
 import { filterOf, passes } from '../src/runtime/api/filter.js'
 import { metrics } from '../src/runtime/api/metrics.js'
+import { ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
 import { apiServer } from '../src/runtime/api/server.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
 import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
 import { createWorld } from '../src/runtime/data/world.js'
-import { apiFeature, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
+import { apiOf, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
+import { apiRules } from '../src/runtime/engine/api-rules.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
 import { startFlow } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
 import type { Plan } from '../src/runtime/plan/plan-types.js'
-import { arbConfRule } from './conf-arbitraries.js'
+import { arbClientPart, arbConfRule } from './conf-arbitraries.js'
 import { readMetrics } from './metrics.js'
 import { misfit } from './openapi.js'
 import { WORLD_CONFIG } from './world-config.js'
@@ -155,13 +161,14 @@ const asked = (count: number) => {
     const f = startFlow(o, i * 3, w.cfg, instant(1), [], w.outside.initialSequence)
     w.flows[i * 3] = f
   }
-  const feature = apiFeature(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
+  const { feature, told } = apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
+  const heard = apiRules(w, rulesNow([]), told).takes?.API_OCTETS
   for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)
   const say = (text: string): void => {
     const octets = new TextEncoder().encode(text)
     rings.slab.set(octets, SLAB - 0x1000)
     rings.ev.set([EV.API_OCTETS, 0, SLAB - 0x1000, octets.length])
-    feature.takes?.API_OCTETS?.(0, instant(1))
+    heard?.(0, instant(1))
   }
   const turn = (): Answer | null => {
     rings.effects = 0
@@ -242,8 +249,8 @@ describe('its server', () => {
   test('who asks without reading, or too much at a time, is gone; of what it asked little waits', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
     let waiting = 0
-    const silent: Ask = () => new Promise(() => waiting++)
-    const server = apiServer(silent, {}).listen(path)
+    const silent: Engine = { ask: () => new Promise(() => waiting++), change: () => null }
+    const server = apiServer(silent, { mayChange: () => false }, {}).listen(path)
     await once(server, 'listening')
     const client = connect(path, () => client.write('GET /v1/status HTTP/1.1\r\n\r\n'.repeat(5000)))
     client.on('error', () => {})
@@ -272,6 +279,75 @@ describe('rules', () => {
         for (const n of names) assert.match(n, /^in-(tcp|udp)-[\da-f.:-]+$/)
       })
     )
+  })
+})
+
+describe('changes', () => {
+  const names = fc.array(fc.string(), { maxLength: 3 })
+  const change = fc.record({ remove: names, replace: names, add: arbClientPart }, { noNullPrototype: true })
+  test('decode ∘ encode = id; the line begins with its mark, and has no end in it', () => {
+    fc.assert(
+      fc.property(change, (c) => {
+        const line = ChangeLine.encode(c)
+        assert.ok(line.charCodeAt(0) === CHANGE_MARK && !line.includes('\n'))
+        assert.deepEqual(ChangeLine.decode(line), E.right(c))
+        assert.ok(E.isLeft(ChangeLine.decode(line.slice(1))) && E.isLeft(QuestionLine.decode(line)))
+      })
+    )
+  })
+  test('what is added is there, what is removed is not, nothing else changes; twice is once', () => {
+    const tables = (all: ReadonlyArray<ConfRule>): ReadonlyArray<ConfRule> =>
+      all.reduce((t: ReadonlyArray<ConfRule>, r) => E.getOrElse(() => t)(addRule(t, r, 0x3f)), [])
+    const table = fc.array(arbConfRule(true), { maxLength: 8 }).map(tables)
+    fc.assert(
+      fc.property(table, arbConfRule(true), fc.nat(), (all, r, k) => {
+        const id = ruleName(r, 'in')
+        const put = { remove: [], replace: [id], add: [{ pif: PIF.HOST, rules: [r] }] }
+        const once = changedBy(put, 'passt', [all])
+        assert.ok(typeof once !== 'string' && hasRule(once[0]!, r))
+        assert.deepEqual(changedBy(put, 'passt', once), once)
+        const others = all.filter((one) => ruleName(one, 'in') !== id)
+        assert.deepEqual(
+          once[0]!.filter((one) => ruleName(one, 'in') !== id),
+          others
+        )
+        const gone = changedBy({ remove: [id], replace: [], add: [] }, 'passt', once)
+        assert.deepEqual(gone, [others])
+        assert.equal(changedBy({ remove: [id], replace: [], add: [] }, 'passt', [others]), noRule(id))
+        const one = all[k % (all.length || 1)]
+        if (one === undefined) return
+        const [left] = changedBy({ remove: [ruleName(one, 'in')], replace: [], add: [] }, 'passt', [all])
+        assert.equal((left as unknown as ReadonlyArray<ConfRule>).length, all.length - 1)
+      })
+    )
+  })
+  test('a rule as it is shown is one that can be sent; any JSON is one, or is refused', () => {
+    fc.assert(
+      fc.property(fc.json(), (body) => {
+        for (const read of [ruleOf(body), rulesOf(body)]) assert.ok(E.isLeft(read) || 'right' in read)
+      })
+    )
+    const sent = ruleOf(
+      '{"id":"x","text":"","begun":1,"open":0,"firstPort":80,"address":"::1","interface":null,"toPort":8080}'
+    )
+    assert.ok(E.isRight(sent))
+    assert.equal(sent.right.id, 'in-tcp-::1-80')
+    assert.deepEqual(sent.right.block.rules[0]?.to, 8080)
+    for (const [body, why] of [
+      ['{', /JSON/],
+      ['[]', /object/],
+      ['{}', /firstPort is missing/],
+      ['{"firstPort":0}', /firstPort is no port/],
+      ['{"firstPort":1,"prot":"tcp"}', /no prot/],
+      ['{"firstPort":1,"proto":"sctp"}', /tcp, udp/],
+      ['{"firstPort":1,"address":"x"}', /address/],
+      ['{"firstPort":1,"interface":"a/b"}', /interface/],
+      ['{"firstPort":1,"auto":1}', /auto/]
+    ] as const) {
+      const read = ruleOf(body)
+      assert.ok(E.isLeft(read))
+      assert.match(read.left, why)
+    }
   })
 })
 
@@ -310,7 +386,7 @@ test('metrics parse, whatever stands in a rule', () => {
   const status = { version: '1', mode: 'pasta', link: 'tap', uptimeMs: 1500, guest: { up: true } } as never
   fc.assert(
     fc.property(fc.string(), (id) => {
-      const rule = { id, proto: 'tcp' as const, direction: 'in' as const, text: '', begun: 2, open: 1 }
+      const rule = { id, direction: 'in', begun: 2, open: 1 } as RuleInfo
       const counters = { uptimeMs: 1500, events: { 'drop-frame': 4, 'gave-way': 5 }, open: none, begun: none }
       const read = readMetrics(metrics(status, counters, [rule]))
       assert.equal(read.get('passt_drops_total{reason="frame"}'), 4)
@@ -344,6 +420,11 @@ describe('passt-ctl', () => {
     const right = parseCtl(['flows', '/x', 'port=80', '--json'])
     assert.ok(E.isRight(right) && right.right.tag === 'Run')
     assert.deepEqual([right.right.filters, right.right.json], [[['port', '80']], true])
+    const added = parseCtl(['rules', 'add', '/x', '-t', '80:8080', '-U', '53'])
+    assert.ok(E.isRight(added) && added.right.tag === 'Add' && added.right.operations.length === 2)
+    assert.ok(E.isRight(parseCtl(['rules', 'delete', '/x', 'in-tcp-80'])))
+    for (const args of ['', '-t', '-t x', '-t none', '-x 1'])
+      assert.ok(E.isLeft(parseCtl(['rules', 'add', '/x', ...args.split(' ').filter((a) => a !== '')])), args)
     for (const wrong of [[], ['flow', '/x'], ['status'], ['status', '/x', 'a=b'], ['top', '/x', '--json']])
       assert.ok(E.isLeft(parseCtl(wrong)), wrong.join(' '))
   })

@@ -13,7 +13,7 @@ import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
 import { type Feature, install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
-import { apiFeature } from '../src/runtime/engine/api.js'
+import { apiOf } from '../src/runtime/engine/api.js'
 import { allFeatures, basicFeatures } from '../src/runtime/engine/features.js'
 import { linkClientOf } from '../src/runtime/engine/guest-link.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
@@ -52,6 +52,7 @@ const EVERYTHING = {
   migrateNoLinger: false,
   pcap: 'x.pcapng',
   confPath: '/x',
+  apiPath: '/y',
   trace: true,
   stats: 1
 } as const
@@ -71,7 +72,7 @@ test('each record that native can write has one feature that takes it', () => {
     client: linkClientOf(null),
     here: HERE,
     life: null,
-    api: apiFeature(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
+    api: apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
   })
   install(w.features, all)
   const taken = all.flatMap((f) => Object.keys(f.takes ?? {}))

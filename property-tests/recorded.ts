@@ -39,6 +39,7 @@ export const START: StartRecord = {
     migrateNoLinger: false,
     pcap: '.pcapng',
     confPath: null,
+    apiPath: null,
     ownMac: 0x9a559a559a55,
     mtu: 65520,
     v4: {
@@ -195,6 +196,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   install(w.features, [
     ...actingFeatures(w, start.plan, {
       neighbours,
+      api: null,
       portScan: null,
       client: linkClientOf(null),
       rules: { now: rulesNow(start.rules), door: rec.rules(o.door ?? NO_RULES) }

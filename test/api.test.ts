@@ -138,7 +138,10 @@ s.sendto(b"x", ("${net.world4}", 7999))'`)
       ['/__proto__', 'GET', '', 404],
       ['/v1/flows', 'POST', '', 405],
       ['/v1/flows', 'DELETE', '', 405],
-      ['/v1/flows', 'PUT', 'x', 413],
+      ['/v1/flows', 'PUT', 'x', 405],
+      ['/v1/rules/', 'DELETE', '', 404],
+      ['/v1/rules/%', 'DELETE', '', 404],
+      ['/v1/rules', 'POST', '[]', 400],
       ['/v1/flows?x=1', 'GET', '', 400],
       ['/v1/status?x=1', 'GET', '', 400]
     ] as const) {
@@ -147,7 +150,8 @@ s.sendto(b"x", ("${net.world4}", 7999))'`)
       assert.equal(misfit('Error', JSON.parse(r.text)), '')
     }
     const document = JSON.parse((await ask('/v1/openapi.json')).text) as { paths: Record<string, unknown> }
-    for (const path of Object.keys(document.paths)) assert.equal((await ask(path)).status, 200, path)
+    for (const path of Object.keys(document.paths).filter((p) => !p.includes('{')))
+      assert.equal((await ask(path)).status, 200, path)
     assert.deepEqual(await ask('/v1/status', 'HEAD'), { status: 200, type: 'application/json', text: '' })
   })
   test('passt-ctl shows it', async () => {
@@ -187,6 +191,83 @@ describe('who may, and what it may', () => {
       execFileSync('ps', ['-o', 'sid=', '-p', String(pid)], { encoding: 'utf8' }).trim(),
       String(pid)
     )
+  })
+})
+
+describe('rules that change', () => {
+  const rule = { firstPort: 7102, toPort: 7020 }
+  const change = async (method: string, path: string, body: object | null, status: number) => {
+    const r = await ask(path, method, body === null ? '' : JSON.stringify(body))
+    assert.equal(r.status, status, r.text)
+    const value = JSON.parse(r.text) as {
+      readonly changed: boolean
+      readonly ids: string[]
+      readonly error: string
+    }
+    assert.equal(misfit(status < 300 ? 'Changed' : 'Error', value), '')
+    return value
+  }
+  const ids = async (): Promise<ReadonlyArray<string>> =>
+    (await get<{ rules: RuleInfo[] }>('/v1/rules', 'Rules')).rules.map((r) => r.id)
+  test('one more: it is carried; again: it is there already; another target; gone', async () => {
+    const at = '/v1/rules/in-tcp-7102'
+    assert.deepEqual(await change('POST', '/v1/rules', rule, 201), { changed: true, ids: ['in-tcp-7102'] })
+    assert.ok((await (await talking(net.host4, 7102, 'world'))()).count > 0)
+    assert.deepEqual(await change('POST', '/v1/rules', rule, 200), { changed: false, ids: ['in-tcp-7102'] })
+    const stop = await talking(net.host4, 7102, 'world')
+    await change('PUT', at, { ...rule, toPort: 7021 }, 201)
+    await change('PUT', at, { ...rule, toPort: 7021 }, 200)
+    const shown = (await get<{ rules: RuleInfo[] }>('/v1/rules', 'Rules')).rules.find(
+      (r) => r.firstPort === 7102
+    )
+    assert.equal(shown?.toPort, 7021)
+    assert.equal(misfit('NewRule', shown), '')
+    await change('PUT', at, shown, 200)
+    await change('PUT', at, { ...rule, firstPort: 7103 }, 400)
+    await change('DELETE', at, null, 200)
+    await change('DELETE', at, null, 404)
+    // Who was there stays
+    assert.ok((await stop()).count > 0)
+  })
+  test('all of a request, or nothing', async () => {
+    const before = await ids()
+    const taken = { firstPort: 7101, toPort: 1 }
+    assert.match((await change('POST', '/v1/rules', { rules: [rule, taken] }, 409)).error, /conflict/)
+    assert.deepEqual(await ids(), before)
+    const busy = w.start([
+      'python3',
+      '-c',
+      'import socket, time; s = socket.create_server(("", 7104)); print("up", flush=True); time.sleep(60)'
+    ])
+    await busy.sees(/up/)
+    const used = { rules: [rule, { firstPort: 7104 }] }
+    assert.match((await change('POST', '/v1/rules', used, 409)).error, /7104.*in use/)
+    await busy.stop()
+    assert.deepEqual(await ids(), before)
+    assert.deepEqual((await change('POST', '/v1/rules', used, 201)).ids, ['in-tcp-7102', 'in-tcp-7104'])
+    for (const id of ['in-tcp-7102', 'in-tcp-7104']) await change('DELETE', `/v1/rules/${id}`, null, 200)
+    const many = Array.from({ length: 100 }, (_, i) => ({ firstPort: 8000 + i }))
+    await change('POST', '/v1/rules', { rules: many }, 413)
+    await change('POST', '/v1/rules', { x: 'y'.repeat(20_000) }, 413)
+  })
+  test('passt-ctl adds and deletes; who is another user may look at most', async () => {
+    const ctl = (uid: number, ...args: ReadonlyArray<string>) =>
+      w.run(['/mnt/repo/bin/passt-ctl', ...args], { uid })
+    const added = await ctl(1000, 'rules', 'add', SOCKET, '-t', '127.0.0.1/7105:7020', '-u', '7106-7107')
+    assert.deepEqual(ok(added).stdout, 'in-tcp-127.0.0.1-7105\nin-udp-7106-7107\n')
+    await w.sh(`chmod 666 ${SOCKET}`)
+    ok(await ctl(1001, 'rules', SOCKET))
+    for (const args of [
+      ['delete', SOCKET, 'in-udp-7106-7107'],
+      ['add', SOCKET, '-t', '7108']
+    ]) {
+      const no = await ctl(1001, 'rules', ...args)
+      assert.deepEqual([no.code, no.stdout], [1, ''])
+      assert.match(no.stderr, /may only look/)
+    }
+    ok(await ctl(0, 'rules', 'delete', SOCKET, 'in-udp-7106-7107'))
+    ok(await ctl(1000, 'rules', 'delete', SOCKET, 'in-tcp-127.0.0.1-7105'))
+    assert.deepEqual(await ids(), ['in-tcp-7101'])
   })
 })
 

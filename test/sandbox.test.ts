@@ -115,7 +115,11 @@ describe('every process of a session, once it serves', oursOnly, () => {
     [[pasta, '--config-net', '--', ...sleeping], 1000, [0, BIND | PTRACE]],
     [[pasta, '--config-net', '--', ...sleeping], 0, [0, KILL, BIND | PTRACE]],
     [[pasta, '--config-net', '--api', '/mnt/w/every.api', '--', ...sleeping], 1000, [0, 0, BIND | PTRACE]],
-    [[pasta, '--config-net', '--api', '/mnt/w/every-root.api', '--', ...sleeping], 0, [0, 0, KILL, BIND | PTRACE]],
+    [
+      [pasta, '--config-net', '--api', '/mnt/w/every-root.api', '--', ...sleeping],
+      0,
+      [0, 0, KILL, BIND | PTRACE]
+    ],
     [[pasta, '--config-net', '--runas', '1001', '--', ...sleeping], 0, [0, KILL, BIND | PTRACE]],
     [[pasta, '--config-net', '--netns-only', '--', ...sleeping], 0, [0, KILL, KILL, BIND | PTRACE | KILL]],
     [[pasta, '-f', '--config-net', '--netns', 'every'], 0, [0, KILL, BIND]],

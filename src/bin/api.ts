@@ -12,9 +12,17 @@ const ENGINE_FD = 4
 
 const [, bundle = '', uid = '', gid = ''] = process.argv
 const native = loadAddon(bundle)
+const owner = process.getuid?.() ?? -1
 const end = (): never => process.exit(0)
 const idOf = (text: string): number => (text === '' ? -1 : Number(text))
+/** Of a connection that Node has accepted; it does not say so otherwise. */
+const fdOf = (s: Socket): number =>
+  (s as Socket & { readonly _handle?: { readonly fd?: number } })._handle?.fd ?? -1
+const mayChange = (s: Socket): boolean => {
+  const user = native.peerUser(fdOf(s))
+  return user === 0 || (user >= 0 && user === owner)
+}
 const engine = new Socket({ fd: ENGINE_FD, readable: true, writable: true })
-apiServer(engineLine(engine, end), openapi)
+apiServer(engineLine(engine, end), { mayChange }, openapi)
   .on('error', end)
   .listen({ fd: LISTEN_FD }, () => native.confineApi(idOf(uid), idOf(gid)))

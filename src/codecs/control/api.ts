@@ -1,5 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
+import { showRange } from '../text/port-spec.js'
+import { showAddr } from '../value/inany.js'
+import { type ClientPart, CONF_VERSION, type ConfRule, clientPart, clientPartOf } from './conf.js'
 
 // Between the engine and the process of the API (--api): lines of JSON. The process asks, and each question gets exactly one answer, in
 // order. What there may be thousands of comes in pages: who asks goes on from `next`, so no answer takes the engine long.
@@ -57,6 +60,18 @@ export const RuleInfo = t.strict({
   proto: t.union([t.literal('tcp'), t.literal('udp')]),
   /** 'in': from the host to the guest. */
   direction: t.union([t.literal('in'), t.literal('out')]),
+  /** null: any of both IP versions. */
+  address: nullable(t.string),
+  interface: nullable(t.string),
+  firstPort: count,
+  lastPort: count,
+  /** Where `firstPort` leads; null: to the guest's or the host's usual address. */
+  toAddress: nullable(t.string),
+  toPort: count,
+  /** A port that cannot be had is no error. */
+  bestEffort: t.boolean,
+  /** Only ports that are listened on at the other side. */
+  auto: t.boolean,
   /** As pesto(1) lists it. */
   text: t.string,
   /** Flows that it began, since the API is there; those there are. */
@@ -64,6 +79,13 @@ export const RuleInfo = t.strict({
   open: count
 })
 export type RuleInfo = t.TypeOf<typeof RuleInfo>
+
+/**
+ * A name for what listens there, fit for a URL's path: 'in-tcp-127.0.0.1-8080', 'out-udp-53'. No two rules that there are at a time have the same
+ * one (machines/forward/conf-rules.ts, rulesConflict()); the same rule again has the same one.
+ */
+export const ruleName = (r: ConfRule, direction: 'in' | 'out'): string =>
+  `${direction}-${r.proto}-${r.any ? '' : `${showAddr(r.address)}-`}${showRange(r)}`
 
 const Family = t.strict({
   interface: nullable(t.string),
@@ -119,7 +141,14 @@ export const Answer = t.union([
   t.strict({ to: t.literal('status'), status: Status }),
   t.strict({ to: t.literal('counters'), counters: Counters }),
   t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: nullable(count) }),
-  t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: nullable(count) })
+  t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: nullable(count) }),
+  t.strict({
+    to: t.literal('change'),
+    /** missing: a rule that is to go is not there; refused: `why`. Either way all is as it was. */
+    outcome: t.union([t.literal('done'), t.literal('same'), t.literal('missing'), t.literal('refused')]),
+    /** Lines for people; '': nothing went wrong. */
+    why: t.string
+  })
 ])
 export type Answer = t.TypeOf<typeof Answer>
 
@@ -147,6 +176,40 @@ const lineOf = <A>(value: t.Type<A, unknown>): t.Type<A, string, string> =>
  */
 export const QuestionLine = lineOf<Question>(Question)
 export const AnswerLine = lineOf<Answer>(Answer)
+
+/** Other rules: all of it is done, or nothing. By ruleName(). */
+export interface RuleChange {
+  /** They must be there. */
+  readonly remove: ReadonlyArray<string>
+  /** They may be. */
+  readonly replace: ReadonlyArray<string>
+  readonly add: ClientPart
+}
+/** A line that asks for a change begins with this octet, comes alone and whole: so a record of a run (--record) has it, and questions not. */
+export const CHANGE_MARK = 0x21
+/** Octets of that line, its end included: what is read at once (native/addon/conf.cc, READ_MAX). */
+export const CHANGE_MAX = 4096
+const names = t.readonlyArray(t.string)
+const Change = t.strict({ remove: names, replace: names, add: t.string })
+const ChangeBody = lineOf<t.TypeOf<typeof Change>>(Change)
+/**
+ * Shape: '!', then a JSON object, in which rules are those of conf.ts as base64.   Left: anything else.
+ * Law: decode(encode(a)) = right(a).
+ */
+export const ChangeLine = new t.Type<RuleChange, string, string>(
+  'RuleChange',
+  (u): u is RuleChange => typeof u === 'object' && u !== null && 'add' in u,
+  (line, context) => {
+    const body = line.charCodeAt(0) === CHANGE_MARK ? ChangeBody.decode(line.slice(1)) : null
+    if (body === null || E.isLeft(body)) return t.failure(line, context, 'no change')
+    const add = clientPartOf(new Uint8Array(Buffer.from(body.right.add, 'base64')))
+    return add === null ? t.failure(line, context, 'no rules') : t.success({ ...body.right, add })
+  },
+  ({ add, ...named }) => {
+    const octets = Buffer.from(clientPart(CONF_VERSION).encode(add)).toString('base64')
+    return String.fromCharCode(CHANGE_MARK) + ChangeBody.encode({ ...named, add: octets })
+  }
+)
 
 /** Whole lines, and what is there of the next one. */
 export interface Lines {

@@ -10,17 +10,16 @@ import {
   type Question,
   QuestionLine,
   type RuleInfo,
+  ruleName,
   type Status
 } from '../../codecs/control/api.js'
 import { type InAny, showAddr } from '../../codecs/value/inany.js'
-import { bytesOf } from '../../codecs/value/octets.js'
 import { distance, type SeqNum } from '../../codecs/value/seq.js'
 import { showMac } from '../../codecs/wire/ethernet.js'
 import type { Instant } from '../../effects/effect.js'
-import { ruleName, showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
+import { showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { apiSend } from '../abi/effects.js'
-import { apiOctets } from '../abi/events.js'
 import { VERSION } from '../cli/help.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
@@ -30,6 +29,7 @@ import { stateName } from '../flow/flow-log.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { leafOf } from '../flow/kinds.js'
 import type { FamilyPlan, Plan } from '../plan/plan-types.js'
+import type { ApiTold } from './api-rules.js'
 import type { RulesNow } from './live-rules.js'
 
 // Answers for the process of the API (behaviour.md#api): one question at a time, then a pause, and a page of what there is much of. So whoever asks,
@@ -133,7 +133,13 @@ const fromOf = ({ from }: { readonly from: number }): number => Math.max(0, Math
 const ruleOf = (w: World, f: Flow): Rule | null =>
   f.arrival === null ? null : (w.listeners.get(f.arrival.listener)?.rule ?? null)
 
-export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = process.pid): Feature => {
+/** What answers, and who hands it what was said (api-rules.ts). */
+export interface Api {
+  readonly feature: Feature
+  readonly told: ApiTold
+}
+
+export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.pid): Api => {
   const deadline = new Deadline()
   const started = w.rings.clock[0]
   const began = new Float64Array(MAX_FLOWS).fill(Number.NaN)
@@ -177,6 +183,14 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
     id: ruleName(toConfRule(r), r.direction),
     proto: r.proto,
     direction: r.direction,
+    address: textOr(r.bind),
+    interface: r.ifname,
+    firstPort: r.first,
+    lastPort: r.last,
+    toAddress: textOr(r.toAddress),
+    toPort: r.to,
+    bestEffort: r.weak,
+    auto: r.scan,
     text: showConfRule(toConfRule(r)).trimEnd(),
     ...(ofRule.get(r) ?? { begun: 0, open: 0 })
   })
@@ -230,19 +244,19 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
       `the process of the API (--api) ${why}: it answers no more, all else goes on`
     )
   }
-  const said = (i: number): void => {
-    const { off, len } = apiOctets(w.rings.ev, i)
-    if (len === 0) return end('has ended')
+  const nonsense = (): void => end('asks what makes no sense')
+  // As AnswerLine would write it, in a quarter of the time
+  const tell = (a: Answer): void => apiSend(w.rings, encoder.encode(`${JSON.stringify(a)}\n`))
+  const said = (octets: Uint8Array): void => {
+    if (octets.length === 0) return end('has ended')
     if (over) return
-    const came = Buffer.from(bytesOf({ view: w.rings.view, off, len })).toString('latin1')
-    const next = moreLines(rest, came, QUESTION_MAX)
-    if (E.isLeft(next) || waiting.length + next.right.lines.length > WAITING_MAX)
-      return end('asks what makes no sense')
+    const next = moreLines(rest, Buffer.from(octets).toString('latin1'), QUESTION_MAX)
+    if (E.isLeft(next) || waiting.length + next.right.lines.length > WAITING_MAX) return nonsense()
     rest = next.right.rest
     waiting.push(...next.right.lines)
     if (waiting.length > 0) deadline.at = nextAt
   }
-  return {
+  const feature: Feature = {
     name: 'API',
     deadline,
     onTime: (now) => {
@@ -251,11 +265,9 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
       deadline.at = waiting.length > 0 ? nextAt : Number.POSITIVE_INFINITY
       if (line === undefined) return
       const question = QuestionLine.decode(line)
-      if (E.isLeft(question)) return end('asks what makes no sense')
-      // As AnswerLine would write it, in a quarter of the time
-      apiSend(w.rings, encoder.encode(`${JSON.stringify(answerTo(question.right, now))}\n`))
+      if (E.isLeft(question)) return nonsense()
+      tell(answerTo(question.right, now))
     },
-    takes: { API_OCTETS: said },
     flowBegan: (f) => {
       began[f.index] = w.rings.clock[0]
       open[f.kind]++
@@ -280,4 +292,5 @@ export const apiFeature = (w: World, p: Plan, rules: RulesNow, pid: number = pro
       n.open--
     }
   }
+  return { feature, told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense } }
 }

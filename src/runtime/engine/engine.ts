@@ -62,8 +62,8 @@ import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
 import type { Recorder } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
-import { apiFeature } from './api.js'
-import { allFeatures } from './features.js'
+import { apiOf } from './api.js'
+import { allFeatures, rulesMayChange } from './features.js'
 import {
   type InheritedSockets,
   inheritedFd,
@@ -468,7 +468,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const failures = openStrict(place, log)
   for (const line of opened.says) log.at('info', line)
   // Rules that scan may come later
-  const mayScan = scans(place.rules) || (p.confPath !== null && p.mode === 'pasta')
+  const mayScan = scans(place.rules) || (rulesMayChange(p) && p.mode === 'pasta')
   const hostFiles: ProcNet = mayScan ? ownProcNet() : new Map()
   const nsFiles: ProcNet = mayScan ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   tried('watch the launcher', () => native.setCtl(CTL_FD))
@@ -479,7 +479,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     links,
     limits: { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
     sharedTcpPorts,
-    bothSides: p.confPath !== null || place.rules.some((r) => r.direction === 'in'),
+    bothSides: rulesMayChange(p) || place.rules.some((r) => r.direction === 'in'),
     secret,
     now: Date.now() / 1000
   }
@@ -500,7 +500,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const api = p.apiPath === null ? null : apiFeature(world, p, now)
+  const api = p.apiPath === null ? null : apiOf(world, p, now)
   const features = allFeatures(world, p, { neighbours, portScan: scan, rules, client, here, life, api })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
@@ -522,7 +522,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     plan: p,
     who,
     world,
-    scans: scan !== null || p.confPath !== null,
+    scans: scan !== null || rulesMayChange(p),
     record,
     former,
     client,

@@ -66,6 +66,7 @@ const plan = type({
   pcap: orNull(t.union([literal('pcap'), literal('pcapng')])),
   /** '': there is one; records of before there was that say nothing. */
   confPath: t.union([string, t.null, t.undefined]),
+  apiPath: t.union([string, t.null, t.undefined]),
   ownMac: number,
   mtu: number,
   v4: orNull(family),
@@ -171,6 +172,7 @@ const toWritten = (s: StartRecord): Written => {
       migrateNoLinger: p.migrateNoLinger,
       pcap: pcapOf(p.pcap),
       confPath: p.confPath === null ? null : '',
+      apiPath: p.apiPath === null ? undefined : '',
       ownMac: p.ownMac,
       mtu: p.mtu,
       v4: writtenFamily(p.v4),
@@ -234,6 +236,7 @@ const ofWritten = (w: Written): StartRecord => ({
     link: w.plan.link ? { kind: 'socket', path: null } : null,
     pcap: w.plan.pcap === null ? null : `.${w.plan.pcap}`,
     confPath: w.plan.confPath ?? null,
+    apiPath: w.plan.apiPath ?? null,
     ownMac: w.plan.ownMac as Mac
   },
   found: {

@@ -1,3 +1,4 @@
+import { CHANGE_MARK } from '../../codecs/control/api.js'
 import { NEW_READER, readState } from '../../codecs/control/migration.js'
 import {
   beginChunk,
@@ -20,7 +21,7 @@ import {
 import type { Octets } from '../../codecs/value/octets.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { ABI_WORDS, EF, EV, type Native, STATE_LOAD } from '../abi/abi.js'
-import { kindOf } from '../abi/events.js'
+import { apiOctets, kindOf } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { Outside, World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
@@ -135,7 +136,12 @@ const blankAt = (b: RecordBuffer, at: number): void => {
   b.bytes[at] = 0
   b.bytes[at + 1] = 0
 }
-/** Who looks on is no part of a run: neither are questions of the API's written down, nor answers. */
+/** Who looks on is no part of a run: neither are questions of the API's written down, nor answers; but what it asks to be changed. */
+const isAside = ({ ev, view }: World['rings'], i: number): boolean => {
+  if (kindOf(ev, i) !== EV.API_OCTETS) return false
+  const { off, len } = apiOctets(ev, i)
+  return len === 0 || view.getUint8(off) !== CHANGE_MARK
+}
 const effects = (k: Book, w: World): void => {
   if (!k.on) return
   if (k.listenersChanged) changes(k, w)
@@ -159,11 +165,11 @@ const events = (k: Book, w: World, n: number, now: number): void => {
   const { b } = k
   const { ev, view } = w.rings
   let rest = n
-  for (let i = 0; i < n; i++) if (kindOf(ev, i) === EV.API_OCTETS) rest--
+  for (let i = 0; i < n; i++) if (isAside(w.rings, i)) rest--
   putTurn(b, now, rest)
   if (rest === 0) return
   for (let i = 0; i < n; i++) {
-    if (kindOf(ev, i) === EV.API_OCTETS) continue
+    if (isAside(w.rings, i)) continue
     const record = putEvent(b, ev, i * ABI_WORDS)
     if (!keptOfEvent(view, ev, i, w.flows, k.data)) continue
     const at = putOctets(b, record, view)
