@@ -12,7 +12,9 @@
       'sources': [
         'native/common/netlink.cc',
         'native/common/outfile.cc',
+        'native/common/unixsocket.cc',
         'native/launcher/agent.cc',
+        'native/launcher/apiprocess.cc',
         'native/launcher/command.cc',
         'native/launcher/configure.cc',
         'native/launcher/confine.cc',
@@ -26,6 +28,7 @@
         'native/launcher/names.cc',
         'native/launcher/notify.cc',
         'native/launcher/namespace.cc',
+        'native/launcher/node.cc',
         'native/launcher/requests.cc',
         'native/launcher/resolver.cc',
         'native/launcher/rights.cc',
@@ -131,7 +134,6 @@
         'native/addon/turn.cc',
         'native/addon/udp.cc',
         'native/addon/udp_recv.cc',
-        'native/addon/unixsocket.cc',
         'native/addon/vhost/channel.cc',
         'native/addon/vhost/memory.cc',
         'native/addon/vhost/outside.cc',
@@ -139,7 +141,8 @@
         'native/addon/vhost/vhost.cc',
         'native/addon/vhost/vring.cc',
         'native/common/netlink.cc',
-        'native/common/outfile.cc'
+        'native/common/outfile.cc',
+        'native/common/unixsocket.cc'
       ],
       'defines': [ 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NAPI_VERSION=8', '_GNU_SOURCE' ],
       'include_dirs': [ 'node_modules/node-addon-api' ],

@@ -226,6 +226,12 @@ describe('effects: each word is where abi.h says', () => {
     assert.deepEqual([...bound.slab.subarray(word('off'), word('off') + word('len'))], [4, 5])
     assert.equal(bound.fx[1], 3)
   })
+  test('API_SEND: octets', () => {
+    const bound = withSlab(1)
+    effects.apiSend(bound, Uint8Array.of(4, 5))
+    const word = (what: string): number => bound.fx[wordOf('EF_API_SEND', what)] ?? -1
+    assert.deepEqual([...bound.slab.subarray(word('off'), word('off') + word('len'))], [4, 5])
+  })
   check('GIVE', (r) => effects.give(r, 290), { descriptor: 290 })
   check('TCP_TAKE', (r) => effects.tcpTake(r, 9, 291, true, 292, 293), {
     descriptor: 291,
@@ -413,6 +419,8 @@ describe('events: each word is read where abi.h says', () => {
     assert.deepEqual(events.confCame(ev, 0), { pid: 77, allowed: false })
     record('CONF_OCTETS', { off: 23, len: 24 })
     assert.deepEqual(events.confOctets(ev, 0), { off: 23, len: 24 })
+    record('API_OCTETS', { off: 25, len: 26 })
+    assert.deepEqual(events.apiOctets(ev, 0), { off: 25, len: 26 })
     for (const name of ['REPAIRED', 'TCP_DUMPED', 'STATE_ENDED', 'RESTORED'] as const) {
       record(name, { errno: 32 })
       assert.equal(events.movedErrno(ev, 0), 32)

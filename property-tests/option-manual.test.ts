@@ -47,6 +47,7 @@ const NEWER = [
 /** No other release has them. */
 const OURS = [
   readOption('both')('--error-fd ARG'),
+  readOption('both')('--api ARG'),
   readOption('both')('--pcap-size ARG'),
   readOption('both')('--record ARG'),
   readOption('both')('--record-size ARG'),
@@ -107,6 +108,7 @@ const GOOD: Readonly<Record<string, string>> = {
   'log-size': '65536',
   runas: '1:2',
   'conf-path': '/x',
+  api: '/x',
   pcap: '/x',
   'pcap-size': '131072',
   record: '/x',

@@ -39,6 +39,7 @@ export const START: StartRecord = {
     migrateNoLinger: false,
     pcap: '.pcapng',
     confPath: null,
+    apiPath: null,
     ownMac: 0x9a559a559a55,
     mtu: 65520,
     v4: {
@@ -198,6 +199,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
       neighbours,
       host: start,
       follow: null,
+      api: null,
       portScan: null,
       client: linkClientOf(null),
       rules: { now: rulesNow(start.rules), door: rec.rules(o.door ?? NO_RULES) }

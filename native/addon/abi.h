@@ -174,6 +174,9 @@ enum Effect : uint32_t {
 	EF_CONF_SEND = 66,
 	/* The connection is closed */
 	EF_CONF_CLOSE = 67,
+
+	/* Word 1 unused. 2 off, 3 len: to the API's process, as EF_CONF_SEND: EV_API_OCTETS without octets where that is over */
+	EF_API_SEND = 68,
 };
 
 enum Event : uint32_t {
@@ -285,6 +288,8 @@ enum Event : uint32_t {
 	EV_HOST_BELL = 60,
 	/* Word 1 unused. 2 off, 3 len: what Native.hostTell() was given */
 	EV_HOST = 61,
+	/* Word 1 unused. 2 off, 3 len: what the API's process said; len 0: it is gone */
+	EV_API_OCTETS = 47,
 };
 
 /* What is followed: the host's links, addresses, routes and rules; its resolv.conf(5) */

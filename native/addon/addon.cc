@@ -15,6 +15,7 @@
 #include <net/if.h>
 #include <string>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
 
@@ -225,6 +226,12 @@ Value ConfAdopt(const CallbackInfo &info)
 {
 	const int e = engine ? engine->conf.adopt(int_at(info, 0), info[1].ToString().Utf8Value().c_str()) : EINVAL;
 	return e ? fail(info.Env(), "confAdopt", e) : info.Env().Undefined();
+}
+
+Value ApiAdopt(const CallbackInfo &info)
+{
+	const int e = engine ? engine->conf.adopt_api(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "apiAdopt", e) : info.Env().Undefined();
 }
 
 Value LinkAdopt(const CallbackInfo &info)
@@ -643,6 +650,26 @@ Value Seal(const CallbackInfo &info)
 	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
 }
 
+/** In the process of the API. (uid, gid: -1 = as they are) */
+Value ConfineApi(const CallbackInfo &info)
+{
+	int e = passt::drop_privileges(int_at(info, 0), int_at(info, 1));
+	if (!e)
+		e = passt::confine({});
+	if (!e)
+		e = passt::seal_api();
+	return e && e != ENOSYS ? fail(info.Env(), "confineApi", e) : info.Env().Undefined();
+}
+
+/** (fd of a UNIX socket that was accepted) */
+Value PeerUser(const CallbackInfo &info)
+{
+	ucred who = {};
+	socklen_t len = sizeof(who);
+	const bool known = !getsockopt(int_at(info, 0), SOL_SOCKET, SO_PEERCRED, &who, &len);
+	return Napi::Number::New(info.Env(), known ? (double)who.uid : -1);
+}
+
 /** Without Node's own end, which needs system calls that we have given up. */
 Value Exit(const CallbackInfo &info)
 {
@@ -668,6 +695,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("repairListen", RepairListen);
 	add("confListen", ConfListen);
 	add("confAdopt", ConfAdopt);
+	add("apiAdopt", ApiAdopt);
 	add("handOverConnect", HandOverConnect);
 	add("handOverListen", HandOverListen);
 	add("handOverAdopt", HandOverAdopt);
@@ -715,6 +743,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("dropPrivileges", DropPrivileges);
 	add("confine", Confine);
 	add("seal", Seal);
+	add("confineApi", ConfineApi);
+	add("peerUser", PeerUser);
 	add("exit", Exit);
 	return exports;
 }

@@ -40,7 +40,7 @@ struct RestoreWords {
 /** Effects: JS writes them. In front of each stands which. */
 namespace fx {
 
-/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE, EF_CONF_SEND */
+/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE, EF_CONF_SEND, EF_API_SEND */
 struct Octets : Head {
 	uint32_t off, len;
 };
@@ -282,6 +282,7 @@ struct ConfClient : Event<EV_CONF_CLIENT> {
 struct ConfOctets : Like<EV_CONF_OCTETS, StateOctets> {};
 struct HostBell : Event<EV_HOST_BELL> {};
 struct Host : Like<EV_HOST, StateOctets> {};
+struct ApiOctets : Like<EV_API_OCTETS, StateOctets> {};
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;
 };

@@ -113,7 +113,7 @@ void Engine::execute_one(const Record &e)
 		return;
 	if (kind >= EF_HAND_OVER_ANSWER && kind <= EF_HAND_OVER_GUEST)
 		return hand_over.effect(e);
-	if (kind == EF_CONF_SEND || kind == EF_CONF_CLOSE)
+	if (kind == EF_CONF_SEND || kind == EF_CONF_CLOSE || kind == EF_API_SEND)
 		return conf.effect(e);
 	switch (kind) {
 	case EF_TAP_WRITE:

@@ -16,6 +16,8 @@
 
 /* ERROR_FD: where the engine reports errors until it serves, if PASST_ERROR_FD says so (passt(1), --error-fd) */
 enum : int { ERROR_FD = 4, CTL_FD = 3 };
+/* Of the process of the API (--api): where its clients connect, its stream to the engine */
+enum : int { API_LISTEN_FD = 3, API_ENGINE_FD = 4 };
 
 enum RequestKind : uint32_t {
 	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: u32 ms, and unless
@@ -71,6 +73,9 @@ enum RequestKind : uint32_t {
 	/* u32 interface. In a namespace, before RQ_READY: what is set up there goes on being changed, so RQ_NETLINK is served after that as
 	 * well, for addresses of this interface and routes through it (launcher/configure.h). Reply: nothing */
 	RQ_FOLLOW = 25,
+	/* u32 user, u32 group (API_STAY: it stays who we are), str path of its socket. After RQ_SETUP, before RQ_SPAWN, RQ_JOIN: the process of
+	 * the API begins. Reply: nothing, with the descriptor of the engine's stream to it */
+	RQ_API = 16,
 };
 
 /* First word of the reply to RQ_SOCKETS, by which the addon knows it among others */
@@ -83,6 +88,7 @@ enum : uint32_t {
 	TAP_VNET = 1,
 	ROOT_BY_CHROOT = 1,
 	IDENTITY_LATE = 1,
+	API_STAY = 0xffffffff,
 	REPLY_MORE = 1,
 	LISTEN_V6ONLY = 1,
 	/* In the reply: the kernel refused devices, so what should be the wildcard address on lo is 127.0.0.1 and ::1 */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "../common/outfile.h"
+#include "apiprocess.h"
 #include "configure.h"
 #include "confine.h"
 #include "names.h"
@@ -69,6 +70,7 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_NETLINK: return netlink(r, a);
 	case RQ_NEXT: return r.done() ? next(a) : MALFORMED;
 	case RQ_NAMES: return names(r, a);
+	case RQ_API: return api(r, a);
 	case RQ_IDENTITY: return identity(r);
 	case RQ_EMPTY_ROOT: return emptyRoot(r);
 	case RQ_LEAVE: return r.done() ? leave() : MALFORMED;
@@ -351,6 +353,24 @@ Fault Requests::identity(Reader &r)
 		return OUT_OF_ORDER;
 	identity_ = Identity{ uid, gid };
 	late_ = flags & IDENTITY_LATE;
+	return {};
+}
+
+Fault Requests::api(Reader &r, Answer &a)
+{
+	const uint32_t uid = r.u32(), gid = r.u32();
+	const std::string path = r.str();
+	if (!r.done())
+		return MALFORMED;
+	if (!session_.setUp || enterTried_)
+		return OUT_OF_ORDER;
+	std::optional<Identity> who;
+	if (uid != API_STAY)
+		who = Identity{ uid, gid };
+	Fd engine;
+	if (Fault f = startApi(launch_, path, who, engine))
+		return f;
+	a.passed.push_back(std::move(engine));
 	return {};
 }
 

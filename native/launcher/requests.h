@@ -71,6 +71,7 @@ private:
 	Fault leave();
 	Fault resolver(Reader &r, Answer &a);
 	Fault follow(Reader &r);
+	Fault api(Reader &r, Answer &a);
 	/* `outside`: where a user namespace will make the command somebody else, that one */
 	Fault becomeOther(std::optional<Identity> *outside);
 	Fault giveUp();

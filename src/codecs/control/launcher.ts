@@ -83,6 +83,15 @@ export type LauncherRequest =
   | { readonly type: 'Resolver' }
   /** In a namespace, before Ready: Netlink is served after that, too, for addresses of this interface and routes through it. */
   | { readonly type: 'Follow'; readonly index: number }
+  /**
+   * After Setup, before Spawn and Join: the process of the API begins, with its socket at `path`. `who`: whom it becomes, 31 bits each; null: it
+   * stays who the launcher is.
+   */
+  | {
+      readonly type: 'Api'
+      readonly who: { readonly uid: number; readonly gid: number } | null
+      readonly path: string
+    }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -116,6 +125,8 @@ export type LauncherReply =
   | { readonly type: 'Inherited' }
   /** To Resolver: comes with the socket. */
   | { readonly type: 'Watched' }
+  /** The same. */
+  | { readonly type: 'Api' }
   /** `gid`: of the group that was named, or the user's own. 0 where nothing was asked for. Failed with ENOENT: no such name. */
   | { readonly type: 'Names'; readonly uid: number; readonly gid: number }
   /**
@@ -143,7 +154,8 @@ export const RQ = {
   NAMES: 14,
   LEAVE: 15,
   RESOLVER: 24,
-  FOLLOW: 25
+  FOLLOW: 25,
+  API: 16
 } as const
 /** First word of the reply to Sockets, which has a form of its own. */
 export const SOCKETS = 0x534b
@@ -155,6 +167,7 @@ const TAP_VNET = 1
 const ROOT_BY_CHROOT = 1
 const IDENTITY_LATE = 1
 const ID_MAX = 0x7fffffff
+const API_STAY = 0xffffffff
 const REPLY_MORE = 1
 const LISTEN_SPLIT = 1
 const REPLY_HEAD = 12
@@ -179,7 +192,8 @@ const requestKinds: ReadonlySet<string> = new Set([
   'Names',
   'Leave',
   'Resolver',
-  'Follow'
+  'Follow',
+  'Api'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -191,6 +205,7 @@ const replyKinds: ReadonlySet<string> = new Set([
   'ProcNet',
   'Inherited',
   'Watched',
+  'Api',
   'Names',
   'Begun',
   'Done'
@@ -236,6 +251,8 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return u32(RQ.IDENTITY, r.uid, r.gid, r.late ? IDENTITY_LATE : 0)
     case 'Names':
       return join(u32(RQ.NAMES), ...str(r.user), ...str(r.group))
+    case 'Api':
+      return join(u32(RQ.API, r.who?.uid ?? API_STAY, r.who?.gid ?? API_STAY), ...str(r.path))
     case 'EmptyRoot':
       return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
   }
@@ -294,6 +311,14 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
       ? bad
       : { type: 'Identity', uid, gid, late: (flags & IDENTITY_LATE) !== 0 }
   }
+  if (kind === RQ.API) {
+    const f = fields(body, 2, 1)
+    if (f === null) return bad
+    const [uid, gid] = f.w
+    const stays = uid === API_STAY && gid === API_STAY
+    if (!stays && (uid > ID_MAX || gid > ID_MAX)) return bad
+    return { type: 'Api', who: stays ? null : { uid, gid }, path: f.s[0] }
+  }
   if (kind === RQ.NAMES) {
     const f = fields(body, 0, 2)
     return f === null ? bad : { type: 'Names', user: f.s[0], group: f.s[1] }
@@ -347,6 +372,8 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       return u32(RQ.INHERITED, 0, 0)
     case 'Watched':
       return u32(RQ.RESOLVER, 0, 0)
+    case 'Api':
+      return u32(RQ.API, 0, 0)
     case 'Names':
       return u32(RQ.NAMES, 0, 0, r.uid, r.gid)
     case 'Begun':
@@ -412,6 +439,8 @@ const decodeReply = (o: Octets): LauncherReply | string => {
       return body.len === 0 ? { type: 'Watched' } : 'reply to Resolver with a body'
     case RQ.INHERITED:
       return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'
+    case RQ.API:
+      return body.len === 0 ? { type: 'Api' } : 'reply to Api with a body'
     case RQ.SETUP: {
       const f = fields(body, 1, 0)
       return f === null ? 'malformed reply to Setup' : { type: 'Begun', lifeMs: f.w[0] }

@@ -66,7 +66,8 @@ export const EF = {
   GIVE: 64,
   TCP_TAKE: 65,
   CONF_SEND: 66,
-  CONF_CLOSE: 67
+  CONF_CLOSE: 67,
+  API_SEND: 68
 } as const
 
 export const EV = {
@@ -116,7 +117,8 @@ export const EV = {
   CONF_CLIENT: 45,
   CONF_OCTETS: 46,
   HOST_BELL: 60,
-  HOST: 61
+  HOST: 61,
+  API_OCTETS: 47
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -308,6 +310,8 @@ export interface Native {
   confListen(path: string): void
   /** The same with a socket that listens already, at `path`; it is the addon's from here on. */
   confAdopt(fd: number, path: string): void
+  /** The stream to the API's process: EV.API_OCTETS. It is the addon's from here on. */
+  apiAdopt(fd: number): void
   /** As linkListen(), with a socket that listens already; it is the addon's from here on. */
   linkAdopt(fd: number, vhostUser: boolean): void
   /** As repairListen(), with a socket that listens already; it is the addon's from here on. */

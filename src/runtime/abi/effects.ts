@@ -335,6 +335,12 @@ export const confSend = (r: Rings, client: number, said: Uint8Array): void => {
   words(r, EF.CONF_SEND, client, off, said.length)
 }
 export const confClose = (r: Rings, client: number): void => words(r, EF.CONF_CLOSE, client, 0)
+/** To the API's process. */
+export const apiSend = (r: Rings, said: Uint8Array): void => {
+  const off = txRoom(r, said.length)
+  r.slab.set(said, off)
+  words(r, EF.API_SEND, 0, off, said.length)
+}
 /** `fd` -1: none. */
 export const give = (r: Rings, fd: number): void => words(r, EF.GIVE, 0, fd)
 /** `shut`: it has sent its FIN. `taken`: see abi.h. */

@@ -397,6 +397,8 @@ export const confCame = (ev: Int32Array, i: number): ConfCame => ({
 })
 /** EV.CONF_OCTETS: of no octets: it says no more. */
 export const confOctets = handOverAsked
+/** EV.API_OCTETS: of no octets: it is gone. */
+export const apiOctets = handOverAsked
 
 /** Kinds of records that tell of a flow's socket as it serves: the handle is the flow's. */
 export const OF_FLOWS: ReadonlySet<number> = new Set([

@@ -163,7 +163,7 @@ export const MAX_MTU = 65521
 const plainAddress = v.addressBut('unspecified', 'loopback', 'broadcast')
 const mappable = v.addressBut('unspecified', 'loopback', 'multicast', 'broadcast')
 const path = (
-  key: 'logFile' | 'pcap' | 'record' | 'pidFile' | 'restartPath' | 'confPath' | 'userns'
+  key: 'logFile' | 'pcap' | 'record' | 'pidFile' | 'restartPath' | 'confPath' | 'apiPath' | 'userns'
 ): Apply => set(v.nonEmpty, (p) => ({ [key]: p }))
 
 /** What publishes ports elsewhere gets a word. */
@@ -190,6 +190,7 @@ const generalFields = () => ({
   logSize: 1 << 20,
   runAs: unset<v.RunAs>(),
   confPath: unset<string>(),
+  apiPath: unset<string>(),
   errorFd: unset<number>(),
   pcap: unset<string>(),
   /** Octets. */
@@ -244,6 +245,9 @@ const general: ReadonlyArray<OptionEntry> = [
     { ours: true }
   ),
   entry('-c, --conf-path', 'PATH', 'Control socket for reconfiguration', path('confPath')),
+  entry('--api', 'PATH', 'Serve status, flows, rules and counters over HTTP at PATH', path('apiPath'), {
+    ours: true
+  }),
   entry('-h, --help', null, 'Show this help and exit', patch({}), { answer: 'help' }),
   entry('--version', null, 'Show version and exit', patch({}), { answer: 'version' }),
   entry('-p, --pcap', 'FILE', 'Capture guest-side packets to FILE', pcap),

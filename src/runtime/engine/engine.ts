@@ -1,5 +1,4 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import type { ClientPart } from '../../codecs/control/conf.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
@@ -17,6 +16,7 @@ import { forwardRules, type Rule } from '../../machines/forward/forward-rules.js
 import type { Given } from '../../machines/forward/given-sockets.js'
 import { scans } from '../../machines/forward/port-scan.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
+import { loadAddon } from '../abi/addon.js'
 import { handOverHold } from '../abi/effects.js'
 import { kindOf } from '../abi/events.js'
 import { openRings, turn } from '../abi/rings.js'
@@ -65,7 +65,8 @@ import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
 import type { Recorder } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
-import { allFeatures } from './features.js'
+import { apiOf } from './api.js'
+import { allFeatures, rulesMayChange } from './features.js'
 import { FOLLOWED_GROUPS, follow } from './follow.js'
 import {
   type InheritedSockets,
@@ -112,16 +113,13 @@ const tried = <A>(what: string, run: () => A): A => {
   }
 }
 
-/** The addon lies beside the bundle: <root>/dist/engine.cjs, <root>/build/Release/passt.node. */
 const loadNative = (): Native => {
-  const module: { exports: unknown } = { exports: {} }
   try {
-    process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
+    return loadAddon(process.argv[1] ?? '')
   } catch (e) {
     const why = e instanceof Error ? e.message : String(e)
     throw refused(0, `cannot load the addon: ${why} (npm run build makes it, for the Node.js that it finds)`)
   }
-  return module.exports as Native
 }
 
 const readOr = <A>(path: string, otherwise: A): string | A => {
@@ -440,6 +438,11 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const sockets = givenSockets(native, l, wanted.ports, listenFds(), former?.listeners ?? nothingInherited())
   for (const line of sockets.warnings) log.at('warning', line)
   const life = orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  // On the host, whatever namespaces come
+  const apiFd =
+    wanted.apiPath === null
+      ? null
+      : orFatal(l.api({ who: who.uid < 0 ? null : { uid: who.uid, gid: who.gid }, path: wanted.apiPath }))
   assume(l, wanted, who, log)
   const resolver = wanted.follow && needsResolvConf(o) ? l.resolver() : null
   const secret = random(16)
@@ -458,6 +461,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const record = openRecord(native, wanted, former !== null, log)
   const door = record?.native(native) ?? native
   const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
+  if (apiFd !== null) tried('watch the process of the API', () => native.apiAdopt(apiFd))
   if (wanted.pcap !== null)
     openCapture(
       native,
@@ -511,7 +515,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const failures = openStrict(place, log)
   for (const line of opened.says) log.at('info', line)
   // Rules that scan may come later
-  const mayScan = scans(place.rules) || (p.confPath !== null && p.mode === 'pasta')
+  const mayScan = scans(place.rules) || (rulesMayChange(p) && p.mode === 'pasta')
   const hostFiles: ProcNet = mayScan ? ownProcNet() : new Map()
   const nsFiles: ProcNet = mayScan ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   tried('watch the launcher', () => native.setCtl(CTL_FD))
@@ -523,7 +527,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     links,
     limits: { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
     sharedTcpPorts,
-    bothSides: p.confPath !== null || place.rules.some((r) => r.direction === 'in'),
+    bothSides: rulesMayChange(p) || place.rules.some((r) => r.direction === 'in'),
     secret,
     now: Date.now() / 1000
   }
@@ -544,6 +548,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
+  const api = p.apiPath === null ? null : apiOf(world, p, now)
   const following = !follows
     ? null
     : follow(world, native, {
@@ -562,7 +567,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     rules,
     client,
     here,
-    life
+    life,
+    api
   })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
@@ -584,7 +590,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     plan: p,
     who,
     world,
-    scans: scan !== null || p.confPath !== null,
+    scans: scan !== null || rulesMayChange(p),
     record,
     former,
     client,

@@ -14,6 +14,8 @@ import type { Plan } from '../plan/plan-types.js'
 import type { AskRules } from '../record/answers.js'
 import { type Neighbours, neighbours } from '../services/neighbours.js'
 import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
+import type { Api } from './api.js'
+import { apiRules } from './api-rules.js'
 import { collectWhenCalm } from './collect-when-calm.js'
 import { followed } from './followed.js'
 import { guestLink, type LinkClient } from './guest-link.js'
@@ -65,6 +67,8 @@ export interface Opened {
   readonly client: LinkClient
   /** What a process gets that takes our place; null: nobody may. */
   readonly here: Here | null
+  /** null: without --api, or in a replay. */
+  readonly api: Api | null
   /** null: nobody asks whether we are alive. */
   readonly life: Life | null
 }
@@ -72,8 +76,11 @@ export interface Opened {
 /** What features need of the plan. */
 export type FeaturePlan = Pick<
   Plan,
-  'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap' | 'confPath'
+  'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap' | 'confPath' | 'apiPath'
 >
+/** Are there clients that may ask for other rules? */
+export const rulesMayChange = (p: Pick<Plan, 'confPath' | 'apiPath'>): boolean =>
+  p.confPath !== null || p.apiPath !== null
 
 /** All that the plan asks for and that has a say in what is done: that of a replay as well, which has no port scan. A record ends where a hand-over begins. */
 export const actingFeatures = (
@@ -98,7 +105,8 @@ export const actingFeatures = (
           : { offer: OFFERS[p.vhostUser], exit: p.migrateExit, linger: !p.migrateNoLinger }
       )),
   ...(o.portScan === null ? [] : [o.portScan]),
-  ...(p.confPath === null ? [] : [liveRules(w, o.rules.now, o.rules.door)]),
+  ...(rulesMayChange(p) ? [liveRules(w, o.rules.now, o.rules.door)] : []),
+  ...(p.apiPath === null ? [] : [apiRules(w, o.rules.now, o.api?.told ?? null)]),
   ...(p.pcap === null ? [] : [capture(w, p.pcap)])
 ]
 
@@ -111,6 +119,7 @@ export const allFeatures = (
   ...actingFeatures(w, p, o),
   ...(o.here === null ? [] : [handOver(w, o.here, o.client)]),
   ...(o.life === null ? [] : [signsOfLife(o.life)]),
+  ...(o.api === null ? [] : [o.api.feature]),
   collectWhenCalm(collect),
   ...observers(w, p)
 ]

@@ -49,6 +49,7 @@ const plan = type({
   pcap: orNull(t.union([literal('pcap'), literal('pcapng')])),
   /** '': there is one; records of before there was that say nothing. */
   confPath: t.union([string, t.null, t.undefined]),
+  apiPath: t.union([string, t.null, t.undefined]),
   ownMac: number,
   mtu: number,
   v4: orNull(family),
@@ -138,6 +139,7 @@ const toWritten = (s: StartRecord): Written => {
       migrateNoLinger: p.migrateNoLinger,
       pcap: pcapOf(p.pcap),
       confPath: p.confPath === null ? null : '',
+      apiPath: p.apiPath === null ? undefined : '',
       ownMac: p.ownMac,
       mtu: p.mtu,
       v4: writtenFamily(p.v4),
@@ -200,6 +202,7 @@ const ofWritten = (w: Written): StartRecord => ({
     pcap: w.plan.pcap === null ? null : `.${w.plan.pcap}`,
     confPath: w.plan.confPath ?? null,
     follow: w.plan.follow ?? false,
+    apiPath: w.plan.apiPath ?? null,
     ownMac: w.plan.ownMac as Mac
   },
   found: {

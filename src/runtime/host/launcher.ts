@@ -86,6 +86,8 @@ export interface Launcher {
   readonly follow: (index: number) => Result<void>
   /** After ready(): another process serves the namespace, so our end is not the command's. */
   readonly leave: () => Result<void>
+  /** After setup(), before spawn() and join(): the process of the API begins. Our end of the stream to it, ours to close. */
+  readonly api: (o: Order<'Api'>) => Result<number>
   /**
    * 1 to SOCKETS_MAX sockets made inside the namespace, to fill a pool (Native.addNsSockets). Only before Native.setCtl():
    * from there on native asks by itself, and takes the reply. Right: at least one; non-blocking, close-on-exec.
@@ -117,6 +119,7 @@ const descriptorsOf = (r: LauncherReply): number => {
     case 'Tap':
     case 'Inherited':
     case 'Watched':
+    case 'Api':
       return 1
     case 'Begun':
       return r.lifeMs > 0 ? 1 : 0
@@ -195,6 +198,7 @@ export const launcher = (
     leave: () => done({ type: 'Leave' }),
     resolver: () => E.map(({ fds }: Expected<'Watched'>) => fds[0])(expect('Watched', { type: 'Resolver' })),
     follow: (index) => done({ type: 'Follow', index }),
+    api: (o) => E.map(({ fds }: Expected<'Api'>) => fds[0])(expect('Api', { type: 'Api', ...o })),
     spawn: (o) =>
       E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(
         expect('Spawned', { type: 'Spawn', ...o })

@@ -94,6 +94,8 @@ export interface Plan {
   readonly restartPath: string | null
   /** Where rules can be looked at and changed. */
   readonly confPath: string | null
+  /** Where the API is served. Never with restartPath. */
+  readonly apiPath: string | null
   readonly pcap: string | null
   readonly pcapSize: number | null
   readonly record: string | null

@@ -241,6 +241,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     pidFile: o.pidFile,
     restartPath: o.restartPath,
     confPath: o.confPath,
+    apiPath: o.apiPath,
     pcap: o.pcap,
     pcapSize: o.pcapSize,
     record: o.record,

@@ -181,6 +181,7 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
       follow: null,
       portScan: null,
       client: linkClientOf(start.client),
+      api: null,
       rules: { now: rulesNow(start.rules), door: rulesThrough(door, NO_LISTENERS) }
     })
   )

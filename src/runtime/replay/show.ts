@@ -79,7 +79,8 @@ export const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
   GIVE: 'descriptor',
   TCP_TAKE: 'descriptor flags peek_offset taken',
   CONF_SEND: 'off len',
-  CONF_CLOSE: ''
+  CONF_CLOSE: '',
+  API_SEND: 'off len'
 }
 export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   TAP_FRAME: 'off len vnet_flags gso_size csum_start ones_complement_sum',
@@ -128,7 +129,8 @@ export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   HAND_OVER_PEER: 'there',
   HAND_OVER_ASKED: 'off len',
   CONF_CLIENT: 'process_id flags',
-  CONF_OCTETS: 'off len'
+  CONF_OCTETS: 'off len',
+  API_OCTETS: 'off len'
 }
 /** The word that is of each kind's own, of those that open a socket. */
 const OWN: Readonly<Record<string, string>> = {
