@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { failure } from 'io-ts/lib/PathReporter.js'
+import { RateLimit } from '../../codecs/text/rate-limit.js'
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
@@ -66,6 +67,8 @@ const plan = type({
   pcap: orNull(t.union([literal('pcap'), literal('pcapng')])),
   /** '': there is one; records of before there was that say nothing. */
   confPath: t.union([string, t.null, t.undefined]),
+  /** As options; records of before there was --limit have none. */
+  rates: t.union([array(RateLimit), t.undefined]),
   ownMac: number,
   mtu: number,
   v4: orNull(family),
@@ -171,6 +174,7 @@ const toWritten = (s: StartRecord): Written => {
       migrateNoLinger: p.migrateNoLinger,
       pcap: pcapOf(p.pcap),
       confPath: p.confPath === null ? null : '',
+      rates: [...p.rates],
       ownMac: p.ownMac,
       mtu: p.mtu,
       v4: writtenFamily(p.v4),
@@ -234,6 +238,7 @@ const ofWritten = (w: Written): StartRecord => ({
     link: w.plan.link ? { kind: 'socket', path: null } : null,
     pcap: w.plan.pcap === null ? null : `.${w.plan.pcap}`,
     confPath: w.plan.confPath ?? null,
+    rates: w.plan.rates ?? [],
     ownMac: w.plan.ownMac as Mac
   },
   found: {
@@ -250,7 +255,7 @@ const ofWritten = (w: Written): StartRecord => ({
   }
 })
 
-export const startText = (s: StartRecord): string => JSON.stringify(toWritten(s))
+export const startText = (s: StartRecord): string => JSON.stringify(written.encode(toWritten(s)))
 
 /** A rule that came later. */
 export const ruleText = (r: Rule): string => JSON.stringify(writtenRule(r))
