@@ -174,7 +174,7 @@ const toWritten = (s: StartRecord): Written => {
       migrateNoLinger: p.migrateNoLinger,
       pcap: pcapOf(p.pcap),
       confPath: p.confPath === null ? null : '',
-      rates: [...p.rates],
+      rates: p.rates.length === 0 ? undefined : [...p.rates],
       ownMac: p.ownMac,
       mtu: p.mtu,
       v4: writtenFamily(p.v4),
