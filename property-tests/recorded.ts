@@ -83,6 +83,7 @@ export const START: StartRecord = {
     splice: true,
     spliceOnly: false,
     hostLoToNsLo: false,
+    rates: [],
     announceDns: true,
     announceSearch: true,
     search: ['example.com'],

@@ -66,6 +66,7 @@ complete -c passt -l migrate-no-linger -d 'Deprecated: close sockets after migra
 complete -c passt -s t -l tcp-ports -x -a 'none all' -d 'Forward TCP ports to the guest'
 complete -c passt -s u -l udp-ports -x -a 'none all' -d 'Forward UDP ports to the guest, as -t'
 complete -c passt -l no-splice -d 'Disable the bypass path for local traffic'
+complete -c passt -l limit -x -d 'At most RATE of users\' data each way, as in 10Mbit or 1.5MB,burst=64kB,in'
 complete -c passt -l limit-flows -x -d 'At most COUNT flows'
 complete -c passt -l limit-files -x -d 'At most COUNT descriptors for flows'
 complete -c passt -l limit-memory -x -d 'At most MIB MiB in the buffers of sockets'

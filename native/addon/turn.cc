@@ -174,6 +174,10 @@ void Engine::execute_one(const Record &e)
 		if ((s = table.sock(handle, Kind::Splice)))
 			splices.shut(*s, as<fx::SpliceShut>(e).side);
 		return;
+	case EF_SPLICE_ALLOW:
+		if ((s = table.sock(handle, Kind::Splice)))
+			splices.allow(*s, as<fx::SpliceAllow>(e).way, as<fx::SpliceAllow>(e).octets);
+		return;
 	case EF_UDP_JOIN:
 		receiver.join(handle, as<fx::UdpJoin>(e).other_handle);
 		return;

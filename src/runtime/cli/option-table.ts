@@ -1,6 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
+import type { Errors } from 'io-ts'
 import type { OptionName } from '../../codecs/text/argv.js'
 import { looksLikePorts, PortSpec } from '../../codecs/text/port-spec.js'
+import { RateLimit } from '../../codecs/text/rate-limit.js'
 import { type InAny, isV4 } from '../../codecs/value/inany.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
@@ -670,12 +672,21 @@ const forPasta: ReadonlyArray<OptionEntry> = [
 
 const limitFields = () => ({
   /** Of what the guest may take of the host (quotas.ts): where an option says. */
-  limits: {} as Partial<Limits>
+  limits: {} as Partial<Limits>,
+  rates: [] as ReadonlyArray<RateLimit>
 })
 const limit = (key: keyof Limits, max: number, unit = 1): Apply =>
   set(v.numberIn(1, max), (n, o) => ({ limits: { ...o.limits, [key]: n * unit } }))
+const rateLimit: v.Read<RateLimit> = (text) =>
+  E.mapLeft((errors: Errors) => errors[0]?.message ?? '')(RateLimit.decode(text))
 /** Ours alone: what all flows of a guest take of the host together. */
 const limits: ReadonlyArray<OptionEntry> = [
+  entry(
+    '--limit',
+    'RATE',
+    "At most RATE of users' data each way, as in 10Mbit or 1.5MB,burst=64kB,in\nof a forwarded port: tcp:8080=10Mbit\ndefault: no limit",
+    set(rateLimit, (l, o) => ({ rates: [...o.rates, l] }))
+  ),
   entry('--limit-flows', 'COUNT', `At most COUNT flows\ndefault: ${MAX_FLOWS}`, limit('flows', MAX_FLOWS)),
   entry(
     '--limit-files',

@@ -1,3 +1,4 @@
+import type { RateLimit } from '../../codecs/text/rate-limit.js'
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import { PROTO_UDP, sum16 } from '../../codecs/wire/checksum.js'
@@ -9,6 +10,7 @@ import { type NatConfig, reverseSource } from '../../machines/address/nat.js'
 import type { Seen } from '../../machines/address/nat-inward.js'
 import { isGroupOn, type Links } from '../../machines/address/on-link.js'
 import { ERROR_BURST, type ErrorBudget, spendError } from '../../machines/flow/host-errors.js'
+import { limitsOf } from '../../machines/limit/limits.js'
 import type { GuestConfig } from '../../machines/services/guest-config.js'
 import type { Rings } from '../abi/rings.js'
 import type { Flow } from '../flow/flow.js'
@@ -23,6 +25,7 @@ import { createTimerWheel, type TimerWheel } from '../flow/timer-wheel.js'
 import { type Counters, count, type Log } from '../log/log.js'
 import { type Copier, copier, type Fields } from '../machine/copier.js'
 import { type Features, noFeatures } from './feature.js'
+import { Rates } from './rates.js'
 import type { Out } from './write-effect.js'
 
 /** Everything that the loop needs to know. Another one takes its place as a whole, where the host is followed (reconfigure()). */
@@ -52,6 +55,8 @@ export interface WorldConfig extends FlowConfig {
   /** What all flows may take of the host; `sharedTcpPorts`: see quotas.ts. */
   readonly limits: Limits
   readonly sharedTcpPorts: boolean
+  /** --limit, in order. */
+  readonly rates: ReadonlyArray<RateLimit>
   /** Host peers may begin flows: an option forwards ports to the guest. */
   readonly bothSides: boolean
 }
@@ -105,6 +110,8 @@ export interface World {
   readonly table: FlowTable
   readonly flows: (Flow | undefined)[]
   readonly quotas: Quotas
+  /** null: there is no --limit. */
+  readonly rates: Rates | null
   readonly wheel: TimerWheel
   /** Flows that got an event in this turn; some kinds get TURN_END at its end. */
   readonly touched: Flow[]
@@ -185,8 +192,10 @@ export const createWorld = (
     announced: [],
     up: false
   }
+  const rates = cfg.rates.length === 0 ? null : new Rates(limitsOf(cfg.rates), maxFlows, rings.clock[0])
   const out: Out = {
     rings,
+    rates,
     counters,
     sending: features.sending,
     outbound4: cfg.outbound4,
@@ -223,6 +232,7 @@ export const createWorld = (
     features,
     table,
     flows: list(),
+    rates,
     quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts, cfg.bothSides),
     wheel,
     touched: list(),

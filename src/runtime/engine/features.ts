@@ -5,6 +5,7 @@ import { flows } from '../data/flows.js'
 import { listeners } from '../data/forward.js'
 import { fragments } from '../data/fragments.js'
 import { groupReplies } from '../data/group-replies.js'
+import { rateLimits } from '../data/rate-limit.js'
 import { socketMemory } from '../data/socket-memory.js'
 import type { World } from '../data/world.js'
 import type { Life } from '../host/launcher.js'
@@ -29,6 +30,7 @@ import type { Found, WorldPlan } from './world-config.js'
 
 /** What a world has without a host: that of the warm-up, and of tests. */
 export const basicFeatures = (w: World): ReadonlyArray<Feature> => [
+  rateLimits(w),
   guestFrames(w),
   flows(w),
   listeners(w),

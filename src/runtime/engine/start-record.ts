@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { failure } from 'io-ts/lib/PathReporter.js'
+import { RateLimit } from '../../codecs/text/rate-limit.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import type { FeaturePlan } from './features.js'
@@ -50,6 +51,8 @@ const plan = type({
   /** '': there is one; records of before there was that say nothing. */
   confPath: t.union([string, t.null, t.undefined]),
   apiPath: t.union([string, t.null, t.undefined]),
+  /** As options; records of before there was --limit have none. */
+  rates: t.union([array(RateLimit), t.undefined]),
   ownMac: number,
   mtu: number,
   v4: orNull(family),
@@ -140,6 +143,7 @@ const toWritten = (s: StartRecord): Written => {
       pcap: pcapOf(p.pcap),
       confPath: p.confPath === null ? null : '',
       apiPath: p.apiPath === null ? undefined : '',
+      rates: p.rates.length === 0 ? undefined : [...p.rates],
       ownMac: p.ownMac,
       mtu: p.mtu,
       v4: writtenFamily(p.v4),
@@ -203,6 +207,7 @@ const ofWritten = (w: Written): StartRecord => ({
     confPath: w.plan.confPath ?? null,
     follow: w.plan.follow ?? false,
     apiPath: w.plan.apiPath ?? null,
+    rates: w.plan.rates ?? [],
     ownMac: w.plan.ownMac as Mac
   },
   found: {
@@ -219,7 +224,7 @@ const ofWritten = (w: Written): StartRecord => ({
   }
 })
 
-export const startText = (s: StartRecord): string => JSON.stringify(toWritten(s))
+export const startText = (s: StartRecord): string => JSON.stringify(written.encode(toWritten(s)))
 
 /** A rule that came later. */
 export const ruleText = (r: Rule): string => JSON.stringify(writtenRule(r))

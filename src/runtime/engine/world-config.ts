@@ -6,6 +6,7 @@ import type { NeighbourConfig } from '../../machines/address/neighbours.js'
 import type { Links } from '../../machines/address/on-link.js'
 import { UDP_TIMEOUTS } from '../../machines/flow/udp.js'
 import { duidLlt, type GuestConfig, LEASE_FOREVER } from '../../machines/services/guest-config.js'
+import { windowQuantum } from '../data/rates.js'
 import type { WorldConfig } from '../data/world.js'
 import type { HashKey } from '../flow/half-sip-hash.js'
 import type { Limits } from '../flow/quotas.js'
@@ -49,6 +50,7 @@ export type WorldPlan = Pick<
   | 'splice'
   | 'spliceOnly'
   | 'hostLoToNsLo'
+  | 'rates'
   | 'announceDns'
   | 'announceSearch'
   | 'search'
@@ -195,6 +197,8 @@ export const worldConfig = (p: WorldPlan, found: Found): WorldConfig => {
     udpTimeouts: UDP_TIMEOUTS,
     limits,
     sharedTcpPorts,
+    rates: p.rates,
+    quantum: windowQuantum(p.rates),
     bothSides
   }
 }

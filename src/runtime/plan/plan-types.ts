@@ -1,3 +1,4 @@
+import type { RateLimit } from '../../codecs/text/rate-limit.js'
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { PortOptions } from '../../machines/forward/forward-rules.js'
@@ -131,6 +132,8 @@ export interface Plan {
   readonly freebind: boolean
   /** What options say of them. */
   readonly limits: Partial<Limits>
+  /** --limit, in order. */
+  readonly rates: ReadonlyArray<RateLimit>
   /** Local traffic past the tap; with `spliceOnly` there is no tap. */
   readonly splice: boolean
   readonly spliceOnly: boolean
