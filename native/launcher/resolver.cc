@@ -28,7 +28,7 @@ namespace {
 
 /** A watch; `name`: the entry of a directory that matters, '' where the watched thing itself does. */
 struct Watched {
-	int wd;
+	int wd = -1;
 	std::string name;
 };
 
