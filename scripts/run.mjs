@@ -305,6 +305,17 @@ const tasks = {
     install()
     process.exit(run(process.execPath, [at('fuzz/run.mjs'), ...args]))
   },
+  // Does a test notice when the program is changed? (docs/verification.md)
+  mutation: () => {
+    install()
+    installIn(at('scripts/mutation'))
+    const stryker = at('scripts/mutation/node_modules/@stryker-mutator/core/bin/stryker.js')
+    process.exit(
+      run(process.execPath, [stryker, 'run', at('scripts/mutation/stryker.config.mjs')], {
+        env: { ...process.env, MUTATION: args.join(' ') }
+      })
+    )
+  },
   'install-system': () => {
     build()
     process.exit(run(process.execPath, [at('scripts/install-system.mjs'), ...args]))
