@@ -27,6 +27,7 @@ import type { Plan } from '../src/runtime/plan/plan-types.js'
 import { assertOctets } from './arbitraries.js'
 import { udpFrame } from './fragment-arbitraries.js'
 import { build, type FrameSpec, NEEDS_CSUM } from './frame-spec.js'
+import { START } from './recorded.js'
 import { WORLD_CONFIG } from './world-config.js'
 
 const SLAB = 0x40000
@@ -67,6 +68,8 @@ test('each record that native can write has one feature that takes it', () => {
   const w = place()
   const all = allFeatures(w, EVERYTHING, {
     neighbours: NEIGHBOURS,
+    host: START,
+    follow: null,
     portScan: null,
     rules: { now: rulesNow([]), door: { begin: () => {}, go: () => '' } },
     client: linkClientOf(null),

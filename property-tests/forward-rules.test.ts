@@ -25,6 +25,12 @@ import {
   targetOf,
   withoutV6
 } from '../src/machines/forward/forward-rules.js'
+import {
+  type GivenSocket,
+  givenSocket,
+  NOTHING_GIVEN,
+  type SocketFacts
+} from '../src/machines/forward/given-sockets.js'
 import { arbPorts, arbRange, type Ports } from './port-arbitraries.js'
 
 const PASTA: ForwardEnv = {
@@ -34,7 +40,8 @@ const PASTA: ForwardEnv = {
   ephemeral: { first: 32768, last: 60999 },
   v4: true,
   v6: true,
-  bindToDevice: true
+  bindToDevice: true,
+  given: NOTHING_GIVEN
 }
 const NONE: PortOptions = {
   tcpIn: [{ kind: 'none' }],
@@ -213,7 +220,8 @@ const arbEnv: fc.Arbitrary<ForwardEnv> = fc.record({
   ephemeral: fc.oneof(fc.constant<PortRange>({ first: 100, last: 60999 }), arbRange),
   v4: fc.constant(true),
   v6: fc.boolean(),
-  bindToDevice: fc.boolean()
+  bindToDevice: fc.boolean(),
+  given: fc.constant(NOTHING_GIVEN)
 })
 const inside = (p: number, r: PortRange): boolean => r.first <= p && p <= r.last
 
@@ -353,4 +361,81 @@ describe('bindVerdict: which failures matter', () => {
     assert.match(verdict(rules, [{ rule: 1, port: 7005, errno: 98 }]), /fatal/)
   })
   test('nothing failed, nothing said', () => assert.equal(verdict(tcpIn('22', '80'), []), ''))
+})
+
+describe('sockets that we were started with', () => {
+  const TCP: SocketFacts = {
+    domain: 10,
+    type: 1,
+    protocol: 6,
+    listens: true,
+    connected: false,
+    addr: UNSPECIFIED6,
+    port: 8080,
+    v6only: false,
+    device: null
+  }
+  const UDP: SocketFacts = {
+    ...TCP,
+    domain: 2,
+    type: 2,
+    protocol: 17,
+    listens: false,
+    addr: LOOPBACK4,
+    port: 5353
+  }
+  const socket = (f: SocketFacts): E.Either<string, GivenSocket> => givenSocket(f, 1024)
+  const given = new Map([
+    ['3', [socket(TCP)]],
+    [
+      'web',
+      [socket({ ...TCP, domain: 2, addr: LOOPBACK4 }), socket({ ...TCP, addr: LOOPBACK6 }), socket(UDP)]
+    ],
+    ['unix', [socket({ ...TCP, domain: 1, protocol: 0, addr: [0, 0, 0, 0], port: 0 })]]
+  ])
+  const at = (key: keyof PortOptions, ...texts: string[]): ReadonlyArray<unknown> =>
+    make({ [key]: specs(...texts) }, { given }).rules.map((r) => [
+      r.bind,
+      r.v6only,
+      `${r.first}-${r.last}>${r.to}`,
+      r.toAddress,
+      r.given
+    ])
+  test('a rule for each, at its own address and port', () => {
+    assert.deepEqual(at('tcpIn', 'fd:3:80'), [[null, false, '8080-8080>80', null, '3']])
+    assert.deepEqual(at('tcpIn', 'fd:web:80'), [
+      [LOOPBACK4, false, '8080-8080>80', null, 'web'],
+      [LOOPBACK6, true, '8080-8080>80', null, 'web']
+    ])
+    const to = fromV4(0xc0000205)
+    assert.deepEqual(at('udpIn', 'fd:web:192.0.2.5/53'), [[LOOPBACK4, false, '5353-5353>53', to, 'web']])
+  })
+  const refusals: ReadonlyArray<readonly [keyof PortOptions, string, RegExp, Partial<ForwardEnv>?]> = [
+    ['tcpIn', 'fd:4:80', /^--tcp-ports fd:4:80: we were started without such a descriptor$/],
+    ['tcpIn', 'fd:unix:80', /: it is a UNIX socket$/],
+    ['udpIn', 'fd:3:80', /: it is no UDP socket$/],
+    ['tcpOut', 'fd:3:80', /: sockets by descriptor are for -t and -u only$/],
+    ['tcpIn', 'fd:3:192.0.2.5/80', /: target 192.0.2.5 is not of the socket's IP version$/],
+    ['tcpIn', 'fd:web:80', /: it is a socket of IPv4, which is switched off$/, { v4: false }],
+    ['tcpIn', 'fd:web:80', /: it is a socket of IPv6, which is switched off$/, { v6: false }]
+  ]
+  for (const [key, text, why, env] of refusals)
+    test(`refused: ${key} ${text}`, () => refused({ [key]: specs(text) }, why, { given, ...env }))
+  test('not beside another rule for its port', () =>
+    refused({ tcpIn: specs('8080', 'fd:3:80') }, /port 8080 given twice/, { given }))
+  const facts: ReadonlyArray<readonly [SocketFacts, string]> = [
+    [{ ...TCP, listens: false }, 'it does not listen'],
+    [{ ...TCP, connected: true, listens: false }, 'it is connected'],
+    [{ ...TCP, protocol: 262 }, 'it is neither TCP nor UDP (type 1, protocol 262)'],
+    [{ ...TCP, type: 2 }, 'it is neither TCP nor UDP (type 2, protocol 6)'],
+    [{ ...TCP, domain: 16 }, 'it is of address family 16'],
+    [{ ...UDP, connected: true }, 'it is connected'],
+    [{ ...UDP, port: 0 }, 'it is not bound']
+  ]
+  for (const [f, why] of facts) test(why, () => assert.deepEqual(socket(f), E.left(why)))
+  test('a UDP port that answers could not come from', () => {
+    const low = socket({ ...UDP, port: 53 })
+    assert.match(E.isLeft(low) ? low.left : '', /its port 53, which we may not bind/)
+    assert.ok(E.isRight(givenSocket({ ...UDP, port: 53 }, 0)))
+  })
 })

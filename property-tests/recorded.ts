@@ -72,6 +72,7 @@ export const START: StartRecord = {
       mapGuestAddr: null,
       outbound: null
     },
+    follow: true,
     tcp: true,
     udp: true,
     icmp: true,
@@ -82,6 +83,7 @@ export const START: StartRecord = {
     splice: true,
     spliceOnly: false,
     hostLoToNsLo: false,
+    rates: [],
     announceDns: true,
     announceSearch: true,
     search: ['example.com'],
@@ -196,6 +198,8 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   install(w.features, [
     ...actingFeatures(w, start.plan, {
       neighbours,
+      host: start,
+      follow: null,
       api: null,
       portScan: null,
       client: linkClientOf(null),

@@ -98,9 +98,9 @@ for (const { who, o, uid } of users)
       }))
     test('no process stays beside launcher, engine and command', () =>
       serving(['--config-net'], o, async () => {
-        // launcher, engine, shell and its sleep; for root a guard as well (native/launcher/guard.h)
+        // launcher, engine, resolver's watcher, shell and its sleep; for root a guard as well (native/launcher/guard.h)
         await until('the command', () => w.processes().some((p) => /^\d+ sleep 1000$/.test(p)))
-        await until('them alone', () => w.processes().length === (o.uid === 0 ? 5 : 4))
+        await until('them alone', () => w.processes().length === (o.uid === 0 ? 6 : 5))
       }))
   })
 
@@ -108,26 +108,37 @@ describe('every process of a session, once it serves', oursOnly, () => {
   const BIND = 1 << 10
   const PTRACE = 1 << 19
   const KILL = 1 << 5
+  /** Addresses and routes in the namespace follow the host's. */
+  const ADMIN = 1 << 12
   const READ = 1 << 2
   const sleeping = ['sleep', '1000']
-  /** What is started, by whom, and the capabilities of its processes in ascending order: engine, launcher, guards. */
+  /** What is started, by whom, and the capabilities of its processes in ascending order: engine, resolver's watcher, guards, launcher. */
   const sessions: ReadonlyArray<readonly [ReadonlyArray<string>, number, ReadonlyArray<number>]> = [
-    [[pasta, '--config-net', '--', ...sleeping], 1000, [0, BIND | PTRACE]],
-    [[pasta, '--config-net', '--', ...sleeping], 0, [0, KILL, BIND | PTRACE]],
-    [[pasta, '--config-net', '--api', '/mnt/w/every.api', '--', ...sleeping], 1000, [0, 0, BIND | PTRACE]],
+    [[pasta, '--config-net', '--', ...sleeping], 1000, [0, 0, BIND | PTRACE | ADMIN]],
+    [[pasta, '--config-net', '--', ...sleeping], 0, [0, 0, KILL, BIND | PTRACE | ADMIN]],
+    [
+      [pasta, '--config-net', '--api', '/mnt/w/every.api', '--', ...sleeping],
+      1000,
+      [0, 0, 0, BIND | PTRACE | ADMIN]
+    ],
     [
       [pasta, '--config-net', '--api', '/mnt/w/every-root.api', '--', ...sleeping],
       0,
-      [0, 0, KILL, BIND | PTRACE]
+      [0, 0, 0, KILL, BIND | PTRACE | ADMIN]
     ],
-    [[pasta, '--config-net', '--runas', '1001', '--', ...sleeping], 0, [0, KILL, BIND | PTRACE]],
-    [[pasta, '--config-net', '--netns-only', '--', ...sleeping], 0, [0, KILL, KILL, BIND | PTRACE | KILL]],
-    [[pasta, '-f', '--config-net', '--netns', 'every'], 0, [0, KILL, BIND]],
-    [[pasta, '--config-net', '--netns', 'every'], 0, [0, KILL, BIND]],
-    [[pasta, '-f', '--config-net', '--netns', '/mnt/w/every'], 0, [0, KILL, BIND | READ]],
-    [[passt, '-f', '-s', '/mnt/w/every.socket'], 1000, [0, 0]],
-    [[passt, '-f', '-s', '/mnt/w/every-root.socket'], 0, [0, 0]],
-    [[passt, '-s', '/mnt/w/every.socket'], 1000, [0, 0]]
+    [[pasta, '--config-net', '--runas', '1001', '--', ...sleeping], 0, [0, 0, KILL, BIND | PTRACE | ADMIN]],
+    [
+      [pasta, '--config-net', '--netns-only', '--', ...sleeping],
+      0,
+      [0, 0, KILL, KILL, BIND | PTRACE | KILL | ADMIN]
+    ],
+    [[pasta, '-f', '--config-net', '--netns', 'every'], 0, [0, 0, KILL, BIND | ADMIN]],
+    [[pasta, '--config-net', '--netns', 'every'], 0, [0, 0, KILL, BIND | ADMIN]],
+    [[pasta, '-f', '--config-net', '--netns', '/mnt/w/every'], 0, [0, 0, KILL, BIND | READ | ADMIN]],
+    [[passt, '-f', '-s', '/mnt/w/every.socket'], 1000, [0, 0, 0]],
+    [[passt, '-f', '-s', '/mnt/w/every-root.socket'], 0, [0, 0, 0]],
+    [[passt, '-s', '/mnt/w/every.socket'], 1000, [0, 0, 0]],
+    [[pasta, '--config-net', '--no-follow', '--', ...sleeping], 1000, [0, BIND | PTRACE]]
   ]
   before(() => w.sh('ip netns add every; ln -sfn /run/netns/every /mnt/w/every'))
   const ours = () => w.pidsInside().filter((pid) => !/^(sleep|nsenter|setpriv)/.test(cmdlineOf(pid)))
@@ -255,8 +266,13 @@ describe('descriptors of the engine', oursOnly, () => {
       .sort()
   const tables = ['tcp', 'tcp6', 'udp', 'udp6'].map((f) => `/proc/net/${f}`)
   test('the tap, the way to the launcher, and word of neighbours from the kernel', () =>
-    serving(['--config-net', '--no-icmp'], {}, async (engine) => {
+    serving(['--config-net', '--no-icmp', '--no-follow'], {}, async (engine) => {
       assert.deepEqual(kinds(engine), ['/dev/net/tun', 'netlink', 'unix'])
+    }))
+  test("what follows the host has a bell, tables of the kernel's, and word of resolv.conf beside", () =>
+    serving(['--config-net', '--no-icmp'], {}, async (engine) => {
+      const netlink = ['netlink', 'netlink', 'netlink']
+      assert.deepEqual(kinds(engine), ['/dev/net/tun', ...netlink, 'unix', 'unix'])
     }))
   test('with -t auto -T auto: tables of sockets, here and in the namespace', () =>
     serving(['--config-net', '--no-icmp', '-t', 'auto', '-T', 'auto'], {}, async (engine) => {

@@ -133,6 +133,33 @@ Value WatchNetlink(const CallbackInfo &info)
 	return e ? fail(info.Env(), "watchNetlink", e) : info.Env().Undefined();
 }
 
+Value WatchHost(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.watch((uint32_t)int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "watchHost", e) : info.Env().Undefined();
+}
+
+Value HostResolver(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.resolver(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "hostResolver", e) : info.Env().Undefined();
+}
+
+Value HostArm(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.arm((uint32_t)int_at(info, 0)) : EINVAL;
+	return Napi::Number::New(info.Env(), e);
+}
+
+Value HostAsk(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (!bytes_at(info, 0, data, len))
+		return info.Env().Undefined();
+	return Napi::Number::New(info.Env(), engine ? engine->host.ask(data, len) : EINVAL);
+}
+
 Value LinkListen(const CallbackInfo &info)
 {
 	if (!engine)
@@ -395,6 +422,21 @@ Napi::Uint8Array copy_of(Napi::Env env, const void *from, size_t n)
 	return a;
 }
 
+Value SocketFactsOf(const CallbackInfo &info)
+{
+	const Napi::Env env = info.Env();
+	passt::SocketFacts facts;
+	std::string device;
+	if (const int e = passt::read_facts(int_at(info, 0), facts, device))
+		return fail(env, "socketFacts", e);
+	Napi::Int32Array words = Napi::Int32Array::New(env, sizeof(facts) / sizeof(int32_t));
+	memcpy(words.Data(), &facts, sizeof(facts));
+	Napi::Object out = Napi::Object::New(env);
+	out.Set("words", words);
+	out.Set("device", copy_of(env, device.data(), device.size()));
+	return out;
+}
+
 Value Netlink(const CallbackInfo &info)
 {
 	const uint8_t *data;
@@ -406,6 +448,32 @@ Value Netlink(const CallbackInfo &info)
 	if (const passt::Fault f = netlink.ask({reinterpret_cast<const char *>(data), len}, answer, SIZE_MAX))
 		return fail(info.Env(), "netlink", f.err, f.text);
 	return copy_of(info.Env(), answer.data(), answer.size());
+}
+
+Value HostAnswer(const CallbackInfo &info)
+{
+	std::string datagram;
+	int e = EINVAL;
+	if (engine && engine->host.answer(datagram, e))
+		return copy_of(info.Env(), datagram.data(), datagram.size());
+	return Napi::Number::New(info.Env(), e);
+}
+
+Value HostResolverSaid(const CallbackInfo &info)
+{
+	std::string text;
+	if (engine && engine->host.resolver_said(text))
+		return copy_of(info.Env(), text.data(), text.size());
+	return info.Env().Null();
+}
+
+Value HostTell(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (engine && bytes_at(info, 0, data, len))
+		engine->host.tell({reinterpret_cast<const char *>(data), len});
+	return info.Env().Undefined();
 }
 
 Value CtlSend(const CallbackInfo &info)
@@ -651,10 +719,18 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("setCtl", SetCtl);
 	add("watchNetlink", WatchNetlink);
 	add("netlink", Netlink);
+	add("watchHost", WatchHost);
+	add("hostResolver", HostResolver);
+	add("hostArm", HostArm);
+	add("hostAsk", HostAsk);
+	add("hostAnswer", HostAnswer);
+	add("hostResolverSaid", HostResolverSaid);
+	add("hostTell", HostTell);
 	add("ctlSend", CtlSend);
 	add("ctlCall", CtlCall);
 	add("listen", Listen);
 	add("adoptListener", AdoptListener);
+	add("socketFacts", SocketFactsOf);
 	add("closeListener", CloseListener);
 	add("pauseListener", PauseListener);
 	add("resumeListener", ResumeListener);

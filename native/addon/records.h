@@ -116,6 +116,10 @@ struct Slot : Head {
 struct SpliceShut : Head {
 	uint32_t side;
 };
+/** EF_SPLICE_ALLOW */
+struct SpliceAllow : Head {
+	uint32_t way, octets;
+};
 /** EF_UDP_JOIN */
 struct UdpJoin : Head {
 	uint32_t other_handle;
@@ -235,6 +239,9 @@ struct SpliceFailed : Event<EV_SPLICE_FAILED> {
 };
 struct SpliceEof : Like<EV_SPLICE_EOF, SpliceFailed> {};
 struct SpliceConnected : Like<EV_SPLICE_CONNECTED, SpliceFailed> {};
+struct SpliceAsks : Event<EV_SPLICE_ASKS> {
+	uint32_t way, octets;
+};
 struct UdpMoved : Event<EV_UDP_MOVED> {
 	uint32_t datagrams, lost;
 };
@@ -280,6 +287,8 @@ struct ConfClient : Event<EV_CONF_CLIENT> {
 	uint32_t process_id, flags;
 };
 struct ConfOctets : Like<EV_CONF_OCTETS, StateOctets> {};
+struct HostBell : Event<EV_HOST_BELL> {};
+struct Host : Like<EV_HOST, StateOctets> {};
 struct ApiOctets : Like<EV_API_OCTETS, StateOctets> {};
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;

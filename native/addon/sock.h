@@ -141,6 +141,13 @@ uint64_t moved_of(int fd);
 /** The pending error, taken from the socket. */
 int take_error(int fd);
 
+/** What a socket is: the words of socketFacts() in src/runtime/abi/abi.ts, in their order. */
+struct SocketFacts {
+	uint32_t domain, type, protocol, listens, connected, v6only, addr[4], port;
+};
+/** `device`: SO_BINDTODEVICE. 0 or errno: it is no socket. */
+int read_facts(int fd, SocketFacts &out, std::string &device);
+
 /** RST instead of FIN (#regression-82). */
 void close_hard(int fd);
 int set_nonblocking(int fd);

@@ -39,7 +39,7 @@ enum RequestKind : uint32_t {
 	RQ_NEXT = 6,
 	/* str what a service manager shows. Pid file is written, the command starts, the launcher's caller gets its prompt back, a
 	 * service manager hears of it. Reply: nothing.
-	 * From here on only RQ_SOCKETS, RQ_LISTEN and RQ_LEAVE are served */
+	 * From here on only RQ_SOCKETS, RQ_LISTEN and RQ_LEAVE are served, and RQ_NETLINK as RQ_FOLLOW says */
 	RQ_READY = 7,
 	/* u32 family (2 = AF_INET, 10 = AF_INET6), u32 type (1 = SOCK_STREAM, 2 = SOCK_DGRAM), u32 count (1..SOCKETS_MAX).
 	 * Sockets made in the namespace: non-blocking, close-on-exec, nothing else set. The reply has a form of its own,
@@ -67,6 +67,12 @@ enum RequestKind : uint32_t {
 	RQ_NAMES = 14,
 	/* nothing. After RQ_READY: another process serves the namespace, so the engine's end is not the command's. Reply: nothing */
 	RQ_LEAVE = 15,
+	/* nothing. After RQ_IDENTITY, before RQ_SPAWN and RQ_JOIN: a process that watches /etc/resolv.conf. Reply: nothing, with a socket:
+	 * each message is the whole file, at once and when it is another one; it ends with that socket */
+	RQ_RESOLVER = 24,
+	/* u32 interface. In a namespace, before RQ_READY: what is set up there goes on being changed, so RQ_NETLINK is served after that as
+	 * well, for addresses of this interface and routes through it (launcher/configure.h). Reply: nothing */
+	RQ_FOLLOW = 25,
 	/* u32 user, u32 group (API_STAY: it stays who we are), str path of its socket. After RQ_SETUP, before RQ_SPAWN, RQ_JOIN: the process of
 	 * the API begins. Reply: nothing, with the descriptor of the engine's stream to it */
 	RQ_API = 16,

@@ -48,7 +48,7 @@ static constexpr int NICE = 10;
 	std::vector<char *> argv;
 	for (const char *const text : { "node", ENGINE_OPTIONS, "--max-old-space-size=64", bundle.c_str(), uid.c_str(), gid.c_str() })
 		argv.push_back(const_cast<char *>(text));
-	becomeNode(nodeProgram(), argv, false);
+	becomeNode(nodeProgram(), argv, {}, false);
 	_exit(1);
 }
 

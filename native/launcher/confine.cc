@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -29,7 +30,7 @@ Fault confineLauncher(const Served &served, bool looks)
 {
 	const auto OWN_PID = static_cast<uint32_t>(getpid());
 	const auto COMMAND = static_cast<uint32_t>(served.command), ENGINE = static_cast<uint32_t>(served.engine);
-	const bool IN_NAMESPACE = served.inNamespace;
+	const bool IN_NAMESPACE = served.inNamespace, CONFIGURES = served.configures;
 	if (!looks)
 		withoutFiles({ IN_NAMESPACE, false, false, true });
 	Filter f;
@@ -44,6 +45,15 @@ int confineGuard(int target)
 	withoutFiles({ false, false, false, true });
 	Filter f;
 #include "guard-calls.def"
+	const int err = f.install();
+	return err == ENOSYS ? 0 : err;
+}
+
+int confineResolver()
+{
+	withoutFiles({ false, false, false, true, true });
+	Filter f;
+#include "resolver-calls.def"
 	const int err = f.install();
 	return err == ENOSYS ? 0 : err;
 }

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <initializer_list>
 #include <string>
 #include <sys/auxv.h>
 #include <sys/resource.h>
@@ -82,7 +83,7 @@ static int lackOfProcesses(size_t count)
 }
 
 /** In the child: become Node with the engine, our arguments behind. */
-[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, Fd ctl, EmptyRoot root)
+[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, const std::vector<char *> &listenFds, Fd ctl, EmptyRoot root)
 {
 	// The terminal's signals are for the command and for us. Not a session of its own yet: the kernel would set it apart from
 	// the programs that it serves (sched(7), autogroup), and let it wait behind them.
@@ -110,7 +111,7 @@ static int lackOfProcesses(size_t count)
 	handOnLowPorts();
 	withoutInspector(); // while the signal is blocked still
 	restoreSignals(launch);
-	const int err = becomeNode(node, argv, bool(errorReport()));
+	const int err = becomeNode(node, argv, listenFds, bool(errorReport()));
 	say(fault(err, "Cannot run Node.js (" + node + ")"), " (PASST_NODE names another one)");
 	_exit(1);
 }
@@ -126,6 +127,7 @@ int main(int argc, char **argv)
 	}
 	keepToOurselves(); // RQ_INHERITED may ask for one, RQ_SETUP closes them
 	openErrorReport(argc, argv);
+	const std::vector<char *> listenFds = takeListenFds();
 
 	Launch launch = { argc, argv, {}, {} };
 	sigset_t ours;
@@ -187,7 +189,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (pid == 0)
-		becomeEngine(launch, engine, std::move(theirs), std::move(root));
+		becomeEngine(launch, engine, listenFds, std::move(theirs), std::move(root));
 	theirs.reset();
 	root.started();
 	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root), std::move(early), std::move(notifier)).run();

@@ -6,6 +6,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <initializer_list>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -39,14 +40,31 @@ std::string nodeProgram()
 	return own.empty() ? NODE_PATH : own;
 }
 
-/** Of the caller's the allowed names only, which the command gets whole. */
-static std::vector<char *> environment(bool reports)
+/** Variables of the caller's with these names, whole. */
+static void collect(std::initializer_list<const char *> names, std::vector<char *> &out)
 {
-	std::vector<char *> out;
-	for (const char *const name : { ENGINE_ALLOWED })
+	for (const char *const name : names)
 		for (char **e = environ; *e; e++)
 			if (const size_t len = strlen(name); strncmp(*e, name, len) == 0 && (*e)[len] == '=')
 				out.push_back(*e);
+}
+
+std::vector<char *> takeListenFds()
+{
+	std::vector<char *> out;
+	const char *pid = getenv("LISTEN_PID");
+	if (pid && std::to_string(getpid()) == pid)
+		collect({ "LISTEN_FDS", "LISTEN_FDNAMES" }, out);
+	for (const char *const name : { "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES" })
+		unsetenv(name);
+	return out;
+}
+
+/** Of the caller's the allowed names only, which the command gets whole; and what is about descriptors. */
+static std::vector<char *> environment(const std::vector<char *> &listenFds, bool reports)
+{
+	std::vector<char *> out = listenFds;
+	collect({ ENGINE_ALLOWED }, out);
 	for (const char *const own : { ENGINE_ENVIRONMENT })
 		out.push_back(const_cast<char *>(own));
 	if (reports)
@@ -55,9 +73,9 @@ static std::vector<char *> environment(bool reports)
 	return out;
 }
 
-int becomeNode(const std::string &node, std::vector<char *> argv, bool reports)
+int becomeNode(const std::string &node, std::vector<char *> argv, const std::vector<char *> &listenFds, bool reports)
 {
-	const std::vector<char *> env = environment(reports);
+	const std::vector<char *> env = environment(listenFds, reports);
 	argv.push_back(nullptr);
 	execvpe(node.c_str(), argv.data(), env.data());
 	int err = errno;

@@ -10,7 +10,16 @@ std::string bundlePath(const char *name);
 /** What runs it: that of the build, or the caller's choice (PASST_NODE). */
 std::string nodeProgram();
 
-/** execve(2) of it. `argv` with argv[0], without the end; `reports`: errors of the start are reported (protocol.h, ERROR_FD). Returns errno only. */
-int becomeNode(const std::string &node, std::vector<char *> argv, bool reports);
+/**
+ * What of the environment is about descriptors that we were handed (sd_listen_fds(3)), if it is meant for us. It is gone then, whoever it was meant
+ * for: the command has none of these descriptors, and may have the process id that LISTEN_PID names, in a namespace of its own.
+ */
+std::vector<char *> takeListenFds();
+
+/**
+ * execve(2) of it. `argv` with argv[0], without the end; `listenFds`: from takeListenFds(), or none; `reports`: errors of the start are reported
+ * (protocol.h, ERROR_FD). Returns errno only.
+ */
+int becomeNode(const std::string &node, std::vector<char *> argv, const std::vector<char *> &listenFds, bool reports);
 
 #endif

@@ -15,9 +15,11 @@
 
 #include "../common/outfile.h"
 #include "apiprocess.h"
+#include "configure.h"
 #include "confine.h"
 #include "names.h"
 #include "../common/protocol.h"
+#include "resolver.h"
 #include "sockets.h"
 #include "spawn.h"
 #include "tap.h"
@@ -48,9 +50,9 @@ Message Requests::serve(std::string_view request)
 }
 
 /** After Ready the engine reads the guest's packets, and may be somebody else by now: no more than serving takes. */
-static bool isForServing(uint32_t kind)
+bool Requests::isForServing(uint32_t kind) const
 {
-	return kind == RQ_LISTEN || kind == RQ_LEAVE;
+	return kind == RQ_LISTEN || kind == RQ_LEAVE || ((kind == RQ_NETLINK || kind == RQ_NEXT) && followed_);
 }
 
 Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
@@ -72,6 +74,8 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_IDENTITY: return identity(r);
 	case RQ_EMPTY_ROOT: return emptyRoot(r);
 	case RQ_LEAVE: return r.done() ? leave() : MALFORMED;
+	case RQ_RESOLVER: return resolver(r, a);
+	case RQ_FOLLOW: return follow(r);
 	case RQ_READY: return ready(r);
 	case RQ_LISTEN: return listen(r, a);
 	case RQ_PROCNET: return r.done() ? procNet(a) : MALFORMED;
@@ -243,6 +247,8 @@ Fault Requests::netlink(Reader &r, Answer &a)
 		return MALFORMED;
 	if (!inNamespace_)
 		return OUT_OF_ORDER; // never in the host's namespace with our rights
+	if (session_.ready && !mayConfigure(request, followed_))
+		return { EPERM, "The engine may change addresses and routes of its interface only" };
 	answerAt_ = 0;
 	if (Fault f = netlink_.ask(request, answer_, NETLINK_MAX)) {
 		answer_.clear();
@@ -373,6 +379,8 @@ Fault Requests::giveUp()
 {
 	const auto bit = [](int cap) { return uint64_t(1) << cap; };
 	uint64_t kept = 0;
+	if (followed_)
+		kept |= bit(CAP_NET_ADMIN);
 	if (inNamespace_)
 		kept |= bit(CAP_NET_BIND_SERVICE); // listeners that ports in the namespace ask for later
 	if (session_.command)
@@ -387,7 +395,7 @@ Fault Requests::giveUp()
 			return f;
 	keepOnly(kept);
 	const bool looks = session_.command || session_.watch.byTimer();
-	return confineLauncher({ inNamespace_, session_.command.pid(), engine_ }, looks);
+	return confineLauncher({ inNamespace_, session_.command.pid(), engine_, followed_ != 0 }, looks);
 }
 
 Fault Requests::emptyRoot(Reader &r)
@@ -424,6 +432,32 @@ Fault Requests::ready(Reader &r)
 		session_.notifier.say(told);
 	if (session_.command)
 		session_.command.open();
+	return {};
+}
+
+Fault Requests::resolver(Reader &r, Answer &a)
+{
+	if (!r.done())
+		return MALFORMED;
+	if (!session_.setUp || enterTried_)
+		return OUT_OF_ORDER; // the caller's files
+	Fd theirs;
+	if (Fault f = watchResolver(identity_, theirs))
+		return f;
+	a.passed.push_back(std::move(theirs));
+	return {};
+}
+
+Fault Requests::follow(Reader &r)
+{
+	const uint32_t index = r.u32();
+	if (!r.done() || index == 0)
+		return MALFORMED;
+	if (!inNamespace_)
+		return OUT_OF_ORDER;
+	if (Fault f = netlink_.open())
+		return f;
+	followed_ = index;
 	return {};
 }
 

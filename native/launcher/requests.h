@@ -51,6 +51,7 @@ private:
 		std::vector<Fd> passed;
 	};
 
+	bool isForServing(uint32_t kind) const;
 	Fault answer(uint32_t kind, Reader &r, Answer &a);
 	Fault guardEngine();
 	Fault inherited(Reader &r, Answer &a);
@@ -68,6 +69,8 @@ private:
 	Fault emptyRoot(Reader &r);
 	Fault ready(Reader &r);
 	Fault leave();
+	Fault resolver(Reader &r, Answer &a);
+	Fault follow(Reader &r);
 	Fault api(Reader &r, Answer &a);
 	/* `outside`: where a user namespace will make the command somebody else, that one */
 	Fault becomeOther(std::optional<Identity> *outside);
@@ -96,6 +99,8 @@ private:
 	/* netlink answer that the engine fetches in parts */
 	std::string answer_;
 	size_t answerAt_ = 0;
+	/* RQ_FOLLOW: the interface; 0: there is none */
+	uint32_t followed_ = 0;
 };
 
 #endif

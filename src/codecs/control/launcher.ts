@@ -79,6 +79,10 @@ export type LauncherRequest =
   | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
   /** After Ready: another process serves the namespace, so our end is not the command's. */
   | { readonly type: 'Leave' }
+  /** After Identity, before Spawn and Join: a process that watches /etc/resolv.conf. */
+  | { readonly type: 'Resolver' }
+  /** In a namespace, before Ready: Netlink is served after that, too, for addresses of this interface and routes through it. */
+  | { readonly type: 'Follow'; readonly index: number }
   /**
    * After Setup, before Spawn and Join: the process of the API begins, with its socket at `path`. `who`: whom it becomes, 31 bits each; null: it
    * stays who the launcher is.
@@ -119,6 +123,8 @@ export type LauncherReply =
   | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
   /** Comes with the descriptor. */
   | { readonly type: 'Inherited' }
+  /** To Resolver: comes with the socket. */
+  | { readonly type: 'Watched' }
   /** The same. */
   | { readonly type: 'Api' }
   /** `gid`: of the group that was named, or the user's own. 0 where nothing was asked for. Failed with ENOENT: no such name. */
@@ -128,7 +134,7 @@ export type LauncherReply =
    * (sd_watchdog_enabled(3)).
    */
   | { readonly type: 'Begun'; readonly lifeMs: number }
-  /** Join, Identity, EmptyRoot, Ready, Leave. */
+  /** Join, Identity, EmptyRoot, Ready, Leave, Follow. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -147,6 +153,8 @@ export const RQ = {
   IDENTITY: 13,
   NAMES: 14,
   LEAVE: 15,
+  RESOLVER: 24,
+  FOLLOW: 25,
   API: 16
 } as const
 /** First word of the reply to Sockets, which has a form of its own. */
@@ -183,6 +191,8 @@ const requestKinds: ReadonlySet<string> = new Set([
   'Identity',
   'Names',
   'Leave',
+  'Resolver',
+  'Follow',
   'Api'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
@@ -194,6 +204,7 @@ const replyKinds: ReadonlySet<string> = new Set([
   'Listening',
   'ProcNet',
   'Inherited',
+  'Watched',
   'Api',
   'Names',
   'Begun',
@@ -224,6 +235,10 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return join(u32(RQ.READY), ...str(r.status))
     case 'Leave':
       return u32(RQ.LEAVE)
+    case 'Resolver':
+      return u32(RQ.RESOLVER)
+    case 'Follow':
+      return u32(RQ.FOLLOW, r.index)
     case 'Sockets':
       return u32(RQ.SOCKETS, ...socketWords(r), r.count)
     case 'Listen':
@@ -274,6 +289,11 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.NETLINK) return { type: 'Netlink', bytes: copyOf(body) }
   if (kind === RQ.NEXT) return body.len === 0 ? { type: 'Next' } : bad
   if (kind === RQ.LEAVE) return body.len === 0 ? { type: 'Leave' } : bad
+  if (kind === RQ.RESOLVER) return body.len === 0 ? { type: 'Resolver' } : bad
+  if (kind === RQ.FOLLOW) {
+    const f = fields(body, 1, 0)
+    return f === null || f.w[0] === 0 ? bad : { type: 'Follow', index: f.w[0] }
+  }
   if (kind === RQ.READY) {
     const f = fields(body, 0, 1)
     return f === null ? bad : { type: 'Ready', status: f.s[0] }
@@ -350,6 +370,8 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       )
     case 'Inherited':
       return u32(RQ.INHERITED, 0, 0)
+    case 'Watched':
+      return u32(RQ.RESOLVER, 0, 0)
     case 'Api':
       return u32(RQ.API, 0, 0)
     case 'Names':
@@ -413,6 +435,8 @@ const decodeReply = (o: Octets): LauncherReply | string => {
       const f = fields(body, 2, 0)
       return f === null ? 'malformed reply to Names' : { type: 'Names', uid: f.w[0], gid: f.w[1] }
     }
+    case RQ.RESOLVER:
+      return body.len === 0 ? { type: 'Watched' } : 'reply to Resolver with a body'
     case RQ.INHERITED:
       return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'
     case RQ.API:
@@ -426,6 +450,7 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     case RQ.IDENTITY:
     case RQ.READY:
     case RQ.LEAVE:
+    case RQ.FOLLOW:
       return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
     default:
       return `unknown reply ${kind}`

@@ -184,7 +184,8 @@ export const ofConfRule = (r: ConfRule, direction: Direction, spec: number): Rul
   toAddress: hasTarget(r) ? r.target : null,
   weak: r.weak,
   scan: r.scan,
-  spec
+  spec,
+  given: null
 })
 
 /** Rules by table, in the order of tablesOf(). */
@@ -221,8 +222,22 @@ const addNew = (
 }
 
 /**
- * Rules of ours for what somebody wants to have in place of `old`: what stays the same stays the very rule that it was. Left: lines for
- * people, and nothing is to change.
+ * What the words of the control socket cannot say, so that no client can have it anew: it stays, whatever clients want. Of those, the ones
+ * that nobody asks for.
+ */
+export const keptFrom = (
+  wanted: Tables,
+  old: ReadonlyArray<Rule>,
+  mode: ConfEnv['mode']
+): ReadonlyArray<Rule> =>
+  old.filter((r) => {
+    const i = tablesOf(mode).findIndex(({ direction }) => direction === r.direction)
+    return r.given !== null && !hasRule(wanted[i] ?? [], toConfRule(r))
+  })
+
+/**
+ * Rules of ours for what somebody wants to have in place of `old`: what stays the same stays the very rule that it was, and so do sockets
+ * that we were started with. Left: lines for people, and nothing is to change.
  */
 export const ofTables = (
   e: ConfEnv,
@@ -231,10 +246,11 @@ export const ofTables = (
 ): E.Either<string, ReadonlyArray<Rule>> => {
   const caps = capabilitiesOf(e)
   const out: Rule[] = []
+  const kept = keptFrom(wanted, old, e.mode)
   for (const [i, { direction, name }] of tablesOf(e.mode).entries()) {
     const before = old.filter((r) => r.direction === direction).map((r) => [r, toConfRule(r)] as const)
     const was = (r: ConfRule): Rule | undefined => before.find(([, one]) => sameConfRule(one, r))?.[0]
-    let table: ReadonlyArray<ConfRule> = []
+    let table: ReadonlyArray<ConfRule> = kept.filter((r) => r.direction === direction).map(toConfRule)
     for (const r of wanted[i] ?? []) {
       // The command line's may be more than a client's
       const next = was(r) === undefined ? addNew(e, table, r, caps, direction, name) : addRight(table, r)

@@ -1,5 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
-import { type PortRange, PortSpec } from '../../codecs/text/port-spec.js'
+import { type FdSpec, type PortRange, PortSpec } from '../../codecs/text/port-spec.js'
 import {
   type InAny,
   isUnspecified,
@@ -11,6 +11,7 @@ import {
   UNSPECIFIED4,
   UNSPECIFIED6
 } from '../../codecs/value/inany.js'
+import type { Given, GivenSocket } from './given-sockets.js'
 
 // What the port options of the command line mean, once the host is known: rules, each a contiguous range of ports to
 // listen on and where it leads (behaviour.md#port-forwarding). Mapping within a rule is a bijection, and
@@ -41,6 +42,8 @@ export interface Rule {
   readonly scan: boolean
   /** Index of the specification among those of the same protocol and direction. */
   readonly spec: number
+  /** It listens by a socket that we were started with, of this number or name; null: by one of ours. */
+  readonly given: string | null
 }
 
 /** Does it forward what comes to this port of ours, whether or not it listens there now? */
@@ -63,6 +66,8 @@ export interface ForwardEnv {
   readonly v6: boolean
   /** SO_BINDTODEVICE works (unprivileged since Linux 5.7). */
   readonly bindToDevice: boolean
+  /** Sockets that we were started with. */
+  readonly given: Given
 }
 
 /** As given, in order; nothing given is an empty list, and not the same as `none`. */
@@ -155,8 +160,11 @@ const endsOf = (env: ForwardEnv, p: Place, s: Ports): ReadonlyArray<Ends> => {
     : [{ bind: s.bind, v6only: !isV4(s.bind), ifname: s.ifname }]
 }
 
-/** `auto` without a namespace; an address, or an interface, where none is allowed; an interface that cannot be bound to. */
-export type SpecFault = 'auto' | 'address' | 'device'
+/**
+ * `auto` without a namespace; an address, or an interface, where none is allowed; an interface that cannot be bound to; a socket of somebody
+ * else's where there are none.
+ */
+export type SpecFault = 'auto' | 'address' | 'device' | 'descriptor'
 const faultOf = (env: ForwardEnv, p: Place, s: Ports): SpecFault | null => {
   if (s.auto && env.mode === 'passt') return 'auto'
   if (p.direction === 'out' && (s.bind !== null || s.ifname !== null)) return 'address'
@@ -170,6 +178,8 @@ const faultText = (fault: SpecFault, s: Ports): string => {
       return 'no listening address or interface is allowed here'
     case 'device':
       return `cannot listen on interface ${s.ifname} only: not allowed, or Linux older than 5.7`
+    case 'descriptor':
+      return 'sockets by descriptor are for -t and -u'
   }
 }
 
@@ -179,7 +189,8 @@ const ruleOf = (p: Place, s: Ports, e: Ends, run: Run, spec: number): Rule => ({
   ...e,
   ...run,
   scan: s.auto,
-  spec
+  spec,
+  given: null
 })
 
 /** The IP version in which clients come decides which targets they can be led to. A dual-stack socket is an IPv6 one. */
@@ -214,13 +225,55 @@ const rulesOf = (
   return E.right(out)
 }
 
+const givenRule = (p: Place, s: FdSpec, g: GivenSocket, spec: number): Rule => ({
+  proto: p.proto,
+  direction: p.direction,
+  bind: g.bind,
+  v6only: g.v6only,
+  ifname: g.ifname,
+  first: g.port,
+  last: g.port,
+  to: s.to,
+  toAddress: s.address,
+  weak: false,
+  scan: false,
+  spec,
+  given: `${s.fd}`
+})
+
+/** One for each socket of that name which is of the protocol. */
+const givenRules = (
+  env: ForwardEnv,
+  p: Place,
+  s: FdSpec,
+  spec: number
+): E.Either<string, ReadonlyArray<Rule>> => {
+  if (p.direction === 'out') return E.left('sockets by descriptor are for -t and -u only')
+  const sockets = env.given.get(`${s.fd}`) ?? []
+  if (sockets.length === 0) return E.left('we were started without such a descriptor')
+  const out: Rule[] = []
+  for (const g of sockets) {
+    if (E.isLeft(g)) return g
+    if (g.right.proto !== p.proto) continue
+    const { bind } = g.right
+    const v4 = bind !== null && isV4(bind)
+    const off = bind === null ? !env.v4 && !env.v6 : !(v4 ? env.v4 : env.v6)
+    if (off) return E.left(`it is a socket of IPv${v4 ? 4 : 6}, which is switched off`)
+    if (s.address !== null && v4 !== isV4(s.address))
+      return E.left(`target ${showAddr(s.address)} is not of the socket's IP version`)
+    out.push(givenRule(p, s, g.right, spec))
+  }
+  return out.length > 0 ? E.right(out) : E.left(`it is no ${p.proto.toUpperCase()} socket`)
+}
+
 /** The rules of one specification, whatever else may be wrong with them. */
 export const specRules = (
   env: ForwardEnv,
   key: keyof PortOptions,
-  s: Ports,
+  s: Ports | FdSpec,
   spec: number
 ): E.Either<SpecFault, ReadonlyArray<Rule>> => {
+  if (s.kind === 'fd') return E.left('descriptor')
   const place = PLACES.find((p) => p.key === key)!
   const fault = faultOf(env, place, s)
   if (fault !== null) return E.left(fault)
@@ -273,12 +326,12 @@ const placeRules = (
   for (const [i, s] of specs.entries()) {
     const say = (why: string): string => `${p.option} ${PortSpec.encode(s)}: ${why}`
     if (s.kind === 'none') {
-      if (specs.slice(0, i).some((before) => before.kind === 'ports'))
+      if (specs.slice(0, i).some((before) => before.kind !== 'none'))
         return E.left(say("'none' behind other ports"))
       continue
     }
     if (p.direction === 'out' && env.mode === 'passt') return E.left(say('for pasta only'))
-    const rules = rulesOf(env, p, s, i)
+    const rules = s.kind === 'fd' ? givenRules(env, p, s, i) : rulesOf(env, p, s, i)
     if (E.isLeft(rules)) return E.left(say(rules.left))
     out.push(...rules.right)
     if (out.length > MAX_RULES) return E.left(say(`more than ${MAX_RULES} ranges of ports`))

@@ -24,6 +24,7 @@ export const EF = {
   SPLICE_SHUT: 21,
   SPLICE_CLOSE: 22,
   SPLICE_RESET: 23,
+  SPLICE_ALLOW: 24,
   UDP_JOIN: 25,
   LINK_USE: 26,
   LINK_REFUSE: 27,
@@ -91,6 +92,7 @@ export const EV = {
   SPLICE_CONNECTED: 18,
   SPLICE_EOF: 19,
   SPLICE_FAILED: 20,
+  SPLICE_ASKS: 21,
   UDP_MOVED: 22,
   LINK_CLIENT: 23,
   LINK_END: 24,
@@ -116,6 +118,8 @@ export const EV = {
   HAND_OVER_ASKED: 44,
   CONF_CLIENT: 45,
   CONF_OCTETS: 46,
+  HOST_BELL: 60,
+  HOST: 61,
   API_OCTETS: 47
 } as const
 
@@ -124,6 +128,9 @@ export const BIND_OUTBOUND = 1
 export const IN_NAMESPACE = 2
 /** EF.UDP_OPEN: not connected, at a port of the kernel's choice; EV.ANSWER has what comes. */
 export const TO_GROUP = 4
+/** EF.SPLICE: what is read from that side has a limit: EV.SPLICE_ASKS, EF.SPLICE_ALLOW. */
+export const SPLICE_LIMIT_0 = 8
+export const SPLICE_LIMIT_1 = 16
 export const SEND_REPORT_ACK = 1
 export const IS_V6 = 1
 export const PEEK_EOF = 1
@@ -232,6 +239,10 @@ export const HAND_CONF = 10
 /** Clients of the control socket at a time; EV.CONF_CLIENT: of our user, or root. */
 export const CONF_CLIENTS = 64
 export const CONF_ALLOWED = 1
+
+/** What is followed: links, addresses, routes, rules; resolv.conf(5). */
+export const HOST_TABLES = 1
+export const HOST_RESOLVER = 2
 
 /** Pools of Native.addNsSockets(). */
 export const NS_TCP4 = 0
@@ -372,6 +383,23 @@ export interface Native {
   /** Be told of what the kernel announces to these groups (RTMGRP_*, rtnetlink(7)), as EV.NETLINK. Once. */
   watchNetlink(groups: number): void
   /**
+   * Be told that one of these groups (RTMGRP_*) has announced something, and nothing of what: EV.HOST_BELL with HOST_TABLES. It is armed
+   * now. Once.
+   */
+  watchHost(groups: number): void
+  /** The same for resolv.conf(5), by the socket of who watches it (protocol.h, RQ_RESOLVER), which is the addon's from here on. */
+  hostResolver(fd: number): void
+  /** What rang rings again. `which`: HOST_*. 0 or errno. */
+  hostArm(which: number): number
+  /** A request for tables of the host, beside those of `netlink()`, once it serves. 0 or errno. */
+  hostAsk(request: Uint8Array): number
+  /** The next datagram of the answer, 16 kB at most; or an errno. EAGAIN: it is not there. */
+  hostAnswer(): Uint8Array | number
+  /** What the watcher said last: all of the file. null: nothing since. */
+  hostResolverSaid(): Uint8Array | null
+  /** EV.HOST with these octets in the next turn. */
+  hostTell(text: Uint8Array): void
+  /**
    * Open listeners: `batch` holds records of LISTEN_WORDS words (0 listener id, 1 protocol: 6 or 17, 2-5 address, 6 port,
    * 7 LISTEN_* flags, 8 interface: index into `ifnames` + 1, 0 = none). `::` without LISTEN_V6ONLY hears IPv4 too, and is
    * 0.0.0.0 where there is no IPv6. Ids are small integers of the caller's choice; one in use is EEXIST.
@@ -383,6 +411,11 @@ export interface Native {
    * the addon's from here on.
    */
   adoptListener(id: number, fd: number, proto: number, flags: number): void
+  /**
+   * Of a socket, in words: SO_DOMAIN, SO_TYPE, SO_PROTOCOL, SO_ACCEPTCONN, has it a peer, IPV6_V6ONLY, 4 words of address, port; and
+   * SO_BINDTODEVICE, empty: none. Throws ENOTSOCK.
+   */
+  socketFacts(fd: number): { readonly words: Int32Array; readonly device: Uint8Array }
   /** Closes it. False: there was none. */
   closeListener(id: number): boolean
   /**

@@ -300,10 +300,13 @@ export const pingSend = (r: Rings, handle: number, p: Payload, ttl: number): voi
 
 // --- past the tap
 
-/** The accepted connection is side 0, `t` side 1. */
-export const spliceConnect = (r: Rings, handle: number, t: Target, slot: number): void => {
-  opening(r, EF.SPLICE, handle, t, slot, 0)
+/** The accepted connection is side 0, `t` side 1. `limits`: SPLICE_LIMIT_*. */
+export const spliceConnect = (r: Rings, handle: number, t: Target, slot: number, limits = 0): void => {
+  opening(r, EF.SPLICE, handle, t, slot, limits)
 }
+/** So many octets more may be read from side `way` of a limited pair. */
+export const spliceAllow = (r: Rings, handle: number, way: 0 | 1, octets: number): void =>
+  words(r, EF.SPLICE_ALLOW, handle, way, octets)
 export const spliceShut = (r: Rings, handle: number, side: 0 | 1): void =>
   words(r, EF.SPLICE_SHUT, handle, side)
 export const spliceClose = (r: Rings, handle: number): void => words(r, EF.SPLICE_CLOSE, handle, 0)

@@ -5,6 +5,7 @@ import { flows } from '../data/flows.js'
 import { listeners } from '../data/forward.js'
 import { fragments } from '../data/fragments.js'
 import { groupReplies } from '../data/group-replies.js'
+import { rateLimits } from '../data/rate-limit.js'
 import { socketMemory } from '../data/socket-memory.js'
 import type { World } from '../data/world.js'
 import type { Life } from '../host/launcher.js'
@@ -17,16 +18,19 @@ import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
 import type { Api } from './api.js'
 import { apiRules } from './api-rules.js'
 import { collectWhenCalm } from './collect-when-calm.js'
+import { followed } from './followed.js'
 import { guestLink, type LinkClient } from './guest-link.js'
 import { type Here, handOver } from './hand-over.js'
 import { liveRules, type RulesNow } from './live-rules.js'
 import { signsOfLife } from './signs-of-life.js'
 import { collect } from './v8.js'
+import type { Found, WorldPlan } from './world-config.js'
 
 // The lists of features. What is to come is one more of them.
 
 /** What a world has without a host: that of the warm-up, and of tests. */
 export const basicFeatures = (w: World): ReadonlyArray<Feature> => [
+  rateLimits(w),
   guestFrames(w),
   flows(w),
   listeners(w),
@@ -46,10 +50,17 @@ const launcherEnd = (w: World): Feature => ({
   }
 })
 
+/** What rings where the host is played: what it has led to comes as well (EV.HOST). */
+const unheard: Feature = { name: 'what the host announces', takes: { HOST_BELL: () => {} } }
+
 /** What was brought up before there was a world. */
 export interface Opened {
   /** null: the kernel does not tell. */
   readonly neighbours: Neighbours | null
+  /** What the world was begun with. */
+  readonly host: { readonly plan: WorldPlan; readonly found: Omit<Found, 'macOf'> }
+  /** null: the host is not followed, or played. */
+  readonly follow: Feature | null
   /** null: no rule has automatic ports. */
   readonly portScan: Feature | null
   /** With --conf-path: rules that change, and who makes others count. */
@@ -83,6 +94,8 @@ export const actingFeatures = (
   launcherEnd(w),
   socketMemory(w),
   ...(o.neighbours === null ? [] : [neighbours(w, o.neighbours)]),
+  followed(w, o.host.plan, o.host.found, o.neighbours),
+  o.follow ?? unheard,
   ...(p.link === null
     ? []
     : guestLink(

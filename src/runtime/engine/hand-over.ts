@@ -153,7 +153,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
             bind: rule.bind,
             v6only: rule.v6only,
             ifname: rule.ifname,
-            port
+            port,
+            given: rule.given
           })
         )
       },

@@ -19,6 +19,7 @@ import {
 import {
   type ConfEnv,
   capabilitiesOf,
+  keptFrom,
   merged,
   ofTables,
   showConfRule,
@@ -75,6 +76,8 @@ export const machine = compile<typeof confClientMachine, ConfClientEffect>(confC
 
 /** In the queue. */
 interface Waiting {
+  /** Of a client of the control socket; null: of the API's, which is refused what a client hears of by the log. */
+  readonly pid: number | null
   readonly edit: Wish['edit']
   /** It was looked at: `why` it cannot be, or null and whether something is to be done. */
   readonly looked: (why: string | null, changes: boolean, now: Instant) => void
@@ -151,6 +154,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
     door.begin(found)
   }
   const wantedBy = (c: Client, request: ClientPart): Waiting => ({
+    pid: c.pid,
     edit: (now) => {
       const asked = askedTables(env, request)
       return typeof asked === 'string' ? asked : merged(c.base, asked, now)
@@ -160,6 +164,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
   })
   rules.ask = ({ edit, done }) => {
     const one: Waiting = {
+      pid: null,
       edit,
       looked: (why, changes) => (why === null && changes ? begin(one) : done(why, false)),
       applied: (why) => done(why, why === null)
@@ -198,6 +203,11 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
     const all = ofTables(env, wanted, rules.current)
     if (E.isLeft(all)) return of.looked(all.left, false, now)
     found = all.right
+    for (const r of keptFrom(wanted, rules.current, env.mode)) {
+      const stays = `${showConfRule(toConfRule(r)).trimEnd()} listens by a descriptor that we were started with (${r.given}): it stays`
+      if (of.pid === null) return of.looked(stays, false, now)
+      log.event('control', 'warning', `Configuration client (PID ${of.pid}): ${stays}`)
+    }
     const same = found.length === rules.current.length && found.every((r, i) => r === rules.current[i])
     of.looked(null, !same, now)
   }

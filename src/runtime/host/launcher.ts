@@ -80,6 +80,10 @@ export interface Launcher {
    * service manager's user, one line.
    */
   readonly ready: (o: Order<'Ready'>) => Result<void>
+  /** After identity(), before spawn() and join(): a socket whose messages are /etc/resolv.conf, at once and when it is another one. */
+  readonly resolver: () => Result<number>
+  /** In a namespace, before ready(): netlink() goes on after it for addresses of this interface and routes through it. */
+  readonly follow: (index: number) => Result<void>
   /** After ready(): another process serves the namespace, so our end is not the command's. */
   readonly leave: () => Result<void>
   /** After setup(), before spawn() and join(): the process of the API begins. Our end of the stream to it, ours to close. */
@@ -114,6 +118,7 @@ const descriptorsOf = (r: LauncherReply): number => {
   switch (r.type) {
     case 'Tap':
     case 'Inherited':
+    case 'Watched':
     case 'Api':
       return 1
     case 'Begun':
@@ -191,6 +196,8 @@ export const launcher = (
     emptyRoot: (o) => done({ type: 'EmptyRoot', ...o }),
     ready: (o) => done({ type: 'Ready', ...o }),
     leave: () => done({ type: 'Leave' }),
+    resolver: () => E.map(({ fds }: Expected<'Watched'>) => fds[0])(expect('Watched', { type: 'Resolver' })),
+    follow: (index) => done({ type: 'Follow', index }),
     api: (o) => E.map(({ fds }: Expected<'Api'>) => fds[0])(expect('Api', { type: 'Api', ...o })),
     spawn: (o) =>
       E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(

@@ -27,7 +27,7 @@ import { Deadline } from '../flow/deadline.js'
 import type { Listeners } from '../flow/listener.js'
 import type { Log } from '../log/log.js'
 import { compile, type State } from '../machine/compile.js'
-import { claim, type Inherited, portsWaiting } from './inherited.js'
+import { claim, type Inherited, NOBODY as NO_FORMER, portsWaiting } from './inherited.js'
 import type { Launcher } from './launcher.js'
 import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settled } from './port-reader.js'
 
@@ -163,7 +163,7 @@ const openInherited = (p: ListenPlace, r: Rule, port: number): boolean => {
   for (const { former, fd } of found) {
     const id = newId(p.listenerIds)
     p.native.adoptListener(id, fd, protoOf(r), flags)
-    p.inherited.ids.set(former, id)
+    if (former !== NO_FORMER) p.inherited.ids.set(former, id)
     note(p, id, r, port)
   }
   return found.length > 0

@@ -205,6 +205,7 @@ export const keptOfEvent = (
     case EV.CONF_OCTETS:
     case EV.API_OCTETS:
     case EV.NETLINK:
+    case EV.HOST:
     case EV.VHOST_MESSAGE:
     case EV.STATE_OCTETS:
       return whole(off, len)

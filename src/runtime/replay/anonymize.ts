@@ -75,7 +75,8 @@ const startBy = (a: Aliases, s: StartRecord): StartRecord => {
       ...r,
       bind: r.bind === null ? null : a.addr(r.bind),
       toAddress: r.toAddress === null ? null : a.addr(r.toAddress),
-      ifname: r.ifname === null ? null : a.label(r.ifname)
+      ifname: r.ifname === null ? null : a.label(r.ifname),
+      given: r.given === null ? null : a.label(r.given)
     })),
     aliased: true
   }
@@ -143,6 +144,8 @@ export const anonymized = (file: Octets, key: Uint8Array): Uint8Array => {
         throw new Unplayable('a guest moves in it, whose state has addresses that are not replaced')
       if ((e.words[0] === EV.CONF_OCTETS || e.words[0] === EV.API_OCTETS) && e.kept !== null)
         throw new Unplayable('rules change in it, whose addresses are not replaced')
+      if (e.words[0] === EV.HOST)
+        throw new Unplayable('the host changes in it, whose addresses are not replaced')
       rewrite(e, look.aliases)
     }
   const a = aliasesBy(key, look.seen)

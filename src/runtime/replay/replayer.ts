@@ -177,6 +177,8 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
     world.features,
     actingFeatures(world, start.plan, {
       neighbours,
+      host: start,
+      follow: null,
       portScan: null,
       client: linkClientOf(start.client),
       api: null,
