@@ -141,9 +141,12 @@ const ruleOf = (w: World, f: Flow): Rule | null =>
 export interface Api {
   readonly feature: Feature
   readonly told: ApiTold
+  /** The host is another one: this plan holds from here on. */
+  readonly planned: (p: Plan) => void
 }
 
-export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.pid): Api => {
+export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = process.pid): Api => {
+  let p = first
   const deadline = new Deadline()
   const started = w.rings.clock[0]
   const began = new Float64Array(MAX_FLOWS).fill(Number.NaN)
@@ -317,5 +320,8 @@ export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.
       n.open--
     }
   }
-  return { feature, told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense } }
+  const planned = (other: Plan): void => {
+    p = other
+  }
+  return { feature, planned, told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense } }
 }
