@@ -37,7 +37,7 @@ import { apiServer } from '../src/runtime/api/server.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
 import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
 import { createWorld } from '../src/runtime/data/world.js'
-import { apiOf, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
+import { apiOf, EVENTS_KEPT, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
 import { apiRules } from '../src/runtime/engine/api-rules.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
@@ -235,6 +235,44 @@ describe('the engine', () => {
       assert.equal(turn(), null)
       assert.equal(log.length, 1, nonsense)
     }
+  })
+  test('events: each begin and end once, in order; what nobody asks for is not kept; what is too much is said to be lost', () => {
+    const { say, turn, w, feature } = asked(40)
+    const flow = w.flows[3] as Flow
+    const events = (from: number) => {
+      say(`${QuestionLine.encode({ ask: 'events', from })}\n`)
+      const a = turn()
+      assert.ok(a?.to === 'events')
+      return a
+    }
+    feature.flowEnded?.(flow)
+    let { next, ...rest } = events(-1)
+    assert.deepEqual([rest.events, rest.lost, rest.more], [[], 0, false])
+    for (let i = 0; i < 20; i++) feature.flowBegan?.(w.flows[i * 3] as Flow, 0)
+    const seen: number[] = []
+    for (let more = true; more; ) {
+      const page = events(next)
+      seen.push(...page.events.map((e) => e.flow.id))
+      for (const e of page.events) assert.equal(misfit('Event', JSON.parse(JSON.stringify(e))), '')
+      ;({ next, more } = page)
+    }
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 20 }, (_, i) => i * 3)
+    )
+    for (let i = 0; i < EVENTS_KEPT + 7; i++) feature.flowEnded?.(flow)
+    const page = events(next)
+    assert.deepEqual([page.lost, page.events[0]?.event, page.more], [7, 'end', true])
+    // Long after the last question
+    w.rings.clock[0] += 100_000
+    feature.flowEnded?.(flow)
+    let left = 0
+    for (let { next: from, more } = page; more; ) {
+      const one = events(from)
+      left += one.events.length
+      ;({ next: from, more } = one)
+    }
+    assert.equal(left, EVENTS_KEPT - FLOWS_PER_PAGE)
   })
   test('any place to go on from is one', () => {
     const { say, turn } = asked(3)

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { readMetrics } from '../property-tests/metrics.js'
 import { misfit } from '../property-tests/openapi.js'
-import type { Counters, FlowInfo, RuleInfo, Status } from '../src/codecs/control/api.js'
+import type { Counters, FlowEvent, FlowInfo, RuleInfo, Status } from '../src/codecs/control/api.js'
 import { Guest } from './lib/guest.js'
 import { cmdlineOf, kill, statusField, until } from './lib/proc.js'
 import { helper, isPasst, net, ok, quietPorts, repo, World } from './lib/world.js'
@@ -131,6 +131,43 @@ s.sendto(b"x", ("${net.world4}", 7999))'`)
     for (const [event, count] of Object.entries(c.events).filter(([e]) => e.startsWith('drop-')))
       assert.ok((read.get(`passt_drops_total{reason="${event.slice(5)}"}`) ?? 0) >= count)
   })
+  test('flows as they begin and end, to who follows them; passt-ctl shows them', async () => {
+    const ctl = w.start(['/mnt/repo/bin/passt-ctl', 'events', SOCKET, 'port=7020'], { timeout: 60_000 })
+    let text = ''
+    const q = request({ socketPath: socketPath(), path: '/v1/events?kind=tcp&port=7020' }, (r) => {
+      assert.equal(r.headers['content-type'], 'application/x-ndjson')
+      r.on('data', (d) => {
+        text += d
+      })
+      r.on('error', () => {})
+    })
+    q.on('error', () => {})
+    q.end()
+    const seen = (): ReadonlyArray<FlowEvent> =>
+      text
+        .split('\n')
+        .slice(0, -1)
+        .filter((l) => l !== '')
+        .map((l) => JSON.parse(l) as FlowEvent)
+    const pair = (): readonly [FlowEvent, FlowEvent] | undefined => {
+      const same = (a: FlowEvent, b: FlowEvent): boolean =>
+        a.flow.id === b.flow.id && a.flow.peer.port === b.flow.peer.port
+      const ends = seen().filter((e) => e.event === 'end')
+      const found = seen().find((b) => b.event === 'begin' && ends.some((e) => same(b, e)))
+      return found && [found, ends.find((e) => same(found, e))!]
+    }
+    // Both follow from some moment on
+    await until('they follow', async () => {
+      await (await talking(net.host4, 7101, 'world'))()
+      return pair() !== undefined && /begin.*\n.*end/.test(ctl.stdout)
+    })
+    q.destroy()
+    for (const e of seen()) assert.equal(misfit('Event', e), '')
+    const [begin, end] = pair()!
+    assert.ok(begin.uptimeMs < end.uptimeMs && (end.flow.octetsToGuest ?? 0) > 0)
+    assert.match(ctl.stdout, / begin tcp \S+:7020 <- \S+ by in-tcp-7101\n/)
+    await ctl.stop()
+  })
   test('what is not there, what changes something, a body, a query that is none', async () => {
     for (const [path, method, body, status] of [
       ['/', 'GET', '', 404],
@@ -150,8 +187,8 @@ s.sendto(b"x", ("${net.world4}", 7999))'`)
       assert.equal(misfit('Error', JSON.parse(r.text)), '')
     }
     const document = JSON.parse((await ask('/v1/openapi.json')).text) as { paths: Record<string, unknown> }
-    for (const path of Object.keys(document.paths).filter((p) => !p.includes('{')))
-      assert.equal((await ask(path)).status, 200, path)
+    const once = Object.keys(document.paths).filter((p) => !p.includes('{') && p !== '/v1/events')
+    for (const path of once) assert.equal((await ask(path)).status, 200, path)
     assert.deepEqual(await ask('/v1/status', 'HEAD'), { status: 200, type: 'application/json', text: '' })
   })
   test('passt-ctl shows it', async () => {
@@ -283,7 +320,9 @@ describe('clients that do harm, while traffic flows', () => {
   test('who never reads, talks nonsense, has headers without end, or comes by the thousand: nobody else notices', async () => {
     const stop = await talking(net.host4, 7101, 'world')
     const deaf = await Promise.all(
-      Array.from({ length: 8 }, () => open('GET /v1/flows HTTP/1.1\r\n\r\n'.repeat(100)))
+      ['flows', 'events'].flatMap((what) =>
+        Array.from({ length: 8 }, () => open(`GET /v1/${what} HTTP/1.1\r\n\r\n`.repeat(16)))
+      )
     )
     for (const s of deaf) s.pause()
     const answers = ['\0\0\0\0\r\n\r\n', `GET / HTTP/1.1\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`].map(

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
 import { type Proc, until } from './lib/proc.js'
-import { isPeer, net, pasta, quietPorts } from './lib/world.js'
+import { isPeer, net, ok, pasta, quietPorts } from './lib/world.js'
 
 const NEW4 = '198.51.100.7'
 const NEW6 = '2001:db8:9::7'
@@ -63,7 +63,7 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
 
   test('another address and router, while flows go on that have others', async () => {
     await bed.w.sh(`ip addr add ${OTHER4}/32 dev lo`)
-    const s = await session(['-o', OTHER4])
+    const s = await session(['-o', OTHER4, '--api', '/mnt/w/follow.api'])
     const server = bed.w.start(['python3', '-c', SLOW_SERVER], { in: 'world', uid: 0, timeout: 60_000 })
     await server.sees(/ready/)
     await s.sh(`python3 -c '${SLOW_CLIENT}' > /tmp/slow & `)
@@ -74,6 +74,8 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
       ip -6 addr add ${NEW6}/64 dev eth0 nodad; ip -6 addr del ${net.host6}/64 dev eth0
       ip route replace default via ${net.world4}`)
     await s.says(new RegExp(`the host has changed: ${NEW4}/24, router ${net.world4}[^\\n]*; ${NEW6}/64`))
+    const status = ok(await bed.w.run(['/mnt/repo/bin/passt-ctl', 'status', '/mnt/w/follow.api'])).stdout
+    assert.match(status, new RegExp(`^IPv4: ${NEW4}/24 by ${net.world4} `, 'm'))
     const during = await s.sh('ip -o addr show dev eth0; ip route; ip -6 route show default')
     assert.match(during, new RegExp(`inet ${NEW4}/24 `))
     assert.match(during, new RegExp(`inet ${net.host4}/32 scope host`), 'the download has it')

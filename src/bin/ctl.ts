@@ -1,15 +1,24 @@
 import { request } from 'node:http'
+import { createInterface } from 'node:readline'
 import { setTimeout as later } from 'node:timers/promises'
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { Counters, FlowInfo, RuleInfo, Status } from '../codecs/control/api.js'
+import { Counters, FlowEvent, FlowInfo, RuleInfo, Status } from '../codecs/control/api.js'
 import { type ConfRule, type ConfTable, hasTarget, PIF } from '../codecs/control/conf.js'
 import { showAddr } from '../codecs/value/inany.js'
 import { capabilitiesOf, tablesOf } from '../machines/forward/conf-rules.js'
 import { edited } from '../machines/forward/pesto.js'
 import { VERSION } from '../runtime/cli/help.js'
 import { CTL_USAGE, type CtlCommand, parseCtl } from '../runtime/ctl/options.js'
-import { counterTable, flowTable, ruleTable, short, statusLines, topRows } from '../runtime/ctl/tables.js'
+import {
+  counterTable,
+  eventLine,
+  flowTable,
+  ruleTable,
+  short,
+  statusLines,
+  topRows
+} from '../runtime/ctl/tables.js'
 import { ephemeralPorts } from '../runtime/host/ephemeral-ports.js'
 import { reasonText } from '../runtime/log/error-text.js'
 
@@ -52,10 +61,11 @@ const decoded = <A>(type: t.Type<A, unknown>, text: string): A => {
 const Flows = t.type({ flows: t.array(FlowInfo) })
 const Rules = t.type({ rules: t.array(RuleInfo) })
 
-const flowsPath = (o: Run): string => {
+const queryOf = (o: Run): string => {
   const query = new URLSearchParams(o.filters.map(([k, v]): [string, string] => [k, v])).toString()
-  return query === '' ? '/v1/flows' : `/v1/flows?${query}`
+  return query === '' ? '' : `?${query}`
 }
+const flowsPath = (o: Run): string => `/v1/flows${queryOf(o)}`
 const print = (lines: ReadonlyArray<string>): void => {
   process.stdout.write(lines.map((l) => `${l}\n`).join(''))
 }
@@ -83,8 +93,31 @@ const top = async (o: Run): Promise<never> => {
   }
 }
 
+const Lost = t.type({ event: t.literal('lost'), count: t.number })
+/** A line of what GET /v1/events says, for people. */
+const eventText = (line: string): string => {
+  const value: unknown = JSON.parse(line)
+  return Lost.is(value) ? `${value.count} events were lost` : eventLine(decoded(FlowEvent, line))
+}
+const events = (o: Run): Promise<void> =>
+  new Promise((_, reject) => {
+    const path = `/v1/events${queryOf(o)}`
+    const q = request({ socketPath: o.path, path, timeout: 10_000 }, (r) => {
+      const lines = createInterface({ input: r })
+      lines.on('line', (line) => {
+        if (r.statusCode !== 200) return reject(new Error(`the API refuses that: ${errorOf(line)}`))
+        if (line !== '') print([o.json ? line : eventText(line)])
+      })
+      lines.on('close', () => reject(new Error('it has ended')))
+    })
+    q.on('timeout', () => q.destroy(new Error('no answer')))
+    q.on('error', (e) => reject(new Error(`${o.path}: ${reasonText(e)}`)))
+    q.end()
+  })
+
 const run = async (o: Run): Promise<void> => {
   if (o.command === 'top') return top(o)
+  if (o.command === 'events') return events(o)
   const path =
     o.command === 'metrics' ? '/metrics' : o.command === 'flows' ? flowsPath(o) : `/v1/${o.command}`
   const text = await get(o.path, path)

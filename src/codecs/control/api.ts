@@ -54,6 +54,15 @@ export const FlowInfo = t.strict({
 })
 export type FlowInfo = t.TypeOf<typeof FlowInfo>
 
+export const FlowEvent = t.strict({
+  event: t.union([t.literal('begin'), t.literal('end')]),
+  /** As Status.uptimeMs. */
+  uptimeMs: count,
+  /** As it was then. */
+  flow: FlowInfo
+})
+export type FlowEvent = t.TypeOf<typeof FlowEvent>
+
 export const RuleInfo = t.strict({
   /** The same for the same rule, whatever others there are. */
   id: t.string,
@@ -132,7 +141,9 @@ export const Question = t.union([
   t.strict({ ask: t.literal('status') }),
   t.strict({ ask: t.literal('counters') }),
   t.strict({ ask: t.literal('flows'), from: count }),
-  t.strict({ ask: t.literal('rules'), from: count })
+  t.strict({ ask: t.literal('rules'), from: count }),
+  /** `from`: number of the first one that is wanted; below 0: what comes from here on. Whoever asks is to ask again within EVENTS_WAIT. */
+  t.strict({ ask: t.literal('events'), from: count })
 ])
 export type Question = t.TypeOf<typeof Question>
 
@@ -142,6 +153,14 @@ export const Answer = t.union([
   t.strict({ to: t.literal('counters'), counters: Counters }),
   t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: nullable(count) }),
   t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: nullable(count) }),
+  /** `lost`: so many before those were wanted, and are kept no more. `next`: of the one behind them; `more`: it is there. */
+  t.strict({
+    to: t.literal('events'),
+    events: t.array(FlowEvent),
+    lost: count,
+    next: count,
+    more: t.boolean
+  }),
   t.strict({
     to: t.literal('change'),
     /** missing: a rule that is to go is not there; refused: `why`. Either way all is as it was. */
@@ -151,6 +170,9 @@ export const Answer = t.union([
   })
 ])
 export type Answer = t.TypeOf<typeof Answer>
+
+/** ms for which events are noted behind a question for them. */
+export const EVENTS_WAIT = 5000
 
 /** Octets of a line, its end included. An answer is one effect. */
 export const QUESTION_MAX = 256

@@ -11,6 +11,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import type { RuleChange, RuleInfo } from '../../codecs/control/api.js'
 import type { AnswerTo, Engine } from './engine-line.js'
 import { filterOf, passes } from './filter.js'
+import { type Following, following } from './follow.js'
 import { metrics, OPENMETRICS } from './metrics.js'
 import { ruleOf, rulesOf } from './rule-body.js'
 
@@ -19,6 +20,7 @@ import { ruleOf, rulesOf } from './rule-body.js'
 /** Connections at a time; further ones are closed at once. */
 export const CLIENTS_MAX = 64
 const HEADERS_MAX = 8192
+const NDJSON = 'application/x-ndjson'
 const BODY_MAX = 16_384
 /** Requests of a connection that are not answered yet: who sends more without reading is none. */
 const PIPELINED_MAX = 16
@@ -50,6 +52,7 @@ const allRules = async ({ ask }: Engine): Promise<ReadonlyArray<RuleInfo>> => {
 /** A request, as routes see it. */
 interface Asked {
   readonly engine: Engine
+  readonly following: Following
   readonly query: URLSearchParams
   /** What follows the path of the route, decoded; '': nothing. */
   readonly name: string
@@ -74,6 +77,14 @@ const flows: Route = async ({ engine: { ask }, query }, r) => {
     if (r.writableNeedDrain && !r.destroyed) await Promise.race([once(r, 'drain'), once(r, 'close')])
   }
   r.end(separator === ',\n' ? '\n]}\n' : '{"flows":[]}\n')
+}
+const events: Route = async ({ following: { add }, query }, r) => {
+  const filter = filterOf(query)
+  if (E.isLeft(filter)) return refuse(r, 400, filter.left)
+  r.writeHead(200, { 'content-type': NDJSON })
+  if (r.req.method === 'HEAD') return void r.end()
+  r.flushHeaders()
+  add(r, filter.right)
 }
 const prometheus: Route = async ({ engine }, r) => {
   const { status } = await engine.ask<'status'>({ ask: 'status' })
@@ -127,6 +138,7 @@ const ROUTES: Readonly<Record<string, Methods>> = {
   '/v1/counters': reads(plain(async ({ ask }) => (await ask<'counters'>({ ask: 'counters' })).counters)),
   '/v1/rules': { ...reads(plain(async (e) => ({ rules: await allRules(e) }))), POST: addRules },
   '/v1/flows': reads(flows),
+  '/v1/events': reads(events),
   '/metrics': reads(prometheus)
 }
 /** What stands in front of a name. */
@@ -163,6 +175,7 @@ export interface Clients {
 
 const answer = async (
   engine: Engine,
+  following: Following,
   clients: Clients,
   routes: Readonly<Record<string, Methods>>,
   q: IncomingMessage,
@@ -183,7 +196,10 @@ const answer = async (
     return refuse(r, 403, 'who is neither of the user that started this, nor root, may only look')
   const body = await bodyOf(q)
   if (body === null || (looks && body !== '')) return refuse(r, 413, 'the body is too long')
-  return route({ engine, query: new URLSearchParams(query.join('?')), name: decoded(name), body }, r)
+  return route(
+    { engine, following, query: new URLSearchParams(query.join('?')), name: decoded(name), body },
+    r
+  )
 }
 
 /** `take`, for so many requests of a connection at a time; those behind them in the same octets are nobody's. */
@@ -202,7 +218,8 @@ const bounded = (take: RequestListener): RequestListener => {
 /** To be told where it listens. `openapi`: the document, JSON. */
 export const apiServer = (engine: Engine, clients: Clients, openapi: unknown): Server => {
   const routes = { ...ROUTES, '/v1/openapi.json': reads(plain(async () => openapi)) }
-  const take = bounded((q, r) => void answer(engine, clients, routes, q, r).catch(() => r.destroy()))
+  const follow = following(engine)
+  const take = bounded((q, r) => void answer(engine, follow, clients, routes, q, r).catch(() => r.destroy()))
   const server = createServer(
     {
       maxHeaderSize: HEADERS_MAX,

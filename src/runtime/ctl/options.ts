@@ -5,14 +5,14 @@ import type { Operation } from '../../machines/forward/pesto.js'
 
 const PORT_OPTIONS = ['t', 'u', 'T', 'U'] as const
 
-export const COMMANDS = ['status', 'flows', 'rules', 'counters', 'metrics', 'top'] as const
+export const COMMANDS = ['status', 'flows', 'events', 'rules', 'counters', 'metrics', 'top'] as const
 export type Command = (typeof COMMANDS)[number]
 export type CtlCommand =
   | {
       readonly tag: 'Run'
       readonly command: Command
       readonly path: string
-      /** Of `flows` and `top`: kind=tcp, as in the API's query. */
+      /** Of `flows`, `top` and `events`: kind=tcp, as in the API's query. */
       readonly filters: ReadonlyArray<readonly [string, string]>
       readonly json: boolean
     }
@@ -32,6 +32,7 @@ What the passt or pasta does whose API (--api) is at PATH.
   counters  what was dropped and why, and other events
   metrics   the same as OpenMetrics text
   top       flows by traffic, anew each second
+  events    flows as they begin and end, until it is interrupted
 
 SPEC: as with passt and pasta; all rules of a command are added, or none.
 FILTER: kind=tcp|udp|ping|tcp-splice|udp-splice, state=STATE, port=PORT, address=ADDRESS
@@ -75,7 +76,8 @@ export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlComma
     const at = f.indexOf('=')
     return at < 0 ? [f, ''] : [f.slice(0, at), f.slice(at + 1)]
   })
-  if (pairs.length > 0 && known !== 'flows' && known !== 'top') return E.left(`${known} takes no filters`)
+  const filtered = known === 'flows' || known === 'top' || known === 'events'
+  if (pairs.length > 0 && !filtered) return E.left(`${known} takes no filters`)
   const json = args.includes('--json')
   if (json && (known === 'top' || known === 'metrics')) return E.left(`${known} is no JSON`)
   return E.right({ tag: 'Run', command: known, path, filters: pairs, json })

@@ -1,4 +1,4 @@
-import type { Counters, FlowInfo, Place, RuleInfo, Status } from '../../codecs/control/api.js'
+import type { Counters, FlowEvent, FlowInfo, Place, RuleInfo, Status } from '../../codecs/control/api.js'
 
 // What passt-ctl(1) shows: tables for people, as lines.
 
@@ -51,6 +51,19 @@ export const flowTable = (flows: ReadonlyArray<FlowInfo>): ReadonlyArray<string>
       orNone(f.ageMs, age)
     ])
   )
+
+/** '12.3s begin tcp 192.0.2.2:5012 -> 198.51.100.7:443' */
+export const eventLine = ({ event, uptimeMs, flow: f }: FlowEvent): string => {
+  const octets = f.octetsToGuest === null ? '' : `, ${f.octetsToGuest} to guest, ${f.octetsToPeer} to peer`
+  return [
+    `${(uptimeMs / 1000).toFixed(1)}s`.padStart(8),
+    event.padEnd(5),
+    f.kind,
+    place(f.guest),
+    f.origin === 'guest' ? '->' : '<-',
+    `${place(f.peer)}${f.rule === null ? '' : ` by ${f.rule}`}${event === 'end' ? octets : ''}`
+  ].join(' ')
+}
 
 export const ruleTable = (rules: ReadonlyArray<RuleInfo>): ReadonlyArray<string> =>
   table(

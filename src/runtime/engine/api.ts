@@ -1,7 +1,9 @@
 import * as E from 'fp-ts/lib/Either.js'
 import {
   type Answer,
+  EVENTS_WAIT,
   FLOW_KINDS,
+  type FlowEvent,
   type FlowInfo,
   type FlowKind,
   moreLines,
@@ -16,7 +18,7 @@ import {
 import { type InAny, showAddr } from '../../codecs/value/inany.js'
 import { distance, type SeqNum } from '../../codecs/value/seq.js'
 import { showMac } from '../../codecs/wire/ethernet.js'
-import type { Instant } from '../../effects/effect.js'
+import { type Instant, instant } from '../../effects/effect.js'
 import { showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { apiSend } from '../abi/effects.js'
@@ -39,6 +41,8 @@ import type { RulesNow } from './live-rules.js'
 export const FLOWS_PER_PAGE = 16
 export const PLACES_PER_PAGE = 4096
 const RULES_PER_PAGE = 32
+/** Events that are kept for whoever asks for them. */
+export const EVENTS_KEPT = 1024
 /** ms from an answer to the next one. */
 export const PAUSE = 2
 const WAITING_MAX = 8
@@ -137,9 +141,12 @@ const ruleOf = (w: World, f: Flow): Rule | null =>
 export interface Api {
   readonly feature: Feature
   readonly told: ApiTold
+  /** The host is another one: this plan holds from here on. */
+  readonly planned: (p: Plan) => void
 }
 
-export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.pid): Api => {
+export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = process.pid): Api => {
+  let p = first
   const deadline = new Deadline()
   const started = w.rings.clock[0]
   const began = new Float64Array(MAX_FLOWS).fill(Number.NaN)
@@ -215,6 +222,23 @@ export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.
     serves: SERVICES.filter((s) => p[s]),
     notes: few([...p.warnings, ...p.info])
   })
+  const kept: FlowEvent[] = []
+  let noted = 0
+  let followedUntil = Number.NEGATIVE_INFINITY
+  const note = (event: FlowEvent['event'], f: Flow): void => {
+    const now = instant(w.rings.clock[0])
+    if (now >= followedUntil) return
+    kept[noted++ % EVENTS_KEPT] = { event, uptimeMs: now - started, flow: flowInfo(f, now) }
+  }
+  const events = (q: { readonly from: number }, now: Instant): Answer => {
+    // Nobody has followed: there is nothing to go on from
+    const wanted = q.from < 0 || now >= followedUntil ? noted : Math.min(noted, fromOf(q))
+    followedUntil = now + EVENTS_WAIT
+    const from = Math.max(wanted, noted - EVENTS_KEPT)
+    const next = Math.min(noted, from + FLOWS_PER_PAGE)
+    const page = Array.from({ length: next - from }, (_, i) => kept[(from + i) % EVENTS_KEPT]!)
+    return { to: 'events', events: page, lost: from - wanted, next, more: next < noted }
+  }
   const answerTo = (q: Question, now: Instant): Answer => {
     switch (q.ask) {
       case 'status':
@@ -223,6 +247,8 @@ export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.
         const events = Object.fromEntries(w.counters)
         return { to: 'counters', counters: { uptimeMs: now - started, events, open, begun } }
       }
+      case 'events':
+        return events(q, now)
       case 'flows':
         return flows(fromOf(q), now)
       case 'rules': {
@@ -273,8 +299,9 @@ export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.
       open[f.kind]++
       begun[f.kind]++
       const rule = ruleOf(w, f)
+      if (rule !== null) byFlow.set(f.index, rule)
+      note('begin', f)
       if (rule === null) return
-      byFlow.set(f.index, rule)
       const n = ofRule.get(rule)
       if (n === undefined) ofRule.set(rule, { begun: 1, open: 1 })
       else {
@@ -284,6 +311,7 @@ export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.
     },
     flowEnded: (f) => {
       open[f.kind]--
+      note('end', f)
       const rule = byFlow.get(f.index)
       if (rule === undefined) return
       byFlow.delete(f.index)
@@ -292,5 +320,8 @@ export const apiOf = (w: World, p: Plan, rules: RulesNow, pid: number = process.
       n.open--
     }
   }
-  return { feature, told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense } }
+  const planned = (other: Plan): void => {
+    p = other
+  }
+  return { feature, planned, told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense } }
 }

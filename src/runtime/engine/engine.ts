@@ -554,6 +554,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     : follow(world, native, {
         options: o,
         plan: p,
+        changed: (other) => api?.planned(other),
         host: { host, tables },
         conf,
         uid: who.uid < 0 ? null : who.uid,

@@ -57,6 +57,8 @@ export type FollowNative = AskHost & Pick<Native, 'hostArm' | 'hostResolverSaid'
 export interface Followed {
   readonly options: Options
   readonly plan: Plan
+  /** Another plan holds from here on. */
+  readonly changed: (p: Plan) => void
   readonly host: HostNow
   readonly conf: E.Either<string, ResolvConf>
   /** As for withAskedDefaults(). */
@@ -201,6 +203,7 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
     if (!(yield* toNamespace(p, held))) return
     if (isSame) return
     current = p
+    f.changed(p)
     told = text
     const words = [...inWords(p.v4), ...inWords(p.v6)]
     w.log.at('info', `the host has changed: ${words.length === 0 ? 'no addresses' : words.join('; ')}`)
