@@ -151,7 +151,17 @@ export const endLingering = (a: rt.Address): Step => removeAddress(lingeringOf(a
 const sameAddress = (a: rt.Address, b: rt.Address): boolean =>
   a.family === b.family && a.prefixLen === b.prefixLen && String(own(a)) === String(own(b))
 
-const keyOf = (r: rt.Route): string => Buffer.from(rt.Route.encode(r)).toString('latin1')
+/** What has been encoded before. */
+const keys = new WeakMap<rt.Route, string>()
+const keyOf = (r: rt.Route): string => {
+  const known = keys.get(r)
+  if (known !== undefined) return known
+  const key = Buffer.from(rt.Route.encode(r)).toString('latin1')
+  keys.set(r, key)
+  return key
+}
+/** For slices: changesOf() is quick about routes that were looked at before. */
+export const lookAtRoute = (r: rt.Route): void => void keyOf(r)
 /** What IPv6's kernel takes for the same one, whatever else is said of it; for IPv4 that is no matter. */
 const placeOf = (r: rt.Route): string =>
   `${r.family} ${r.dst} ${r.dstLen} ${r.priority} ${r.gateway} ${(r.multipath ?? []).map((h) => h.gateway)}`
