@@ -20,6 +20,7 @@ import {
   kept,
   lingers,
   lookAtRoute,
+  unlike,
   vanished
 } from '../plan/changes.js'
 import { type Made, madeOf, type Step } from '../plan/config-net.js'
@@ -190,8 +191,7 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
   function* toNamespace(p: Plan, host: HostNow): Slices<boolean> {
     if (namespace === null) return true
     const wanted = madeOf(p, namespace.tap, host.tables)
-    yield* inSlices(made.routes)
-    yield* inSlices(wanted.routes)
+    for (const routes of unlike(made, wanted)) yield* inSlices(routes)
     const inUse = (a: InAny): boolean => lingering.length < LINGERING_MAX && hasFlows(w, a)
     const changes = changesOf(made, wanted, lingering, inUse)
     const stay = lingers(made, wanted, inUse)
