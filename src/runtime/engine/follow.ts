@@ -240,7 +240,8 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
 
   const hear = (): boolean => {
     const text = native.hostResolverSaid()
-    native.hostArm(HOST_RESOLVER)
+    if (native.hostArm(HOST_RESOLVER) !== 0)
+      w.log.event('follow', 'warning', '/etc/resolv.conf is not followed any more: who watches it has ended')
     rung.conf = false
     if (text === null) return false
     conf = E.right(E.getOrElse(() => EMPTY_RESOLV_CONF)(ResolvConf.decode(new TextDecoder().decode(text))))
