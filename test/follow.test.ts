@@ -1,11 +1,21 @@
 // The host changes while pasta serves: what the namespace, and flows, have of it (behaviour.md#following).
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
+import { bridged, passt } from './lib/passt.js'
 import { type Proc, until } from './lib/proc.js'
-import { isPeer, net, ok, pasta, quietPorts } from './lib/world.js'
+import { helper, isPeer, net, ok, pasta, quietPorts } from './lib/world.js'
 
 const NEW4 = '198.51.100.7'
 const NEW6 = '2001:db8:9::7'
@@ -44,7 +54,14 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
   })
   let sessions = 0
   /** A pasta whose command runs the files that it finds, as root of its namespace. */
-  const session = async (options: ReadonlyArray<string>): Promise<Session> => {
+  const session = async (
+    options: ReadonlyArray<string>,
+    argv = (o: ReadonlyArray<string>, command: ReadonlyArray<string>): ReadonlyArray<string> => [
+      ...[pasta, ...quietPorts, '-d', '--config-net', ...o, '--'],
+      ...command
+    ],
+    uid = 1000
+  ): Promise<Session> => {
     const dir = `s${sessions++}`
     mkdirSync(join(bed.w.dir, dir))
     chmodSync(join(bed.w.dir, dir), 0o777)
@@ -53,17 +70,14 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
         if [ -e job.$n ]; then sh job.$n > out.$n 2>&1; : > end.$n; n=$((n + 1)); fi
         sleep 0.05
       done`
-    const proc = bed.w.start(
-      [pasta, ...quietPorts, '-d', '--config-net', ...options, '--', 'sh', '-c', obey],
-      { timeout: 120_000 }
-    )
+    const proc = bed.w.start(argv(options, ['sh', '-c', obey]), { uid, timeout: 120_000 })
     await proc.sees(/^begun$/m)
     return new Session(proc, join(bed.w.dir, dir))
   }
 
   test('another address and router, while flows go on that have others', async () => {
     await bed.w.sh(`ip addr add ${OTHER4}/32 dev lo`)
-    const s = await session(['-o', OTHER4, '--api', '/mnt/w/follow.api'])
+    const s = await session(['-o', OTHER4, '--api', '/mnt/w/follow.api', '--record', '/mnt/w/follow.rec'])
     const server = bed.w.start(['python3', '-c', SLOW_SERVER], { in: 'world', uid: 0, timeout: 60_000 })
     await server.sees(/ready/)
     await s.sh(`python3 -c '${SLOW_CLIENT}' > /tmp/slow & `)
@@ -104,6 +118,8 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
     await s.says(new RegExp(`the host has changed: ${NEW4}/24[^\\n]*; ${net.host6}/64`))
     assert.doesNotMatch(await s.sh('ip -o addr'), new RegExp(`${NEW4}/`))
     await s.end()
+    const replay = await bed.w.run(['/mnt/repo/bin/passt-replay', '/mnt/w/follow.rec'], { uid: 0 })
+    assert.match(replay.stdout, /replays exactly/, replay.stderr)
     await bed.w.sh(`ip addr del ${NEW4}/24 dev eth0; ip addr del ${OTHER4}/32 dev lo; ip addr add ${net.host4}/24 dev eth0
       ip route replace default via ${net.gw4}`)
   })
@@ -148,6 +164,93 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
     await s.sh(
       `python3 -c 'import socket; socket.create_connection(("${net.world4}", 7))' || ping -c 1 -W 2 ${net.world4}`
     )
+    await s.end()
+  })
+
+  test('resolv.conf: written to, replaced, and by way of links that lead elsewhere', async () => {
+    const dir = (name: string): string => join(bed.w.dir, name)
+    for (const name of ['etc', 'stub', 'other']) mkdirSync(dir(name))
+    const server = (name: string, file: string, a: string): void =>
+      writeFileSync(join(dir(name), file), `nameserver ${a}\n`)
+    const nobody = '192.0.2.251'
+    server('stub', 'resolv', nobody)
+    server('other', 'resolv', nobody)
+    symlinkSync('../mnt/w/stub/link', join(dir('etc'), 'resolv.conf'))
+    symlinkSync('resolv', join(dir('stub'), 'link'))
+    const options =
+      '--no-daemon --no-resolv --no-hosts --user=root --pid-file= --bind-interfaces --conf-file=/dev/null'
+    bed.w.start(
+      [
+        'dnsmasq',
+        ...options.split(' '),
+        `--listen-address=${net.world4}`,
+        '--address=/test.example/192.0.2.77'
+      ],
+      { in: 'world', uid: 0, timeout: 60_000 }
+    )
+    const s = await session(
+      ['--dns-forward', '198.51.100.53'],
+      (o, command) => [
+        ...['unshare', '--mount', 'sh', '-ec'],
+        `cd /mnt/w/etc; for f in passwd group nsswitch.conf ld.so.cache alternatives; do ! [ -e /etc/$f ] || cp -a /etc/$f .; done
+        mount --bind . /etc; cd /; exec setpriv --reuid 1000 --regid 1000 --clear-groups -- "$@"`,
+        '-',
+        ...[pasta, ...quietPorts, '-d', '--config-net', ...o, '--'],
+        ...command
+      ],
+      0
+    )
+    const asks = async (): Promise<boolean> =>
+      (await s.sh(`timeout 1 python3 ${helper('client.py')} dns 198.51.100.53 53 A/test.example`)).includes(
+        '192.0.2.77'
+      )
+    const changes: ReadonlyArray<readonly [string, (a: string) => void]> = [
+      ['written to', (a) => server('stub', 'resolv', a)],
+      [
+        'replaced',
+        (a) => {
+          server('stub', 'new', a)
+          renameSync(join(dir('stub'), 'new'), join(dir('stub'), 'resolv'))
+        }
+      ],
+      [
+        'a link that leads to another file',
+        (a) => {
+          server('other', 'resolv', a)
+          symlinkSync('../other/resolv', join(dir('stub'), 'next'))
+          renameSync(join(dir('stub'), 'next'), join(dir('stub'), 'link'))
+        }
+      ],
+      [
+        'a directory that is made anew',
+        (a) => {
+          rmSync(dir('other'), { recursive: true })
+          mkdirSync(dir('other'))
+          server('other', 'resolv', a)
+        }
+      ]
+    ]
+    for (const [what, change] of changes) {
+      change(net.world4)
+      await until(`an answer: ${what}`, asks)
+      change(nobody)
+      await until(`no answer: ${what}`, async () => !(await asks()))
+    }
+    await s.end()
+  })
+
+  test("passt's guest is told at once: another prefix, and the old one is deprecated", async () => {
+    const s = await session(['-f', '-d'], (o, command) => bridged(passt, o, command, net))
+    await s.sh(`echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; echo 2 > /proc/sys/net/ipv6/conf/eth0/accept_ra
+      ip link set eth0 up`)
+    const addresses = (): Promise<string> => s.sh('ip -6 -o addr show dev eth0 scope global')
+    await until('an address', async () => (await addresses()).includes('2001:db8:9:'))
+    const old = /2001:db8:9:[^\n]*/
+    assert.doesNotMatch(old.exec(await addresses())![0], /deprecated/)
+    await bed.w.sh(`ip -6 addr add 2001:db8:7::2/64 dev eth0 nodad; ip -6 addr del ${net.host6}/64 dev eth0`)
+    await until('another one', async () => (await addresses()).includes('2001:db8:7:'), 10_000)
+    assert.match(old.exec(await addresses())![0], /deprecated/)
+    await bed.w.sh(`ip -6 addr add ${net.host6}/64 dev eth0 nodad; ip -6 addr del 2001:db8:7::2/64 dev eth0`)
     await s.end()
   })
 })

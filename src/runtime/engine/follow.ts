@@ -11,7 +11,7 @@ import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
 import { ask, type HostTables, type NetlinkFailure, type NetlinkRequest, own } from '../host/host.js'
-import { type AskHost, lookAtHost } from '../host/host-tables.js'
+import { type AskHost, type KnownRoutes, lookAtHost } from '../host/host-tables.js'
 import {
   type Change,
   changesOf,
@@ -19,6 +19,8 @@ import {
   type HostNow,
   kept,
   lingers,
+  lookAtRoute,
+  unlike,
   vanished
 } from '../plan/changes.js'
 import { type Made, madeOf, type Step } from '../plan/config-net.js'
@@ -32,9 +34,9 @@ import { toldOf, toldText } from './host-told.js'
 
 /** ms from what rings until the host is looked at: what belongs together has come by then. */
 const SETTLE = 100
-/** ms between two looks, and for each message that the last one took. */
+/** ms between two looks, and for each entry that the last one took. */
 const PAUSE = 1000
-const PAUSE_EACH = 0.2
+const PAUSE_EACH = 0.5
 /** ms. At the start the world is there first; a look finds what has changed meanwhile. */
 const FIRST = 1000
 /** ms that a router may be missing before there is none. */
@@ -44,8 +46,8 @@ const GRACE = 3000
 /** ms between two looks whether an address still has flows that it was kept for. */
 const LINGER = 2000
 /** Requests to the namespace in one slice, some 50 µs each, and ms until the next one. */
-const STEPS = 4
-const STEP_PAUSE = 2
+const STEPS = 2
+const STEP_PAUSE = 4
 /** Addresses that went and are kept for flows. */
 const LINGERING_MAX = 8
 
@@ -148,6 +150,15 @@ export function* carryOut(request: NetlinkRequest, changes: ReadonlyArray<Change
   return { done: true, notOurs, says }
 }
 
+/** Routes looked at in one slice, some µs each where they are new. */
+const ROUTES = 64
+function* inSlices(routes: ReadonlyArray<rt.Route>): Slices<void> {
+  for (const [i, r] of routes.entries()) {
+    lookAtRoute(r)
+    if (i % ROUTES === ROUTES - 1) yield 0
+  }
+}
+
 /** Without what is not ours. */
 const without = (made: Made, changes: ReadonlyArray<Change>, notOurs: ReadonlySet<Step>): Made => {
   if (notOurs.size === 0) return made
@@ -171,6 +182,7 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
   let raw = f.host.tables
   let made: Made = namespace === null ? NOTHING_MADE : madeOf(f.plan, namespace.tap, f.host.tables)
   let lingering: ReadonlyArray<rt.Address> = []
+  let known: KnownRoutes = new Map()
   /** Addresses that are gone, and when their flows end. */
   let gone: ReadonlyArray<{ readonly addr: InAny; readonly at: number }> = []
   let missingSince = Number.POSITIVE_INFINITY
@@ -181,6 +193,7 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
   function* toNamespace(p: Plan, host: HostNow): Slices<boolean> {
     if (namespace === null) return true
     const wanted = madeOf(p, namespace.tap, host.tables)
+    for (const routes of unlike(made, wanted)) yield* inSlices(routes)
     const inUse = (a: InAny): boolean => lingering.length < LINGERING_MAX && hasFlows(w, a)
     const changes = changesOf(made, wanted, lingering, inUse)
     const stay = lingers(made, wanted, inUse)
@@ -213,8 +226,9 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
   function* look(): Slices<number> {
     rung.tables = false
     native.hostArm(HOST_TABLES)
-    const found = yield* lookAtHost(native, f.options, f.uid)
+    const found = yield* lookAtHost(native, f.options, f.uid, known)
     if (found === null) return 0
+    known = found.routes
     const lost = vanished(raw.addresses, found.tables.addresses)
     const isBack = (a: InAny): boolean => found.tables.addresses.some((b) => String(own(b)) === String(a))
     gone = [...gone.filter((g) => !isBack(g.addr)), ...lost.map((addr) => ({ addr, at: now + GRACE }))]
@@ -229,7 +243,8 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
 
   const hear = (): boolean => {
     const text = native.hostResolverSaid()
-    native.hostArm(HOST_RESOLVER)
+    if (native.hostArm(HOST_RESOLVER) !== 0)
+      w.log.event('follow', 'warning', '/etc/resolv.conf is not followed any more: who watches it has ended')
     rung.conf = false
     if (text === null) return false
     conf = E.right(E.getOrElse(() => EMPTY_RESOLV_CONF)(ResolvConf.decode(new TextDecoder().decode(text))))

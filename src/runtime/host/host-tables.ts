@@ -30,18 +30,19 @@ const WAITS = 1000
 /** A dump that the kernel calls interrupted is repeated as often; then it is taken as it is. */
 const ATTEMPTS = 3
 
-/** The messages of an answer that `keeps` names; or an errno. */
+/** Each message of an answer to `take`; the answer from its beginning where `again` is called. 0, or an errno. */
 export function* exchange(
   native: AskHost,
   request: Uint8Array,
-  keeps: (m: NetlinkMessage) => boolean
-): Slices<ReadonlyArray<NetlinkMessage> | number> {
+  take: (m: NetlinkMessage) => void,
+  again: () => void
+): Slices<number> {
   for (let attempt = 1; ; attempt++) {
+    again()
     // Whatever an exchange before has left
     while (typeof native.hostAnswer() !== 'number');
     const refused = native.hostAsk(request)
     if (refused !== 0) return refused
-    const out: NetlinkMessage[] = []
     let interrupted = false
     let errno: number | null = null
     for (let waits = 0; errno === null; ) {
@@ -56,13 +57,31 @@ export function* exchange(
       for (const m of messages.right) {
         interrupted ||= (m.flags & NLM_F_DUMP_INTR) !== 0
         if (m.type === NLMSG_DONE || m.type === NLMSG_ERROR) errno = outcomeOf(m)?.errno ?? 0
-        else if (keeps(m)) out.push(m)
+        else take(m)
       }
       if (errno === null) yield NEXT
     }
-    if (errno !== 0) return errno
-    if (!interrupted || attempt === ATTEMPTS) return out
+    if (errno !== 0 || !interrupted || attempt === ATTEMPTS) return errno
   }
+}
+/** The messages of one type; or an errno. */
+function* messagesOf(
+  native: AskHost,
+  request: Uint8Array,
+  type: number
+): Slices<ReadonlyArray<NetlinkMessage> | number> {
+  let out: NetlinkMessage[] = []
+  const errno = yield* exchange(
+    native,
+    request,
+    (m) => {
+      if (m.type === type) out.push(m)
+    },
+    () => {
+      out = []
+    }
+  )
+  return errno === 0 ? out : errno
 }
 
 /** Of struct rtmsg: table and type. Not decoded are thousands of others. */
@@ -73,6 +92,8 @@ const isOfMain = (m: NetlinkMessage): boolean =>
   m.payload[TABLE_AT] === rt.RT_TABLE_MAIN &&
   m.payload[TYPE_AT] === rt.RTN_UNICAST
 
+const keyOf = (b: Uint8Array): string => Buffer.from(b.buffer, b.byteOffset, b.length).toString('latin1')
+
 const decoded = <A>(
   messages: ReadonlyArray<NetlinkMessage>,
   codec: { readonly decode: (o: ReturnType<typeof octets>) => E.Either<unknown, A> }
@@ -82,17 +103,32 @@ const decoded = <A>(
     return E.isRight(a) ? [a.right] : []
   })
 
-/** Routes that are decoded in one slice. */
-const ROUTES = 64
-function* routes(native: AskHost, family: number): Slices<ReadonlyArray<rt.Route>> {
-  const messages = yield* exchange(native, dumpRequest(rt.RTM_GETROUTE, family), isOfMain)
-  if (typeof messages === 'number') return []
+/**
+ * Routes by their octets, as the last look has found them: a route that stays is the same object, so that what is made of it
+ * is made once (config-net.ts, changes.ts). For a host with thousands of them.
+ */
+export type KnownRoutes = Map<string, rt.Route>
+
+function* routes(
+  native: AskHost,
+  family: number,
+  known: KnownRoutes,
+  seen: KnownRoutes
+): Slices<ReadonlyArray<rt.Route>> {
   const out: rt.Route[] = []
-  for (let at = 0; at < messages.length; at += ROUTES) {
-    out.push(...decoded(messages.slice(at, at + ROUTES), rt.Route).filter((r) => r.family === family))
-    yield 0
+  const take = (m: NetlinkMessage): void => {
+    if (!isOfMain(m)) return
+    const key = keyOf(m.payload)
+    const route = known.get(key) ?? decoded([m], rt.Route)[0]
+    if (route === undefined || route.family !== family) return
+    seen.set(key, route)
+    out.push(route)
   }
-  return out
+  const fresh = (): void => {
+    out.length = 0
+  }
+  const errno = yield* exchange(native, dumpRequest(rt.RTM_GETROUTE, family), take, fresh)
+  return errno === 0 ? out : []
 }
 
 /** The link of this name, or index. */
@@ -115,22 +151,22 @@ function* link(native: AskHost, index: number, name: string | null): Slices<Read
     pid: 0,
     payload
   })
-  const messages = yield* exchange(native, request, (m) => m.type === rt.RTM_NEWLINK)
+  const messages = yield* messagesOf(native, request, rt.RTM_NEWLINK)
   return typeof messages === 'number' ? [] : decoded(messages, rt.Link)
 }
 
 /** What an answer to one question was, for who asks it as at the start. */
 function* answered(native: AskHost, request: Uint8Array): Slices<ReadonlyArray<NetlinkMessage>> {
-  const messages = yield* exchange(native, request, () => true)
+  const messages = yield* messagesOf(native, request, rt.RTM_NEWROUTE)
   return typeof messages === 'number' ? [] : messages
 }
-const keyOf = (request: Uint8Array): string => Buffer.from(request).toString('latin1')
 
 export interface Found {
   /** Of links those that matter alone. */
   readonly tables: HostTables
   readonly host: HostConfig
-  /** Messages that it took. */
+  readonly routes: KnownRoutes
+  /** Entries that it took. */
   readonly cost: number
 }
 
@@ -145,14 +181,16 @@ const namesIn = (o: Options): ReadonlyArray<string> =>
  * What the host has now, and suggests, as engine.ts finds it at the start. null: an interface that options name is not there, or the
  * kernel did not answer. `uid`: as for withAskedDefaults().
  */
-export function* lookAtHost(native: AskHost, o: Options, uid: number | null): Slices<Found | null> {
-  const routes4 = yield* routes(native, rt.AF_INET)
-  const routes6 = yield* routes(native, rt.AF_INET6)
-  const all = yield* exchange(
-    native,
-    dumpRequest(rt.RTM_GETADDR, rt.AF_UNSPEC),
-    (m) => m.type === rt.RTM_NEWADDR
-  )
+export function* lookAtHost(
+  native: AskHost,
+  o: Options,
+  uid: number | null,
+  known: KnownRoutes
+): Slices<Found | null> {
+  const seen: KnownRoutes = new Map()
+  const routes4 = yield* routes(native, rt.AF_INET, known, seen)
+  const routes6 = yield* routes(native, rt.AF_INET6, known, seen)
+  const all = yield* messagesOf(native, dumpRequest(rt.RTM_GETADDR, rt.AF_UNSPEC), rt.RTM_NEWADDR)
   if (typeof all === 'number') return null
   const addresses = decoded(all, rt.Address).filter(
     (a) => a.family === rt.AF_INET || a.family === rt.AF_INET6
@@ -161,10 +199,10 @@ export function* lookAtHost(native: AskHost, o: Options, uid: number | null): Sl
   for (const name of namesIn(o)) links = [...links, ...(yield* link(native, 0, name))]
 
   // Questions that came up so far have their answers; the others are asked, and all is thought of once more
-  const known = new Map<string, Uint8Array>()
+  const answers = new Map<string, Uint8Array>()
   const open: Uint8Array[] = []
   const request: NetlinkRequest = (question) => {
-    const answer = known.get(keyOf(question))
+    const answer = answers.get(keyOf(question))
     if (answer === undefined) open.push(question)
     return answer ?? new Uint8Array(0)
   }
@@ -173,7 +211,7 @@ export function* lookAtHost(native: AskHost, o: Options, uid: number | null): Sl
   let tables = think()
   for (let round = 0; open.length > 0 && round < ROUNDS; round++) {
     for (const question of open.splice(0))
-      known.set(keyOf(question), NetlinkDatagram.encode(yield* answered(native, question)))
+      answers.set(keyOf(question), NetlinkDatagram.encode(yield* answered(native, question)))
     tables = think()
   }
   const derived = deriveHost(tables, o)
@@ -186,5 +224,5 @@ export function* lookAtHost(native: AskHost, o: Options, uid: number | null): Sl
   const host = deriveHost({ ...tables, links }, o)
   if (E.isLeft(host)) return null
   const cost = routes4.length + routes6.length + addresses.length
-  return { tables: { ...tables, links }, host: host.right, cost }
+  return { tables: { ...tables, links }, host: host.right, routes: seen, cost }
 }

@@ -192,6 +192,18 @@ const madeByKernel = (r: rt.Route, addresses: ReadonlyArray<rt.Address>): boolea
  * source, nexthop object and lifetime, which belong to the host; nexthop flags, which are state, but for ONLINK.
  */
 const rerouted = (r: rt.Route, template: number, tap: number): rt.Route | null => {
+  const before = known.get(r)
+  if (before?.template === template && before.tap === tap) return before.route
+  const route = throughTap(r, template, tap)
+  known.set(r, { template, tap, route })
+  return route
+}
+/** The same route leads to the same one each time: hosts that are followed may have thousands of them. */
+const known = new WeakMap<
+  rt.Route,
+  { readonly template: number; readonly tap: number; readonly route: rt.Route | null }
+>()
+const throughTap = (r: rt.Route, template: number, tap: number): rt.Route | null => {
   const hops = hopsThrough(r, template)
   const only = hops.length === 1 ? hops[0] : undefined
   if (r.multipath === null ? r.oif !== template : hops.length === 0) return null
