@@ -55,8 +55,8 @@ enum Effect : uint32_t {
 	EF_SPLICE_CLOSE = 22,
 	/* Reset both sides; EF_RESET does the same */
 	EF_SPLICE_RESET = 23,
-	/* 2 way, 3 octets: so many more may be read from that side of a pair; the answer to EV_SPLICE_ASKS */
-	EF_SPLICE_ALLOW = 24,
+	/* 2 side of a pair (of a UDP socket: 0), 3 octets: so many more may be read from there; the answer to EV_READ_ASKS */
+	EF_READ_ALLOW = 24,
 	/* 2 other handle, UDP as well: from here on what one of them receives the other one sends, without EV_DATAGRAM, until
 	 * either is closed */
 	EF_UDP_JOIN = 25,
@@ -229,8 +229,8 @@ enum Event : uint32_t {
 	EV_SPLICE_EOF = 19,
 	/* 2 side, 13 errno: broken; what it sent before is written as far as the other side took it. moved. No more comes */
 	EV_SPLICE_FAILED = 20,
-	/* 2 way, 3 octets: so much waits to be read from that side, which has a limit, and nothing is read before EF_SPLICE_ALLOW */
-	EV_SPLICE_ASKS = 21,
+	/* 2 side of a pair (of a UDP socket: 0), 3 octets: so much is to be read from there, which has a limit, and nothing is before EF_READ_ALLOW */
+	EV_READ_ASKS = 21,
 	/* word 1 = the joined handle that received, 2 datagrams, 3 lost since the last report; at most one a second for each */
 	EV_UDP_MOVED = 22,
 	/* 2 descriptor, 3 process id (0: unknown), 4 flags: LINK_HUNG_UP. No further client is accepted before EF_LINK_USE or
@@ -379,8 +379,8 @@ enum : uint32_t { CONF_CLIENTS = 64, CONF_ALLOWED = 1 };
 enum : uint32_t {
 	/* flags of opening effects */
 	BIND_OUTBOUND = 1, IN_NAMESPACE = 2, TO_GROUP = 4,
-	/* EF_SPLICE: what is read from that side has a limit */
-	SPLICE_LIMIT_0 = 8, SPLICE_LIMIT_1 = 16,
+	/* EF_UDP_OPEN; EF_SPLICE, its sides 0 and 1: what is read from there has a limit */
+	READ_LIMIT = 8, READ_LIMIT_1 = 16,
 	SEND_REPORT_ACK = 1,
 	IS_V6 = 1,
 	PEEK_EOF = 1, PEEK_DRAINED = 2, PEEK_TAP_FULL = 4, PEEK_TAP_TELLS = 8,

@@ -116,9 +116,9 @@ struct Slot : Head {
 struct SpliceShut : Head {
 	uint32_t side;
 };
-/** EF_SPLICE_ALLOW */
-struct SpliceAllow : Head {
-	uint32_t way, octets;
+/** EF_READ_ALLOW */
+struct ReadAllow : Head {
+	uint32_t side, octets;
 };
 /** EF_UDP_JOIN */
 struct UdpJoin : Head {
@@ -239,8 +239,8 @@ struct SpliceFailed : Event<EV_SPLICE_FAILED> {
 };
 struct SpliceEof : Like<EV_SPLICE_EOF, SpliceFailed> {};
 struct SpliceConnected : Like<EV_SPLICE_CONNECTED, SpliceFailed> {};
-struct SpliceAsks : Event<EV_SPLICE_ASKS> {
-	uint32_t way, octets;
+struct ReadAsks : Event<EV_READ_ASKS> {
+	uint32_t side, octets;
 };
 struct UdpMoved : Event<EV_UDP_MOVED> {
 	uint32_t datagrams, lost;

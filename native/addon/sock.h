@@ -73,6 +73,10 @@ struct Sock {
 	/** Joined: datagrams received and lost since the last EV_UDP_MOVED; in the list of those to be told of. */
 	uint32_t moved, lost;
 	bool moved_listed;
+	/** UDP with a rate limit: octets that may be read, below 0: a datagram was longer; asked for (EV_READ_ASKS), and how many the last time. */
+	bool limited, asked;
+	int64_t allowed;
+	uint32_t asked_for;
 	/** Kind::Splice; `fd` is -1 then. */
 	Splice *splice;
 	/** TCP that is frozen, or restored and does not run yet (migrate/move.h): out of epoll, nothing else is done with it. Else none. */

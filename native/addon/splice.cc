@@ -48,8 +48,8 @@ void Splices::open(const fx::Open &e)
 	s->splice = new Splice;
 	s->splice->side[0].fd = accepted;
 	s->splice->side[1].fd = -1;
-	s->splice->way[0].limited = e.flags & SPLICE_LIMIT_0;
-	s->splice->way[1].limited = e.flags & SPLICE_LIMIT_1;
+	s->splice->way[0].limited = e.flags & READ_LIMIT;
+	s->splice->way[1].limited = e.flags & READ_LIMIT_1;
 	if (accepted < 0)
 		return table.fail_splice(*s, 0, EBADF);
 	set_int(accepted, IPPROTO_TCP, TCP_QUICKACK, 1);
@@ -346,8 +346,8 @@ bool Splices::run(Sock &s, size_t share)
 	}
 	for (uint32_t i = 0; i < 2; i++) {
 		if (const uint32_t octets = std::exchange(x.way[i].ask, 0)) {
-			auto &e = table.event<ev::SpliceAsks>(s);
-			e.way = i, e.octets = octets;
+			auto &e = table.event<ev::ReadAsks>(s);
+			e.side = i, e.octets = octets;
 		}
 	}
 	for (uint32_t i = 0; i < 2; i++) {

@@ -17,7 +17,7 @@ public:
 	/** EF_SPLICE, EF_SPLICE_SHUT */
 	void open(const fx::Open &e);
 	void shut(Sock &s, uint32_t side);
-	/** EF_SPLICE_ALLOW */
+	/** EF_READ_ALLOW */
 	void allow(Sock &s, uint32_t way, uint32_t octets);
 	/** Side 1 has its socket. */
 	void connect(Sock &s, Target t, int fd);

@@ -174,9 +174,11 @@ void Engine::execute_one(const Record &e)
 		if ((s = table.sock(handle, Kind::Splice)))
 			splices.shut(*s, as<fx::SpliceShut>(e).side);
 		return;
-	case EF_SPLICE_ALLOW:
+	case EF_READ_ALLOW:
 		if ((s = table.sock(handle, Kind::Splice)))
-			splices.allow(*s, as<fx::SpliceAllow>(e).way, as<fx::SpliceAllow>(e).octets);
+			splices.allow(*s, as<fx::ReadAllow>(e).side, as<fx::ReadAllow>(e).octets);
+		else if ((s = table.sock(handle, Kind::Udp)))
+			receiver.allow(*s, as<fx::ReadAllow>(e).octets);
 		return;
 	case EF_UDP_JOIN:
 		receiver.join(handle, as<fx::UdpJoin>(e).other_handle);

@@ -148,6 +148,7 @@ type RuntimeCounter =
   | 'gave-way'
   | 'refused-by-policy'
   | `limit-${'flows' | 'files' | 'memory' | 'udpPorts' | 'tcpPorts' | 'pingIds' | 'halfOut' | 'halfIn'}`
+  | 'limit-rate'
   | 'effect-misplaced'
   | `group-answer: ${AnswerFault | 'no address for the guest'}`
   | `${'tap-refused' | 'listen-trouble' | 'shortage'}-${ErrnoName}`

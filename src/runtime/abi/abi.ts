@@ -24,7 +24,7 @@ export const EF = {
   SPLICE_SHUT: 21,
   SPLICE_CLOSE: 22,
   SPLICE_RESET: 23,
-  SPLICE_ALLOW: 24,
+  READ_ALLOW: 24,
   UDP_JOIN: 25,
   LINK_USE: 26,
   LINK_REFUSE: 27,
@@ -92,7 +92,7 @@ export const EV = {
   SPLICE_CONNECTED: 18,
   SPLICE_EOF: 19,
   SPLICE_FAILED: 20,
-  SPLICE_ASKS: 21,
+  READ_ASKS: 21,
   UDP_MOVED: 22,
   LINK_CLIENT: 23,
   LINK_END: 24,
@@ -128,9 +128,9 @@ export const BIND_OUTBOUND = 1
 export const IN_NAMESPACE = 2
 /** EF.UDP_OPEN: not connected, at a port of the kernel's choice; EV.ANSWER has what comes. */
 export const TO_GROUP = 4
-/** EF.SPLICE: what is read from that side has a limit: EV.SPLICE_ASKS, EF.SPLICE_ALLOW. */
-export const SPLICE_LIMIT_0 = 8
-export const SPLICE_LIMIT_1 = 16
+/** EF.UDP_OPEN; EF.SPLICE, its sides 0 and 1: what is read from there has a limit: EV.READ_ASKS, EF.READ_ALLOW. */
+export const READ_LIMIT = 8
+export const READ_LIMIT_1 = 16
 export const SEND_REPORT_ACK = 1
 export const IS_V6 = 1
 export const PEEK_EOF = 1

@@ -272,21 +272,22 @@ export const askInfo = (r: Rings, handle: number): void => words(r, EF.INFO, han
 
 // --- UDP, ping
 
-/** Connected, from `srcPort` (0: the kernel's choice). `listener`: whose flow this is, -1: nobody's. */
+/** Connected, from `srcPort` (0: the kernel's choice). `listener`: whose flow this is, -1: nobody's. `limit`: READ_LIMIT or 0. */
 export const udpOpen = (
   r: Rings,
   handle: number,
   t: Target,
   srcPort: number,
   listener: number,
-  outboundIf: boolean
+  outboundIf: boolean,
+  limit = 0
 ): void => {
-  const at = opening(r, EF.UDP_OPEN, handle, t, srcPort, outbound(outboundIf))
+  const at = opening(r, EF.UDP_OPEN, handle, t, srcPort, outbound(outboundIf) | limit)
   r.fx[at + 14] = 1 + listener
 }
 /** Towards a group: not connected, at a port of the kernel's choice. */
-export const udpOpenToGroup = (r: Rings, handle: number, t: Target): void => {
-  opening(r, EF.UDP_OPEN, handle, t, 0, outbound(true) | TO_GROUP)
+export const udpOpenToGroup = (r: Rings, handle: number, t: Target, limit = 0): void => {
+  opening(r, EF.UDP_OPEN, handle, t, 0, outbound(true) | TO_GROUP | limit)
 }
 /** `ttl` 0: leave it; `segment` 0: one datagram. */
 export const udpSend = (r: Rings, handle: number, p: Payload, ttl: number, segment: number): void =>
@@ -300,13 +301,13 @@ export const pingSend = (r: Rings, handle: number, p: Payload, ttl: number): voi
 
 // --- past the tap
 
-/** The accepted connection is side 0, `t` side 1. `limits`: SPLICE_LIMIT_*. */
+/** The accepted connection is side 0, `t` side 1. `limits`: READ_LIMIT*. */
 export const spliceConnect = (r: Rings, handle: number, t: Target, slot: number, limits = 0): void => {
   opening(r, EF.SPLICE, handle, t, slot, limits)
 }
-/** So many octets more may be read from side `way` of a limited pair. */
-export const spliceAllow = (r: Rings, handle: number, way: 0 | 1, octets: number): void =>
-  words(r, EF.SPLICE_ALLOW, handle, way, octets)
+/** So many octets more may be read from that side of a limited pair of TCP; from a UDP socket: side 0. */
+export const readAllow = (r: Rings, handle: number, side: 0 | 1, octets: number): void =>
+  words(r, EF.READ_ALLOW, handle, side, octets)
 export const spliceShut = (r: Rings, handle: number, side: 0 | 1): void =>
   words(r, EF.SPLICE_SHUT, handle, side)
 export const spliceClose = (r: Rings, handle: number): void => words(r, EF.SPLICE_CLOSE, handle, 0)

@@ -400,10 +400,10 @@ export const confOctets = handOverAsked
 /** EV.API_OCTETS: of no octets: it is gone. */
 export const apiOctets = handOverAsked
 
-/** EV.SPLICE_ASKS: octets that wait to be read from side `way`. */
-export const spliceAsks = (ev: Int32Array, i: number): { readonly way: 0 | 1; readonly octets: number } => {
+/** EV.READ_ASKS: octets that are to be read from that side of a pair of TCP; of a UDP socket, side 0. */
+export const readAsks = (ev: Int32Array, i: number): { readonly side: 0 | 1; readonly octets: number } => {
   const at = i * ABI_WORDS
-  return { way: ev[at + 2] === 0 ? 0 : 1, octets: ev[at + 3] }
+  return { side: ev[at + 2] === 0 ? 0 : 1, octets: ev[at + 3] >>> 0 }
 }
 
 /** Kinds of records that tell of a flow's socket as it serves: the handle is the flow's. */
@@ -420,7 +420,7 @@ export const OF_FLOWS: ReadonlySet<number> = new Set([
   EV.SPLICE_CONNECTED,
   EV.SPLICE_EOF,
   EV.SPLICE_FAILED,
-  EV.SPLICE_ASKS,
+  EV.READ_ASKS,
   EV.UDP_MOVED,
   EV.BOUND,
   EV.ANSWER,

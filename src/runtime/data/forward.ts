@@ -166,7 +166,9 @@ const onListenDatagram = (w: World, record: number, now: Instant): void => {
   const arrival: Arrival = { listener: handle, addr: answerFrom, port: listener.port, scope, slot: -1 }
   const i: Incoming = { rule: listener.rule, arrival, peer, peerPort }
   const f = pastTap(w, i) ? flowPastTap(w, i, now) : flowToTap(w, i, now)
-  if (f !== undefined) arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
+  if (f === undefined) return
+  if (w.rates !== null && !w.rates.cameIn(f, payload, segment, now)) return count(w.counters, 'limit-rate')
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
 }
 
 /** EV_LISTEN_TROUBLE: a lack of something, which passes; or an error of the listener itself, said once of each kind. */

@@ -1,7 +1,8 @@
 import { type Instant, instant } from '../../effects/effect.js'
-import { spliceAllow } from '../abi/effects.js'
-import { flowOf, spliceAsks } from '../abi/events.js'
-import type { Flow } from '../flow/flow.js'
+import { SIDE_1 } from '../abi/abi.js'
+import { readAllow } from '../abi/effects.js'
+import { flowOf, handleOf, readAsks } from '../abi/events.js'
+import { type Flow, isPair } from '../flow/flow.js'
 import { count } from '../log/log.js'
 import { contain, deliver } from './deliver.js'
 import type { Feature } from './feature.js'
@@ -26,18 +27,24 @@ const refusal = (now: Instant) =>
 /** Installed in every world; without a limit it does nothing. */
 export const rateLimits = (w: World): Feature => {
   const r = w.rates
+  /** Where the flow's tokens go that are for what is read from `side` of a pair, or from a UDP flow's socket. */
+  const allow = (f: Flow, side: 0 | 1, octets: number): void =>
+    f.kind === 'udp-splice'
+      ? readAllow(w.rings, f.index + side * SIDE_1, 0, octets)
+      : readAllow(w.rings, f.index, side, octets)
   const asks = (i: number, now: Instant): void => {
     const f = w.flows[flowOf(w.rings.ev, i)]
-    if (f === undefined || f.kind !== 'tcp-splice') return count(w.counters, 'event-without-flow')
-    const { way, octets } = spliceAsks(w.rings.ev, i)
-    const shares = r === null ? null : (r[wayOfPair(f, way)]?.shares ?? null)
+    if (f === undefined) return count(w.counters, 'event-without-flow')
+    const { side: said, octets } = readAsks(w.rings.ev, i)
+    const side = f.kind === 'udp-splice' && handleOf(w.rings.ev, i) >= SIDE_1 ? 1 : said
+    const shares = r === null ? null : (r[isPair(f) ? wayOfPair(f, side) : 'in']?.shares ?? null)
     // Not limited here: a bug of ours may not hold it up
-    if (r === null || shares === null) return spliceAllow(w.rings, f.index, way, octets)
+    if (r === null || shares === null) return allow(f, side, octets)
     const n = shares.ask(f.index, octets, now)
-    if (n > 0) spliceAllow(w.rings, f.index, way, n)
+    if (n > 0) allow(f, side, n)
     else r.wake(now)
   }
-  const takes = { SPLICE_ASKS: asks }
+  const takes = { READ_ASKS: asks }
   if (r === null) return { name: 'rate limits', takes }
 
   /** Those that were told of room in this turn. */
@@ -45,21 +52,16 @@ export const rateLimits = (w: World): Feature => {
   const grantIn = (r: Rates, index: number, octets: number, now: Instant): void => {
     const f = w.flows[index]
     if (f === undefined || r.in === null) return
-    switch (f.kind) {
-      case 'tcp':
-        r.in.held[index] = octets
-        roomed.push(f)
-        return deliver(w, f, { type: 'TAP_ROOM', now })
-      case 'tcp-splice':
-        return spliceAllow(w.rings, index, f.side1.inNamespace ? 0 : 1, octets)
-      default:
-        r.in.held[index] += octets
-    }
+    if (isPair(f)) return allow(f, f.side1.inNamespace ? 0 : 1, octets)
+    if (f.kind !== 'tcp') return allow(f, 0, octets)
+    r.in.held[index] = octets
+    roomed.push(f)
+    deliver(w, f, { type: 'TAP_ROOM', now })
   }
   const grantOut = (r: Rates, index: number, octets: number, now: Instant): void => {
     const f = w.flows[index]
     if (f === undefined || r.out === null) return
-    if (f.kind === 'tcp-splice') return spliceAllow(w.rings, index, f.side1.inNamespace ? 1 : 0, octets)
+    if (isPair(f)) return allow(f, f.side1.inNamespace ? 1 : 0, octets)
     r.out.held[index] += octets
     if (f.kind === 'tcp') deliver(w, f, { type: 'TOKENS', octets, now })
   }

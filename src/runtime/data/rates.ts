@@ -3,9 +3,9 @@ import { UDP_LEN } from '../../codecs/wire/udp.js'
 import { pieces } from '../../codecs/wire/vnet.js'
 import type { Instant, Payload } from '../../effects/effect.js'
 import { type CameBy, type Limits, limitsOf, quantumOf, type WayLimits } from '../../machines/limit/limits.js'
-import { SPLICE_LIMIT_0, SPLICE_LIMIT_1 } from '../abi/abi.js'
+import { READ_LIMIT, READ_LIMIT_1 } from '../abi/abi.js'
 import { Deadline } from '../flow/deadline.js'
-import type { Flow, PairFlow } from '../flow/flow.js'
+import { type Flow, isPair, type PairFlow } from '../flow/flow.js'
 import type { FlowConfig } from '../flow/kinds.js'
 import { createShares, type Shares } from '../flow/shares.js'
 
@@ -62,11 +62,12 @@ export class WayRates {
       this.shares.charge(flow, octets, now)
     } else this.held[flow] -= octets
   }
-  /** May it move anything? Else it waits. */
+  /** May it move anything? It asks for more before all is used up: what is little waits for nobody. */
   has(flow: number, now: Instant): boolean {
-    if (this.free[flow] > 0 || this.held[flow] > 0) return true
-    this.held[flow] += this.shares.ask(flow, this.shares.quantum(flow), now)
-    return this.held[flow] > 0
+    const quantum = this.shares.quantum(flow)
+    const left = this.free[flow] + this.held[flow]
+    if (left * 2 <= quantum) this.held[flow] += this.shares.ask(flow, quantum, now)
+    return this.free[flow] > 0 || this.held[flow] > 0
   }
 }
 
@@ -90,8 +91,6 @@ export class Rates {
   readonly granted: Grant[] = []
   /** Octets that a peek under way may send. */
   private readonly peeks: Float64Array
-  /** The flow's sockets that wait unread: bits, side 1's is the higher one. */
-  private readonly paused: Uint8Array
 
   constructor(limits: Limits, flows: number, now: number) {
     const of = (w: WayLimits): WayRates | null =>
@@ -99,13 +98,11 @@ export class Rates {
     this.in = of(limits.in)
     this.out = of(limits.out)
     this.peeks = new Float64Array(flows)
-    this.paused = new Uint8Array(flows)
   }
 
   begin(f: Flow): void {
     const by = cameBy(f)
     this.peeks[f.index] = 0
-    this.paused[f.index] = 0
     this.in?.begin(f.index, by)
     this.out?.begin(f.index, by)
   }
@@ -113,11 +110,17 @@ export class Rates {
     this.in?.end(f.index, now)
     this.out?.end(f.index, now)
   }
-  /** Ways of a pair that have a limit: SPLICE_LIMIT_*. */
+  /** READ_LIMIT where what is read from that side of a pair has a limit, else 0. */
+  limitsSide(f: PairFlow, side: 0 | 1): number {
+    return this[wayOfPair(f, side)]?.shares.limited(f.index) ? READ_LIMIT : 0
+  }
+  /** The same of both sides of one of TCP. */
   limitsPair(f: PairFlow): number {
-    const way = (w: 0 | 1, flag: number): number =>
-      this[wayOfPair(f, w)]?.shares.limited(f.index) ? flag : 0
-    return way(0, SPLICE_LIMIT_0) | way(1, SPLICE_LIMIT_1)
+    return this.limitsSide(f, 0) | (this.limitsSide(f, 1) === 0 ? 0 : READ_LIMIT_1)
+  }
+  /** The same of a UDP flow's socket. */
+  limitsUdp(f: Flow): number {
+    return this.in?.shares.limited(f.index) ? READ_LIMIT : 0
   }
   /** Somebody waits since `now`, or waits no more. */
   wake(now: Instant): void {
@@ -165,5 +168,25 @@ export class Rates {
     w.held[f.index] -= paid
     // Of the first window
     if (octets > paid) w.shares.charge(f.index, octets - paid, now)
+  }
+
+  // --- datagrams
+
+  /** May the guest's datagram go? A flow's first ones may at once. */
+  maySend(f: Flow, p: Payload, segment: number, now: Instant): boolean {
+    const w = this.out
+    if (w === null || !w.shares.limited(f.index)) return true
+    const may = w.has(f.index, now)
+    if (may) w.moved(f.index, datagramOctets(p, segment), now)
+    this.wake(now)
+    return may
+  }
+  /** One that was read without being asked, towards the guest or, past the tap, towards where `f` leads. False: too many, it goes no farther. */
+  cameIn(f: Flow, p: Payload, segment: number, now: Instant): boolean {
+    const w = isPair(f) ? this[wayOfPair(f, 0)] : this.in
+    if (w === null || !w.shares.limited(f.index)) return true
+    if (w.shares.overdrawn(f.index, now)) return false
+    w.shares.charge(f.index, datagramOctets(p, segment), now)
+    return true
   }
 }

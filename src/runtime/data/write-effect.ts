@@ -124,15 +124,16 @@ const peerOf = (o: Out, f: TapFlow): Target => ({
 })
 
 /** Connected to the peer; towards a group, open to those that answer. */
-const openUdp = (o: Out, f: TapFlow): void =>
-  o.isGroup(f.hostAddr)
-    ? udpOpenToGroup(o.rings, f.index, peerOf(o, f))
-    : udpOpen(o.rings, f.index, peerOf(o, f), o.hostPortFor(f), -1, true)
+const openUdp = (o: Out, f: TapFlow): void => {
+  const limit = o.rates?.limitsUdp(f) ?? 0
+  if (o.isGroup(f.hostAddr)) udpOpenToGroup(o.rings, f.index, peerOf(o, f), limit)
+  else udpOpen(o.rings, f.index, peerOf(o, f), o.hostPortFor(f), -1, true, limit)
+}
 
 /** A UDP socket of the host that answers from the address a host peer sent to (#regression-65). */
 const openArrived = (o: Out, f: TapFlow, a: Arrival): void => {
   const peer = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: a.scope, src: a.addr }
-  udpOpen(o.rings, f.index, peer, a.port, a.listener, false)
+  udpOpen(o.rings, f.index, peer, a.port, a.listener, false, o.rates?.limitsUdp(f) ?? 0)
 }
 
 /** Octets in front of the L4 header, without virtio-net. */
@@ -368,7 +369,9 @@ const writeCommonEffect = (o: Out, f: Flow, e: Effect): void => {
 const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
   const e = side === 0 ? f.side0 : f.side1
   // What slips in between bind() and connect() is a new flow's (#regression-66)
-  udpOpen(o.rings, f.index + side * SIDE_1, e, e.srcPort, side === 0 ? f.arrival.listener : -1, false)
+  const listener = side === 0 ? f.arrival.listener : -1
+  const limit = o.rates?.limitsSide(f, side) ?? 0
+  udpOpen(o.rings, f.index + side * SIDE_1, e, e.srcPort, listener, false, limit)
 }
 
 /** Effects that open or close a pair's sockets. Is it open behind that? null: none of these. */
@@ -435,6 +438,10 @@ const openOrCloseSock = (o: Out, f: TapFlow, e: Effect): boolean | null => {
   }
 }
 
+/** A datagram of the guest's that a rate limit does not let through: it cannot wait. */
+const held = (o: Out, f: TapFlow, p: Payload, segment: number): boolean =>
+  o.rates !== null && !o.rates.maySend(f, p, segment, instant(o.rings.clock[0]))
+
 const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
   switch (e.type) {
     case 'SendToSock':
@@ -450,6 +457,7 @@ const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
     case 'RewindPeek':
       return rewind(o.rings, f.index, e.octets)
     case 'UdpToSock':
+      if (held(o, f, e.payload, e.segment)) return count(o.counters, 'limit-rate')
       return udpSend(o.rings, f.index, e.payload, e.ttl, e.segment)
     case 'UdpToTap':
       tellSending(o, f)
@@ -457,8 +465,10 @@ const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
     case 'UdpAnswerToTap':
       return udpToTap(o, answerer(o, f, e.from, e.fromPort), e.payload, e.segment)
     case 'PingToSock':
+      if (held(o, f, e.payload, 0)) return count(o.counters, 'limit-rate')
       return pingSend(o.rings, f.index, e.payload, e.ttl)
     case 'EchoReplyToTap':
+      o.rates?.cameIn(f, e.payload, 0, instant(o.rings.clock[0]))
       return echoReplyToTap(o, f, e.payload, e.id)
     case 'IcmpErrorToTap':
       return icmpErrorToTap(o, f, e)

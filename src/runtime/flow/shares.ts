@@ -54,6 +54,8 @@ export interface Shares {
   readonly ask: (flow: number, octets: number, now: number) => number
   /** Octets that have moved, unasked. Negative: of what was granted so many did not. */
   readonly charge: (flow: number, octets: number, now: number) => void
+  /** Is as much owed as a burst has, for what could not be held back? */
+  readonly overdrawn: (flow: number, now: number) => boolean
   /** Whose turn it is by now, one after the other: so many octets each. */
   readonly serve: (now: number, grant: (flow: number, octets: number) => void) => void
   /** When serve() is worth a call; infinity: nobody waits. */
@@ -157,6 +159,12 @@ export const createShares = (limits: WayLimits, flows: number, now: number): Sha
       const c = classes[classOf[flow]]
       fill(c, at)
       take(c, octets)
+    },
+    overdrawn: (flow, at) => {
+      const c = classes[classOf[flow]]
+      fill(c, at)
+      const own = c.limit !== null && c.tokens !== null && c.tokens.tokens < -c.limit.burst
+      return own || (total !== null && all !== null && all.tokens < -total.burst)
     },
     serve: (at, grant) => {
       for (let n = 0, tried = 0; n < AT_ONCE && tried < classes.length; ) {

@@ -1,13 +1,15 @@
-// TCP under a rate limit: simulated guests and hosts on the rings of a world that has one (behaviour.md#rate-limits).
+// Flows under a rate limit: simulated guests and hosts on the rings of a world that has one (behaviour.md#rate-limits).
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { RateLimit, Way } from '../src/codecs/text/rate-limit.js'
 import { distance } from '../src/codecs/value/seq.js'
+import { UDP_LEN } from '../src/codecs/wire/udp.js'
 import { limitOf } from '../src/machines/limit/limits.js'
+import { ABI_WORDS, EF, EV, READ_LIMIT } from '../src/runtime/abi/abi.js'
 import { GUEST_SERVER } from '../src/runtime/engine/warm-up.js'
-import { type Connection, type Ends, play } from './played.js'
-import { opened, type Recorded, recordOf, replayed, START } from './recorded.js'
+import { type Connection, datagram, type Ends, play } from './played.js'
+import { at, type Came, opened, type Recorded, recordOf, replayed, START } from './recorded.js'
 import { addr } from './services-arbitraries.js'
 import { calm, holds, scenario } from './tcp-arbitraries.js'
 
@@ -129,6 +131,8 @@ describe('TCP under a rate limit', () => {
         const { ends, progress, file } = run([l], all)
         for (const [i, c] of all.entries())
           assert(complete(ends[i]!, c), `${rate} ${n}: ${ends[i]!.guest.delivered} ${ends[i]!.host.received}`)
+        // Nobody has to probe a window, or send anything twice
+        for (const e of ends) assert.equal(e.guest.timeouts, 0, `${rate} ${n}`)
         const took = doneAt(progress, way, each * n) - progress[0]!.at
         assert(took <= 1000 / 0.95 + 20, `${rate} ${n}: ${took} ms`)
         // What is under way; and of the guest the first windows
@@ -165,7 +169,98 @@ describe('TCP under a rate limit', () => {
         assert(complete(out, bulkOut(1, 30_000)) && complete(into, bulkIn(2, 30_000)), `others: ${text}`)
         if (seen % 8 === 0) assertSame(file)
       },
-      Number(process.env.FC_RUNS ?? 60)
+      Number(process.env.FC_RUNS ?? 30)
     )
+  })
+})
+
+describe('datagrams under a rate limit', () => {
+  const rate = 100_000
+  const l = limit(rate)
+  const { burst, quantum } = limitOf(l)
+  const plan = { ...START.plan, rates: [l] }
+  const start = { ...START, plan, neighbours: false }
+  /** Of the turn's effects. */
+  const effects = (r: Recorded, kind: number): Int32Array[] =>
+    Array.from({ length: r.w.rings.effects }, (_, i) =>
+      r.w.rings.fx.slice(i * ABI_WORDS, (i + 1) * ABI_WORDS)
+    ).filter((e) => e[0] === kind)
+
+  test("the guest's that are too many are lost and counted; those of another flow have their share", () => {
+    const sent = [0, 0]
+    let lost = 0
+    const ms = 3000
+    const file = recordOf(
+      (r) => {
+        const handles = new Map<number, number>()
+        for (let now = 0; now < ms; now++) {
+          // Twice the rate from one port; every 50 ms a little from another
+          const came = [datagram(5000, PEER, 7, 192)]
+          if (now % 50 === 0) came.push(datagram(5001, PEER, 7, 42))
+          r.come(came, at(1000 + now))
+          for (const f of r.w.flows) if (f?.kind === 'udp') handles.set(f.index, f.guestPort - 5000)
+          for (const e of effects(r, EF.UDP_SEND)) sent[handles.get(e[1]!)!]! += e[3]! + UDP_LEN
+        }
+        lost = r.w.counters.get('limit-rate') ?? 0
+      },
+      { start }
+    )
+    const [much, little] = sent as [number, number]
+    assert.equal(little, (ms / 50) * 50, 'what is little goes')
+    assert(much + little <= burst + (rate * ms) / 1000 + 2 * quantum, `${sent}`)
+    assert(much + little >= 0.95 * (burst + (rate * ms) / 1000), `${sent}`)
+    assert.equal(much + lost * 200, ms * 200)
+    assertSame(file)
+  })
+  test('what a socket asks for is granted at the rate, each flow in its turn', () => {
+    const granted = new Map<number, number>()
+    const ms = 3000
+    const file = recordOf(
+      (r) => {
+        r.come([datagram(5000, PEER, 7, 0), datagram(5001, PEER, 7, 0)], at(1000))
+        const flows = r.w.flows.filter((f) => f?.kind === 'udp').map((f) => f!.index)
+        assert.equal(flows.length, 2)
+        for (const e of effects(r, EF.UDP_OPEN)) assert.equal(e[13]! & READ_LIMIT, READ_LIMIT)
+        const asks = (h: number): Came => ({ words: [EV.READ_ASKS, h, 0, 1500], octets: null })
+        let waiting = flows
+        for (let now = 1; now < ms; now++) {
+          r.come(waiting.map(asks), at(1000 + now))
+          waiting = effects(r, EF.READ_ALLOW).map(([, h, side, octets]) => {
+            assert.deepEqual([side, octets], [0, 1500])
+            granted.set(h!, (granted.get(h!) ?? 0) + octets!)
+            return h!
+          })
+        }
+      },
+      { start }
+    )
+    const [a = 0, b = 0] = granted.values()
+    assert(a + b <= burst + (rate * ms) / 1000 && a + b >= 0.95 * ((rate * ms) / 1000), `${a} ${b}`)
+    assert(Math.abs(a - b) <= 2 * 1500, `${a} ${b}`)
+    assertSame(file)
+  })
+})
+
+describe('a rate limit of a forwarded port', () => {
+  test('is for what came by it, beside that of all', () => {
+    const ports = { proto: 'tcp', range: { first: GUEST_SERVER, last: GUEST_SERVER } } as const
+    const slow = limit(100_000, 'in', { ports })
+    const inward = {
+      ...bulkIn(0, 300_000),
+      opener: 'host',
+      guestPort: GUEST_SERVER,
+      peerPort: 50_000
+    } as const
+    const other = bulkIn(1, 1_000_000)
+    const { ends, progress, file } = run([limit(1_000_000), slow], [inward, other])
+    assert(complete(ends[0]!, inward) && complete(ends[1]!, other), 'complete')
+    // The other one had what the port may not have
+    const took = doneAt(progress, 'in', 1_300_000) - progress[0]!.at
+    const { burst } = limitOf(slow)
+    assert(took >= (300_000 - burst - 5000) / 100, `${took} ms`)
+    assert(took <= (300_000 - burst) / 100 / 0.95 + 50, `${took} ms`)
+    const most = doneAt(progress, 'in', 1_100_000) - progress[0]!.at
+    assert(most < 0.6 * took, `${most} of ${took} ms`)
+    assertSame(file)
   })
 })
