@@ -3,11 +3,16 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import type { RateLimit, Way } from '../src/codecs/text/rate-limit.js'
-import { distance } from '../src/codecs/value/seq.js'
+import { add, distance, seq } from '../src/codecs/value/seq.js'
+import { ACK } from '../src/codecs/wire/tcp.js'
 import { UDP_LEN } from '../src/codecs/wire/udp.js'
+import type { Effect } from '../src/effects/effect.js'
 import { limitOf } from '../src/machines/limit/limits.js'
+import type { TcpEvent } from '../src/machines/tcp/tcp.js'
+import type { Moved } from '../src/machines/tcp/tcp-tcb.js'
 import { ABI_WORDS, EF, EV, READ_LIMIT } from '../src/runtime/abi/abi.js'
 import { GUEST_SERVER } from '../src/runtime/engine/warm-up.js'
+import { machines } from '../src/runtime/flow/kinds.js'
 import { type Connection, datagram, type Ends, play } from './played.js'
 import { at, type Came, opened, type Recorded, recordOf, replayed, START } from './recorded.js'
 import { addr } from './services-arbitraries.js'
@@ -262,5 +267,76 @@ describe('a rate limit of a forwarded port', () => {
     const most = doneAt(progress, 'in', 1_100_000) - progress[0]!.at
     assert(most < 0.6 * took, `${most} of ${took} ms`)
     assertSame(file)
+  })
+})
+
+describe('a connection that comes from another process', () => {
+  const moved: Moved = {
+    fromHost: false,
+    mss: 1460,
+    sndScale: 7,
+    rcvScale: 0,
+    iss: seq(1000),
+    irs: seq(5000),
+    sndUna: seq(1001),
+    sndMax: seq(1001),
+    sndWnd: 60_000,
+    discarded: seq(1001),
+    finSeq: null,
+    rcvTaken: seq(5101),
+    rcvAcked: seq(5101),
+    rcvEdge: seq(5101),
+    rcvFin: 0,
+    finAt: null
+  }
+  const info = { sndWnd: 60_000, rtt: 50, minRtt: 50, bytesAcked: 100, sndFree: 400_000, sndBuf: 400_000 }
+  /** The window that its first ACK has, and the effects behind data of `octets`. */
+  const resumed = (window: number, octets: number) => {
+    const m = machines.tcp
+    const now = at(1)
+    const out: Effect[] = []
+    const step = (s: ReturnType<typeof m.start>, e: TcpEvent) => m.step(s, e, out)
+    const from = { ...moved, rcvEdge: add(moved.rcvTaken, window) }
+    let s = m.start({ from: 'move', moved: from, mss: 1460, quantum: 4096, now }, out)
+    s = step(s, { type: 'SOCK_RESTORED', taken: 100, unacked: 0, unread: 0, ended: false, now })
+    s = step(s, { type: 'SOCK_CONNECTED', info, now })
+    s = step(s, { type: 'TURN_END', now })
+    const nothing = {
+      octets: 0,
+      eof: false,
+      drained: true,
+      tapFull: false,
+      tapTells: false,
+      errno: 0
+    } as const
+    s = step(s, { type: 'SOCK_PEEKED', ...nothing, now })
+    s = step(s, { type: 'TURN_END', now })
+    const first = out.splice(0).find((e) => e.type === 'SegmentToTap')
+    const head = { srcPort: 1, dstPort: 2, flags: ACK, wnd: 500, urgent: 0, mss: null, windowScale: null }
+    const seg = { ...head, seq: moved.rcvTaken, ack: moved.sndUna, payload: { off: 0, len: octets } }
+    s = step(s, { type: 'TAP_SEGMENT', seg, now })
+    s = step(s, { type: 'TURN_END', now })
+    return {
+      wnd: first?.wnd,
+      asked: out.flatMap((e) => (e.type === 'AskTokens' ? [e.octets] : [])),
+      s,
+      step,
+      out
+    }
+  }
+  test('keeps the window that it has, or has one quantum; it asks once half is used, once', () => {
+    assert.deepEqual([resumed(40_000, 1000).wnd, resumed(40_000, 1000).asked], [40_000, []])
+    assert.deepEqual([resumed(0, 1000).wnd, resumed(0, 1000).asked], [4096, []])
+    const { asked, out, step, s } = resumed(0, 3000)
+    assert.deepEqual(asked, [3000])
+    out.length = 0
+    const more = step(step(s, { type: 'TURN_END', now: at(2) }), { type: 'TOKENS', octets: 3000, now: at(3) })
+    assert.deepEqual(
+      out.filter((e) => e.type === 'AskTokens'),
+      []
+    )
+    step(more, { type: 'TURN_END', now: at(3) })
+    const update = out.find((e) => e.type === 'SegmentToTap')
+    assert.equal(add(update!.ack, update!.wnd), add(moved.rcvTaken, 7096), 'a window update of its own')
   })
 })
