@@ -9,6 +9,8 @@ struct Served {
 	bool inNamespace = false;
 	/* 0 = none */
 	pid_t command = 0, engine = 0;
+	/* to UNIX sockets of the host, for the engine; it removes the files of some, at the end */
+	bool connects = false, removes = false;
 };
 
 /**

@@ -77,8 +77,14 @@ export type LauncherRequest =
   | { readonly type: 'Identity'; readonly uid: number; readonly gid: number; readonly late: boolean }
   /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
   | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
-  /** After Ready: another process serves the namespace, so our end is not the command's. */
+  /** After Ready: another process serves in our place, so our end is not the command's, and sockets' files stay. */
   | { readonly type: 'Leave' }
+  /** Between Setup and Spawn or Join: an absolute path that Connect may lead to; they are numbered from 0 on. */
+  | { readonly type: 'UnixTarget'; readonly path: string }
+  /** Before Ready: the file of a socket of ours, to be removed at the end. */
+  | { readonly type: 'UnixFile'; readonly path: string }
+  /** A stream socket connected to that target. After Native.setCtl() native asks, and takes the reply. */
+  | { readonly type: 'Connect'; readonly target: number }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -117,7 +123,9 @@ export type LauncherReply =
    * (sd_watchdog_enabled(3)).
    */
   | { readonly type: 'Begun'; readonly lifeMs: number }
-  /** Join, Identity, EmptyRoot, Ready, Leave. */
+  /** To Connect; with the descriptor, unless there is an errno. Never Failed instead. */
+  | { readonly type: 'Connected'; readonly target: number; readonly count: number; readonly errno: number }
+  /** Join, Identity, EmptyRoot, Ready, Leave, UnixTarget, UnixFile. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -135,10 +143,14 @@ export const RQ = {
   EMPTY_ROOT: 12,
   IDENTITY: 13,
   NAMES: 14,
-  LEAVE: 15
+  LEAVE: 15,
+  UNIX_TARGET: 16,
+  UNIX_FILE: 17,
+  CONNECT: 18
 } as const
-/** First word of the reply to Sockets, which has a form of its own. */
+/** First word of the reply to Sockets and Connect, which have a form of their own. */
 export const SOCKETS = 0x534b
+const AF_UNIX = 1
 const SETUP_FOREGROUND = 1
 const SPAWN_NETNS_ONLY = 1
 const SPAWN_NO_PIDNS = 2
@@ -169,7 +181,10 @@ const requestKinds: ReadonlySet<string> = new Set([
   'EmptyRoot',
   'Identity',
   'Names',
-  'Leave'
+  'Leave',
+  'UnixTarget',
+  'UnixFile',
+  'Connect'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -182,6 +197,7 @@ const replyKinds: ReadonlySet<string> = new Set([
   'Inherited',
   'Names',
   'Begun',
+  'Connected',
   'Done'
 ])
 const hasType =
@@ -223,6 +239,12 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return join(u32(RQ.NAMES), ...str(r.user), ...str(r.group))
     case 'EmptyRoot':
       return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
+    case 'UnixTarget':
+      return join(u32(RQ.UNIX_TARGET), ...str(r.path))
+    case 'UnixFile':
+      return join(u32(RQ.UNIX_FILE), ...str(r.path))
+    case 'Connect':
+      return u32(RQ.CONNECT, r.target)
   }
 }
 
@@ -282,6 +304,14 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
     const f = fields(body, 1, 0)
     return f === null ? bad : { type: 'EmptyRoot', byChroot: (f.w[0] & ROOT_BY_CHROOT) !== 0 }
   }
+  if (kind === RQ.UNIX_TARGET || kind === RQ.UNIX_FILE) {
+    const f = fields(body, 0, 1)
+    return f === null ? bad : { type: kind === RQ.UNIX_TARGET ? 'UnixTarget' : 'UnixFile', path: f.s[0] }
+  }
+  if (kind === RQ.CONNECT) {
+    const f = fields(body, 1, 0)
+    return f === null ? bad : { type: 'Connect', target: f.w[0] }
+  }
   if (kind === RQ.SOCKETS) {
     const f = fields(body, 3, 0)
     const what = f === null ? null : socketKind(f.w[0], f.w[1])
@@ -329,6 +359,8 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       return u32(RQ.NAMES, 0, 0, r.uid, r.gid)
     case 'Begun':
       return u32(RQ.SETUP, 0, 0, r.lifeMs)
+    case 'Connected':
+      return u32(SOCKETS, AF_UNIX, r.target, r.count, r.errno)
     case 'Done':
       return u32(r.kind, 0, 0)
   }
@@ -338,6 +370,7 @@ const decodeSockets = (o: Octets): LauncherReply | string => {
   const f = fields(o, SOCKETS_LEN / 4, 0)
   if (f === null) return `reply to Sockets: need ${SOCKETS_LEN} octets, have ${o.len}`
   const [, family, type, count, errno] = f.w
+  if (family === AF_UNIX) return { type: 'Connected', target: type, count, errno }
   const what = socketKind(family, type)
   if (what === null) return `reply to Sockets of family ${family}, type ${type}`
   return { type: 'Sockets', ...what, count, errno }
@@ -397,6 +430,8 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     case RQ.IDENTITY:
     case RQ.READY:
     case RQ.LEAVE:
+    case RQ.UNIX_TARGET:
+    case RQ.UNIX_FILE:
       return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
     default:
       return `unknown reply ${kind}`

@@ -122,6 +122,9 @@ export const BIND_OUTBOUND = 1
 export const IN_NAMESPACE = 2
 /** EF.UDP_OPEN: not connected, at a port of the kernel's choice; EV.ANSWER has what comes. */
 export const TO_GROUP = 4
+/** EF.SPLICE: side 1, side 0 is a UNIX socket. */
+export const TO_UNIX = 8
+export const FROM_UNIX = 16
 export const SEND_REPORT_ACK = 1
 export const IS_V6 = 1
 export const PEEK_EOF = 1
@@ -151,6 +154,8 @@ export const LISTEN_V6ONLY = 1
 export const LISTEN_FREEBIND = 2
 /** UDP only, at a port that flows of ours have there: by a socket of the pool. ENOENT: none is left, more are asked for. */
 export const LISTEN_IN_NAMESPACE = 4
+/** It is a UNIX socket. */
+export const LISTEN_UNIX = 8
 
 /** vhost-user, octets: a message's header, the longest payload, one region of EF.VHOST_MEMORY. */
 export const VHOST_HEAD = 12
@@ -375,7 +380,7 @@ export interface Native {
    */
   listen(batch: Int32Array, ifnames: ReadonlyArray<Uint8Array>): Int32Array
   /**
-   * Listen on a bound socket (TCP: listening already) that was made elsewhere. `flags`: LISTEN_IN_NAMESPACE, LISTEN_FREEBIND. `fd` is
+   * Listen on a bound socket (TCP: listening already) that was made elsewhere. `flags`: LISTEN_IN_NAMESPACE, LISTEN_FREEBIND, LISTEN_UNIX. `fd` is
    * the addon's from here on.
    */
   adoptListener(id: number, fd: number, proto: number, flags: number): void
@@ -384,6 +389,11 @@ export interface Native {
    * SO_BINDTODEVICE, empty: none. Throws ENOTSOCK.
    */
   socketFacts(fd: number): { readonly words: Int32Array; readonly device: Uint8Array }
+  /**
+   * A UNIX stream socket that listens at `path`, mode 0600, for adoptListener(): a descriptor. Nobody may be listening there; a socket file that
+   * was left behind by a program of ours is replaced. Throws as linkListen().
+   */
+  unixListen(path: string): number
   /** Closes it. False: there was none. */
   closeListener(id: number): boolean
   /**

@@ -19,6 +19,7 @@ import {
 import {
   type ConfEnv,
   capabilitiesOf,
+  isTold,
   keptFrom,
   merged,
   ofTables,
@@ -160,7 +161,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
       log.event(
         'control',
         'warning',
-        `Configuration client (PID ${c.pid}): ${showConfRule(toConfRule(r)).trimEnd()} listens by a descriptor that we were started with (${r.given}): it stays`
+        `Configuration client (PID ${c.pid}): ${showConfRule(toConfRule(r)).trimEnd()} ${r.unix !== null ? `leads to ${r.unix.path}` : `listens by a descriptor that we were started with (${r.given})`}: it stays`
       )
     const same = found.length === rules.current.length && found.every((r, i) => r === rules.current[i])
     step(c, { type: 'TURN', why: null, changes: !same, now })
@@ -168,7 +169,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
   const tell = (before: ReadonlyArray<Rule>): void => {
     for (const { name, direction } of tablesOf(env.mode)) {
       const mine = (all: ReadonlyArray<Rule>): ReadonlyArray<Rule> =>
-        all.filter((r) => r.direction === direction)
+        all.filter((r) => r.direction === direction && isTold(r))
       const [old, next] = [mine(before), mine(rules.current)]
       if (next.length === old.length && next.every((r, i) => r === old[i])) continue
       const lines = next.map((r) => `    ${showConfRule(toConfRule(r))}`.trimEnd())

@@ -100,7 +100,8 @@ const rule = type({
   scan: boolean,
   spec: number,
   /** Records of before there was that say nothing. */
-  given: t.union([string, t.null, t.undefined])
+  given: t.union([string, t.null, t.undefined]),
+  unix: t.union([type({ path: string, number }), t.null, t.undefined])
 })
 const written = t.intersection([
   type({
@@ -157,7 +158,11 @@ const writtenRule = (r: Rule): t.TypeOf<typeof rule> => ({
   bind: addrOr(r.bind),
   toAddress: addrOr(r.toAddress)
 })
-const ofWrittenRule = (r: t.TypeOf<typeof rule>): Rule => ({ ...r, given: r.given ?? null })
+const ofWrittenRule = (r: t.TypeOf<typeof rule>): Rule => ({
+  ...r,
+  given: r.given ?? null,
+  unix: r.unix ?? null
+})
 const toWritten = (s: StartRecord): Written => {
   const { plan: p, found: f } = s
   return {

@@ -80,7 +80,11 @@ export interface Launcher {
    * service manager's user, one line.
    */
   readonly ready: (o: Order<'Ready'>) => Result<void>
-  /** After ready(): another process serves the namespace, so our end is not the command's. */
+  /** Between setup() and spawn() or join(): where connections to UNIX sockets may lead, by their order. Left: there is no way there. */
+  readonly unixTarget: (path: string) => Result<void>
+  /** Before ready(): the file of a socket of ours, to be removed at the end. */
+  readonly unixFile: (path: string) => Result<void>
+  /** After ready(): another process serves in our place, so our end is not the command's, and sockets' files stay. */
   readonly leave: () => Result<void>
   /**
    * 1 to SOCKETS_MAX sockets made inside the namespace, to fill a pool (Native.addNsSockets). Only before Native.setCtl():
@@ -116,6 +120,7 @@ const descriptorsOf = (r: LauncherReply): number => {
     case 'Begun':
       return r.lifeMs > 0 ? 1 : 0
     case 'Sockets':
+    case 'Connected':
       return r.count
     case 'Listening':
       return r.outcomes.reduce((n, o) => n + o.sockets, 0)
@@ -188,6 +193,8 @@ export const launcher = (
     emptyRoot: (o) => done({ type: 'EmptyRoot', ...o }),
     ready: (o) => done({ type: 'Ready', ...o }),
     leave: () => done({ type: 'Leave' }),
+    unixTarget: (path) => done({ type: 'UnixTarget', path }),
+    unixFile: (path) => done({ type: 'UnixFile', path }),
     spawn: (o) =>
       E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(
         expect('Spawned', { type: 'Spawn', ...o })

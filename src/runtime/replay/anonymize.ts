@@ -76,7 +76,8 @@ const startBy = (a: Aliases, s: StartRecord): StartRecord => {
       bind: r.bind === null ? null : a.addr(r.bind),
       toAddress: r.toAddress === null ? null : a.addr(r.toAddress),
       ifname: r.ifname === null ? null : a.label(r.ifname),
-      given: r.given === null ? null : a.label(r.given)
+      given: r.given === null ? null : a.label(r.given),
+      unix: r.unix === null ? null : { ...r.unix, path: a.label(r.unix.path) }
     })),
     aliased: true
   }
