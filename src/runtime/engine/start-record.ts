@@ -99,7 +99,7 @@ const rule = type({
   weak: boolean,
   scan: boolean,
   spec: number,
-  /** Records of before there was that say nothing. */
+  /** '': it has a name, or a path. Records of before there was that say nothing. */
   given: t.union([string, t.null, t.undefined]),
   unix: t.union([type({ path: string, number }), t.null, t.undefined])
 })
@@ -156,7 +156,9 @@ const pcapOf = (path: string | null): 'pcap' | 'pcapng' | null =>
 const writtenRule = (r: Rule): t.TypeOf<typeof rule> => ({
   ...r,
   bind: addrOr(r.bind),
-  toAddress: addrOr(r.toAddress)
+  toAddress: addrOr(r.toAddress),
+  given: r.given === null ? null : '',
+  unix: r.unix === null ? null : { ...r.unix, path: '' }
 })
 const ofWrittenRule = (r: t.TypeOf<typeof rule>): Rule => ({
   ...r,
