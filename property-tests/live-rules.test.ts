@@ -27,7 +27,9 @@ import {
 } from '../src/machines/forward/conf-rules.js'
 import type { Rule } from '../src/machines/forward/forward-rules.js'
 import { type Ends, endsKey, listenerChanges } from '../src/machines/forward/listener-changes.js'
-import { applyRules, type Listening } from '../src/runtime/host/live-listeners.js'
+import { nothingInherited } from '../src/runtime/host/inherited.js'
+import { listenPlace } from '../src/runtime/host/listeners.js'
+import { applyRules, type Listening, rulesDoor } from '../src/runtime/host/live-listeners.js'
 import { compile } from '../src/runtime/machine/compile.js'
 import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 
@@ -420,6 +422,42 @@ describe('listeners', () => {
         assert.deepEqual([k.opened.size, k.closed.size], [0, 0])
       })
     )
+  })
+  test('listeners go over to the rules that count now, a few in each slice', () => {
+    const RULE: ConfRule = {
+      address: UNSPECIFIED6,
+      target: UNSPECIFIED6,
+      ifname: '',
+      first: 1,
+      last: 1000,
+      to: 1,
+      proto: 'tcp',
+      any: true,
+      weak: false,
+      scan: false
+    }
+    const old = rulesOf([[RULE], []])
+    const next = rulesOf([[{ ...RULE, to: 2 }], []], old)
+    const place = listenPlace({} as never, {} as never, old, false, nothingInherited())
+    const ids = new Map<number, ReadonlyArray<number>>()
+    const ports = emptyPorts()
+    for (let port = RULE.first; port <= RULE.last; port++) {
+      place.listeners.set(port, { rule: old[0]!, port })
+      ids.set(port, [port])
+      addPort(ports, port)
+    }
+    place.open.set(endsKey(old[0]!), { ends: old[0]!, ports, ids })
+    let now = 0
+    const door = rulesDoor(place, null, {} as never, () => (now += 10))
+    const passed = (): number => [...place.listeners.values()].filter(({ rule }) => rule === next[0]).length
+    door.begin(next)
+    for (let before = 0, said = null as string | null; said === null; before = passed()) {
+      said = door.go()
+      assert.ok(passed() - before <= 64, `${passed() - before}`)
+      assert.ok(said === null || said === '', `${said}`)
+    }
+    assert.equal(passed(), RULE.last)
+    assert.equal(place.rules, next)
   })
 })
 

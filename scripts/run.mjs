@@ -109,7 +109,9 @@ const bundles = {
   engine: 'dist/engine.cjs',
   judge: 'dist/judge.cjs',
   replay: 'dist/replay.cjs',
-  pesto: 'dist/pesto.cjs'
+  pesto: 'dist/pesto.cjs',
+  api: 'dist/api.cjs',
+  ctl: 'dist/ctl.cjs'
 }
 /** What a page of passt-replay runs in the browser, as a text. */
 const pagePart = (source, ...options) => {
@@ -192,7 +194,7 @@ const programs = () => {
  */
 const scripts = () => {
   const quoted = `'${process.execPath.replaceAll("'", `'\\''`)}'`
-  for (const name of Object.keys(bundles).filter((b) => b !== 'engine')) {
+  for (const name of Object.keys(bundles).filter((b) => b !== 'engine' && b !== 'api')) {
     // upstream's name, which programs look for
     const to = at(name === 'pesto' ? 'bin/pesto' : `bin/passt-${name}`)
     const text = `#!/bin/sh

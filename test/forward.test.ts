@@ -379,6 +379,11 @@ describe('few descriptors allowed', () => {
   test('the soft limit is raised', async () => {
     assert.equal(ok(await limited(4096, ['-t', '8400-9400'])).stdout, 'ran\n')
   })
+  test('what is named comes before what can be had of all', async () => {
+    const options = ['-t', 'all', '-u', '8400', '-T', 'none', '-U', 'none']
+    const script = ['prlimit', '--nofile=64:2000', pasta, '-q', ...options, '--', 'echo', 'ran']
+    assert.equal(ok(await bed.w.run(script)).stdout, 'ran\n')
+  })
   test('the hard limit is explained', async () => {
     const r = await limited(300, ['-t', '8400-9400'])
     assert.equal(r.code, 1, show(r))

@@ -32,7 +32,7 @@ for (const uid of [0, 1000])
     /** Echoes, by a process for each connection. Its directory comes and goes with it, as a service's does. */
     const serve = async (): Promise<void> => {
       await bed.w.sh(`rm -rf ${services}; mkdir ${services}; chmod 777 ${services}`)
-      server = bed.w.start(['socat', `UNIX-LISTEN:${services}/echo,fork,mode=666`, 'EXEC:cat'], {
+      server = bed.w.start(['socat', `UNIX-LISTEN:${services}/echo,fork,backlog=64,mode=666`, 'EXEC:cat'], {
         uid: 0,
         timeout: 120_000
       })

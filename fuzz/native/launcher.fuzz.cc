@@ -230,7 +230,7 @@ void text(std::string &body, Input &in)
 /** A request that holds together, but for what the last octets say. */
 std::string request(Input &in)
 {
-	const uint32_t kind = 1 + in.u8() % 18;
+	const uint32_t kind = 1 + in.u8() % 19;
 	std::string body;
 
 	putU32(body, kind);

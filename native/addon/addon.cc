@@ -6,8 +6,8 @@
 #include "logging.h"
 #include "../common/netlink.h"
 #include "../common/outfile.h"
+#include "../common/unixsocket.h"
 #include "seccomp.h"
-#include "unixsocket.h"
 
 #include <csignal>
 #include <cstring>
@@ -16,6 +16,7 @@
 #include <net/if.h>
 #include <string>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
 
@@ -133,6 +134,33 @@ Value WatchNetlink(const CallbackInfo &info)
 	return e ? fail(info.Env(), "watchNetlink", e) : info.Env().Undefined();
 }
 
+Value WatchHost(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.watch((uint32_t)int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "watchHost", e) : info.Env().Undefined();
+}
+
+Value HostResolver(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.resolver(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "hostResolver", e) : info.Env().Undefined();
+}
+
+Value HostArm(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.arm((uint32_t)int_at(info, 0)) : EINVAL;
+	return Napi::Number::New(info.Env(), e);
+}
+
+Value HostAsk(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (!bytes_at(info, 0, data, len))
+		return info.Env().Undefined();
+	return Napi::Number::New(info.Env(), engine ? engine->host.ask(data, len) : EINVAL);
+}
+
 Value LinkListen(const CallbackInfo &info)
 {
 	if (!engine)
@@ -199,6 +227,12 @@ Value ConfAdopt(const CallbackInfo &info)
 {
 	const int e = engine ? engine->conf.adopt(int_at(info, 0), info[1].ToString().Utf8Value().c_str()) : EINVAL;
 	return e ? fail(info.Env(), "confAdopt", e) : info.Env().Undefined();
+}
+
+Value ApiAdopt(const CallbackInfo &info)
+{
+	const int e = engine ? engine->conf.adopt_api(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "apiAdopt", e) : info.Env().Undefined();
 }
 
 Value LinkAdopt(const CallbackInfo &info)
@@ -427,6 +461,32 @@ Value Netlink(const CallbackInfo &info)
 	return copy_of(info.Env(), answer.data(), answer.size());
 }
 
+Value HostAnswer(const CallbackInfo &info)
+{
+	std::string datagram;
+	int e = EINVAL;
+	if (engine && engine->host.answer(datagram, e))
+		return copy_of(info.Env(), datagram.data(), datagram.size());
+	return Napi::Number::New(info.Env(), e);
+}
+
+Value HostResolverSaid(const CallbackInfo &info)
+{
+	std::string text;
+	if (engine && engine->host.resolver_said(text))
+		return copy_of(info.Env(), text.data(), text.size());
+	return info.Env().Null();
+}
+
+Value HostTell(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (engine && bytes_at(info, 0, data, len))
+		engine->host.tell({reinterpret_cast<const char *>(data), len});
+	return info.Env().Undefined();
+}
+
 Value CtlSend(const CallbackInfo &info)
 {
 	const uint8_t *data;
@@ -601,6 +661,26 @@ Value Seal(const CallbackInfo &info)
 	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
 }
 
+/** In the process of the API. (uid, gid: -1 = as they are) */
+Value ConfineApi(const CallbackInfo &info)
+{
+	int e = passt::drop_privileges(int_at(info, 0), int_at(info, 1));
+	if (!e)
+		e = passt::confine({});
+	if (!e)
+		e = passt::seal_api();
+	return e && e != ENOSYS ? fail(info.Env(), "confineApi", e) : info.Env().Undefined();
+}
+
+/** (fd of a UNIX socket that was accepted) */
+Value PeerUser(const CallbackInfo &info)
+{
+	ucred who = {};
+	socklen_t len = sizeof(who);
+	const bool known = !getsockopt(int_at(info, 0), SOL_SOCKET, SO_PEERCRED, &who, &len);
+	return Napi::Number::New(info.Env(), known ? (double)who.uid : -1);
+}
+
 /** Without Node's own end, which needs system calls that we have given up. */
 Value Exit(const CallbackInfo &info)
 {
@@ -626,6 +706,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("repairListen", RepairListen);
 	add("confListen", ConfListen);
 	add("confAdopt", ConfAdopt);
+	add("apiAdopt", ApiAdopt);
 	add("handOverConnect", HandOverConnect);
 	add("handOverListen", HandOverListen);
 	add("handOverAdopt", HandOverAdopt);
@@ -649,6 +730,13 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("setCtl", SetCtl);
 	add("watchNetlink", WatchNetlink);
 	add("netlink", Netlink);
+	add("watchHost", WatchHost);
+	add("hostResolver", HostResolver);
+	add("hostArm", HostArm);
+	add("hostAsk", HostAsk);
+	add("hostAnswer", HostAnswer);
+	add("hostResolverSaid", HostResolverSaid);
+	add("hostTell", HostTell);
 	add("ctlSend", CtlSend);
 	add("ctlCall", CtlCall);
 	add("listen", Listen);
@@ -667,6 +755,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("dropPrivileges", DropPrivileges);
 	add("confine", Confine);
 	add("seal", Seal);
+	add("confineApi", ConfineApi);
+	add("peerUser", PeerUser);
 	add("exit", Exit);
 	return exports;
 }

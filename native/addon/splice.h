@@ -43,6 +43,9 @@ struct SpliceWay {
 	/** copied octets that the destination did not take yet */
 	Pending rest;
 	uint64_t moved = 0;
+	/** With a rate limit: octets that may still be read; the next ones were asked for (EV_SPLICE_ASKS); `ask`: are to be, so many. */
+	bool limited = false, asked = false;
+	uint32_t allowed = 0, ask = 0;
 
 	bool empty() const { return !inside && !rest.size(); }
 };

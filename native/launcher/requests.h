@@ -54,6 +54,7 @@ private:
 		std::vector<Fd> passed;
 	};
 
+	bool isForServing(uint32_t kind) const;
 	Fault answer(uint32_t kind, Reader &r, Answer &a);
 	Fault guardEngine();
 	Fault inherited(Reader &r, Answer &a);
@@ -74,6 +75,9 @@ private:
 	Fault emptyRoot(Reader &r);
 	Fault ready(Reader &r);
 	Fault leave();
+	Fault resolver(Reader &r, Answer &a);
+	Fault follow(Reader &r);
+	Fault api(Reader &r, Answer &a);
 	/* `outside`: where a user namespace will make the command somebody else, that one */
 	Fault becomeOther(std::optional<Identity> *outside);
 	Fault giveUp();
@@ -103,6 +107,8 @@ private:
 	size_t answerAt_ = 0;
 	/* of RQ_CONNECT */
 	std::vector<UnixPlace> targets_;
+	/* RQ_FOLLOW: the interface; 0: there is none */
+	uint32_t followed_ = 0;
 };
 
 #endif

@@ -1,7 +1,7 @@
 /* UNIX sockets as either side of a spliced pair: short reads, peers that are gone at once, connections that the launcher makes. */
 #include "forward.h"
 
-#include "../addon/unixsocket.h"
+#include "../common/unixsocket.h"
 
 #include <cstdlib>
 #include <fcntl.h>

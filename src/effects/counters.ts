@@ -133,6 +133,8 @@ type RuntimeCounter =
   | 'listen-icmp-error'
   | 'event-without-flow'
   | 'neighbours-lost'
+  | 'host-malformed'
+  | 'source-gone'
   | 'neighbour-malformed'
   | 'address-malformed'
   | 'netlink-unexpected'

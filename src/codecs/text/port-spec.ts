@@ -243,7 +243,7 @@ const unixPath = (s: Span): Read<string> =>
     : fault(`'${s.text}' is no absolute path of at most ${MAX_PATH} octets`, s.at)
 /** What is behind `unix:`: a path may have colons in it, a target has some in brackets only. */
 const unixSpec = (s: Span): Read<UnixSpec> => {
-  const bracketed = /:\[[^\]]*\]\/[^:/]*$/.exec(s.text)
+  const bracketed = /:\[[^[\]]*\]\/[^:/]*$/.exec(s.text)
   const colon = bracketed?.index ?? s.text.lastIndexOf(':')
   const path = unixPath(colon < 0 ? s : cut(s, 0, colon))
   if (E.isLeft(path)) return path

@@ -1,4 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
+import { type RuleChange, ruleName } from '../../codecs/control/api.js'
 import {
   CAP_DEVICE,
   CAP_SCAN,
@@ -286,6 +287,26 @@ const numbered = (rules: ReadonlyArray<Rule>): ReadonlyArray<Rule> => {
     return { ...r, spec }
   })
 }
+
+/**
+ * What the API is asked for (codecs/control/api.ts), in place of `now`. A string: why that cannot be: noRule(), or it is about a table that there
+ * is not.
+ */
+export const changedBy = (c: RuleChange, mode: ConfEnv['mode'], now: Tables): Tables | string => {
+  const tables = tablesOf(mode)
+  const named = now.map((rules, i) => rules.map((r) => ruleName(r, tables[i]!.direction)))
+  const missing = c.remove.find((name) => !named.some((names) => names.includes(name)))
+  if (missing !== undefined) return noRule(missing)
+  if (c.add.some((b) => !tables.some(({ pif }) => pif === b.pif)))
+    return 'Nothing listens in a guest of passt'
+  const gone = new Set([...c.remove, ...c.replace])
+  return tablesIn(c.add, mode).map((added, i) => {
+    const there = now[i] ?? []
+    const kept = there.filter((r, k) => !gone.has(named[i]![k]!) || hasRule(added, r))
+    return [...kept, ...added.filter((r) => !hasRule(there, r))]
+  })
+}
+export const noRule = (name: string): string => `There is no rule ${name}`
 
 /**
  * What a client asked for when it knew of `base`, where others have made `now` of that meanwhile: what it added is added, what it took

@@ -66,13 +66,21 @@ const endsMeet = (a: Ends, b: Ends): boolean => {
 }
 
 /**
+ * Indices of rules in the order in which their ports are opened: what is to work comes before that of which what can be had is enough.
+ * Where descriptors run out, `all` gets what the others leave.
+ */
+export const openingOrder = (rules: ReadonlyArray<Rule>): ReadonlyArray<number> =>
+  [...rules.keys()].sort((a, b) => Number(rules[a]!.weak) - Number(rules[b]!.weak))
+
+/**
  * What to do about listeners where `rules` are to count. Rules that scan open nothing here, and keep what is open.
  * Law: applied to what is open, it leaves what a start with `rules` would have opened, and of rules that scan what was open before.
  */
 export const listenerChanges = (open: OpenListeners, rules: ReadonlyArray<Rule>): ListenerChanges => {
   const wanted = new Map<string, PortSet>()
   const fresh: { readonly rule: number; readonly ports: PortSet }[] = []
-  for (const [i, r] of rules.entries()) {
+  for (const i of openingOrder(rules)) {
+    const r = rules[i]!
     const key = endsKey(r)
     const ports = portsOf(r)
     wanted.set(key, unionPorts(wanted.get(key) ?? emptyPorts(), ports))

@@ -302,18 +302,29 @@ export const pingSend = (r: Rings, handle: number, p: Payload, ttl: number): voi
 
 // --- past the tap
 
-/** The accepted connection is side 0, `fromUnix`: a UNIX socket. `t` is side 1; `toUnix` >= 0: the launcher's target of that number is. */
+/** The accepted connection is side 0, `fromUnix`: a UNIX socket. `limits`: SPLICE_LIMIT_*. `t` is side 1; `toUnix` >= 0: the launcher's target of that number is. */
 export const spliceConnect = (
   r: Rings,
   handle: number,
   t: Target,
   slot: number,
   fromUnix: boolean,
-  toUnix: number
+  toUnix: number,
+  limits = 0
 ): void => {
-  const at = opening(r, EF.SPLICE, handle, t, slot, (fromUnix ? FROM_UNIX : 0) | (toUnix >= 0 ? TO_UNIX : 0))
+  const at = opening(
+    r,
+    EF.SPLICE,
+    handle,
+    t,
+    slot,
+    limits | (fromUnix ? FROM_UNIX : 0) | (toUnix >= 0 ? TO_UNIX : 0)
+  )
   if (toUnix >= 0) r.fx[at + 6] = toUnix
 }
+/** So many octets more may be read from side `way` of a limited pair. */
+export const spliceAllow = (r: Rings, handle: number, way: 0 | 1, octets: number): void =>
+  words(r, EF.SPLICE_ALLOW, handle, way, octets)
 export const spliceShut = (r: Rings, handle: number, side: 0 | 1): void =>
   words(r, EF.SPLICE_SHUT, handle, side)
 export const spliceClose = (r: Rings, handle: number): void => words(r, EF.SPLICE_CLOSE, handle, 0)
@@ -345,6 +356,12 @@ export const confSend = (r: Rings, client: number, said: Uint8Array): void => {
   words(r, EF.CONF_SEND, client, off, said.length)
 }
 export const confClose = (r: Rings, client: number): void => words(r, EF.CONF_CLOSE, client, 0)
+/** To the API's process. */
+export const apiSend = (r: Rings, said: Uint8Array): void => {
+  const off = txRoom(r, said.length)
+  r.slab.set(said, off)
+  words(r, EF.API_SEND, 0, off, said.length)
+}
 /** `fd` -1: none. */
 export const give = (r: Rings, fd: number): void => words(r, EF.GIVE, 0, fd)
 /** `shut`: it has sent its FIN. `taken`: see abi.h. */

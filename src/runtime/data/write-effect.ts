@@ -31,7 +31,7 @@ import {
   writeVnet
 } from '../../codecs/wire/vnet.js'
 import type { FlowCounter } from '../../effects/counters.js'
-import type { Effect, Instant, Payload, TimerName } from '../../effects/effect.js'
+import { type Effect, type Instant, instant, type Payload, type TimerName } from '../../effects/effect.js'
 import { SIDE_1 } from '../abi/abi.js'
 import {
   adopt,
@@ -70,17 +70,19 @@ import {
 } from '../flow/flow.js'
 import { type Counters, count } from '../log/log.js'
 import { buildIcmpError } from './icmp-error.js'
+import type { Rates } from './rates.js'
 
 /** What the interpreter needs besides the rings. */
 export interface Out {
   readonly rings: Rings
+  readonly rates: Rates | null
   readonly counters: Counters
   /** Who wants to hear that a frame of a flow is about to go to the guest. */
   readonly sending: ReadonlyArray<(f: TapFlow) => void>
   readonly outbound4: InAny | null
   readonly outbound6: InAny | null
   /** Scope for link-local destinations: index of the template interface. */
-  readonly scope6: number
+  scope6: number
   readonly armTimer: (flow: number, timer: TimerName, at: Instant) => void
   readonly cancelTimer: (flow: number, timer: TimerName) => void
   /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */
@@ -229,6 +231,8 @@ const headerOf = (f: TapFlow, e: Extract<Effect, { type: 'SegmentToTap' }>): Tcp
 /** The header in front of each segment that native makes of peeked data; it fills in lengths, SEQ and checksums. */
 const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>): void => {
   const r = o.rings
+  const octets = o.rates === null ? e.octets : o.rates.mayPeek(f, e.octets, e.mss, instant(r.clock[0]))
+  if (octets === 0) return
   const at = txRoom(r, VNET_LEN + l4Start(true) + TCP_LEN)
   const frame = at + VNET_LEN
   writeVnet(r.view, at, NO_OFFLOAD)
@@ -244,7 +248,7 @@ const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>
     mss: null,
     windowScale: null
   })
-  peek(r, f.index, at, l4 + TCP_LEN - frame, e.octets, e.mss, f.v6)
+  peek(r, f.index, at, l4 + TCP_LEN - frame, octets, e.mss, f.v6)
 }
 
 /** Datagram to the guest, its headers written in front of the payload where native read it (128 octets of headroom). */
@@ -377,7 +381,8 @@ const openOrClosePair = (o: Out, f: PairFlow, e: Effect): boolean | null => {
         f.side1,
         f.arrival.slot,
         f.side0.unix !== null,
-        f.side1.unix === null ? -1 : f.side1.unix.number
+        f.side1.unix === null ? -1 : f.side1.unix.number,
+        o.rates?.limitsPair(f) ?? 0
       )
       return true
     case 'UdpOpenSide':
@@ -441,6 +446,7 @@ const openOrCloseSock = (o: Out, f: TapFlow, e: Effect): boolean | null => {
 const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
   switch (e.type) {
     case 'SendToSock':
+      if (o.rates !== null) o.rates.arrived(f, e.payload.len, instant(o.rings.clock[0]))
       return send(o.rings, f.index, e.payload, e.reportAck)
     case 'PeekToTap':
       return peekToTap(o, f, e)
@@ -472,6 +478,8 @@ const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
       return keepAlive(o.rings, f.index)
     case 'QueryInfo':
       return askInfo(o.rings, f.index)
+    case 'AskTokens':
+      return o.rates?.askWindow(f, e.octets, instant(o.rings.clock[0]))
     default:
       writeCommonEffect(o, f, e)
   }

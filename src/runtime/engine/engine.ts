@@ -1,5 +1,4 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import type { ClientPart } from '../../codecs/control/conf.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
@@ -17,6 +16,7 @@ import { forwardRules, listensAtPath, type Rule, unixTargets } from '../../machi
 import type { Given } from '../../machines/forward/given-sockets.js'
 import { scans } from '../../machines/forward/port-scan.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
+import { loadAddon } from '../abi/addon.js'
 import { handOverHold } from '../abi/effects.js'
 import { kindOf } from '../abi/events.js'
 import { openRings, turn } from '../abi/rings.js'
@@ -65,7 +65,9 @@ import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
 import type { Recorder } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
-import { allFeatures } from './features.js'
+import { apiOf } from './api.js'
+import { allFeatures, rulesMayChange } from './features.js'
+import { FOLLOWED_GROUPS, follow } from './follow.js'
 import {
   type InheritedSockets,
   inheritedFd,
@@ -111,16 +113,13 @@ const tried = <A>(what: string, run: () => A): A => {
   }
 }
 
-/** The addon lies beside the bundle: <root>/dist/engine.cjs, <root>/build/Release/passt.node. */
 const loadNative = (): Native => {
-  const module: { exports: unknown } = { exports: {} }
   try {
-    process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
+    return loadAddon(process.argv[1] ?? '')
   } catch (e) {
     const why = e instanceof Error ? e.message : String(e)
     throw refused(0, `cannot load the addon: ${why} (npm run build makes it, for the Node.js that it finds)`)
   }
-  return module.exports as Native
 }
 
 const readOr = <A>(path: string, otherwise: A): string | A => {
@@ -397,6 +396,34 @@ const whatIsHere = (
   }
 })
 
+/** False: the host is not heard, or the namespace could not follow. */
+const mayFollow = (
+  native: Native,
+  l: Launcher,
+  p: Plan,
+  tap: TapDevice | null,
+  resolver: ReturnType<Launcher['resolver']> | null,
+  log: Log
+): boolean => {
+  const not = (why: string): false => {
+    log.at('warning', `the host is not followed: ${why}`)
+    return false
+  }
+  if (p.configNet && tap !== null) {
+    const follows = l.follow(tap.index)
+    if (E.isLeft(follows)) return not(follows.left.text)
+  }
+  try {
+    native.watchHost(FOLLOWED_GROUPS)
+    if (resolver !== null && E.isRight(resolver)) native.hostResolver(resolver.right)
+  } catch (e) {
+    return not(failureText(errnoOf(e)))
+  }
+  if (resolver !== null && E.isLeft(resolver))
+    log.at('warning', `/etc/resolv.conf is not followed: ${resolver.left.text}`)
+  return true
+}
+
 const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('find our threads in /proc/self/task (is /proc mounted?)', () => statSync('/proc/self/task'))
   const netlink: NetlinkRequest = (request) => native.netlink(request)
@@ -422,7 +449,13 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
         l.unixTarget(path)
       )
     )
+  // On the host, whatever namespaces come
+  const apiFd =
+    wanted.apiPath === null
+      ? null
+      : orFatal(l.api({ who: who.uid < 0 ? null : { uid: who.uid, gid: who.gid }, path: wanted.apiPath }))
   assume(l, wanted, who, log)
+  const resolver = wanted.follow && needsResolvConf(o) ? l.resolver() : null
   const secret = random(16)
   enterNamespace(l, wanted, log)
   const tap =
@@ -439,6 +472,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const record = openRecord(native, wanted, former !== null, log)
   const door = record?.native(native) ?? native
   const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
+  if (apiFd !== null) tried('watch the process of the API', () => native.apiAdopt(apiFd))
   if (wanted.pcap !== null)
     openCapture(
       native,
@@ -492,18 +526,19 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const failures = openStrict(place, log)
   for (const line of opened.says) log.at('info', line)
   // Rules that scan may come later
-  const mayScan = scans(place.rules) || (p.confPath !== null && p.mode === 'pasta')
+  const mayScan = scans(place.rules) || (rulesMayChange(p) && p.mode === 'pasta')
   const hostFiles: ProcNet = mayScan ? ownProcNet() : new Map()
   const nsFiles: ProcNet = mayScan ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   tried('watch the launcher', () => native.setCtl(CTL_FD))
-  const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
+  const follows = p.follow && mayFollow(native, l, p, tap, resolver, log)
+  const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), follows, log)
   const links = linksOf(tables.addresses)
   const begun = {
     tap,
     links,
     limits: { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
     sharedTcpPorts,
-    bothSides: p.confPath !== null || place.rules.some((r) => r.direction === 'in'),
+    bothSides: rulesMayChange(p) || place.rules.some((r) => r.direction === 'in'),
     secret,
     now: Date.now() / 1000
   }
@@ -524,7 +559,28 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const features = allFeatures(world, p, { neighbours, portScan: scan, rules, client, here, life })
+  const api = p.apiPath === null ? null : apiOf(world, p, now)
+  const following = !follows
+    ? null
+    : follow(world, native, {
+        options: o,
+        plan: p,
+        host: { host, tables },
+        conf,
+        uid: who.uid < 0 ? null : who.uid,
+        namespace: p.configNet && tap !== null ? { tap: tap.index, request: netlinkIn(l) } : null
+      })
+  const features = allFeatures(world, p, {
+    neighbours,
+    host: { plan: p, found: begun },
+    follow: following,
+    portScan: scan,
+    rules,
+    client,
+    here,
+    life,
+    api
+  })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
     startText({
@@ -545,7 +601,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     plan: p,
     who,
     world,
-    scans: scan !== null || p.confPath !== null,
+    scans: scan !== null || rulesMayChange(p),
     record,
     former,
     client,

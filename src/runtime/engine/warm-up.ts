@@ -31,6 +31,7 @@ import {
 } from '../abi/abi.js'
 import { dropEffects, ringsOver } from '../abi/rings.js'
 import { type Feature, install } from '../data/feature.js'
+import { NO_QUANTUM } from '../data/rates.js'
 import { createWorld, type World, type WorldConfig } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
 import type { Limits } from '../flow/quotas.js'
@@ -381,6 +382,8 @@ export const madeUpWorld = (cfg: WorldConfig, native: Native): World => {
       ...all,
       guestLink: GUEST_LINK,
       limits: LIMITS,
+      rates: [],
+      quantum: NO_QUANTUM,
       nat: { ...cfg.nat, ...UNMAPPED }
     },
     rings,

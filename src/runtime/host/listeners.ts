@@ -8,7 +8,13 @@ import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import type { BindFailure } from '../../machines/forward/bind-verdict.js'
 import { listensAtPath, type Rule } from '../../machines/forward/forward-rules.js'
-import { type Ends, endsKey, type Open, openOf } from '../../machines/forward/listener-changes.js'
+import {
+  type Ends,
+  endsKey,
+  type Open,
+  openingOrder,
+  openOf
+} from '../../machines/forward/listener-changes.js'
 import {
   portScanMachine,
   type ScanContext,
@@ -217,9 +223,10 @@ export const openPaths = (p: ListenPlace, failed: (path: string, e: unknown) => 
 
 /** All listeners of rules that do not scan, but for those at paths. */
 export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>
-  p.rules.flatMap((r, rule) =>
-    r.scan || listensAtPath(r) !== null ? [] : openPorts(p, r, portsOf(r)).map((f) => ({ rule, ...f }))
-  )
+  openingOrder(p.rules).flatMap((rule) => {
+    const r = p.rules[rule]!
+    return r.scan || listensAtPath(r) !== null ? [] : openPorts(p, r, portsOf(r)).map((f) => ({ rule, ...f }))
+  })
 
 export const closePorts = (p: ListenPlace, ends: Ends, ports: ReadonlyArray<number>): void => {
   const key = endsKey(ends)

@@ -17,7 +17,7 @@ import { closePorts, type ListenPlace, openPorts } from './listeners.js'
 // Other rules in place of those that there are (behaviour.md#live-rules): all of them, or none. In pieces, so that a rule with all ports
 // holds nobody up.
 
-/** Ports that are opened or closed in one piece. */
+/** Ports that are opened, closed or passed on in one piece. */
 const PIECE = 64
 
 /** Whose listeners they are. */
@@ -110,6 +110,18 @@ export function* applyRules(
 /** ms of a turn that listeners may take. */
 const SLICE = 1
 
+/** Each listener belongs to one of `rules`, if one has its port; yields between pieces. */
+function* passOn(listeners: ListenPlace['listeners'], rules: ReadonlyArray<Rule>): Generator<void, void> {
+  const counting = new Set(rules)
+  let looked = 0
+  for (const [id, { rule, port }] of listeners) {
+    if (++looked % PIECE === 0) yield
+    if (counting.has(rule)) continue
+    const heir = ruleOf(rules, endsKey(rule), port)
+    if (heir !== undefined) listeners.set(id, { rule: rules[heir]!, port })
+  }
+}
+
 /** Of a place where we listen: as engine/live-rules.ts wants it. `scanner`: is told of rules with automatic ports; null: there are none. */
 export const rulesDoor = (
   place: ListenPlace,
@@ -118,26 +130,23 @@ export const rulesDoor = (
   clock: () => number
 ) => {
   let job: Generator<void, E.Either<string, Applied>> | null = null
-  let wanted: ReadonlyArray<Rule> = []
   const listening: Listening = {
     open: place.open,
     openPorts: (r, ports) => openPorts(place, r, ports),
     closePorts: (ends, ports) => closePorts(place, ends, ports)
   }
-  /** What listens on belongs to the rules that count now. */
-  const passOn = (): void => {
-    const counting = new Set(wanted)
-    for (const [id, { rule, port }] of place.listeners) {
-      if (counting.has(rule)) continue
-      const heir = ruleOf(wanted, endsKey(rule), port)
-      if (heir !== undefined) place.listeners.set(id, { rule: wanted[heir], port })
-    }
+  /** All of it, or nothing; in the end what listens on belongs to the rules that count now. */
+  const change = function* (rules: ReadonlyArray<Rule>): Generator<void, E.Either<string, Applied>> {
+    const applied = yield* applyRules(listening, rules, place.rules)
+    if (E.isLeft(applied)) return applied
+    place.rules = rules
+    yield* passOn(place.listeners, rules)
+    return applied
   }
   return {
     begin: (rules: ReadonlyArray<Rule>): void => {
-      wanted = rules
       place.changing = true
-      job = applyRules(listening, rules, place.rules)
+      job = change(rules)
     },
     go: (): string | null => {
       if (job === null) return ''
@@ -148,8 +157,6 @@ export const rulesDoor = (
       job = null
       place.changing = false
       if (E.isLeft(step.value)) return step.value.left
-      place.rules = wanted
-      passOn()
       const { failures, warnings } = step.value.right
       for (const line of warnings) log.event('control', 'warning', line)
       scanner?.rules(failures)
