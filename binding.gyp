@@ -37,6 +37,7 @@
         'native/launcher/spawn.cc',
         'native/launcher/tap.cc',
         'native/launcher/taphelper.cc',
+        'native/launcher/unixpath.cc',
         'native/launcher/userns.cc',
         'native/launcher/util.cc'
       ],

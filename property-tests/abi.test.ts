@@ -141,7 +141,7 @@ describe('effects: each word is where abi.h says', () => {
   check('REJECT', (r) => effects.reject(r, 201), { slot: 201 })
   check(
     'SPLICE',
-    (r) => effects.spliceConnect(r, 9, target, 202),
+    (r) => effects.spliceConnect(r, 9, target, 202, false, -1),
     { ...opened, flags: abi.IN_NAMESPACE },
     'TCP_CONNECT'
   )
@@ -149,6 +149,12 @@ describe('effects: each word is where abi.h says', () => {
     assert.equal(rings.fx[8], 202)
     assert.equal(wordOf('EF_SPLICE', 'slot'), 8)
   })
+  check(
+    'SPLICE',
+    (r) => effects.spliceConnect(r, 9, target, 202, true, 7),
+    { ...opened, 'dst port': 7, flags: abi.IN_NAMESPACE | abi.FROM_UNIX | abi.TO_UNIX },
+    'TCP_CONNECT'
+  )
   check('SPLICE_SHUT', (r) => effects.spliceShut(r, 9, 1), { side: 1 })
   check('READ_ALLOW', (r) => effects.readAllow(r, 9, 1, 205), { side: 1, octets: 205 })
   check('UDP_JOIN', (r) => effects.udpJoin(r, 9, 210), { 'other handle': 210 })

@@ -363,6 +363,37 @@ describe('bindVerdict: which failures matter', () => {
   test('nothing failed, nothing said', () => assert.equal(verdict(tcpIn('22', '80'), []), ''))
 })
 
+describe('UNIX sockets', () => {
+  const all = (options: Partial<PortOptions>, env: Partial<ForwardEnv> = {}): ReadonlyArray<unknown> =>
+    make(options, env).rules.map((r) => [r.direction, r.ifname, `${r.first}>${r.to}`, r.toAddress, r.unix])
+  test('listened at: behind all other rules, at no port', () =>
+    assert.deepEqual(
+      all({ tcpIn: specs('unix:/a:80', 'unix:/b:[2001:db8::5]/81', '22'), udpIn: specs('53') }),
+      [
+        ['in', null, '22>22', null, null],
+        ['in', null, '53>53', null, null],
+        ['in', null, '0>80', null, { path: '/a', number: 0 }],
+        ['in', null, '0>81', [0x20010db8, 0, 0, 5], { path: '/b', number: 0 }]
+      ]
+    ))
+  test('led to: by numbers, one for each path', () =>
+    assert.deepEqual(all({ tcpOut: specs('1:unix:/a', '2:unix:/b', '3:unix:/a') }), [
+      ['out', 'lo', '1>1', null, { path: '/a', number: 0 }],
+      ['out', 'lo', '2>2', null, { path: '/b', number: 1 }],
+      ['out', 'lo', '3>3', null, { path: '/a', number: 0 }]
+    ]))
+  const refusals: ReadonlyArray<readonly [Partial<PortOptions>, RegExp, Partial<ForwardEnv>?]> = [
+    [{ tcpIn: specs('unix:/a:80', 'unix:/a:81') }, /path \/a given twice/],
+    [{ tcpOut: specs('80:unix:/a', '80') }, /port 80 given twice/],
+    [{ udpIn: specs('unix:/a:80') }, /is for TCP/],
+    [{ udpOut: specs('80:unix:/a') }, /is for TCP/],
+    [{ tcpOut: specs('unix:/a:80') }, /cannot be listened at/],
+    [{ tcpIn: specs('80:unix:/a') }, /does not lead to a UNIX socket of the host/],
+    [{ tcpIn: specs('unix:/a:80'), tcpOut: [], udpOut: [] }, /for pasta only/, { mode: 'passt' }]
+  ]
+  for (const [options, why, env] of refusals) test(`refused: ${why}`, () => refused(options, why, env))
+})
+
 describe('sockets that we were started with', () => {
   const TCP: SocketFacts = {
     domain: 10,

@@ -50,6 +50,9 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('Next') }),
   record({ type: type('Ready'), status: word }),
   record({ type: type('Leave') }),
+  record({ type: type('UnixTarget'), path: word }),
+  record({ type: type('UnixFile'), path: word }),
+  record({ type: type('Connect'), target: u32 }),
   record({
     type: type('Api'),
     who: fc.option(record({ uid: fc.nat(), gid: fc.nat() })),
@@ -94,6 +97,7 @@ const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
   record({ type: type('Names'), uid: u32, gid: u32 }),
   record({ type: type('ProcNet'), files: fc.subarray([...PROCNET_FILES]) }),
   record({ type: type('Begun'), lifeMs: u32 }),
+  record({ type: type('Connected'), target: u32, count: u32, errno: u32 }),
   record({ type: type('Done'), kind: fc.constantFrom(RQ.JOIN, RQ.READY) })
 )
 

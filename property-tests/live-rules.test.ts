@@ -72,6 +72,18 @@ const fitting = (list: ReadonlyArray<ConfRule>): ReadonlyArray<ConfRule> =>
     const next = addRule(table, r, CAPS)
     return E.isRight(next) ? next.right : table
   }, [])
+const PLAIN: ConfRule = {
+  address: UNSPECIFIED6,
+  target: UNSPECIFIED6,
+  ifname: '',
+  first: 22,
+  last: 22,
+  to: 22,
+  proto: 'tcp',
+  any: true,
+  weak: false,
+  scan: false
+}
 const arbTable = fc.array(arbRule, { maxLength: 5 }).map(fitting)
 const arbTables: fc.Arbitrary<Tables> = fc.tuple(arbTable, arbTable)
 const rulesOf = (t: Tables, old: ReadonlyArray<Rule> = []): ReadonlyArray<Rule> =>
@@ -223,6 +235,26 @@ describe('what was handed over with the start', () => {
     )
     assert.ok(kept > 50, `${kept}`)
   })
+  test('a path that is listened at is not told, stays, and is in the way of nothing', () =>
+    fc.assert(
+      fc.property(arbTables, arbTables, (now, wanted) => {
+        const path: Rule = {
+          ...rulesOf([[{ ...PLAIN, first: 1, last: 1 }], []])[0]!,
+          first: 0,
+          last: 0,
+          unix: { path: '/run/x', number: 0 }
+        }
+        const old = [...rulesOf(now), path]
+        assert.deepEqual(toTables(old, 'pasta'), toTables(rulesOf(now), 'pasta'))
+        const [plain, next] = [ofTables(ENV, wanted, rulesOf(now)), ofTables(ENV, wanted, old)]
+        if (E.isLeft(plain) || E.isLeft(next)) return assert.deepEqual(next, plain)
+        const unnumbered = (all: ReadonlyArray<Rule>) => all.map((r) => ({ ...r, spec: 0 }))
+        assert.deepEqual(unnumbered(next.right), unnumbered([...plain.right, path]))
+        assert.equal(next.right.at(-1), path)
+        const { open, late } = listenerChanges(new Map(), next.right)
+        assert.ok([...open, ...late].every(({ rule }) => next.right[rule] !== path))
+      })
+    ))
   test('asked for again as it is told, or not at all: nothing changes', () =>
     fc.assert(
       fc.property(arbTables, fc.nat(), (now, which) => {

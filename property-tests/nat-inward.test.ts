@@ -74,7 +74,8 @@ const RULE: Rule = {
   weak: false,
   scan: false,
   spec: 0,
-  given: null
+  given: null,
+  unix: null
 }
 
 describe('source as the guest sees it, in order', () => {

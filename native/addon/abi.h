@@ -47,7 +47,8 @@ enum Effect : uint32_t {
 	EF_ADOPT = 17,
 	/* word 1 unused, 2 slot: reset. So are all slots that the effects of the turn behind EV_ACCEPTED do not name */
 	EF_REJECT = 18,
-	/* as EF_TCP_CONNECT, but 8 slot: side 0. A socket made here or, with IN_NAMESPACE, there connects: side 1 */
+	/* as EF_TCP_CONNECT, but 8 slot: side 0, with FROM_UNIX of a UNIX socket. A socket made here or, with IN_NAMESPACE, there connects:
+	 * side 1; with TO_UNIX the launcher connects it, to the target that 6 numbers (protocol.h, RQ_CONNECT) */
 	EF_SPLICE = 20,
 	/* 2 side: shutdown(SHUT_WR) there, once all that was read from the other side is written */
 	EF_SPLICE_SHUT = 21,
@@ -307,7 +308,7 @@ enum : uint32_t { SIDE_1 = 0x20000 };
 
 /* Native.listen(): records of LISTEN_WORDS words. 0 listener id, 1 protocol (6, 17), 2-5 addr, 6 port, 7 flags
  * (LISTEN_V6ONLY of protocol.h, LISTEN_FREEBIND, LISTEN_IN_NAMESPACE), 8 interface: index into the names + 1, 0 = none */
-enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, LISTEN_IN_NAMESPACE = 4, ACCEPT_PAUSE = 100 };
+enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, LISTEN_IN_NAMESPACE = 4, LISTEN_UNIX = 8, ACCEPT_PAUSE = 100 };
 
 /* Octets that EF_PEEK takes to the guest in one turn. A socket with PEEK_LITTLE or less goes first, all of those up to
  * PEEK_LITTLE_ALL; the others wait in order, have each a share of PEEK_ALL, at least PEEK_SHARE, and go on in the turns that
@@ -381,6 +382,8 @@ enum : uint32_t {
 	BIND_OUTBOUND = 1, IN_NAMESPACE = 2, TO_GROUP = 4,
 	/* EF_UDP_OPEN; EF_SPLICE, its sides 0 and 1: what is read from there has a limit */
 	READ_LIMIT = 8, READ_LIMIT_1 = 16,
+	/* EF_SPLICE: side 1, side 0 is a UNIX socket */
+	TO_UNIX = 32, FROM_UNIX = 64,
 	SEND_REPORT_ACK = 1,
 	IS_V6 = 1,
 	PEEK_EOF = 1, PEEK_DRAINED = 2, PEEK_TAP_FULL = 4, PEEK_TAP_TELLS = 8,

@@ -6,6 +6,7 @@
 #include "logging.h"
 #include "../common/netlink.h"
 #include "../common/outfile.h"
+#include "../common/unixsocket.h"
 #include "seccomp.h"
 
 #include <csignal>
@@ -389,6 +390,16 @@ Value AdoptListener(const CallbackInfo &info)
 	return e ? fail(info.Env(), "adoptListener", e) : info.Env().Undefined();
 }
 
+/** With a queue as long as a TCP listener's (behaviour.md#port-forwarding). */
+Value UnixListen(const CallbackInfo &info)
+{
+	enum : int { BACKLOG = 128 };
+	int fd = -1;
+	uint32_t mode = 0;
+	const passt::Fault r = passt::listen_at_path(info[0].ToString().Utf8Value().c_str(), fd, mode, {SOCK_STREAM, 0600, BACKLOG});
+	return r.err ? fail(info.Env(), "unixListen", r.err, r.text) : Napi::Number::New(info.Env(), fd);
+}
+
 Value CloseListener(const CallbackInfo &info)
 {
 	return Napi::Boolean::New(info.Env(), engine && engine->listeners.close((uint32_t)int_at(info, 0)));
@@ -730,6 +741,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("ctlCall", CtlCall);
 	add("listen", Listen);
 	add("adoptListener", AdoptListener);
+	add("unixListen", UnixListen);
 	add("socketFacts", SocketFactsOf);
 	add("closeListener", CloseListener);
 	add("pauseListener", PauseListener);

@@ -188,12 +188,15 @@ int Listeners::adopt(uint32_t id, int fd, Kind kind, uint32_t flags)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &m))
 		return errno;
-	if ((domain != AF_INET && domain != AF_INET6) || type != (kind == Kind::Tcp ? SOCK_STREAM : SOCK_DGRAM))
+	const bool local = flags & LISTEN_UNIX;
+	if ((local ? domain != AF_UNIX : domain != AF_INET && domain != AF_INET6) || type != (kind == Kind::Tcp ? SOCK_STREAM : SOCK_DGRAM))
 		return EPROTOTYPE;
-	if (const int e = set_listener_options(fd, kind, domain == AF_INET6))
+	if (const int e = local ? 0 : set_listener_options(fd, kind, domain == AF_INET6))
 		return e;
 	if (const int e = set_nonblocking(fd))
 		return e;
+	if (local)
+		return add(id, {fd, kind, false, false, false, false}, Local());
 	const bool bound = !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len;
 	const bool ns = flags & LISTEN_IN_NAMESPACE, freebind = flags & LISTEN_FREEBIND;
 	/* Somebody else may have made it and handed it over */

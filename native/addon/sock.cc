@@ -22,6 +22,8 @@ Target::Target(const fx::Open &e)
 	in_namespace = e.flags & IN_NAMESPACE;
 	bind_device = e.flags & BIND_OUTBOUND && !in_namespace;
 	group = e.flags & TO_GROUP;
+	to_unix = e.flags & TO_UNIX;
+	from_unix = e.flags & FROM_UNIX;
 }
 
 socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6)

@@ -91,6 +91,8 @@ struct Target {
 	uint16_t port, src_port;
 	uint32_t scope, mss;
 	bool bind_device, in_namespace, group;
+	/** Splice: side 1, side 0 is a UNIX socket. */
+	bool to_unix, from_unix;
 	/** Taken over from a listener. */
 	std::string device;
 	bool freebind = false;

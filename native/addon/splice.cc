@@ -48,6 +48,7 @@ void Splices::open(const fx::Open &e)
 	s->splice = new Splice;
 	s->splice->side[0].fd = accepted;
 	s->splice->side[1].fd = -1;
+	s->splice->side[0].local = t.from_unix, s->splice->side[1].local = t.to_unix;
 	s->splice->way[0].limited = e.flags & READ_LIMIT;
 	s->splice->way[1].limited = e.flags & READ_LIMIT_1;
 	if (accepted < 0)
@@ -55,10 +56,11 @@ void Splices::open(const fx::Open &e)
 	set_int(accepted, IPPROTO_TCP, TCP_QUICKACK, 1);
 	if (const int error = watch(*s, 0, EPOLL_CTL_ADD))
 		return table.fail_splice(*s, 0, error);
-	const int fd = t.in_namespace ? pools.take(*s, e) : make_socket(Kind::Tcp, s->v6);
+	const bool by_launcher = t.in_namespace || t.to_unix;
+	const int fd = t.to_unix ? pools.connect(*s, e) : by_launcher ? pools.take(*s, e) : make_socket(Kind::Tcp, s->v6);
 	if (fd >= 0)
 		connect(*s, t, fd);
-	else if (!t.in_namespace || fd != -EAGAIN)
+	else if (!by_launcher || fd != -EAGAIN)
 		table.fail_splice(*s, 1, -fd);
 }
 
@@ -73,6 +75,10 @@ int Splices::watch(const Sock &s, uint32_t side, int op)
 void Splices::connect(Sock &s, Target t, int fd)
 {
 	s.splice->side[1].fd = fd;
+	if (t.to_unix) { /* it is connected */
+		const int e = watch(s, 1, EPOLL_CTL_ADD);
+		return e ? table.fail_splice(s, 1, e) : connected(s);
+	}
 	t.mss = 0; /* that word is the slot */
 	int error = prepare_socket(fd, Kind::Tcp, t, outbound);
 	if (!error) {
@@ -128,7 +134,7 @@ void Splices::ready(Sock &s, uint32_t which, uint32_t events)
 		k.urgent = true;
 
 	if (s.phase == Phase::Connecting) {
-		if (events & (EPOLLHUP | EPOLLERR)) {
+		if (events & (EPOLLHUP | EPOLLERR) && !(k.local && which == 0)) {
 			const int e = take_error(k.fd);
 			return table.fail_splice(s, which, e ? e : ECONNRESET);
 		}
@@ -195,7 +201,7 @@ bool Splices::copy(Splice &x, uint32_t i)
 	const bool full = (size_t)n == most;
 	w.bulk = full && most == COPY_MAX;
 	/* All there was; what comes now has an edge of its own. Urgent data cuts reads short, an end stands behind them. */
-	if (!full && !from.hup && !from.urgent)
+	if (!full && !from.hup && !from.urgent && !from.local)
 		from.readable = false;
 	do
 		m = send(to.fd, copied, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -16,6 +16,9 @@ struct SpliceSide {
 	int fd;
 	/** A read may find something: data, end, error. A write may be taken. */
 	bool readable, writable;
+	/** A UNIX socket: a read may be short though more is there (SCM_RIGHTS, unix(7)), and a peer that has closed hangs up at once, with all that
+	 * it has said still to be read. */
+	bool local;
 	/** What can be read is not reported now: it is known, and has to wait for the other side. */
 	bool deaf;
 	/** RDHUP, HUP or ERR came: a short read does not mean that nothing follows. Urgent data: likewise. */

@@ -30,9 +30,10 @@ Fault confineLauncher(const Served &served, bool looks)
 {
 	const auto OWN_PID = static_cast<uint32_t>(getpid());
 	const auto COMMAND = static_cast<uint32_t>(served.command), ENGINE = static_cast<uint32_t>(served.engine);
-	const bool IN_NAMESPACE = served.inNamespace, CONFIGURES = served.configures;
+	const bool IN_NAMESPACE = served.inNamespace, CONNECTS = served.connects, REMOVES = served.removes, CONFIGURES = served.configures;
+	const uint32_t FAMILY = CONNECTS ? AF_UNIX : AF_INET;
 	if (!looks)
-		withoutFiles({ IN_NAMESPACE, false, false, true });
+		withoutFiles({ IN_NAMESPACE, false, false, true, false, REMOVES });
 	Filter f;
 #include "launcher-calls.def"
 	const int err = f.install();
@@ -42,7 +43,7 @@ Fault confineLauncher(const Served &served, bool looks)
 int confineGuard(int target)
 {
 	const auto TARGET = static_cast<uint32_t>(target);
-	withoutFiles({ false, false, false, true });
+	withoutFiles({ false, false, false, true, false, false });
 	Filter f;
 #include "guard-calls.def"
 	const int err = f.install();
@@ -51,7 +52,7 @@ int confineGuard(int target)
 
 int confineResolver()
 {
-	withoutFiles({ false, false, false, true, true });
+	withoutFiles({ false, false, false, true, true, false });
 	Filter f;
 #include "resolver-calls.def"
 	const int err = f.install();

@@ -11,6 +11,8 @@ struct Served {
 	pid_t command = 0, engine = 0;
 	/* addresses and routes change there, too (configure.h) */
 	bool configures = false;
+	/* to UNIX sockets of the host, for the engine; it removes the files of some, at the end */
+	bool connects = false, removes = false;
 };
 
 /**

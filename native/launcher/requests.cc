@@ -41,6 +41,8 @@ Message Requests::serve(std::string_view request)
 	const uint32_t kind = r.u32();
 	if (kind == RQ_SOCKETS)
 		return sockets(r);
+	if (kind == RQ_CONNECT)
+		return connectUnix(r);
 	Answer a;
 	if (const Fault f = answer(kind, r, a))
 		return { replyHead(kind, f.err, 0) + f.text, {}, {} };
@@ -78,6 +80,8 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_FOLLOW: return follow(r);
 	case RQ_READY: return ready(r);
 	case RQ_LISTEN: return listen(r, a);
+	case RQ_UNIX_TARGET: return unixTarget(r);
+	case RQ_UNIX_FILE: return unixFile(r);
 	case RQ_PROCNET: return r.done() ? procNet(a) : MALFORMED;
 	default: return MALFORMED;
 	}
@@ -313,16 +317,62 @@ Fault Requests::procNet(Answer &a)
 	return {};
 }
 
+/** The reply to RQ_SOCKETS and RQ_CONNECT. */
+static std::string socketsHead(uint32_t family, uint32_t type, size_t passed, int err)
+{
+	std::string s;
+	for (const uint32_t word : { uint32_t(SOCKETS), family, type, uint32_t(passed), uint32_t(err) })
+		putU32(s, word);
+	return s;
+}
+
+Fault Requests::unixTarget(Reader &r)
+{
+	UnixPlace place;
+	const std::string path = r.str();
+	if (!r.done())
+		return MALFORMED;
+	if (!session_.setUp || enterTried_)
+		return OUT_OF_ORDER;
+	if (Fault f = findUnixPlace(path, place))
+		return f;
+	targets_.push_back(std::move(place));
+	return {};
+}
+
+Fault Requests::unixFile(Reader &r)
+{
+	UnixFile file;
+	const std::string path = r.str();
+	if (!r.done())
+		return MALFORMED;
+	if (!session_.setUp)
+		return OUT_OF_ORDER;
+	if (Fault f = findUnixFile(path, file))
+		return f;
+	session_.files.push_back(std::move(file));
+	return {};
+}
+
+Message Requests::connectUnix(Reader &r)
+{
+	const uint32_t number = r.u32();
+	std::vector<Fd> made;
+	Fd fd;
+	int err = EBADMSG;
+	if (r.done())
+		err = number < targets_.size() ? connectTo(targets_[number], fd) : EPROTO;
+	if (!err)
+		made.push_back(std::move(fd));
+	std::string head = socketsHead(AF_UNIX, number, made.size(), err);
+	return { std::move(head), socketsHead(AF_UNIX, number, 0, ETOOMANYREFS), std::move(made) };
+}
+
 Message Requests::sockets(Reader &r)
 {
 	const uint32_t family = r.u32(), type = r.u32(), count = r.u32();
 	const bool known = (family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM);
-	const auto head = [&](size_t passed, int err) {
-		std::string s;
-		for (const uint32_t word : { uint32_t(SOCKETS), family, type, uint32_t(passed), uint32_t(err) })
-			putU32(s, word);
-		return s;
-	};
+	const auto head = [&](size_t passed, int err) { return socketsHead(family, type, passed, err); };
 	std::vector<Fd> made;
 	int err = EBADMSG;
 	if (r.done() && known && count >= 1 && count <= SOCKETS_MAX)
@@ -395,7 +445,7 @@ Fault Requests::giveUp()
 			return f;
 	keepOnly(kept);
 	const bool looks = session_.command || session_.watch.byTimer();
-	return confineLauncher({ inNamespace_, session_.command.pid(), engine_, followed_ != 0 }, looks);
+	return confineLauncher({ inNamespace_, session_.command.pid(), engine_, followed_ != 0, !targets_.empty(), !session_.files.empty() }, looks);
 }
 
 Fault Requests::emptyRoot(Reader &r)

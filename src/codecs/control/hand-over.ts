@@ -100,7 +100,9 @@ const HandedListener = t.strict({
   ifname: orNull(t.string),
   port: Port,
   /** Its number or name, of a socket that the process was started with. */
-  given: orNothing(t.string)
+  given: orNothing(t.string),
+  /** Where it listens in place of an address. */
+  path: orNothing(t.string)
 })
 export type HandedListener = t.TypeOf<typeof HandedListener>
 

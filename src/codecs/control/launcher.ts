@@ -77,7 +77,7 @@ export type LauncherRequest =
   | { readonly type: 'Identity'; readonly uid: number; readonly gid: number; readonly late: boolean }
   /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
   | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
-  /** After Ready: another process serves the namespace, so our end is not the command's. */
+  /** After Ready: another process serves in our place, so our end is not the command's, and sockets' files stay. */
   | { readonly type: 'Leave' }
   /** After Identity, before Spawn and Join: a process that watches /etc/resolv.conf. */
   | { readonly type: 'Resolver' }
@@ -92,6 +92,12 @@ export type LauncherRequest =
       readonly who: { readonly uid: number; readonly gid: number } | null
       readonly path: string
     }
+  /** Between Setup and Spawn or Join: an absolute path that Connect may lead to; they are numbered from 0 on. */
+  | { readonly type: 'UnixTarget'; readonly path: string }
+  /** Before Ready: the file of a socket of ours, to be removed at the end. */
+  | { readonly type: 'UnixFile'; readonly path: string }
+  /** A stream socket connected to that target. After Native.setCtl() native asks, and takes the reply. */
+  | { readonly type: 'Connect'; readonly target: number }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -134,7 +140,9 @@ export type LauncherReply =
    * (sd_watchdog_enabled(3)).
    */
   | { readonly type: 'Begun'; readonly lifeMs: number }
-  /** Join, Identity, EmptyRoot, Ready, Leave, Follow. */
+  /** To Connect; with the descriptor, unless there is an errno. Never Failed instead. */
+  | { readonly type: 'Connected'; readonly target: number; readonly count: number; readonly errno: number }
+  /** Join, Identity, EmptyRoot, Ready, Leave, UnixTarget, UnixFile, Follow. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -155,10 +163,14 @@ export const RQ = {
   LEAVE: 15,
   RESOLVER: 24,
   FOLLOW: 25,
-  API: 16
+  API: 16,
+  UNIX_TARGET: 17,
+  UNIX_FILE: 18,
+  CONNECT: 19
 } as const
-/** First word of the reply to Sockets, which has a form of its own. */
+/** First word of the reply to Sockets and Connect, which have a form of their own. */
 export const SOCKETS = 0x534b
+const AF_UNIX = 1
 const SETUP_FOREGROUND = 1
 const SPAWN_NETNS_ONLY = 1
 const SPAWN_NO_PIDNS = 2
@@ -193,7 +205,10 @@ const requestKinds: ReadonlySet<string> = new Set([
   'Leave',
   'Resolver',
   'Follow',
-  'Api'
+  'Api',
+  'UnixTarget',
+  'UnixFile',
+  'Connect'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -208,6 +223,7 @@ const replyKinds: ReadonlySet<string> = new Set([
   'Api',
   'Names',
   'Begun',
+  'Connected',
   'Done'
 ])
 const hasType =
@@ -255,6 +271,12 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return join(u32(RQ.API, r.who?.uid ?? API_STAY, r.who?.gid ?? API_STAY), ...str(r.path))
     case 'EmptyRoot':
       return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
+    case 'UnixTarget':
+      return join(u32(RQ.UNIX_TARGET), ...str(r.path))
+    case 'UnixFile':
+      return join(u32(RQ.UNIX_FILE), ...str(r.path))
+    case 'Connect':
+      return u32(RQ.CONNECT, r.target)
   }
 }
 
@@ -327,6 +349,14 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
     const f = fields(body, 1, 0)
     return f === null ? bad : { type: 'EmptyRoot', byChroot: (f.w[0] & ROOT_BY_CHROOT) !== 0 }
   }
+  if (kind === RQ.UNIX_TARGET || kind === RQ.UNIX_FILE) {
+    const f = fields(body, 0, 1)
+    return f === null ? bad : { type: kind === RQ.UNIX_TARGET ? 'UnixTarget' : 'UnixFile', path: f.s[0] }
+  }
+  if (kind === RQ.CONNECT) {
+    const f = fields(body, 1, 0)
+    return f === null ? bad : { type: 'Connect', target: f.w[0] }
+  }
   if (kind === RQ.SOCKETS) {
     const f = fields(body, 3, 0)
     const what = f === null ? null : socketKind(f.w[0], f.w[1])
@@ -378,6 +408,8 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       return u32(RQ.NAMES, 0, 0, r.uid, r.gid)
     case 'Begun':
       return u32(RQ.SETUP, 0, 0, r.lifeMs)
+    case 'Connected':
+      return u32(SOCKETS, AF_UNIX, r.target, r.count, r.errno)
     case 'Done':
       return u32(r.kind, 0, 0)
   }
@@ -387,6 +419,7 @@ const decodeSockets = (o: Octets): LauncherReply | string => {
   const f = fields(o, SOCKETS_LEN / 4, 0)
   if (f === null) return `reply to Sockets: need ${SOCKETS_LEN} octets, have ${o.len}`
   const [, family, type, count, errno] = f.w
+  if (family === AF_UNIX) return { type: 'Connected', target: type, count, errno }
   const what = socketKind(family, type)
   if (what === null) return `reply to Sockets of family ${family}, type ${type}`
   return { type: 'Sockets', ...what, count, errno }
@@ -451,6 +484,8 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     case RQ.READY:
     case RQ.LEAVE:
     case RQ.FOLLOW:
+    case RQ.UNIX_TARGET:
+    case RQ.UNIX_FILE:
       return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
     default:
       return `unknown reply ${kind}`

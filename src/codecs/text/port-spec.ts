@@ -41,6 +41,23 @@ export type PortSpec =
       readonly excluded: ReadonlyArray<PortRange>
     }
   | FdSpec
+  | UnixSpec
+  | ToUnixSpec
+
+/** What comes to a UNIX stream socket at this path. */
+export interface UnixSpec {
+  readonly kind: 'unix'
+  readonly path: string
+  readonly to: number
+  /** Instead of the usual address, or null. */
+  readonly address: InAny | null
+}
+/** A port that leads to a UNIX stream socket. */
+export interface ToUnixSpec {
+  readonly kind: 'to-unix'
+  readonly port: number
+  readonly path: string
+}
 
 /** What comes to a socket that the program was started with. */
 export interface FdSpec {
@@ -215,6 +232,35 @@ const fdSpec = (s: Span): Read<FdSpec> => {
   )
 }
 
+const UNIX = 'unix:'
+/** sun_path, without the NUL behind it (unix(7)). */
+const MAX_PATH = 107
+export const isUnixPath = (path: string): boolean =>
+  path.startsWith('/') && !path.includes('\0') && new TextEncoder().encode(path).length <= MAX_PATH
+const unixPath = (s: Span): Read<string> =>
+  isUnixPath(s.text)
+    ? E.right(s.text)
+    : fault(`'${s.text}' is no absolute path of at most ${MAX_PATH} octets`, s.at)
+/** What is behind `unix:`: a path may have colons in it, a target has some in brackets only. */
+const unixSpec = (s: Span): Read<UnixSpec> => {
+  const bracketed = /:\[[^[\]]*\]\/[^:/]*$/.exec(s.text)
+  const colon = bracketed?.index ?? s.text.lastIndexOf(':')
+  const path = unixPath(colon < 0 ? s : cut(s, 0, colon))
+  if (E.isLeft(path)) return path
+  if (colon < 0) return fault(`no port behind the path, as in ${UNIX}${path.right}:80`, s.at + s.text.length)
+  return E.map((to: Pick<FdSpec, 'to' | 'address'>): UnixSpec => ({ kind: 'unix', path: path.right, ...to }))(
+    oneTarget(cut(s, colon + 1))
+  )
+}
+/** `PORT:unix:PATH`; `colon`: the first one. */
+const toUnixSpec = (s: Span, colon: number): Read<ToUnixSpec> => {
+  const from = port(cut(s, 0, colon))
+  if (E.isLeft(from)) return from
+  return E.map((path: string): ToUnixSpec => ({ kind: 'to-unix', port: from.right, path }))(
+    unixPath(cut(s, colon + 1 + UNIX.length))
+  )
+}
+
 /** What `-p` of container engines takes, `ADDR:PORTS[:PORTS][/PROTO]`, as it is written here. */
 const asWrittenHere = (text: string): string =>
   text.replace(/^([0-9.]+\.[0-9.]+|\[[^\]]*\]):(?=[0-9])/, '$1/').replace(/\/(tcp|udp)$/, '')
@@ -235,6 +281,9 @@ export const parsePortSpec = (text: string): Read<PortSpec> => {
 const parseAsIs = (text: string): Read<PortSpec> => {
   if (text === 'none') return E.right({ kind: 'none' })
   if (text.startsWith(FD)) return fdSpec(cut(span(text), FD.length))
+  if (text.startsWith(UNIX)) return unixSpec(cut(span(text), UNIX.length))
+  const colon = text.indexOf(':')
+  if (text.startsWith(UNIX, colon + 1)) return toUnixSpec(span(text), colon)
   const slash = bindEnd(text)
   const on = slash < 0 ? E.right({ bind: null, ifname: null }) : bound(cut(span(text), 0, slash))
   if (E.isLeft(on)) return on
@@ -274,6 +323,8 @@ const showTarget = (s: Pick<FdSpec, 'to' | 'address'>): string =>
 const print = (s: PortSpec): string => {
   if (s.kind === 'none') return 'none'
   if (s.kind === 'fd') return `${FD}${s.fd}:${showTarget(s)}`
+  if (s.kind === 'unix') return `${UNIX}${s.path}:${showTarget(s)}`
+  if (s.kind === 'to-unix') return `${s.port}:${UNIX}${s.path}`
   const ifname = s.ifname === null ? '' : `%${s.ifname}`
   const bind = s.bind === null ? ifname : `[${showAddr(s.bind)}]${ifname}`
   const implied = s.items.length === 0 && s.allAddress === null && (s.auto || s.excluded.length > 0)
@@ -306,10 +357,16 @@ const isFdSpec = (s: FdSpec): boolean =>
   isPort(s.to) &&
   orNull(isInAny)(s.address)
 
+const isUnixSpec = (s: UnixSpec | ToUnixSpec): boolean =>
+  typeof s.path === 'string' &&
+  isUnixPath(s.path) &&
+  (s.kind === 'unix' ? isPort(s.to) && orNull(isInAny)(s.address) : isPort(s.port))
+
 const isPortSpec = (u: unknown): u is PortSpec => {
   if (typeof u !== 'object' || u === null || !('kind' in u)) return false
   if (u.kind === 'none') return true
   if (u.kind === 'fd') return isFdSpec(u as FdSpec)
+  if (u.kind === 'unix' || u.kind === 'to-unix') return isUnixSpec(u as UnixSpec | ToUnixSpec)
   const s = u as Ports
   return (
     s.kind === 'ports' &&
@@ -324,15 +381,18 @@ const isPortSpec = (u: unknown): u is PortSpec => {
 /**
  * Port forwarding specification:
  *
- *   spec    = "none" / [ bind "/" ] element *( "," element ) / "fd:" ( number / name ) ":" [ addr "/" ] port
+ *   spec    = "none" / [ bind "/" ] element *( "," element )
+ *           / "fd:" ( number / name ) ":" socket / "unix:" path ":" socket / port ":unix:" path
  *   bind    = [ addr / "*" / "[*]" ] [ "%" ifname ]
  *   element = range [ ":" target ] / "~" range / "all" [ ":" addr ] / "auto"
  *   target  = [ addr "/" ] range / addr
+ *   socket  = [ addr "/" ] port
  *   range   = port [ "-" port ]
  *   addr    = IPv4 / IPv6 / "[" ( IPv4 / IPv6 ) "]"
  *
  * Left: three lines, the first sufficient in itself, the others pointing at the character: a port of 0 or over 65535, a
- * range backwards or mapped to one of other length, an empty element, a port given twice, an address of another family, a standard stream.
+ * range backwards or mapped to one of other length, an empty element, a port given twice, an address of another family, a standard stream, a
+ * path that is not absolute or longer than an address of a socket.
  * What depends on the host or on other options is said by machines/forward/forward-rules.ts.
  * Law: decode(encode(s)) = right(s).   Source: passt(1) -t; `auto`, `all` and addresses in lists as newer releases
  */

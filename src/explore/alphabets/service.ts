@@ -116,7 +116,8 @@ const AUTO: Rule = {
   weak: true,
   scan: true,
   spec: 0,
-  given: null
+  given: null,
+  unix: null
 }
 const p = lettersOf<typeof portScanMachine>()
 const words = (set: Uint32Array): number => set.reduce((n, w) => n + (w === 0 ? 0 : 1), 0)

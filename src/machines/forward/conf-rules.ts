@@ -26,7 +26,7 @@ import {
   showAddr,
   UNSPECIFIED6
 } from '../../codecs/value/inany.js'
-import { bindsMeet, type Direction, type ForwardEnv, type Rule } from './forward-rules.js'
+import { bindsMeet, type Direction, type ForwardEnv, listensAtPath, type Rule } from './forward-rules.js'
 import { endsKey } from './listener-changes.js'
 
 // Rules as they are told at the control socket (codecs/control/conf.ts): in words, what they may be, and as rules of ours. Daemon and pesto
@@ -185,17 +185,23 @@ export const ofConfRule = (r: ConfRule, direction: Direction, spec: number): Rul
   weak: r.weak,
   scan: r.scan,
   spec,
-  given: null
+  given: null,
+  unix: null
 })
 
 /** Rules by table, in the order of tablesOf(). */
 export type Tables = ReadonlyArray<ReadonlyArray<ConfRule>>
 
+/** A path to listen at has no words there. */
+export const isTold = (r: Rule): boolean => listensAtPath(r) === null
+/** Nor has it words for a socket that we were started with, or for a path that a port leads to: these are told as if they were usual ones. */
+export const isFixed = (r: Rule): boolean => r.given !== null || r.unix !== null
+
 /** As a client tells them. */
 export const partOf = (rules: ReadonlyArray<Rule>, mode: ConfEnv['mode']): ClientPart =>
   tablesOf(mode).map(({ pif, direction }) => ({
     pif,
-    rules: rules.filter((r) => r.direction === direction).map(toConfRule)
+    rules: rules.filter((r) => r.direction === direction && isTold(r)).map(toConfRule)
   }))
 export const toTables = (rules: ReadonlyArray<Rule>, mode: ConfEnv['mode']): Tables =>
   partOf(rules, mode).map((b) => b.rules)
@@ -222,8 +228,8 @@ const addNew = (
 }
 
 /**
- * What the words of the control socket cannot say, so that no client can have it anew: it stays, whatever clients want. Of those, the ones
- * that nobody asks for.
+ * What the words of the control socket cannot say, so that no client can have it anew: it stays, whatever clients want. Of those that are
+ * told, the ones that nobody asks for.
  */
 export const keptFrom = (
   wanted: Tables,
@@ -232,7 +238,7 @@ export const keptFrom = (
 ): ReadonlyArray<Rule> =>
   old.filter((r) => {
     const i = tablesOf(mode).findIndex(({ direction }) => direction === r.direction)
-    return r.given !== null && !hasRule(wanted[i] ?? [], toConfRule(r))
+    return isFixed(r) && isTold(r) && !hasRule(wanted[i] ?? [], toConfRule(r))
   })
 
 /**
@@ -248,7 +254,9 @@ export const ofTables = (
   const out: Rule[] = []
   const kept = keptFrom(wanted, old, e.mode)
   for (const [i, { direction, name }] of tablesOf(e.mode).entries()) {
-    const before = old.filter((r) => r.direction === direction).map((r) => [r, toConfRule(r)] as const)
+    const before = old
+      .filter((r) => r.direction === direction && isTold(r))
+      .map((r) => [r, toConfRule(r)] as const)
     const was = (r: ConfRule): Rule | undefined => before.find(([, one]) => sameConfRule(one, r))?.[0]
     let table: ReadonlyArray<ConfRule> = kept.filter((r) => r.direction === direction).map(toConfRule)
     for (const r of wanted[i] ?? []) {
@@ -259,6 +267,7 @@ export const ofTables = (
     }
     for (const r of table) out.push(was(r) ?? ofConfRule(r, direction, SPEC_OF_CLIENTS))
   }
+  out.push(...old.filter((r) => !isTold(r)))
   return E.right(numbered(out))
 }
 

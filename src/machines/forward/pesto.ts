@@ -76,8 +76,8 @@ const specFault = (fault: SpecFault, option: Ports, text: string): string => {
       return `Listening address not allowed for -${option} ${text}`
     case 'device':
       return `Device binding for '-${option} ${text}' unsupported (requires kernel 5.7+)`
-    case 'descriptor':
-      return `A descriptor is handed over with the start of a server: -${option} ${text} is not for pesto`
+    case 'socket':
+      return `Descriptors and paths are for the start of a server: -${option} ${text} is not for pesto`
   }
 }
 

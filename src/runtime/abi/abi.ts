@@ -131,6 +131,9 @@ export const TO_GROUP = 4
 /** EF.UDP_OPEN; EF.SPLICE, its sides 0 and 1: what is read from there has a limit: EV.READ_ASKS, EF.READ_ALLOW. */
 export const READ_LIMIT = 8
 export const READ_LIMIT_1 = 16
+/** EF.SPLICE: side 1, side 0 is a UNIX socket. */
+export const TO_UNIX = 32
+export const FROM_UNIX = 64
 export const SEND_REPORT_ACK = 1
 export const IS_V6 = 1
 export const PEEK_EOF = 1
@@ -160,6 +163,8 @@ export const LISTEN_V6ONLY = 1
 export const LISTEN_FREEBIND = 2
 /** UDP only, at a port that flows of ours have there: by a socket of the pool. ENOENT: none is left, more are asked for. */
 export const LISTEN_IN_NAMESPACE = 4
+/** It is a UNIX socket. */
+export const LISTEN_UNIX = 8
 
 /** vhost-user, octets: a message's header, the longest payload, one region of EF.VHOST_MEMORY. */
 export const VHOST_HEAD = 12
@@ -407,7 +412,7 @@ export interface Native {
    */
   listen(batch: Int32Array, ifnames: ReadonlyArray<Uint8Array>): Int32Array
   /**
-   * Listen on a bound socket (TCP: listening already) that was made elsewhere. `flags`: LISTEN_IN_NAMESPACE, LISTEN_FREEBIND. `fd` is
+   * Listen on a bound socket (TCP: listening already) that was made elsewhere. `flags`: LISTEN_IN_NAMESPACE, LISTEN_FREEBIND, LISTEN_UNIX. `fd` is
    * the addon's from here on.
    */
   adoptListener(id: number, fd: number, proto: number, flags: number): void
@@ -416,6 +421,11 @@ export interface Native {
    * SO_BINDTODEVICE, empty: none. Throws ENOTSOCK.
    */
   socketFacts(fd: number): { readonly words: Int32Array; readonly device: Uint8Array }
+  /**
+   * A UNIX stream socket that listens at `path`, mode 0600, for adoptListener(): a descriptor. Nobody may be listening there; a socket file that
+   * was left behind by a program of ours is replaced. Throws as linkListen().
+   */
+  unixListen(path: string): number
   /** Closes it. False: there was none. */
   closeListener(id: number): boolean
   /**

@@ -6,6 +6,7 @@ import {
   BIND_OUTBOUND,
   EF,
   FREEZE_HEARS,
+  FROM_UNIX,
   HAND_HOLD,
   IN_NAMESPACE,
   IS_V6,
@@ -15,6 +16,7 @@ import {
   SEND_REPORT_ACK,
   STATE_NOW,
   TO_GROUP,
+  TO_UNIX,
   VHOST_NO_FD,
   VHOST_REGION_LEN
 } from './abi.js'
@@ -301,9 +303,25 @@ export const pingSend = (r: Rings, handle: number, p: Payload, ttl: number): voi
 
 // --- past the tap
 
-/** The accepted connection is side 0, `t` side 1. `limits`: READ_LIMIT*. */
-export const spliceConnect = (r: Rings, handle: number, t: Target, slot: number, limits = 0): void => {
-  opening(r, EF.SPLICE, handle, t, slot, limits)
+/** The accepted connection is side 0, `fromUnix`: a UNIX socket. `limits`: READ_LIMIT*. `t` is side 1; `toUnix` >= 0: the launcher's target of that number is. */
+export const spliceConnect = (
+  r: Rings,
+  handle: number,
+  t: Target,
+  slot: number,
+  fromUnix: boolean,
+  toUnix: number,
+  limits = 0
+): void => {
+  const at = opening(
+    r,
+    EF.SPLICE,
+    handle,
+    t,
+    slot,
+    limits | (fromUnix ? FROM_UNIX : 0) | (toUnix >= 0 ? TO_UNIX : 0)
+  )
+  if (toUnix >= 0) r.fx[at + 6] = toUnix
 }
 /** So many octets more may be read from that side of a limited pair of TCP; from a UDP socket: side 0. */
 export const readAllow = (r: Rings, handle: number, side: 0 | 1, octets: number): void =>

@@ -33,6 +33,10 @@ const CONFLICTS: ReadonlyArray<Rule> = [
   ],
   [(o) => o.spliceOnly && !o.splice, '--splice-only and --no-splice exclude each other'],
   [(o) => o.hostLoToNsLo && !o.splice, '--host-lo-to-ns-lo and --no-splice exclude each other'],
+  [
+    (o) => !o.splice && o.ports.tcpIn.some((s) => s.kind === 'unix'),
+    '-t unix: needs the bypass path, and --no-splice disables it'
+  ],
   [(o) => !o.copyRoutes && !o.configNet, '--no-copy-routes needs --config-net'],
   [(o) => !o.copyAddrs && !o.configNet, '--no-copy-addrs needs --config-net'],
   [

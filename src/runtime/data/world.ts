@@ -130,6 +130,8 @@ export interface World {
   /** Which sockets failed lately, and how. */
   readonly failures: Failures
   readonly outside: Outside
+  /** Number of the last one that came by a UNIX socket (forward.ts). */
+  unixPeers: number
   /** The loop is to end with this turn. */
   ended: Ended | null
 }
@@ -245,6 +247,7 @@ export const createWorld = (
     saidAt: { shortage: Number.NEGATIVE_INFINITY, ports: Number.NEGATIVE_INFINITY },
     failures: new Map(),
     outside,
+    unixPeers: 0,
     ended: null
   }
   // To V8 a field that has changed once: what it compiles for one that never does would be thrown away at the first change

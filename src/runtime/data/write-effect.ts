@@ -378,7 +378,15 @@ const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
 const openOrClosePair = (o: Out, f: PairFlow, e: Effect): boolean | null => {
   switch (e.type) {
     case 'SpliceConnect':
-      spliceConnect(o.rings, f.index, f.side1, f.arrival.slot, o.rates?.limitsPair(f) ?? 0)
+      spliceConnect(
+        o.rings,
+        f.index,
+        f.side1,
+        f.arrival.slot,
+        f.side0.unix !== null,
+        f.side1.unix === null ? -1 : f.side1.unix.number,
+        o.rates?.limitsPair(f) ?? 0
+      )
       return true
     case 'UdpOpenSide':
       openSide(o, f, e.side)

@@ -19,7 +19,7 @@ import { type InAny, showAddr } from '../../codecs/value/inany.js'
 import { distance, type SeqNum } from '../../codecs/value/seq.js'
 import { showMac } from '../../codecs/wire/ethernet.js'
 import { type Instant, instant } from '../../effects/effect.js'
-import { showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
+import { isTold, showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { apiSend } from '../abi/effects.js'
 import { VERSION } from '../cli/help.js'
@@ -169,7 +169,7 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
       state: stateName(leafOf(f, f.state.node)),
       ...endsOf(f),
       rule:
-        rule === undefined || !rules.current.includes(rule)
+        rule === undefined || !isTold(rule) || !rules.current.includes(rule)
           ? null
           : ruleName(toConfRule(rule), rule.direction),
       ageMs: Number.isNaN(since) ? null : now - since,
@@ -254,8 +254,9 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
       case 'rules': {
         const from = fromOf(q)
         const end = from + RULES_PER_PAGE
-        const page = rules.current.slice(from, end).map(ruleInfo)
-        return { to: 'rules', rules: page, next: end < rules.current.length ? end : null }
+        const told = rules.current.filter(isTold)
+        const page = told.slice(from, end).map(ruleInfo)
+        return { to: 'rules', rules: page, next: end < told.length ? end : null }
       }
     }
   }

@@ -11,8 +11,8 @@ import { readMac, writeMac } from '../../codecs/wire/ethernet.js'
 import { instant } from '../../effects/effect.js'
 import { linksOf } from '../../machines/address/on-link.js'
 import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
-import { ofTables, tablesIn } from '../../machines/forward/conf-rules.js'
-import { forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
+import { isFixed, ofTables, tablesIn } from '../../machines/forward/conf-rules.js'
+import { forwardRules, listensAtPath, type Rule, unixTargets } from '../../machines/forward/forward-rules.js'
 import type { Given } from '../../machines/forward/given-sockets.js'
 import { scans } from '../../machines/forward/port-scan.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
@@ -49,7 +49,7 @@ import {
   netlinkIn,
   type TapDevice
 } from '../host/launcher.js'
-import { type ListenPlace, listenPlace, openAll, portScan } from '../host/listeners.js'
+import { type ListenPlace, listenPlace, openAll, openPaths, portScan } from '../host/listeners.js'
 import { rulesDoor } from '../host/live-listeners.js'
 import type { ProcNet } from '../host/port-reader.js'
 import { readResolvConf } from '../host/resolv-file.js'
@@ -268,7 +268,7 @@ const rulesThere = (
 ): ReadonlyArray<Rule> => {
   const env = { mode: p.mode, tcp: p.tcp, udp: p.udp, v4: p.v4 !== null, v6: p.v6 !== null }
   log.at('info', 'restart: rules are those that were set at the control socket, not those of the options')
-  const ours = options.filter((r) => r.given !== null)
+  const ours = options.filter(isFixed)
   return orFatal(ofTables(env, tablesIn(told, p.mode), ours))
 }
 
@@ -278,6 +278,11 @@ const listenFds = (): ReadonlyArray<NamedFd> =>
 
 /** What was named must work, of the rest what can be had (machines/forward/bind-verdict.ts). */
 const openStrict = (place: ListenPlace, log: Log): ReadonlyArray<BindFailure> => {
+  openPaths(place, (path, e) => {
+    const errno = errnoOf(e)
+    if (errno === 0) throw e
+    throw refused(errno, `cannot listen at ${path} (--tcp-ports): ${reasonText(e)}`)
+  })
   const failures = openAll(place)
   const warnings = orFatal(bindVerdict(place.rules, failures))
   for (const w of warnings) log.at('warning', w)
@@ -387,7 +392,7 @@ const whatIsHere = (
           },
   conf: p.confPath === null ? null : { path: p.confPath, rules },
   left: () => {
-    if (p.namespace.kind === 'spawn') l.leave()
+    if (p.namespace.kind === 'spawn' || rules.current.some((r) => listensAtPath(r) !== null)) l.leave()
   }
 })
 
@@ -438,6 +443,12 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const sockets = givenSockets(native, l, wanted.ports, listenFds(), former?.listeners ?? nothingInherited())
   for (const line of sockets.warnings) log.at('warning', line)
   const life = orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  for (const path of unixTargets(wanted.ports))
+    orFatal(
+      E.mapLeft((f: LauncherFailure): LauncherFailure => ({ ...f, text: `--tcp-ns: no way to ${f.text}` }))(
+        l.unixTarget(path)
+      )
+    )
   // On the host, whatever namespaces come
   const apiFd =
     wanted.apiPath === null

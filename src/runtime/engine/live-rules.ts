@@ -19,6 +19,7 @@ import {
 import {
   type ConfEnv,
   capabilitiesOf,
+  isTold,
   keptFrom,
   merged,
   ofTables,
@@ -204,7 +205,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
     if (E.isLeft(all)) return of.looked(all.left, false, now)
     found = all.right
     for (const r of keptFrom(wanted, rules.current, env.mode)) {
-      const stays = `${showConfRule(toConfRule(r)).trimEnd()} listens by a descriptor that we were started with (${r.given}): it stays`
+      const stays = `${showConfRule(toConfRule(r)).trimEnd()} ${r.unix !== null ? `leads to ${r.unix.path}` : `listens by a descriptor that we were started with (${r.given})`}: it stays`
       if (of.pid === null) return of.looked(stays, false, now)
       log.event('control', 'warning', `Configuration client (PID ${of.pid}): ${stays}`)
     }
@@ -214,7 +215,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
   const tell = (before: ReadonlyArray<Rule>): void => {
     for (const { name, direction } of tablesOf(env.mode)) {
       const mine = (all: ReadonlyArray<Rule>): ReadonlyArray<Rule> =>
-        all.filter((r) => r.direction === direction)
+        all.filter((r) => r.direction === direction && isTold(r))
       const [old, next] = [mine(before), mine(rules.current)]
       if (next.length === old.length && next.every((r, i) => r === old[i])) continue
       const lines = next.map((r) => `    ${showConfRule(toConfRule(r))}`.trimEnd())

@@ -88,8 +88,9 @@ const rule = type({
   weak: boolean,
   scan: boolean,
   spec: number,
-  /** Records of before there was that say nothing. */
-  given: t.union([string, t.null, t.undefined])
+  /** '': it has a name, or a path. Records of before there was that say nothing. */
+  given: t.union([string, t.null, t.undefined]),
+  unix: t.union([type({ path: string, number }), t.null, t.undefined])
 })
 const written = t.intersection([
   type({
@@ -123,9 +124,15 @@ const pcapOf = (path: string | null): 'pcap' | 'pcapng' | null =>
 const writtenRule = (r: Rule): t.TypeOf<typeof rule> => ({
   ...r,
   bind: addrOr(r.bind),
-  toAddress: addrOr(r.toAddress)
+  toAddress: addrOr(r.toAddress),
+  given: r.given === null ? null : '',
+  unix: r.unix === null ? null : { ...r.unix, path: '' }
 })
-const ofWrittenRule = (r: t.TypeOf<typeof rule>): Rule => ({ ...r, given: r.given ?? null })
+const ofWrittenRule = (r: t.TypeOf<typeof rule>): Rule => ({
+  ...r,
+  given: r.given ?? null,
+  unix: r.unix ?? null
+})
 const toWritten = (s: StartRecord): Written => {
   const { plan: p, found: f } = s
   return {

@@ -102,7 +102,8 @@ export const RULE: Rule = {
   weak: false,
   scan: false,
   spec: 0,
-  given: null
+  given: null,
+  unix: null
 }
 
 /** One world, one guest: every call hands over one turn, whose effects vanish behind `look`. */

@@ -25,7 +25,8 @@ const keyOf = (w: Where): string =>
     w.bind === null ? '*' : showAddr(w.bind),
     w.v6only ? 'v6only' : '',
     w.ifname ?? '',
-    w.port
+    w.port,
+    w.path ?? ''
   ].join(' ')
 
 export const inherit = (all: ReadonlyArray<readonly [HandedListener, number]>): Inherited => {
@@ -45,7 +46,7 @@ export const withGiven = (
 ): Inherited => {
   const waiting = new Map(from.waiting)
   for (const [g, fd] of sockets) {
-    const key = keyOf({ ...g, direction: 'in' })
+    const key = keyOf({ ...g, direction: 'in', path: null })
     const [same, ...more] = waiting.get(key) ?? []
     if (same !== undefined) closeSync(same.fd)
     waiting.set(key, [{ former: same?.former ?? NOBODY, fd, port: g.port }, ...more])

@@ -75,8 +75,7 @@ const startBy = (a: Aliases, s: StartRecord): StartRecord => {
       ...r,
       bind: r.bind === null ? null : a.addr(r.bind),
       toAddress: r.toAddress === null ? null : a.addr(r.toAddress),
-      ifname: r.ifname === null ? null : a.label(r.ifname),
-      given: r.given === null ? null : a.label(r.given)
+      ifname: r.ifname === null ? null : a.label(r.ifname)
     })),
     aliased: true
   }
