@@ -141,7 +141,7 @@ describe('effects: each word is where abi.h says', () => {
   check('REJECT', (r) => effects.reject(r, 201), { slot: 201 })
   check(
     'SPLICE',
-    (r) => effects.spliceConnect(r, 9, target, 202),
+    (r) => effects.spliceConnect(r, 9, target, 202, false, -1),
     { ...opened, flags: abi.IN_NAMESPACE },
     'TCP_CONNECT'
   )
@@ -149,7 +149,14 @@ describe('effects: each word is where abi.h says', () => {
     assert.equal(rings.fx[8], 202)
     assert.equal(wordOf('EF_SPLICE', 'slot'), 8)
   })
+  check(
+    'SPLICE',
+    (r) => effects.spliceConnect(r, 9, target, 202, true, 7),
+    { ...opened, 'dst port': 7, flags: abi.IN_NAMESPACE | abi.FROM_UNIX | abi.TO_UNIX },
+    'TCP_CONNECT'
+  )
   check('SPLICE_SHUT', (r) => effects.spliceShut(r, 9, 1), { side: 1 })
+  check('READ_ALLOW', (r) => effects.readAllow(r, 9, 1, 205), { side: 1, octets: 205 })
   check('UDP_JOIN', (r) => effects.udpJoin(r, 9, 210), { 'other handle': 210 })
   check('LINK_USE', (r) => effects.linkUse(r, 220), { descriptor: 220 })
   check('LINK_REFUSE', (r) => effects.linkRefuse(r, 221), { descriptor: 221 })
@@ -225,6 +232,12 @@ describe('effects: each word is where abi.h says', () => {
     const word = (what: string): number => bound.fx[wordOf('EF_CONF_SEND', what)] ?? -1
     assert.deepEqual([...bound.slab.subarray(word('off'), word('off') + word('len'))], [4, 5])
     assert.equal(bound.fx[1], 3)
+  })
+  test('API_SEND: octets', () => {
+    const bound = withSlab(1)
+    effects.apiSend(bound, Uint8Array.of(4, 5))
+    const word = (what: string): number => bound.fx[wordOf('EF_API_SEND', what)] ?? -1
+    assert.deepEqual([...bound.slab.subarray(word('off'), word('off') + word('len'))], [4, 5])
   })
   check('GIVE', (r) => effects.give(r, 290), { descriptor: 290 })
   check('TCP_TAKE', (r) => effects.tcpTake(r, 9, 291, true, 292, 293), {
@@ -395,6 +408,8 @@ describe('events: each word is read where abi.h says', () => {
     assert.deepEqual(events.vhostMessage(ev, 0), { payload, fds, tooManyFds: true })
     record('VHOST_DONE', { errno: 3 })
     assert.equal(events.vhostDone(ev, 0), 3)
+    record('READ_ASKS', { side: 1, octets: 4 })
+    assert.deepEqual(events.readAsks(ev, 0), { side: 1, octets: 4 })
     record('VRING_STOPPED', { ring: 1, 'next avail index': 65535 })
     assert.deepEqual(events.vringStopped(ev, 0), { ring: 1, index: 65535 })
     record('VRING_BROKEN', { ring: 1, why: abi.VRING_LOOP, detail: 0xffffffff })
@@ -413,6 +428,8 @@ describe('events: each word is read where abi.h says', () => {
     assert.deepEqual(events.confCame(ev, 0), { pid: 77, allowed: false })
     record('CONF_OCTETS', { off: 23, len: 24 })
     assert.deepEqual(events.confOctets(ev, 0), { off: 23, len: 24 })
+    record('API_OCTETS', { off: 25, len: 26 })
+    assert.deepEqual(events.apiOctets(ev, 0), { off: 25, len: 26 })
     for (const name of ['REPAIRED', 'TCP_DUMPED', 'STATE_ENDED', 'RESTORED'] as const) {
       record(name, { errno: 32 })
       assert.equal(events.movedErrno(ev, 0), 32)

@@ -70,6 +70,7 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
   }),
   fc.record({ type: fc.constant('SOCK_INFO' as const), info, now }),
   fc.record({ type: fc.constant('SOCK_ACKED' as const), octet: octets, now }),
+  fc.record({ type: fc.constant('TOKENS' as const), octets, now }),
   fc.record({
     type: fc.constantFrom(
       'TIMER_RTO' as const,
@@ -87,12 +88,14 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ type: fc.constant('SOCK_FAILED' as const), errno, now }) }
 )
 const begin = { iss: ISS, mss: 1460, now: instant(0) }
-const input: fc.Arbitrary<TcpInput> = segment.map((s) => ({
+const quantum = fc.constantFrom(0, 2048)
+const input: fc.Arbitrary<TcpInput> = fc.tuple(segment, quantum).map(([s, quantum]) => ({
   from: 'guest',
+  quantum,
   syn: { ...s, seq: IRS, ack: seq(0), flags: SYN },
   ...begin
 }))
-const inward = fc.constant<TcpInput>({ from: 'host', ...begin })
+const inward: fc.Arbitrary<TcpInput> = quantum.map((quantum) => ({ from: 'host', quantum, ...begin }))
 /** A connected flow first, mostly: the interesting states lie behind the handshake. */
 const handshake: fc.Arbitrary<TcpEvent[]> = fc.tuple(segment, info).map(([s, i]) => [
   { type: 'SOCK_CONNECTED', info: i, now: instant(1) },

@@ -62,7 +62,9 @@ const inWords = (request: Uint8Array): string => {
       return m.type === RTM_GETADDR ? 'read addresses' : `type ${m.type}`
   }
 }
-const words = (argv: string, t = BED): string[] => stepsFor(argv, t).map((s) => inWords(s.request))
+/** Without what following takes. */
+const words = (argv: string, t = BED): string[] =>
+  stepsFor(`--no-follow ${argv}`, t).map((s) => inWords(s.request))
 
 const LO = 'link 1 flags 1/1 mtu null mac null'
 const UP6 = ['link 7 flags 0/0 mtu 65520 mac null', 'link 7 flags 129/129 mtu null mac null']
@@ -149,6 +151,18 @@ describe('steps', () => {
     assert.deepEqual(routes('-4', 'fe80::1'), [onLink])
     assert.deepEqual(routes('--no-ndp', 'fe80::1'), [v6, onLink])
     assert.deepEqual(routes('', '2001:db8:1::1'), [v6, onLink])
+  })
+  test('what follows the host has one step more: an address that goes takes no other with it', () => {
+    const steps = stepsFor('--config-net', BED)
+    const before = words('--config-net')
+    const extra = steps.filter((s) => s.what === 'keep addresses apart')
+    assert.equal(extra.length, 1)
+    const at = steps.indexOf(extra[0]!)
+    assert.deepEqual(
+      steps.filter((_, i) => i !== at).map((s) => inWords(s.request)),
+      before
+    )
+    assert.match(before[at] ?? '', /^addr /, 'in front of the first address')
   })
   test('--mtu 0 leaves the MTU alone', () =>
     assert.deepEqual(words('--config-net -4 -m 0').slice(0, 2), [LO, 'link 7 flags 1/129 mtu null mac null']))

@@ -233,6 +233,13 @@ describe('DHCP answers (behaviour.md#dhcp)', () => {
       assert.deepEqual([r.m.yiaddr, r.m.ciaddr, r.dst], [UNSPECIFIED4, UNSPECIFIED4, showAddr(BROADCAST4)])
     }
   })
+  test('an address that may change has an end; its renewal behind that is a NAK, and then there is the new one', () => {
+    const follows = { lease4: 240 }
+    assert.deepEqual(numbers(ask(message([type(1)]), follows), 51), [0, 0, 0, 240])
+    const later = { ...follows, v4: { ...CONFIG.v4!, assigned: addr('192.0.2.99') } }
+    assert.deepEqual(numbers(ask(message([type(3)], { ciaddr: ASSIGNED }), later), 53), [6])
+    assert.ok(sameAddr(ask(message([type(1)]), later).m.yiaddr, addr('192.0.2.99')))
+  })
   test('INFORM: ACK to ciaddr without address and lease (RFC 2131 §4.3.5)', () => {
     const r = ask(message([type(8)], { ciaddr: addr('192.0.2.44') }))
     assert.deepEqual([numbers(r, 53), r.dst, r.m.yiaddr], [[5], '192.0.2.44', UNSPECIFIED4])

@@ -218,6 +218,16 @@ describe('DHCPv6 answers (behaviour.md#dhcpv6, RFC 8415)', () => {
     assert.deepEqual(ias(ask(REBIND, [CLIENT_ID, iaNa(1, WRONG)]).m), [lease(1, WRONG)])
     silent('dhcpv6: server identifier', REBIND, [CLIENT_ID, OURS, iaNa(1)])
   })
+  test('an address that may change has an end, and times to renew in front of it (§14.2, §21.4)', () => {
+    const [ia] = ias(ask(RENEW, [CLIENT_ID, OURS, iaNa(1, WRONG)], { lease6: 240 }).m)
+    assert.deepEqual(ia, {
+      tag: 'IaNa',
+      iaid: 1,
+      t1: 120,
+      t2: 192,
+      options: [address(ASSIGNED6, 240), address(WRONG)]
+    })
+  })
   test('§18.3.3: CONFIRM gets a status and no addresses', () => {
     const right = ask(CONFIRM, [CLIENT_ID, iaNa(1, ASSIGNED6)]).m
     assert.deepEqual(

@@ -13,6 +13,7 @@ import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
 import { type Feature, install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
+import { apiOf } from '../src/runtime/engine/api.js'
 import { allFeatures, basicFeatures } from '../src/runtime/engine/features.js'
 import { linkClientOf } from '../src/runtime/engine/guest-link.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
@@ -22,9 +23,11 @@ import type { Flow } from '../src/runtime/flow/flow.js'
 import type { Opening } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
 import { statsTurns } from '../src/runtime/observe/stats.js'
+import type { Plan } from '../src/runtime/plan/plan-types.js'
 import { assertOctets } from './arbitraries.js'
 import { udpFrame } from './fragment-arbitraries.js'
 import { build, type FrameSpec, NEEDS_CSUM } from './frame-spec.js'
+import { START } from './recorded.js'
 import { WORLD_CONFIG } from './world-config.js'
 
 const SLAB = 0x40000
@@ -50,6 +53,7 @@ const EVERYTHING = {
   migrateNoLinger: false,
   pcap: 'x.pcapng',
   confPath: '/x',
+  apiPath: '/y',
   trace: true,
   stats: 1
 } as const
@@ -64,11 +68,14 @@ test('each record that native can write has one feature that takes it', () => {
   const w = place()
   const all = allFeatures(w, EVERYTHING, {
     neighbours: NEIGHBOURS,
+    host: START,
+    follow: null,
     portScan: null,
     rules: { now: rulesNow([]), door: { begin: () => {}, go: () => '' } },
     client: linkClientOf(null),
     here: HERE,
-    life: null
+    life: null,
+    api: apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
   })
   install(w.features, all)
   const taken = all.flatMap((f) => Object.keys(f.takes ?? {}))

@@ -25,6 +25,12 @@ import {
   targetOf,
   withoutV6
 } from '../src/machines/forward/forward-rules.js'
+import {
+  type GivenSocket,
+  givenSocket,
+  NOTHING_GIVEN,
+  type SocketFacts
+} from '../src/machines/forward/given-sockets.js'
 import { arbPorts, arbRange, type Ports } from './port-arbitraries.js'
 
 const PASTA: ForwardEnv = {
@@ -34,7 +40,8 @@ const PASTA: ForwardEnv = {
   ephemeral: { first: 32768, last: 60999 },
   v4: true,
   v6: true,
-  bindToDevice: true
+  bindToDevice: true,
+  given: NOTHING_GIVEN
 }
 const NONE: PortOptions = {
   tcpIn: [{ kind: 'none' }],
@@ -213,7 +220,8 @@ const arbEnv: fc.Arbitrary<ForwardEnv> = fc.record({
   ephemeral: fc.oneof(fc.constant<PortRange>({ first: 100, last: 60999 }), arbRange),
   v4: fc.constant(true),
   v6: fc.boolean(),
-  bindToDevice: fc.boolean()
+  bindToDevice: fc.boolean(),
+  given: fc.constant(NOTHING_GIVEN)
 })
 const inside = (p: number, r: PortRange): boolean => r.first <= p && p <= r.last
 
@@ -353,4 +361,112 @@ describe('bindVerdict: which failures matter', () => {
     assert.match(verdict(rules, [{ rule: 1, port: 7005, errno: 98 }]), /fatal/)
   })
   test('nothing failed, nothing said', () => assert.equal(verdict(tcpIn('22', '80'), []), ''))
+})
+
+describe('UNIX sockets', () => {
+  const all = (options: Partial<PortOptions>, env: Partial<ForwardEnv> = {}): ReadonlyArray<unknown> =>
+    make(options, env).rules.map((r) => [r.direction, r.ifname, `${r.first}>${r.to}`, r.toAddress, r.unix])
+  test('listened at: behind all other rules, at no port', () =>
+    assert.deepEqual(
+      all({ tcpIn: specs('unix:/a:80', 'unix:/b:[2001:db8::5]/81', '22'), udpIn: specs('53') }),
+      [
+        ['in', null, '22>22', null, null],
+        ['in', null, '53>53', null, null],
+        ['in', null, '0>80', null, { path: '/a', number: 0 }],
+        ['in', null, '0>81', [0x20010db8, 0, 0, 5], { path: '/b', number: 0 }]
+      ]
+    ))
+  test('led to: by numbers, one for each path', () =>
+    assert.deepEqual(all({ tcpOut: specs('1:unix:/a', '2:unix:/b', '3:unix:/a') }), [
+      ['out', 'lo', '1>1', null, { path: '/a', number: 0 }],
+      ['out', 'lo', '2>2', null, { path: '/b', number: 1 }],
+      ['out', 'lo', '3>3', null, { path: '/a', number: 0 }]
+    ]))
+  const refusals: ReadonlyArray<readonly [Partial<PortOptions>, RegExp, Partial<ForwardEnv>?]> = [
+    [{ tcpIn: specs('unix:/a:80', 'unix:/a:81') }, /path \/a given twice/],
+    [{ tcpOut: specs('80:unix:/a', '80') }, /port 80 given twice/],
+    [{ udpIn: specs('unix:/a:80') }, /is for TCP/],
+    [{ udpOut: specs('80:unix:/a') }, /is for TCP/],
+    [{ tcpOut: specs('unix:/a:80') }, /cannot be listened at/],
+    [{ tcpIn: specs('80:unix:/a') }, /does not lead to a UNIX socket of the host/],
+    [{ tcpIn: specs('unix:/a:80'), tcpOut: [], udpOut: [] }, /for pasta only/, { mode: 'passt' }]
+  ]
+  for (const [options, why, env] of refusals) test(`refused: ${why}`, () => refused(options, why, env))
+})
+
+describe('sockets that we were started with', () => {
+  const TCP: SocketFacts = {
+    domain: 10,
+    type: 1,
+    protocol: 6,
+    listens: true,
+    connected: false,
+    addr: UNSPECIFIED6,
+    port: 8080,
+    v6only: false,
+    device: null
+  }
+  const UDP: SocketFacts = {
+    ...TCP,
+    domain: 2,
+    type: 2,
+    protocol: 17,
+    listens: false,
+    addr: LOOPBACK4,
+    port: 5353
+  }
+  const socket = (f: SocketFacts): E.Either<string, GivenSocket> => givenSocket(f, 1024)
+  const given = new Map([
+    ['3', [socket(TCP)]],
+    [
+      'web',
+      [socket({ ...TCP, domain: 2, addr: LOOPBACK4 }), socket({ ...TCP, addr: LOOPBACK6 }), socket(UDP)]
+    ],
+    ['unix', [socket({ ...TCP, domain: 1, protocol: 0, addr: [0, 0, 0, 0], port: 0 })]]
+  ])
+  const at = (key: keyof PortOptions, ...texts: string[]): ReadonlyArray<unknown> =>
+    make({ [key]: specs(...texts) }, { given }).rules.map((r) => [
+      r.bind,
+      r.v6only,
+      `${r.first}-${r.last}>${r.to}`,
+      r.toAddress,
+      r.given
+    ])
+  test('a rule for each, at its own address and port', () => {
+    assert.deepEqual(at('tcpIn', 'fd:3:80'), [[null, false, '8080-8080>80', null, '3']])
+    assert.deepEqual(at('tcpIn', 'fd:web:80'), [
+      [LOOPBACK4, false, '8080-8080>80', null, 'web'],
+      [LOOPBACK6, true, '8080-8080>80', null, 'web']
+    ])
+    const to = fromV4(0xc0000205)
+    assert.deepEqual(at('udpIn', 'fd:web:192.0.2.5/53'), [[LOOPBACK4, false, '5353-5353>53', to, 'web']])
+  })
+  const refusals: ReadonlyArray<readonly [keyof PortOptions, string, RegExp, Partial<ForwardEnv>?]> = [
+    ['tcpIn', 'fd:4:80', /^--tcp-ports fd:4:80: we were started without such a descriptor$/],
+    ['tcpIn', 'fd:unix:80', /: it is a UNIX socket$/],
+    ['udpIn', 'fd:3:80', /: it is no UDP socket$/],
+    ['tcpOut', 'fd:3:80', /: sockets by descriptor are for -t and -u only$/],
+    ['tcpIn', 'fd:3:192.0.2.5/80', /: target 192.0.2.5 is not of the socket's IP version$/],
+    ['tcpIn', 'fd:web:80', /: it is a socket of IPv4, which is switched off$/, { v4: false }],
+    ['tcpIn', 'fd:web:80', /: it is a socket of IPv6, which is switched off$/, { v6: false }]
+  ]
+  for (const [key, text, why, env] of refusals)
+    test(`refused: ${key} ${text}`, () => refused({ [key]: specs(text) }, why, { given, ...env }))
+  test('not beside another rule for its port', () =>
+    refused({ tcpIn: specs('8080', 'fd:3:80') }, /port 8080 given twice/, { given }))
+  const facts: ReadonlyArray<readonly [SocketFacts, string]> = [
+    [{ ...TCP, listens: false }, 'it does not listen'],
+    [{ ...TCP, connected: true, listens: false }, 'it is connected'],
+    [{ ...TCP, protocol: 262 }, 'it is neither TCP nor UDP (type 1, protocol 262)'],
+    [{ ...TCP, type: 2 }, 'it is neither TCP nor UDP (type 2, protocol 6)'],
+    [{ ...TCP, domain: 16 }, 'it is of address family 16'],
+    [{ ...UDP, connected: true }, 'it is connected'],
+    [{ ...UDP, port: 0 }, 'it is not bound']
+  ]
+  for (const [f, why] of facts) test(why, () => assert.deepEqual(socket(f), E.left(why)))
+  test('a UDP port that answers could not come from', () => {
+    const low = socket({ ...UDP, port: 53 })
+    assert.match(E.isLeft(low) ? low.left : '', /its port 53, which we may not bind/)
+    assert.ok(E.isRight(givenSocket({ ...UDP, port: 53 }, 0)))
+  })
 })

@@ -57,7 +57,9 @@ const arbListener: fc.Arbitrary<HandedListener> = plain({
   bind: arbAddr,
   v6only: fc.boolean(),
   ifname: fc.option(fc.string({ maxLength: 15 })),
-  port: arbU16
+  port: arbU16,
+  given: fc.option(fc.string({ maxLength: 20 })),
+  path: fc.option(fc.string({ maxLength: 20 }))
 })
 const arbEnds: fc.Arbitrary<HandedEnds> = plain({
   v6: fc.boolean(),

@@ -50,6 +50,14 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('Next') }),
   record({ type: type('Ready'), status: word }),
   record({ type: type('Leave') }),
+  record({ type: type('UnixTarget'), path: word }),
+  record({ type: type('UnixFile'), path: word }),
+  record({ type: type('Connect'), target: u32 }),
+  record({
+    type: type('Api'),
+    who: fc.option(record({ uid: fc.nat(), gid: fc.nat() })),
+    path: word
+  }),
   record({ type: type('Sockets'), v6: fc.boolean(), proto, count: fc.integer({ min: 1, max: SOCKETS_MAX }) }),
   record({
     type: type('Listen'),
@@ -85,9 +93,11 @@ const reply: fc.Arbitrary<LauncherReply> = fc.oneof(
     outcomes: fc.array(record({ errno: u32, sockets: u32 }), { minLength: 1, maxLength: LISTEN_MAX })
   }),
   record({ type: type('Inherited') }),
+  record({ type: type('Api') }),
   record({ type: type('Names'), uid: u32, gid: u32 }),
   record({ type: type('ProcNet'), files: fc.subarray([...PROCNET_FILES]) }),
   record({ type: type('Begun'), lifeMs: u32 }),
+  record({ type: type('Connected'), target: u32, count: u32, errno: u32 }),
   record({ type: type('Done'), kind: fc.constantFrom(RQ.JOIN, RQ.READY) })
 )
 
@@ -105,7 +115,7 @@ describe('launcher codecs', () => {
     )
   })
   test('any octets decode to a value or a Left; a request that decodes encodes again', () => {
-    const kind = fc.oneof(fc.integer({ min: 0, max: 15 }), fc.constant(SOCKETS))
+    const kind = fc.oneof(fc.integer({ min: 0, max: RQ.API }), fc.constant(SOCKETS))
     const start = kind.map((k) => Uint8Array.of(k & 0xff, k >>> 8, 0, 0))
     const some = fc.tuple(start, bytes).map(([a, b]) => Uint8Array.of(...a, ...b))
     fc.assert(

@@ -16,6 +16,7 @@ import {
   type ConfEnv,
   capabilitiesOf,
   deleteRule,
+  hasRule,
   merged,
   ofTables,
   rulesConflict,
@@ -25,8 +26,8 @@ import {
   toTables
 } from '../src/machines/forward/conf-rules.js'
 import type { Rule } from '../src/machines/forward/forward-rules.js'
-import { type Ends, endsKey } from '../src/machines/forward/listener-changes.js'
-import { NOTHING_INHERITED } from '../src/runtime/host/inherited.js'
+import { type Ends, endsKey, listenerChanges } from '../src/machines/forward/listener-changes.js'
+import { nothingInherited } from '../src/runtime/host/inherited.js'
 import { listenPlace } from '../src/runtime/host/listeners.js'
 import { applyRules, type Listening, rulesDoor } from '../src/runtime/host/live-listeners.js'
 import { compile } from '../src/runtime/machine/compile.js'
@@ -71,6 +72,18 @@ const fitting = (list: ReadonlyArray<ConfRule>): ReadonlyArray<ConfRule> =>
     const next = addRule(table, r, CAPS)
     return E.isRight(next) ? next.right : table
   }, [])
+const PLAIN: ConfRule = {
+  address: UNSPECIFIED6,
+  target: UNSPECIFIED6,
+  ifname: '',
+  first: 22,
+  last: 22,
+  to: 22,
+  proto: 'tcp',
+  any: true,
+  weak: false,
+  scan: false
+}
 const arbTable = fc.array(arbRule, { maxLength: 5 }).map(fitting)
 const arbTables: fc.Arbitrary<Tables> = fc.tuple(arbTable, arbTable)
 const rulesOf = (t: Tables, old: ReadonlyArray<Rule> = []): ReadonlyArray<Rule> =>
@@ -189,6 +202,67 @@ describe('rules in words and as ours', () => {
     assert.ok(E.isLeft(ofTables({ ...ENV, mode: 'passt' }, [[rule({ scan: true, weak: true })]], [])))
     assert.equal(PIF.SPLICE, 3)
   })
+})
+
+describe('what was handed over with the start', () => {
+  const given = (r: Rule): Rule => ({ ...r, weak: false, scan: false, given: 'web' })
+  test('stays, whatever clients want, once, and nobody else has its port', () => {
+    let kept = 0
+    fc.assert(
+      fc.property(arbTables, arbTables, fc.nat(), (now, wanted, which) => {
+        const before = rulesOf(now)
+        if (before.length === 0) return
+        const fixed = given(before[which % before.length]!)
+        const old = before.map((r, i) => (i === which % before.length ? fixed : r))
+        const next = ofTables(ENV, wanted, old)
+        const i = fixed.direction === 'in' ? 0 : 1
+        const others = (wanted[i] ?? []).filter((r) => !hasRule([toConfRule(fixed)], r))
+        if (E.isLeft(next)) {
+          assert.match(next.left, /conflict|Too many/)
+          assert.ok(others.some((r) => rulesConflict(r, toConfRule(fixed))))
+          return
+        }
+        kept++
+        assert.equal(next.right.filter((r) => r === fixed).length, 1)
+        assert.equal(next.right.filter((r) => r.given !== null).length, 1)
+        assert.equal(next.right.filter((r) => r.direction === fixed.direction).length, others.length + 1)
+        const ports = emptyPorts()
+        addPort(ports, fixed.first)
+        const open = new Map([[endsKey(fixed), { ends: fixed, ports }]])
+        assert.deepEqual(listenerChanges(open, next.right).close, [])
+      }),
+      { numRuns: 300 }
+    )
+    assert.ok(kept > 50, `${kept}`)
+  })
+  test('a path that is listened at is not told, stays, and is in the way of nothing', () =>
+    fc.assert(
+      fc.property(arbTables, arbTables, (now, wanted) => {
+        const path: Rule = {
+          ...rulesOf([[{ ...PLAIN, first: 1, last: 1 }], []])[0]!,
+          first: 0,
+          last: 0,
+          unix: { path: '/run/x', number: 0 }
+        }
+        const old = [...rulesOf(now), path]
+        assert.deepEqual(toTables(old, 'pasta'), toTables(rulesOf(now), 'pasta'))
+        const [plain, next] = [ofTables(ENV, wanted, rulesOf(now)), ofTables(ENV, wanted, old)]
+        if (E.isLeft(plain) || E.isLeft(next)) return assert.deepEqual(next, plain)
+        const unnumbered = (all: ReadonlyArray<Rule>) => all.map((r) => ({ ...r, spec: 0 }))
+        assert.deepEqual(unnumbered(next.right), unnumbered([...plain.right, path]))
+        assert.equal(next.right.at(-1), path)
+        const { open, late } = listenerChanges(new Map(), next.right)
+        assert.ok([...open, ...late].every(({ rule }) => next.right[rule] !== path))
+      })
+    ))
+  test('asked for again as it is told, or not at all: nothing changes', () =>
+    fc.assert(
+      fc.property(arbTables, fc.nat(), (now, which) => {
+        const before = rulesOf(now)
+        const old = before.map((r, i) => (i === which % before.length ? given(r) : r))
+        assert.deepEqual(ofTables(ENV, toTables(old, 'pasta'), old), E.right(old))
+      })
+    ))
 })
 
 describe('clients that come at once', () => {
@@ -364,7 +438,7 @@ describe('listeners', () => {
     }
     const old = rulesOf([[RULE], []])
     const next = rulesOf([[{ ...RULE, to: 2 }], []], old)
-    const place = listenPlace({} as never, {} as never, old, false, NOTHING_INHERITED)
+    const place = listenPlace({} as never, {} as never, old, false, nothingInherited())
     const ids = new Map<number, ReadonlyArray<number>>()
     const ports = emptyPorts()
     for (let port = RULE.first; port <= RULE.last; port++) {

@@ -73,7 +73,9 @@ const RULE: Rule = {
   toAddress: null,
   weak: false,
   scan: false,
-  spec: 0
+  spec: 0,
+  given: null,
+  unix: null
 }
 
 describe('source as the guest sees it, in order', () => {

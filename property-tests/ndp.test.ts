@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { isUnspecified, sameAddr, showAddr, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
+import { type InAny, isUnspecified, sameAddr, showAddr, UNSPECIFIED6 } from '../src/codecs/value/inany.js'
 import { octets } from '../src/codecs/value/octets.js'
 import { BROADCAST_MAC } from '../src/codecs/wire/ethernet.js'
 import { encodeNdpOption, NdpMessage, type NdpOption } from '../src/codecs/wire/ndp.js'
@@ -15,7 +15,7 @@ import {
   routerAdvert,
   solicitedNode
 } from '../src/machines/services/ndp-answer.js'
-import { answerNdp, initialProbes, naAnnouncement } from '../src/machines/services/services.js'
+import { answerNdp, farewell, initialProbes, naAnnouncement } from '../src/machines/services/services.js'
 import { compile, type State } from '../src/runtime/machine/compile.js'
 import {
   arbHost6,
@@ -337,6 +337,50 @@ describe('NDP machine', () => {
     assert.deepEqual(timers(due), [601_000])
     step({ type: 'TAP_LOST' })
     assert.deepEqual(step({ type: 'TIMER_RA', now: instant(601_000), random: 0 }), []) // spurious
+  })
+  test('the host has changed: three RAs, the first at once, say what holds and what does not (RFC 4861 §6.2.4, RFC 4862 §5.5.3, RFC 8106 §5.1)', () => {
+    const other: InAny = [0x20010db8, 7, 0, 2]
+    const dns: InAny = [0x20010db8, 7, 0, 0x53]
+    const config = { ...CONFIG, v6: { assigned: other, ownLinkLocal: CONFIG.v6!.ownLinkLocal }, dns6: [dns] }
+    const former = { prefixes: [ASSIGNED6], dns: CONFIG.dns6 }
+    const step = start()
+    step({ type: 'TAP_READY', now: instant(0), random: 0 })
+    let out = step({ type: 'CONFIG_CHANGED', config, former, now: instant(10_000), random: 0 })
+    for (const next of [26_000, 42_000, 242_000]) {
+      const ra = ndpOf(frameOf(out))
+      assert.deepEqual(ra, routerAdvert(config, other, former))
+      assert.ok(ra.tag === 'RouterAdvert')
+      const lives = ra.options.flatMap((o) =>
+        o.tag === 'Prefix' ? [[showAddr(o.prefix), o.preferred, o.valid]] : []
+      )
+      assert.deepEqual(lives, [
+        [showAddr([other[0], other[1], 0, 0]), 0xffffffff, 0xffffffff],
+        [showAddr([ASSIGNED6[0], ASSIGNED6[1], 0, 0]), 0, 7200]
+      ])
+      const servers = ra.options.flatMap((o) =>
+        o.tag === 'Rdnss' ? [[o.addrs.map(showAddr), o.lifetime]] : []
+      )
+      assert.deepEqual(servers, [
+        [[showAddr(dns)], 0xffffffff],
+        [CONFIG.dns6.map(showAddr), 0]
+      ])
+      assert.deepEqual(timers(out), [next])
+      out = step({ type: 'TIMER_RA', now: instant(next), random: 0 })
+    }
+    assert.deepEqual(ndpOf(frameOf(out)), routerAdvert(config, other), 'said three times')
+    // Too soon behind the last one: as soon as it may be
+    const soon = step({ type: 'CONFIG_CHANGED', config: CONFIG, former, now: instant(243_000), random: 0 })
+    assert.deepEqual([framesOf(soon).length, timers(soon)], [0, [245_000]])
+    assert.equal(framesOf(step({ type: 'TIMER_RA', now: instant(245_000), random: 0 })).length, 1)
+  })
+  test('a router at another address says goodbye (RFC 4861 §6.2.5)', () => {
+    const frame = frameOf(farewell(CONFIG))
+    assert.deepEqual(ipOf(frame), { src: 'fe80::1', dst: 'ff02::1' })
+    const ra = ndpOf(frame)
+    assert.ok(ra.tag === 'RouterAdvert')
+    assert.deepEqual([ra.lifetime, ra.options], [0, []])
+    for (const off of [{ noRa: true }, { noNdp: true }, { v6: null }])
+      assert.deepEqual(farewell({ ...CONFIG, ...off }), [])
   })
   test('switched off: nothing is ever sent', () => {
     for (const off of [{ noRa: true }, { noNdp: true }, { v6: null }]) {

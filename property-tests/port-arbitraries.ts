@@ -1,5 +1,12 @@
 import fc from 'fast-check'
-import type { PortItem, PortRange, PortSpec } from '../src/codecs/text/port-spec.js'
+import type {
+  FdSpec,
+  PortItem,
+  PortRange,
+  PortSpec,
+  ToUnixSpec,
+  UnixSpec
+} from '../src/codecs/text/port-spec.js'
 import { type InAny, isUnicast, isV4 } from '../src/codecs/value/inany.js'
 import { arbInAny, plain } from './arbitraries.js'
 
@@ -64,7 +71,36 @@ export const arbPorts = (arbBind: fc.Arbitrary<InAny | null>): fc.Arbitrary<Port
     })
     .map(valid)
 
+/** Of LISTEN_FDNAMES. */
+export const arbFdName = fc.stringMatching(/^[ -9;-~]{1,12}$/)
+const arbFd: fc.Arbitrary<PortSpec> = plain<FdSpec>({
+  kind: fc.constant('fd' as const),
+  fd: fc.oneof(
+    fc.integer({ min: 3, max: 0x7fffffff }),
+    arbFdName.filter((name) => !/^[0-9]+$/.test(name))
+  ),
+  to: fc.integer({ min: 1, max: MAX_PORT }),
+  address: fc.option(arbTarget(null))
+})
+
+const arbPath = fc
+  .oneof(fc.stringMatching(/^[a-z:[\]/.0-9]{0,20}$/), fc.string({ maxLength: 20 }))
+  .map((name) => `/${name.replaceAll('\0', '')}`)
+  .filter((path) => Buffer.byteLength(path) <= 107)
+const arbPort = fc.integer({ min: 1, max: MAX_PORT })
+const arbUnix: fc.Arbitrary<PortSpec> = fc.oneof(
+  plain<UnixSpec>({
+    kind: fc.constant('unix' as const),
+    path: arbPath,
+    to: arbPort,
+    address: fc.option(arbTarget(null))
+  }),
+  plain<ToUnixSpec>({ kind: fc.constant('to-unix' as const), port: arbPort, path: arbPath })
+)
+
 export const arbSpec: fc.Arbitrary<PortSpec> = fc.oneof(
   { weight: 1, arbitrary: fc.constant<PortSpec>({ kind: 'none' }) },
+  { weight: 2, arbitrary: arbFd },
+  { weight: 2, arbitrary: arbUnix },
   { weight: 9, arbitrary: arbPorts(fc.option(arbInAny)) }
 )

@@ -14,6 +14,7 @@ import {
   type Rule,
   targetOf
 } from '../src/machines/forward/forward-rules.js'
+import { NOTHING_GIVEN } from '../src/machines/forward/given-sockets.js'
 import {
   type Listening,
   portScanMachine,
@@ -34,7 +35,8 @@ const ENV: ForwardEnv = {
   ephemeral: { first: 32768, last: 60999 },
   v4: true,
   v6: true,
-  bindToDevice: true
+  bindToDevice: true,
+  given: NOTHING_GIVEN
 }
 const spec = (text: string): PortSpec => E.getOrElse((): PortSpec => assert.fail(text))(parsePortSpec(text))
 type Texts = Readonly<Record<keyof PortOptions, string>>

@@ -63,7 +63,21 @@ describe('passt(1), -t, and what newer releases add: text and canonical text', (
     ['8000:0.0.0.0', '8000'],
     ['0.0.0.0/5:0.0.0.0/6', '[0.0.0.0]/5:6'],
     [' 22, +25', '22,25'],
-    ['0022-00000080', '22-80']
+    ['0022-00000080', '22-80'],
+    ['fd:3:8080', 'fd:3:8080'],
+    ['fd:04:53', 'fd:4:53'],
+    ['fd:web.socket:80', 'fd:web.socket:80'],
+    ['fd:a,b/c d:80', 'fd:a,b/c d:80'],
+    ['fd:3:192.0.2.5/80', 'fd:3:[192.0.2.5]/80'],
+    ['fd:web:[2001:db8::5]/80', 'fd:web:[2001:db8::5]/80'],
+    ['fd:3:0.0.0.0/80', 'fd:3:80'],
+    ['unix:/run/x.sock:80', 'unix:/run/x.sock:80'],
+    ['unix:/a:b/c d,e:0080', 'unix:/a:b/c d,e:80'],
+    ['unix:/x:192.0.2.5/80', 'unix:/x:[192.0.2.5]/80'],
+    ['unix:/x:[2001:db8::5]/80', 'unix:/x:[2001:db8::5]/80'],
+    ['unix:/:[:[::1]/1', 'unix:/:[:[::1]/1'],
+    ['5432:unix:/run/postgresql/.s.PGSQL.5432', '5432:unix:/run/postgresql/.s.PGSQL.5432'],
+    ['80:unix:/a:b:80', '80:unix:/a:b:80']
   ]
   for (const [text, canonical] of rows) test(text, () => assert.equal(show(text), canonical))
 })
@@ -126,6 +140,29 @@ describe('refused, and where: the character behind the mark', () => {
     ['127.0.0.1%^a b/22', /invalid interface name 'a b'/],
     ['%^../22', /invalid interface name '..'/],
     ['[::1^%eth0]/22', /invalid address '\[::1'/],
+    ['unix:^', /'' is no absolute path of at most 107 octets/],
+    ['unix:^x:80', /'x' is no absolute path/],
+    [`unix:^/${'ä'.repeat(54)}:80`, /is no absolute path of at most 107 octets/],
+    ['unix:/x^', /no port behind the path, as in unix:\/x:80 at the end/],
+    ['unix:/x:^', /invalid port ''/],
+    ['unix:/x:80^-81', /invalid port '80-81'/],
+    ['unix:/x:b^ogus/80', /invalid address 'bogus'/],
+    ['80:unix:^x', /'x' is no absolute path/],
+    ['80^-81:unix:/x', /invalid port/],
+    ['80^,81:unix:/x', /invalid port/],
+    ['fd:^', /invalid name of a descriptor ''/],
+    ['fd:^:80', /invalid name of a descriptor ''/],
+    ['fd:^ä:80', /invalid name of a descriptor 'ä'/],
+    ['fd:^2:80', /descriptor 2 is a standard stream/],
+    ['fd:^2147483648:80', /descriptor 2147483648 is none/],
+    ['fd:3^', /no port behind the descriptor, as in fd:3:80 at the end/],
+    ['fd:3:^', /invalid port ''/],
+    ['fd:3:^0', /invalid port '0'/],
+    ['fd:3:80^-81', /invalid port '80-81'/],
+    ['fd:3:80^,81', /invalid port '80,81'/],
+    ['fd:3:b^ogus/80', /invalid address 'bogus'/],
+    ['fd:3:^[ff02::1]/80', /invalid target address/],
+    ['22,^fd:3:80', /invalid port/],
     ['22\n^', /invalid port '22\?' at character 3/]
   ]
   for (const [marked, message] of rows.map(([m, r]) => [m, r] as const)) {
@@ -153,7 +190,7 @@ test('decode(encode(s)) = s', () =>
       assert.ok(PortSpec.is(s))
       assert.deepEqual(PortSpec.decode(PortSpec.encode(s)), E.right(s))
     }),
-    { numRuns: 500 }
+    { numRuns: 2000 }
   ))
 
 const arbText = fc.oneof(
@@ -174,6 +211,9 @@ const arbText = fc.oneof(
           'all',
           'auto',
           'none',
+          'fd:',
+          'unix:',
+          '/x',
           '[',
           ']',
           '::1',

@@ -39,6 +39,7 @@ export const START: StartRecord = {
     migrateNoLinger: false,
     pcap: '.pcapng',
     confPath: null,
+    apiPath: null,
     ownMac: 0x9a559a559a55,
     mtu: 65520,
     v4: {
@@ -71,6 +72,7 @@ export const START: StartRecord = {
       mapGuestAddr: null,
       outbound: null
     },
+    follow: true,
     tcp: true,
     udp: true,
     icmp: true,
@@ -81,6 +83,7 @@ export const START: StartRecord = {
     splice: true,
     spliceOnly: false,
     hostLoToNsLo: false,
+    rates: [],
     announceDns: true,
     announceSearch: true,
     search: ['example.com'],
@@ -195,6 +198,9 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   install(w.features, [
     ...actingFeatures(w, start.plan, {
       neighbours,
+      host: start,
+      follow: null,
+      api: null,
       portScan: null,
       client: linkClientOf(null),
       rules: { now: rulesNow(start.rules), door: rec.rules(o.door ?? NO_RULES) }

@@ -8,7 +8,7 @@ import { ROOT } from '../scripts/generated.js'
 const ROOMS = ['src', 'native', 'property-tests', 'test', 'scripts', 'bench', 'fuzz', 'docs', 'man']
 const TOP = ['README.md', 'CONTRIBUTING.md', 'binding.gyp', 'biome.json', 'package.json']
 /** Data, and what was measured with an older tree. */
-const LEFT_OUT = /^(fuzz\/corpus|bench\/results|scripts\/node-lts\/node_modules)\/|\.(svg|png|gz|rec|pcap)$/
+const LEFT_OUT = /^(fuzz\/corpus|bench\/results|scripts\/[a-z-]+\/node_modules)\/|\.(svg|png|gz|rec|pcap)$/
 
 const below = (path: string): readonly string[] =>
   statSync(join(ROOT, path)).isDirectory()

@@ -85,7 +85,7 @@ const owed: fc.Arbitrary<Owed> = fc.record({
 /** A turn of `flows` flows, what is owed taken in a circle; gives the effects in the ring by kind, and what was counted. */
 const aTurn = (flows: number, all: readonly Owed[]) => {
   const counters: Counters = new Map()
-  const out = { rings, counters, sending: [] } as unknown as Out
+  const out = { rings, rates: null, counters, sending: [] } as unknown as Out
   dropEffects(rings)
   carried.length = 0
   let frames = 0

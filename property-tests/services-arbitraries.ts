@@ -11,7 +11,12 @@ import { ETH_LEN, ETH_MIN, type Mac } from '../src/codecs/wire/ethernet.js'
 import { decodeFrame, type Frame } from '../src/codecs/wire/frame.js'
 import type { NdpMessage, NdpOption } from '../src/codecs/wire/ndp.js'
 import type { ServiceEffect } from '../src/effects/effect.js'
-import { duidLlt, type GuestConfig, type GuestV6 } from '../src/machines/services/guest-config.js'
+import {
+  duidLlt,
+  type GuestConfig,
+  type GuestV6,
+  LEASE_FOREVER
+} from '../src/machines/services/guest-config.js'
 import {
   arbBytes,
   arbHost4,
@@ -222,6 +227,8 @@ export const CONFIG: GuestConfig = {
   search: ['example.com', 'lab.example.com'],
   announceDns: true,
   announceSearch: true,
+  lease4: LEASE_FOREVER,
+  lease6: LEASE_FOREVER,
   hostname: null,
   fqdn: null,
   noDhcp: false,
@@ -252,6 +259,8 @@ export const arbConfig: fc.Arbitrary<GuestConfig> = plain({
   search: fc.array(arbHostText, { maxLength: 6 }),
   announceDns: fc.boolean(),
   announceSearch: fc.boolean(),
+  lease4: fc.constantFrom(240, LEASE_FOREVER),
+  lease6: fc.constantFrom(240, LEASE_FOREVER),
   hostname: fc.option(fc.string({ maxLength: 300 })),
   fqdn: fc.option(arbHostText),
   noDhcp: fc.constantFrom(false, false, false, true),

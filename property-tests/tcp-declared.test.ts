@@ -112,6 +112,7 @@ const event: fc.Arbitrary<Body> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({ type: is('TIMER_RTO', 'TIMER_ACK', 'TIMER_KEEPALIVE', 'TIMER_IDLE', 'TAP_ROOM') })
   },
+  fc.record({ type: is('TOKENS'), octets }),
   fc.record({ type: is('STOP', 'FROZEN', 'THAWED', 'MOVED_AWAY') })
 ) as fc.Arbitrary<Body>
 const schedule = fc.array(fc.tuple(event, fc.constantFrom(0, 0.05, 1, 300, 40_000)), {
@@ -253,9 +254,9 @@ describe('TCP actions', () => {
       { numRuns: 300, seed: 1 } // always the same, since all must be seen
     )
     fc.assert(
-      fc.property(yes, segment, first, schedule, (inward, s, before, list) => {
+      fc.property(yes, yes, segment, first, schedule, (inward, limited, s, before, list) => {
         let now = 1000
-        const base = { iss: ISS, mss: 1460, now: instant(now) }
+        const base = { iss: ISS, mss: 1460, quantum: limited ? 2048 : 0, now: instant(now) }
         const syn = { ...s, seq: IRS, flags: SYN }
         let state = machine.start(inward ? { from: 'host', ...base } : { from: 'guest', syn, ...base }, [])
         for (const [e, ms] of [...before.map((b) => [b, 0] as const), ...list]) {

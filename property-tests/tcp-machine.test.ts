@@ -95,6 +95,7 @@ const event: fc.Arbitrary<TcpEvent> = fc.oneof(
     octet: fc.integer({ min: 0, max: 0xffff_ffff }),
     now: at
   }),
+  fc.record({ type: fc.constant('TOKENS' as const), octets: fc.integer({ min: 1, max: 1 << 20 }), now: at }),
   fc.record({
     type: fc.constantFrom(
       'TIMER_RTO' as const,

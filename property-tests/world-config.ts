@@ -1,5 +1,6 @@
 import { fromV4 } from '../src/codecs/value/inany.js'
 import { UNMAPPED } from '../src/machines/address/nat.js'
+import { NO_QUANTUM } from '../src/runtime/data/rates.js'
 import type { WorldConfig } from '../src/runtime/data/world.js'
 import { CONFIG, GUEST_MAC } from './services-arbitraries.js'
 
@@ -25,5 +26,7 @@ export const WORLD_CONFIG: WorldConfig = {
   udpTimeouts: { oneWay: 30, stream: 180 },
   limits: { flows: 64, files: 64, memory: 1 << 20, ports: 64, halfOpen: 64 },
   sharedTcpPorts: false,
+  rates: [],
+  quantum: NO_QUANTUM,
   bothSides: false
 }

@@ -109,7 +109,9 @@ const bundles = {
   engine: 'dist/engine.cjs',
   judge: 'dist/judge.cjs',
   replay: 'dist/replay.cjs',
-  pesto: 'dist/pesto.cjs'
+  pesto: 'dist/pesto.cjs',
+  api: 'dist/api.cjs',
+  ctl: 'dist/ctl.cjs'
 }
 /** What a page of passt-replay runs in the browser, as a text. */
 const pagePart = (source, ...options) => {
@@ -192,7 +194,7 @@ const programs = () => {
  */
 const scripts = () => {
   const quoted = `'${process.execPath.replaceAll("'", `'\\''`)}'`
-  for (const name of Object.keys(bundles).filter((b) => b !== 'engine')) {
+  for (const name of Object.keys(bundles).filter((b) => b !== 'engine' && b !== 'api')) {
     // upstream's name, which programs look for
     const to = at(name === 'pesto' ? 'bin/pesto' : `bin/passt-${name}`)
     const text = `#!/bin/sh
@@ -302,6 +304,17 @@ const tasks = {
   fuzz: () => {
     install()
     process.exit(run(process.execPath, [at('fuzz/run.mjs'), ...args]))
+  },
+  // Does a test notice when the program is changed? (docs/verification.md)
+  mutation: () => {
+    install()
+    installIn(at('scripts/mutation'))
+    const stryker = at('scripts/mutation/node_modules/@stryker-mutator/core/bin/stryker.js')
+    process.exit(
+      run(process.execPath, [stryker, 'run', at('scripts/mutation/stryker.config.mjs')], {
+        env: { ...process.env, MUTATION: args.join(' ') }
+      })
+    )
   },
   'install-system': () => {
     build()

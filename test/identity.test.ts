@@ -266,6 +266,8 @@ describe('capabilities of the launcher, once it serves', oursOnly, () => {
   const BIND = 1 << 10
   const PTRACE = 1 << 19
   const KILL = 1 << 5
+  /** What follows the host. */
+  const ADMIN = 1 << 12
   for (const o of [{ uid: 1000 }, root]) {
     test(`passt, uid ${o.uid}: none`, () =>
       serving([passt, '-f', '-s', `/mnt/w/caps${o.uid}.socket`], o, async (_, launcher) => {
@@ -273,7 +275,7 @@ describe('capabilities of the launcher, once it serves', oursOnly, () => {
       }))
     test(`pasta with a command, uid ${o.uid}: low ports, and a look at the command`, () =>
       serving([pasta, '--config-net', '--', 'sleep', '1000'], o, async (_, launcher) => {
-        const kept = BIND | PTRACE
+        const kept = BIND | PTRACE | ADMIN
         assert.deepEqual(caps(launcher), [0, kept, kept, 0])
       }))
     test(`the command has all, uid ${o.uid}, and may use programs that give more`, async () => {
@@ -286,14 +288,14 @@ describe('capabilities of the launcher, once it serves', oursOnly, () => {
   }
   test('pasta --netns-only: to signal a command that changes its user, too', () =>
     serving([pasta, '--config-net', '--netns-only', '--', 'sleep', '1000'], root, async (_, launcher) => {
-      const kept = BIND | PTRACE | KILL
+      const kept = BIND | PTRACE | KILL | ADMIN
       assert.deepEqual(caps(launcher), [0, kept, kept, 0])
     }))
   test('pasta that joins a namespace: low ports', async () => {
     await w.sh('ip netns add joined')
     try {
       await serving([pasta, '-f', '--config-net', '--netns', 'joined'], root, async (_, launcher) => {
-        assert.deepEqual(caps(launcher), [0, BIND, BIND, 0])
+        assert.deepEqual(caps(launcher), [0, BIND | ADMIN, BIND | ADMIN, 0])
       })
     } finally {
       await w.sh('ip netns del joined')

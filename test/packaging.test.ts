@@ -149,7 +149,10 @@ zpty -d inner`,
 })
 
 describe('manual pages', () => {
-  for (const mode of ['passt', 'pasta', 'qrap', 'passt-repair', 'passt-replay', 'passt-judge', 'pesto']) {
+  for (const mode of [
+    ...['passt', 'pasta', 'qrap', 'passt-repair', 'passt-replay', 'passt-judge', 'pesto'],
+    'passt-ctl'
+  ]) {
     const file = join(repo, 'man', `${mode}.1`)
     test(`${mode}(1): without complaint, and read by man(1)'s formatter`, () => {
       // what else is installed here does not matter
@@ -169,7 +172,7 @@ test('an installation: programs run through their links, everything is where it 
   install() // over itself
   for (const mode of ['passt', 'pasta'])
     assert.match(run([join(prefix, 'bin', mode), '--version']), new RegExp(`^${mode} \\d`))
-  for (const program of ['passt-judge', 'pesto'])
+  for (const program of ['passt-judge', 'pesto', 'passt-ctl'])
     assert.match(run([join(prefix, 'bin', program), '--version']), new RegExp(`^${program} \\d`))
   const command = 'unshare --net "$1" --runas nobody --splice-only -- ls /sys/class/net'
   assert.match(run(['sh', '-c', command, '-', join(prefix, 'bin/pasta')]), /lo/)
@@ -181,6 +184,7 @@ test('an installation: programs run through their links, everything is where it 
     'man/man1/passt-replay.1',
     'man/man1/passt-judge.1',
     'man/man1/pesto.1',
+    'man/man1/passt-ctl.1',
     'bash-completion/completions/pasta',
     'zsh/site-functions/_passt',
     'fish/vendor_completions.d/pasta.fish'

@@ -252,8 +252,8 @@ describe('in background', () => {
       const pid = w.outerPid(Number(await w.sh(`cat ${file}`)))
       assert.equal(sessionOf(pid), pid)
       await until(
-        'one pasta is left',
-        () => w.processes().filter((p) => p.includes(s.path) && !p.includes('engine')).length === 1
+        "one pasta is left, and its resolver's watcher",
+        () => w.processes().filter((p) => p.includes(s.path) && !p.includes('engine')).length === 2
       )
       kill(pid, 'SIGTERM')
       await until('its end', () => !alive(pid))

@@ -98,9 +98,9 @@ for (const { who, o, uid } of users)
       }))
     test('no process stays beside launcher, engine and command', () =>
       serving(['--config-net'], o, async () => {
-        // launcher, engine, shell and its sleep; for root a guard as well (native/launcher/guard.h)
+        // launcher, engine, resolver's watcher, shell and its sleep; for root a guard as well (native/launcher/guard.h)
         await until('the command', () => w.processes().some((p) => /^\d+ sleep 1000$/.test(p)))
-        await until('them alone', () => w.processes().length === (o.uid === 0 ? 5 : 4))
+        await until('them alone', () => w.processes().length === (o.uid === 0 ? 6 : 5))
       }))
   })
 
@@ -108,20 +108,37 @@ describe('every process of a session, once it serves', oursOnly, () => {
   const BIND = 1 << 10
   const PTRACE = 1 << 19
   const KILL = 1 << 5
+  /** Addresses and routes in the namespace follow the host's. */
+  const ADMIN = 1 << 12
   const READ = 1 << 2
   const sleeping = ['sleep', '1000']
-  /** What is started, by whom, and the capabilities of its processes in ascending order: engine, launcher, guards. */
+  /** What is started, by whom, and the capabilities of its processes in ascending order: engine, resolver's watcher, guards, launcher. */
   const sessions: ReadonlyArray<readonly [ReadonlyArray<string>, number, ReadonlyArray<number>]> = [
-    [[pasta, '--config-net', '--', ...sleeping], 1000, [0, BIND | PTRACE]],
-    [[pasta, '--config-net', '--', ...sleeping], 0, [0, KILL, BIND | PTRACE]],
-    [[pasta, '--config-net', '--runas', '1001', '--', ...sleeping], 0, [0, KILL, BIND | PTRACE]],
-    [[pasta, '--config-net', '--netns-only', '--', ...sleeping], 0, [0, KILL, KILL, BIND | PTRACE | KILL]],
-    [[pasta, '-f', '--config-net', '--netns', 'every'], 0, [0, KILL, BIND]],
-    [[pasta, '--config-net', '--netns', 'every'], 0, [0, KILL, BIND]],
-    [[pasta, '-f', '--config-net', '--netns', '/mnt/w/every'], 0, [0, KILL, BIND | READ]],
-    [[passt, '-f', '-s', '/mnt/w/every.socket'], 1000, [0, 0]],
-    [[passt, '-f', '-s', '/mnt/w/every-root.socket'], 0, [0, 0]],
-    [[passt, '-s', '/mnt/w/every.socket'], 1000, [0, 0]]
+    [[pasta, '--config-net', '--', ...sleeping], 1000, [0, 0, BIND | PTRACE | ADMIN]],
+    [[pasta, '--config-net', '--', ...sleeping], 0, [0, 0, KILL, BIND | PTRACE | ADMIN]],
+    [
+      [pasta, '--config-net', '--api', '/mnt/w/every.api', '--', ...sleeping],
+      1000,
+      [0, 0, 0, BIND | PTRACE | ADMIN]
+    ],
+    [
+      [pasta, '--config-net', '--api', '/mnt/w/every-root.api', '--', ...sleeping],
+      0,
+      [0, 0, 0, KILL, BIND | PTRACE | ADMIN]
+    ],
+    [[pasta, '--config-net', '--runas', '1001', '--', ...sleeping], 0, [0, 0, KILL, BIND | PTRACE | ADMIN]],
+    [
+      [pasta, '--config-net', '--netns-only', '--', ...sleeping],
+      0,
+      [0, 0, KILL, KILL, BIND | PTRACE | KILL | ADMIN]
+    ],
+    [[pasta, '-f', '--config-net', '--netns', 'every'], 0, [0, 0, KILL, BIND | ADMIN]],
+    [[pasta, '--config-net', '--netns', 'every'], 0, [0, 0, KILL, BIND | ADMIN]],
+    [[pasta, '-f', '--config-net', '--netns', '/mnt/w/every'], 0, [0, 0, KILL, BIND | READ | ADMIN]],
+    [[passt, '-f', '-s', '/mnt/w/every.socket'], 1000, [0, 0, 0]],
+    [[passt, '-f', '-s', '/mnt/w/every-root.socket'], 0, [0, 0, 0]],
+    [[passt, '-s', '/mnt/w/every.socket'], 1000, [0, 0, 0]],
+    [[pasta, '--config-net', '--no-follow', '--', ...sleeping], 1000, [0, BIND | PTRACE]]
   ]
   before(() => w.sh('ip netns add every; ln -sfn /run/netns/every /mnt/w/every'))
   const ours = () => w.pidsInside().filter((pid) => !/^(sleep|nsenter|setpriv)/.test(cmdlineOf(pid)))
@@ -133,9 +150,9 @@ describe('every process of a session, once it serves', oursOnly, () => {
         const all = await until('all of them to be filtered', () => {
           const pids = ours()
           const sealed = pids.filter((pid) => statusField(pid, 'Seccomp') === '2')
-          const engine = pids.find(isEngine)
-          // the engine has one filter from its start on
-          const serves = engine !== undefined && statusField(engine, 'Seccomp_filters') === '2'
+          // these have one filter from their start on
+          const node = pids.filter((pid) => /\.cjs/.test(cmdlineOf(pid)))
+          const serves = node.some(isEngine) && node.every((p) => statusField(p, 'Seccomp_filters') === '2')
           return serves && pids.length === expected.length && sealed.length === pids.length && pids
         }).catch((e) => {
           throw new Error(`${e}: ${w.processes().join('; ')}; ${proc.stderr}`)
@@ -249,8 +266,13 @@ describe('descriptors of the engine', oursOnly, () => {
       .sort()
   const tables = ['tcp', 'tcp6', 'udp', 'udp6'].map((f) => `/proc/net/${f}`)
   test('the tap, the way to the launcher, and word of neighbours from the kernel', () =>
-    serving(['--config-net', '--no-icmp'], {}, async (engine) => {
+    serving(['--config-net', '--no-icmp', '--no-follow'], {}, async (engine) => {
       assert.deepEqual(kinds(engine), ['/dev/net/tun', 'netlink', 'unix'])
+    }))
+  test("what follows the host has a bell, tables of the kernel's, and word of resolv.conf beside", () =>
+    serving(['--config-net', '--no-icmp'], {}, async (engine) => {
+      const netlink = ['netlink', 'netlink', 'netlink']
+      assert.deepEqual(kinds(engine), ['/dev/net/tun', ...netlink, 'unix', 'unix'])
     }))
   test('with -t auto -T auto: tables of sockets, here and in the namespace', () =>
     serving(['--config-net', '--no-icmp', '-t', 'auto', '-T', 'auto'], {}, async (engine) => {
@@ -269,31 +291,44 @@ describe('descriptors of the engine', oursOnly, () => {
       }))
 })
 
-describe('an intruder in the engine', oursOnly, () => {
+describe("an intruder in the engine, and in the API's process", oursOnly, () => {
   let number = 0
   /** What came of it: an errno, or the end. */
-  const attempt = async (what: string, options: ReadonlyArray<string> = []): Promise<number | 'killed'> => {
+  const attempt = async (
+    what: string,
+    options: ReadonlyArray<string> = [],
+    where: 'engine' | 'api' = 'engine'
+  ): Promise<number | 'killed'> => {
     const file = `injected-${++number}`
     // Of our environment nothing would reach it
     const variables = `LD_PRELOAD=${cacheInside}/inject INJECT=${what} INJECT_TO=/mnt/w/${file}`
-    writeFileSync(join(w.dir, 'node'), `#!/bin/sh\n${variables} exec '${process.execPath}' "$@"\n`)
+    const inside = `case "$*" in */${where}.cjs*) export ${variables};; esac`
+    writeFileSync(join(w.dir, 'node'), `#!/bin/sh\n${inside}\nexec '${process.execPath}' "$@"\n`)
     chmodSync(join(w.dir, 'node'), 0o755)
     const env = { PASST_NODE: '/mnt/w/node' }
     let outcome: number | 'killed' | undefined
-    await serving(['--config-net', ...options], { env }, async (engine, proc) => {
-      kill(engine, 64 as unknown as NodeJS.Signals)
+    await serving(['--config-net', ...options], { env }, async (_, proc) => {
+      const pid = await until('it is sealed', () => {
+        const one = w.pidsInside().find((p) => cmdlineOf(p).includes(`/${where}.cjs`))
+        return one !== undefined && statusField(one, 'Seccomp_filters') === '2' && one
+      })
+      kill(pid, 64 as unknown as NodeJS.Signals)
       const report = join(w.dir, file)
       assert.ok(existsSync(report))
-      await until('an outcome', () => readFileSync(report, 'utf8') !== '' || !existsSync(`/proc/${engine}`))
+      await until('an outcome', () => readFileSync(report, 'utf8') !== '' || !existsSync(`/proc/${pid}`))
       const text = readFileSync(report, 'utf8')
       if (text !== '') {
         outcome = Number(text)
         return
       }
+      outcome = 'killed'
+      if (where === 'api') {
+        await proc.sees(/the process of the API \(--api\) has ended/, 'stderr')
+        return
+      }
       const r = await proc.wait()
       assert.equal(r.code, 2, show(r))
       assert.match(r.stderr, /The engine ended unexpectedly: Bad system call; ending the command/)
-      outcome = 'killed'
     })
     return outcome!
   }
@@ -326,4 +361,12 @@ describe('an intruder in the engine', oursOnly, () => {
     test(`${what} is the end, and said to be`, async () => {
       assert.equal(await attempt(what), 'killed')
     })
+  const api = ['--api', '/mnt/w/intruder.api']
+  for (const what of ['open', 'create', 'fork', 'unix', 'netlink', 'tcp'])
+    test(`API: ${what} is refused`, async () => {
+      assert.equal(await attempt(what, api, 'api'), EPERM)
+    })
+  test('API: execve is its end', async () => {
+    assert.equal(await attempt('execve', api, 'api'), 'killed')
+  })
 })

@@ -1,7 +1,7 @@
 # fish completion for pasta.  Made from src/runtime/cli/option-table.ts by scripts/completions.ts; do not edit.
 
 complete -c pasta -f
-complete -c pasta -x -a '(__fish_complete_subcommand -- --stats -l --log-file --log-size --runas --error-fd -c --conf-path -p --pcap --pcap-size --record --record-size -P --pid --restart-path -m --mtu -a --address -n --netmask -M --mac-addr -g --gateway -i --interface -o --outbound --outbound-if4 --outbound-if6 -D --dns --dns-forward --dns-host -S --search --map-host-loopback --map-guest-addr -H --hostname --fqdn -F --fd --repair-path -t --tcp-ports -u --udp-ports -T --tcp-ns -U --udp-ns -I --ns-ifname --userns --netns --ns-mac-addr --limit-flows --limit-files --limit-memory --limit-ports --limit-half-open)'
+complete -c pasta -x -a '(__fish_complete_subcommand -- --stats -l --log-file --log-size --runas --error-fd -c --conf-path --api -p --pcap --pcap-size --record --record-size -P --pid --restart-path -m --mtu -a --address -n --netmask -M --mac-addr -g --gateway -i --interface -o --outbound --outbound-if4 --outbound-if6 -D --dns --dns-forward --dns-host -S --search --map-host-loopback --map-guest-addr -H --hostname --fqdn -F --fd --repair-path -t --tcp-ports -u --udp-ports -T --tcp-ns -U --udp-ns -I --ns-ifname --userns --netns --ns-mac-addr --limit --limit-flows --limit-files --limit-memory --limit-ports --limit-half-open)'
 complete -c pasta -s d -l debug -d 'Be verbose, don\'t log to the system logger'
 complete -c pasta -l trace -d 'Be extra verbose, show single packets'
 complete -c pasta -l stats -x -d 'Show event statistics, at most every DELAY seconds'
@@ -13,6 +13,7 @@ complete -c pasta -l log-size -x -d 'Limit log file to SIZE bytes'
 complete -c pasta -l runas -x -a '(__fish_complete_users)' -d 'Run as this user'
 complete -c pasta -l error-fd -x -d 'Report an error at start to FD, as a line of JSON'
 complete -c pasta -s c -l conf-path -r -F -d 'Control socket for reconfiguration'
+complete -c pasta -l api -r -F -d 'Serve status, flows, rules and counters over HTTP at PATH'
 complete -c pasta -s h -l help -d 'Show this help and exit'
 complete -c pasta -l version -d 'Show version and exit'
 complete -c pasta -s p -l pcap -r -F -d 'Capture guest-side packets to FILE'
@@ -35,6 +36,7 @@ complete -c pasta -s D -l dns -x -a 'none' -d 'Give ADDR as name server, can be 
 complete -c pasta -l dns-forward -x -d 'Forward DNS queries sent to ADDR'
 complete -c pasta -l dns-host -x -d 'Name server on the host for --dns-forward'
 complete -c pasta -s S -l search -x -a 'none' -d 'Domain search list, can be repeated; none for none'
+complete -c pasta -l no-follow -d 'Stay with what the host had at the start'
 complete -c pasta -l dhcp-dns -d 'Give name servers via DHCP, DHCPv6 and NDP'
 complete -c pasta -l dhcp-search -d 'Give the search list via DHCP, DHCPv6 and NDP'
 complete -c pasta -l no-tcp -d 'Disable TCP'
@@ -73,6 +75,7 @@ complete -c pasta -l ns-mac-addr -x -d 'MAC address of the interface in the name
 complete -c pasta -l no-splice -d 'Disable the bypass path for local traffic'
 complete -c pasta -l splice-only -d 'No tap interface, forward local traffic only'
 complete -c pasta -l no-pidns -d 'Don\'t create a PID namespace for the command'
+complete -c pasta -l limit -x -d 'At most RATE of users\' data each way, as in 10Mbit or 1.5MB,burst=64kB,in'
 complete -c pasta -l limit-flows -x -d 'At most COUNT flows'
 complete -c pasta -l limit-files -x -d 'At most COUNT descriptors for flows'
 complete -c pasta -l limit-memory -x -d 'At most MIB MiB in the buffers of sockets'

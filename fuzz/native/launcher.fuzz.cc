@@ -1,5 +1,5 @@
 /* An engine that has been taken over asks the launcher for anything, in any order. Each request has one reply; before there is a
- * namespace nothing is made in it, and after RQ_READY nothing is done but to make sockets there. What would reach the system is
+ * namespace nothing is made in it, and after RQ_READY nothing is done but to make sockets there, and to connect to what was named before. What would reach the system is
  * made up here. */
 #include "../../native/common/outfile.h"
 #include "../../native/launcher/confine.h"
@@ -30,6 +30,8 @@ namespace {
 /** What the requests of an input have led to. */
 struct {
 	bool entered = false, ready = false;
+	/** RQ_UNIX_TARGET, as many as were found. */
+	uint32_t targets = 0;
 	/** Each made-up call fails with this, if it is not 0. */
 	int fails = 0;
 } world;
@@ -178,6 +180,28 @@ Fault openProcNet(std::vector<Fd> &out, uint32_t &which)
 	out.push_back(aFile()), which = PROCNET_UDP;
 	return outcome();
 }
+Fault findUnixPlace(const std::string &path, UnixPlace &place)
+{
+	beforeReady();
+	MUST(!world.entered && path.find('\0') == std::string::npos);
+	const Fault f = outcome();
+	if (!f)
+		place.name = std::to_string(world.targets++);
+	return f;
+}
+Fault findUnixFile(const std::string &path, UnixFile &)
+{
+	beforeReady();
+	MUST(path.find('\0') == std::string::npos);
+	return outcome();
+}
+int connectTo(const UnixPlace &place, Fd &out)
+{
+	MUST(!place.name.empty() && std::stoul(place.name) < world.targets); /* nobody is connected to whom no option names */
+	if (!world.fails)
+		out = aFile();
+	return world.fails;
+}
 passt::Fault passt::open_unemptied(const char *, int, int &fd)
 {
 	beforeReady();
@@ -206,7 +230,7 @@ void text(std::string &body, Input &in)
 /** A request that holds together, but for what the last octets say. */
 std::string request(Input &in)
 {
-	const uint32_t kind = 1 + in.u8() % 15;
+	const uint32_t kind = 1 + in.u8() % 19;
 	std::string body;
 
 	putU32(body, kind);
@@ -250,8 +274,13 @@ std::string request(Input &in)
 		for (int i = 0; i < 3; i++)
 			putU32(body, in.u32());
 		break;
+	case RQ_UNIX_TARGET:
+	case RQ_UNIX_FILE:
+		text(body, in);
+		break;
 	case RQ_INHERITED:
 	case RQ_EMPTY_ROOT:
+	case RQ_CONNECT:
 		putU32(body, in.u8());
 		break;
 	default:
@@ -285,7 +314,7 @@ void reply(int engine, const std::string &asked)
 	}
 	Reader r(buffer, (size_t)n), q(asked.data(), asked.size());
 	const uint32_t kind = r.u32(), of = q.u32();
-	if (kind == SOCKETS && of == RQ_SOCKETS) {
+	if (kind == SOCKETS && (of == RQ_SOCKETS || of == RQ_CONNECT)) {
 		r.u32(), r.u32();
 		MUST(r.u32() == passed);
 		return;

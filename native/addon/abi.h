@@ -47,7 +47,8 @@ enum Effect : uint32_t {
 	EF_ADOPT = 17,
 	/* word 1 unused, 2 slot: reset. So are all slots that the effects of the turn behind EV_ACCEPTED do not name */
 	EF_REJECT = 18,
-	/* as EF_TCP_CONNECT, but 8 slot: side 0. A socket made here or, with IN_NAMESPACE, there connects: side 1 */
+	/* as EF_TCP_CONNECT, but 8 slot: side 0, with FROM_UNIX of a UNIX socket. A socket made here or, with IN_NAMESPACE, there connects:
+	 * side 1; with TO_UNIX the launcher connects it, to the target that 6 numbers (protocol.h, RQ_CONNECT) */
 	EF_SPLICE = 20,
 	/* 2 side: shutdown(SHUT_WR) there, once all that was read from the other side is written */
 	EF_SPLICE_SHUT = 21,
@@ -55,6 +56,8 @@ enum Effect : uint32_t {
 	EF_SPLICE_CLOSE = 22,
 	/* Reset both sides; EF_RESET does the same */
 	EF_SPLICE_RESET = 23,
+	/* 2 side of a pair (of a UDP socket: 0), 3 octets: so many more may be read from there; the answer to EV_READ_ASKS */
+	EF_READ_ALLOW = 24,
 	/* 2 other handle, UDP as well: from here on what one of them receives the other one sends, without EV_DATAGRAM, until
 	 * either is closed */
 	EF_UDP_JOIN = 25,
@@ -174,6 +177,9 @@ enum Effect : uint32_t {
 	EF_CONF_SEND = 66,
 	/* The connection is closed */
 	EF_CONF_CLOSE = 67,
+
+	/* Word 1 unused. 2 off, 3 len: to the API's process, as EF_CONF_SEND: EV_API_OCTETS without octets where that is over */
+	EF_API_SEND = 68,
 };
 
 enum Event : uint32_t {
@@ -224,6 +230,8 @@ enum Event : uint32_t {
 	EV_SPLICE_EOF = 19,
 	/* 2 side, 13 errno: broken; what it sent before is written as far as the other side took it. moved. No more comes */
 	EV_SPLICE_FAILED = 20,
+	/* 2 side of a pair (of a UDP socket: 0), 3 octets: so much is to be read from there, which has a limit, and nothing is before EF_READ_ALLOW */
+	EV_READ_ASKS = 21,
 	/* word 1 = the joined handle that received, 2 datagrams, 3 lost since the last report; at most one a second for each */
 	EV_UDP_MOVED = 22,
 	/* 2 descriptor, 3 process id (0: unknown), 4 flags: LINK_HUNG_UP. No further client is accepted before EF_LINK_USE or
@@ -281,7 +289,16 @@ enum Event : uint32_t {
 	EV_CONF_CLIENT = 45,
 	/* Word 1 = the client, 2 off, 3 len: what it said; len 0: it says no more */
 	EV_CONF_OCTETS = 46,
+	/* Word 1 = HOST_TABLES or HOST_RESOLVER: it is no longer what it was. Not told again before Native.hostArm() */
+	EV_HOST_BELL = 60,
+	/* Word 1 unused. 2 off, 3 len: what Native.hostTell() was given */
+	EV_HOST = 61,
+	/* Word 1 unused. 2 off, 3 len: what the API's process said; len 0: it is gone */
+	EV_API_OCTETS = 47,
 };
+
+/* What is followed: the host's links, addresses, routes and rules; its resolv.conf(5) */
+enum : uint32_t { HOST_TABLES = 1, HOST_RESOLVER = 2 };
 
 /* moved: 4-5 octets from side 0 to side 1 (low, high word), 6-7 octets from side 1 to side 0 */
 
@@ -291,7 +308,7 @@ enum : uint32_t { SIDE_1 = 0x20000 };
 
 /* Native.listen(): records of LISTEN_WORDS words. 0 listener id, 1 protocol (6, 17), 2-5 addr, 6 port, 7 flags
  * (LISTEN_V6ONLY of protocol.h, LISTEN_FREEBIND, LISTEN_IN_NAMESPACE), 8 interface: index into the names + 1, 0 = none */
-enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, LISTEN_IN_NAMESPACE = 4, ACCEPT_PAUSE = 100 };
+enum : uint32_t { LISTEN_WORDS = 9, LISTEN_FREEBIND = 2, LISTEN_IN_NAMESPACE = 4, LISTEN_UNIX = 8, ACCEPT_PAUSE = 100 };
 
 /* Octets that EF_PEEK takes to the guest in one turn. A socket with PEEK_LITTLE or less goes first, all of those up to
  * PEEK_LITTLE_ALL; the others wait in order, have each a share of PEEK_ALL, at least PEEK_SHARE, and go on in the turns that
@@ -363,6 +380,10 @@ enum : uint32_t { CONF_CLIENTS = 64, CONF_ALLOWED = 1 };
 enum : uint32_t {
 	/* flags of opening effects */
 	BIND_OUTBOUND = 1, IN_NAMESPACE = 2, TO_GROUP = 4,
+	/* EF_UDP_OPEN; EF_SPLICE, its sides 0 and 1: what is read from there has a limit */
+	READ_LIMIT = 8, READ_LIMIT_1 = 16,
+	/* EF_SPLICE: side 1, side 0 is a UNIX socket */
+	TO_UNIX = 32, FROM_UNIX = 64,
 	SEND_REPORT_ACK = 1,
 	IS_V6 = 1,
 	PEEK_EOF = 1, PEEK_DRAINED = 2, PEEK_TAP_FULL = 4, PEEK_TAP_TELLS = 8,

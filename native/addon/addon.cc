@@ -6,6 +6,7 @@
 #include "logging.h"
 #include "../common/netlink.h"
 #include "../common/outfile.h"
+#include "../common/unixsocket.h"
 #include "seccomp.h"
 
 #include <csignal>
@@ -15,6 +16,7 @@
 #include <net/if.h>
 #include <string>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 #include <utility>
 
@@ -132,6 +134,33 @@ Value WatchNetlink(const CallbackInfo &info)
 	return e ? fail(info.Env(), "watchNetlink", e) : info.Env().Undefined();
 }
 
+Value WatchHost(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.watch((uint32_t)int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "watchHost", e) : info.Env().Undefined();
+}
+
+Value HostResolver(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.resolver(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "hostResolver", e) : info.Env().Undefined();
+}
+
+Value HostArm(const CallbackInfo &info)
+{
+	const int e = engine ? engine->host.arm((uint32_t)int_at(info, 0)) : EINVAL;
+	return Napi::Number::New(info.Env(), e);
+}
+
+Value HostAsk(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (!bytes_at(info, 0, data, len))
+		return info.Env().Undefined();
+	return Napi::Number::New(info.Env(), engine ? engine->host.ask(data, len) : EINVAL);
+}
+
 Value LinkListen(const CallbackInfo &info)
 {
 	if (!engine)
@@ -198,6 +227,12 @@ Value ConfAdopt(const CallbackInfo &info)
 {
 	const int e = engine ? engine->conf.adopt(int_at(info, 0), info[1].ToString().Utf8Value().c_str()) : EINVAL;
 	return e ? fail(info.Env(), "confAdopt", e) : info.Env().Undefined();
+}
+
+Value ApiAdopt(const CallbackInfo &info)
+{
+	const int e = engine ? engine->conf.adopt_api(int_at(info, 0)) : EINVAL;
+	return e ? fail(info.Env(), "apiAdopt", e) : info.Env().Undefined();
 }
 
 Value LinkAdopt(const CallbackInfo &info)
@@ -355,6 +390,16 @@ Value AdoptListener(const CallbackInfo &info)
 	return e ? fail(info.Env(), "adoptListener", e) : info.Env().Undefined();
 }
 
+/** With a queue as long as a TCP listener's (behaviour.md#port-forwarding). */
+Value UnixListen(const CallbackInfo &info)
+{
+	enum : int { BACKLOG = 128 };
+	int fd = -1;
+	uint32_t mode = 0;
+	const passt::Fault r = passt::listen_at_path(info[0].ToString().Utf8Value().c_str(), fd, mode, {SOCK_STREAM, 0600, BACKLOG});
+	return r.err ? fail(info.Env(), "unixListen", r.err, r.text) : Napi::Number::New(info.Env(), fd);
+}
+
 Value CloseListener(const CallbackInfo &info)
 {
 	return Napi::Boolean::New(info.Env(), engine && engine->listeners.close((uint32_t)int_at(info, 0)));
@@ -388,6 +433,21 @@ Napi::Uint8Array copy_of(Napi::Env env, const void *from, size_t n)
 	return a;
 }
 
+Value SocketFactsOf(const CallbackInfo &info)
+{
+	const Napi::Env env = info.Env();
+	passt::SocketFacts facts;
+	std::string device;
+	if (const int e = passt::read_facts(int_at(info, 0), facts, device))
+		return fail(env, "socketFacts", e);
+	Napi::Int32Array words = Napi::Int32Array::New(env, sizeof(facts) / sizeof(int32_t));
+	memcpy(words.Data(), &facts, sizeof(facts));
+	Napi::Object out = Napi::Object::New(env);
+	out.Set("words", words);
+	out.Set("device", copy_of(env, device.data(), device.size()));
+	return out;
+}
+
 Value Netlink(const CallbackInfo &info)
 {
 	const uint8_t *data;
@@ -399,6 +459,32 @@ Value Netlink(const CallbackInfo &info)
 	if (const passt::Fault f = netlink.ask({reinterpret_cast<const char *>(data), len}, answer, SIZE_MAX))
 		return fail(info.Env(), "netlink", f.err, f.text);
 	return copy_of(info.Env(), answer.data(), answer.size());
+}
+
+Value HostAnswer(const CallbackInfo &info)
+{
+	std::string datagram;
+	int e = EINVAL;
+	if (engine && engine->host.answer(datagram, e))
+		return copy_of(info.Env(), datagram.data(), datagram.size());
+	return Napi::Number::New(info.Env(), e);
+}
+
+Value HostResolverSaid(const CallbackInfo &info)
+{
+	std::string text;
+	if (engine && engine->host.resolver_said(text))
+		return copy_of(info.Env(), text.data(), text.size());
+	return info.Env().Null();
+}
+
+Value HostTell(const CallbackInfo &info)
+{
+	const uint8_t *data;
+	size_t len;
+	if (engine && bytes_at(info, 0, data, len))
+		engine->host.tell({reinterpret_cast<const char *>(data), len});
+	return info.Env().Undefined();
 }
 
 Value CtlSend(const CallbackInfo &info)
@@ -575,6 +661,26 @@ Value Seal(const CallbackInfo &info)
 	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
 }
 
+/** In the process of the API. (uid, gid: -1 = as they are) */
+Value ConfineApi(const CallbackInfo &info)
+{
+	int e = passt::drop_privileges(int_at(info, 0), int_at(info, 1));
+	if (!e)
+		e = passt::confine({});
+	if (!e)
+		e = passt::seal_api();
+	return e && e != ENOSYS ? fail(info.Env(), "confineApi", e) : info.Env().Undefined();
+}
+
+/** (fd of a UNIX socket that was accepted) */
+Value PeerUser(const CallbackInfo &info)
+{
+	ucred who = {};
+	socklen_t len = sizeof(who);
+	const bool known = !getsockopt(int_at(info, 0), SOL_SOCKET, SO_PEERCRED, &who, &len);
+	return Napi::Number::New(info.Env(), known ? (double)who.uid : -1);
+}
+
 /** Without Node's own end, which needs system calls that we have given up. */
 Value Exit(const CallbackInfo &info)
 {
@@ -600,6 +706,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("repairListen", RepairListen);
 	add("confListen", ConfListen);
 	add("confAdopt", ConfAdopt);
+	add("apiAdopt", ApiAdopt);
 	add("handOverConnect", HandOverConnect);
 	add("handOverListen", HandOverListen);
 	add("handOverAdopt", HandOverAdopt);
@@ -623,10 +730,19 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("setCtl", SetCtl);
 	add("watchNetlink", WatchNetlink);
 	add("netlink", Netlink);
+	add("watchHost", WatchHost);
+	add("hostResolver", HostResolver);
+	add("hostArm", HostArm);
+	add("hostAsk", HostAsk);
+	add("hostAnswer", HostAnswer);
+	add("hostResolverSaid", HostResolverSaid);
+	add("hostTell", HostTell);
 	add("ctlSend", CtlSend);
 	add("ctlCall", CtlCall);
 	add("listen", Listen);
 	add("adoptListener", AdoptListener);
+	add("unixListen", UnixListen);
+	add("socketFacts", SocketFactsOf);
 	add("closeListener", CloseListener);
 	add("pauseListener", PauseListener);
 	add("resumeListener", ResumeListener);
@@ -639,6 +755,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("dropPrivileges", DropPrivileges);
 	add("confine", Confine);
 	add("seal", Seal);
+	add("confineApi", ConfineApi);
+	add("peerUser", PeerUser);
 	add("exit", Exit);
 	return exports;
 }

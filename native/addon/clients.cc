@@ -1,6 +1,6 @@
 #include "clients.h"
 #include "sock.h"
-#include "unixsocket.h"
+#include "../common/unixsocket.h"
 
 #include <cerrno>
 #include <cmath>

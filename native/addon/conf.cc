@@ -1,6 +1,6 @@
 #include "conf.h"
 #include "sock.h"
-#include "unixsocket.h"
+#include "../common/unixsocket.h"
 
 #include <cerrno>
 #include <cstdio>
@@ -20,7 +20,7 @@ enum : uid_t { UNKNOWN_USER = 65534 };
 
 Conf::~Conf()
 {
-	for (const int fd : clients) {
+	for (const int fd : streams) {
 		if (fd >= 0)
 			close(fd);
 	}
@@ -74,6 +74,18 @@ int Conf::adopt(int fd, const char *path)
 	return 0;
 }
 
+int Conf::adopt_api(int fd)
+{
+	if (streams[API] >= 0)
+		return EBUSY;
+	if (const int e = set_nonblocking(fd))
+		return e;
+	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_CONF_CLIENT - API))
+		return e;
+	streams[API] = fd;
+	return 0;
+}
+
 /**
  * The socket's mode keeps others out already, but not after a chmod. In a user namespace of ours nobody else has a name, root neither: there
  * it is the mode that tells root from others.
@@ -107,7 +119,7 @@ void Conf::accept_some()
 	int accepted = 0;
 
 	for (uint32_t i = 0; i < CONF_CLIENTS && accepted < AT_ONCE && !paused; i++) {
-		if (clients[i] >= 0)
+		if (streams[i] >= 0)
 			continue;
 		const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0)
@@ -117,7 +129,7 @@ void Conf::accept_some()
 			close(fd);
 			continue;
 		}
-		clients[i] = fd;
+		streams[i] = fd;
 		ucred who = {};
 		socklen_t len = sizeof(who);
 		const bool known = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
@@ -131,15 +143,15 @@ void Conf::accept_some()
 
 void Conf::end(uint32_t client)
 {
-	if (client >= CONF_CLIENTS || clients[client] < 0)
+	if (client >= CONF_CLIENTS || streams[client] < 0)
 		return;
-	core.drop(clients[client]);
+	core.drop(streams[client]);
 	rearm();
 }
 
-void Conf::read_from(uint32_t client)
+void Conf::read_from(uint32_t stream)
 {
-	const int fd = clients[client];
+	const int fd = streams[stream];
 
 	if (fd < 0 || !rings.room() || rings.rx_left() < READ_MAX)
 		return; /* asked again */
@@ -150,17 +162,20 @@ void Conf::read_from(uint32_t client)
 	/* The end, or an error, which is one as well */
 	if (n <= 0)
 		core.unwatch(fd);
-	auto &e = rings.post<ev::ConfOctets>(client);
-	e.off = at, e.len = n > 0 ? (uint32_t)n : 0;
+	const auto tell = [&](auto &e) { e.off = at, e.len = n > 0 ? (uint32_t)n : 0; };
+	if (stream == API)
+		tell(rings.post<ev::ApiOctets>(0));
+	else
+		tell(rings.post<ev::ConfOctets>(stream));
 	rings.rx_take(n > 0 ? (uint32_t)n : 0);
 }
 
-/** All of it goes into the socket's buffer, or the client is none. */
-void Conf::send_to(const fx::Octets &e)
+/** All of it goes into the socket's buffer, or it is over. */
+void Conf::send_to(uint32_t stream, const fx::Octets &e)
 {
-	if (e.handle >= CONF_CLIENTS || clients[e.handle] < 0)
+	if (stream >= STREAMS || streams[stream] < 0)
 		return;
-	const int fd = clients[e.handle];
+	const int fd = streams[stream];
 	if (!rings.in_slab(e.off, e.len) || send(fd, rings.slab + e.off, e.len, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)e.len)
 		shutdown(fd, SHUT_RDWR); /* its end is read */
 }
@@ -172,8 +187,11 @@ void Conf::give_away()
 
 void Conf::effect(const Record &e)
 {
-	if (as<Head>(e).kind == EF_CONF_SEND)
-		send_to(as<fx::Octets>(e));
+	const auto &o = as<fx::Octets>(e);
+	if (as<Head>(e).kind == EF_API_SEND)
+		send_to(API, o);
+	else if (as<Head>(e).kind == EF_CONF_SEND)
+		send_to(o.handle < CONF_CLIENTS ? o.handle : STREAMS, o);
 	else
 		end(as<Head>(e).handle);
 }
@@ -185,7 +203,7 @@ bool Conf::ready(uint64_t what)
 			accept_some();
 		return true;
 	}
-	if (what > ID_CONF_CLIENT || what <= ID_CONF_CLIENT - CONF_CLIENTS)
+	if (what > ID_CONF_CLIENT || what <= ID_CONF_CLIENT - STREAMS)
 		return false;
 	read_from((uint32_t)(ID_CONF_CLIENT - what));
 	return true;

@@ -1,5 +1,6 @@
 /* The control socket (-c): clients that look at rules and change them. What they say is JS's business; here is who they are, and that none of
- * them holds anybody up. Several at a time; others wait in the socket's queue.
+ * them holds anybody up. Several at a time; others wait in the socket's queue. The API's process (--api) is a stream of the same kind, which the
+ * launcher has made for us.
  */
 #ifndef PASST_CONF_H
 #define PASST_CONF_H
@@ -14,16 +15,18 @@ namespace passt {
 
 class Conf : Part {
 public:
-	explicit Conf(Core &c) : Part(c) { clients.fill(-1); }
+	explicit Conf(Core &c) : Part(c) { streams.fill(-1); }
 	~Conf();
 
 	/** As Native.confListen() in src/runtime/abi/abi.ts. */
 	Fault listen(const char *path);
 	/** A socket that listens already, at `path`. 0 or errno; it is taken over with 0 only. */
 	int adopt(int fd, const char *path);
-	/** EF_CONF_* */
+	/** The stream to the API's process. 0 or errno; it is taken over with 0 only. */
+	int adopt_api(int fd);
+	/** EF_CONF_*, EF_API_SEND */
 	void effect(const Record &e);
-	/** ID_CONF, ID_CONF_CLIENT. False: it is neither. */
+	/** ID_CONF, ID_CONF_CLIENT and those below it. False: it is none of them. */
 	bool ready(uint64_t what);
 	/** Nobody is accepted while somebody takes our place. */
 	void accepting(bool on);
@@ -35,12 +38,14 @@ public:
 private:
 	void accept_some();
 	void rearm();
-	void read_from(uint32_t client);
-	void send_to(const fx::Octets &e);
+	void read_from(uint32_t stream);
+	void send_to(uint32_t stream, const fx::Octets &e);
 	void end(uint32_t client);
 	bool may_come(uid_t uid) const;
 
-	std::array<int, CONF_CLIENTS> clients;
+	/** Clients by their numbers; at API the API's process. */
+	enum : uint32_t { API = CONF_CLIENTS, STREAMS };
+	std::array<int, STREAMS> streams;
 	/** `file`: of the socket, to see its mode (O_PATH). */
 	int listener = -1, file = -1;
 	uid_t owner = 0;

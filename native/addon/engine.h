@@ -11,6 +11,7 @@
 
 #include "conf.h"
 #include "handover.h"
+#include "hostwatch.h"
 #include "receive.h"
 #include "look.h"
 #include "migrate/migration.h"
@@ -39,6 +40,7 @@ public:
 	Vhost vhost{*this, tap};
 	Clients clients{*this, tap, vhost};
 	Notices notices{*this};
+	HostWatch host{*this};
 	Table table{*this};
 	Sender sender{*this, table, tap};
 	Tcp tcp{*this, table, sender};

@@ -1,5 +1,5 @@
 #include "handover.h"
-#include "unixsocket.h"
+#include "../common/unixsocket.h"
 
 #include <cerrno>
 #include <cmath>

@@ -9,6 +9,7 @@
 #include <linux/tcp.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace passt {
@@ -116,7 +117,7 @@ int Listeners::watch(uint32_t id, bool on, int op)
 	return core.watch(op, listeners[id].fd, on ? (uint32_t)EPOLLIN : 0u, id | (uint32_t)TAG_LISTENER);
 }
 
-int Listeners::add(uint32_t id, const ListenSock &l, const Local &where)
+int Listeners::add(uint32_t id, const ListenSock &l, const Local &where, bool foreign)
 {
 	if (id >= LISTENERS_MAX)
 		return EINVAL;
@@ -130,7 +131,7 @@ int Listeners::add(uint32_t id, const ListenSock &l, const Local &where)
 	if (e)
 		listeners[id] = ListenSock{};
 	else if (l.kind == Kind::Udp) /* its flows answer from the same port */
-		table.own_ports[l.ns].add(l.fd, where, 1 + id);
+		table.own_ports[l.ns].add(l.fd, where, 1 + id, foreign);
 	return e;
 }
 
@@ -187,15 +188,21 @@ int Listeners::adopt(uint32_t id, int fd, Kind kind, uint32_t flags)
 
 	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &n) || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &m))
 		return errno;
-	if ((domain != AF_INET && domain != AF_INET6) || type != (kind == Kind::Tcp ? SOCK_STREAM : SOCK_DGRAM))
+	const bool local = flags & LISTEN_UNIX;
+	if ((local ? domain != AF_UNIX : domain != AF_INET && domain != AF_INET6) || type != (kind == Kind::Tcp ? SOCK_STREAM : SOCK_DGRAM))
 		return EPROTOTYPE;
-	if (const int e = set_listener_options(fd, kind, domain == AF_INET6))
+	if (const int e = local ? 0 : set_listener_options(fd, kind, domain == AF_INET6))
 		return e;
 	if (const int e = set_nonblocking(fd))
 		return e;
+	if (local)
+		return add(id, {fd, kind, false, false, false, false}, Local());
 	const bool bound = !getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) && len;
 	const bool ns = flags & LISTEN_IN_NAMESPACE, freebind = flags & LISTEN_FREEBIND;
-	return add(id, {fd, kind, bound, freebind, false, ns}, kind == Kind::Udp ? Local(fd) : Local());
+	/* Somebody else may have made it and handed it over */
+	struct stat st;
+	const bool foreign = kind == Kind::Udp && !ns && !fstat(fd, &st) && st.st_uid != geteuid();
+	return add(id, {fd, kind, bound, freebind, false, ns}, kind == Kind::Udp ? Local(fd) : Local(), foreign);
 }
 
 bool Listeners::close(uint32_t id)
@@ -246,6 +253,7 @@ int Listeners::give(uint32_t uid, uint32_t gid)
 		if (l.kind == Kind::Udp && fchown(l.fd, uid, gid))
 			return errno;
 	}
+	table.own_ports[0].own();
 	return 0;
 }
 

@@ -99,7 +99,7 @@ public:
 private:
 	int watch(uint32_t id, bool on, int op);
 	int add_opened(uint32_t id, const ListenSock &l, const Local &where);
-	int add(uint32_t id, const ListenSock &l, const Local &where);
+	int add(uint32_t id, const ListenSock &l, const Local &where, bool foreign = false);
 	void pause(uint32_t id, int error);
 
 	Table &table;

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstring>
 #include <sys/socket.h>
+#include <tuple>
 #include <unistd.h>
 
 namespace passt {
@@ -26,8 +27,54 @@ int NsPools::add(uint32_t kind, const int *fds, size_t n)
 	return kind < NS_KINDS ? 0 : EINVAL;
 }
 
+int NsPools::connect(const Sock &s, const fx::Open &effect)
+{
+	if (!registered)
+		return -ENOENT;
+	if (connecting.size() >= NS_WAITING)
+		return -EMFILE;
+	connecting.push_back({effect, s.generation});
+	unasked++;
+	ask_connections();
+	return -EAGAIN;
+}
+
+void NsPools::ask_connections()
+{
+	while (unasked && registered) {
+		const uint32_t m[2] = {RQ_CONNECT, connecting[connecting.size() - unasked].effect.dst_port};
+		if (send(ctl, m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(m))
+			return;
+		unasked--;
+	}
+}
+
+/** The answer to the first of those that were asked for. */
+void NsPools::take_connection(int error, const std::vector<int> &passed)
+{
+	const bool mine = connecting.size() > unasked;
+	const NsPool::Waiting w = mine ? connecting.front() : NsPool::Waiting{};
+
+	if (mine)
+		connecting.pop_front();
+	const bool there = mine && table.generation(w.effect.handle) == w.generation;
+	if (there && passed.size() == 1)
+		return connected.emplace_back(w, passed[0]), void();
+	for (const int fd : passed)
+		close(fd);
+	if (there)
+		table.abandon(table.at(w.effect.handle), error ? error : EMFILE);
+}
+
 bool NsPools::next(NsPool::Waiting &w, int &fd)
 {
+	while (!connected.empty()) {
+		std::tie(w, fd) = connected.front();
+		connected.pop_front();
+		if (table.generation(w.effect.handle) == w.generation)
+			return true;
+		close(fd);
+	}
 	for (NsPool &p : ns) {
 		while (!p.waiting.empty() && !p.fds.empty()) {
 			w = p.waiting.front();
@@ -91,6 +138,7 @@ void NsPools::ask(uint32_t kind)
 
 void NsPools::ask_again()
 {
+	ask_connections();
 	for (uint32_t k = 0; k < NS_KINDS; k++) {
 		if (ns[k].retry)
 			ask(k);
@@ -115,6 +163,8 @@ bool NsPools::take_sockets(const uint8_t *message, size_t len, const std::vector
 	memcpy(&m, message, std::min(len, sizeof(m)));
 	if (m.kind != SOCKETS)
 		return false;
+	if (m.family == AF_UNIX)
+		return take_connection((int)m.error, passed), true;
 	const bool known = (m.family == AF_INET || m.family == AF_INET6) && (m.type == SOCK_STREAM || m.type == SOCK_DGRAM);
 	const uint32_t kind = known ? pool_of(m.type == SOCK_DGRAM ? Kind::Udp : Kind::Tcp, m.family == AF_INET6)
 				    : (uint32_t)NS_KINDS;
@@ -175,6 +225,8 @@ bool NsPools::ctl_ready()
 
 NsPools::~NsPools()
 {
+	for (const auto &[w, fd] : connected)
+		close(fd);
 	for (const NsPool &p : ns) {
 		for (const int fd : p.fds)
 			close(fd);

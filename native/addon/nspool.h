@@ -1,10 +1,12 @@
-/* Sockets made inside the namespace ahead of need: the launcher sends them in batches (protocol.h, SOCKETS). */
+/* Sockets made inside the namespace ahead of need: the launcher sends them in batches (protocol.h, SOCKETS). And those that it connects to UNIX
+ * sockets of the host, one by one. */
 #ifndef PASST_NSPOOL_H
 #define PASST_NSPOOL_H
 
 #include "table.h"
 
 #include <deque>
+#include <utility>
 
 namespace passt {
 
@@ -53,17 +55,26 @@ public:
 	int spare(bool v6);
 	/** A socket from the pool, -EAGAIN = `s` is in the queue for one, or another -errno. */
 	int take(const Sock &s, const fx::Open &effect);
+	/** EF_SPLICE to a UNIX socket: always waits for it, -EAGAIN, or -errno. */
+	int connect(const Sock &s, const fx::Open &effect);
 	/** What could not be asked for; what next() left. */
 	void ask_again();
 	void ask_for_waiting();
 
 private:
 	void ask(uint32_t kind);
+	void ask_connections();
+	void take_connection(int error, const std::vector<int> &passed);
 
 	Table &table;
 	int ctl = -1;
 	bool registered = false;
 	NsPool ns[NS_KINDS];
+	/** Connections to UNIX sockets, as they were asked for: the launcher answers in order. The last `unasked` are still to be. */
+	std::deque<NsPool::Waiting> connecting;
+	size_t unasked = 0;
+	/** Those that came, and what for. */
+	std::deque<std::pair<NsPool::Waiting, int>> connected;
 };
 
 } // namespace passt

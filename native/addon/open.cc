@@ -24,6 +24,7 @@ void Opener::open(const fx::Open &e, Kind kind)
 	s->listener = kind == Kind::Udp ? e.listener : 0;
 	s->hold = s->listener ? HOLDS : 0;
 	s->multicast = is_multicast(t);
+	s->limited = kind == Kind::Udp && e.flags & READ_LIMIT;
 	s->group = t.group, s->scope = t.scope, s->in_namespace = t.in_namespace;
 	memcpy(s->peer, t.dst, sizeof(s->peer));
 	s->peer_port = kind == Kind::Udp ? t.port : (uint16_t)0;

@@ -67,30 +67,40 @@ int Ports::bind(int fd, const Local &at, const sockaddr_storage &ss, socklen_t l
 {
 	const auto [begin, end] = places.equal_range(at.port);
 	const bool covered = std::any_of(begin, end, [&](const auto &p) { return p.second.at.covers(at); });
-	static std::vector<int> doors;
+	static std::vector<int> doors, foreign;
 
 	doors.clear();
+	foreign.clear();
 	for (auto p = begin; p != end; ++p) {
 		const std::vector<int> &fds = p->second.fds;
-		if (p->second.at.excludes(at)) /* SO_REUSEADDR would let in others' as well, had no guard of ours kept them out so far */
-			doors.insert(doors.end(), fds.begin(), covered ? fds.begin() + 1 : fds.end());
+		if (!p->second.at.excludes(at))
+			continue;
+		if (p->second.foreign)
+			foreign.push_back(fds[0]);
+		/* SO_REUSEADDR would let in others' as well, had no guard of ours kept them out so far */
+		doors.insert(doors.end(), fds.begin() + p->second.foreign, covered || p->second.foreign ? fds.begin() + 1 : fds.end());
 	}
-	if (covered)
+	const bool shares = covered || !foreign.empty();
+	if (shares)
 		share(fd, SO_REUSEADDR, true);
 	share(fd, SO_REUSEPORT, true);
-	/* From here on another process of this user could come in: as little as can be */
+	/* From here on another process, of this user where none is foreign, could come in: as little as can be */
 	for (const int door : doors)
 		share(door, SO_REUSEPORT, true);
+	for (const int door : foreign)
+		share(door, SO_REUSEADDR, true);
 	const int e = ::bind(fd, reinterpret_cast<const sockaddr *>(&ss), len) ? errno : 0;
+	for (const int door : foreign)
+		share(door, SO_REUSEADDR, false);
 	share(fd, SO_REUSEPORT, false);
 	for (const int door : doors)
 		share(door, SO_REUSEPORT, false);
-	if (e && covered)
+	if (shares && (e || !covered))
 		share(fd, SO_REUSEADDR, false);
 	return e;
 }
 
-void Ports::add(int fd, const Local &at, uint32_t listener)
+void Ports::add(int fd, const Local &at, uint32_t listener, bool foreign)
 {
 	auto [p, end] = places.equal_range(at.port);
 	const auto same = [&](const Local &l) { return l.v6 == at.v6 && l.covers(at) && at.covers(l); };
@@ -98,13 +108,19 @@ void Ports::add(int fd, const Local &at, uint32_t listener)
 	while (p != end && !same(p->second.at))
 		++p;
 	if (p == end)
-		p = places.emplace(at.port, Place{at, 0, {}});
+		p = places.emplace(at.port, Place{at, 0, foreign, {}});
 	Place &place = p->second;
 	share(fd, SO_REUSEADDR, !place.fds.empty());
 	if (listener)
 		place.listener = listener;
 	seats.insert_or_assign(fd, Seat{p, place.fds.size(), listener != 0});
 	place.fds.push_back(fd);
+}
+
+void Ports::own()
+{
+	for (auto &p : places)
+		p.second.foreign = false;
 }
 
 void Ports::remove(int fd)
@@ -125,8 +141,10 @@ void Ports::remove(int fd)
 	fds.pop_back();
 	if (fds.empty())
 		places.erase(p);
-	else if (!index)
+	else if (!index) {
+		p->second.foreign = false; /* flows' sockets are our own */
 		share(fds[0], SO_REUSEADDR, false);
+	}
 }
 
 bool Ports::listener_excludes(const Local &at) const

@@ -38,7 +38,8 @@ struct Local {
  * sockets have at that moment (socket(7)). Of ours at one place (address, port, interface)
  * - the first, the guard, has neither SO_REUSEADDR nor SO_REUSEPORT: nobody else gets in, whoever he is;
  * - the others have SO_REUSEADDR: they are not in the way of the next one of ours, which has it too;
- * - guards that are in the way of the next one have SO_REUSEPORT around its bind(). That lets the same user in only.
+ * - guards that are in the way of the next one have SO_REUSEPORT around its bind(). That lets the same user in only;
+ * - a guard that another user has made, and handed over, has SO_REUSEADDR then: for the same user the kernel does not take it.
  */
 class Ports {
 public:
@@ -46,8 +47,10 @@ public:
 	bool any(uint16_t port) const { return places.count(port); }
 	/** bind() to `ss`, which is `at`, shared with those that are here already and nobody else. 0 or errno. */
 	int bind(int fd, const Local &at, const sockaddr_storage &ss, socklen_t len);
-	/** It is bound, and stays at `at` until remove(), before it is closed. `listener`: 1 + its id, or 0. */
-	void add(int fd, const Local &at, uint32_t listener);
+	/** It is bound, and stays at `at` until remove(), before it is closed. `listener`: 1 + its id, or 0. `foreign`: of another user. */
+	void add(int fd, const Local &at, uint32_t listener, bool foreign = false);
+	/** Those of other users are ours from here on. */
+	void own();
 	void remove(int fd);
 	/** Who hears, but for a socket at `at`, what comes there: 1 + id of a listener, or 0. */
 	uint32_t listener_at(const Local &at) const;
@@ -58,6 +61,8 @@ private:
 	struct Place {
 		Local at;
 		uint32_t listener;
+		/** its guard is of another user */
+		bool foreign;
 		/** the guard first */
 		std::vector<int> fds;
 	};

@@ -28,12 +28,15 @@ public:
 	void listener_ready(uint32_t id, ListenSock &l, uint32_t events);
 	/** EF_UDP_JOIN */
 	void join(uint32_t a, uint32_t b);
+	/** EF_READ_ALLOW */
+	void allow(Sock &s, uint32_t octets);
 	/** When EV_UDP_MOVED is due, by the clock; infinity: not at all. */
 	double due() const;
 	void report_moved();
 
 private:
 	bool listener_first(Sock &s);
+	uint32_t may_read(Sock &s, uint32_t want, bool first);
 	void read(Sock &s);
 	void report_to_listener(Sock &s, const sockaddr_storage &from, uint32_t off, uint32_t len, uint32_t segment);
 	Sock *joined(const Sock &s);

@@ -40,7 +40,7 @@ struct RestoreWords {
 /** Effects: JS writes them. In front of each stands which. */
 namespace fx {
 
-/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE, EF_CONF_SEND */
+/** EF_TAP_WRITE, EF_NETLINK, EF_VHOST_REPLY, EF_STATE_WRITE, EF_TCP_RESTORE, EF_CONF_SEND, EF_API_SEND */
 struct Octets : Head {
 	uint32_t off, len;
 };
@@ -115,6 +115,10 @@ struct Slot : Head {
 /** EF_SPLICE_SHUT */
 struct SpliceShut : Head {
 	uint32_t side;
+};
+/** EF_READ_ALLOW */
+struct ReadAllow : Head {
+	uint32_t side, octets;
 };
 /** EF_UDP_JOIN */
 struct UdpJoin : Head {
@@ -235,6 +239,9 @@ struct SpliceFailed : Event<EV_SPLICE_FAILED> {
 };
 struct SpliceEof : Like<EV_SPLICE_EOF, SpliceFailed> {};
 struct SpliceConnected : Like<EV_SPLICE_CONNECTED, SpliceFailed> {};
+struct ReadAsks : Event<EV_READ_ASKS> {
+	uint32_t side, octets;
+};
 struct UdpMoved : Event<EV_UDP_MOVED> {
 	uint32_t datagrams, lost;
 };
@@ -280,6 +287,9 @@ struct ConfClient : Event<EV_CONF_CLIENT> {
 	uint32_t process_id, flags;
 };
 struct ConfOctets : Like<EV_CONF_OCTETS, StateOctets> {};
+struct HostBell : Event<EV_HOST_BELL> {};
+struct Host : Like<EV_HOST, StateOctets> {};
+struct ApiOctets : Like<EV_API_OCTETS, StateOctets> {};
 struct Netlink : Event<EV_NETLINK> {
 	uint32_t off, len;
 };

@@ -23,4 +23,12 @@ int seal()
 	return f.install();
 }
 
+int seal_api()
+{
+	const auto OWN_PID = (uint32_t)getpid();
+	Filter f;
+#include "api-calls.def"
+	return f.install();
+}
+
 } // namespace passt

@@ -11,6 +11,8 @@ namespace passt {
  * caller's reason to exit.
  */
 int seal();
+/** The same for the process of the API: api-calls.def. */
+int seal_api();
 
 } // namespace passt
 

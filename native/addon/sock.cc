@@ -22,6 +22,8 @@ Target::Target(const fx::Open &e)
 	in_namespace = e.flags & IN_NAMESPACE;
 	bind_device = e.flags & BIND_OUTBOUND && !in_namespace;
 	group = e.flags & TO_GROUP;
+	to_unix = e.flags & TO_UNIX;
+	from_unix = e.flags & FROM_UNIX;
 }
 
 socklen_t to_sockaddr(sockaddr_storage &ss, const uint32_t *addr, uint16_t port, uint32_t scope, bool v6)
@@ -220,6 +222,39 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 	sockaddr_storage ss;
 	const socklen_t len = to_sockaddr(ss, t.src, port, t.scope, v6);
 	return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+}
+
+/** 0 where the socket has no such option. */
+static uint32_t option_of(int fd, int level, int option)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, option, &value, &len) ? 0 : (uint32_t)value;
+}
+
+int read_facts(int fd, SocketFacts &out, std::string &device)
+{
+	sockaddr_storage own = {}, peer;
+	socklen_t len = sizeof(own), peer_len = sizeof(peer);
+	char name[64];
+	socklen_t name_len = sizeof(name);
+	uint16_t port = 0;
+
+	if (getsockname(fd, reinterpret_cast<sockaddr *>(&own), &len))
+		return errno;
+	out = {};
+	out.domain = option_of(fd, SOL_SOCKET, SO_DOMAIN);
+	out.type = option_of(fd, SOL_SOCKET, SO_TYPE);
+	out.protocol = option_of(fd, SOL_SOCKET, SO_PROTOCOL);
+	out.listens = option_of(fd, SOL_SOCKET, SO_ACCEPTCONN);
+	out.connected = !getpeername(fd, reinterpret_cast<sockaddr *>(&peer), &peer_len);
+	out.v6only = out.domain == AF_INET6 ? option_of(fd, IPPROTO_IPV6, IPV6_V6ONLY) : 0;
+	from_sockaddr(own, out.addr, &port);
+	out.port = port;
+	if (!getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &name_len))
+		device.assign(name, strnlen(name, name_len));
+	return 0;
 }
 
 void close_hard(int fd)

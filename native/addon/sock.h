@@ -73,6 +73,10 @@ struct Sock {
 	/** Joined: datagrams received and lost since the last EV_UDP_MOVED; in the list of those to be told of. */
 	uint32_t moved, lost;
 	bool moved_listed;
+	/** UDP with a rate limit: octets that may be read, below 0: a datagram was longer; asked for (EV_READ_ASKS), and how many the last time. */
+	bool limited, asked;
+	int64_t allowed;
+	uint32_t asked_for;
 	/** Kind::Splice; `fd` is -1 then. */
 	Splice *splice;
 	/** TCP that is frozen, or restored and does not run yet (migrate/move.h): out of epoll, nothing else is done with it. Else none. */
@@ -87,6 +91,8 @@ struct Target {
 	uint16_t port, src_port;
 	uint32_t scope, mss;
 	bool bind_device, in_namespace, group;
+	/** Splice: side 1, side 0 is a UNIX socket. */
+	bool to_unix, from_unix;
 	/** Taken over from a listener. */
 	std::string device;
 	bool freebind = false;
@@ -140,6 +146,13 @@ uint64_t moved_of(int fd);
 
 /** The pending error, taken from the socket. */
 int take_error(int fd);
+
+/** What a socket is: the words of socketFacts() in src/runtime/abi/abi.ts, in their order. */
+struct SocketFacts {
+	uint32_t domain, type, protocol, listens, connected, v6only, addr[4], port;
+};
+/** `device`: SO_BINDTODEVICE. 0 or errno: it is no socket. */
+int read_facts(int fd, SocketFacts &out, std::string &device);
 
 /** RST instead of FIN (#regression-82). */
 void close_hard(int fd);

@@ -4,9 +4,12 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+#include <utility>
 
 namespace passt {
 
@@ -45,15 +48,19 @@ void Splices::open(const fx::Open &e)
 	s->splice = new Splice;
 	s->splice->side[0].fd = accepted;
 	s->splice->side[1].fd = -1;
+	s->splice->side[0].local = t.from_unix, s->splice->side[1].local = t.to_unix;
+	s->splice->way[0].limited = e.flags & READ_LIMIT;
+	s->splice->way[1].limited = e.flags & READ_LIMIT_1;
 	if (accepted < 0)
 		return table.fail_splice(*s, 0, EBADF);
 	set_int(accepted, IPPROTO_TCP, TCP_QUICKACK, 1);
 	if (const int error = watch(*s, 0, EPOLL_CTL_ADD))
 		return table.fail_splice(*s, 0, error);
-	const int fd = t.in_namespace ? pools.take(*s, e) : make_socket(Kind::Tcp, s->v6);
+	const bool by_launcher = t.in_namespace || t.to_unix;
+	const int fd = t.to_unix ? pools.connect(*s, e) : by_launcher ? pools.take(*s, e) : make_socket(Kind::Tcp, s->v6);
 	if (fd >= 0)
 		connect(*s, t, fd);
-	else if (!t.in_namespace || fd != -EAGAIN)
+	else if (!by_launcher || fd != -EAGAIN)
 		table.fail_splice(*s, 1, -fd);
 }
 
@@ -68,6 +75,10 @@ int Splices::watch(const Sock &s, uint32_t side, int op)
 void Splices::connect(Sock &s, Target t, int fd)
 {
 	s.splice->side[1].fd = fd;
+	if (t.to_unix) { /* it is connected */
+		const int e = watch(s, 1, EPOLL_CTL_ADD);
+		return e ? table.fail_splice(s, 1, e) : connected(s);
+	}
 	t.mss = 0; /* that word is the slot */
 	int error = prepare_socket(fd, Kind::Tcp, t, outbound);
 	if (!error) {
@@ -108,8 +119,8 @@ void Splices::ready(Sock &s, uint32_t which, uint32_t events)
 
 	if (s.phase == Phase::Failed)
 		return;
-	/* The other side is full, and each segment that comes meanwhile would wake us to hear what is known */
-	if (k.readable && events & EPOLLIN && !x.side[!which].writable && !k.deaf) {
+	/* The other side is full, or a limit is: each segment that comes meanwhile would wake us to hear what is known */
+	if (k.readable && events & EPOLLIN && (!x.side[!which].writable || x.way[which].asked) && !k.deaf) {
 		k.deaf = true;
 		watch(s, which, EPOLL_CTL_MOD);
 	}
@@ -123,7 +134,7 @@ void Splices::ready(Sock &s, uint32_t which, uint32_t events)
 		k.urgent = true;
 
 	if (s.phase == Phase::Connecting) {
-		if (events & (EPOLLHUP | EPOLLERR)) {
+		if (events & (EPOLLHUP | EPOLLERR) && !(k.local && which == 0)) {
 			const int e = take_error(k.fd);
 			return table.fail_splice(s, which, e ? e : ECONNRESET);
 		}
@@ -176,7 +187,8 @@ bool Splices::copy(Splice &x, uint32_t i)
 	alignas(4096) static uint8_t copied[COPY_MAX];
 	SpliceWay &w = x.way[i];
 	SpliceSide &from = x.side[i], &to = x.side[!i];
-	const size_t most = table.pending_all < REST_ALL ? (size_t)COPY_MAX : (size_t)COPY_SMALL;
+	const size_t room = table.pending_all < REST_ALL ? (size_t)COPY_MAX : (size_t)COPY_SMALL;
+	const size_t most = w.limited ? std::min<size_t>(room, w.allowed) : room;
 	ssize_t n, m;
 
 	do
@@ -184,10 +196,12 @@ bool Splices::copy(Splice &x, uint32_t i)
 	while (n < 0 && errno == EINTR);
 	if (n <= 0)
 		return end(from, n ? errno : 0);
+	if (w.limited)
+		w.allowed -= (uint32_t)n;
 	const bool full = (size_t)n == most;
 	w.bulk = full && most == COPY_MAX;
 	/* All there was; what comes now has an edge of its own. Urgent data cuts reads short, an end stands behind them. */
-	if (!full && !from.hup && !from.urgent)
+	if (!full && !from.hup && !from.urgent && !from.local)
 		from.readable = false;
 	do
 		m = send(to.fd, copied, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -228,6 +242,43 @@ bool Splices::end(SpliceSide &from, int error)
 	return false;
 }
 
+/**
+ * Do tokens let side `i` be read? Without any an end of its stream is found all the same, which costs none; data is asked for, once,
+ * and stays where the sender's window counts it.
+ */
+bool Splices::may_read(Splice &x, uint32_t i)
+{
+	SpliceWay &w = x.way[i];
+	SpliceSide &from = x.side[i];
+	uint8_t first;
+	ssize_t n;
+	int unread = 0;
+
+	if (!w.limited || w.allowed)
+		return true;
+	if (w.asked)
+		return false;
+	do
+		n = recv(from.fd, &first, 1, MSG_PEEK | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return end(from, n ? errno : 0);
+	w.ask = !ioctl(from.fd, SIOCINQ, &unread) && unread > 1 ? (uint32_t)unread : 1;
+	w.asked = true;
+	return false;
+}
+
+void Splices::allow(Sock &s, uint32_t way, uint32_t octets)
+{
+	if (way > 1)
+		return;
+	SpliceWay &w = s.splice->way[way];
+	w.allowed += octets;
+	w.asked = false;
+	if (s.phase == Phase::Open)
+		queue(s);
+}
+
 /** Read from side `i` into a pipe, `most` octets. False: it cannot go on now. */
 bool Splices::pull(Splice &x, uint32_t i, size_t most)
 {
@@ -237,6 +288,8 @@ bool Splices::pull(Splice &x, uint32_t i, size_t most)
 
 	/* splice() stops at an urgent mark for ever, whatever SO_OOBINLINE says; recv() does not */
 	const bool bulk = w.bulk && !from.urgent;
+	if (w.limited)
+		most = std::min<size_t>(most, w.allowed);
 	if (bulk && !w.pipe)
 		w.pipe = table.pipes.get();
 	if (!bulk || !w.pipe)
@@ -251,6 +304,8 @@ bool Splices::pull(Splice &x, uint32_t i, size_t most)
 	if (n < 0)
 		return end(from, errno);
 	w.inside = (uint32_t)n;
+	if (w.limited)
+		w.allowed -= (uint32_t)n;
 	w.bulk = (size_t)n >= BULK_MIN;
 	return true;
 }
@@ -270,7 +325,7 @@ bool Splices::move(Splice &x, uint32_t i, size_t share)
 			more = to.writable && push(x, i);
 		} else {
 			/* Nothing is read that cannot be written: it stays where the sender's window counts it */
-			more = from.readable && !from.read_over && to.writable && !to.shut &&
+			more = from.readable && !from.read_over && to.writable && !to.shut && may_read(x, i) &&
 			       pull(x, i, (size_t)(limit - w.moved));
 		}
 	}
@@ -294,6 +349,12 @@ bool Splices::run(Sock &s, size_t share)
 	for (uint32_t i = 0; i < 2; i++) {
 		if (x.side[i].write_failed && x.side[i].readable && !x.side[i].read_over)
 			more = move(x, i, share) || more;
+	}
+	for (uint32_t i = 0; i < 2; i++) {
+		if (const uint32_t octets = std::exchange(x.way[i].ask, 0)) {
+			auto &e = table.event<ev::ReadAsks>(s);
+			e.side = i, e.octets = octets;
+		}
 	}
 	for (uint32_t i = 0; i < 2; i++) {
 		SpliceSide &k = x.side[i], &o = x.side[!i];

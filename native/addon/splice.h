@@ -16,6 +16,9 @@ struct SpliceSide {
 	int fd;
 	/** A read may find something: data, end, error. A write may be taken. */
 	bool readable, writable;
+	/** A UNIX socket: a read may be short though more is there (SCM_RIGHTS, unix(7)), and a peer that has closed hangs up at once, with all that
+	 * it has said still to be read. */
+	bool local;
 	/** What can be read is not reported now: it is known, and has to wait for the other side. */
 	bool deaf;
 	/** RDHUP, HUP or ERR came: a short read does not mean that nothing follows. Urgent data: likewise. */
@@ -40,6 +43,9 @@ struct SpliceWay {
 	/** copied octets that the destination did not take yet */
 	Pending rest;
 	uint64_t moved = 0;
+	/** With a rate limit: octets that may still be read; the next ones were asked for (EV_READ_ASKS); `ask`: are to be, so many. */
+	bool limited = false, asked = false;
+	uint32_t allowed = 0, ask = 0;
 
 	bool empty() const { return !inside && !rest.size(); }
 };

@@ -17,6 +17,8 @@ public:
 	/** EF_SPLICE, EF_SPLICE_SHUT */
 	void open(const fx::Open &e);
 	void shut(Sock &s, uint32_t side);
+	/** EF_READ_ALLOW */
+	void allow(Sock &s, uint32_t way, uint32_t octets);
 	/** Side 1 has its socket. */
 	void connect(Sock &s, Target t, int fd);
 	void ready(Sock &s, uint32_t which, uint32_t events);
@@ -36,6 +38,7 @@ private:
 	bool copy(Splice &x, uint32_t way);
 	bool pull(Splice &x, uint32_t way, size_t most);
 	bool end(SpliceSide &from, int error);
+	bool may_read(Splice &x, uint32_t way);
 	bool move(Splice &x, uint32_t way, size_t share);
 	bool run(Sock &s, size_t share);
 	void turn(Moving m, size_t share);

@@ -42,6 +42,7 @@ int Engine::turn(uint32_t effects, double timeout_ms)
 	tap_port.report();
 	deliver();
 	migration.mover.report();
+	host.report();
 	const bool told = rings.posted || !results.empty();
 	/* In hold nobody looks at what the guest has sent */
 	if (hand_over.held())
@@ -112,7 +113,7 @@ void Engine::execute_one(const Record &e)
 		return;
 	if (kind >= EF_HAND_OVER_ANSWER && kind <= EF_HAND_OVER_GUEST)
 		return hand_over.effect(e);
-	if (kind == EF_CONF_SEND || kind == EF_CONF_CLOSE)
+	if (kind == EF_CONF_SEND || kind == EF_CONF_CLOSE || kind == EF_API_SEND)
 		return conf.effect(e);
 	switch (kind) {
 	case EF_TAP_WRITE:
@@ -172,6 +173,12 @@ void Engine::execute_one(const Record &e)
 	case EF_SPLICE_SHUT:
 		if ((s = table.sock(handle, Kind::Splice)))
 			splices.shut(*s, as<fx::SpliceShut>(e).side);
+		return;
+	case EF_READ_ALLOW:
+		if ((s = table.sock(handle, Kind::Splice)))
+			splices.allow(*s, as<fx::ReadAllow>(e).side, as<fx::ReadAllow>(e).octets);
+		else if ((s = table.sock(handle, Kind::Udp)))
+			receiver.allow(*s, as<fx::ReadAllow>(e).octets);
 		return;
 	case EF_UDP_JOIN:
 		receiver.join(handle, as<fx::UdpJoin>(e).other_handle);
@@ -361,7 +368,7 @@ void Engine::ready(uint64_t what, uint32_t events)
 		return clients.ready();
 	if (what == ID_NETLINK)
 		return notices.ready();
-	if (migration.ready(what, events) || hand_over.ready(what) || conf.ready(what))
+	if (migration.ready(what, events) || hand_over.ready(what) || conf.ready(what) || host.ready(what))
 		return;
 	const uint32_t tag = (uint32_t)what & TAGS, handle = (uint32_t)what & ~(uint32_t)TAGS;
 	if (tag == TAG_LISTENER) {

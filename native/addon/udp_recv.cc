@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstring>
 #include <poll.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 namespace passt {
@@ -18,6 +20,8 @@ enum : uint32_t {
 	JOINED_BATCH = 16, JOINED_ROUNDS = 4,
 	/* ms between two EV_UDP_MOVED of one handle */
 	MOVED_EVERY = 1000,
+	/* With a rate limit, octets: what is asked for at most; a datagram is taken for so long as long as nobody knows */
+	ASKED_MAX = 65536, USUAL = 2048,
 };
 
 namespace {
@@ -123,6 +127,45 @@ void Receiver::ready(Sock &s, uint32_t events)
 		read(s);
 }
 
+/** What a message counts for in a rate limit: data, and a header each. */
+static int64_t counted(uint32_t len, uint32_t segment)
+{
+	return (int64_t)len + UDP_LEN * (int64_t)(segment && len ? (len + segment - 1) / segment : 1);
+}
+
+/**
+ * Messages that a rate limit lets be read of `want`; a few octets more than there are may come. 0: none. `first`: there is something,
+ * and it is asked for, once: what waits stays in the socket. Twice as much each time, so that what is left over is no more than
+ * what was used.
+ */
+uint32_t Receiver::may_read(Sock &s, uint32_t want, bool first)
+{
+	int next = 0;
+
+	if (!s.limited)
+		return want;
+	if (s.allowed > 0)
+		return (uint32_t)std::min<int64_t>(want, 1 + s.allowed / USUAL);
+	if (s.asked || !first)
+		return 0;
+	ioctl(s.fd, SIOCINQ, &next);
+	s.asked_for = std::min<uint32_t>(ASKED_MAX, std::max<uint32_t>((uint32_t)counted((uint32_t)std::max(next, 0), 0), 2 * s.asked_for));
+	s.asked = true;
+	table.event<ev::ReadAsks>(s).octets = (uint32_t)(s.asked_for - s.allowed);
+	core.watch(EPOLL_CTL_MOD, s.fd, 0, table.word(s));
+	return 0;
+}
+
+void Receiver::allow(Sock &s, uint32_t octets)
+{
+	s.allowed += octets;
+	if (!s.asked)
+		return;
+	s.asked = false;
+	if (s.phase == Phase::Open)
+		core.watch(EPOLL_CTL_MOD, s.fd, EPOLLIN, table.word(s));
+}
+
 /**
  * Is it from the peer? Between bind() and connect() anybody's may slip in, and what another CPU is delivering at that
  * moment even later (#regression-66). Ping sockets hear any host that has the identifier right.
@@ -176,9 +219,9 @@ void Receiver::read(Sock &s)
 
 	for (uint32_t total = 0; total < each;) {
 		const uint32_t base = rings.rx_next() + HEADROOM;
-		const uint32_t want = std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE});
+		const uint32_t want = may_read(s, std::min({(uint32_t)RX_BATCH, rings.room(), rings.rx_left() / RX_STRIDE}), !total);
 		if (!want)
-			return; /* next turn */
+			return; /* next turn, or when it may */
 		const uint32_t n = r.read(s.fd, rings.slab + base, RX_STRIDE, want);
 		uint32_t used = 0;
 		for (uint32_t i = 0; i < n; i++) {
@@ -187,12 +230,14 @@ void Receiver::read(Sock &s)
 			if (r.truncated(i) || (stranger && !s.listener))
 				continue;
 			if (s.group) {
+				s.allowed -= s.limited ? counted(len, 0) : 0;
 				describe(rings.post<ev::Answer>(table.handle_of(s)), r.from[i], r.mm[i].msg_hdr, off, len);
 				used = i * RX_STRIDE + HEADROOM + len;
 				continue;
 			}
 			const Ancillary a(r.mm[i].msg_hdr);
 			const uint32_t segment = a.segment < len ? a.segment : 0;
+			s.allowed -= s.limited ? counted(len, segment) : 0;
 			if (stranger) {
 				report_to_listener(s, r.from[i], off, len, segment);
 			} else {
@@ -263,7 +308,10 @@ void Receiver::move(Sock &s, Sock &to)
 	Message messages[JOINED_BATCH];
 
 	for (uint32_t round = 0; round < JOINED_ROUNDS && core.volume < joined_until; round++) {
-		const uint32_t n = r.read(s.fd, room, 65536, JOINED_BATCH);
+		const uint32_t want = may_read(s, JOINED_BATCH, !round);
+		if (!want)
+			return;
+		const uint32_t n = r.read(s.fd, room, 65536, want);
 		size_t k = 0;
 		for (uint32_t i = 0; i < n; i++) {
 			const uint32_t len = r.mm[i].msg_len;
@@ -272,6 +320,7 @@ void Receiver::move(Sock &s, Sock &to)
 				continue;
 			const Ancillary a(r.mm[i].msg_hdr);
 			const uint32_t segment = a.segment < len ? a.segment : 0;
+			s.allowed -= s.limited ? counted(len, segment) : 0;
 			if (!stranger) {
 				r.iov[i].iov_len = len;
 				messages[k++] = {&r.iov[i], 1, segment};
@@ -283,7 +332,7 @@ void Receiver::move(Sock &s, Sock &to)
 			}
 		}
 		forward(s, to, messages, coalesce(to, messages, k));
-		if (n < JOINED_BATCH)
+		if (n < want)
 			return;
 	}
 }

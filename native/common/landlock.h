@@ -19,12 +19,16 @@ struct Landlock {
 	bool bind = false, bind_free = false, connect = false;
 	/* signals to processes that are not confined as well */
 	bool signal = false;
+	/* read files and directories */
+	bool read = false;
+	/* files be removed, if there is a way to them */
+	bool remove = false;
 };
 
 /** A ruleset for restrict_here(): no file, no UNIX socket of the abstract kind. The kernel's version says how much of it there is. -errno: none. */
 inline int make_ruleset(const Landlock &allowed)
 {
-	constexpr uint64_t BIND_TCP = 1, CONNECT_TCP = 2, ABSTRACT_UNIX_SOCKET = 1, SIGNAL = 2, NONE = 0;
+	constexpr uint64_t REMOVE_FILE = 1 << 5, BIND_TCP = 1, CONNECT_TCP = 2, ABSTRACT_UNIX_SOCKET = 1, SIGNAL = 2, READ = 4 | 8 /* files, directories */, NONE = 0;
 	struct {
 		uint64_t fs = 0, net = 0, scoped = 0;
 	} attr;
@@ -37,6 +41,10 @@ inline int make_ruleset(const Landlock &allowed)
 		return -ENOSYS;
 	/* Rights to files: 13 from the first on, REFER, TRUNCATE, IOCTL_DEV */
 	attr.fs = (1ull << (abi < 2 ? 13 : abi < 3 ? 14 : abi < 5 ? 15 : 16)) - 1;
+	if (allowed.remove)
+		attr.fs &= ~REMOVE_FILE;
+	if (allowed.read)
+		attr.fs &= ~READ;
 	if (abi >= 4)
 		attr.net = (allowed.bind ? NONE : BIND_TCP) | (allowed.connect ? NONE : CONNECT_TCP);
 	if (abi >= 6)

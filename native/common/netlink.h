@@ -18,9 +18,10 @@ public:
 	 * the request is in there. EMSGSIZE: it has more than `most` octets; ETIMEDOUT: none in 5 s; EINVAL: no such message.
 	 */
 	Fault ask(std::string_view request, std::string &answer, size_t most);
+	/** Its socket, while one may be opened. */
+	Fault open();
 
 private:
-	Fault open();
 	Fault exchange(std::string_view request, uint32_t seq, std::string &answer, size_t most);
 
 	Fd fd;

@@ -16,6 +16,8 @@
 
 /* ERROR_FD: where the engine reports errors until it serves, if PASST_ERROR_FD says so (passt(1), --error-fd) */
 enum : int { ERROR_FD = 4, CTL_FD = 3 };
+/* Of the process of the API (--api): where its clients connect, its stream to the engine */
+enum : int { API_LISTEN_FD = 3, API_ENGINE_FD = 4 };
 
 enum RequestKind : uint32_t {
 	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: u32 ms, and unless
@@ -37,7 +39,7 @@ enum RequestKind : uint32_t {
 	RQ_NEXT = 6,
 	/* str what a service manager shows. Pid file is written, the command starts, the launcher's caller gets its prompt back, a
 	 * service manager hears of it. Reply: nothing.
-	 * From here on only RQ_SOCKETS, RQ_LISTEN and RQ_LEAVE are served */
+	 * From here on only RQ_SOCKETS, RQ_LISTEN, RQ_CONNECT and RQ_LEAVE are served, and RQ_NETLINK as RQ_FOLLOW says */
 	RQ_READY = 7,
 	/* u32 family (2 = AF_INET, 10 = AF_INET6), u32 type (1 = SOCK_STREAM, 2 = SOCK_DGRAM), u32 count (1..SOCKETS_MAX).
 	 * Sockets made in the namespace: non-blocking, close-on-exec, nothing else set. The reply has a form of its own,
@@ -63,11 +65,30 @@ enum RequestKind : uint32_t {
 	/* str user, str group, '' = not asked for. Before RQ_IDENTITY, RQ_SPAWN, RQ_JOIN: their numbers, as this system knows them. Reply:
 	 * u32 user, u32 group: the one named, or the user's own; 0 where nothing was asked for. ENOENT: one of them does not exist */
 	RQ_NAMES = 14,
-	/* nothing. After RQ_READY: another process serves the namespace, so the engine's end is not the command's. Reply: nothing */
+	/* nothing. After RQ_READY: another process serves in our place, so the engine's end is not the command's, and files of RQ_UNIX_FILE
+	 * stay. Reply: nothing */
 	RQ_LEAVE = 15,
+	/* nothing. After RQ_IDENTITY, before RQ_SPAWN and RQ_JOIN: a process that watches /etc/resolv.conf. Reply: nothing, with a socket:
+	 * each message is the whole file, at once and when it is another one; it ends with that socket */
+	RQ_RESOLVER = 24,
+	/* u32 interface. In a namespace, before RQ_READY: what is set up there goes on being changed, so RQ_NETLINK is served after that as
+	 * well, for addresses of this interface and routes through it (launcher/configure.h). Reply: nothing */
+	RQ_FOLLOW = 25,
+	/* u32 user, u32 group (API_STAY: it stays who we are), str path of its socket. After RQ_SETUP, before RQ_SPAWN, RQ_JOIN: the process of
+	 * the API begins. Reply: nothing, with the descriptor of the engine's stream to it */
+	RQ_API = 16,
+	/* str absolute path. After RQ_SETUP, before RQ_SPAWN and RQ_JOIN: where RQ_CONNECT may lead; they have numbers from 0 on. Nobody
+	 * need listen there yet. Reply: nothing */
+	RQ_UNIX_TARGET = 17,
+	/* str absolute path of a socket's file that the engine has made. Before RQ_READY: it is removed at our end, if it still is the same
+	 * one. Reply: nothing */
+	RQ_UNIX_FILE = 18,
+	/* u32 number of an RQ_UNIX_TARGET. Reply: in the form of RQ_SOCKETS, family 1 (AF_UNIX), type: the number; a stream socket that
+	 * is connected, non-blocking, close-on-exec */
+	RQ_CONNECT = 19,
 };
 
-/* First word of the reply to RQ_SOCKETS, by which the addon knows it among others */
+/* First word of the reply to RQ_SOCKETS and RQ_CONNECT, by which the addon knows it among others */
 enum : uint32_t { SOCKETS = 0x534b };
 
 enum : uint32_t {
@@ -77,6 +98,7 @@ enum : uint32_t {
 	TAP_VNET = 1,
 	ROOT_BY_CHROOT = 1,
 	IDENTITY_LATE = 1,
+	API_STAY = 0xffffffff,
 	REPLY_MORE = 1,
 	LISTEN_V6ONLY = 1,
 	/* In the reply: the kernel refused devices, so what should be the wildcard address on lo is 127.0.0.1 and ::1 */

@@ -245,6 +245,9 @@ void Agent::finish()
 	if (session_.ready && !session_.command)
 		session_.notifier.say("STOPPING=1");
 	session_.command.destroy();
+	for (const UnixFile &file : session_.files)
+		if (!session_.left)
+			removeFile(file);
 	stopEngine(session_.ready ? GRACE_MS : GRACE_START_MS);
 	restoreTerminal();
 	if (end_->signal) {

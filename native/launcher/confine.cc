@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -29,9 +30,10 @@ Fault confineLauncher(const Served &served, bool looks)
 {
 	const auto OWN_PID = static_cast<uint32_t>(getpid());
 	const auto COMMAND = static_cast<uint32_t>(served.command), ENGINE = static_cast<uint32_t>(served.engine);
-	const bool IN_NAMESPACE = served.inNamespace;
+	const bool IN_NAMESPACE = served.inNamespace, CONNECTS = served.connects, REMOVES = served.removes, CONFIGURES = served.configures;
+	const uint32_t FAMILY = CONNECTS ? AF_UNIX : AF_INET;
 	if (!looks)
-		withoutFiles({ IN_NAMESPACE, false, false, true });
+		withoutFiles({ IN_NAMESPACE, false, false, true, false, REMOVES });
 	Filter f;
 #include "launcher-calls.def"
 	const int err = f.install();
@@ -41,9 +43,18 @@ Fault confineLauncher(const Served &served, bool looks)
 int confineGuard(int target)
 {
 	const auto TARGET = static_cast<uint32_t>(target);
-	withoutFiles({ false, false, false, true });
+	withoutFiles({ false, false, false, true, false, false });
 	Filter f;
 #include "guard-calls.def"
+	const int err = f.install();
+	return err == ENOSYS ? 0 : err;
+}
+
+int confineResolver()
+{
+	withoutFiles({ false, false, false, true, true, false });
+	Filter f;
+#include "resolver-calls.def"
 	const int err = f.install();
 	return err == ENOSYS ? 0 : err;
 }

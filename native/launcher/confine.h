@@ -9,6 +9,10 @@ struct Served {
 	bool inNamespace = false;
 	/* 0 = none */
 	pid_t command = 0, engine = 0;
+	/* addresses and routes change there, too (configure.h) */
+	bool configures = false;
+	/* to UNIX sockets of the host, for the engine; it removes the files of some, at the end */
+	bool connects = false, removes = false;
 };
 
 /**
@@ -19,6 +23,9 @@ Fault confineLauncher(const Served &served, bool looks);
 
 /** The same for a guard: guard-calls.def. 0 or errno. */
 int confineGuard(int target);
+
+/** The same for the resolver's watcher: resolver-calls.def, and Landlock that lets files be read. 0 or errno. */
+int confineResolver();
 
 /**
  * In the process that becomes Node: SIGUSR1 does nothing from here on, whatever Node makes of it, which would start its inspector and

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <initializer_list>
 #include <string>
 #include <sys/auxv.h>
 #include <sys/resource.h>
@@ -23,13 +24,10 @@
 #include "helper.h"
 #include "identity.h"
 #include "engine-options.h"
+#include "node.h"
 #include "options.h"
 #include "../common/protocol.h"
 #include "snapshot.h"
-
-#ifndef NODE_PATH
-#define NODE_PATH "node"
-#endif
 
 /* Signals that we read from a descriptor instead of being interrupted */
 static constexpr int SIGNALS[] = { SIGTERM, SIGQUIT, SIGINT, SIGHUP, SIGCHLD, SIGPIPE,
@@ -54,20 +52,6 @@ static bool openStandardStreams()
 	return fcntl(0, F_GETFD) >= 0 && fcntl(1, F_GETFD) >= 0 && fcntl(2, F_GETFD) >= 0;
 }
 
-/** The engine's file, found from our own, wherever the installation is; "" when we cannot know. */
-static std::string enginePath()
-{
-	char exe[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	if (n <= 0) { // no /proc
-		const auto name = reinterpret_cast<const char *>(getauxval(AT_EXECFN));
-		n = name && realpath(name, exe) ? static_cast<ssize_t>(strlen(exe)) : 0;
-	}
-	const std::string path(exe, static_cast<size_t>(n));
-	const size_t slash = path.rfind('/');
-	return slash == std::string::npos ? "" : path.substr(0, slash) + "/../dist/engine.cjs";
-}
-
 /** What --error-fd names, if that is open. Whether the rest of the command line makes sense is for the engine to say. */
 static void openErrorReport(int argc, char **argv)
 {
@@ -76,22 +60,6 @@ static void openErrorReport(int argc, char **argv)
 		if (c == OPT_ERROR_FD)
 			if (const size_t digits = strspn(optarg, "0123456789"); digits && digits < 10 && !optarg[digits])
 				errorReport().reset(fcntl(atoi(optarg), F_DUPFD_CLOEXEC, ERROR_FD + 1));
-}
-
-/** The engine's environment: of the caller's the allowed names only, which the command gets whole. */
-static std::vector<char *> engineEnvironment()
-{
-	std::vector<char *> out;
-	for (const char *const name : { ENGINE_ALLOWED })
-		for (char **e = environ; *e; e++)
-			if (const size_t len = strlen(name); strncmp(*e, name, len) == 0 && (*e)[len] == '=')
-				out.push_back(*e);
-	for (const char *const own : { ENGINE_ENVIRONMENT })
-		out.push_back(const_cast<char *>(own));
-	if (errorReport())
-		out.push_back(const_cast<char *>(ENGINE_REPORTS));
-	out.push_back(nullptr);
-	return out;
 }
 
 /**
@@ -115,7 +83,7 @@ static int lackOfProcesses(size_t count)
 }
 
 /** In the child: become Node with the engine, our arguments behind. */
-[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, Fd ctl, EmptyRoot root)
+[[noreturn]] static void becomeEngine(const Launch &launch, const std::string &engine, const std::vector<char *> &listenFds, Fd ctl, EmptyRoot root)
 {
 	// The terminal's signals are for the command and for us. Not a session of its own yet: the kernel would set it apart from
 	// the programs that it serves (sched(7), autogroup), and let it wait behind them.
@@ -131,8 +99,7 @@ static int lackOfProcesses(size_t count)
 	if (errorReport())
 		dup2(errorReport().get(), ERROR_FD);
 
-	const char *chosen = getauxval(AT_SECURE) ? nullptr : getenv("PASST_NODE");
-	const std::string node = chosen && *chosen ? chosen : NODE_PATH;
+	const std::string node = nodeProgram();
 	std::string snapshot = snapshotFor(engine.substr(0, engine.rfind('/')), node);
 	std::vector<char *> argv;
 	for (const char *const option : { "node", ENGINE_OPTIONS })
@@ -140,17 +107,11 @@ static int lackOfProcesses(size_t count)
 	if (!snapshot.empty())
 		argv.push_back((snapshot = "--snapshot-blob=" + snapshot).data());
 	argv.push_back(const_cast<char *>(engine.c_str()));
-	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc + 1);
-	const std::vector<char *> environment = engineEnvironment();
+	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc);
 	handOnLowPorts();
 	withoutInspector(); // while the signal is blocked still
 	restoreSignals(launch);
-	execvpe(node.c_str(), argv.data(), environment.data());
-	int err = errno;
-	if (err == ENOENT && !(chosen && *chosen) && !getauxval(AT_SECURE)) {
-		execvpe("node", argv.data(), environment.data());
-		err = errno;
-	}
+	const int err = becomeNode(node, argv, listenFds, bool(errorReport()));
 	say(fault(err, "Cannot run Node.js (" + node + ")"), " (PASST_NODE names another one)");
 	_exit(1);
 }
@@ -166,6 +127,7 @@ int main(int argc, char **argv)
 	}
 	keepToOurselves(); // RQ_INHERITED may ask for one, RQ_SETUP closes them
 	openErrorReport(argc, argv);
+	const std::vector<char *> listenFds = takeListenFds();
 
 	Launch launch = { argc, argv, {}, {} };
 	sigset_t ours;
@@ -194,7 +156,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 
-	const std::string engine = enginePath();
+	const std::string engine = bundlePath("engine.cjs");
 	if (engine.empty()) {
 		say(fault(errno, "Cannot find out where this program lies, and the engine with it"), " (is /proc mounted?)");
 		return 1;
@@ -227,7 +189,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (pid == 0)
-		becomeEngine(launch, engine, std::move(theirs), std::move(root));
+		becomeEngine(launch, engine, listenFds, std::move(theirs), std::move(root));
 	theirs.reset();
 	root.started();
 	Agent(launch, std::move(ctl), pid, std::move(signals), std::move(root), std::move(early), std::move(notifier)).run();

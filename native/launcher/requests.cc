@@ -14,9 +14,12 @@
 #include <unistd.h>
 
 #include "../common/outfile.h"
+#include "apiprocess.h"
+#include "configure.h"
 #include "confine.h"
 #include "names.h"
 #include "../common/protocol.h"
+#include "resolver.h"
 #include "sockets.h"
 #include "spawn.h"
 #include "tap.h"
@@ -38,6 +41,8 @@ Message Requests::serve(std::string_view request)
 	const uint32_t kind = r.u32();
 	if (kind == RQ_SOCKETS)
 		return sockets(r);
+	if (kind == RQ_CONNECT)
+		return connectUnix(r);
 	Answer a;
 	if (const Fault f = answer(kind, r, a))
 		return { replyHead(kind, f.err, 0) + f.text, {}, {} };
@@ -47,9 +52,9 @@ Message Requests::serve(std::string_view request)
 }
 
 /** After Ready the engine reads the guest's packets, and may be somebody else by now: no more than serving takes. */
-static bool isForServing(uint32_t kind)
+bool Requests::isForServing(uint32_t kind) const
 {
-	return kind == RQ_LISTEN || kind == RQ_LEAVE;
+	return kind == RQ_LISTEN || kind == RQ_LEAVE || ((kind == RQ_NETLINK || kind == RQ_NEXT) && followed_);
 }
 
 Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
@@ -67,11 +72,16 @@ Fault Requests::answer(uint32_t kind, Reader &r, Answer &a)
 	case RQ_NETLINK: return netlink(r, a);
 	case RQ_NEXT: return r.done() ? next(a) : MALFORMED;
 	case RQ_NAMES: return names(r, a);
+	case RQ_API: return api(r, a);
 	case RQ_IDENTITY: return identity(r);
 	case RQ_EMPTY_ROOT: return emptyRoot(r);
 	case RQ_LEAVE: return r.done() ? leave() : MALFORMED;
+	case RQ_RESOLVER: return resolver(r, a);
+	case RQ_FOLLOW: return follow(r);
 	case RQ_READY: return ready(r);
 	case RQ_LISTEN: return listen(r, a);
+	case RQ_UNIX_TARGET: return unixTarget(r);
+	case RQ_UNIX_FILE: return unixFile(r);
 	case RQ_PROCNET: return r.done() ? procNet(a) : MALFORMED;
 	default: return MALFORMED;
 	}
@@ -241,6 +251,8 @@ Fault Requests::netlink(Reader &r, Answer &a)
 		return MALFORMED;
 	if (!inNamespace_)
 		return OUT_OF_ORDER; // never in the host's namespace with our rights
+	if (session_.ready && !mayConfigure(request, followed_))
+		return { EPERM, "The engine may change addresses and routes of its interface only" };
 	answerAt_ = 0;
 	if (Fault f = netlink_.ask(request, answer_, NETLINK_MAX)) {
 		answer_.clear();
@@ -305,16 +317,62 @@ Fault Requests::procNet(Answer &a)
 	return {};
 }
 
+/** The reply to RQ_SOCKETS and RQ_CONNECT. */
+static std::string socketsHead(uint32_t family, uint32_t type, size_t passed, int err)
+{
+	std::string s;
+	for (const uint32_t word : { uint32_t(SOCKETS), family, type, uint32_t(passed), uint32_t(err) })
+		putU32(s, word);
+	return s;
+}
+
+Fault Requests::unixTarget(Reader &r)
+{
+	UnixPlace place;
+	const std::string path = r.str();
+	if (!r.done())
+		return MALFORMED;
+	if (!session_.setUp || enterTried_)
+		return OUT_OF_ORDER;
+	if (Fault f = findUnixPlace(path, place))
+		return f;
+	targets_.push_back(std::move(place));
+	return {};
+}
+
+Fault Requests::unixFile(Reader &r)
+{
+	UnixFile file;
+	const std::string path = r.str();
+	if (!r.done())
+		return MALFORMED;
+	if (!session_.setUp)
+		return OUT_OF_ORDER;
+	if (Fault f = findUnixFile(path, file))
+		return f;
+	session_.files.push_back(std::move(file));
+	return {};
+}
+
+Message Requests::connectUnix(Reader &r)
+{
+	const uint32_t number = r.u32();
+	std::vector<Fd> made;
+	Fd fd;
+	int err = EBADMSG;
+	if (r.done())
+		err = number < targets_.size() ? connectTo(targets_[number], fd) : EPROTO;
+	if (!err)
+		made.push_back(std::move(fd));
+	std::string head = socketsHead(AF_UNIX, number, made.size(), err);
+	return { std::move(head), socketsHead(AF_UNIX, number, 0, ETOOMANYREFS), std::move(made) };
+}
+
 Message Requests::sockets(Reader &r)
 {
 	const uint32_t family = r.u32(), type = r.u32(), count = r.u32();
 	const bool known = (family == AF_INET || family == AF_INET6) && (type == SOCK_STREAM || type == SOCK_DGRAM);
-	const auto head = [&](size_t passed, int err) {
-		std::string s;
-		for (const uint32_t word : { uint32_t(SOCKETS), family, type, uint32_t(passed), uint32_t(err) })
-			putU32(s, word);
-		return s;
-	};
+	const auto head = [&](size_t passed, int err) { return socketsHead(family, type, passed, err); };
 	std::vector<Fd> made;
 	int err = EBADMSG;
 	if (r.done() && known && count >= 1 && count <= SOCKETS_MAX)
@@ -348,11 +406,31 @@ Fault Requests::identity(Reader &r)
 	return {};
 }
 
+Fault Requests::api(Reader &r, Answer &a)
+{
+	const uint32_t uid = r.u32(), gid = r.u32();
+	const std::string path = r.str();
+	if (!r.done())
+		return MALFORMED;
+	if (!session_.setUp || enterTried_)
+		return OUT_OF_ORDER;
+	std::optional<Identity> who;
+	if (uid != API_STAY)
+		who = Identity{ uid, gid };
+	Fd engine;
+	if (Fault f = startApi(launch_, path, who, engine))
+		return f;
+	a.passed.push_back(std::move(engine));
+	return {};
+}
+
 /** What serving does not take. */
 Fault Requests::giveUp()
 {
 	const auto bit = [](int cap) { return uint64_t(1) << cap; };
 	uint64_t kept = 0;
+	if (followed_)
+		kept |= bit(CAP_NET_ADMIN);
 	if (inNamespace_)
 		kept |= bit(CAP_NET_BIND_SERVICE); // listeners that ports in the namespace ask for later
 	if (session_.command)
@@ -367,7 +445,7 @@ Fault Requests::giveUp()
 			return f;
 	keepOnly(kept);
 	const bool looks = session_.command || session_.watch.byTimer();
-	return confineLauncher({ inNamespace_, session_.command.pid(), engine_ }, looks);
+	return confineLauncher({ inNamespace_, session_.command.pid(), engine_, followed_ != 0, !targets_.empty(), !session_.files.empty() }, looks);
 }
 
 Fault Requests::emptyRoot(Reader &r)
@@ -404,6 +482,32 @@ Fault Requests::ready(Reader &r)
 		session_.notifier.say(told);
 	if (session_.command)
 		session_.command.open();
+	return {};
+}
+
+Fault Requests::resolver(Reader &r, Answer &a)
+{
+	if (!r.done())
+		return MALFORMED;
+	if (!session_.setUp || enterTried_)
+		return OUT_OF_ORDER; // the caller's files
+	Fd theirs;
+	if (Fault f = watchResolver(identity_, theirs))
+		return f;
+	a.passed.push_back(std::move(theirs));
+	return {};
+}
+
+Fault Requests::follow(Reader &r)
+{
+	const uint32_t index = r.u32();
+	if (!r.done() || index == 0)
+		return MALFORMED;
+	if (!inNamespace_)
+		return OUT_OF_ORDER;
+	if (Fault f = netlink_.open())
+		return f;
+	followed_ = index;
 	return {};
 }
 

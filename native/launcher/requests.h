@@ -16,6 +16,7 @@
 #include "namespace.h"
 #include "notify.h"
 #include "taphelper.h"
+#include "unixpath.h"
 
 /* What the engine gets to end in good order: it may have files to flush. By force after that */
 constexpr int GRACE_MS = 1000;
@@ -24,7 +25,7 @@ constexpr int GRACE_MS = 1000;
 struct Session {
 	/** RQ_SETUP, RQ_READY were carried out; so that we are a process in background, and the engine no child of ours. */
 	bool setUp = false, ready = false, background = false;
-	/** RQ_LEAVE: the command outlives the engine. */
+	/** RQ_LEAVE: the command outlives the engine, as do the files. */
 	bool left = false;
 	Command command;
 	/** Of the namespaces that we joined */
@@ -34,6 +35,8 @@ struct Session {
 	Notifier notifier;
 	/** eventfd that the engine adds to while it is alive; invalid: nobody asks */
 	Fd life;
+	/** Sockets' files that the engine has made. */
+	std::vector<UnixFile> files;
 };
 
 class Requests {
@@ -51,6 +54,7 @@ private:
 		std::vector<Fd> passed;
 	};
 
+	bool isForServing(uint32_t kind) const;
 	Fault answer(uint32_t kind, Reader &r, Answer &a);
 	Fault guardEngine();
 	Fault inherited(Reader &r, Answer &a);
@@ -63,11 +67,17 @@ private:
 	Fault listen(Reader &r, Answer &a);
 	Fault procNet(Answer &a);
 	Message sockets(Reader &r);
+	Fault unixTarget(Reader &r);
+	Fault unixFile(Reader &r);
+	Message connectUnix(Reader &r);
 	Fault names(Reader &r, Answer &a);
 	Fault identity(Reader &r);
 	Fault emptyRoot(Reader &r);
 	Fault ready(Reader &r);
 	Fault leave();
+	Fault resolver(Reader &r, Answer &a);
+	Fault follow(Reader &r);
+	Fault api(Reader &r, Answer &a);
 	/* `outside`: where a user namespace will make the command somebody else, that one */
 	Fault becomeOther(std::optional<Identity> *outside);
 	Fault giveUp();
@@ -95,6 +105,10 @@ private:
 	/* netlink answer that the engine fetches in parts */
 	std::string answer_;
 	size_t answerAt_ = 0;
+	/* of RQ_CONNECT */
+	std::vector<UnixPlace> targets_;
+	/* RQ_FOLLOW: the interface; 0: there is none */
+	uint32_t followed_ = 0;
 };
 
 #endif

@@ -5,16 +5,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-void emptyBoundingSet()
+void emptyBoundingSet(uint64_t but)
 {
-	for (unsigned long cap = 0; cap < 64 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+	for (unsigned long cap = 0; cap < 64 && (but >> cap & 1 || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0); cap++)
 		;
 }
 
-void keepOnly(uint64_t kept)
+void keepOnly(uint64_t kept, bool beyondExec)
 {
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	emptyBoundingSet();
+	emptyBoundingSet(beyondExec ? kept : 0);
 	__user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	__user_cap_data_struct sets[2] = {};
 	if (syscall(SYS_capget, &head, sets) == 0) {

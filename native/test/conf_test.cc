@@ -105,6 +105,29 @@ TEST(conf_client_that_reads_nothing_is_over_and_no_other_one_notices)
 	close(other);
 }
 
+TEST(api_stream_is_told_says_something_and_its_end_is_said_once)
+{
+	Served s;
+	int pair[2];
+
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+	CHECK(!s.engine.conf.adopt_api(pair[0]) && s.engine.conf.adopt_api(pair[1]) == EBUSY);
+	CHECK(send(pair[1], "abc", 3, MSG_NOSIGNAL) == 3);
+	const Ev o = s.await(EV_API_OCTETS);
+	CHECK(o[1] == 0 && o[3] == 3);
+	s.effect({EF_API_SEND, 0, s.put(Octets(29000, 7)), 29000}), s.turn();
+	CHECK(there(pair[1]) == 29000);
+	/* A client of that number is another one, and there is none */
+	s.send_to(CONF_CLIENTS, 5);
+	s.hang_up(CONF_CLIENTS);
+	CHECK(there(pair[1]) == -1);
+	/* Nobody waits for one that reads nothing */
+	for (int i = 0; i < 16; i++)
+		s.effect({EF_API_SEND, 0, s.put(Octets(60000, 1)), 60000}), s.turn();
+	CHECK(s.await(EV_API_OCTETS)[3] == 0);
+	close(pair[1]);
+}
+
 TEST(conf_clients_are_so_many_at_a_time_others_wait)
 {
 	Served s;

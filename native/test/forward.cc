@@ -116,10 +116,10 @@ bool Client::ended()
 	return wait_for(fd, POLLIN) && recv(fd, &b, 1, 0) == 0;
 }
 
-Pair::Pair(Rig &rig, uint16_t port, Listener &l, uint32_t h) : r(rig), handle(h), client(port)
+Pair::Pair(Rig &rig, uint16_t port, Listener &l, uint32_t h, uint32_t flags) : r(rig), handle(h), client(port)
 {
 	const Ev a = r.await(EV_ACCEPTED);
-	r.effect({EF_SPLICE, handle, 0, 0, 0xffff, INADDR_LOOPBACK, l.port, 0, a[2]});
+	r.effect({EF_SPLICE, handle, 0, 0, 0xffff, INADDR_LOOPBACK, l.port, 0, a[2], 0, 0, 0, 0, flags});
 	CHECK(r.await(EV_SPLICE_CONNECTED)[1] == handle);
 	server = l.accept();
 }

@@ -48,7 +48,7 @@ struct Pair {
 	Client client;
 	int server = -1;
 	/** Connects, accepts, splices; `server` is accepted at once. Listener 0 of the rig is at `port`. */
-	Pair(Rig &r, uint16_t port, Listener &l, uint32_t handle = 3);
+	Pair(Rig &r, uint16_t port, Listener &l, uint32_t handle = 3, uint32_t flags = 0);
 	~Pair();
 };
 

@@ -13,12 +13,15 @@ struct Bed {
 	Rig r;
 	Datagrams client, server;
 	uint16_t port, far = 0;
-	explicit Bed(bool v6 = false) : client(v6), server(v6), port(listen_at(r, 0, Kind::Udp, v6))
+	explicit Bed(bool v6 = false, uint32_t flags = 0) : client(v6), server(v6), port(listen_at(r, 0, Kind::Udp, v6))
 	{
 		client.send_to(port, octets("first"));
 		const Ev e = r.await(EV_LISTEN_DATAGRAM);
 		r.effect({EF_UDP_OPEN, 2, e[6], e[7], e[8], e[9], e[5], 0, port, e[10], e[11], e[12], e[13], 0, 1});
-		r.open(EF_UDP_OPEN, 3, server.port, v6);
+		if (flags)
+			r.effect({EF_UDP_OPEN, 3, 0, 0, 0xffff, INADDR_LOOPBACK, server.port, 0, 0, 0, 0, 0, 0, flags});
+		else
+			r.open(EF_UDP_OPEN, 3, server.port, v6);
 		r.effect({EF_UDP_JOIN, 2, 3});
 		r.effect({EF_UDP_SEND, 3, e[2], e[3]});
 		r.turn();
@@ -35,6 +38,35 @@ uint32_t count_moved(Rig &r, uint32_t handle)
 }
 
 } // namespace
+
+TEST(joined_limited_datagrams_wait_in_the_socket)
+{
+	Bed b(false, READ_LIMIT);
+	/* This way has no limit */
+	b.client.send_to(b.port, octets("question"));
+	b.r.turn(20);
+	CHECK(text(b.server.receive()) == "question");
+	std::vector<Octets> sent;
+	for (int i = 0; i < 50; i++) {
+		sent.push_back(noise(1 + chance(1400)));
+		b.server.send_to(b.far, sent.back());
+	}
+	Ev e = b.r.await(EV_READ_ASKS);
+	CHECK(e[1] == 3 && !e[2] && e[3] == sent[0].size() + 8);
+	b.r.turn(20);
+	pollfd p = {b.client.fd, POLLIN, 0};
+	CHECK(!poll(&p, 1, 0) && b.r.take(EV_READ_ASKS).empty());
+	size_t got = 0;
+	for (int i = 0; i < 1000 && got < sent.size(); i++) {
+		if (!e.empty())
+			b.r.effect({EF_READ_ALLOW, 3, 0, 1 + chance(e[3])});
+		b.r.turn(1);
+		while (got < sent.size() && poll(&p, 1, 0) > 0)
+			CHECK(b.client.receive() == sent[got++]);
+		e = b.r.take(EV_READ_ASKS);
+	}
+	CHECK(got == sent.size());
+}
 
 TEST(joined_datagrams_pass_both_ways)
 {

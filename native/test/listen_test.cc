@@ -281,7 +281,8 @@ TEST(flow_of_a_listener_answers_from_its_port_row_65)
 TEST(port_of_a_listener_is_ours_as_long_as_its_flows_live)
 {
 	enum : uint32_t { FLOWS = 40 }; /* more than the kernel looks through one by one: UDP's hash of ports has another beside it */
-	for (const bool v6 : {false, true}) {
+	for (const int kind : {0, 1, 2, 3}) {
+		const bool v6 = kind & 1, handed = kind & 2; /* made by another user, and handed over */
 		Rig r;
 		const ListenAt any = {{0, 0, v6 ? 0u : 0xffffu, 0}, free_port(), false, false, nullptr};
 		const uint32_t one[4] = {0, 0, v6 ? 0u : 0xffffu, v6 ? 1u : INADDR_LOOPBACK};
@@ -301,7 +302,13 @@ TEST(port_of_a_listener_is_ours_as_long_as_its_flows_live)
 			}
 			return true;
 		};
-		CHECK(!r.engine.listeners.listen(3, Kind::Udp, any));
+		if (handed) {
+			const int fd = open_listener(Kind::Udp, any);
+			CHECK(fd >= 0 && !fchown(fd, 12345, 12345));
+			CHECK(!r.engine.listeners.adopt(3, fd, Kind::Udp, 0));
+		} else {
+			CHECK(!r.engine.listeners.listen(3, Kind::Udp, any));
+		}
 		std::vector<std::unique_ptr<Datagrams>> peers;
 		for (uint32_t i = 0; i < FLOWS; i++) {
 			peers.push_back(std::make_unique<Datagrams>(v6));

@@ -59,8 +59,8 @@ long executableMemory()
 TEST(list_of_the_launcher)
 {
 	const pid_t test = getpid();
-	const Confine inNamespace = [=] { return !confineLauncher({true, test, test}, true); };
-	const Confine passt = [=] { return !confineLauncher({false, 0, test}, false); };
+	const Confine inNamespace = [=] { return !confineLauncher({true, test, test, true, true, true}, true); };
+	const Confine passt = [=] { return !confineLauncher({false, 0, test, false, false, false}, false); };
 	for (const Confine &c : {inNamespace, passt}) {
 		CHECK(refusal(c, openPasswd) == ENOSYS);
 		CHECK(refusal(c, execute) == -1);

@@ -724,6 +724,103 @@ TEST(splice_ends_as_a_direct_connection_does)
 	}
 }
 
+TEST(splice_limited_moves_what_is_allowed)
+{
+	Bed b;
+	Pair p(b.r, b.port, b.l, 3, READ_LIMIT);
+	p.client.send("request");
+	Ev e = b.r.await(EV_READ_ASKS);
+	CHECK(e[1] == 3 && e[2] == 0 && e[3] == 7);
+	check_idle(b.r); /* asked once */
+	p.client.send(" goes on");
+	check_idle(b.r);
+	CHECK(!wait_for(p.server, POLLIN, 0));
+	/* the other way has no limit */
+	CHECK(send(p.server, "answer", 6, 0) == 6);
+	b.r.turn(50);
+	CHECK(text(read_all(p.client.fd, 6)) == "answer");
+
+	b.r.effect({EF_READ_ALLOW, 3, 0, 7});
+	b.r.turn();
+	CHECK(text(read_all(p.server, 7)) == "request" && !wait_for(p.server, POLLIN, 0));
+	e = b.r.await(EV_READ_ASKS);
+	CHECK(e[2] == 0 && e[3] == 8);
+	/* what is left over goes without a word; an end costs nothing */
+	b.r.effect({EF_READ_ALLOW, 3, 0, 10});
+	b.r.turn();
+	CHECK(text(read_all(p.server, 8)) == " goes on");
+	p.client.send("by");
+	b.r.turn(50);
+	CHECK(text(read_all(p.server, 2)) == "by" && b.r.take(EV_READ_ASKS).empty());
+	shutdown(p.client.fd, SHUT_WR);
+	e = b.r.await(EV_SPLICE_EOF);
+	CHECK(e[2] == 0 && moved(e, 0) == 17 && b.r.take(EV_READ_ASKS).empty());
+	check_idle(b.r);
+}
+
+TEST(splice_limited_streams_arrive_whole)
+{
+	/* any allowance, by copies and by pipes, both ways, ends and resets behind what was allowed late */
+	for (int round = 0; round < 20; round++) {
+		Bed b;
+		Pair p(b.r, b.port, b.l, 3, READ_LIMIT | READ_LIMIT_1);
+		set_nonblock(p.client.fd), set_nonblock(p.server);
+		const uint64_t total[2] = {1 + chance(2 << 20), 1 + chance(2 << 20)};
+		const uint32_t most = chance(2) ? 300000 : 3000;
+		const int fds[2] = {p.client.fd, p.server};
+		uint64_t in[2] = {}, out[2] = {}, allowed[2] = {};
+		bool shut[2] = {}, ended[2] = {};
+		for (int idle = 0; idle < 2000 && !(ended[0] && ended[1]); idle++) {
+			for (int i = 0; i < 2; i++) {
+				if (in[i] < total[i])
+					feed(fds[i], in[i], std::min<uint64_t>(1 + chance(100000), total[i] - in[i]));
+				else if (!shut[i])
+					shut[i] = true, shutdown(fds[i], SHUT_WR);
+			}
+			b.r.turn(idle ? 1 : 0);
+			for (Ev e; !(e = b.r.take(EV_READ_ASKS)).empty();) {
+				CHECK(e[3] > 0 && out[e[2]] <= allowed[e[2]]);
+				const uint32_t n = 1 + chance(std::min(e[3], most));
+				allowed[e[2]] += n;
+				b.r.effect({EF_READ_ALLOW, 3, e[2], n});
+			}
+			for (Ev e; !(e = b.r.take(EV_SPLICE_EOF)).empty();)
+				b.r.effect({EF_SPLICE_SHUT, 3, !e[2]});
+			for (int i = 0; i < 2; i++) {
+				ssize_t n;
+				while ((n = drain(fds[!i], out[i], 1 << 18)) > 0)
+					idle = 0;
+				ended[i] = ended[i] || !n;
+				CHECK(out[i] <= allowed[i]);
+			}
+		}
+		CHECK(ended[0] && ended[1] && out[0] == total[0] && out[1] == total[1]);
+		b.r.seen.clear();
+	}
+}
+
+TEST(splice_limited_many_connections_leave_nothing)
+{
+	Bed b;
+	for (int round = 0; round < 50; round++) {
+		Pair p(b.r, b.port, b.l, 1 + chance(60), READ_LIMIT);
+		p.client.send("ping");
+		b.r.turn(5);
+		/* allowed, or closed while it waits, or allowed when it is gone */
+		if (chance(2))
+			b.r.effect({EF_READ_ALLOW, p.handle, 0, 4});
+		if (chance(2))
+			p.client.close_it();
+		if (chance(3) == 0)
+			close(p.server), p.server = -1;
+		b.r.turn(1);
+		b.r.effect({EF_READ_ALLOW, p.handle, chance(3), chance(10)});
+		b.r.seen.clear();
+	}
+	b.r.turn();
+	CHECK(!b.r.engine.table.pipes.in_use);
+}
+
 TEST(splice_many_connections_leave_nothing)
 {
 	Bed b;

@@ -154,6 +154,50 @@ TEST(many_datagrams_come_over_several_turns)
 	CHECK(got == sent);
 }
 
+TEST(limited_datagrams_wait_in_the_socket)
+{
+	Rig r;
+	Datagrams d;
+	r.effect({EF_UDP_OPEN, 2, 0, 0, 0xffff, INADDR_LOOPBACK, d.port, 0, 0, 0, 0, 0, 0, READ_LIMIT});
+	send(r, 2, octets("x"), 4096);
+	r.turn();
+	uint16_t port;
+	d.receive(&port);
+	std::vector<Octets> sent, got;
+	for (int i = 0; i < 60; i++)
+		sent.push_back(noise(chance(300)));
+	for (const Octets &b : sent)
+		d.send_to(port, b);
+	Ev e = r.await(EV_READ_ASKS);
+	CHECK(e[1] == 2 && !e[2] && e[3] == sent[0].size() + 8);
+	/* Once, and nothing is read meanwhile */
+	for (int i = 0; i < 3; i++)
+		CHECK(r.turn(20).empty());
+	uint64_t allowed = 0, read = 0;
+	for (int i = 0; i < 2000 && got.size() < sent.size(); i++) {
+		if (!e.empty()) {
+			const uint32_t n = 1 + chance(e[3]);
+			allowed += n;
+			r.effect({EF_READ_ALLOW, 2, 0, n});
+		}
+		r.turn(1);
+		for (Octets &b : datagrams(r)) {
+			read += b.size() + 8;
+			got.push_back(b);
+		}
+		/* Of one look, which may bring a few more */
+		CHECK(read <= allowed + 2 * 308);
+		e = r.take(EV_READ_ASKS);
+	}
+	CHECK(got == sent);
+	/* An answer to nobody's question, and to no socket */
+	r.effect({EF_READ_ALLOW, 2, 0, 100});
+	r.effect({EF_READ_ALLOW, 5, 0, 100});
+	r.effect({EF_CLOSE, 2});
+	r.effect({EF_READ_ALLOW, 2, 0, 100});
+	r.turn();
+}
+
 TEST(strangers_before_connect_are_not_heard_row_66)
 {
 	/* What slipped in between bind() and connect() cannot be timed here; that a stranger is refused afterwards can */

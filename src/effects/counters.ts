@@ -133,6 +133,8 @@ type RuntimeCounter =
   | 'listen-icmp-error'
   | 'event-without-flow'
   | 'neighbours-lost'
+  | 'host-malformed'
+  | 'source-gone'
   | 'neighbour-malformed'
   | 'address-malformed'
   | 'netlink-unexpected'
@@ -146,6 +148,7 @@ type RuntimeCounter =
   | 'gave-way'
   | 'refused-by-policy'
   | `limit-${'flows' | 'files' | 'memory' | 'udpPorts' | 'tcpPorts' | 'pingIds' | 'halfOut' | 'halfIn'}`
+  | 'limit-rate'
   | 'effect-misplaced'
   | `group-answer: ${AnswerFault | 'no address for the guest'}`
   | `${'tap-refused' | 'listen-trouble' | 'shortage'}-${ErrnoName}`

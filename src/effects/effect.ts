@@ -57,6 +57,8 @@ export type Effect =
   | { readonly type: 'KeepAlive' }
   /** -> SOCK_INFO */
   | { readonly type: 'QueryInfo' }
+  /** So many octets more are wanted of the guest (rate limits). -> TOKENS, when it is this flow's turn */
+  | { readonly type: 'AskTokens'; readonly octets: number }
   // --- tap, TCP
   /** One segment without payload. */
   | {
@@ -164,6 +166,7 @@ export const effectActions: { readonly [K in Effect['type']]: Inert<K> } = {
   AwaitWritable: inert,
   KeepAlive: inert,
   QueryInfo: inert,
+  AskTokens: inert,
   SegmentToTap: inert,
   SockAdopt: inert,
   SpliceConnect: inert,

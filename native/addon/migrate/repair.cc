@@ -1,6 +1,6 @@
 #include "repair.h"
 #include "../ctl.h"
-#include "../unixsocket.h"
+#include "../../common/unixsocket.h"
 
 #include <cerrno>
 #include <cstring>

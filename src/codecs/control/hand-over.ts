@@ -81,6 +81,15 @@ export type HandOverQuestion = t.TypeOf<typeof Questions>
 
 // --- answers
 
+/** What older ones do not say: null then. */
+const orNothing = <A, O>(of: t.Type<A, O, unknown>) =>
+  new t.Type<A | null, O | null, unknown>(
+    `${of.name} or nothing`,
+    (u): u is A | null => u === null || of.is(u),
+    (u, c) => (u === null || u === undefined ? t.success(null) : of.validate(u, c)),
+    (a) => (a === null ? null : of.encode(a))
+  )
+
 const HandedListener = t.strict({
   /** As the flows that it brought name it. */
   id: Count,
@@ -89,7 +98,11 @@ const HandedListener = t.strict({
   bind: orNull(Addr),
   v6only: t.boolean,
   ifname: orNull(t.string),
-  port: Port
+  port: Port,
+  /** Its number or name, of a socket that the process was started with. */
+  given: orNothing(t.string),
+  /** Where it listens in place of an address. */
+  path: orNothing(t.string)
 })
 export type HandedListener = t.TypeOf<typeof HandedListener>
 
@@ -245,14 +258,6 @@ const TapThere = t.strict({
   vnet: t.boolean,
   mac: MacAddr
 })
-/** What older ones do not say: null then. */
-const orNothing = <A, O>(of: t.Type<A, O, unknown>) =>
-  new t.Type<A | null, O | null, unknown>(
-    `${of.name} or nothing`,
-    (u): u is A | null => u === null || of.is(u),
-    (u, c) => (u === null || u === undefined ? t.success(null) : of.validate(u, c)),
-    (a) => (a === null ? null : of.encode(a))
-  )
 /** Base64 of what a client of the control socket would say (conf.ts). */
 const Rules = new t.Type<ClientPart, string, unknown>(
   'rules',

@@ -77,8 +77,27 @@ export type LauncherRequest =
   | { readonly type: 'Identity'; readonly uid: number; readonly gid: number; readonly late: boolean }
   /** The engine's root directory becomes an empty one; `byChroot`: also where only chroot(2) can do that. */
   | { readonly type: 'EmptyRoot'; readonly byChroot: boolean }
-  /** After Ready: another process serves the namespace, so our end is not the command's. */
+  /** After Ready: another process serves in our place, so our end is not the command's, and sockets' files stay. */
   | { readonly type: 'Leave' }
+  /** After Identity, before Spawn and Join: a process that watches /etc/resolv.conf. */
+  | { readonly type: 'Resolver' }
+  /** In a namespace, before Ready: Netlink is served after that, too, for addresses of this interface and routes through it. */
+  | { readonly type: 'Follow'; readonly index: number }
+  /**
+   * After Setup, before Spawn and Join: the process of the API begins, with its socket at `path`. `who`: whom it becomes, 31 bits each; null: it
+   * stays who the launcher is.
+   */
+  | {
+      readonly type: 'Api'
+      readonly who: { readonly uid: number; readonly gid: number } | null
+      readonly path: string
+    }
+  /** Between Setup and Spawn or Join: an absolute path that Connect may lead to; they are numbered from 0 on. */
+  | { readonly type: 'UnixTarget'; readonly path: string }
+  /** Before Ready: the file of a socket of ours, to be removed at the end. */
+  | { readonly type: 'UnixFile'; readonly path: string }
+  /** A stream socket connected to that target. After Native.setCtl() native asks, and takes the reply. */
+  | { readonly type: 'Connect'; readonly target: number }
 
 export type LauncherReply =
   /** `text`: the step that failed and why, for people. `errno` > 0. `kind`: of the request, 0 = not understood. */
@@ -110,6 +129,10 @@ export type LauncherReply =
   | { readonly type: 'ProcNet'; readonly files: ReadonlyArray<ProcNetFile> }
   /** Comes with the descriptor. */
   | { readonly type: 'Inherited' }
+  /** To Resolver: comes with the socket. */
+  | { readonly type: 'Watched' }
+  /** The same. */
+  | { readonly type: 'Api' }
   /** `gid`: of the group that was named, or the user's own. 0 where nothing was asked for. Failed with ENOENT: no such name. */
   | { readonly type: 'Names'; readonly uid: number; readonly gid: number }
   /**
@@ -117,7 +140,9 @@ export type LauncherReply =
    * (sd_watchdog_enabled(3)).
    */
   | { readonly type: 'Begun'; readonly lifeMs: number }
-  /** Join, Identity, EmptyRoot, Ready, Leave. */
+  /** To Connect; with the descriptor, unless there is an errno. Never Failed instead. */
+  | { readonly type: 'Connected'; readonly target: number; readonly count: number; readonly errno: number }
+  /** Join, Identity, EmptyRoot, Ready, Leave, UnixTarget, UnixFile, Follow. */
   | { readonly type: 'Done'; readonly kind: number }
 
 export const RQ = {
@@ -135,10 +160,17 @@ export const RQ = {
   EMPTY_ROOT: 12,
   IDENTITY: 13,
   NAMES: 14,
-  LEAVE: 15
+  LEAVE: 15,
+  RESOLVER: 24,
+  FOLLOW: 25,
+  API: 16,
+  UNIX_TARGET: 17,
+  UNIX_FILE: 18,
+  CONNECT: 19
 } as const
-/** First word of the reply to Sockets, which has a form of its own. */
+/** First word of the reply to Sockets and Connect, which have a form of their own. */
 export const SOCKETS = 0x534b
+const AF_UNIX = 1
 const SETUP_FOREGROUND = 1
 const SPAWN_NETNS_ONLY = 1
 const SPAWN_NO_PIDNS = 2
@@ -147,6 +179,7 @@ const TAP_VNET = 1
 const ROOT_BY_CHROOT = 1
 const IDENTITY_LATE = 1
 const ID_MAX = 0x7fffffff
+const API_STAY = 0xffffffff
 const REPLY_MORE = 1
 const LISTEN_SPLIT = 1
 const REPLY_HEAD = 12
@@ -169,7 +202,13 @@ const requestKinds: ReadonlySet<string> = new Set([
   'EmptyRoot',
   'Identity',
   'Names',
-  'Leave'
+  'Leave',
+  'Resolver',
+  'Follow',
+  'Api',
+  'UnixTarget',
+  'UnixFile',
+  'Connect'
 ])
 const replyKinds: ReadonlySet<string> = new Set([
   'Failed',
@@ -180,8 +219,11 @@ const replyKinds: ReadonlySet<string> = new Set([
   'Listening',
   'ProcNet',
   'Inherited',
+  'Watched',
+  'Api',
   'Names',
   'Begun',
+  'Connected',
   'Done'
 ])
 const hasType =
@@ -209,6 +251,10 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return join(u32(RQ.READY), ...str(r.status))
     case 'Leave':
       return u32(RQ.LEAVE)
+    case 'Resolver':
+      return u32(RQ.RESOLVER)
+    case 'Follow':
+      return u32(RQ.FOLLOW, r.index)
     case 'Sockets':
       return u32(RQ.SOCKETS, ...socketWords(r), r.count)
     case 'Listen':
@@ -221,8 +267,16 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
       return u32(RQ.IDENTITY, r.uid, r.gid, r.late ? IDENTITY_LATE : 0)
     case 'Names':
       return join(u32(RQ.NAMES), ...str(r.user), ...str(r.group))
+    case 'Api':
+      return join(u32(RQ.API, r.who?.uid ?? API_STAY, r.who?.gid ?? API_STAY), ...str(r.path))
     case 'EmptyRoot':
       return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
+    case 'UnixTarget':
+      return join(u32(RQ.UNIX_TARGET), ...str(r.path))
+    case 'UnixFile':
+      return join(u32(RQ.UNIX_FILE), ...str(r.path))
+    case 'Connect':
+      return u32(RQ.CONNECT, r.target)
   }
 }
 
@@ -257,6 +311,11 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.NETLINK) return { type: 'Netlink', bytes: copyOf(body) }
   if (kind === RQ.NEXT) return body.len === 0 ? { type: 'Next' } : bad
   if (kind === RQ.LEAVE) return body.len === 0 ? { type: 'Leave' } : bad
+  if (kind === RQ.RESOLVER) return body.len === 0 ? { type: 'Resolver' } : bad
+  if (kind === RQ.FOLLOW) {
+    const f = fields(body, 1, 0)
+    return f === null || f.w[0] === 0 ? bad : { type: 'Follow', index: f.w[0] }
+  }
   if (kind === RQ.READY) {
     const f = fields(body, 0, 1)
     return f === null ? bad : { type: 'Ready', status: f.s[0] }
@@ -274,6 +333,14 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
       ? bad
       : { type: 'Identity', uid, gid, late: (flags & IDENTITY_LATE) !== 0 }
   }
+  if (kind === RQ.API) {
+    const f = fields(body, 2, 1)
+    if (f === null) return bad
+    const [uid, gid] = f.w
+    const stays = uid === API_STAY && gid === API_STAY
+    if (!stays && (uid > ID_MAX || gid > ID_MAX)) return bad
+    return { type: 'Api', who: stays ? null : { uid, gid }, path: f.s[0] }
+  }
   if (kind === RQ.NAMES) {
     const f = fields(body, 0, 2)
     return f === null ? bad : { type: 'Names', user: f.s[0], group: f.s[1] }
@@ -281,6 +348,14 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
   if (kind === RQ.EMPTY_ROOT) {
     const f = fields(body, 1, 0)
     return f === null ? bad : { type: 'EmptyRoot', byChroot: (f.w[0] & ROOT_BY_CHROOT) !== 0 }
+  }
+  if (kind === RQ.UNIX_TARGET || kind === RQ.UNIX_FILE) {
+    const f = fields(body, 0, 1)
+    return f === null ? bad : { type: kind === RQ.UNIX_TARGET ? 'UnixTarget' : 'UnixFile', path: f.s[0] }
+  }
+  if (kind === RQ.CONNECT) {
+    const f = fields(body, 1, 0)
+    return f === null ? bad : { type: 'Connect', target: f.w[0] }
   }
   if (kind === RQ.SOCKETS) {
     const f = fields(body, 3, 0)
@@ -325,10 +400,16 @@ const encodeReply = (r: LauncherReply): Uint8Array => {
       )
     case 'Inherited':
       return u32(RQ.INHERITED, 0, 0)
+    case 'Watched':
+      return u32(RQ.RESOLVER, 0, 0)
+    case 'Api':
+      return u32(RQ.API, 0, 0)
     case 'Names':
       return u32(RQ.NAMES, 0, 0, r.uid, r.gid)
     case 'Begun':
       return u32(RQ.SETUP, 0, 0, r.lifeMs)
+    case 'Connected':
+      return u32(SOCKETS, AF_UNIX, r.target, r.count, r.errno)
     case 'Done':
       return u32(r.kind, 0, 0)
   }
@@ -338,6 +419,7 @@ const decodeSockets = (o: Octets): LauncherReply | string => {
   const f = fields(o, SOCKETS_LEN / 4, 0)
   if (f === null) return `reply to Sockets: need ${SOCKETS_LEN} octets, have ${o.len}`
   const [, family, type, count, errno] = f.w
+  if (family === AF_UNIX) return { type: 'Connected', target: type, count, errno }
   const what = socketKind(family, type)
   if (what === null) return `reply to Sockets of family ${family}, type ${type}`
   return { type: 'Sockets', ...what, count, errno }
@@ -386,8 +468,12 @@ const decodeReply = (o: Octets): LauncherReply | string => {
       const f = fields(body, 2, 0)
       return f === null ? 'malformed reply to Names' : { type: 'Names', uid: f.w[0], gid: f.w[1] }
     }
+    case RQ.RESOLVER:
+      return body.len === 0 ? { type: 'Watched' } : 'reply to Resolver with a body'
     case RQ.INHERITED:
       return body.len === 0 ? { type: 'Inherited' } : 'reply to Inherited with a body'
+    case RQ.API:
+      return body.len === 0 ? { type: 'Api' } : 'reply to Api with a body'
     case RQ.SETUP: {
       const f = fields(body, 1, 0)
       return f === null ? 'malformed reply to Setup' : { type: 'Begun', lifeMs: f.w[0] }
@@ -397,6 +483,9 @@ const decodeReply = (o: Octets): LauncherReply | string => {
     case RQ.IDENTITY:
     case RQ.READY:
     case RQ.LEAVE:
+    case RQ.FOLLOW:
+    case RQ.UNIX_TARGET:
+    case RQ.UNIX_FILE:
       return body.len === 0 ? { type: 'Done', kind } : `reply ${kind} with a body`
     default:
       return `unknown reply ${kind}`

@@ -21,6 +21,7 @@ export const RTM_NEWLINK = 16
 export const RTM_GETLINK = 18
 export const RTM_NEWADDR = 20
 export const RTM_DELADDR = 21
+export const RTM_DELROUTE = 25
 export const RTM_GETADDR = 22
 /** Bits of the groups that hear of addresses. */
 export const RTMGRP_IFADDR = 0x10 | 0x100

@@ -2,6 +2,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { type InAny, isInAny, isUnicast, isUnspecified, isV4, parseAddr, showAddr } from '../value/inany.js'
 import { isIfname } from './ifname.js'
+import { isFdName, MAX_FD, MIN_FD } from './listen-fds.js'
 import { cut, type Fault, type Span, showFault, span } from './text-fault.js'
 
 /** Ports first..last, both included, 1..65535. */
@@ -39,6 +40,35 @@ export type PortSpec =
       /** Never listened on, wherever it stands in the list. */
       readonly excluded: ReadonlyArray<PortRange>
     }
+  | FdSpec
+  | UnixSpec
+  | ToUnixSpec
+
+/** What comes to a UNIX stream socket at this path. */
+export interface UnixSpec {
+  readonly kind: 'unix'
+  readonly path: string
+  readonly to: number
+  /** Instead of the usual address, or null. */
+  readonly address: InAny | null
+}
+/** A port that leads to a UNIX stream socket. */
+export interface ToUnixSpec {
+  readonly kind: 'to-unix'
+  readonly port: number
+  readonly path: string
+}
+
+/** What comes to a socket that the program was started with. */
+export interface FdSpec {
+  readonly kind: 'fd'
+  /** Its descriptor, MIN_FD..MAX_FD; or the name that it was given, which is no number (sd_listen_fds(3), LISTEN_FDNAMES). */
+  readonly fd: number | string
+  /** Where it leads. */
+  readonly to: number
+  /** Instead of the usual address, or null. */
+  readonly address: InAny | null
+}
 
 type Ports = Extract<PortSpec, { kind: 'ports' }>
 type Read<A> = E.Either<Fault, A>
@@ -172,6 +202,65 @@ const repeated = (s: Ports): { readonly port: number; readonly item: number } | 
   return null
 }
 
+// --- sockets that are there already
+
+const FD = 'fd:'
+/** `[ADDR/]PORT`. */
+const oneTarget = (s: Span): Read<Pick<FdSpec, 'to' | 'address'>> => {
+  const slash = s.text.lastIndexOf('/')
+  const address = slash < 0 ? E.right(null) : toAddress(cut(s, 0, slash), null)
+  if (E.isLeft(address)) return address
+  return E.map((to: number) => ({ to, address: address.right }))(port(cut(s, slash + 1)))
+}
+const descriptor = (s: Span): Read<number | string> => {
+  if (!/^[0-9]+$/.test(s.text))
+    return isFdName(s.text) ? E.right(s.text) : fault(`invalid name of a descriptor '${s.text}'`, s.at)
+  const n = Number(s.text)
+  return n >= MIN_FD && n <= MAX_FD
+    ? E.right(n)
+    : fault(`descriptor ${s.text} is ${n < MIN_FD ? 'a standard stream' : 'none'}`, s.at)
+}
+/** What is behind `fd:`. */
+const fdSpec = (s: Span): Read<FdSpec> => {
+  const colon = s.text.indexOf(':')
+  const fd = descriptor(colon < 0 ? s : cut(s, 0, colon))
+  if (E.isLeft(fd)) return fd
+  if (colon < 0)
+    return fault(`no port behind the descriptor, as in ${FD}${fd.right}:80`, s.at + s.text.length)
+  return E.map((to: Pick<FdSpec, 'to' | 'address'>): FdSpec => ({ kind: 'fd', fd: fd.right, ...to }))(
+    oneTarget(cut(s, colon + 1))
+  )
+}
+
+const UNIX = 'unix:'
+/** sun_path, without the NUL behind it (unix(7)). */
+const MAX_PATH = 107
+export const isUnixPath = (path: string): boolean =>
+  path.startsWith('/') && !path.includes('\0') && new TextEncoder().encode(path).length <= MAX_PATH
+const unixPath = (s: Span): Read<string> =>
+  isUnixPath(s.text)
+    ? E.right(s.text)
+    : fault(`'${s.text}' is no absolute path of at most ${MAX_PATH} octets`, s.at)
+/** What is behind `unix:`: a path may have colons in it, a target has some in brackets only. */
+const unixSpec = (s: Span): Read<UnixSpec> => {
+  const bracketed = /:\[[^[\]]*\]\/[^:/]*$/.exec(s.text)
+  const colon = bracketed?.index ?? s.text.lastIndexOf(':')
+  const path = unixPath(colon < 0 ? s : cut(s, 0, colon))
+  if (E.isLeft(path)) return path
+  if (colon < 0) return fault(`no port behind the path, as in ${UNIX}${path.right}:80`, s.at + s.text.length)
+  return E.map((to: Pick<FdSpec, 'to' | 'address'>): UnixSpec => ({ kind: 'unix', path: path.right, ...to }))(
+    oneTarget(cut(s, colon + 1))
+  )
+}
+/** `PORT:unix:PATH`; `colon`: the first one. */
+const toUnixSpec = (s: Span, colon: number): Read<ToUnixSpec> => {
+  const from = port(cut(s, 0, colon))
+  if (E.isLeft(from)) return from
+  return E.map((path: string): ToUnixSpec => ({ kind: 'to-unix', port: from.right, path }))(
+    unixPath(cut(s, colon + 1 + UNIX.length))
+  )
+}
+
 /** What `-p` of container engines takes, `ADDR:PORTS[:PORTS][/PROTO]`, as it is written here. */
 const asWrittenHere = (text: string): string =>
   text.replace(/^([0-9.]+\.[0-9.]+|\[[^\]]*\]):(?=[0-9])/, '$1/').replace(/\/(tcp|udp)$/, '')
@@ -191,6 +280,10 @@ export const parsePortSpec = (text: string): Read<PortSpec> => {
 
 const parseAsIs = (text: string): Read<PortSpec> => {
   if (text === 'none') return E.right({ kind: 'none' })
+  if (text.startsWith(FD)) return fdSpec(cut(span(text), FD.length))
+  if (text.startsWith(UNIX)) return unixSpec(cut(span(text), UNIX.length))
+  const colon = text.indexOf(':')
+  if (text.startsWith(UNIX, colon + 1)) return toUnixSpec(span(text), colon)
   const slash = bindEnd(text)
   const on = slash < 0 ? E.right({ bind: null, ifname: null }) : bound(cut(span(text), 0, slash))
   if (E.isLeft(on)) return on
@@ -222,9 +315,16 @@ const showItem = (i: PortItem): string => {
   return from === to ? `${from}:[${showAddr(i.address)}]` : `${from}:[${showAddr(i.address)}]/${to}`
 }
 
+/** A socket's target. */
+const showTarget = (s: Pick<FdSpec, 'to' | 'address'>): string =>
+  s.address === null ? `${s.to}` : `[${showAddr(s.address)}]/${s.to}`
+
 /** Canonical: address, then auto, all, items as given, exclusions as given; nothing that goes without saying. */
 const print = (s: PortSpec): string => {
   if (s.kind === 'none') return 'none'
+  if (s.kind === 'fd') return `${FD}${s.fd}:${showTarget(s)}`
+  if (s.kind === 'unix') return `${UNIX}${s.path}:${showTarget(s)}`
+  if (s.kind === 'to-unix') return `${s.port}:${UNIX}${s.path}`
   const ifname = s.ifname === null ? '' : `%${s.ifname}`
   const bind = s.bind === null ? ifname : `[${showAddr(s.bind)}]${ifname}`
   const implied = s.items.length === 0 && s.allAddress === null && (s.auto || s.excluded.length > 0)
@@ -250,9 +350,23 @@ const isItem = (i: PortItem): boolean =>
   i.to + i.from.last - i.from.first <= MAX_PORT &&
   orNull(isInAny)(i.address)
 
+const isFdSpec = (s: FdSpec): boolean =>
+  (typeof s.fd === 'number'
+    ? Number.isInteger(s.fd) && s.fd >= MIN_FD && s.fd <= MAX_FD
+    : isFdName(s.fd) && !/^[0-9]+$/.test(s.fd)) &&
+  isPort(s.to) &&
+  orNull(isInAny)(s.address)
+
+const isUnixSpec = (s: UnixSpec | ToUnixSpec): boolean =>
+  typeof s.path === 'string' &&
+  isUnixPath(s.path) &&
+  (s.kind === 'unix' ? isPort(s.to) && orNull(isInAny)(s.address) : isPort(s.port))
+
 const isPortSpec = (u: unknown): u is PortSpec => {
   if (typeof u !== 'object' || u === null || !('kind' in u)) return false
   if (u.kind === 'none') return true
+  if (u.kind === 'fd') return isFdSpec(u as FdSpec)
+  if (u.kind === 'unix' || u.kind === 'to-unix') return isUnixSpec(u as UnixSpec | ToUnixSpec)
   const s = u as Ports
   return (
     s.kind === 'ports' &&
@@ -268,14 +382,17 @@ const isPortSpec = (u: unknown): u is PortSpec => {
  * Port forwarding specification:
  *
  *   spec    = "none" / [ bind "/" ] element *( "," element )
+ *           / "fd:" ( number / name ) ":" socket / "unix:" path ":" socket / port ":unix:" path
  *   bind    = [ addr / "*" / "[*]" ] [ "%" ifname ]
  *   element = range [ ":" target ] / "~" range / "all" [ ":" addr ] / "auto"
  *   target  = [ addr "/" ] range / addr
+ *   socket  = [ addr "/" ] port
  *   range   = port [ "-" port ]
  *   addr    = IPv4 / IPv6 / "[" ( IPv4 / IPv6 ) "]"
  *
  * Left: three lines, the first sufficient in itself, the others pointing at the character: a port of 0 or over 65535, a
- * range backwards or mapped to one of other length, an empty element, a port given twice, an address of another family.
+ * range backwards or mapped to one of other length, an empty element, a port given twice, an address of another family, a standard stream, a
+ * path that is not absolute or longer than an address of a socket.
  * What depends on the host or on other options is said by machines/forward/forward-rules.ts.
  * Law: decode(encode(s)) = right(s).   Source: passt(1) -t; `auto`, `all` and addresses in lists as newer releases
  */

@@ -1,7 +1,9 @@
 // Linux' numbers of errno(3), as the kernel gives them to native and in netlink.
 
 export const EPERM = 1
+export const ESRCH = 3
 export const EINTR = 4
+export const EBADF = 9
 export const EAGAIN = 11
 export const ENOMEM = 12
 export const EACCES = 13
@@ -12,10 +14,12 @@ export const ENFILE = 23
 export const EMFILE = 24
 export const EFBIG = 27
 export const ENOSPC = 28
+export const ENAMETOOLONG = 36
+export const EPROTO = 71
 export const EBADFD = 77
+export const ENOTSOCK = 88
 export const EOPNOTSUPP = 95
 export const EAFNOSUPPORT = 97
-export const ENAMETOOLONG = 36
 export const EADDRINUSE = 98
 export const EADDRNOTAVAIL = 99
 export const ENETDOWN = 100

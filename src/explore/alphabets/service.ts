@@ -4,7 +4,7 @@ import { emptyPorts, portSet } from '../../codecs/value/port-set.js'
 import { instant } from '../../effects/effect.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { type Listening, portScanMachine } from '../../machines/forward/port-scan.js'
-import type { GuestConfig } from '../../machines/services/guest-config.js'
+import { type GuestConfig, LEASE_FOREVER } from '../../machines/services/guest-config.js'
 import { ndpMachine } from '../../machines/services/ndp.js'
 import { alphabet, lettersOf } from '../alphabet.js'
 
@@ -23,6 +23,8 @@ const CONFIG: GuestConfig = {
   search: [],
   announceDns: false,
   announceSearch: false,
+  lease4: LEASE_FOREVER,
+  lease6: LEASE_FOREVER,
   hostname: null,
   fqdn: null,
   noDhcp: false,
@@ -34,6 +36,15 @@ const CONFIG: GuestConfig = {
 }
 /** MIN_DELAY_BETWEEN_RAS (RFC 4861 §10), ms. */
 const MIN_DELAY = 3000
+
+/** As the host gets another prefix and resolver. */
+const OTHER: GuestConfig = {
+  ...CONFIG,
+  v6: { assigned: [0x2001_0db8, 1, 0, 2], ownLinkLocal: LINK_LOCAL },
+  dns6: [[0x2001_0db8, 1, 0, 0x53]],
+  announceDns: true
+}
+const FORMER = { prefixes: [[0x2001_0db8, 0, 0, 2] as const], dns: [] }
 
 const n = lettersOf<typeof ndpMachine>()
 const solicits = (src: InAny, later: number) => (at: { readonly now: number }) =>
@@ -52,6 +63,27 @@ export const ndp = alphabet<typeof ndpMachine>({
     n('solicit', 'a guest with an address asks for the router', solicits(GUEST, 0)),
     n('solicit-any', 'a guest without an address does', solicits(UNSPECIFIED6, 0)),
     n('solicit-later', 'a guest without an address does, 3 s later', solicits(UNSPECIFIED6, MIN_DELAY)),
+    n('change', 'the host has another prefix and resolver', ({ now }) => ({
+      type: 'CONFIG_CHANGED',
+      config: OTHER,
+      former: FORMER,
+      now,
+      random: 0.5
+    })),
+    n('change-later', 'the same, 3 s later', ({ now }) => ({
+      type: 'CONFIG_CHANGED',
+      config: OTHER,
+      former: FORMER,
+      now: instant(now + MIN_DELAY),
+      random: 0.5
+    })),
+    n('change-off', 'there is no IPv6 any more', ({ now }) => ({
+      type: 'CONFIG_CHANGED',
+      config: { ...CONFIG, v6: null },
+      former: FORMER,
+      now,
+      random: 0.5
+    })),
     n('timer', 'an advertisement is due', ({ now }) => ({
       type: 'TIMER_RA',
       now: instant(now + MIN_DELAY),
@@ -59,9 +91,14 @@ export const ndp = alphabet<typeof ndpMachine>({
     })),
     n('timer-early', 'the timer fires for nothing', ({ now }) => ({ type: 'TIMER_RA', now, random: 0.5 }))
   ],
-  abstract: (c) => (c.lastMulticast === null ? '' : 'advertised'),
+  abstract: (c) => (c.lastMulticast === null ? '' : 'advertised') + (c.config.v6 === null ? ' off' : ''),
   world: [],
-  view: (c) => ({ lastMulticast: c.lastMulticast, noRa: c.config.noRa })
+  view: (c) => ({
+    lastMulticast: c.lastMulticast,
+    noRa: c.config.noRa,
+    initial: c.initial,
+    former: c.former.prefixes.length
+  })
 })
 
 const NOBODY: Listening = { tcp: emptyPorts(), udp: emptyPorts() }
@@ -78,7 +115,9 @@ const AUTO: Rule = {
   toAddress: null,
   weak: true,
   scan: true,
-  spec: 0
+  spec: 0,
+  given: null,
+  unix: null
 }
 const p = lettersOf<typeof portScanMachine>()
 const words = (set: Uint32Array): number => set.reduce((n, w) => n + (w === 0 ? 0 : 1), 0)

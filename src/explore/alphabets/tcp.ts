@@ -290,6 +290,11 @@ export const tcp = alphabet<typeof tcpMachine>({
         : null
     ),
     on('room', 'the tap takes frames again', 'TAP_ROOM'),
+    letter('tokens', 'a rate limit lets the guest send 10,000 octets more', (_, { now }) => ({
+      type: 'TOKENS',
+      octets: 10_000,
+      now
+    })),
     // timers
     letter('rto', 'the retransmission timer fires', (t, { now }) =>
       t.rtoAt === 0 ? null : { type: 'TIMER_RTO', now: atLeast(now, t.rtoAt) }
@@ -346,7 +351,8 @@ export const tcp = alphabet<typeof tcpMachine>({
     { effect: 'SockAdopt', letters: ['connected', 'turn'] },
     { effect: 'SendToSock', letters: ['sent'] },
     { effect: 'PeekToTap', letters: ['peeked', 'turn'] },
-    { effect: 'QueryInfo', letters: ['info', 'turn'] }
+    { effect: 'QueryInfo', letters: ['info', 'turn'] },
+    { effect: 'AskTokens', letters: ['tokens', 'turn'] }
   ],
   spoken,
   view: ({ tcb }) =>

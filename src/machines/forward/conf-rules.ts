@@ -1,4 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
+import { type RuleChange, ruleName } from '../../codecs/control/api.js'
 import {
   CAP_DEVICE,
   CAP_SCAN,
@@ -25,7 +26,7 @@ import {
   showAddr,
   UNSPECIFIED6
 } from '../../codecs/value/inany.js'
-import { bindsMeet, type Direction, type ForwardEnv, type Rule } from './forward-rules.js'
+import { bindsMeet, type Direction, type ForwardEnv, listensAtPath, type Rule } from './forward-rules.js'
 import { endsKey } from './listener-changes.js'
 
 // Rules as they are told at the control socket (codecs/control/conf.ts): in words, what they may be, and as rules of ours. Daemon and pesto
@@ -183,17 +184,24 @@ export const ofConfRule = (r: ConfRule, direction: Direction, spec: number): Rul
   toAddress: hasTarget(r) ? r.target : null,
   weak: r.weak,
   scan: r.scan,
-  spec
+  spec,
+  given: null,
+  unix: null
 })
 
 /** Rules by table, in the order of tablesOf(). */
 export type Tables = ReadonlyArray<ReadonlyArray<ConfRule>>
 
+/** A path to listen at has no words there. */
+export const isTold = (r: Rule): boolean => listensAtPath(r) === null
+/** Nor has it words for a socket that we were started with, or for a path that a port leads to: these are told as if they were usual ones. */
+export const isFixed = (r: Rule): boolean => r.given !== null || r.unix !== null
+
 /** As a client tells them. */
 export const partOf = (rules: ReadonlyArray<Rule>, mode: ConfEnv['mode']): ClientPart =>
   tablesOf(mode).map(({ pif, direction }) => ({
     pif,
-    rules: rules.filter((r) => r.direction === direction).map(toConfRule)
+    rules: rules.filter((r) => r.direction === direction && isTold(r)).map(toConfRule)
   }))
 export const toTables = (rules: ReadonlyArray<Rule>, mode: ConfEnv['mode']): Tables =>
   partOf(rules, mode).map((b) => b.rules)
@@ -220,8 +228,22 @@ const addNew = (
 }
 
 /**
- * Rules of ours for what somebody wants to have in place of `old`: what stays the same stays the very rule that it was. Left: lines for
- * people, and nothing is to change.
+ * What the words of the control socket cannot say, so that no client can have it anew: it stays, whatever clients want. Of those that are
+ * told, the ones that nobody asks for.
+ */
+export const keptFrom = (
+  wanted: Tables,
+  old: ReadonlyArray<Rule>,
+  mode: ConfEnv['mode']
+): ReadonlyArray<Rule> =>
+  old.filter((r) => {
+    const i = tablesOf(mode).findIndex(({ direction }) => direction === r.direction)
+    return isFixed(r) && isTold(r) && !hasRule(wanted[i] ?? [], toConfRule(r))
+  })
+
+/**
+ * Rules of ours for what somebody wants to have in place of `old`: what stays the same stays the very rule that it was, and so do sockets
+ * that we were started with. Left: lines for people, and nothing is to change.
  */
 export const ofTables = (
   e: ConfEnv,
@@ -230,10 +252,13 @@ export const ofTables = (
 ): E.Either<string, ReadonlyArray<Rule>> => {
   const caps = capabilitiesOf(e)
   const out: Rule[] = []
+  const kept = keptFrom(wanted, old, e.mode)
   for (const [i, { direction, name }] of tablesOf(e.mode).entries()) {
-    const before = old.filter((r) => r.direction === direction).map((r) => [r, toConfRule(r)] as const)
+    const before = old
+      .filter((r) => r.direction === direction && isTold(r))
+      .map((r) => [r, toConfRule(r)] as const)
     const was = (r: ConfRule): Rule | undefined => before.find(([, one]) => sameConfRule(one, r))?.[0]
-    let table: ReadonlyArray<ConfRule> = []
+    let table: ReadonlyArray<ConfRule> = kept.filter((r) => r.direction === direction).map(toConfRule)
     for (const r of wanted[i] ?? []) {
       // The command line's may be more than a client's
       const next = was(r) === undefined ? addNew(e, table, r, caps, direction, name) : addRight(table, r)
@@ -242,6 +267,7 @@ export const ofTables = (
     }
     for (const r of table) out.push(was(r) ?? ofConfRule(r, direction, SPEC_OF_CLIENTS))
   }
+  out.push(...old.filter((r) => !isTold(r)))
   return E.right(numbered(out))
 }
 
@@ -261,6 +287,26 @@ const numbered = (rules: ReadonlyArray<Rule>): ReadonlyArray<Rule> => {
     return { ...r, spec }
   })
 }
+
+/**
+ * What the API is asked for (codecs/control/api.ts), in place of `now`. A string: why that cannot be: noRule(), or it is about a table that there
+ * is not.
+ */
+export const changedBy = (c: RuleChange, mode: ConfEnv['mode'], now: Tables): Tables | string => {
+  const tables = tablesOf(mode)
+  const named = now.map((rules, i) => rules.map((r) => ruleName(r, tables[i]!.direction)))
+  const missing = c.remove.find((name) => !named.some((names) => names.includes(name)))
+  if (missing !== undefined) return noRule(missing)
+  if (c.add.some((b) => !tables.some(({ pif }) => pif === b.pif)))
+    return 'Nothing listens in a guest of passt'
+  const gone = new Set([...c.remove, ...c.replace])
+  return tablesIn(c.add, mode).map((added, i) => {
+    const there = now[i] ?? []
+    const kept = there.filter((r, k) => !gone.has(named[i]![k]!) || hasRule(added, r))
+    return [...kept, ...added.filter((r) => !hasRule(there, r))]
+  })
+}
+export const noRule = (name: string): string => `There is no rule ${name}`
 
 /**
  * What a client asked for when it knew of `base`, where others have made `now` of that meanwhile: what it added is added, what it took

@@ -1,5 +1,11 @@
 import * as E from 'fp-ts/lib/Either.js'
-import { type PortRange, PortSpec } from '../../codecs/text/port-spec.js'
+import {
+  type FdSpec,
+  type PortRange,
+  PortSpec,
+  type ToUnixSpec,
+  type UnixSpec
+} from '../../codecs/text/port-spec.js'
 import {
   type InAny,
   isUnspecified,
@@ -11,6 +17,7 @@ import {
   UNSPECIFIED4,
   UNSPECIFIED6
 } from '../../codecs/value/inany.js'
+import type { Given, GivenSocket } from './given-sockets.js'
 
 // What the port options of the command line mean, once the host is known: rules, each a contiguous range of ports to
 // listen on and where it leads (behaviour.md#port-forwarding). Mapping within a rule is a bijection, and
@@ -41,6 +48,17 @@ export interface Rule {
   readonly scan: boolean
   /** Index of the specification among those of the same protocol and direction. */
   readonly spec: number
+  /** It listens by a socket that we were started with, of this number or name; null: by one of ours. */
+  readonly given: string | null
+  /**
+   * A UNIX stream socket of the host, TCP only: `in`: it listens there, at port 0, which is none; `out`: it leads there. null: neither.
+   */
+  readonly unix: UnixEnd | null
+}
+export interface UnixEnd {
+  readonly path: string
+  /** Of a path that a rule leads to: see unixTargets(). */
+  readonly number: number
 }
 
 /** Does it forward what comes to this port of ours, whether or not it listens there now? */
@@ -63,6 +81,8 @@ export interface ForwardEnv {
   readonly v6: boolean
   /** SO_BINDTODEVICE works (unprivileged since Linux 5.7). */
   readonly bindToDevice: boolean
+  /** Sockets that we were started with. */
+  readonly given: Given
 }
 
 /** As given, in order; nothing given is an empty list, and not the same as `none`. */
@@ -155,8 +175,11 @@ const endsOf = (env: ForwardEnv, p: Place, s: Ports): ReadonlyArray<Ends> => {
     : [{ bind: s.bind, v6only: !isV4(s.bind), ifname: s.ifname }]
 }
 
-/** `auto` without a namespace; an address, or an interface, where none is allowed; an interface that cannot be bound to. */
-export type SpecFault = 'auto' | 'address' | 'device'
+/**
+ * `auto` without a namespace; an address, or an interface, where none is allowed; an interface that cannot be bound to; a socket that is
+ * no port of ours, where there are none.
+ */
+export type SpecFault = 'auto' | 'address' | 'device' | 'socket'
 const faultOf = (env: ForwardEnv, p: Place, s: Ports): SpecFault | null => {
   if (s.auto && env.mode === 'passt') return 'auto'
   if (p.direction === 'out' && (s.bind !== null || s.ifname !== null)) return 'address'
@@ -170,6 +193,8 @@ const faultText = (fault: SpecFault, s: Ports): string => {
       return 'no listening address or interface is allowed here'
     case 'device':
       return `cannot listen on interface ${s.ifname} only: not allowed, or Linux older than 5.7`
+    case 'socket':
+      return 'neither descriptors nor paths are allowed here'
   }
 }
 
@@ -179,7 +204,9 @@ const ruleOf = (p: Place, s: Ports, e: Ends, run: Run, spec: number): Rule => ({
   ...e,
   ...run,
   scan: s.auto,
-  spec
+  spec,
+  given: null,
+  unix: null
 })
 
 /** The IP version in which clients come decides which targets they can be led to. A dual-stack socket is an IPv6 one. */
@@ -214,13 +241,98 @@ const rulesOf = (
   return E.right(out)
 }
 
+const givenRule = (p: Place, s: FdSpec, g: GivenSocket, spec: number): Rule => ({
+  proto: p.proto,
+  direction: p.direction,
+  bind: g.bind,
+  v6only: g.v6only,
+  ifname: g.ifname,
+  first: g.port,
+  last: g.port,
+  to: s.to,
+  toAddress: s.address,
+  weak: false,
+  scan: false,
+  spec,
+  given: `${s.fd}`,
+  unix: null
+})
+
+/** One for each socket of that name which is of the protocol. */
+const givenRules = (
+  env: ForwardEnv,
+  p: Place,
+  s: FdSpec,
+  spec: number
+): E.Either<string, ReadonlyArray<Rule>> => {
+  if (p.direction === 'out') return E.left('sockets by descriptor are for -t and -u only')
+  const sockets = env.given.get(`${s.fd}`) ?? []
+  if (sockets.length === 0) return E.left('we were started without such a descriptor')
+  const out: Rule[] = []
+  for (const g of sockets) {
+    if (E.isLeft(g)) return g
+    if (g.right.proto !== p.proto) continue
+    const { bind } = g.right
+    const v4 = bind !== null && isV4(bind)
+    const off = bind === null ? !env.v4 && !env.v6 : !(v4 ? env.v4 : env.v6)
+    if (off) return E.left(`it is a socket of IPv${v4 ? 4 : 6}, which is switched off`)
+    if (s.address !== null && v4 !== isV4(s.address))
+      return E.left(`target ${showAddr(s.address)} is not of the socket's IP version`)
+    out.push(givenRule(p, s, g.right, spec))
+  }
+  return out.length > 0 ? E.right(out) : E.left(`it is no ${p.proto.toUpperCase()} socket`)
+}
+
+/** Paths that rules lead to, each once: the launcher knows them by their numbers in this order. */
+export const unixTargets = ({ tcpOut }: PortOptions): ReadonlyArray<string> => [
+  ...new Set(tcpOut.flatMap((s) => (s.kind === 'to-unix' ? [s.path] : [])))
+]
+/** The path of a rule that listens at one. */
+export const listensAtPath = (r: Rule): string | null =>
+  r.direction === 'in' ? (r.unix?.path ?? null) : null
+
+const unixRules = (
+  env: ForwardEnv,
+  p: Place,
+  s: UnixSpec | ToUnixSpec,
+  spec: number,
+  targets: ReadonlyArray<string>
+): E.Either<string, ReadonlyArray<Rule>> => {
+  if (p.proto === 'udp') return E.left('a UNIX stream socket is for TCP')
+  if (env.mode === 'passt') return E.left('UNIX sockets are for pasta only')
+  const common = { proto: p.proto, direction: p.direction, weak: false, scan: false, spec, given: null }
+  if (s.kind === 'unix')
+    return p.direction === 'out'
+      ? E.left(
+          'a UNIX socket in the namespace cannot be listened at; PORT:unix:PATH leads to one of the host'
+        )
+      : E.right([
+          {
+            ...common,
+            bind: null,
+            v6only: false,
+            ifname: null,
+            first: 0,
+            last: 0,
+            to: s.to,
+            toAddress: s.address,
+            unix: { path: s.path, number: 0 }
+          }
+        ])
+  if (p.direction === 'in') return E.left('a port of the host does not lead to a UNIX socket of the host')
+  const ends = { first: s.port, last: s.port, to: s.port, toAddress: null }
+  const unix = { path: s.path, number: targets.indexOf(s.path) }
+  return E.right(loopbackEnds(env).map((e): Rule => ({ ...common, ...e, ...ends, unix })))
+}
+
 /** The rules of one specification, whatever else may be wrong with them. */
 export const specRules = (
   env: ForwardEnv,
   key: keyof PortOptions,
-  s: Ports,
+  s: Exclude<PortSpec, { readonly kind: 'none' }>,
   spec: number
 ): E.Either<SpecFault, ReadonlyArray<Rule>> => {
+  if (s.kind !== 'ports') return E.left('socket')
   const place = PLACES.find((p) => p.key === key)!
   const fault = faultOf(env, place, s)
   if (fault !== null) return E.left(fault)
@@ -239,6 +351,9 @@ export const bindsMeet = (a: InAny | null, b: InAny | null): boolean => {
 const overlap = (rules: ReadonlyArray<Rule>): string | null => {
   for (const [i, a] of rules.entries())
     for (const b of rules.slice(0, i)) {
+      const path = listensAtPath(a)
+      if (path !== null && path === listensAtPath(b)) return `path ${path} given twice`
+      if (path !== null || listensAtPath(b) !== null) continue
       const first = Math.max(a.first, b.first)
       if (first <= Math.min(a.last, b.last) && bindsMeet(a.bind, b.bind)) return `port ${first} given twice`
     }
@@ -273,12 +388,17 @@ const placeRules = (
   for (const [i, s] of specs.entries()) {
     const say = (why: string): string => `${p.option} ${PortSpec.encode(s)}: ${why}`
     if (s.kind === 'none') {
-      if (specs.slice(0, i).some((before) => before.kind === 'ports'))
+      if (specs.slice(0, i).some((before) => before.kind !== 'none'))
         return E.left(say("'none' behind other ports"))
       continue
     }
     if (p.direction === 'out' && env.mode === 'passt') return E.left(say('for pasta only'))
-    const rules = rulesOf(env, p, s, i)
+    const rules =
+      s.kind === 'ports'
+        ? rulesOf(env, p, s, i)
+        : s.kind === 'fd'
+          ? givenRules(env, p, s, i)
+          : unixRules(env, p, s, i, unixTargets(options))
     if (E.isLeft(rules)) return E.left(say(rules.left))
     out.push(...rules.right)
     if (out.length > MAX_RULES) return E.left(say(`more than ${MAX_RULES} ranges of ports`))
@@ -311,7 +431,12 @@ export const forwardRules = (env: ForwardEnv, options: PortOptions): E.Either<st
   const warnings = degraded
     ? ['cannot bind to an interface: the namespace reaches forwarded ports at 127.0.0.1 and ::1 only']
     : []
-  return E.right({ rules, warnings })
+  // As they stand behind others that clients can see (conf-rules.ts)
+  const ordered = [
+    ...rules.filter((r) => listensAtPath(r) === null),
+    ...rules.filter((r) => listensAtPath(r) !== null)
+  ]
+  return E.right({ rules: ordered, warnings })
 }
 
 // --- using them

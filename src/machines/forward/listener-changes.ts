@@ -7,15 +7,15 @@ import {
   portsIn,
   unionPorts
 } from '../../codecs/value/port-set.js'
-import { bindsMeet, type Rule } from './forward-rules.js'
+import { bindsMeet, listensAtPath, type Rule } from './forward-rules.js'
 
 // From the listeners that there are to those of other rules (behaviour.md#live-rules). A socket that both have stays, with all that waits
 // there, whichever rule it belongs to. New ones are opened before old ones are closed, but for those that would be in each other's way.
 
 /** Where something listens, but for the port. */
-export type Ends = Pick<Rule, 'proto' | 'direction' | 'bind' | 'v6only' | 'ifname'>
+export type Ends = Pick<Rule, 'proto' | 'direction' | 'bind' | 'v6only' | 'ifname' | 'unix'>
 export const endsKey = (e: Ends): string =>
-  `${e.proto} ${e.direction} ${e.bind === null ? '*' : showAddr(e.bind)}${e.v6only ? ' v6only' : ''} ${e.ifname ?? ''}`
+  `${e.proto} ${e.direction} ${e.bind === null ? '*' : showAddr(e.bind)}${e.v6only ? ' v6only' : ''} ${e.ifname ?? ''}${e.direction === 'in' && e.unix !== null ? e.unix.path : ''}`
 
 /** What listens at these ends. */
 export interface Open {
@@ -55,7 +55,14 @@ const isNone = (s: PortSet): boolean => s.every((w) => w === 0)
 
 /** Two sockets of one process cannot have the same port there. */
 const endsMeet = (a: Ends, b: Ends): boolean => {
-  return a.proto === b.proto && a.direction === b.direction && bindsMeet(a.bind, b.bind)
+  const atPath = (e: Ends): boolean => e.direction === 'in' && e.unix !== null
+  return (
+    a.proto === b.proto &&
+    a.direction === b.direction &&
+    !atPath(a) &&
+    !atPath(b) &&
+    bindsMeet(a.bind, b.bind)
+  )
 }
 
 /**
@@ -77,7 +84,9 @@ export const listenerChanges = (open: OpenListeners, rules: ReadonlyArray<Rule>)
     const key = endsKey(r)
     const ports = portsOf(r)
     wanted.set(key, unionPorts(wanted.get(key) ?? emptyPorts(), ports))
-    if (!r.scan) fresh.push({ rule: i, ports: minusPorts(ports, open.get(key)?.ports ?? emptyPorts()) })
+    // At a path it listens from the start on
+    if (!r.scan && listensAtPath(r) === null)
+      fresh.push({ rule: i, ports: minusPorts(ports, open.get(key)?.ports ?? emptyPorts()) })
   }
   const closing = [...open].flatMap(([key, { ends, ports }]) => {
     const gone = minusPorts(ports, wanted.get(key) ?? emptyPorts())

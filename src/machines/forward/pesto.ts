@@ -14,6 +14,7 @@ import {
 import type { PortRange, PortSpec } from '../../codecs/text/port-spec.js'
 import { addRule, deleteRule, hasRule, showConfRule, toConfRule } from './conf-rules.js'
 import { type ForwardEnv, type PortOptions, type SpecFault, specRules } from './forward-rules.js'
+import { NOTHING_GIVEN } from './given-sockets.js'
 
 // What pesto(1) makes of a server's tables: option by option, in order.
 
@@ -63,7 +64,8 @@ const envOf = (caps: number, ephemeral: PortRange): ForwardEnv => ({
   ephemeral,
   v4: (caps & CAP_V4) !== 0,
   v6: (caps & CAP_V6) !== 0,
-  bindToDevice: (caps & CAP_DEVICE) !== 0
+  bindToDevice: (caps & CAP_DEVICE) !== 0,
+  given: NOTHING_GIVEN
 })
 
 const specFault = (fault: SpecFault, option: Ports, text: string): string => {
@@ -74,6 +76,8 @@ const specFault = (fault: SpecFault, option: Ports, text: string): string => {
       return `Listening address not allowed for -${option} ${text}`
     case 'device':
       return `Device binding for '-${option} ${text}' unsupported (requires kernel 5.7+)`
+    case 'socket':
+      return `Descriptors and paths are for the start of a server: -${option} ${text} is not for pesto`
   }
 }
 

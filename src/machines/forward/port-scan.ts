@@ -12,7 +12,7 @@ import {
 import { type Instant, instant } from '../../effects/effect.js'
 import { by, type Source } from '../source.js'
 import { type BindFailure, failureLines } from './bind-verdict.js'
-import { type Direction, type Proto, type Rule, targetOf } from './forward-rules.js'
+import { type Direction, listensAtPath, type Proto, type Rule, targetOf } from './forward-rules.js'
 
 // `auto`: listen where somebody listens at the other side, as /proc/net tells once a second
 // (behaviour.md#port-scan). Both directions at once would feed on each other: what we listen on in the namespace for -T
@@ -100,7 +100,7 @@ const fixedPorts = ({ rules, failures }: Omit<ScanInput, 'open'>): ScanContext['
   const of = (direction: Direction, proto: Proto): PortSet => {
     const s = emptyPorts()
     for (const [i, r] of rules.entries())
-      if (r.direction === direction && r.proto === proto && !r.scan)
+      if (r.direction === direction && r.proto === proto && !r.scan && listensAtPath(r) === null)
         for (let p = r.first; p <= r.last; p++) if (!missing.has(`${i} ${p}`)) addPort(s, p)
     return s
   }

@@ -60,7 +60,6 @@ const SERVER_PORT = 67
 const CLIENT_PORT = 68
 /** Octets of options, without cookie and end: 576-octet datagram (RFC 2131 §2) less headers and both. */
 const MAX_OPTIONS = 307
-const LEASE_FOREVER = 0xffffffff
 /** Flags of option 81, RFC 4702 §2.1 */
 const FQDN_S = 0x01
 const FQDN_O = 0x02
@@ -163,7 +162,7 @@ const available = (c: GuestConfig, v4: GuestV4, m: DhcpMessage, reply: Reply): R
     addrsOption(OPT_SERVER_ID, [v4.own]),
     ...(id === null || id.length === 0 || id.length > 255 ? [] : [octetsOption(OPT_CLIENT_ID, id)]), // RFC 6842 §3
     ...(reply === 'nak' ? [] : configuration(c, v4, m)),
-    ...(reply === 'nak' || reply === 'inform ack' ? [] : [u32Option(OPT_LEASE, LEASE_FOREVER)]), // §4.3.5
+    ...(reply === 'nak' || reply === 'inform ack' ? [] : [u32Option(OPT_LEASE, c.lease4)]), // §4.3.5
     ...(reply === 'rapid ack' ? [octetsOption(OPT_RAPID_COMMIT, [])] : [])
   ]
   return all.sort((a, b) => a.code - b.code)

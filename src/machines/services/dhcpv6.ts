@@ -13,7 +13,6 @@ import {
   type Ia,
   type IaAddr,
   type IaTa,
-  INFINITE,
   INFORMATION_REQUEST,
   optionTagged,
   REBIND,
@@ -33,10 +32,10 @@ import { DnsName, nameFromText, searchNames } from '../../codecs/wire/dns-name.j
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { Dhcpv6Silence } from '../../effects/counters.js'
 import type { ServiceEffect } from '../../effects/effect.js'
-import { dns6Of, type GuestConfig, searchOf, servesDhcpv6 } from './guest-config.js'
+import { dns6Of, type GuestConfig, LEASE_FOREVER, searchOf, servesDhcpv6 } from './guest-config.js'
 import { count, info, udp6ToTap } from './service-frame.js'
 
-// DHCPv6 server with one address that never ends, for one client (RFC 8415). No history. Corrected against upstream:
+// DHCPv6 server with one address, for one client (RFC 8415). No history. Corrected against upstream:
 // REBIND carries no server identifier (§16.7), CONFIRM gets a status and no addresses (§18.3.3), INFORMATION-REQUEST no
 // addresses (§18.3.6), RELEASE and DECLINE are answered (§18.3.7, §18.3.8), Rapid Commit is honoured (§18.3.1), every
 // IA that gets nothing is told so, and the reply goes to whom the message came from.
@@ -103,19 +102,22 @@ const address = (addr: InAny, lifetime: number): IaAddr => ({
   valid: lifetime,
   options: []
 })
-/** The lease: the address for ever, and other addresses that the client held ended at once (§18.3.4, §18.3.5). */
-const granted = (ia: Ia, assigned: InAny, ended: ReadonlyArray<InAny>): AnyIa => ({
+/** A part of the lease, as §21.4 recommends; an endless one has no such times. */
+const partOf = (lease: number, part: number): number =>
+  lease === LEASE_FOREVER ? LEASE_FOREVER : Math.floor(lease * part)
+/** The lease, and other addresses that the client held ended at once (§18.3.4, §18.3.5). */
+const granted = (ia: Ia, lease: number, assigned: InAny, ended: ReadonlyArray<InAny>): AnyIa => ({
   ...ia,
-  t1: INFINITE,
-  t2: INFINITE,
-  options: [address(assigned, INFINITE), ...ended.map((a) => address(a, 0))]
+  t1: partOf(lease, 0.5),
+  t2: partOf(lease, 0.8),
+  options: [address(assigned, lease), ...ended.map((a) => address(a, 0))]
 })
 
 /**
  * Each IA of a SOLICIT, REQUEST, RENEW or REBIND with its answer. One IA_NA gets the address: the first that names it,
  * else the first. A REQUEST for addresses that are not ours is told NotOnLink (§18.3.2); in a SOLICIT they are hints.
  */
-const answeredIas = (m: Dhcp6Message, assigned: InAny): ReadonlyArray<AnyIa> => {
+const answeredIas = (m: Dhcp6Message, lease: number, assigned: InAny): ReadonlyArray<AnyIa> => {
   const ias = iasOf(m)
   const isOurs = (a: InAny): boolean => sameAddr(a, assigned)
   const nas = ias.filter((ia): ia is Ia => ia.tag === 'IaNa')
@@ -125,7 +127,7 @@ const answeredIas = (m: Dhcp6Message, assigned: InAny): ReadonlyArray<AnyIa> => 
     if (m.msgType === REQUEST && others.length > 0 && ia.tag !== 'IaPd')
       return holding(ia, [status(STATUS_NOT_ON_LINK, 'not the address of this link')])
     const ended = m.msgType === RENEW || m.msgType === REBIND ? others : []
-    return ia === holder ? granted(holder, assigned, ended) : refused(ia)
+    return ia === holder ? granted(holder, lease, assigned, ended) : refused(ia)
   })
 }
 const isNotOnLink = (ia: AnyIa): boolean =>
@@ -191,7 +193,7 @@ const answerTo = (c: GuestConfig, assigned: InAny, m: Dhcp6Message): Answer | nu
       // §16.12: one that holds an IA is discarded.
       return iasOf(m).length > 0 ? null : { msgType: REPLY, ias: [], rest: configuration(c, m) }
     default: {
-      const ias = answeredIas(m, assigned)
+      const ias = answeredIas(m, c.lease6, assigned)
       const rapid = m.msgType === SOLICIT && optionTagged(m, 'RapidCommit') !== null
       const rest = [
         ...(rapid ? [{ tag: 'RapidCommit' } as const] : []),

@@ -37,6 +37,9 @@ export interface GuestConfig {
   readonly search: ReadonlyArray<string>
   readonly announceDns: boolean
   readonly announceSearch: boolean
+  /** s that DHCP and DHCPv6 give addresses for; LEASE_FOREVER. */
+  readonly lease4: number
+  readonly lease6: number
   readonly hostname: string | null
   readonly fqdn: string | null
   readonly noDhcp: boolean
@@ -50,6 +53,9 @@ export interface GuestConfig {
   /** MAC that the guest is to see for an address: neighbour's, else gateway's, else our own (behaviour.md#neighbours). */
   readonly macOf: (a: InAny) => Mac
 }
+
+/** Of DHCP (RFC 2132 §9.2) and DHCPv6 (RFC 8415 §7.7). */
+export const LEASE_FOREVER = 0xffffffff
 
 /** At most three resolvers of a family, if they are to be announced (behaviour.md#resolvers). */
 const MAX_DNS = 3

@@ -39,29 +39,47 @@ const dnssl = (texts: ReadonlyArray<string>, octets: number): ReadonlyArray<NdpO
   return []
 }
 
+/** What was announced before and holds no longer: prefixes by an address in each, resolvers. */
+export interface Former {
+  readonly prefixes: ReadonlyArray<InAny>
+  readonly dns: ReadonlyArray<InAny>
+}
+export const NOTHING_FORMER: Former = { prefixes: [], dns: [] }
+
+/**
+ * s. An address of such a prefix is deprecated at once, and valid for as long as a router can make it (RFC 4862 §5.5.3 e): what it is used
+ * for goes on.
+ */
+const FORMER_VALID = 7200
+
+const prefixOption = (addr: InAny, valid: number, preferred: number): NdpOption => ({
+  tag: 'Prefix',
+  prefixLen: PREFIX_LEN,
+  onLink: true,
+  autonomous: true,
+  valid,
+  preferred,
+  prefix: prefixOf(addr)
+})
+
 /**
  * Router advertisement from our link-local address. M says what is the case: addresses by DHCPv6. In local mode there is
  * no prefix to announce. Search domains go with resolvers only (behaviour.md#resolvers).
  */
-export const routerAdvert = (c: GuestConfig, assigned: InAny | null): NdpMessage => {
+export const routerAdvert = (
+  c: GuestConfig,
+  assigned: InAny | null,
+  former: Former = NOTHING_FORMER
+): NdpMessage => {
   const addrs = dns6Of(c)
   const options: ReadonlyArray<NdpOption> = [
-    ...(assigned === null
-      ? []
-      : [
-          {
-            tag: 'Prefix',
-            prefixLen: PREFIX_LEN,
-            onLink: true,
-            autonomous: true,
-            valid: INFINITE,
-            preferred: INFINITE,
-            prefix: prefixOf(assigned)
-          } as const
-        ]),
+    ...(assigned === null ? [] : [prefixOption(assigned, INFINITE, INFINITE)]),
+    ...former.prefixes.map((a) => prefixOption(a, FORMER_VALID, 0)),
     { tag: 'SourceLla', mac: c.ownMac },
     ...(c.mtu === 0 ? [] : [{ tag: 'Mtu', mtu: c.mtu } as const]),
-    ...(addrs.length === 0 ? [] : [{ tag: 'Rdnss', lifetime: INFINITE, addrs } as const])
+    ...(addrs.length === 0 ? [] : [{ tag: 'Rdnss', lifetime: INFINITE, addrs } as const]),
+    // RFC 8106 §5.1: no longer to be used
+    ...(former.dns.length === 0 ? [] : [{ tag: 'Rdnss', lifetime: 0, addrs: former.dns } as const])
   ]
   const room = MAX_RA - 16 - options.reduce((n, o) => n + encodeNdpOption(o).length, 0)
   return {
@@ -80,11 +98,33 @@ export const routerAdvert = (c: GuestConfig, assigned: InAny | null): NdpMessage
  * An RA to `dst`, to all nodes where that is unspecified (RFC 4861 §6.2.6). `mac`: where a unicast one goes. The machine
  * does not ask for one while IPv6 is off.
  */
-export const routerAdvertFrame = (c: GuestConfig, dst: InAny, mac: Mac): Uint8Array => {
+export const routerAdvertFrame = (
+  c: GuestConfig,
+  dst: InAny,
+  mac: Mac,
+  former: Former = NOTHING_FORMER
+): Uint8Array => {
   const to = isUnspecified(dst) ? ALL_NODES : dst
   const link = { dst: isMulticast(to) ? multicastMac(to) : mac, src: c.ownMac }
   const src = c.v6?.ownLinkLocal ?? UNSPECIFIED6
-  return ndpFrame(link, { src, dst: to }, routerAdvert(c, c.v6?.assigned ?? null))
+  return ndpFrame(link, { src, dst: to }, routerAdvert(c, c.v6?.assigned ?? null, former))
+}
+
+/** The router that we were is none any more: its last word (RFC 4861 §6.2.5). Nothing where it has said nothing. */
+export const farewell = (c: GuestConfig): ReadonlyArray<ServiceEffect> => {
+  if (c.noNdp || c.noRa || c.v6 === null) return []
+  const link = { dst: multicastMac(ALL_NODES), src: c.ownMac }
+  const last: NdpMessage = {
+    tag: 'RouterAdvert',
+    hopLimit: 0,
+    managed: false,
+    otherConfig: false,
+    lifetime: 0,
+    reachable: 0,
+    retrans: 0,
+    options: []
+  }
+  return [toTap(ndpFrame(link, { src: c.v6.ownLinkLocal, dst: ALL_NODES }, last))]
 }
 
 /**

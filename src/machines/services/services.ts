@@ -5,7 +5,7 @@ import { answerDhcp } from './dhcp.js'
 import { answerDhcpv6 } from './dhcpv6.js'
 import type { GuestConfig } from './guest-config.js'
 import { ndpMachine } from './ndp.js'
-import { answerNdp, naAnnouncement, nsProbe } from './ndp-answer.js'
+import { answerNdp, farewell, naAnnouncement, nsProbe } from './ndp-answer.js'
 
 // The guest services in one place. Each answers exactly one message at a time, without history:
 //
@@ -23,4 +23,13 @@ export const initialProbes = (c: GuestConfig, guestMac: Mac): ReadonlyArray<Serv
   ...nsProbe(c, guestMac)
 ]
 
-export { answerArp, answerDhcp, answerDhcpv6, answerNdp, arpAnnouncement, naAnnouncement, ndpMachine }
+export {
+  answerArp,
+  answerDhcp,
+  answerDhcpv6,
+  answerNdp,
+  arpAnnouncement,
+  farewell,
+  naAnnouncement,
+  ndpMachine
+}

@@ -1,4 +1,4 @@
-import { add, distance, max, type SeqNum, seq, sub } from '../../codecs/value/seq.js'
+import { add, distance, lt, max, type SeqNum, seq, sub } from '../../codecs/value/seq.js'
 import type { Own } from './tcb-group.js'
 
 // Group `rcv`: the stream from the guest, RCV of RFC 9293 §3.3.1, from our hands to the peer's.
@@ -27,6 +27,12 @@ export interface Rcv {
   readonly finAt: SeqNum | null
   /** A SendToSock is under way. In any state up to the guest's FIN; its outcome is taken all the same. */
   readonly sending: boolean
+  /** With a rate limit (behaviour.md#rate-limits): octets of window that it grants at once; 0: there is none. */
+  readonly quantum: number
+  /** How far tokens let the right edge go. */
+  readonly allowed: SeqNum
+  /** Tokens were asked for, and are not there yet. In every state of `open`. */
+  readonly asking: boolean
 }
 type D = Own<Rcv>
 
@@ -40,17 +46,22 @@ export const RCV: Rcv = {
   rcvEdge: ZERO,
   rcvFin: 0,
   finAt: null,
-  sending: false
+  sending: false,
+  quantum: 0,
+  allowed: ZERO,
+  asking: false
 }
 
-/** `next`: behind the guest's SYN. */
-export const start = (d: D, next: SeqNum, window: number): void => {
+/** `next`: behind the guest's SYN. The first quantum is there at once, and paid for as it is used. */
+export const start = (d: D, next: SeqNum, window: number, quantum: number): void => {
+  d.quantum = quantum
+  d.allowed = add(next, quantum)
   d.rcvNxt = next
   d.rcvTaken = next
   d.octetsFrom = next
   d.rcvConfirmed = next
   d.rcvAcked = next
-  d.rcvEdge = add(next, window)
+  d.rcvEdge = add(next, quantum > 0 ? Math.min(window, quantum) : window)
 }
 /** IRS is known, and `by` more than what was assumed. */
 export const move = (d: D, by: number): void => {
@@ -60,12 +71,14 @@ export const move = (d: D, by: number): void => {
   d.rcvConfirmed = add(d.rcvConfirmed, by)
   d.rcvAcked = add(d.rcvAcked, by)
   d.rcvEdge = add(d.rcvEdge, by)
+  d.allowed = add(d.allowed, by)
 }
 
 /** A connection that was open elsewhere: what the kernel there took, and what the guest was told. */
 export const takeOver = (
   d: D,
-  from: Pick<Rcv, 'rcvTaken' | 'rcvAcked' | 'rcvEdge' | 'rcvFin' | 'finAt'>
+  from: Pick<Rcv, 'rcvTaken' | 'rcvAcked' | 'rcvEdge' | 'rcvFin' | 'finAt'>,
+  quantum: number
 ): void => {
   d.rcvTaken = from.rcvTaken
   d.rcvNxt = add(from.rcvTaken, from.rcvFin)
@@ -75,6 +88,8 @@ export const takeOver = (
   d.rcvEdge = from.rcvEdge
   d.rcvFin = from.rcvFin
   d.finAt = from.finAt
+  d.quantum = quantum
+  d.allowed = max(from.rcvEdge, add(from.rcvTaken, quantum))
 }
 /** Of what was taken, so many octets are in front of it since its kernel counts, and so many the peer has not acknowledged. */
 export const restored = (d: D, taken: number, unacked: number): void => {
@@ -120,6 +135,24 @@ export const finForwarded = (d: D): void => {
   d.rcvFin = 1
   d.finAt = null
 }
+
+/** Octets of window to ask for: half of what may be had at once is used up, and the guest goes on. 0: nothing. */
+export const wanted = (t: Rcv): number => {
+  if (t.quantum === 0 || t.asking || t.rcvFin === 1 || t.finAt !== null) return 0
+  const left = Math.max(0, distance(t.allowed, t.rcvNxt))
+  return left * 2 > t.quantum ? 0 : t.quantum - left
+}
+export const asked = (d: D): void => {
+  d.asking = true
+}
+/** So many more octets of window. What was sent beyond the edge has been paid for. */
+export const allow = (d: D, octets: number): void => {
+  d.asking = false
+  d.allowed = add(max(d.allowed, d.rcvNxt), octets)
+}
+/** The right edge that tokens allow, where something else allows `edge`. */
+export const allowedEdge = (t: Rcv, edge: SeqNum): SeqNum =>
+  t.quantum > 0 && lt(t.allowed, edge) ? t.allowed : edge
 
 /** Octets that the kernel took and the peer did not acknowledge yet. */
 export const unconfirmed = (t: Rcv): number => distance(t.rcvTaken, t.rcvConfirmed)

@@ -2,7 +2,7 @@ import { add, distance, le, lt, max, type SeqNum, seq, sub } from '../../codecs/
 import { ACK, RST } from '../../codecs/wire/tcp.js'
 import type { Effect } from '../../effects/effect.js'
 import * as owed from './tcb-ack.js'
-import { takenAll, told, unconfirmed } from './tcb-rcv.js'
+import { allowedEdge, takenAll, told, unconfirmed } from './tcb-rcv.js'
 import type { Draft, Out, Tcb } from './tcp-tcb.js'
 
 // What we acknowledge and offer to the guest: numbers of our ACKs, their windows, and when they go.
@@ -38,14 +38,17 @@ export const peerLimited = (t: Tcb): boolean => t.knowsPeerWnd && lt(peerEdge(t)
  * Octets less than which are not worth a window (RFC 9293 §3.8.6.2.2). A quarter of the buffer, not the RFC's half: the
  * kernel calls a socket writable at a third, and who waits for that must find enough then.
  */
-export const worthwhile = (t: Tcb): number => Math.max(1, Math.min(t.mss, t.sndBuf >> 2))
+export const worthwhile = (t: Tcb): number => {
+  const worth = Math.max(1, Math.min(t.mss, t.sndBuf >> 2))
+  return t.quantum > 0 ? Math.min(worth, t.quantum >> 1) : worth
+}
 
 /**
- * Right edge that the socket allows, at least the one we gave: never pulled back (RFC 9293 §3.8.6.2.1). That is no loss:
+ * Right edge that the socket and a rate limit allow, at least the one we gave: never pulled back (RFC 9293 §3.8.6.2.1). That is no loss:
  * native keeps, up to this edge, what the kernel does not take.
  */
 export const targetEdge = (t: Tcb): SeqNum => {
-  const edge = peerLimited(t) ? peerEdge(t) : t.bufEdge
+  const edge = allowedEdge(t, peerLimited(t) ? peerEdge(t) : t.bufEdge)
   const room = distance(edge, t.rcvNxt)
   // Less will do if nothing is queued that could make it more (#regression-74).
   const least = t.rcvConfirmed === t.rcvNxt ? 1 : worthwhile(t)

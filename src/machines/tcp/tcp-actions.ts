@@ -135,8 +135,17 @@ export const reductions = {
     segment.forwardFin
   ),
   sendDue: act(
-    'what the turn has led to, once: drop what the guest acknowledged from the host socket; data or FIN to the guest; ACKs and window; ask the socket for room or news; timers',
-    ['DiscardFromSock', 'RewindPeek', 'PeekToTap', 'SegmentToTap', 'AwaitWritable', 'QueryInfo', 'ArmTimer'],
+    'what the turn has led to, once: drop what the guest acknowledged from the host socket; data or FIN to the guest; ACKs and window; ask for tokens, the socket for room or news; timers',
+    [
+      'DiscardFromSock',
+      'RewindPeek',
+      'PeekToTap',
+      'SegmentToTap',
+      'AskTokens',
+      'AwaitWritable',
+      'QueryInfo',
+      'ArmTimer'
+    ],
     ['snd', 'rtx', 'rcv', 'peer', 'ack', 'wake'],
     sendDue
   ),
@@ -153,6 +162,7 @@ export const reductions = {
     sock.peeked
   ),
   tapRoom: act('the tap takes frames again', [], ['wake'], sock.tapRoom),
+  tokens: act('a rate limit lets the guest send more', [], ['rcv'], sock.tokens),
   ready: act('the socket has data or its end, or room', [], ['snd', 'rcv', 'peer', 'wake'], sock.ready),
   info: act('what the kernel tells of socket and peer', [], ['rcv', 'peer', 'wake'], sock.info),
   reported: act('the peer has acknowledged data', [], ['rcv', 'peer', 'wake'], sock.reported),

@@ -2,7 +2,7 @@ import { add, distance, le, lt } from '../../codecs/value/seq.js'
 import { FIN } from '../../codecs/wire/tcp.js'
 import { instant } from '../../effects/effect.js'
 import { setRoom } from './tcb-peer.js'
-import { unconfirmed } from './tcb-rcv.js'
+import { asked, unconfirmed, wanted } from './tcb-rcv.js'
 import * as rtx from './tcb-rtx.js'
 import * as snd from './tcb-snd.js'
 import * as wake from './tcb-wake.js'
@@ -78,10 +78,19 @@ const armRto = (d: Draft, now: number, out: Out<'ArmTimer'>): void => {
 const shutWindow = (t: Tcb): boolean =>
   t.rcvFin === 0 && t.finAt === null && distance(t.rcvEdge, t.rcvNxt) < worthwhile(t)
 
+/** A rate limit's tokens for more window, before what there is is used up. */
+const askTokens = (d: Draft, out: Out<'AskTokens'>): void => {
+  const octets = wanted(d)
+  if (octets === 0) return
+  asked(d)
+  out.push({ type: 'AskTokens', octets })
+}
+
 /** How we will learn that the socket takes more, or that the peer acknowledged more. A shut window always has a waker. */
 const watchSock = (d: Draft, now: number, out: Out<'AwaitWritable' | 'QueryInfo'>): void => {
   // What native keeps or was just given it reports by itself, as it gets rid of it (#regression-72, #regression-76).
-  const shut = shutWindow(d) && !d.sending && d.rcvTaken === d.rcvNxt
+  // Tokens that were asked for are sure to come; then the socket is looked at again.
+  const shut = shutWindow(d) && !d.sending && !d.asking && d.rcvTaken === d.rcvNxt
   const full = distance(d.bufEdge, d.rcvNxt) < worthwhile(d)
   if (shut && full && d.room === 'unknown') {
     setRoom(d, 'awaited')
@@ -107,6 +116,7 @@ export const sendDue = (
     | 'SegmentToTap'
     | 'AwaitWritable'
     | 'QueryInfo'
+    | 'AskTokens'
     | 'ArmTimer'
   >
 ): void => {
@@ -115,6 +125,7 @@ export const sendDue = (
   const carried = peek(d, out) || sendFin(d, now, out)
   snd.probed(d)
   acknowledge(d, now, carried, out)
+  askTokens(d, out)
   watchSock(d, now, out)
   armRto(d, now, out)
   if (wake.arm(d, d.ackAt)) out.push({ type: 'ArmTimer', timer: 'ack', at: instant(d.ackArmed) })

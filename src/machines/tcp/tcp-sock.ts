@@ -68,6 +68,9 @@ export const peeked = (d: Draft, e: EventOf<'SOCK_PEEKED'>): void => {
   if (e.tapFull) wake.tapRefused(d, e.now + (e.tapTells ? wake.TAP_WAIT : wake.TAP_RETRY))
   else snd.queueSeen(d, end, e.eof, e.drained, e.octets === 0)
 }
+/** TOKENS */
+export const tokens = (d: Draft, e: EventOf<'TOKENS'>): void => rcv.allow(d, e.octets)
+
 /** TAP_ROOM: no reason to wait any longer. */
 export const tapRoom = (d: Draft): void => wake.tapFree(d)
 

@@ -59,7 +59,7 @@ const sendSyn = (d: Draft, flags: number, wnd: number, out: Out<'SegmentToTap'>)
 }
 /** SYN or SYN,ACK, whichever is due. */
 const open = (d: Draft, out: Out<'SegmentToTap'>): void => {
-  if (!d.heardSyn) return sendSyn(d, SYN, rcv.SYN_WINDOW, out)
+  if (!d.heardSyn) return sendSyn(d, SYN, distance(d.rcvEdge, d.rcvNxt), out)
   const edge = d.sndMax === d.iss ? targetEdge(d) : d.rcvEdge
   const wnd = Math.min(65535, distance(edge, d.rcvNxt))
   rcv.told(d, d.rcvAcked, add(d.rcvNxt, wnd))

@@ -23,6 +23,8 @@ interface Begun {
   /** Largest segment that we can take from the guest, and send to it: MTU - 40, IPv6 MTU - 60. */
   readonly mss: number
   readonly v6?: boolean
+  /** A rate limit's (behaviour.md#rate-limits), for what the guest sends: octets at once; 0 or absent: none. */
+  readonly quantum?: number
   readonly now: Instant
 }
 interface Opened extends Begun {
@@ -63,6 +65,8 @@ export type TcpEvent =
   | On<'TIMER_IDLE'>
   /** The tap takes frames again. */
   | On<'TAP_ROOM'>
+  /** So many octets more may come from the guest (AskTokens). */
+  | (On<'TOKENS'> & { readonly octets: number })
   /**
    * A moved connection's socket is there: made anew, in repair mode, or another process's. `taken`: octets that it took since octet 0 of
    * tcpi_bytes_acked (modulo 2^32), `unacked`: how many of them the peer has not acknowledged; `unread`: octets of its receive queue, if
@@ -153,6 +157,9 @@ export const draftOf = (t: Tcb): Draft => {
     rcvFin: t.rcvFin,
     finAt: t.finAt,
     sending: t.sending,
+    quantum: t.quantum,
+    allowed: t.allowed,
+    asking: t.asking,
     // peer
     bufEdge: t.bufEdge,
     sndBuf: t.sndBuf,
@@ -213,11 +220,11 @@ export type Group = keyof typeof GROUPS
 
 const BLANK: Tcb = draftOf({ ...AGREED, ...SND, ...RTX, ...RCV, ...PEER, ...OWED, ...WAKE })
 
-const movedTcb = ({ moved: m, mss, now }: MovedIn): Tcb => {
+const movedTcb = ({ moved: m, mss, quantum = 0, now }: MovedIn): Tcb => {
   const d = draftOf(BLANK)
   takeOverAgreed(d, mss, m)
   takeOverSnd(d, m, m.rcvAcked)
-  takeOverRcv(d, m)
+  takeOverRcv(d, m, quantum)
   setBufEdge(d, m.rcvTaken)
   startWake(d, now)
   return d
@@ -234,7 +241,7 @@ export const initialTcb = (i: TcpInput): Tcb => {
     synWindow(d, i.syn.wnd, i.syn.seq)
   }
   const next = add(d.irs, 1)
-  startRcv(d, next, fromHost ? SYN_WINDOW : 0)
+  startRcv(d, next, fromHost ? SYN_WINDOW : 0, i.quantum ?? 0)
   setBufEdge(d, next)
   startWake(d, i.now)
   return d

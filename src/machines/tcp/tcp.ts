@@ -140,6 +140,7 @@ export const tcpMachine = setup({
     STOP: { target: '.closed', actions: abort, meta: by('RFC 9293 §3.10.5') },
     MOVED_AWAY: { target: '.closed', actions: CloseSock, meta: by('behaviour.md#migration') },
     TURN_END: { meta: by('ours: nothing is coalesced before the connection is open') },
+    TOKENS: { meta: by('ours: nothing is sent any more') },
     '*': {
       actions: { type: 'Count', params: { what: 'tcp-unexpected' } },
       meta: by('ours: no state expects it')
@@ -364,6 +365,10 @@ export const tcpMachine = setup({
           { actions: { type: 'peeked', params: theEvent }, meta: by('RFC 9293 §3.10.2', 18, 62) }
         ],
         TAP_ROOM: { actions: { type: 'tapRoom', params: theEvent }, meta: by('ours: no need to wait', 18) },
+        TOKENS: {
+          actions: { type: 'tokens', params: theEvent },
+          meta: by('behaviour.md#rate-limits; RFC 9293 §3.8.6')
+        },
         SOCK_READY: {
           actions: { type: 'ready', params: theEvent },
           meta: by('RFC 9293 §3.10.2; epoll(7)', 4, 49, 73)

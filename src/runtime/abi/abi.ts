@@ -24,6 +24,7 @@ export const EF = {
   SPLICE_SHUT: 21,
   SPLICE_CLOSE: 22,
   SPLICE_RESET: 23,
+  READ_ALLOW: 24,
   UDP_JOIN: 25,
   LINK_USE: 26,
   LINK_REFUSE: 27,
@@ -66,7 +67,8 @@ export const EF = {
   GIVE: 64,
   TCP_TAKE: 65,
   CONF_SEND: 66,
-  CONF_CLOSE: 67
+  CONF_CLOSE: 67,
+  API_SEND: 68
 } as const
 
 export const EV = {
@@ -90,6 +92,7 @@ export const EV = {
   SPLICE_CONNECTED: 18,
   SPLICE_EOF: 19,
   SPLICE_FAILED: 20,
+  READ_ASKS: 21,
   UDP_MOVED: 22,
   LINK_CLIENT: 23,
   LINK_END: 24,
@@ -114,7 +117,10 @@ export const EV = {
   HAND_OVER_PEER: 43,
   HAND_OVER_ASKED: 44,
   CONF_CLIENT: 45,
-  CONF_OCTETS: 46
+  CONF_OCTETS: 46,
+  HOST_BELL: 60,
+  HOST: 61,
+  API_OCTETS: 47
 } as const
 
 export const BIND_OUTBOUND = 1
@@ -122,6 +128,12 @@ export const BIND_OUTBOUND = 1
 export const IN_NAMESPACE = 2
 /** EF.UDP_OPEN: not connected, at a port of the kernel's choice; EV.ANSWER has what comes. */
 export const TO_GROUP = 4
+/** EF.UDP_OPEN; EF.SPLICE, its sides 0 and 1: what is read from there has a limit: EV.READ_ASKS, EF.READ_ALLOW. */
+export const READ_LIMIT = 8
+export const READ_LIMIT_1 = 16
+/** EF.SPLICE: side 1, side 0 is a UNIX socket. */
+export const TO_UNIX = 32
+export const FROM_UNIX = 64
 export const SEND_REPORT_ACK = 1
 export const IS_V6 = 1
 export const PEEK_EOF = 1
@@ -151,6 +163,8 @@ export const LISTEN_V6ONLY = 1
 export const LISTEN_FREEBIND = 2
 /** UDP only, at a port that flows of ours have there: by a socket of the pool. ENOENT: none is left, more are asked for. */
 export const LISTEN_IN_NAMESPACE = 4
+/** It is a UNIX socket. */
+export const LISTEN_UNIX = 8
 
 /** vhost-user, octets: a message's header, the longest payload, one region of EF.VHOST_MEMORY. */
 export const VHOST_HEAD = 12
@@ -231,6 +245,10 @@ export const HAND_CONF = 10
 export const CONF_CLIENTS = 64
 export const CONF_ALLOWED = 1
 
+/** What is followed: links, addresses, routes, rules; resolv.conf(5). */
+export const HOST_TABLES = 1
+export const HOST_RESOLVER = 2
+
 /** Pools of Native.addNsSockets(). */
 export const NS_TCP4 = 0
 export const NS_TCP6 = 1
@@ -302,6 +320,8 @@ export interface Native {
   confListen(path: string): void
   /** The same with a socket that listens already, at `path`; it is the addon's from here on. */
   confAdopt(fd: number, path: string): void
+  /** The stream to the API's process: EV.API_OCTETS. It is the addon's from here on. */
+  apiAdopt(fd: number): void
   /** As linkListen(), with a socket that listens already; it is the addon's from here on. */
   linkAdopt(fd: number, vhostUser: boolean): void
   /** As repairListen(), with a socket that listens already; it is the addon's from here on. */
@@ -368,6 +388,23 @@ export interface Native {
   /** Be told of what the kernel announces to these groups (RTMGRP_*, rtnetlink(7)), as EV.NETLINK. Once. */
   watchNetlink(groups: number): void
   /**
+   * Be told that one of these groups (RTMGRP_*) has announced something, and nothing of what: EV.HOST_BELL with HOST_TABLES. It is armed
+   * now. Once.
+   */
+  watchHost(groups: number): void
+  /** The same for resolv.conf(5), by the socket of who watches it (protocol.h, RQ_RESOLVER), which is the addon's from here on. */
+  hostResolver(fd: number): void
+  /** What rang rings again. `which`: HOST_*. 0 or errno. */
+  hostArm(which: number): number
+  /** A request for tables of the host, beside those of `netlink()`, once it serves. 0 or errno. */
+  hostAsk(request: Uint8Array): number
+  /** The next datagram of the answer, 16 kB at most; or an errno. EAGAIN: it is not there. */
+  hostAnswer(): Uint8Array | number
+  /** What the watcher said last: all of the file. null: nothing since. */
+  hostResolverSaid(): Uint8Array | null
+  /** EV.HOST with these octets in the next turn. */
+  hostTell(text: Uint8Array): void
+  /**
    * Open listeners: `batch` holds records of LISTEN_WORDS words (0 listener id, 1 protocol: 6 or 17, 2-5 address, 6 port,
    * 7 LISTEN_* flags, 8 interface: index into `ifnames` + 1, 0 = none). `::` without LISTEN_V6ONLY hears IPv4 too, and is
    * 0.0.0.0 where there is no IPv6. Ids are small integers of the caller's choice; one in use is EEXIST.
@@ -375,10 +412,20 @@ export interface Native {
    */
   listen(batch: Int32Array, ifnames: ReadonlyArray<Uint8Array>): Int32Array
   /**
-   * Listen on a bound socket (TCP: listening already) that was made elsewhere. `flags`: LISTEN_IN_NAMESPACE, LISTEN_FREEBIND. `fd` is
+   * Listen on a bound socket (TCP: listening already) that was made elsewhere. `flags`: LISTEN_IN_NAMESPACE, LISTEN_FREEBIND, LISTEN_UNIX. `fd` is
    * the addon's from here on.
    */
   adoptListener(id: number, fd: number, proto: number, flags: number): void
+  /**
+   * Of a socket, in words: SO_DOMAIN, SO_TYPE, SO_PROTOCOL, SO_ACCEPTCONN, has it a peer, IPV6_V6ONLY, 4 words of address, port; and
+   * SO_BINDTODEVICE, empty: none. Throws ENOTSOCK.
+   */
+  socketFacts(fd: number): { readonly words: Int32Array; readonly device: Uint8Array }
+  /**
+   * A UNIX stream socket that listens at `path`, mode 0600, for adoptListener(): a descriptor. Nobody may be listening there; a socket file that
+   * was left behind by a program of ours is replaced. Throws as linkListen().
+   */
+  unixListen(path: string): number
   /** Closes it. False: there was none. */
   closeListener(id: number): boolean
   /**

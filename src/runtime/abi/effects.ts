@@ -6,6 +6,7 @@ import {
   BIND_OUTBOUND,
   EF,
   FREEZE_HEARS,
+  FROM_UNIX,
   HAND_HOLD,
   IN_NAMESPACE,
   IS_V6,
@@ -15,6 +16,7 @@ import {
   SEND_REPORT_ACK,
   STATE_NOW,
   TO_GROUP,
+  TO_UNIX,
   VHOST_NO_FD,
   VHOST_REGION_LEN
 } from './abi.js'
@@ -272,21 +274,22 @@ export const askInfo = (r: Rings, handle: number): void => words(r, EF.INFO, han
 
 // --- UDP, ping
 
-/** Connected, from `srcPort` (0: the kernel's choice). `listener`: whose flow this is, -1: nobody's. */
+/** Connected, from `srcPort` (0: the kernel's choice). `listener`: whose flow this is, -1: nobody's. `limit`: READ_LIMIT or 0. */
 export const udpOpen = (
   r: Rings,
   handle: number,
   t: Target,
   srcPort: number,
   listener: number,
-  outboundIf: boolean
+  outboundIf: boolean,
+  limit = 0
 ): void => {
-  const at = opening(r, EF.UDP_OPEN, handle, t, srcPort, outbound(outboundIf))
+  const at = opening(r, EF.UDP_OPEN, handle, t, srcPort, outbound(outboundIf) | limit)
   r.fx[at + 14] = 1 + listener
 }
 /** Towards a group: not connected, at a port of the kernel's choice. */
-export const udpOpenToGroup = (r: Rings, handle: number, t: Target): void => {
-  opening(r, EF.UDP_OPEN, handle, t, 0, outbound(true) | TO_GROUP)
+export const udpOpenToGroup = (r: Rings, handle: number, t: Target, limit = 0): void => {
+  opening(r, EF.UDP_OPEN, handle, t, 0, outbound(true) | TO_GROUP | limit)
 }
 /** `ttl` 0: leave it; `segment` 0: one datagram. */
 export const udpSend = (r: Rings, handle: number, p: Payload, ttl: number, segment: number): void =>
@@ -300,10 +303,29 @@ export const pingSend = (r: Rings, handle: number, p: Payload, ttl: number): voi
 
 // --- past the tap
 
-/** The accepted connection is side 0, `t` side 1. */
-export const spliceConnect = (r: Rings, handle: number, t: Target, slot: number): void => {
-  opening(r, EF.SPLICE, handle, t, slot, 0)
+/** The accepted connection is side 0, `fromUnix`: a UNIX socket. `limits`: READ_LIMIT*. `t` is side 1; `toUnix` >= 0: the launcher's target of that number is. */
+export const spliceConnect = (
+  r: Rings,
+  handle: number,
+  t: Target,
+  slot: number,
+  fromUnix: boolean,
+  toUnix: number,
+  limits = 0
+): void => {
+  const at = opening(
+    r,
+    EF.SPLICE,
+    handle,
+    t,
+    slot,
+    limits | (fromUnix ? FROM_UNIX : 0) | (toUnix >= 0 ? TO_UNIX : 0)
+  )
+  if (toUnix >= 0) r.fx[at + 6] = toUnix
 }
+/** So many octets more may be read from that side of a limited pair of TCP; from a UDP socket: side 0. */
+export const readAllow = (r: Rings, handle: number, side: 0 | 1, octets: number): void =>
+  words(r, EF.READ_ALLOW, handle, side, octets)
 export const spliceShut = (r: Rings, handle: number, side: 0 | 1): void =>
   words(r, EF.SPLICE_SHUT, handle, side)
 export const spliceClose = (r: Rings, handle: number): void => words(r, EF.SPLICE_CLOSE, handle, 0)
@@ -335,6 +357,12 @@ export const confSend = (r: Rings, client: number, said: Uint8Array): void => {
   words(r, EF.CONF_SEND, client, off, said.length)
 }
 export const confClose = (r: Rings, client: number): void => words(r, EF.CONF_CLOSE, client, 0)
+/** To the API's process. */
+export const apiSend = (r: Rings, said: Uint8Array): void => {
+  const off = txRoom(r, said.length)
+  r.slab.set(said, off)
+  words(r, EF.API_SEND, 0, off, said.length)
+}
 /** `fd` -1: none. */
 export const give = (r: Rings, fd: number): void => words(r, EF.GIVE, 0, fd)
 /** `shut`: it has sent its FIN. `taken`: see abi.h. */

@@ -366,6 +366,11 @@ export const netlinkDatagram = (ev: Int32Array, i: number): Payload => ({
   len: ev[i * ABI_WORDS + 3]
 })
 
+/** EV.HOST_BELL: HOST_* */
+export const hostBell = handleOf
+/** EV.HOST */
+export const hostTold = netlinkDatagram
+
 // --- restart in place
 
 /** EV.HAND_OVER_PEER: has somebody come? */
@@ -392,6 +397,14 @@ export const confCame = (ev: Int32Array, i: number): ConfCame => ({
 })
 /** EV.CONF_OCTETS: of no octets: it says no more. */
 export const confOctets = handOverAsked
+/** EV.API_OCTETS: of no octets: it is gone. */
+export const apiOctets = handOverAsked
+
+/** EV.READ_ASKS: octets that are to be read from that side of a pair of TCP; of a UDP socket, side 0. */
+export const readAsks = (ev: Int32Array, i: number): { readonly side: 0 | 1; readonly octets: number } => {
+  const at = i * ABI_WORDS
+  return { side: ev[at + 2] === 0 ? 0 : 1, octets: ev[at + 3] >>> 0 }
+}
 
 /** Kinds of records that tell of a flow's socket as it serves: the handle is the flow's. */
 export const OF_FLOWS: ReadonlySet<number> = new Set([
@@ -407,6 +420,7 @@ export const OF_FLOWS: ReadonlySet<number> = new Set([
   EV.SPLICE_CONNECTED,
   EV.SPLICE_EOF,
   EV.SPLICE_FAILED,
+  EV.READ_ASKS,
   EV.UDP_MOVED,
   EV.BOUND,
   EV.ANSWER,

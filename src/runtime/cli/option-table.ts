@@ -1,6 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
+import type { Errors } from 'io-ts'
 import type { OptionName } from '../../codecs/text/argv.js'
 import { looksLikePorts, PortSpec } from '../../codecs/text/port-spec.js'
+import { RateLimit } from '../../codecs/text/rate-limit.js'
 import { type InAny, isV4 } from '../../codecs/value/inany.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
@@ -163,7 +165,7 @@ export const MAX_MTU = 65521
 const plainAddress = v.addressBut('unspecified', 'loopback', 'broadcast')
 const mappable = v.addressBut('unspecified', 'loopback', 'multicast', 'broadcast')
 const path = (
-  key: 'logFile' | 'pcap' | 'record' | 'pidFile' | 'restartPath' | 'confPath' | 'userns'
+  key: 'logFile' | 'pcap' | 'record' | 'pidFile' | 'restartPath' | 'confPath' | 'apiPath' | 'userns'
 ): Apply => set(v.nonEmpty, (p) => ({ [key]: p }))
 
 /** What publishes ports elsewhere gets a word. */
@@ -190,6 +192,7 @@ const generalFields = () => ({
   logSize: 1 << 20,
   runAs: unset<v.RunAs>(),
   confPath: unset<string>(),
+  apiPath: unset<string>(),
   errorFd: unset<number>(),
   pcap: unset<string>(),
   /** Octets. */
@@ -244,6 +247,9 @@ const general: ReadonlyArray<OptionEntry> = [
     { ours: true }
   ),
   entry('-c, --conf-path', 'PATH', 'Control socket for reconfiguration', path('confPath')),
+  entry('--api', 'PATH', 'Serve status, flows, rules and counters over HTTP at PATH', path('apiPath'), {
+    ours: true
+  }),
   entry('-h, --help', null, 'Show this help and exit', patch({}), { answer: 'help' }),
   entry('--version', null, 'Show version and exit', patch({}), { answer: 'version' }),
   entry('-p, --pcap', 'FILE', 'Capture guest-side packets to FILE', pcap),
@@ -311,7 +317,8 @@ const networkFields = (mode: Mode) => ({
   families: 'both' as 'both' | 'v4' | 'v6',
   hostname: unset<string>(),
   fqdn: unset<string>(),
-  chrootFallback: false
+  chrootFallback: false,
+  follow: true
 })
 const network: ReadonlyArray<OptionEntry> = [
   entry(
@@ -395,6 +402,13 @@ const network: ReadonlyArray<OptionEntry> = [
     'LIST',
     'Domain search list, can be repeated; none for none\ndefault: from /etc/resolv.conf',
     orNone(() => ({ search: [] }), addSearch)
+  ),
+  entry(
+    '--no-follow',
+    null,
+    'Stay with what the host had at the start\ndefault: follow its addresses, routes and resolv.conf',
+    patch({ follow: false }),
+    { ours: true }
   ),
   entry(
     '--no-dhcp-dns',
@@ -550,7 +564,7 @@ const forwardingFields = () => ({
   spliceOnly: false,
   pidns: true
 })
-const SPEC = 'none, all, or PORTS: e.g. 22, 22:23, 20-30,~25, 192.0.2.1%eth0/22'
+const SPEC = 'none, all, or PORTS: e.g. 22, 22:23, 20-30,~25, 192.0.2.1%eth0/22, fd:3:22'
 const PASTA_SPEC = `none, auto, ${SPEC.slice(6)}`
 const forPasta: ReadonlyArray<OptionEntry> = [
   entry(
@@ -658,12 +672,21 @@ const forPasta: ReadonlyArray<OptionEntry> = [
 
 const limitFields = () => ({
   /** Of what the guest may take of the host (quotas.ts): where an option says. */
-  limits: {} as Partial<Limits>
+  limits: {} as Partial<Limits>,
+  rates: [] as ReadonlyArray<RateLimit>
 })
 const limit = (key: keyof Limits, max: number, unit = 1): Apply =>
   set(v.numberIn(1, max), (n, o) => ({ limits: { ...o.limits, [key]: n * unit } }))
+const rateLimit: v.Read<RateLimit> = (text) =>
+  E.mapLeft((errors: Errors) => errors[0]?.message ?? '')(RateLimit.decode(text))
 /** Ours alone: what all flows of a guest take of the host together. */
 const limits: ReadonlyArray<OptionEntry> = [
+  entry(
+    '--limit',
+    'RATE',
+    "At most RATE of users' data each way, as in 10Mbit or 1.5MB,burst=64kB,in\nof a forwarded port: tcp:8080=10Mbit\ndefault: no limit",
+    set(rateLimit, (l, o) => ({ rates: [...o.rates, l] }))
+  ),
   entry('--limit-flows', 'COUNT', `At most COUNT flows\ndefault: ${MAX_FLOWS}`, limit('flows', MAX_FLOWS)),
   entry(
     '--limit-files',

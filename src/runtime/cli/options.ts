@@ -33,6 +33,10 @@ const CONFLICTS: ReadonlyArray<Rule> = [
   ],
   [(o) => o.spliceOnly && !o.splice, '--splice-only and --no-splice exclude each other'],
   [(o) => o.hostLoToNsLo && !o.splice, '--host-lo-to-ns-lo and --no-splice exclude each other'],
+  [
+    (o) => !o.splice && o.ports.tcpIn.some((s) => s.kind === 'unix'),
+    '-t unix: needs the bypass path, and --no-splice disables it'
+  ],
   [(o) => !o.copyRoutes && !o.configNet, '--no-copy-routes needs --config-net'],
   [(o) => !o.copyAddrs && !o.configNet, '--no-copy-addrs needs --config-net'],
   [
@@ -45,7 +49,8 @@ const CONFLICTS: ReadonlyArray<Rule> = [
   ],
   [(o) => !o.pidns && attaches(o), '--no-pidns is for commands only'],
   [(o) => o.userns !== null && !attaches(o), '--userns needs a PID or --netns'],
-  [(o) => o.restartPath !== null && o.fd !== null, '--restart-path and --fd exclude each other']
+  [(o) => o.restartPath !== null && o.fd !== null, '--restart-path and --fd exclude each other'],
+  [(o) => o.restartPath !== null && o.apiPath !== null, '--restart-path and --api exclude each other']
 ]
 
 // --- evaluation

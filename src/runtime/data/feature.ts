@@ -47,6 +47,8 @@ export interface Feature {
   readonly sending?: (f: TapFlow) => void
   /** A frame has come from the guest, and what it was found to be. */
   readonly frameCame?: (frame: Octets, what: Frame | Fragment | DropReason) => void
+  /** The world's configuration (World.cfg) is another one. */
+  readonly reconfigured?: (now: Instant) => void
   /** Effects in the ring are about to be carried out. */
   readonly effects?: () => void
   /** `n` records are in the event ring, not taken yet. */
@@ -74,6 +76,7 @@ export interface Features {
   readonly flowEnded: Each<'flowEnded'>
   readonly sending: Each<'sending'>
   readonly frameCame: Each<'frameCame'>
+  readonly reconfigured: Each<'reconfigured'>
   readonly effects: Each<'effects'>
   readonly events: Each<'events'>
 }
@@ -93,6 +96,7 @@ export const noFeatures = (nobody: Taker): Features => ({
   flowEnded: [],
   sending: [],
   frameCame: [],
+  reconfigured: [],
   effects: [],
   events: []
 })
@@ -105,6 +109,7 @@ const HOOKS = [
   'flowEnded',
   'sending',
   'frameCame',
+  'reconfigured',
   'effects',
   'events'
 ] as const

@@ -64,7 +64,8 @@ export const flows = (w: World): Feature => {
     onShortage(w, e.errno, now)
     onPortShortage(w, f, e.errno, now)
   }
-  const peek: Behind = (f, e) => {
+  const peek: Behind = (f, e, now) => {
+    if (w.rates !== null && e.type === 'SOCK_PEEKED') w.rates.peeked(f, e.octets, now)
     if (e.type === 'SOCK_PEEKED' && e.tapFull && e.tapTells) refused.push(f)
   }
   return {

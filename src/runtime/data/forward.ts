@@ -1,4 +1,13 @@
-import { fromV4, type InAny, isLinkLocal, isUnicast, isV4, UNSPECIFIED6 } from '../../codecs/value/inany.js'
+import {
+  fromV4,
+  type InAny,
+  isLinkLocal,
+  isUnicast,
+  isV4,
+  LOOPBACK4,
+  LOOPBACK6,
+  UNSPECIFIED6
+} from '../../codecs/value/inany.js'
 import { PROTO_UDP } from '../../codecs/wire/checksum.js'
 import { BROADCAST_MAC } from '../../codecs/wire/ethernet.js'
 import { type CounterName, errnoName } from '../../effects/counters.js'
@@ -12,7 +21,7 @@ import {
 } from '../../machines/address/nat-inward.js'
 import { isGroupOn } from '../../machines/address/on-link.js'
 import { bindReason } from '../../machines/forward/bind-verdict.js'
-import type { Rule } from '../../machines/forward/forward-rules.js'
+import { listensAtPath, type Rule } from '../../machines/forward/forward-rules.js'
 import { reject as rejectSlot } from '../abi/effects.js'
 import { accepted, arrived, listenTrouble } from '../abi/events.js'
 import type { Arrival, Flow, FlowAddresses, PairAddresses } from '../flow/flow.js'
@@ -72,6 +81,7 @@ const pastTap = (w: World, i: Incoming): boolean =>
 /** Both ends of a pair. `keepPort`: the target sees the port that the peer has (UDP). */
 const pairOf = (w: World, i: Incoming, t: SpliceTarget, keepPort: boolean): PairAddresses => {
   const there = i.rule.direction === 'in'
+  const { unix } = i.rule
   return {
     arrival: i.arrival,
     side0: {
@@ -80,7 +90,8 @@ const pairOf = (w: World, i: Incoming, t: SpliceTarget, keepPort: boolean): Pair
       dstPort: i.peerPort,
       scope: i.arrival.scope,
       src: i.arrival.addr,
-      srcPort: i.arrival.port
+      srcPort: i.arrival.port,
+      unix: there ? unix : null
     },
     side1: {
       inNamespace: there,
@@ -88,7 +99,8 @@ const pairOf = (w: World, i: Incoming, t: SpliceTarget, keepPort: boolean): Pair
       dstPort: t.dstPort,
       scope: t.tapScope ? w.cfg.forward.tapIndex : 0,
       src: t.src,
-      srcPort: keepPort ? i.peerPort : 0
+      srcPort: keepPort ? i.peerPort : 0,
+      unix: there ? null : unix
     }
   }
 }
@@ -110,11 +122,23 @@ const acceptTap = (w: World, i: Incoming, now: Instant): void => {
   if (typeof opened === 'string') reject(w, i.arrival.slot, opened === 'place' ? 'forward-unroutable' : null)
 }
 
+/**
+ * By a path: its peer has no address, so a number stands for it in the flow table. To IPv4 if that is there, unless the rule says where.
+ */
+const acceptUnix = (w: World, rule: Rule, listener: number, slot: number, now: Instant): void => {
+  const to = rule.toAddress
+  const addr = (to === null ? w.cfg.v4 : isV4(to)) ? LOOPBACK4 : LOOPBACK6
+  w.unixPeers = (w.unixPeers + 1) | 0
+  const arrival: Arrival = { listener, addr, port: rule.first, scope: 0, slot }
+  acceptPair(w, { rule, arrival, peer: [0, 0, 0, w.unixPeers], peerPort: 0 }, now)
+}
+
 /** EV_ACCEPTED */
 const onAccepted = (w: World, record: number, now: Instant): void => {
   const { listener, slot, peer, peerPort, local, scope } = accepted(w.rings.ev, record)
   const known = w.listeners.get(listener)
   if (known === undefined) return reject(w, slot, 'forward-no-listener')
+  if (listensAtPath(known.rule) !== null) return acceptUnix(w, known.rule, listener, slot, now)
   if (!isUnicast(peer) || peerPort === 0) return reject(w, slot, 'forward-bad-peer')
   const arrival: Arrival = { listener, addr: local, port: known.port, scope, slot }
   const i: Incoming = { rule: known.rule, arrival, peer, peerPort }
@@ -166,7 +190,9 @@ const onListenDatagram = (w: World, record: number, now: Instant): void => {
   const arrival: Arrival = { listener: handle, addr: answerFrom, port: listener.port, scope, slot: -1 }
   const i: Incoming = { rule: listener.rule, arrival, peer, peerPort }
   const f = pastTap(w, i) ? flowPastTap(w, i, now) : flowToTap(w, i, now)
-  if (f !== undefined) arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
+  if (f === undefined) return
+  if (w.rates !== null && !w.rates.cameIn(f, payload, segment, now)) return count(w.counters, 'limit-rate')
+  arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)
 }
 
 /** EV_LISTEN_TROUBLE: a lack of something, which passes; or an error of the listener itself, said once of each kind. */

@@ -1,14 +1,16 @@
+import type { RateLimit } from '../../codecs/text/rate-limit.js'
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import { PROTO_UDP, sum16 } from '../../codecs/wire/checksum.js'
 import { ETH_LEN, type Mac } from '../../codecs/wire/ethernet.js'
 import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
-import type { Effect, TimerName } from '../../effects/effect.js'
+import type { Effect, Instant, TimerName } from '../../effects/effect.js'
 import type { Announced, GuestLink } from '../../machines/address/guest-address.js'
 import { type NatConfig, reverseSource } from '../../machines/address/nat.js'
 import type { Seen } from '../../machines/address/nat-inward.js'
 import { isGroupOn, type Links } from '../../machines/address/on-link.js'
 import { ERROR_BURST, type ErrorBudget, spendError } from '../../machines/flow/host-errors.js'
+import { limitsOf } from '../../machines/limit/limits.js'
 import type { GuestConfig } from '../../machines/services/guest-config.js'
 import type { Rings } from '../abi/rings.js'
 import type { Flow } from '../flow/flow.js'
@@ -23,9 +25,10 @@ import { createTimerWheel, type TimerWheel } from '../flow/timer-wheel.js'
 import { type Counters, count, type Log } from '../log/log.js'
 import { type Copier, copier, type Fields } from '../machine/copier.js'
 import { type Features, noFeatures } from './feature.js'
+import { Rates } from './rates.js'
 import type { Out } from './write-effect.js'
 
-/** Everything that the loop needs to know and never changes. */
+/** Everything that the loop needs to know. Another one takes its place as a whole, where the host is followed (reconfigure()). */
 export interface WorldConfig extends FlowConfig {
   readonly guestMac: Mac
   readonly guest: GuestConfig
@@ -52,6 +55,8 @@ export interface WorldConfig extends FlowConfig {
   /** What all flows may take of the host; `sharedTcpPorts`: see quotas.ts. */
   readonly limits: Limits
   readonly sharedTcpPorts: boolean
+  /** --limit, in order. */
+  readonly rates: ReadonlyArray<RateLimit>
   /** Host peers may begin flows: an option forwards ports to the guest. */
   readonly bothSides: boolean
 }
@@ -94,7 +99,7 @@ export interface Guest extends Seen {
 
 /** The state of all flows, of the guest, and of what features share. What a feature has beside it is its own (feature.ts). */
 export interface World {
-  readonly cfg: WorldConfig
+  cfg: WorldConfig
   readonly rings: Rings
   readonly out: Out
   readonly log: Log
@@ -105,6 +110,8 @@ export interface World {
   readonly table: FlowTable
   readonly flows: (Flow | undefined)[]
   readonly quotas: Quotas
+  /** null: there is no --limit. */
+  readonly rates: Rates | null
   readonly wheel: TimerWheel
   /** Flows that got an event in this turn; some kinds get TURN_END at its end. */
   readonly touched: Flow[]
@@ -123,6 +130,8 @@ export interface World {
   /** Which sockets failed lately, and how. */
   readonly failures: Failures
   readonly outside: Outside
+  /** Number of the last one that came by a UNIX socket (forward.ts). */
+  unixPeers: number
   /** The loop is to end with this turn. */
   ended: Ended | null
 }
@@ -151,6 +160,17 @@ const list = <T>(): T[] => {
   return l as T[]
 }
 
+const configOf = (given: WorldConfig): WorldConfig =>
+  shaped(configs, { ...given, nat: shaped(nats, given.nat) })
+
+/** Another configuration, that of flows that are there aside: they know all their addresses. */
+export const reconfigure = (w: World, given: WorldConfig, now: Instant): void => {
+  w.cfg = configOf(given)
+  w.out.scope6 = w.cfg.scope6
+  const { reconfigured } = w.features
+  for (const hear of reconfigured) hear(now)
+}
+
 /** The configurations of all worlds have one shape, however they were put together: for that V8 compiles (warm-up.ts). */
 export const createWorld = (
   given: WorldConfig,
@@ -161,7 +181,7 @@ export const createWorld = (
   maxFlows: number = MAX_FLOWS,
   outside: Outside = OUTSIDE
 ): World => {
-  const cfg = shaped(configs, { ...given, nat: shaped(nats, given.nat) })
+  const cfg = configOf(given)
   const table = createFlowTable(cfg.hashKey, maxFlows)
   const wheel = createTimerWheel(maxFlows)
   let errors: ErrorBudget = { tokens: ERROR_BURST, at: 0 }
@@ -174,8 +194,10 @@ export const createWorld = (
     announced: [],
     up: false
   }
+  const rates = cfg.rates.length === 0 ? null : new Rates(limitsOf(cfg.rates), maxFlows, rings.clock[0])
   const out: Out = {
     rings,
+    rates,
     counters,
     sending: features.sending,
     outbound4: cfg.outbound4,
@@ -187,7 +209,7 @@ export const createWorld = (
     hostPortFor: (f) =>
       table.claim(f.index, PROTO_UDP, f.hostAddr, f.hostPort, f.guestPort) ? f.guestPort : 0,
     isGroup: (a) => isGroupOn(world.links, a),
-    own: (v6) => (v6 ? cfg.nat.own6 : cfg.nat.own4),
+    own: (v6) => (v6 ? world.cfg.nat.own6 : world.cfg.nat.own4),
     mayTell: () => {
       const left = spendError(errors, rings.clock[0])
       errors = left ?? errors
@@ -199,7 +221,7 @@ export const createWorld = (
       const text = ADVICE[what]
       if (text !== undefined) log.at('warning', text)
     },
-    offenderSeenByGuest: (f, addr) => reverseSource(cfg.nat, f, addr, f.v6 ? guest.v6 : guest.v4),
+    offenderSeenByGuest: (f, addr) => reverseSource(world.cfg.nat, f, addr, f.v6 ? guest.v6 : guest.v4),
     nextId: 1
   }
   const world: World = {
@@ -212,6 +234,7 @@ export const createWorld = (
     features,
     table,
     flows: list(),
+    rates,
     quotas: createQuotas(cfg.limits, maxFlows, cfg.sharedTcpPorts, cfg.bothSides),
     wheel,
     touched: list(),
@@ -224,7 +247,10 @@ export const createWorld = (
     saidAt: { shortage: Number.NEGATIVE_INFINITY, ports: Number.NEGATIVE_INFINITY },
     failures: new Map(),
     outside,
+    unixPeers: 0,
     ended: null
   }
+  // To V8 a field that has changed once: what it compiles for one that never does would be thrown away at the first change
+  world.cfg = configOf(cfg)
   return world
 }

@@ -31,7 +31,7 @@ import {
   writeVnet
 } from '../../codecs/wire/vnet.js'
 import type { FlowCounter } from '../../effects/counters.js'
-import type { Effect, Instant, Payload, TimerName } from '../../effects/effect.js'
+import { type Effect, type Instant, instant, type Payload, type TimerName } from '../../effects/effect.js'
 import { SIDE_1 } from '../abi/abi.js'
 import {
   adopt,
@@ -70,17 +70,19 @@ import {
 } from '../flow/flow.js'
 import { type Counters, count } from '../log/log.js'
 import { buildIcmpError } from './icmp-error.js'
+import type { Rates } from './rates.js'
 
 /** What the interpreter needs besides the rings. */
 export interface Out {
   readonly rings: Rings
+  readonly rates: Rates | null
   readonly counters: Counters
   /** Who wants to hear that a frame of a flow is about to go to the guest. */
   readonly sending: ReadonlyArray<(f: TapFlow) => void>
   readonly outbound4: InAny | null
   readonly outbound6: InAny | null
   /** Scope for link-local destinations: index of the template interface. */
-  readonly scope6: number
+  scope6: number
   readonly armTimer: (flow: number, timer: TimerName, at: Instant) => void
   readonly cancelTimer: (flow: number, timer: TimerName) => void
   /** Source port for a UDP flow's socket: the guest's where it is free, else 0. */
@@ -122,15 +124,16 @@ const peerOf = (o: Out, f: TapFlow): Target => ({
 })
 
 /** Connected to the peer; towards a group, open to those that answer. */
-const openUdp = (o: Out, f: TapFlow): void =>
-  o.isGroup(f.hostAddr)
-    ? udpOpenToGroup(o.rings, f.index, peerOf(o, f))
-    : udpOpen(o.rings, f.index, peerOf(o, f), o.hostPortFor(f), -1, true)
+const openUdp = (o: Out, f: TapFlow): void => {
+  const limit = o.rates?.limitsUdp(f) ?? 0
+  if (o.isGroup(f.hostAddr)) udpOpenToGroup(o.rings, f.index, peerOf(o, f), limit)
+  else udpOpen(o.rings, f.index, peerOf(o, f), o.hostPortFor(f), -1, true, limit)
+}
 
 /** A UDP socket of the host that answers from the address a host peer sent to (#regression-65). */
 const openArrived = (o: Out, f: TapFlow, a: Arrival): void => {
   const peer = { inNamespace: false, dst: f.hostAddr, dstPort: f.hostPort, scope: a.scope, src: a.addr }
-  udpOpen(o.rings, f.index, peer, a.port, a.listener, false)
+  udpOpen(o.rings, f.index, peer, a.port, a.listener, false, o.rates?.limitsUdp(f) ?? 0)
 }
 
 /** Octets in front of the L4 header, without virtio-net. */
@@ -229,6 +232,8 @@ const headerOf = (f: TapFlow, e: Extract<Effect, { type: 'SegmentToTap' }>): Tcp
 /** The header in front of each segment that native makes of peeked data; it fills in lengths, SEQ and checksums. */
 const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>): void => {
   const r = o.rings
+  const octets = o.rates === null ? e.octets : o.rates.mayPeek(f, e.octets, e.mss, instant(r.clock[0]))
+  if (octets === 0) return
   const at = txRoom(r, VNET_LEN + l4Start(true) + TCP_LEN)
   const frame = at + VNET_LEN
   writeVnet(r.view, at, NO_OFFLOAD)
@@ -244,7 +249,7 @@ const peekToTap = (o: Out, f: TapFlow, e: Extract<Effect, { type: 'PeekToTap' }>
     mss: null,
     windowScale: null
   })
-  peek(r, f.index, at, l4 + TCP_LEN - frame, e.octets, e.mss, f.v6)
+  peek(r, f.index, at, l4 + TCP_LEN - frame, octets, e.mss, f.v6)
 }
 
 /** Datagram to the guest, its headers written in front of the payload where native read it (128 octets of headroom). */
@@ -364,14 +369,24 @@ const writeCommonEffect = (o: Out, f: Flow, e: Effect): void => {
 const openSide = (o: Out, f: PairFlow, side: 0 | 1): void => {
   const e = side === 0 ? f.side0 : f.side1
   // What slips in between bind() and connect() is a new flow's (#regression-66)
-  udpOpen(o.rings, f.index + side * SIDE_1, e, e.srcPort, side === 0 ? f.arrival.listener : -1, false)
+  const listener = side === 0 ? f.arrival.listener : -1
+  const limit = o.rates?.limitsSide(f, side) ?? 0
+  udpOpen(o.rings, f.index + side * SIDE_1, e, e.srcPort, listener, false, limit)
 }
 
 /** Effects that open or close a pair's sockets. Is it open behind that? null: none of these. */
 const openOrClosePair = (o: Out, f: PairFlow, e: Effect): boolean | null => {
   switch (e.type) {
     case 'SpliceConnect':
-      spliceConnect(o.rings, f.index, f.side1, f.arrival.slot)
+      spliceConnect(
+        o.rings,
+        f.index,
+        f.side1,
+        f.arrival.slot,
+        f.side0.unix !== null,
+        f.side1.unix === null ? -1 : f.side1.unix.number,
+        o.rates?.limitsPair(f) ?? 0
+      )
       return true
     case 'UdpOpenSide':
       openSide(o, f, e.side)
@@ -431,9 +446,14 @@ const openOrCloseSock = (o: Out, f: TapFlow, e: Effect): boolean | null => {
   }
 }
 
+/** A datagram of the guest's that a rate limit does not let through: it cannot wait. */
+const held = (o: Out, f: TapFlow, p: Payload, segment: number): boolean =>
+  o.rates !== null && !o.rates.maySend(f, p, segment, instant(o.rings.clock[0]))
+
 const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
   switch (e.type) {
     case 'SendToSock':
+      if (o.rates !== null) o.rates.arrived(f, e.payload.len, instant(o.rings.clock[0]))
       return send(o.rings, f.index, e.payload, e.reportAck)
     case 'PeekToTap':
       return peekToTap(o, f, e)
@@ -445,6 +465,7 @@ const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
     case 'RewindPeek':
       return rewind(o.rings, f.index, e.octets)
     case 'UdpToSock':
+      if (held(o, f, e.payload, e.segment)) return count(o.counters, 'limit-rate')
       return udpSend(o.rings, f.index, e.payload, e.ttl, e.segment)
     case 'UdpToTap':
       tellSending(o, f)
@@ -452,8 +473,10 @@ const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
     case 'UdpAnswerToTap':
       return udpToTap(o, answerer(o, f, e.from, e.fromPort), e.payload, e.segment)
     case 'PingToSock':
+      if (held(o, f, e.payload, 0)) return count(o.counters, 'limit-rate')
       return pingSend(o.rings, f.index, e.payload, e.ttl)
     case 'EchoReplyToTap':
+      o.rates?.cameIn(f, e.payload, 0, instant(o.rings.clock[0]))
       return echoReplyToTap(o, f, e.payload, e.id)
     case 'IcmpErrorToTap':
       return icmpErrorToTap(o, f, e)
@@ -465,6 +488,8 @@ const writeTapEffect = (o: Out, f: TapFlow, e: Effect): void => {
       return keepAlive(o.rings, f.index)
     case 'QueryInfo':
       return askInfo(o.rings, f.index)
+    case 'AskTokens':
+      return o.rates?.askWindow(f, e.octets, instant(o.rings.clock[0]))
     default:
       writeCommonEffect(o, f, e)
   }

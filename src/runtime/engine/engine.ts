@@ -1,8 +1,8 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
-import { dirname, join } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import type { ClientPart } from '../../codecs/control/conf.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
+import { type NamedFd, parseListenFds } from '../../codecs/text/listen-fds.js'
 import type { PortRange } from '../../codecs/text/port-spec.js'
 import { EMPTY_RESOLV_CONF } from '../../codecs/text/resolv-conf.js'
 import { EADDRINUSE, EBADFD, ENAMETOOLONG, ENOMEM } from '../../codecs/value/errno.js'
@@ -11,10 +11,12 @@ import { readMac, writeMac } from '../../codecs/wire/ethernet.js'
 import { instant } from '../../effects/effect.js'
 import { linksOf } from '../../machines/address/on-link.js'
 import { type BindFailure, bindVerdict } from '../../machines/forward/bind-verdict.js'
-import { ofTables, tablesIn } from '../../machines/forward/conf-rules.js'
-import { forwardRules, type Rule } from '../../machines/forward/forward-rules.js'
+import { isFixed, ofTables, tablesIn } from '../../machines/forward/conf-rules.js'
+import { forwardRules, listensAtPath, type Rule, unixTargets } from '../../machines/forward/forward-rules.js'
+import type { Given } from '../../machines/forward/given-sockets.js'
 import { scans } from '../../machines/forward/port-scan.js'
 import { type Native, SIDE_1 } from '../abi/abi.js'
+import { loadAddon } from '../abi/addon.js'
 import { handOverHold } from '../abi/effects.js'
 import { kindOf } from '../abi/events.js'
 import { openRings, turn } from '../abi/rings.js'
@@ -28,6 +30,7 @@ import { MAX_FLOWS } from '../flow/flow-table.js'
 import { filesBeside, guestPorts, limitsOf, openFilesOf, tcpMemoryOf } from '../flow/limits.js'
 import { withAskedDefaults } from '../host/ask-route.js'
 import { ephemeralPorts } from '../host/ephemeral-ports.js'
+import { givenSockets } from '../host/given.js'
 import {
   deriveHost,
   type HostTables,
@@ -37,7 +40,7 @@ import {
   withOwnNames
 } from '../host/host.js'
 import { type Identity, identity } from '../host/identity.js'
-import { closeUnclaimed, NOTHING_INHERITED } from '../host/inherited.js'
+import { closeUnclaimed, nothingInherited } from '../host/inherited.js'
 import {
   CTL_FD,
   type Launcher,
@@ -46,7 +49,7 @@ import {
   netlinkIn,
   type TapDevice
 } from '../host/launcher.js'
-import { type ListenPlace, listenPlace, openAll, portScan } from '../host/listeners.js'
+import { type ListenPlace, listenPlace, openAll, openPaths, portScan } from '../host/listeners.js'
 import { rulesDoor } from '../host/live-listeners.js'
 import type { ProcNet } from '../host/port-reader.js'
 import { readResolvConf } from '../host/resolv-file.js'
@@ -62,7 +65,9 @@ import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
 import type { Recorder } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
-import { allFeatures } from './features.js'
+import { apiOf } from './api.js'
+import { allFeatures, rulesMayChange } from './features.js'
+import { FOLLOWED_GROUPS, follow } from './follow.js'
 import {
   type InheritedSockets,
   inheritedFd,
@@ -108,16 +113,13 @@ const tried = <A>(what: string, run: () => A): A => {
   }
 }
 
-/** The addon lies beside the bundle: <root>/dist/engine.cjs, <root>/build/Release/passt.node. */
 const loadNative = (): Native => {
-  const module: { exports: unknown } = { exports: {} }
   try {
-    process.dlopen(module, join(dirname(process.argv[1]), '../build/Release/passt.node'))
+    return loadAddon(process.argv[1] ?? '')
   } catch (e) {
     const why = e instanceof Error ? e.message : String(e)
     throw refused(0, `cannot load the addon: ${why} (npm run build makes it, for the Node.js that it finds)`)
   }
-  return module.exports as Native
 }
 
 const readOr = <A>(path: string, otherwise: A): string | A => {
@@ -240,7 +242,7 @@ const fileMax = (): number => {
 }
 
 /** The rules that the port options stand for. */
-const forwarding = (p: Plan, ephemeral: PortRange, log: Log): ReadonlyArray<Rule> => {
+const forwarding = (p: Plan, ephemeral: PortRange, given: Given, log: Log): ReadonlyArray<Rule> => {
   const { mode, tcp, udp } = p
   const env = {
     mode,
@@ -249,22 +251,38 @@ const forwarding = (p: Plan, ephemeral: PortRange, log: Log): ReadonlyArray<Rule
     ephemeral,
     v4: p.v4 !== null,
     v6: p.v6 !== null,
-    bindToDevice: true
+    bindToDevice: true,
+    given
   }
   const { rules, warnings } = orFatal(forwardRules(env, p.ports))
   for (const w of warnings) log.at('warning', w)
   return rules
 }
 
-/** Those that were changed at the control socket of the process whose place we take. */
-const rulesThere = (told: ClientPart, p: Plan, log: Log): ReadonlyArray<Rule> => {
+/** Those that were changed at the control socket of the process whose place we take; of our options, what that cannot say: see ofTables(). */
+const rulesThere = (
+  told: ClientPart,
+  options: ReadonlyArray<Rule>,
+  p: Plan,
+  log: Log
+): ReadonlyArray<Rule> => {
   const env = { mode: p.mode, tcp: p.tcp, udp: p.udp, v4: p.v4 !== null, v6: p.v6 !== null }
   log.at('info', 'restart: rules are those that were set at the control socket, not those of the options')
-  return orFatal(ofTables(env, tablesIn(told, p.mode), []))
+  const ours = options.filter(isFixed)
+  return orFatal(ofTables(env, tablesIn(told, p.mode), ours))
 }
+
+/** What a service manager has handed over: the launcher says so where it is for us. */
+const listenFds = (): ReadonlyArray<NamedFd> =>
+  orFatal(parseListenFds(process.env.LISTEN_FDS, process.env.LISTEN_FDNAMES))
 
 /** What was named must work, of the rest what can be had (machines/forward/bind-verdict.ts). */
 const openStrict = (place: ListenPlace, log: Log): ReadonlyArray<BindFailure> => {
+  openPaths(place, (path, e) => {
+    const errno = errnoOf(e)
+    if (errno === 0) throw e
+    throw refused(errno, `cannot listen at ${path} (--tcp-ports): ${reasonText(e)}`)
+  })
   const failures = openAll(place)
   const warnings = orFatal(bindVerdict(place.rules, failures))
   for (const w of warnings) log.at('warning', w)
@@ -374,9 +392,37 @@ const whatIsHere = (
           },
   conf: p.confPath === null ? null : { path: p.confPath, rules },
   left: () => {
-    if (p.namespace.kind === 'spawn') l.leave()
+    if (p.namespace.kind === 'spawn' || rules.current.some((r) => listensAtPath(r) !== null)) l.leave()
   }
 })
+
+/** False: the host is not heard, or the namespace could not follow. */
+const mayFollow = (
+  native: Native,
+  l: Launcher,
+  p: Plan,
+  tap: TapDevice | null,
+  resolver: ReturnType<Launcher['resolver']> | null,
+  log: Log
+): boolean => {
+  const not = (why: string): false => {
+    log.at('warning', `the host is not followed: ${why}`)
+    return false
+  }
+  if (p.configNet && tap !== null) {
+    const follows = l.follow(tap.index)
+    if (E.isLeft(follows)) return not(follows.left.text)
+  }
+  try {
+    native.watchHost(FOLLOWED_GROUPS)
+    if (resolver !== null && E.isRight(resolver)) native.hostResolver(resolver.right)
+  } catch (e) {
+    return not(failureText(errnoOf(e)))
+  }
+  if (resolver !== null && E.isLeft(resolver))
+    log.at('warning', `/etc/resolv.conf is not followed: ${resolver.left.text}`)
+  return true
+}
 
 const prepare = (given: Options, native: Native, log: Log): Prepared => {
   tried('find our threads in /proc/self/task (is /proc mounted?)', () => statSync('/proc/self/task'))
@@ -394,8 +440,22 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
 
   const inherited = orFatal(inheritedFd(l, wanted.link))
   const former = wanted.restartPath === null ? null : whoServes(native, wanted, wanted.restartPath)
+  const sockets = givenSockets(native, l, wanted.ports, listenFds(), former?.listeners ?? nothingInherited())
+  for (const line of sockets.warnings) log.at('warning', line)
   const life = orFatal(l.setup({ foreground: wanted.foreground, pidFile: wanted.pidFile ?? '' }))
+  for (const path of unixTargets(wanted.ports))
+    orFatal(
+      E.mapLeft((f: LauncherFailure): LauncherFailure => ({ ...f, text: `--tcp-ns: no way to ${f.text}` }))(
+        l.unixTarget(path)
+      )
+    )
+  // On the host, whatever namespaces come
+  const apiFd =
+    wanted.apiPath === null
+      ? null
+      : orFatal(l.api({ who: who.uid < 0 ? null : { uid: who.uid, gid: who.gid }, path: wanted.apiPath }))
   assume(l, wanted, who, log)
+  const resolver = wanted.follow && needsResolvConf(o) ? l.resolver() : null
   const secret = random(16)
   enterNamespace(l, wanted, log)
   const tap =
@@ -412,6 +472,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const record = openRecord(native, wanted, former !== null, log)
   const door = record?.native(native) ?? native
   const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
+  if (apiFd !== null) tried('watch the process of the API', () => native.apiAdopt(apiFd))
   if (wanted.pcap !== null)
     openCapture(
       native,
@@ -454,28 +515,30 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const share = guestPorts(ephemeral, limits.ports)
   const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
   const told = p.confPath === null ? null : (former?.conf?.rules ?? null)
+  const options = forwarding(p, ephemeral, sockets.given, log)
   const place = listenPlace(
     door,
     l,
-    told === null ? forwarding(p, ephemeral, log) : rulesThere(told, p, log),
+    told === null ? options : rulesThere(told, options, p, log),
     p.freebind,
-    former?.listeners ?? NOTHING_INHERITED
+    sockets.inherited
   )
   const failures = openStrict(place, log)
   for (const line of opened.says) log.at('info', line)
   // Rules that scan may come later
-  const mayScan = scans(place.rules) || (p.confPath !== null && p.mode === 'pasta')
+  const mayScan = scans(place.rules) || (rulesMayChange(p) && p.mode === 'pasta')
   const hostFiles: ProcNet = mayScan ? ownProcNet() : new Map()
   const nsFiles: ProcNet = mayScan ? E.getOrElse((): ProcNet => new Map())(l.procNet()) : new Map()
   tried('watch the launcher', () => native.setCtl(CTL_FD))
-  const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), log)
+  const follows = p.follow && mayFollow(native, l, p, tap, resolver, log)
+  const neighbours = p.spliceOnly ? null : watchNeighbours(native, neighbourConfig(p), follows, log)
   const links = linksOf(tables.addresses)
   const begun = {
     tap,
     links,
     limits: { ...limits, files: p.limits.files ?? filesBeside(limits.files, openFiles(), descriptors()) },
     sharedTcpPorts,
-    bothSides: p.confPath !== null || place.rules.some((r) => r.direction === 'in'),
+    bothSides: rulesMayChange(p) || place.rules.some((r) => r.direction === 'in'),
     secret,
     now: Date.now() / 1000
   }
@@ -496,7 +559,29 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const features = allFeatures(world, p, { neighbours, portScan: scan, rules, client, here, life })
+  const api = p.apiPath === null ? null : apiOf(world, p, now)
+  const following = !follows
+    ? null
+    : follow(world, native, {
+        options: o,
+        plan: p,
+        changed: (other) => api?.planned(other),
+        host: { host, tables },
+        conf,
+        uid: who.uid < 0 ? null : who.uid,
+        namespace: p.configNet && tap !== null ? { tap: tap.index, request: netlinkIn(l) } : null
+      })
+  const features = allFeatures(world, p, {
+    neighbours,
+    host: { plan: p, found: begun },
+    follow: following,
+    portScan: scan,
+    rules,
+    client,
+    here,
+    life,
+    api
+  })
   install(world.features, record === null ? features : [...features, record.feature(world)])
   record?.begin(
     startText({
@@ -517,7 +602,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     plan: p,
     who,
     world,
-    scans: scan !== null || p.confPath !== null,
+    scans: scan !== null || rulesMayChange(p),
     record,
     former,
     client,

@@ -5,6 +5,7 @@ import { flows } from '../data/flows.js'
 import { listeners } from '../data/forward.js'
 import { fragments } from '../data/fragments.js'
 import { groupReplies } from '../data/group-replies.js'
+import { rateLimits } from '../data/rate-limit.js'
 import { socketMemory } from '../data/socket-memory.js'
 import type { World } from '../data/world.js'
 import type { Life } from '../host/launcher.js'
@@ -14,17 +15,22 @@ import type { Plan } from '../plan/plan-types.js'
 import type { AskRules } from '../record/answers.js'
 import { type Neighbours, neighbours } from '../services/neighbours.js'
 import { arpAndDhcp, neighbourDiscovery } from '../services/serve.js'
+import type { Api } from './api.js'
+import { apiRules } from './api-rules.js'
 import { collectWhenCalm } from './collect-when-calm.js'
+import { followed } from './followed.js'
 import { guestLink, type LinkClient } from './guest-link.js'
 import { type Here, handOver } from './hand-over.js'
 import { liveRules, type RulesNow } from './live-rules.js'
 import { signsOfLife } from './signs-of-life.js'
 import { collect } from './v8.js'
+import type { Found, WorldPlan } from './world-config.js'
 
 // The lists of features. What is to come is one more of them.
 
 /** What a world has without a host: that of the warm-up, and of tests. */
 export const basicFeatures = (w: World): ReadonlyArray<Feature> => [
+  rateLimits(w),
   guestFrames(w),
   flows(w),
   listeners(w),
@@ -44,10 +50,17 @@ const launcherEnd = (w: World): Feature => ({
   }
 })
 
+/** What rings where the host is played: what it has led to comes as well (EV.HOST). */
+const unheard: Feature = { name: 'what the host announces', takes: { HOST_BELL: () => {} } }
+
 /** What was brought up before there was a world. */
 export interface Opened {
   /** null: the kernel does not tell. */
   readonly neighbours: Neighbours | null
+  /** What the world was begun with. */
+  readonly host: { readonly plan: WorldPlan; readonly found: Omit<Found, 'macOf'> }
+  /** null: the host is not followed, or played. */
+  readonly follow: Feature | null
   /** null: no rule has automatic ports. */
   readonly portScan: Feature | null
   /** With --conf-path: rules that change, and who makes others count. */
@@ -56,6 +69,8 @@ export interface Opened {
   readonly client: LinkClient
   /** What a process gets that takes our place; null: nobody may. */
   readonly here: Here | null
+  /** null: without --api, or in a replay. */
+  readonly api: Api | null
   /** null: nobody asks whether we are alive. */
   readonly life: Life | null
 }
@@ -63,8 +78,11 @@ export interface Opened {
 /** What features need of the plan. */
 export type FeaturePlan = Pick<
   Plan,
-  'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap' | 'confPath'
+  'link' | 'vhostUser' | 'oneOff' | 'migrateExit' | 'migrateNoLinger' | 'pcap' | 'confPath' | 'apiPath'
 >
+/** Are there clients that may ask for other rules? */
+export const rulesMayChange = (p: Pick<Plan, 'confPath' | 'apiPath'>): boolean =>
+  p.confPath !== null || p.apiPath !== null
 
 /** All that the plan asks for and that has a say in what is done: that of a replay as well, which has no port scan. A record ends where a hand-over begins. */
 export const actingFeatures = (
@@ -76,6 +94,8 @@ export const actingFeatures = (
   launcherEnd(w),
   socketMemory(w),
   ...(o.neighbours === null ? [] : [neighbours(w, o.neighbours)]),
+  followed(w, o.host.plan, o.host.found, o.neighbours),
+  o.follow ?? unheard,
   ...(p.link === null
     ? []
     : guestLink(
@@ -87,7 +107,8 @@ export const actingFeatures = (
           : { offer: OFFERS[p.vhostUser], exit: p.migrateExit, linger: !p.migrateNoLinger }
       )),
   ...(o.portScan === null ? [] : [o.portScan]),
-  ...(p.confPath === null ? [] : [liveRules(w, o.rules.now, o.rules.door)]),
+  ...(rulesMayChange(p) ? [liveRules(w, o.rules.now, o.rules.door)] : []),
+  ...(p.apiPath === null ? [] : [apiRules(w, o.rules.now, o.api?.told ?? null)]),
   ...(p.pcap === null ? [] : [capture(w, p.pcap)])
 ]
 
@@ -100,6 +121,7 @@ export const allFeatures = (
   ...actingFeatures(w, p, o),
   ...(o.here === null ? [] : [handOver(w, o.here, o.client)]),
   ...(o.life === null ? [] : [signsOfLife(o.life)]),
+  ...(o.api === null ? [] : [o.api.feature]),
   collectWhenCalm(collect),
   ...observers(w, p)
 ]

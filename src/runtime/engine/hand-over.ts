@@ -12,6 +12,7 @@ import {
 } from '../../codecs/control/hand-over.js'
 import type { Instant } from '../../effects/effect.js'
 import { partOf } from '../../machines/forward/conf-rules.js'
+import { listensAtPath } from '../../machines/forward/forward-rules.js'
 import { type HandOverEffect, type HandOverEvent, handOverMachine } from '../../machines/link/hand-over.js'
 import { handedOf } from '../../machines/tcp/tcp-handed.js'
 import {
@@ -153,7 +154,9 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
             bind: rule.bind,
             v6only: rule.v6only,
             ifname: rule.ifname,
-            port
+            port,
+            given: rule.given,
+            path: listensAtPath(rule)
           })
         )
       },

@@ -19,6 +19,8 @@ import {
 import {
   type ConfEnv,
   capabilitiesOf,
+  isTold,
+  keptFrom,
   merged,
   ofTables,
   showConfRule,
@@ -40,6 +42,14 @@ import type { AskRules } from '../record/answers.js'
 // Rules that change while all runs (behaviour.md#live-rules): each client is a machine (machines/forward/conf-client.ts); what they ask for is done
 // one after the other, in slices.
 
+/** Other rules that somebody wants. */
+export interface Wish {
+  /** What there is to be in place of `now`. A string: why that cannot be. */
+  readonly edit: (now: Tables) => Tables | string
+  /** `why` all is as it was; null: all is as was asked for, and `changed` if it was not so before. */
+  readonly done: (why: string | null, changed: boolean) => void
+}
+
 /** What others see of it. */
 export interface RulesNow {
   current: ReadonlyArray<Rule>
@@ -49,6 +59,8 @@ export interface RulesNow {
   held: boolean
   /** Look again whether it is. */
   wake: () => void
+  /** It is carried out when those before it have been. */
+  ask: (wish: Wish) => void
   /** It has: whoever is still there is told nothing more. */
   leave: () => void
 }
@@ -57,11 +69,21 @@ export const rulesNow = (current: ReadonlyArray<Rule>, changed = false): RulesNo
   changed,
   held: false,
   wake: () => {},
+  ask: () => {},
   leave: () => {}
 })
 
 export const machine = compile<typeof confClientMachine, ConfClientEffect>(confClientMachine)
 
+/** In the queue. */
+interface Waiting {
+  /** Of a client of the control socket; null: of the API's, which is refused what a client hears of by the log. */
+  readonly pid: number | null
+  readonly edit: Wish['edit']
+  /** It was looked at: `why` it cannot be, or null and whether something is to be done. */
+  readonly looked: (why: string | null, changes: boolean, now: Instant) => void
+  readonly applied: (why: string | null, now: Instant) => void
+}
 interface Client {
   readonly id: number
   readonly pid: number
@@ -69,7 +91,8 @@ interface Client {
   reader: ConfReader<ClientPart>
   /** What it was told. */
   base: Tables
-  request: ClientPart
+  /** What it asks for; null: nothing yet. */
+  wanted: Waiting | null
   dueAt: number
 }
 const NO_MORE = Number.POSITIVE_INFINITY
@@ -86,9 +109,9 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
   const env: ConfEnv = { mode: cfg.forward.mode, tcp: cfg.tcp, udp: cfg.udp, v4: cfg.v4, v6: cfg.v6 }
   const deadline = new Deadline()
   const clients = new Map<number, Client>()
-  const queue: Client[] = []
+  const queue: Waiting[] = []
   /** At work. */
-  let job: { readonly client: Client; readonly wanted: ReadonlyArray<Rule> } | null = null
+  let job: { readonly of: Waiting; readonly wanted: ReadonlyArray<Rule> } | null = null
   /** What the one whose turn it is asks for, as rules. */
   let found: ReadonlyArray<Rule> = []
 
@@ -112,7 +135,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
   const hangUp = (c: Client, why: string | null): void => {
     confClose(w.rings, c.id)
     clients.delete(c.id)
-    const at = queue.indexOf(c)
+    const at = c.wanted === null ? -1 : queue.indexOf(c.wanted)
     if (at >= 0) queue.splice(at, 1)
     if (why === null) return
     const [first = '', ...more] = why.split('\n')
@@ -120,7 +143,35 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
   }
   rules.leave = () => {
     for (const c of [...clients.values()])
-      hangUp(c, queue.includes(c) ? 'another process has taken our place, which it is to ask again' : null)
+      hangUp(
+        c,
+        c.wanted !== null && queue.includes(c.wanted)
+          ? 'another process has taken our place, which it is to ask again'
+          : null
+      )
+  }
+  const begin = (of: Waiting): void => {
+    job = { of, wanted: found }
+    door.begin(found)
+  }
+  const wantedBy = (c: Client, request: ClientPart): Waiting => ({
+    pid: c.pid,
+    edit: (now) => {
+      const asked = askedTables(env, request)
+      return typeof asked === 'string' ? asked : merged(c.base, asked, now)
+    },
+    looked: (why, changes, now) => step(c, { type: 'TURN', why, changes, now }),
+    applied: (why, now) => step(c, { type: 'APPLIED', why, now })
+  })
+  rules.ask = ({ edit, done }) => {
+    const one: Waiting = {
+      pid: null,
+      edit,
+      looked: (why, changes) => (why === null && changes ? begin(one) : done(why, false)),
+      applied: (why) => done(why, why === null)
+    }
+    queue.push(one)
+    arm()
   }
   const carryOut = (c: Client, e: ConfClientEffect): void => {
     switch (e.type) {
@@ -130,13 +181,12 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
       case 'Greet':
         return greet(c)
       case 'Queue':
-        c.request = e.request
+        c.wanted = wantedBy(c, e.request)
         c.dueAt = NO_MORE
-        queue.push(c)
+        queue.push(c.wanted)
         return
       case 'Apply':
-        job = { client: c, wanted: found }
-        return door.begin(found)
+        return c.wanted === null ? undefined : begin(c.wanted)
       case 'HangUp':
         return hangUp(c, e.why)
     }
@@ -148,20 +198,24 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
   }
 
   /** The next one's request, on top of what the others have made of the rules meanwhile. */
-  const look = (c: Client, now: Instant): void => {
-    const asked = askedTables(env, c.request)
-    if (typeof asked === 'string') return step(c, { type: 'TURN', why: asked, changes: false, now })
-    const wanted = merged(c.base, asked, toTables(rules.current, env.mode))
+  const look = (of: Waiting, now: Instant): void => {
+    const wanted = of.edit(toTables(rules.current, env.mode))
+    if (typeof wanted === 'string') return of.looked(wanted, false, now)
     const all = ofTables(env, wanted, rules.current)
-    if (E.isLeft(all)) return step(c, { type: 'TURN', why: all.left, changes: false, now })
+    if (E.isLeft(all)) return of.looked(all.left, false, now)
     found = all.right
+    for (const r of keptFrom(wanted, rules.current, env.mode)) {
+      const stays = `${showConfRule(toConfRule(r)).trimEnd()} ${r.unix !== null ? `leads to ${r.unix.path}` : `listens by a descriptor that we were started with (${r.given})`}: it stays`
+      if (of.pid === null) return of.looked(stays, false, now)
+      log.event('control', 'warning', `Configuration client (PID ${of.pid}): ${stays}`)
+    }
     const same = found.length === rules.current.length && found.every((r, i) => r === rules.current[i])
-    step(c, { type: 'TURN', why: null, changes: !same, now })
+    of.looked(null, !same, now)
   }
   const tell = (before: ReadonlyArray<Rule>): void => {
     for (const { name, direction } of tablesOf(env.mode)) {
       const mine = (all: ReadonlyArray<Rule>): ReadonlyArray<Rule> =>
-        all.filter((r) => r.direction === direction)
+        all.filter((r) => r.direction === direction && isTold(r))
       const [old, next] = [mine(before), mine(rules.current)]
       if (next.length === old.length && next.every((r, i) => r === old[i])) continue
       const lines = next.map((r) => `    ${showConfRule(toConfRule(r))}`.trimEnd())
@@ -176,7 +230,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
     if (job === null) return
     const why = door.go()
     if (why === null) return
-    const { client, wanted } = job
+    const { of, wanted } = job
     job = null
     if (why === '') {
       const before = rules.current
@@ -184,7 +238,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
       rules.changed = true
       tell(before)
     }
-    step(client, { type: 'APPLIED', why: why === '' ? null : why, now })
+    of.applied(why === '' ? null : why, now)
   }
 
   const came = (i: number, now: Instant): void => {
@@ -196,7 +250,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
       state: machine.start(undefined, []),
       reader: clientReader(),
       base: [],
-      request: [],
+      wanted: null,
       dueAt: NO_MORE
     }
     clients.set(id, c)

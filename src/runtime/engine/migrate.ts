@@ -69,8 +69,9 @@ export const migration = (
     done: (ok, now) => done(ok, now),
     hold: (on) => hold(on),
     listeners: (open) => {
+      // A socket that we were started with is others' as well, and they want it to listen
       for (const [id, { rule }] of w.listeners)
-        if (rule.proto === 'tcp') {
+        if (rule.proto === 'tcp' && rule.given === null) {
           if (!open) w.rings.native.pauseListener(id)
           else if (w.rings.native.resumeListener(id) !== 0)
             w.log.event(

@@ -1,11 +1,12 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { failure } from 'io-ts/lib/PathReporter.js'
-import type { InAny } from '../../codecs/value/inany.js'
+import { RateLimit } from '../../codecs/text/rate-limit.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import type { FeaturePlan } from './features.js'
 import type { Found, WorldPlan } from './world-config.js'
+import { address, addrOr, family, onLink, writtenFamily, writtenLinks } from './written-plan.js'
 
 // The first item of a record (codecs/log/record.ts): what the world is made of. Of the plan what its world and its features need, so no paths, no
 // names of users, no command.
@@ -36,26 +37,9 @@ const { array, boolean, literal, number, string, type } = t
 const orNull = <C extends t.Mixed>(c: C) => t.union([c, t.null])
 /** JSON has no infinity. */
 const amount = t.union([number, literal('infinite')])
-const address = t.tuple([number, number, number, number])
 const count = t.refinement(number, (n) => Number.isInteger(n) && n >= 0)
 const octets = array(t.refinement(number, (n) => Number.isInteger(n) && n >= 0 && n < 256))
-const prefix = type({ addr: address, len: number })
 
-const family = type({
-  index: orNull(number),
-  addressGiven: boolean,
-  assigned: orNull(address),
-  prefixLen: number,
-  gateway: orNull(address),
-  own: orNull(address),
-  linkLocal: orNull(address),
-  dns: array(address),
-  dnsForward: orNull(address),
-  dnsHost: orNull(address),
-  mapHostLoopback: orNull(address),
-  mapGuestAddr: orNull(address),
-  outbound: orNull(address)
-})
 const plan = type({
   mode: t.union([literal('passt'), literal('pasta')]),
   link: boolean,
@@ -66,6 +50,9 @@ const plan = type({
   pcap: orNull(t.union([literal('pcap'), literal('pcapng')])),
   /** '': there is one; records of before there was that say nothing. */
   confPath: t.union([string, t.null, t.undefined]),
+  apiPath: t.union([string, t.null, t.undefined]),
+  /** As options; records of before there was --limit have none. */
+  rates: t.union([array(RateLimit), t.undefined]),
   ownMac: number,
   mtu: number,
   v4: orNull(family),
@@ -84,7 +71,9 @@ const plan = type({
   announceSearch: boolean,
   search: array(string),
   hostname: orNull(string),
-  fqdn: orNull(string)
+  fqdn: orNull(string),
+  /** Records of before there was that say nothing. */
+  follow: t.union([boolean, t.undefined])
 })
 const rule = type({
   proto: t.union([literal('tcp'), literal('udp')]),
@@ -98,7 +87,10 @@ const rule = type({
   toAddress: orNull(address),
   weak: boolean,
   scan: boolean,
-  spec: number
+  spec: number,
+  /** '': it has a name, or a path. Records of before there was that say nothing. */
+  given: t.union([string, t.null, t.undefined]),
+  unix: t.union([type({ path: string, number }), t.null, t.undefined])
 })
 const written = t.intersection([
   type({
@@ -109,7 +101,7 @@ const written = t.intersection([
     plan,
     found: type({
       tap: orNull(type({ mac: octets, index: number })),
-      links: array(type({ index: number, own: address, prefix })),
+      links: array(onLink),
       limits: type({ flows: amount, files: amount, memory: amount, ports: amount, halfOpen: amount }),
       sharedTcpPorts: boolean,
       bothSides: boolean,
@@ -126,34 +118,20 @@ type Written = t.TypeOf<typeof written>
 
 const toAmount = (n: number): number | 'infinite' => (n === Number.POSITIVE_INFINITY ? 'infinite' : n)
 const ofAmount = (n: number | 'infinite'): number => (n === 'infinite' ? Number.POSITIVE_INFINITY : n)
-const addr = (a: InAny): [number, number, number, number] => [a[0], a[1], a[2], a[3]]
-const addrOr = (a: InAny | null) => (a === null ? null : addr(a))
-
-const writtenFamily = (f: WorldPlan['v4']): Written['plan']['v4'] =>
-  f === null
-    ? null
-    : {
-        index: f.index,
-        addressGiven: f.addressGiven,
-        assigned: addrOr(f.assigned),
-        prefixLen: f.prefixLen,
-        gateway: addrOr(f.gateway),
-        own: addrOr(f.own),
-        linkLocal: addrOr(f.linkLocal),
-        dns: f.dns.map(addr),
-        dnsForward: addrOr(f.dnsForward),
-        dnsHost: addrOr(f.dnsHost),
-        mapHostLoopback: addrOr(f.mapHostLoopback),
-        mapGuestAddr: addrOr(f.mapGuestAddr),
-        outbound: addrOr(f.outbound)
-      }
 const pcapOf = (path: string | null): 'pcap' | 'pcapng' | null =>
   path === null ? null : path.endsWith('.pcapng') ? 'pcapng' : 'pcap'
 
 const writtenRule = (r: Rule): t.TypeOf<typeof rule> => ({
   ...r,
   bind: addrOr(r.bind),
-  toAddress: addrOr(r.toAddress)
+  toAddress: addrOr(r.toAddress),
+  given: r.given === null ? null : '',
+  unix: r.unix === null ? null : { ...r.unix, path: '' }
+})
+const ofWrittenRule = (r: t.TypeOf<typeof rule>): Rule => ({
+  ...r,
+  given: r.given ?? null,
+  unix: r.unix ?? null
 })
 const toWritten = (s: StartRecord): Written => {
   const { plan: p, found: f } = s
@@ -171,6 +149,8 @@ const toWritten = (s: StartRecord): Written => {
       migrateNoLinger: p.migrateNoLinger,
       pcap: pcapOf(p.pcap),
       confPath: p.confPath === null ? null : '',
+      apiPath: p.apiPath === null ? undefined : '',
+      rates: p.rates.length === 0 ? undefined : [...p.rates],
       ownMac: p.ownMac,
       mtu: p.mtu,
       v4: writtenFamily(p.v4),
@@ -189,15 +169,12 @@ const toWritten = (s: StartRecord): Written => {
       announceSearch: p.announceSearch,
       search: [...p.search],
       hostname: p.hostname,
-      fqdn: p.fqdn
+      fqdn: p.fqdn,
+      follow: p.follow
     },
     found: {
       tap: f.tap === null ? null : { mac: [...f.tap.mac], index: f.tap.index },
-      links: f.links.map((l) => ({
-        index: l.index,
-        own: addr(l.own),
-        prefix: { addr: addr(l.prefix.addr), len: l.prefix.len }
-      })),
+      links: writtenLinks(f.links),
       limits: {
         flows: toAmount(f.limits.flows),
         files: toAmount(f.limits.files),
@@ -229,11 +206,15 @@ const faultIn = (w: Written): string | null => {
 
 const ofWritten = (w: Written): StartRecord => ({
   ...w,
+  rules: w.rules.map(ofWrittenRule),
   plan: {
     ...w.plan,
     link: w.plan.link ? { kind: 'socket', path: null } : null,
     pcap: w.plan.pcap === null ? null : `.${w.plan.pcap}`,
     confPath: w.plan.confPath ?? null,
+    follow: w.plan.follow ?? false,
+    apiPath: w.plan.apiPath ?? null,
+    rates: w.plan.rates ?? [],
     ownMac: w.plan.ownMac as Mac
   },
   found: {
@@ -250,7 +231,7 @@ const ofWritten = (w: Written): StartRecord => ({
   }
 })
 
-export const startText = (s: StartRecord): string => JSON.stringify(toWritten(s))
+export const startText = (s: StartRecord): string => JSON.stringify(written.encode(toWritten(s)))
 
 /** A rule that came later. */
 export const ruleText = (r: Rule): string => JSON.stringify(writtenRule(r))
@@ -258,7 +239,7 @@ export const ruleText = (r: Rule): string => JSON.stringify(writtenRule(r))
 export const parseRule = (json: string): Rule | null => {
   try {
     const r = rule.decode(JSON.parse(json))
-    return E.isRight(r) ? r.right : null
+    return E.isRight(r) ? ofWrittenRule(r.right) : null
   } catch {
     return null
   }

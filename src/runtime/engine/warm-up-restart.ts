@@ -8,7 +8,7 @@ import { instant } from '../../effects/effect.js'
 import { ABI_WORDS, EF, EV } from '../abi/abi.js'
 import { install } from '../data/feature.js'
 import type { WorldConfig } from '../data/world.js'
-import { NOTHING_INHERITED } from '../host/inherited.js'
+import { nothingInherited } from '../host/inherited.js'
 import { basicFeatures } from './features.js'
 import { handOver } from './hand-over.js'
 import { asker, type Predecessor, takeOver } from './take-over.js'
@@ -74,7 +74,7 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
       place: -1,
       guestFd: -1,
       helpersFd: null,
-      listeners: NOTHING_INHERITED,
+      listeners: nothingInherited(),
       conf: null,
       asking: asker(
         {

@@ -31,6 +31,7 @@ import {
 } from '../abi/abi.js'
 import { dropEffects, ringsOver } from '../abi/rings.js'
 import { type Feature, install } from '../data/feature.js'
+import { NO_QUANTUM } from '../data/rates.js'
 import { createWorld, type World, type WorldConfig } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
 import type { Limits } from '../flow/quotas.js'
@@ -100,7 +101,9 @@ export const RULE: Rule = {
   toAddress: null,
   weak: false,
   scan: false,
-  spec: 0
+  spec: 0,
+  given: null,
+  unix: null
 }
 
 /** One world, one guest: every call hands over one turn, whose effects vanish behind `look`. */
@@ -379,6 +382,8 @@ export const madeUpWorld = (cfg: WorldConfig, native: Native): World => {
       ...all,
       guestLink: GUEST_LINK,
       limits: LIMITS,
+      rates: [],
+      quantum: NO_QUANTUM,
       nat: { ...cfg.nat, ...UNMAPPED }
     },
     rings,

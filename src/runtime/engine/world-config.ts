@@ -5,7 +5,8 @@ import type { NatConfig } from '../../machines/address/nat.js'
 import type { NeighbourConfig } from '../../machines/address/neighbours.js'
 import type { Links } from '../../machines/address/on-link.js'
 import { UDP_TIMEOUTS } from '../../machines/flow/udp.js'
-import { duidLlt, type GuestConfig } from '../../machines/services/guest-config.js'
+import { duidLlt, type GuestConfig, LEASE_FOREVER } from '../../machines/services/guest-config.js'
+import { windowQuantum } from '../data/rates.js'
 import type { WorldConfig } from '../data/world.js'
 import type { HashKey } from '../flow/half-sip-hash.js'
 import type { Limits } from '../flow/quotas.js'
@@ -49,11 +50,13 @@ export type WorldPlan = Pick<
   | 'splice'
   | 'spliceOnly'
   | 'hostLoToNsLo'
+  | 'rates'
   | 'announceDns'
   | 'announceSearch'
   | 'search'
   | 'hostname'
   | 'fqdn'
+  | 'follow'
 > & { readonly v4: WorldFamily | null; readonly v6: WorldFamily | null }
 
 const hashKey = (b: Uint8Array, at: number): HashKey => {
@@ -89,6 +92,12 @@ const natConfig = (p: WorldPlan): NatConfig => {
   }
 }
 
+/** s. What may change is asked for anew at half of it (RFC 2131 §4.4.5). */
+const LEASE = 240
+/** What an option gave stays. */
+const leaseOf = (p: WorldPlan, f: WorldFamily | null): number =>
+  p.follow && f !== null && !f.addressGiven ? LEASE : LEASE_FOREVER
+
 const guestConfig = (p: WorldPlan, now: number, macOf: GuestConfig['macOf']): GuestConfig => ({
   ownMac: p.ownMac,
   v4:
@@ -110,6 +119,8 @@ const guestConfig = (p: WorldPlan, now: number, macOf: GuestConfig['macOf']): Gu
   search: p.search,
   announceDns: p.announceDns,
   announceSearch: p.announceSearch,
+  lease4: leaseOf(p, p.v4),
+  lease6: leaseOf(p, p.v6),
   hostname: p.hostname,
   fqdn: p.fqdn,
   noDhcp: !p.dhcp,
@@ -186,6 +197,8 @@ export const worldConfig = (p: WorldPlan, found: Found): WorldConfig => {
     udpTimeouts: UDP_TIMEOUTS,
     limits,
     sharedTcpPorts,
+    rates: p.rates,
+    quantum: windowQuantum(p.rates),
     bothSides
   }
 }

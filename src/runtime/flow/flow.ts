@@ -4,6 +4,7 @@ import type { PingContext, PingEvent } from '../../machines/flow/ping.js'
 import type { TcpSpliceContext, TcpSpliceEvent } from '../../machines/flow/tcp-splice.js'
 import type { UdpContext, UdpEvent } from '../../machines/flow/udp.js'
 import type { UdpSpliceContext, UdpSpliceEvent } from '../../machines/flow/udp-splice.js'
+import type { UnixEnd } from '../../machines/forward/forward-rules.js'
 import type { TcpContext, TcpEvent } from '../../machines/tcp/tcp.js'
 import type { State } from '../machine/compile.js'
 
@@ -49,6 +50,8 @@ export interface Endpoint {
   readonly src: InAny | null
   /** 0: the kernel's choice. */
   readonly srcPort: number
+  /** It is a UNIX socket of the host, of this path; what stands above names nothing then. */
+  readonly unix: UnixEnd | null
 }
 /** A pair of sockets that needs no tap: side 0 towards who began, side 1 towards the target. */
 export interface PairAddresses {

@@ -30,6 +30,8 @@ export interface FlowConfig {
   readonly mss4: number
   readonly mss6: number
   readonly issKey: HashKey
+  /** Octets that a new TCP connection's guest may send at once, by a rate limit; 0: there is none. */
+  readonly quantum: (ends: FlowAddresses) => number
   readonly udpTimeouts: { readonly oneWay: number; readonly stream: number }
 }
 
@@ -103,16 +105,17 @@ const KINDS: { readonly [K in Flow['kind']]: Kind<K> } = {
   tcp: {
     machine: machines.tcp,
     start: ({ ends, syn, moved }, cfg, now, out, initialSequence) => {
+      const quantum = cfg.quantum(ends)
       if (moved !== undefined) {
         const mss = ends.v6 ? cfg.mss6 : cfg.mss4
-        return machines.tcp.start({ from: 'move', now, mss, v6: ends.v6, moved }, out)
+        return machines.tcp.start({ from: 'move', now, mss, v6: ends.v6, quantum, moved }, out)
       }
       const iss = initialSequence(cfg.issKey, ends, now)
       const mss = ends.v6 ? cfg.mss6 : cfg.mss4
       return machines.tcp.start(
         syn === null
-          ? { from: 'host', now, iss, mss, v6: ends.v6 }
-          : { from: 'guest', now, iss, syn, mss, v6: ends.v6 },
+          ? { from: 'host', now, iss, mss, v6: ends.v6, quantum }
+          : { from: 'guest', now, iss, syn, mss, v6: ends.v6, quantum },
         out
       )
     },

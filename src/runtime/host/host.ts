@@ -152,7 +152,7 @@ export const withOwnNames = (o: Options, links: ReadonlyArray<rt.Link>): E.Eithe
   const own = (name: string): string => linkNamed(links, name)?.name ?? name
   const mapped = <A extends string | null>(name: A): A | string => (name === null ? name : own(name))
   const specs = (list: ReadonlyArray<PortSpec>): ReadonlyArray<PortSpec> =>
-    list.map((s) => (s.kind === 'none' ? s : { ...s, ifname: mapped(s.ifname) }))
+    list.map((s) => (s.kind !== 'ports' ? s : { ...s, ifname: mapped(s.ifname) }))
   const { ports } = o
   const out: Options = {
     ...o,
@@ -164,7 +164,7 @@ export const withOwnNames = (o: Options, links: ReadonlyArray<rt.Link>): E.Eithe
     out.interface,
     out.outboundIf.v4,
     out.outboundIf.v6,
-    ...[...out.ports.tcpIn, ...out.ports.udpIn].map((s) => (s.kind === 'none' ? null : s.ifname))
+    ...[...out.ports.tcpIn, ...out.ports.udpIn].map((s) => (s.kind === 'ports' ? s.ifname : null))
   ]
   const tooLong = names.find((n) => n !== null && !isNoLonger(n, MAX_IFNAME))
   return typeof tooLong === 'string' ? E.left(`no interface '${tooLong}'`) : E.right(out)

@@ -1,19 +1,23 @@
 import { closeSync } from 'node:fs'
 import type { HandedListener } from '../../codecs/control/hand-over.js'
 import { showAddr } from '../../codecs/value/inany.js'
+import type { GivenSocket } from '../../machines/forward/given-sockets.js'
 
-// Listeners of the process whose place we take (behaviour.md#restart): one that we want as well is ours with all that waits there; others are
-// closed.
+// Listeners that others have made: of the process whose place we take (behaviour.md#restart), and those that we were started with
+// (behaviour.md#sockets-by-descriptor). One that we want is ours with all that waits there; others are closed.
 
 export interface Inherited {
-  /** Descriptors that nobody has asked for yet, and what their flows call them. */
+  /** Descriptors that nobody has asked for yet, and what the former process' flows call them; NOBODY: none was there. */
   readonly waiting: Map<string, { readonly former: number; readonly fd: number; readonly port: number }[]>
   /** Our id of what it called so. */
   readonly ids: Map<number, number>
+  /** Those that it was started with. */
+  readonly given: ReadonlyArray<{ readonly name: string; readonly socket: GivenSocket }>
 }
-export const NOTHING_INHERITED: Inherited = { waiting: new Map(), ids: new Map() }
+export const nothingInherited = (): Inherited => ({ waiting: new Map(), ids: new Map(), given: [] })
+export const NOBODY = -1
 
-type Where = Omit<HandedListener, 'id'>
+type Where = Omit<HandedListener, 'id' | 'given'>
 const keyOf = (w: Where): string =>
   [
     w.proto,
@@ -21,16 +25,33 @@ const keyOf = (w: Where): string =>
     w.bind === null ? '*' : showAddr(w.bind),
     w.v6only ? 'v6only' : '',
     w.ifname ?? '',
-    w.port
+    w.port,
+    w.path ?? ''
   ].join(' ')
 
 export const inherit = (all: ReadonlyArray<readonly [HandedListener, number]>): Inherited => {
-  const inherited: Inherited = { waiting: new Map(), ids: new Map() }
+  const { waiting, ids } = nothingInherited()
   for (const [l, fd] of all) {
     const key = keyOf(l)
-    inherited.waiting.set(key, [...(inherited.waiting.get(key) ?? []), { former: l.id, fd, port: l.port }])
+    waiting.set(key, [...(waiting.get(key) ?? []), { former: l.id, fd, port: l.port }])
   }
-  return inherited
+  const given = all.flatMap(([l]) => (l.given === null ? [] : [{ name: l.given, socket: l }]))
+  return { waiting, ids, given }
+}
+
+/** With sockets of our own start. Where both have one, it is the same socket: ours counts, and its flows know it. */
+export const withGiven = (
+  from: Inherited,
+  sockets: ReadonlyArray<readonly [GivenSocket, number]>
+): Inherited => {
+  const waiting = new Map(from.waiting)
+  for (const [g, fd] of sockets) {
+    const key = keyOf({ ...g, direction: 'in', path: null })
+    const [same, ...more] = waiting.get(key) ?? []
+    if (same !== undefined) closeSync(same.fd)
+    waiting.set(key, [{ former: same?.former ?? NOBODY, fd, port: g.port }, ...more])
+  }
+  return { ...from, waiting }
 }
 
 /** All sockets that listened there; none: it is to be made. They are the caller's, who says by `ids` what they become. */

@@ -80,8 +80,18 @@ export interface Launcher {
    * service manager's user, one line.
    */
   readonly ready: (o: Order<'Ready'>) => Result<void>
-  /** After ready(): another process serves the namespace, so our end is not the command's. */
+  /** After identity(), before spawn() and join(): a socket whose messages are /etc/resolv.conf, at once and when it is another one. */
+  readonly resolver: () => Result<number>
+  /** In a namespace, before ready(): netlink() goes on after it for addresses of this interface and routes through it. */
+  readonly follow: (index: number) => Result<void>
+  /** Between setup() and spawn() or join(): where connections to UNIX sockets may lead, by their order. Left: there is no way there. */
+  readonly unixTarget: (path: string) => Result<void>
+  /** Before ready(): the file of a socket of ours, to be removed at the end. */
+  readonly unixFile: (path: string) => Result<void>
+  /** After ready(): another process serves in our place, so our end is not the command's, and sockets' files stay. */
   readonly leave: () => Result<void>
+  /** After setup(), before spawn() and join(): the process of the API begins. Our end of the stream to it, ours to close. */
+  readonly api: (o: Order<'Api'>) => Result<number>
   /**
    * 1 to SOCKETS_MAX sockets made inside the namespace, to fill a pool (Native.addNsSockets). Only before Native.setCtl():
    * from there on native asks by itself, and takes the reply. Right: at least one; non-blocking, close-on-exec.
@@ -112,10 +122,13 @@ const descriptorsOf = (r: LauncherReply): number => {
   switch (r.type) {
     case 'Tap':
     case 'Inherited':
+    case 'Watched':
+    case 'Api':
       return 1
     case 'Begun':
       return r.lifeMs > 0 ? 1 : 0
     case 'Sockets':
+    case 'Connected':
       return r.count
     case 'Listening':
       return r.outcomes.reduce((n, o) => n + o.sockets, 0)
@@ -188,6 +201,11 @@ export const launcher = (
     emptyRoot: (o) => done({ type: 'EmptyRoot', ...o }),
     ready: (o) => done({ type: 'Ready', ...o }),
     leave: () => done({ type: 'Leave' }),
+    resolver: () => E.map(({ fds }: Expected<'Watched'>) => fds[0])(expect('Watched', { type: 'Resolver' })),
+    follow: (index) => done({ type: 'Follow', index }),
+    api: (o) => E.map(({ fds }: Expected<'Api'>) => fds[0])(expect('Api', { type: 'Api', ...o })),
+    unixTarget: (path) => done({ type: 'UnixTarget', path }),
+    unixFile: (path) => done({ type: 'UnixFile', path }),
     spawn: (o) =>
       E.map(({ reply }: Expected<'Spawned'>) => ({ pid: reply.pid, warnings: reply.warnings }))(
         expect('Spawned', { type: 'Spawn', ...o })

@@ -7,7 +7,7 @@ import { addPort, emptyPorts, type PortSet, removePort } from '../../codecs/valu
 import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import type { BindFailure } from '../../machines/forward/bind-verdict.js'
-import type { Rule } from '../../machines/forward/forward-rules.js'
+import { listensAtPath, type Rule } from '../../machines/forward/forward-rules.js'
 import {
   type Ends,
   endsKey,
@@ -22,12 +22,19 @@ import {
   type ScanEvent,
   scans
 } from '../../machines/forward/port-scan.js'
-import { LISTEN_FREEBIND, LISTEN_IN_NAMESPACE, LISTEN_V6ONLY, LISTEN_WORDS, type Native } from '../abi/abi.js'
+import {
+  LISTEN_FREEBIND,
+  LISTEN_IN_NAMESPACE,
+  LISTEN_UNIX,
+  LISTEN_V6ONLY,
+  LISTEN_WORDS,
+  type Native
+} from '../abi/abi.js'
 import { Deadline } from '../flow/deadline.js'
 import type { Listeners } from '../flow/listener.js'
 import type { Log } from '../log/log.js'
 import { compile, type State } from '../machine/compile.js'
-import { claim, type Inherited, portsWaiting } from './inherited.js'
+import { claim, type Inherited, NOBODY as NO_FORMER, portsWaiting } from './inherited.js'
 import type { Launcher } from './launcher.js'
 import { beginReading, type ProcNet, type ReadAt, type Reading, readSlice, settled } from './port-reader.js'
 
@@ -158,12 +165,19 @@ const openNamespace = (p: ListenPlace, r: Rule, ports: ReadonlyArray<number>): R
 
 /** What another process listened with. Is it there? */
 const openInherited = (p: ListenPlace, r: Rule, port: number): boolean => {
-  const found = claim(p.inherited, { ...r, port })
-  const flags = r.direction === 'in' ? (p.freebind ? LISTEN_FREEBIND : 0) : LISTEN_IN_NAMESPACE
+  const found = claim(p.inherited, { ...r, port, path: listensAtPath(r) })
+  const flags =
+    listensAtPath(r) !== null
+      ? LISTEN_UNIX
+      : r.direction === 'in'
+        ? p.freebind
+          ? LISTEN_FREEBIND
+          : 0
+        : LISTEN_IN_NAMESPACE
   for (const { former, fd } of found) {
     const id = newId(p.listenerIds)
     p.native.adoptListener(id, fd, protoOf(r), flags)
-    p.inherited.ids.set(former, id)
+    if (former !== NO_FORMER) p.inherited.ids.set(former, id)
     note(p, id, r, port)
   }
   return found.length > 0
@@ -188,11 +202,30 @@ const inheritedPorts = (p: ListenPlace, r: Rule): PortSet => {
   return open
 }
 
-/** All listeners of rules that do not scan. */
+/** Those at paths. `failed`: something else has that name, somebody listens there, or there is no way to it. */
+export const openPaths = (p: ListenPlace, failed: (path: string, e: unknown) => never): void => {
+  for (const r of p.rules) {
+    const path = listensAtPath(r)
+    if (path === null) continue
+    if (!openInherited(p, r, r.first)) {
+      try {
+        const id = newId(p.listenerIds)
+        p.native.adoptListener(id, p.native.unixListen(path), PROTO_TCP, LISTEN_UNIX)
+        note(p, id, r, r.first)
+      } catch (e) {
+        failed(path, e)
+      }
+    }
+    // Without it the file stays, and is replaced at the next start
+    p.launcher.unixFile(path)
+  }
+}
+
+/** All listeners of rules that do not scan, but for those at paths. */
 export const openAll = (p: ListenPlace): ReadonlyArray<BindFailure> =>
   openingOrder(p.rules).flatMap((rule) => {
     const r = p.rules[rule]!
-    return r.scan ? [] : openPorts(p, r, portsOf(r)).map((f) => ({ rule, ...f }))
+    return r.scan || listensAtPath(r) !== null ? [] : openPorts(p, r, portsOf(r)).map((f) => ({ rule, ...f }))
   })
 
 export const closePorts = (p: ListenPlace, ends: Ends, ports: ReadonlyArray<number>): void => {

@@ -33,6 +33,7 @@ export const EVENT_KINDS = [
   'ports',
   'control',
   'control client',
+  'follow',
   'rules',
   'DHCP',
   'DHCPv6',

@@ -1,18 +1,29 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { dumpRequest } from '../../codecs/kernel/dump.js'
 import {
+  encodeAttributes,
   encodeMessage,
   type NetlinkMessage,
+  NLA_F_NESTED,
   NLM_F_ACK,
   NLM_F_CREATE,
   NLM_F_REPLACE,
-  NLM_F_REQUEST
+  NLM_F_REQUEST,
+  u32
 } from '../../codecs/kernel/netlink.js'
 import * as rt from '../../codecs/kernel/rtnetlink.js'
-import { EAFNOSUPPORT, EEXIST, EHOSTUNREACH, ENETUNREACH, EOPNOTSUPP } from '../../codecs/value/errno.js'
+import {
+  EAFNOSUPPORT,
+  EEXIST,
+  EHOSTUNREACH,
+  EINVAL,
+  ENETUNREACH,
+  EOPNOTSUPP,
+  EPERM
+} from '../../codecs/value/errno.js'
 import { type InAny, isLinkLocal, showAddr, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octets } from '../../codecs/value/octets.js'
-import { hopsThrough } from '../host/host.js'
+import { AF, hopsThrough } from '../host/host.js'
 import type { FamilyPlan, Plan } from './plan-types.js'
 
 /** One request to the kernel inside the namespace. */
@@ -83,9 +94,26 @@ const linkSteps = (p: Plan, tap: number): ReadonlyArray<Step> => {
   ]
 }
 
+/** IFLA_AF_SPEC, AF_INET, IFLA_INET_CONF: linux/if_link.h; IPV4_DEVCONF_PROMOTE_SECONDARIES: linux/ip.h */
+const IFLA_AF_SPEC = 26
+const IFLA_INET_CONF = 1
+const PROMOTE_SECONDARIES = 20
+
+/**
+ * An address that goes takes no others of its subnet with it (ip-sysctl: promote_secondaries), so that a new one can be there before the
+ * old one is gone.
+ */
+const promoteSecondaries = (tap: number): Step => {
+  const nest = (type: number, data: Uint8Array): Uint8Array => encodeAttributes([{ type, data }])
+  const conf = nest(IFLA_INET_CONF | NLA_F_NESTED, nest(PROMOTE_SECONDARIES, u32(1)))
+  const spec = { type: IFLA_AF_SPEC | NLA_F_NESTED, data: nest(rt.AF_INET | NLA_F_NESTED, conf) }
+  const set = setLink('keep addresses apart', tap, { other: [spec] })
+  return { ...set, tolerate: [EOPNOTSUPP, EAFNOSUPPORT, EINVAL, EPERM] }
+}
+
 // --- addresses
 
-const newAddress = (a: rt.Address, extra: Partial<Step>): Step =>
+export const newAddress = (a: rt.Address, extra: Partial<Step>): Step =>
   step(
     'add an address',
     message(rt.RTM_NEWADDR, SET | NLM_F_CREATE | NLM_F_REPLACE, rt.Address.encode(a)),
@@ -164,6 +192,18 @@ const madeByKernel = (r: rt.Route, addresses: ReadonlyArray<rt.Address>): boolea
  * source, nexthop object and lifetime, which belong to the host; nexthop flags, which are state, but for ONLINK.
  */
 const rerouted = (r: rt.Route, template: number, tap: number): rt.Route | null => {
+  const before = known.get(r)
+  if (before?.template === template && before.tap === tap) return before.route
+  const route = throughTap(r, template, tap)
+  known.set(r, { template, tap, route })
+  return route
+}
+/** The same route leads to the same one each time: hosts that are followed may have thousands of them. */
+const known = new WeakMap<
+  rt.Route,
+  { readonly template: number; readonly tap: number; readonly route: rt.Route | null }
+>()
+const throughTap = (r: rt.Route, template: number, tap: number): rt.Route | null => {
   const hops = hopsThrough(r, template)
   const only = hops.length === 1 ? hops[0] : undefined
   if (r.multipath === null ? r.oif !== template : hops.length === 0) return null
@@ -189,7 +229,7 @@ const inWords = (r: rt.Route): string => {
   return to + by(r) + (r.multipath ?? []).map(by).join()
 }
 
-const newRoute = (r: rt.Route, v6: boolean): Step =>
+export const newRoute = (r: rt.Route, v6: boolean): Step =>
   step('add a route', message(rt.RTM_NEWROUTE, SET | NLM_F_CREATE, rt.Route.encode(r)), {
     tolerate: [EEXIST],
     retry: [ENETUNREACH, EHOSTUNREACH],
@@ -328,16 +368,34 @@ export const leftOut = (p: Plan, from: CopySource): ReadonlyArray<string> => {
   return [...of(p.v4, false), ...of(p.v6, true)].map((what) => `left out: ${what}`)
 }
 
+/** What a plan makes of the namespace's tap: addresses, and routes in the order in which they can be added. */
+export interface Made {
+  readonly addresses: ReadonlyArray<rt.Address>
+  readonly routes: ReadonlyArray<rt.Route>
+}
+
+/** With --config-net. `tap`: ifindex in the namespace. */
+export const madeOf = (p: Plan, tap: number, from: CopySource): Made => {
+  const v4 = wantedOf(p.v4, tap, false, from)
+  const v6 = wantedOf(p.v6, tap, true, from)
+  return {
+    addresses: [...v4.addresses, ...v6.addresses],
+    // those of IPv4 may lead by way of IPv6
+    routes: [...v6.routes, ...v4.routes.map(withReachableVia(p, v6))]
+  }
+}
+
 /**
  * Everything to be done in the namespace, in order: `lo` up (always), MAC of the tap if one was asked for, and with
  * --config-net MTU, link, addresses and routes. `tap`: ifindex in the namespace. Addresses come without lifetimes.
  * Source: passt(1), --config-net; NOARP and nodad because duplicates cannot exist on a link of two, one being us.
  */
 export const configNet = (p: Plan, tap: number, from: CopySource): ReadonlyArray<Step> => {
-  const v4 = wantedOf(p.v4, tap, false, from)
-  const v6 = wantedOf(p.v6, tap, true, from)
-  const addressSteps = (w: Wanted, family: 'v4' | 'v6'): ReadonlyArray<Step> =>
-    w.addresses.map((a) => newAddress(a, { tolerate: [EEXIST], family }))
+  const made = madeOf(p, tap, from)
+  const addressSteps = (family: 'v4' | 'v6'): ReadonlyArray<Step> =>
+    made.addresses
+      .filter((a) => a.family === AF[family])
+      .map((a) => newAddress(a, { tolerate: [EEXIST], family }))
   const toLink = [markLinkLocal(tap), setLink('clear NOARP', tap, { flags: 0, change: rt.IFF_NOARP })]
   return [
     setLink('bring up lo', LOOPBACK_INDEX, { flags: rt.IFF_UP, change: rt.IFF_UP }),
@@ -345,12 +403,11 @@ export const configNet = (p: Plan, tap: number, from: CopySource): ReadonlyArray
     ...(p.configNet
       ? [
           ...linkSteps(p, tap),
-          ...addressSteps(v4, 'v4'),
+          ...(p.follow ? [promoteSecondaries(tap)] : []),
+          ...addressSteps('v4'),
           ...(p.v6 === null ? [] : toLink),
-          ...addressSteps(v6, 'v6'),
-          // those of IPv4 may lead by way of IPv6
-          ...v6.routes.map((r) => newRoute(r, true)),
-          ...v4.routes.map(withReachableVia(p, v6)).map((r) => newRoute(r, false))
+          ...addressSteps('v6'),
+          ...made.routes.map((r) => newRoute(r, r.family === rt.AF_INET6))
         ]
       : [])
   ]

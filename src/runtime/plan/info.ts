@@ -34,6 +34,7 @@ export const infoLines = (p: Plan): ReadonlyArray<string> => {
   const search = list('search', p.search)
   return [
     ...(p.confPath === null ? [] : [`Configuration socket: ${p.confPath}`]),
+    ...(p.apiPath === null ? [] : [`API socket: ${p.apiPath}`]),
     interfaces(p),
     ...outbound(p.v4, 'IPv4'),
     ...outbound(p.v6, 'IPv6'),

@@ -1,3 +1,4 @@
+import type { RateLimit } from '../../codecs/text/rate-limit.js'
 import type { InAny } from '../../codecs/value/inany.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { PortOptions } from '../../machines/forward/forward-rules.js'
@@ -94,6 +95,8 @@ export interface Plan {
   readonly restartPath: string | null
   /** Where rules can be looked at and changed. */
   readonly confPath: string | null
+  /** Where the API is served. Never with restartPath. */
+  readonly apiPath: string | null
   readonly pcap: string | null
   readonly pcapSize: number | null
   readonly record: string | null
@@ -103,6 +106,8 @@ export interface Plan {
   readonly recordPayload: boolean
   readonly runAs: RunAs | null
   readonly chrootFallback: boolean
+  /** What was derived from the host is derived again when that changes. */
+  readonly follow: boolean
   /** Octets; 0: not to be assigned. */
   readonly mtu: number
   readonly ownMac: Mac
@@ -127,6 +132,8 @@ export interface Plan {
   readonly freebind: boolean
   /** What options say of them. */
   readonly limits: Partial<Limits>
+  /** --limit, in order. */
+  readonly rates: ReadonlyArray<RateLimit>
   /** Local traffic past the tap; with `spliceOnly` there is no tap. */
   readonly splice: boolean
   readonly spliceOnly: boolean

@@ -241,6 +241,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     pidFile: o.pidFile,
     restartPath: o.restartPath,
     confPath: o.confPath,
+    apiPath: o.apiPath,
     pcap: o.pcap,
     pcapSize: o.pcapSize,
     record: o.record,
@@ -248,6 +249,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     recordPayload: o.recordPayload,
     runAs: o.runAs,
     chrootFallback: o.chrootFallback,
+    follow: o.follow && !o.spliceOnly,
     mtu: o.mtu ?? DEFAULT_MTU,
     ownMac: o.mac ?? DEFAULT_MAC,
     nsMac: o.nsMac,
@@ -259,6 +261,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     tcp: o.tcp,
     udp: o.udp,
     limits: o.limits,
+    rates: o.rates,
     icmp: o.icmp,
     // without a gateway we have no address to serve from (passt(1), --no-dhcp)
     dhcp: o.dhcp && v4 !== null && v4.gateway !== null,

@@ -203,7 +203,9 @@ export const keptOfEvent = (
     case EV.TAP_FRAME:
       return data ? whole(off, len) : keptOfFrame(view, off, len)
     case EV.CONF_OCTETS:
+    case EV.API_OCTETS:
     case EV.NETLINK:
+    case EV.HOST:
     case EV.VHOST_MESSAGE:
     case EV.STATE_OCTETS:
       return whole(off, len)

@@ -1,3 +1,4 @@
+import { CHANGE_MARK } from '../../codecs/control/api.js'
 import { NEW_READER, readState } from '../../codecs/control/migration.js'
 import {
   beginChunk,
@@ -20,7 +21,7 @@ import {
 import type { Octets } from '../../codecs/value/octets.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { ABI_WORDS, EF, EV, type Native, STATE_LOAD } from '../abi/abi.js'
-import { kindOf } from '../abi/events.js'
+import { apiOctets, kindOf } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { Outside, World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
@@ -135,14 +136,23 @@ const blankAt = (b: RecordBuffer, at: number): void => {
   b.bytes[at] = 0
   b.bytes[at + 1] = 0
 }
+/** Who looks on is no part of a run: neither are questions of the API's written down, nor answers; but what it asks to be changed. */
+const isAside = ({ ev, view }: World['rings'], i: number): boolean => {
+  if (kindOf(ev, i) !== EV.API_OCTETS) return false
+  const { off, len } = apiOctets(ev, i)
+  return len === 0 || view.getUint8(off) !== CHANGE_MARK
+}
 const effects = (k: Book, w: World): void => {
   if (!k.on) return
   if (k.listenersChanged) changes(k, w)
   const { fx, effects: n, view } = w.rings
-  if (n === 0) return
+  let rest = n
+  for (let i = 0; i < n; i++) if (fx[i * ABI_WORDS] === EF.API_SEND) rest--
+  if (rest === 0) return
   const { b } = k
-  putEffects(b, n)
+  putEffects(b, rest)
   for (let i = 0, at = 0; i < n; i++, at += ABI_WORDS) {
+    if (fx[at] === EF.API_SEND) continue
     const record = putEffect(b, fx, at)
     if (fx[at] === EF.STATE_OPEN && fx[at + 3] === STATE_LOAD) k.reader = NEW_READER
     if (keptOfEffect(view, fx, at)) putOctets(b, record, view)
@@ -153,10 +163,13 @@ const events = (k: Book, w: World, n: number, now: number): void => {
   if (!k.on) return
   if (isHandOver(w, n)) return last(k, { why: 'restart' })
   const { b } = k
-  putTurn(b, now, n)
-  if (n === 0) return
   const { ev, view } = w.rings
+  let rest = n
+  for (let i = 0; i < n; i++) if (isAside(w.rings, i)) rest--
+  putTurn(b, now, rest)
+  if (rest === 0) return
   for (let i = 0; i < n; i++) {
+    if (isAside(w.rings, i)) continue
     const record = putEvent(b, ev, i * ABI_WORDS)
     if (!keptOfEvent(view, ev, i, w.flows, k.data)) continue
     const at = putOctets(b, record, view)

@@ -141,8 +141,10 @@ export const anonymized = (file: Octets, key: Uint8Array): Uint8Array => {
     for (const e of t.events) {
       if (isOfMove(e.words[0]!))
         throw new Unplayable('a guest moves in it, whose state has addresses that are not replaced')
-      if (e.words[0] === EV.CONF_OCTETS && e.kept !== null)
+      if ((e.words[0] === EV.CONF_OCTETS || e.words[0] === EV.API_OCTETS) && e.kept !== null)
         throw new Unplayable('rules change in it, whose addresses are not replaced')
+      if (e.words[0] === EV.HOST)
+        throw new Unplayable('the host changes in it, whose addresses are not replaced')
       rewrite(e, look.aliases)
     }
   const a = aliasesBy(key, look.seen)

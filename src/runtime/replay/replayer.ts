@@ -177,8 +177,11 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
     world.features,
     actingFeatures(world, start.plan, {
       neighbours,
+      host: start,
+      follow: null,
       portScan: null,
       client: linkClientOf(start.client),
+      api: null,
       rules: { now: rulesNow(start.rules), door: rulesThrough(door, NO_LISTENERS) }
     })
   )

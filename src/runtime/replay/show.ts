@@ -37,6 +37,7 @@ export const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
   SPLICE_SHUT: 'side',
   SPLICE_CLOSE: '',
   SPLICE_RESET: '',
+  READ_ALLOW: 'side octets',
   UDP_JOIN: 'other_handle',
   LINK_USE: 'descriptor',
   LINK_REFUSE: 'descriptor',
@@ -79,7 +80,8 @@ export const EFFECT_WORDS: Readonly<Record<keyof typeof EF, string>> = {
   GIVE: 'descriptor',
   TCP_TAKE: 'descriptor flags peek_offset taken',
   CONF_SEND: 'off len',
-  CONF_CLOSE: ''
+  CONF_CLOSE: '',
+  API_SEND: 'off len'
 }
 export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   TAP_FRAME: 'off len vnet_flags gso_size csum_start ones_complement_sum',
@@ -102,11 +104,14 @@ export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   SPLICE_CONNECTED: MOVED,
   SPLICE_EOF: MOVED,
   SPLICE_FAILED: MOVED,
+  READ_ASKS: 'side octets',
   UDP_MOVED: 'datagrams lost',
   LINK_CLIENT: 'descriptor process_id flags',
   LINK_END: 'why detail',
   TAP_ROOM: '',
   NETLINK: 'off len',
+  HOST_BELL: '',
+  HOST: 'off len',
   CAPTURE: 'error frames',
   BOUND: 'port',
   ANSWER: ARRIVED,
@@ -126,7 +131,8 @@ export const EVENT_WORDS: Readonly<Record<keyof typeof EV, string>> = {
   HAND_OVER_PEER: 'there',
   HAND_OVER_ASKED: 'off len',
   CONF_CLIENT: 'process_id flags',
-  CONF_OCTETS: 'off len'
+  CONF_OCTETS: 'off len',
+  API_OCTETS: 'off len'
 }
 /** The word that is of each kind's own, of those that open a socket. */
 const OWN: Readonly<Record<string, string>> = {

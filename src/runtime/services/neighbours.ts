@@ -47,15 +47,20 @@ const DUMP_PAUSE = 1000
 
 /** What was heard. */
 export interface Neighbours {
-  readonly config: NeighbourConfig
+  config: NeighbourConfig
   table: NeighbourTable
 }
 
 const TABLES = [RTM_GETNEIGH, RTM_GETADDR]
 
-/** Null where the kernel does not tell: then every neighbour has our MAC. */
-export const watchNeighbours = (native: Native, config: NeighbourConfig, log: Log): Neighbours | null => {
-  if (config.index4 === 0 && config.index6 === 0) return null
+/** Null where the kernel does not tell: then every neighbour has our MAC. `follows`: an interface may come. */
+export const watchNeighbours = (
+  native: Native,
+  config: NeighbourConfig,
+  follows: boolean,
+  log: Log
+): Neighbours | null => {
+  if (config.index4 === 0 && config.index6 === 0 && !follows) return null
   try {
     native.watchNetlink(RTMGRP_NEIGH | RTMGRP_IFADDR)
   } catch (e) {
@@ -122,6 +127,12 @@ export const neighbours = (w: World, n: Neighbours): Feature => {
     name: 'neighbours',
     takes: { NETLINK: onNetlink },
     deadline,
+    // Of another interface, or seen under other addresses: all anew
+    reconfigured: (now) => {
+      n.table = NO_NEIGHBOURS
+      dumps = TABLES
+      deadline.at = Math.min(deadline.at, now)
+    },
     onTime: () => {
       deadline.at = Number.POSITIVE_INFINITY
       const request = dumpRequest(dumps[0], AF_UNSPEC)

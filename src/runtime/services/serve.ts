@@ -1,12 +1,15 @@
 import * as E from 'fp-ts/lib/Either.js'
+import { sameAddr } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import { ArpPacket } from '../../codecs/wire/arp.js'
 import { DhcpMessage } from '../../codecs/wire/dhcp.js'
 import type { Frame } from '../../codecs/wire/frame.js'
 import { isNdp } from '../../codecs/wire/icmpv6.js'
 import type { ServiceEffect } from '../../effects/effect.js'
+import { dns6Of, type GuestConfig } from '../../machines/services/guest-config.js'
 import { ndpMachine, type RouterAdvertEvent } from '../../machines/services/ndp.js'
-import { answerArp, answerDhcp, answerDhcpv6, answerNdp } from '../../machines/services/services.js'
+import type { Former } from '../../machines/services/ndp-answer.js'
+import { answerArp, answerDhcp, answerDhcpv6, answerNdp, farewell } from '../../machines/services/services.js'
 import type { Feature } from '../data/feature.js'
 import { learnArp, learnNdp } from '../data/learn.js'
 import type { World } from '../data/world.js'
@@ -76,6 +79,18 @@ export const arpAndDhcp = (w: World): Feature => ({
   claims: { arp: (f) => onArp(w, f), udp: (f) => onDhcp(w, f) }
 })
 
+/** What `was` announced and `is` does not. */
+const formerOf = (was: GuestConfig, is: GuestConfig): Former => {
+  const prefix = was.v6?.assigned ?? null
+  const next = is.v6?.assigned ?? null
+  const left = prefix !== null && (next === null || prefix[0] !== next[0] || prefix[1] !== next[1])
+  const resolvers = dns6Of(is)
+  return {
+    prefixes: left ? [prefix] : [],
+    dns: dns6Of(was).filter((a) => !resolvers.some((b) => sameAddr(a, b)))
+  }
+}
+
 /** Neighbour Discovery: answers, and router advertisements while a guest is there. When the next one comes is no secret. */
 export const neighbourDiscovery = (w: World): Feature => {
   const deadline = new Deadline()
@@ -93,6 +108,13 @@ export const neighbourDiscovery = (w: World): Feature => {
       step({ type: 'TIMER_RA', now, random: w.outside.random() })
     },
     guestUp: (now) => step({ type: 'TAP_READY', now, random: w.outside.random() }),
+    reconfigured: (now) => {
+      const was = state.context.config
+      const is = w.cfg.guest
+      if (was.v6 !== null && is.v6 !== null && !sameAddr(was.v6.ownLinkLocal, is.v6.ownLinkLocal))
+        if (w.guest.up) carryOutService(w, farewell(was))
+      step({ type: 'CONFIG_CHANGED', config: is, former: formerOf(was, is), now, random: w.outside.random() })
+    },
     guestDown: () => {
       deadline.at = Number.POSITIVE_INFINITY
       step({ type: 'TAP_LOST' })

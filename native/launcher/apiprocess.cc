@@ -1,0 +1,73 @@
+#include "apiprocess.h"
+
+#include "../common/protocol.h"
+#include "../common/unixsocket.h"
+#include "confine.h"
+#include "engine-options.h"
+#include "node.h"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/keyctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Clients that wait to be accepted; descriptors of the process: 64 clients, the two of protocol.h, Node's own */
+static constexpr int BACKLOG = 64;
+static constexpr rlim_t FILES = 160;
+/* In the process that serves packets, what clients ask for comes second: nice(2) */
+static constexpr int NICE = 10;
+
+[[noreturn]] static void api(const Launch &launch, Fd listener, Fd line, const std::optional<Identity> &who)
+{
+	setsid();
+	(void)!chdir("/");
+	(void)!nice(NICE);
+	for (int fd = 0; fd <= 2; fd++)
+		close(fd);
+	(void)!(open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
+	const int high = fcntl(line.get(), F_DUPFD, API_ENGINE_FD + 1);
+	if (high < 0 || dup2(listener.get(), API_LISTEN_FD) < 0 || dup2(high, API_ENGINE_FD) < 0)
+		_exit(1);
+	fcntl(API_LISTEN_FD, F_SETFD, 0); // the same already: dup2() changes nothing
+	closeAllBut({ API_LISTEN_FD, API_ENGINE_FD });
+	const rlimit files = { FILES, FILES }, none = {};
+	setrlimit(RLIMIT_NOFILE, &files);
+	setrlimit(RLIMIT_CORE, &none);
+	// It becomes another user and confines itself, as Node: that user may not read where we are installed
+	const auto bit = [](int cap) { return uint64_t(1) << cap; };
+	if (who)
+		syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
+	keepOnly(who ? bit(CAP_SETUID) | bit(CAP_SETGID) | bit(CAP_SETPCAP) : 0, true);
+	withoutInspector();
+	restoreSignals(launch);
+	const std::string bundle = bundlePath("api.cjs");
+	const std::string uid = who ? std::to_string(who->uid) : "", gid = who ? std::to_string(who->gid) : "";
+	std::vector<char *> argv;
+	for (const char *const text : { "node", ENGINE_OPTIONS, "--max-old-space-size=64", bundle.c_str(), uid.c_str(), gid.c_str() })
+		argv.push_back(const_cast<char *>(text));
+	becomeNode(nodeProgram(), argv, {}, false);
+	_exit(1);
+}
+
+Fault startApi(const Launch &launch, const std::string &path, const std::optional<Identity> &who, Fd &engine)
+{
+	const std::string what = "Cannot listen at " + path + " (--api)";
+	int fd = -1, pair[2];
+	uint32_t mode = 0;
+	if (const passt::Fault no = passt::listen_at_path(path.c_str(), fd, mode, { SOCK_STREAM, 0600, BACKLOG }); no.err)
+		return no.text.empty() ? fault(no.err, what) : Fault{ no.err, what + ": " + no.text };
+	Fd listener(fd);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return fault(errno, "Cannot create a socket");
+	Fd ours(pair[0]), theirs(pair[1]);
+	const pid_t pid = fork();
+	if (pid < 0)
+		return fault(errno, "Cannot start the process of the API");
+	if (pid == 0)
+		api(launch, std::move(listener), std::move(theirs), who);
+	engine = std::move(ours);
+	return {};
+}

@@ -1,0 +1,15 @@
+/* The process of the API (--api): Node with dist/api.cjs, which knows HTTP, its clients, and one stream to the engine. */
+#ifndef PASST_LAUNCHER_APIPROCESS_H
+#define PASST_LAUNCHER_APIPROCESS_H
+
+#include "identity.h"
+
+#include <optional>
+
+/**
+ * Starts it, with a socket that listens at `path` (common/unixsocket.h, mode 0600 at most). `engine`: the engine's end of the stream; where that
+ * is closed the process ends. `who`: whom it becomes. To be called before namespaces are entered.
+ */
+Fault startApi(const Launch &launch, const std::string &path, const std::optional<Identity> &who, Fd &engine);
+
+#endif

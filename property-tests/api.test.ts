@@ -1,0 +1,469 @@
+// The API (behaviour.md#api): what engine and its process say to each other, in any pieces; pages; the document; metrics.
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { mkdtempSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
+import {
+  ANSWER_MAX,
+  type Answer,
+  AnswerLine,
+  CHANGE_MARK,
+  ChangeLine,
+  FLOW_KINDS,
+  type FlowInfo,
+  moreLines,
+  QUESTION_MAX,
+  type Question,
+  QuestionLine,
+  type RuleInfo,
+  ruleName
+} from '../src/codecs/control/api.js'
+import { type ConfRule, PIF } from '../src/codecs/control/conf.js'
+import { fromV4 } from '../src/codecs/value/inany.js'
+import { instant } from '../src/effects/effect.js'
+import { addRule, changedBy, hasRule, noRule } from '../src/machines/forward/conf-rules.js'
+import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
+import { ringsOver } from '../src/runtime/abi/rings.js'
+import type { Engine } from '../src/runtime/api/engine-line.js'
+import { filterOf, passes } from '../src/runtime/api/filter.js'
+import { metrics } from '../src/runtime/api/metrics.js'
+import { ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
+import { apiServer } from '../src/runtime/api/server.js'
+import { parseCtl } from '../src/runtime/ctl/options.js'
+import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
+import { createWorld } from '../src/runtime/data/world.js'
+import { apiOf, EVENTS_KEPT, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
+import { apiRules } from '../src/runtime/engine/api-rules.js'
+import { rulesNow } from '../src/runtime/engine/live-rules.js'
+import type { Flow } from '../src/runtime/flow/flow.js'
+import { startFlow } from '../src/runtime/flow/kinds.js'
+import { logTo } from '../src/runtime/log/log.js'
+import type { Plan } from '../src/runtime/plan/plan-types.js'
+import { arbClientPart, arbConfRule } from './conf-arbitraries.js'
+import { readMetrics } from './metrics.js'
+import { misfit } from './openapi.js'
+import { WORLD_CONFIG } from './world-config.js'
+
+const place = fc.record({ address: fc.ipV6(), port: fc.nat(65535) }, { noNullPrototype: true })
+const n = fc.nat()
+const maybe = fc.option(n)
+const flow: fc.Arbitrary<FlowInfo> = fc.record(
+  {
+    id: n,
+    kind: fc.constantFrom(...FLOW_KINDS),
+    state: fc.string(),
+    origin: fc.constantFrom('guest' as const, 'host' as const),
+    guest: place,
+    guestPeer: place,
+    peer: place,
+    rule: fc.option(fc.string()),
+    ageMs: maybe,
+    octetsToGuest: maybe,
+    octetsToPeer: maybe,
+    rttGuestMs: maybe,
+    rttPeerMs: maybe,
+    windowGuest: maybe,
+    windowOffered: maybe
+  },
+  { noNullPrototype: true }
+)
+const question: fc.Arbitrary<Question> = fc.oneof(
+  fc.constantFrom<Question>({ ask: 'status' }, { ask: 'counters' }),
+  fc.record({ ask: fc.constantFrom('flows' as const, 'rules' as const), from: n }, { noNullPrototype: true })
+)
+const flowsAnswer: fc.Arbitrary<Answer> = fc.record(
+  { to: fc.constant('flows' as const), flows: fc.array(flow, { maxLength: 4 }), next: maybe },
+  { noNullPrototype: true }
+)
+
+describe('lines', () => {
+  test('decode ∘ encode = id, and no line has an end in it', () => {
+    fc.assert(
+      fc.property(question, flowsAnswer, (q, a) => {
+        const [asked, answered] = [QuestionLine.encode(q), AnswerLine.encode(a)]
+        assert.deepEqual(QuestionLine.decode(asked), E.right(q))
+        assert.deepEqual(AnswerLine.decode(answered), E.right(a))
+        assert.ok(!/\n/.test(asked + answered) && asked.length < QUESTION_MAX)
+      })
+    )
+  })
+  test('any text is a value or a Left', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
+        for (const line of [QuestionLine, AnswerLine])
+          assert.ok(['Left', 'Right'].includes(line.decode(text)._tag))
+      })
+    )
+  })
+  test('however a stream is cut, its lines are the same; one that is too long is a fault', () => {
+    const cuts = fc.array(fc.stringMatching(/^[ -~\n]{0,9}$/), { maxLength: 12 })
+    fc.assert(
+      fc.property(cuts, fc.integer({ min: 2, max: 12 }), (pieces, max) => {
+        const whole = moreLines('', pieces.join(''), max)
+        let lines: ReadonlyArray<string> = []
+        let rest = ''
+        for (const piece of pieces) {
+          const next = moreLines(rest, piece, max)
+          if (E.isLeft(next)) return assert.ok(E.isLeft(whole))
+          lines = [...lines, ...next.right.lines]
+          rest = next.right.rest
+        }
+        assert.deepEqual(whole, E.right({ lines, rest }))
+      })
+    )
+  })
+})
+
+describe('the document', () => {
+  test('every flow that the codec encodes is one of the document; one that lacks something is none', () => {
+    fc.assert(
+      fc.property(flow, fc.nat(), (f, i) => {
+        const shown = JSON.parse(JSON.stringify(f)) as Record<string, unknown>
+        assert.equal(misfit('Flow', shown), '')
+        const keys = Object.keys(shown)
+        delete shown[keys[i % keys.length]!]
+        assert.notEqual(misfit('Flow', shown), '')
+      })
+    )
+    assert.notEqual(misfit('Rule', { id: 'x' }), '')
+  })
+})
+
+const SLAB = 0x40000
+/** A world of `count` UDP flows, and its feature: asked, it says. */
+const asked = (count: number) => {
+  const rings = ringsOver({} as Native, {
+    slab: new ArrayBuffer(SLAB),
+    effects: new ArrayBuffer(64 * ABI_WORDS * 4),
+    events: new ArrayBuffer(8 * ABI_WORDS * 4),
+    clock: new ArrayBuffer(16)
+  })
+  const log: string[] = []
+  const sink = { level: 'warning' as const, write: (_: number, __: string, text: string) => log.push(text) }
+  const w = createWorld(
+    WORLD_CONFIG,
+    rings,
+    logTo([sink], 0, () => 0),
+    new Map(),
+    new Map()
+  )
+  const ends = {
+    ...{ v6: false, guestMac: 1, ourMac: 2, guestAddr: fromV4(0x0a000001), ourAddr: fromV4(0x0a000002) },
+    ...{ ourPort: 53, hostAddr: fromV4(0x7f000001), hostPort: 53, arrival: null }
+  }
+  for (let i = 0; i < count; i++) {
+    const o = { kind: 'udp' as const, ends: { ...ends, guestPort: i % 65536 }, syn: null }
+    const f = startFlow(o, i * 3, w.cfg, instant(1), [], w.outside.initialSequence)
+    w.flows[i * 3] = f
+  }
+  const { feature, told } = apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
+  const heard = apiRules(w, rulesNow([]), told).takes?.API_OCTETS
+  for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)
+  const say = (text: string): void => {
+    const octets = new TextEncoder().encode(text)
+    rings.slab.set(octets, SLAB - 0x1000)
+    rings.ev.set([EV.API_OCTETS, 0, SLAB - 0x1000, octets.length])
+    heard?.(0, instant(1))
+  }
+  const turn = (): Answer | null => {
+    rings.effects = 0
+    rings.tx = 0
+    feature.onTime?.(instant(1001))
+    assert.ok(rings.effects <= 1)
+    if (rings.effects === 0) return null
+    assert.equal(rings.fx[0], EF.API_SEND)
+    const [off = 0, len = 0] = [rings.fx[2], rings.fx[3]]
+    assert.ok(len < ANSWER_MAX)
+    const answer = AnswerLine.decode(
+      Buffer.from(rings.slab.slice(off, off + len))
+        .toString()
+        .trimEnd()
+    )
+    assert.ok(E.isRight(answer))
+    return answer.right
+  }
+  return { w, say, turn, log, feature }
+}
+
+describe('the engine', () => {
+  test('10,000 flows, a page a turn: each of them once', () => {
+    const { say, turn } = asked(10_000)
+    const ids: number[] = []
+    for (let from: number | null = 0, turns = 0; from !== null; turns++) {
+      assert.ok(turns <= 10_000 / FLOWS_PER_PAGE + 10)
+      say(`${QuestionLine.encode({ ask: 'flows', from })}\n`)
+      const page = turn()
+      assert.ok(page?.to === 'flows' && page.flows.length <= FLOWS_PER_PAGE)
+      ids.push(...page.flows.map((f) => f.id))
+      from = page.next
+    }
+    assert.deepEqual(
+      ids,
+      Array.from({ length: 10_000 }, (_, i) => i * 3)
+    )
+  })
+  test('questions come in pieces; each is answered in a turn of its own', () => {
+    const { say, turn, w, feature } = asked(2)
+    w.counters.set('drop-ip-protocol', 7)
+    say('{"ask":"coun')
+    assert.equal(turn(), null)
+    say('ters"}\n{"ask":"flows","from":0}\n')
+    const first = turn()
+    assert.equal(feature.deadline?.at, 1001 + PAUSE)
+    assert.ok(first?.to === 'counters')
+    assert.deepEqual([first.counters.events, first.counters.open.udp], [{ 'drop-ip-protocol': 7 }, 2])
+    assert.equal(turn()?.to, 'flows')
+    assert.equal(turn(), null)
+  })
+  test('who asks what makes no sense, or too much, is answered no more; said once; so is its end', () => {
+    for (const nonsense of [
+      'x\n',
+      '{"ask":"all"}\n',
+      'x'.repeat(QUESTION_MAX),
+      '{"ask":"status"}\n'.repeat(9),
+      ''
+    ]) {
+      const { say, turn, log } = asked(1)
+      say(nonsense)
+      turn()
+      say('{"ask":"counters"}\n')
+      assert.equal(turn(), null)
+      assert.equal(log.length, 1, nonsense)
+    }
+  })
+  test('events: each begin and end once, in order; what nobody asks for is not kept; what is too much is said to be lost', () => {
+    const { say, turn, w, feature } = asked(40)
+    const flow = w.flows[3] as Flow
+    const events = (from: number) => {
+      say(`${QuestionLine.encode({ ask: 'events', from })}\n`)
+      const a = turn()
+      assert.ok(a?.to === 'events')
+      return a
+    }
+    feature.flowEnded?.(flow)
+    let { next, ...rest } = events(-1)
+    assert.deepEqual([rest.events, rest.lost, rest.more], [[], 0, false])
+    for (let i = 0; i < 20; i++) feature.flowBegan?.(w.flows[i * 3] as Flow, 0)
+    const seen: number[] = []
+    for (let more = true; more; ) {
+      const page = events(next)
+      seen.push(...page.events.map((e) => e.flow.id))
+      for (const e of page.events) assert.equal(misfit('Event', JSON.parse(JSON.stringify(e))), '')
+      ;({ next, more } = page)
+    }
+    assert.deepEqual(
+      seen,
+      Array.from({ length: 20 }, (_, i) => i * 3)
+    )
+    for (let i = 0; i < EVENTS_KEPT + 7; i++) feature.flowEnded?.(flow)
+    const page = events(next)
+    assert.deepEqual([page.lost, page.events[0]?.event, page.more], [7, 'end', true])
+    // Long after the last question
+    w.rings.clock[0] += 100_000
+    feature.flowEnded?.(flow)
+    let left = 0
+    for (let { next: from, more } = page; more; ) {
+      const one = events(from)
+      left += one.events.length
+      ;({ next: from, more } = one)
+    }
+    assert.equal(left, EVENTS_KEPT - FLOWS_PER_PAGE)
+  })
+  test('any place to go on from is one', () => {
+    const { say, turn } = asked(3)
+    for (const from of [-5, 0.5, 1e300, 4]) {
+      say(`${JSON.stringify({ ask: 'flows', from })}\n`)
+      assert.equal(turn()?.to, 'flows')
+    }
+  })
+})
+
+describe('its server', () => {
+  test('who asks without reading, or too much at a time, is gone; of what it asked little waits', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
+    let waiting = 0
+    const silent: Engine = { ask: () => new Promise(() => waiting++), change: () => null }
+    const server = apiServer(silent, { mayChange: () => false }, {}).listen(path)
+    await once(server, 'listening')
+    const client = connect(path, () => client.write('GET /v1/status HTTP/1.1\r\n\r\n'.repeat(5000)))
+    client.on('error', () => {})
+    await new Promise((resolve) => client.on('close', resolve))
+    assert.equal(waiting, 16)
+    // One by one is as it was
+    const polite = connect(path, () => polite.write('GET /v1/openapi.json HTTP/1.1\r\n\r\n'))
+    const [said] = await once(polite, 'data')
+    assert.match(String(said), /^HTTP\/1.1 200 /)
+    polite.destroy()
+    server.close()
+  })
+})
+
+describe('rules', () => {
+  test('those of a table have names of their own, and the same rule the same one', () => {
+    fc.assert(
+      fc.property(fc.array(arbConfRule(true), { maxLength: 20 }), (all) => {
+        let table: ReadonlyArray<ConfRule> = []
+        for (const r of all) {
+          const next = addRule(table, r, 0x3f)
+          if (E.isRight(next)) table = next.right
+        }
+        const names = table.map((r) => ruleName(r, 'in'))
+        assert.equal(new Set(names).size, table.length)
+        for (const n of names) assert.match(n, /^in-(tcp|udp)-[\da-f.:-]+$/)
+      })
+    )
+  })
+})
+
+describe('changes', () => {
+  const names = fc.array(fc.string(), { maxLength: 3 })
+  const change = fc.record({ remove: names, replace: names, add: arbClientPart }, { noNullPrototype: true })
+  test('decode ∘ encode = id; the line begins with its mark, and has no end in it', () => {
+    fc.assert(
+      fc.property(change, (c) => {
+        const line = ChangeLine.encode(c)
+        assert.ok(line.charCodeAt(0) === CHANGE_MARK && !line.includes('\n'))
+        assert.deepEqual(ChangeLine.decode(line), E.right(c))
+        assert.ok(E.isLeft(ChangeLine.decode(line.slice(1))) && E.isLeft(QuestionLine.decode(line)))
+      })
+    )
+  })
+  test('what is added is there, what is removed is not, nothing else changes; twice is once', () => {
+    const tables = (all: ReadonlyArray<ConfRule>): ReadonlyArray<ConfRule> =>
+      all.reduce((t: ReadonlyArray<ConfRule>, r) => E.getOrElse(() => t)(addRule(t, r, 0x3f)), [])
+    const table = fc.array(arbConfRule(true), { maxLength: 8 }).map(tables)
+    fc.assert(
+      fc.property(table, arbConfRule(true), fc.nat(), (all, r, k) => {
+        const id = ruleName(r, 'in')
+        const put = { remove: [], replace: [id], add: [{ pif: PIF.HOST, rules: [r] }] }
+        const once = changedBy(put, 'passt', [all])
+        assert.ok(typeof once !== 'string' && hasRule(once[0]!, r))
+        assert.deepEqual(changedBy(put, 'passt', once), once)
+        const others = all.filter((one) => ruleName(one, 'in') !== id)
+        assert.deepEqual(
+          once[0]!.filter((one) => ruleName(one, 'in') !== id),
+          others
+        )
+        const gone = changedBy({ remove: [id], replace: [], add: [] }, 'passt', once)
+        assert.deepEqual(gone, [others])
+        assert.equal(changedBy({ remove: [id], replace: [], add: [] }, 'passt', [others]), noRule(id))
+        const one = all[k % (all.length || 1)]
+        if (one === undefined) return
+        const [left] = changedBy({ remove: [ruleName(one, 'in')], replace: [], add: [] }, 'passt', [all])
+        assert.equal((left as unknown as ReadonlyArray<ConfRule>).length, all.length - 1)
+      })
+    )
+  })
+  test('a rule as it is shown is one that can be sent; any JSON is one, or is refused', () => {
+    fc.assert(
+      fc.property(fc.json(), (body) => {
+        for (const read of [ruleOf(body), rulesOf(body)]) assert.ok(E.isLeft(read) || 'right' in read)
+      })
+    )
+    const sent = ruleOf(
+      '{"id":"x","text":"","begun":1,"open":0,"firstPort":80,"address":"::1","interface":null,"toPort":8080}'
+    )
+    assert.ok(E.isRight(sent))
+    assert.equal(sent.right.id, 'in-tcp-::1-80')
+    assert.deepEqual(sent.right.block.rules[0]?.to, 8080)
+    for (const [body, why] of [
+      ['{', /JSON/],
+      ['[]', /object/],
+      ['{}', /firstPort is missing/],
+      ['{"firstPort":0}', /firstPort is no port/],
+      ['{"firstPort":1,"prot":"tcp"}', /no prot/],
+      ['{"firstPort":1,"proto":"sctp"}', /tcp, udp/],
+      ['{"firstPort":1,"address":"x"}', /address/],
+      ['{"firstPort":1,"interface":"a/b"}', /interface/],
+      ['{"firstPort":1,"auto":1}', /auto/]
+    ] as const) {
+      const read = ruleOf(body)
+      assert.ok(E.isLeft(read))
+      assert.match(read.left, why)
+    }
+  })
+})
+
+describe('filters', () => {
+  test('a flow passes a filter made of it, and none with another port', () => {
+    fc.assert(
+      fc.property(flow, (f) => {
+        const query: [string, string][] = [
+          ['kind', f.kind],
+          ['port', String(f.peer.port)],
+          ['address', f.guest.address]
+        ]
+        const filter = filterOf(query)
+        assert.ok(E.isRight(filter) && passes(filter.right, f))
+        const other = [f.guest, f.guestPeer, f.peer].some((p) => p.port === 4711)
+        assert.equal(passes({ ...filter.right, port: 4711 }, f), other)
+      })
+    )
+  })
+  test('what is none is refused by name', () => {
+    for (const q of [
+      [['prot', '1']],
+      [['port', '65536']],
+      [['kind', 'x']],
+      [
+        ['port', '1'],
+        ['port', '1']
+      ]
+    ] as const)
+      assert.ok(E.isLeft(filterOf(q as unknown as [string, string][])))
+  })
+})
+
+test('metrics parse, whatever stands in a rule', () => {
+  const none = { tcp: 0, udp: 3, ping: 0, 'tcp-splice': 0, 'udp-splice': 0 }
+  const status = { version: '1', mode: 'pasta', link: 'tap', uptimeMs: 1500, guest: { up: true } } as never
+  fc.assert(
+    fc.property(fc.string(), (id) => {
+      const rule = { id, direction: 'in', begun: 2, open: 1 } as RuleInfo
+      const counters = { uptimeMs: 1500, events: { 'drop-frame': 4, 'gave-way': 5 }, open: none, begun: none }
+      const read = readMetrics(metrics(status, counters, [rule]))
+      assert.equal(read.get('passt_drops_total{reason="frame"}'), 4)
+      assert.equal(read.get('passt_events_total{event="gave-way"}'), 5)
+      assert.equal(read.get('passt_flows{kind="udp"}'), 3)
+      assert.equal(read.get('passt_uptime_seconds'), 1.5)
+    })
+  )
+})
+
+describe('passt-ctl', () => {
+  test('rates are what came since, over 2^32 as well', () => {
+    const f = {
+      ...fc.sample(flow, { seed: 1, numRuns: 1 })[0]!,
+      octetsToPeer: 2 ** 32 - 100,
+      octetsToGuest: 0
+    }
+    const [row] = topRows([f], [{ ...f, octetsToPeer: 100, octetsToGuest: 50 }], 2)
+    assert.deepEqual([row?.octetsToPeer, row?.octetsToGuest], [100, 25])
+  })
+  test('a table has a line a flow, and all its columns', () => {
+    fc.assert(
+      fc.property(fc.array(flow, { maxLength: 5 }), (flows) => {
+        const lines = flowTable(flows)
+        assert.equal(lines.length, flows.length + 1)
+        assert.match(lines[0] ?? '', /^KIND .* AGE$/)
+      })
+    )
+  })
+  test('its command line', () => {
+    const right = parseCtl(['flows', '/x', 'port=80', '--json'])
+    assert.ok(E.isRight(right) && right.right.tag === 'Run')
+    assert.deepEqual([right.right.filters, right.right.json], [[['port', '80']], true])
+    const added = parseCtl(['rules', 'add', '/x', '-t', '80:8080', '-U', '53'])
+    assert.ok(E.isRight(added) && added.right.tag === 'Add' && added.right.operations.length === 2)
+    assert.ok(E.isRight(parseCtl(['rules', 'delete', '/x', 'in-tcp-80'])))
+    for (const args of ['', '-t', '-t x', '-t none', '-x 1'])
+      assert.ok(E.isLeft(parseCtl(['rules', 'add', '/x', ...args.split(' ').filter((a) => a !== '')])), args)
+    for (const wrong of [[], ['flow', '/x'], ['status'], ['status', '/x', 'a=b'], ['top', '/x', '--json']])
+      assert.ok(E.isLeft(parseCtl(wrong)), wrong.join(' '))
+  })
+})

@@ -1,0 +1,339 @@
+// What another state of the host leads to: pure, and a namespace that ends as if it had begun so.
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
+import { NetlinkDatagram, NLM_F_EXCL, NLMSG_ERROR } from '../src/codecs/kernel/netlink.js'
+import * as rt from '../src/codecs/kernel/rtnetlink.js'
+import { EADDRNOTAVAIL, EEXIST, ENETUNREACH, ENOBUFS, ESRCH } from '../src/codecs/value/errno.js'
+import { fromV4, type InAny, sameAddr } from '../src/codecs/value/inany.js'
+import { octets } from '../src/codecs/value/octets.js'
+import { carryOut } from '../src/runtime/engine/follow.js'
+import { parseTold, toldText, withTold } from '../src/runtime/engine/host-told.js'
+import { type HostFamily, type HostTables, type NetlinkRequest, own } from '../src/runtime/host/host.js'
+import {
+  changesOf,
+  endLingering,
+  type HostNow,
+  kept,
+  lingers,
+  vanished
+} from '../src/runtime/plan/changes.js'
+import { inPrefix, type Made } from '../src/runtime/plan/config-net.js'
+import { START } from './recorded.js'
+
+const TAP = 7
+
+// --- a namespace as the kernel has it, as far as we ask something of it
+
+interface Namespace {
+  addresses: rt.Address[]
+  routes: rt.Route[]
+}
+const keyOf = (r: rt.Route): string => Buffer.from(rt.Route.encode(r)).toString('hex')
+const isSame = (a: rt.Address, b: rt.Address): boolean =>
+  a.family === b.family &&
+  String(own(a)) === String(own(b)) &&
+  (a.family === rt.AF_INET6 || a.prefixLen === b.prefixLen)
+
+/** `fails`: the request with this number gets ENOBUFS. */
+const kernel = (ns: Namespace, fails = -1): { readonly request: NetlinkRequest; asked: number } => {
+  const done = { asked: 0 } as { request: NetlinkRequest; asked: number }
+  const carry = (type: number, flags: number, payload: Uint8Array): number => {
+    if (done.asked++ === fails) return ENOBUFS
+    if (type === rt.RTM_NEWADDR || type === rt.RTM_DELADDR) {
+      const d = rt.Address.decode(octets(payload))
+      assert.ok(E.isRight(d))
+      const a = d.right
+      assert.equal(a.index, TAP)
+      const at = ns.addresses.findIndex((b) => isSame(a, b))
+      if (type === rt.RTM_NEWADDR) {
+        if (at >= 0 && (flags & NLM_F_EXCL) !== 0) return EEXIST
+        if (at >= 0) ns.addresses[at] = a
+        else ns.addresses.push(a)
+        return 0
+      }
+      if (at < 0) return EADDRNOTAVAIL
+      ns.addresses.splice(at, 1)
+      // The last one takes all routes with it (devinet.c)
+      if (a.family === rt.AF_INET && !ns.addresses.some((b) => b.family === rt.AF_INET))
+        ns.routes = ns.routes.filter((r) => r.family !== rt.AF_INET)
+      return 0
+    }
+    const d = rt.Route.decode(octets(payload))
+    assert.ok(E.isRight(d))
+    const r = d.right
+    const at = ns.routes.findIndex((b) => keyOf(b) === keyOf(r))
+    if (type === rt.RTM_DELROUTE) {
+      if (at < 0) return ESRCH
+      ns.routes.splice(at, 1)
+      return 0
+    }
+    if (at >= 0) return EEXIST
+    const { gateway } = r
+    const isReached =
+      gateway === null ||
+      ns.addresses.some(
+        (a) => a.family === r.family && a.address !== null && inPrefix(gateway, a.address, a.prefixLen, false)
+      )
+    if (r.family === rt.AF_INET && !isReached) return ENETUNREACH
+    ns.routes.push(r)
+    return 0
+  }
+  done.request = (bytes) => {
+    const messages = NetlinkDatagram.decode(octets(bytes))
+    assert.ok(E.isRight(messages))
+    const errors = messages.right.map((m) => {
+      const payload = new Uint8Array(4)
+      new DataView(payload.buffer).setInt32(0, -carry(m.type, m.flags, m.payload), true)
+      return { type: NLMSG_ERROR, flags: 0, seq: 1, pid: 0, payload }
+    })
+    return NetlinkDatagram.encode(errors)
+  }
+  return done
+}
+const shown = (ns: Namespace): unknown => ({
+  addresses: ns.addresses
+    .map((a) => `${own(a)}/${a.prefixLen} ${a.scope} ${a.flags & rt.IFA_F_NODAD}`)
+    .sort(),
+  routes: ns.routes.map(keyOf).sort()
+})
+const run = (request: NetlinkRequest, changes: ReturnType<typeof changesOf>) => {
+  const it = carryOut(request, changes)
+  for (;;) {
+    const r = it.next()
+    if (r.done === true) return r.value
+  }
+}
+
+// --- what plans make of it
+
+const arbAddress: fc.Arbitrary<rt.Address> = fc
+  .tuple(fc.boolean(), fc.integer({ min: 0, max: 3 }), fc.integer({ min: 2, max: 5 }))
+  .map(([v6, net, host]) => {
+    const addr: InAny = v6 ? [0x20010db8, net, 0, host] : fromV4(0x0a000000 + net * 256 + host)
+    return {
+      family: v6 ? rt.AF_INET6 : rt.AF_INET,
+      prefixLen: v6 ? 64 : 24,
+      flags: v6 ? rt.IFA_F_NODAD : 0,
+      scope: rt.RT_SCOPE_UNIVERSE,
+      index: TAP,
+      address: addr,
+      local: v6 ? null : addr,
+      other: []
+    }
+  })
+const route = (v6: boolean, net: number, metric: number, more: Partial<rt.Route>): rt.Route => ({
+  ...rt.ANY_ROUTE,
+  family: v6 ? rt.AF_INET6 : rt.AF_INET,
+  table: rt.RT_TABLE_MAIN,
+  protocol: rt.RTPROT_BOOT,
+  type: rt.RTN_UNICAST,
+  oif: TAP,
+  priority: metric,
+  ...more,
+  gateway: v6 ? [0xfe800000, 0, 0, net + 1] : fromV4(0x0a000001 + net * 256)
+})
+const arbMade: fc.Arbitrary<Made> = fc
+  .tuple(
+    fc.uniqueArray(arbAddress, { minLength: 1, maxLength: 5, selector: (a) => String(own(a)) }),
+    fc.array(
+      fc.tuple(fc.boolean(), fc.integer({ min: 0, max: 3 }), fc.integer({ min: 1, max: 2 }), fc.boolean()),
+      { maxLength: 5 }
+    )
+  )
+  .map(([addresses, routes]) => {
+    const reached = (v6: boolean, net: number): boolean =>
+      v6 || addresses.some((a) => a.family === rt.AF_INET && ((own(a)?.[3] ?? 0) & 0xff00) === net * 256)
+    const all = routes
+      .filter(([v6, net]) => reached(v6, net))
+      .map(([v6, net, metric, isDefault]) =>
+        route(
+          v6,
+          net,
+          metric,
+          isDefault ? {} : { dst: v6 ? [0x20010db8, 9, 0, 0] : fromV4(0xc0000200), dstLen: v6 ? 64 : 24 }
+        )
+      )
+    return { addresses, routes: [...new Map(all.map((r) => [keyOf(r), r])).values()] }
+  })
+const fresh = (made: Made): Namespace => ({ addresses: [...made.addresses], routes: [...made.routes] })
+const NOBODY = (): boolean => false
+
+describe('a namespace that follows the host', () => {
+  test('ends as one that began with the last plan, whatever was in between', () => {
+    fc.assert(
+      fc.property(
+        fc.array(arbMade, { minLength: 2, maxLength: 6 }),
+        fc.infiniteStream(fc.boolean()),
+        (plans, used) => {
+          const ns = fresh(plans[0]!)
+          const k = kernel(ns)
+          let lingering: ReadonlyArray<rt.Address> = []
+          for (const [i, is] of plans.entries()) {
+            if (i === 0) continue
+            const was = plans[i - 1]!
+            const users = new Set(was.addresses.filter(() => used.next().value).map((a) => String(own(a))))
+            const inUse = (a: InAny): boolean => users.has(String(a))
+            const outcome = run(k.request, changesOf(was, is, lingering, inUse))
+            assert.deepEqual([outcome.done, outcome.says, outcome.notOurs.size], [true, [], 0])
+            const isBack = (a: rt.Address): boolean =>
+              is.addresses.some((b) => String(own(a)) === String(own(b)))
+            lingering = [...lingering.filter((a) => !isBack(a)), ...lingers(was, is, inUse)]
+          }
+          for (const a of lingering) k.request(endLingering(a).request)
+          assert.deepEqual(shown(ns), shown(fresh(plans.at(-1)!)))
+        }
+      )
+    )
+  })
+  test('is as it was where a step fails', () => {
+    fc.assert(
+      fc.property(arbMade, arbMade, fc.nat(30), fc.boolean(), (was, is, at, used) => {
+        const changes = changesOf(was, is, [], () => used)
+        fc.pre(at < changes.length && changes[at]!.step.optional === null)
+        const ns = fresh(was)
+        const outcome = run(kernel(ns, at).request, changes)
+        assert.equal(outcome.done, false)
+        assert.equal(outcome.says.length, 1)
+        assert.deepEqual(shown(ns), shown(fresh(was)))
+      })
+    )
+  })
+  test('keeps what others have put there, and what they have taken away', () => {
+    fc.assert(
+      fc.property(arbMade, arbMade, arbMade, (was, is, theirs) => {
+        const isOurs = (a: rt.Address): boolean => was.addresses.some((b) => isSame(a, b))
+        const foreign = theirs.addresses.filter((a) => !isOurs(a))
+        const routes = theirs.routes.filter(
+          (r) => r.family === rt.AF_INET6 && !was.routes.some((b) => keyOf(b) === keyOf(r))
+        )
+        const [taken, ...left] = was.addresses
+        const ns: Namespace = { addresses: [...left, ...foreign], routes: [...was.routes, ...routes] }
+        const outcome = run(kernel(ns).request, changesOf(was, is, [], NOBODY))
+        assert.ok(outcome.done)
+        for (const a of foreign)
+          assert.ok(
+            ns.addresses.some((b) => isSame(a, b)),
+            'an address of theirs'
+          )
+        for (const r of routes)
+          assert.ok(
+            ns.routes.some((b) => keyOf(b) === keyOf(r)),
+            'a route of theirs'
+          )
+        const isWanted = is.addresses.some((b) => isSame(taken!, b))
+        const isThere = ns.addresses.some((b) => isSame(taken!, b))
+        assert.equal(
+          isThere,
+          foreign.some((b) => isSame(taken!, b)),
+          `what they took away, wanted: ${isWanted}`
+        )
+      })
+    )
+  })
+  test('what was there already is told, so that nobody takes it for ours later', () => {
+    fc.assert(
+      fc.property(arbMade, arbMade, (was, is) => {
+        const [first] = is.addresses
+        fc.pre(!was.addresses.some((b) => isSame(first!, b)))
+        const ns = fresh(was)
+        ns.addresses.push(first!)
+        const changes = changesOf(was, is, [], NOBODY)
+        const { notOurs } = run(kernel(ns).request, changes)
+        assert.ok(changes.some((c) => c.of === first && notOurs.has(c.step)))
+      })
+    )
+  })
+  test('a link is never without an address of IPv4 in between', () => {
+    fc.assert(
+      fc.property(arbMade, arbMade, fc.boolean(), (was, is, used) => {
+        const has = (m: { readonly addresses: ReadonlyArray<rt.Address> }): boolean =>
+          m.addresses.some((a) => a.family === rt.AF_INET)
+        fc.pre(has(was) && has(is))
+        const ns = fresh(was)
+        const { request } = kernel(ns)
+        for (const { step } of changesOf(was, is, [], () => used)) {
+          request(step.request)
+          assert.ok(has(ns))
+        }
+      })
+    )
+  })
+})
+
+// --- what counts of the host
+
+const TABLES: HostTables = { links: [], addresses: [], routes4: [], routes6: [] }
+const arbFamily = (v6: boolean): fc.Arbitrary<HostFamily> =>
+  fc.record({
+    index: fc.option(fc.constantFrom(2, 3)),
+    ifname: fc.constant('eth0'),
+    gateway: fc.option(fc.constant<InAny>(v6 ? [0xfe800000, 0, 0, 1] : fromV4(0x0a000001))),
+    address: fc.option(fc.constantFrom<InAny[]>(v6 ? [0x20010db8, 1, 0, 2] : fromV4(0x0a000002))),
+    prefixLen: fc.constant(24),
+    linkLocal: fc.option(fc.constant<InAny>([0xfe800000, 0, 0, 2]))
+  })
+const arbNow: fc.Arbitrary<HostNow> = fc
+  .tuple(arbFamily(false), arbFamily(true), fc.array(arbAddress, { maxLength: 4 }))
+  .map(([v4, v6, addresses]) => ({
+    host: { v4, v6, notices: [] },
+    tables: { ...TABLES, addresses: [...addresses] }
+  }))
+
+describe('a host that loses what it had', () => {
+  test('is taken for what it was, until it has something whole', () => {
+    fc.assert(
+      fc.property(arbNow, arbNow, fc.boolean(), (was, is, patient) => {
+        const { now } = kept(was, is, patient)
+        for (const [f, v6] of [
+          ['v4', false],
+          ['v6', true]
+        ] as const) {
+          const whole = (h: HostNow): boolean =>
+            h.host[f]!.index !== null && h.host[f]!.address !== null && (!v6 || h.host[f]!.linkLocal !== null)
+          if (whole(was)) assert.ok(whole(now))
+          if (!whole(was)) assert.equal(now.host[f], is.host[f])
+          if (patient && whole(was) && was.host[f]!.gateway !== null)
+            assert.notEqual(now.host[f]!.gateway, null)
+          const of = (h: HostNow): unknown =>
+            h.tables.addresses.filter((a) => (a.family === rt.AF_INET6) === v6)
+          assert.deepEqual(of(now), of(now.host[f] === is.host[f] ? is : was), 'addresses go with it')
+        }
+        assert.deepEqual(kept(now, is, patient).now, now)
+      })
+    )
+  })
+  test('has the addresses that vanished, once each', () => {
+    fc.assert(
+      fc.property(fc.array(arbAddress), fc.array(arbAddress), (was, is) => {
+        const gone = vanished(was, is)
+        assert.equal(new Set(gone.map(String)).size, gone.length)
+        for (const a of was) {
+          const there = is.some((b) => sameAddr(own(a)!, own(b)!))
+          assert.equal(
+            gone.some((g) => sameAddr(g, own(a)!)),
+            !there
+          )
+        }
+      })
+    )
+  })
+})
+
+test('what the world is told is read back; what is none changes nothing', () => {
+  const { v4, v6, dhcp, dhcpv6, search } = START.plan
+  const told = {
+    v4,
+    v6,
+    dhcp,
+    dhcpv6,
+    search,
+    links: START.found.links,
+    configured: true,
+    gone: [v4!.assigned!]
+  }
+  assert.deepEqual(parseTold(toldText(told)), told)
+  assert.deepEqual(withTold(START.plan, told), START.plan)
+  fc.assert(fc.property(fc.string(), (s) => parseTold(s) === null || s.startsWith('{')))
+})

@@ -1,0 +1,194 @@
+import { request } from 'node:http'
+import { createInterface } from 'node:readline'
+import { setTimeout as later } from 'node:timers/promises'
+import * as E from 'fp-ts/lib/Either.js'
+import * as t from 'io-ts'
+import { Counters, FlowEvent, FlowInfo, RuleInfo, Status } from '../codecs/control/api.js'
+import { type ConfRule, type ConfTable, hasTarget, PIF } from '../codecs/control/conf.js'
+import { showAddr } from '../codecs/value/inany.js'
+import { capabilitiesOf, tablesOf } from '../machines/forward/conf-rules.js'
+import { edited } from '../machines/forward/pesto.js'
+import { VERSION } from '../runtime/cli/help.js'
+import { CTL_USAGE, type CtlCommand, parseCtl } from '../runtime/ctl/options.js'
+import {
+  counterTable,
+  eventLine,
+  flowTable,
+  ruleTable,
+  short,
+  statusLines,
+  topRows
+} from '../runtime/ctl/tables.js'
+import { ephemeralPorts } from '../runtime/host/ephemeral-ports.js'
+import { reasonText } from '../runtime/log/error-text.js'
+
+// bin/passt-ctl: a client of the API (--api) in a terminal.
+
+const errorOf = (text: string): string => {
+  try {
+    const { error } = JSON.parse(text) as { readonly error?: unknown }
+    return typeof error === 'string' ? error : text.trim()
+  } catch {
+    return text.trim()
+  }
+}
+
+type Run = Extract<CtlCommand, { readonly tag: 'Run' }>
+
+/** Of what it says that it is wrong, the API's own words. */
+const ask = (socketPath: string, method: string, path: string, body = ''): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const q = request({ socketPath, method, path, timeout: 10_000 }, (r) => {
+      const parts: Buffer[] = []
+      r.on('data', (d: Buffer) => parts.push(d))
+      r.on('error', reject)
+      r.on('end', () => {
+        const text = Buffer.concat(parts).toString()
+        if (r.statusCode === 200 || r.statusCode === 201) resolve(text)
+        else reject(new Error(`the API refuses that: ${errorOf(text)}`))
+      })
+    })
+    q.on('timeout', () => q.destroy(new Error('no answer')))
+    q.on('error', (e) => reject(new Error(`${socketPath}: ${reasonText(e)}`)))
+    q.end(body)
+  })
+const get = (socketPath: string, path: string): Promise<string> => ask(socketPath, 'GET', path)
+const decoded = <A>(type: t.Type<A, unknown>, text: string): A => {
+  const a = type.decode(JSON.parse(text))
+  if (E.isLeft(a)) throw new Error('the API is of another version')
+  return a.right
+}
+const Flows = t.type({ flows: t.array(FlowInfo) })
+const Rules = t.type({ rules: t.array(RuleInfo) })
+
+const queryOf = (o: Run): string => {
+  const query = new URLSearchParams(o.filters.map(([k, v]): [string, string] => [k, v])).toString()
+  return query === '' ? '' : `?${query}`
+}
+const flowsPath = (o: Run): string => `/v1/flows${queryOf(o)}`
+const print = (lines: ReadonlyArray<string>): void => {
+  process.stdout.write(lines.map((l) => `${l}\n`).join(''))
+}
+
+const top = async (o: Run): Promise<never> => {
+  const { stdout } = process
+  for (let before: ReadonlyArray<FlowInfo> = [], at = 0; ; ) {
+    const now = performance.now()
+    const { flows } = decoded(Flows, await get(o.path, flowsPath(o)))
+    const rows = topRows(before, flows, at === 0 ? Number.POSITIVE_INFINITY : (now - at) / 1000)
+    const sum = rows.reduce((n, r) => n + r.rate, 0)
+    const lines = [
+      `${flows.length} flows, ${short(sum)}B/s; TO-GUEST and TO-PEER: octets a second`,
+      ...flowTable(rows)
+    ]
+    stdout.write(stdout.isTTY ? '\u001b[H\u001b[2J' : '')
+    print(
+      lines
+        .slice(0, stdout.isTTY ? stdout.rows - 1 : 24)
+        .map((l) => (stdout.isTTY ? l.slice(0, stdout.columns) : l))
+    )
+    before = flows
+    at = now
+    await later(1000)
+  }
+}
+
+const Lost = t.type({ event: t.literal('lost'), count: t.number })
+/** A line of what GET /v1/events says, for people. */
+const eventText = (line: string): string => {
+  const value: unknown = JSON.parse(line)
+  return Lost.is(value) ? `${value.count} events were lost` : eventLine(decoded(FlowEvent, line))
+}
+const events = (o: Run): Promise<void> =>
+  new Promise((_, reject) => {
+    const path = `/v1/events${queryOf(o)}`
+    const q = request({ socketPath: o.path, path, timeout: 10_000 }, (r) => {
+      const lines = createInterface({ input: r })
+      lines.on('line', (line) => {
+        if (r.statusCode !== 200) return reject(new Error(`the API refuses that: ${errorOf(line)}`))
+        if (line !== '') print([o.json ? line : eventText(line)])
+      })
+      lines.on('close', () => reject(new Error('it has ended')))
+    })
+    q.on('timeout', () => q.destroy(new Error('no answer')))
+    q.on('error', (e) => reject(new Error(`${o.path}: ${reasonText(e)}`)))
+    q.end()
+  })
+
+const run = async (o: Run): Promise<void> => {
+  if (o.command === 'top') return top(o)
+  if (o.command === 'events') return events(o)
+  const path =
+    o.command === 'metrics' ? '/metrics' : o.command === 'flows' ? flowsPath(o) : `/v1/${o.command}`
+  const text = await get(o.path, path)
+  if (o.json || o.command === 'metrics') return void process.stdout.write(text)
+  switch (o.command) {
+    case 'status':
+      return print(statusLines(decoded(Status, text)))
+    case 'flows':
+      return print(flowTable(decoded(Flows, text).flows))
+    case 'rules':
+      return print(ruleTable(decoded(Rules, text).rules))
+    case 'counters':
+      return print(counterTable(decoded(Counters, text)))
+  }
+}
+
+/** What a control socket would say of it, for what pesto's options mean there. */
+const tablesOfStatus = (s: Status): ReadonlyArray<ConfTable> => {
+  const env = {
+    mode: s.mode,
+    tcp: s.serves.includes('tcp'),
+    udp: s.serves.includes('udp'),
+    v4: s.ipv4 !== null,
+    v6: s.ipv6 !== null
+  }
+  return tablesOf(s.mode).map(({ pif, name }) => ({
+    pif,
+    name,
+    capabilities: capabilitiesOf(env),
+    rules: []
+  }))
+}
+const asAsked = (pif: number, r: ConfRule): object => ({
+  direction: pif === PIF.HOST ? 'in' : 'out',
+  proto: r.proto,
+  address: r.any ? null : showAddr(r.address),
+  interface: r.ifname === '' ? null : r.ifname,
+  firstPort: r.first,
+  lastPort: r.last,
+  toAddress: hasTarget(r) ? showAddr(r.target) : null,
+  toPort: r.to,
+  bestEffort: r.weak,
+  auto: r.scan
+})
+const Changed = t.type({ changed: t.boolean, ids: t.array(t.string) })
+
+const add = async ({ path, operations }: Extract<CtlCommand, { tag: 'Add' }>): Promise<void> => {
+  const tables = tablesOfStatus(decoded(Status, await get(path, '/v1/status')))
+  const wanted = edited(tables, [{ type: 'add' }, ...operations], ephemeralPorts())
+  if (E.isLeft(wanted)) throw new Error(wanted.left)
+  const rules = wanted.right.tables.flatMap(({ pif, rules: all }) => all.map((r) => asAsked(pif, r)))
+  const { changed, ids } = decoded(Changed, await ask(path, 'POST', '/v1/rules', JSON.stringify({ rules })))
+  print(ids.map((id) => (changed ? id : `${id}: was there already`)))
+}
+const remove = async ({ path, ids }: Extract<CtlCommand, { tag: 'Delete' }>): Promise<void> => {
+  for (const id of ids) await ask(path, 'DELETE', `/v1/rules/${encodeURIComponent(id)}`)
+}
+
+const parsed = parseCtl(process.argv.slice(2))
+const fail = (why: string): void => {
+  process.stderr.write(`passt-ctl: ${why}\n`)
+  process.exitCode = 1
+}
+process.stdout.on('error', () => process.exit(0))
+if (E.isLeft(parsed)) fail(`${parsed.left}\n${CTL_USAGE}`)
+else if (parsed.right.tag === 'Help') print([CTL_USAGE])
+else if (parsed.right.tag === 'Version') print([`passt-ctl ${VERSION}`])
+else
+  (parsed.right.tag === 'Add'
+    ? add(parsed.right)
+    : parsed.right.tag === 'Delete'
+      ? remove(parsed.right)
+      : run(parsed.right)
+  ).catch((e) => fail(e instanceof Error ? e.message : String(e)))

@@ -1,0 +1,248 @@
+import * as E from 'fp-ts/lib/Either.js'
+import * as t from 'io-ts'
+import { showRange } from '../text/port-spec.js'
+import { showAddr } from '../value/inany.js'
+import { type ClientPart, CONF_VERSION, type ConfRule, clientPart, clientPartOf } from './conf.js'
+
+// Between the engine and the process of the API (--api): lines of JSON. The process asks, and each question gets exactly one answer, in
+// order. What there may be thousands of comes in pages: who asks goes on from `next`, so no answer takes the engine long.
+// The values are those of the API itself (openapi.json).
+
+const nullable = <C extends t.Mixed>(c: C) => t.union([c, t.null])
+const count = t.number
+
+/** An end of a flow: 'ADDRESS', port; of a ping its identifier. 0: the kernel's choice, unknown here. */
+export const Place = t.strict({ address: t.string, port: count })
+export type Place = t.TypeOf<typeof Place>
+
+export const FLOW_KINDS = ['tcp', 'udp', 'ping', 'tcp-splice', 'udp-splice'] as const
+export const FlowKind = t.union([
+  t.literal('tcp'),
+  t.literal('udp'),
+  t.literal('ping'),
+  t.literal('tcp-splice'),
+  t.literal('udp-splice')
+])
+export type FlowKind = t.TypeOf<typeof FlowKind>
+
+export const FlowInfo = t.strict({
+  /** Place in the flow table: another flow's once this one has ended. */
+  id: count,
+  kind: FlowKind,
+  /** Of its machine, as RFC 9293 writes states: 'ESTABLISHED'. */
+  state: t.string,
+  /** Who began it. */
+  origin: t.union([t.literal('guest'), t.literal('host')]),
+  /** The end in the guest or the namespace, and its peer as that end knows it. */
+  guest: Place,
+  guestPeer: Place,
+  /** The peer as the host knows it. */
+  peer: Place,
+  /** Which of `/v1/rules`; null: none, or one that is no more. */
+  rule: nullable(t.string),
+  /** ms; null: since before the API. */
+  ageMs: nullable(count),
+  /** Octets of data that arrived: TCP's modulo 2^32, as acknowledged; past the tap as last reported. null: not counted. */
+  octetsToGuest: nullable(count),
+  octetsToPeer: nullable(count),
+  /** ms, smoothed; null: not measured, or no such thing. */
+  rttGuestMs: nullable(count),
+  rttPeerMs: nullable(count),
+  /** Octets: what the guest offers, what it was offered. */
+  windowGuest: nullable(count),
+  windowOffered: nullable(count)
+})
+export type FlowInfo = t.TypeOf<typeof FlowInfo>
+
+export const FlowEvent = t.strict({
+  event: t.union([t.literal('begin'), t.literal('end')]),
+  /** As Status.uptimeMs. */
+  uptimeMs: count,
+  /** As it was then. */
+  flow: FlowInfo
+})
+export type FlowEvent = t.TypeOf<typeof FlowEvent>
+
+export const RuleInfo = t.strict({
+  /** The same for the same rule, whatever others there are. */
+  id: t.string,
+  proto: t.union([t.literal('tcp'), t.literal('udp')]),
+  /** 'in': from the host to the guest. */
+  direction: t.union([t.literal('in'), t.literal('out')]),
+  /** null: any of both IP versions. */
+  address: nullable(t.string),
+  interface: nullable(t.string),
+  firstPort: count,
+  lastPort: count,
+  /** Where `firstPort` leads; null: to the guest's or the host's usual address. */
+  toAddress: nullable(t.string),
+  toPort: count,
+  /** A port that cannot be had is no error. */
+  bestEffort: t.boolean,
+  /** Only ports that are listened on at the other side. */
+  auto: t.boolean,
+  /** As pesto(1) lists it. */
+  text: t.string,
+  /** Flows that it began, since the API is there; those there are. */
+  begun: count,
+  open: count
+})
+export type RuleInfo = t.TypeOf<typeof RuleInfo>
+
+/**
+ * A name for what listens there, fit for a URL's path: 'in-tcp-127.0.0.1-8080', 'out-udp-53'. No two rules that there are at a time have the same
+ * one (machines/forward/conf-rules.ts, rulesConflict()); the same rule again has the same one.
+ */
+export const ruleName = (r: ConfRule, direction: 'in' | 'out'): string =>
+  `${direction}-${r.proto}-${r.any ? '' : `${showAddr(r.address)}-`}${showRange(r)}`
+
+const Family = t.strict({
+  interface: nullable(t.string),
+  address: nullable(t.string),
+  prefixLength: count,
+  gateway: nullable(t.string),
+  outbound: nullable(t.string),
+  outboundInterface: nullable(t.string),
+  dns: t.array(t.string)
+})
+export const Status = t.strict({
+  version: t.string,
+  mode: t.union([t.literal('passt'), t.literal('pasta')]),
+  /** Of the engine. */
+  pid: count,
+  uptimeMs: count,
+  link: t.union([t.literal('tap'), t.literal('socket'), t.literal('vhost-user'), t.literal('none')]),
+  interface: t.string,
+  /** 0: not assigned. */
+  mtu: count,
+  mac: t.string,
+  guest: t.strict({ up: t.boolean, mac: t.string, ipv4: nullable(t.string), ipv6: nullable(t.string) }),
+  ipv4: nullable(Family),
+  ipv6: nullable(Family),
+  search: t.array(t.string),
+  /** Names of what is on: 'tcp', 'dhcp'. */
+  serves: t.array(t.string),
+  /** What options and host gave rise to at the start, for people. */
+  notes: t.array(t.string)
+})
+export type Status = t.TypeOf<typeof Status>
+
+export const Counters = t.strict({
+  uptimeMs: count,
+  /** By reason (src/effects/counters.ts), what was counted at least once. */
+  events: t.record(t.string, count),
+  /** Flows that there are, and those that began since the API is there. */
+  open: t.record(FlowKind, count),
+  begun: t.record(FlowKind, count)
+})
+export type Counters = t.TypeOf<typeof Counters>
+
+export const Question = t.union([
+  t.strict({ ask: t.literal('status') }),
+  t.strict({ ask: t.literal('counters') }),
+  t.strict({ ask: t.literal('flows'), from: count }),
+  t.strict({ ask: t.literal('rules'), from: count }),
+  /** `from`: number of the first one that is wanted; below 0: what comes from here on. Whoever asks is to ask again within EVENTS_WAIT. */
+  t.strict({ ask: t.literal('events'), from: count })
+])
+export type Question = t.TypeOf<typeof Question>
+
+/** `next`: where to go on; null: that was all. */
+export const Answer = t.union([
+  t.strict({ to: t.literal('status'), status: Status }),
+  t.strict({ to: t.literal('counters'), counters: Counters }),
+  t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: nullable(count) }),
+  t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: nullable(count) }),
+  /** `lost`: so many before those were wanted, and are kept no more. `next`: of the one behind them; `more`: it is there. */
+  t.strict({
+    to: t.literal('events'),
+    events: t.array(FlowEvent),
+    lost: count,
+    next: count,
+    more: t.boolean
+  }),
+  t.strict({
+    to: t.literal('change'),
+    /** missing: a rule that is to go is not there; refused: `why`. Either way all is as it was. */
+    outcome: t.union([t.literal('done'), t.literal('same'), t.literal('missing'), t.literal('refused')]),
+    /** Lines for people; '': nothing went wrong. */
+    why: t.string
+  })
+])
+export type Answer = t.TypeOf<typeof Answer>
+
+/** ms for which events are noted behind a question for them. */
+export const EVENTS_WAIT = 5000
+
+/** Octets of a line, its end included. An answer is one effect. */
+export const QUESTION_MAX = 256
+export const ANSWER_MAX = 65536
+
+const lineOf = <A>(value: t.Type<A, unknown>): t.Type<A, string, string> =>
+  new t.Type<A, string, string>(
+    `line of ${value.name}`,
+    value.is,
+    (line, context) => {
+      try {
+        return value.validate(JSON.parse(line), context)
+      } catch {
+        return t.failure(line, context, 'no JSON')
+      }
+    },
+    (a) => JSON.stringify(value.encode(a))
+  )
+
+/**
+ * Shape: one JSON object without a line's end.   Left: no JSON, or another object.
+ * Law: decode(encode(a)) = right(a); nothing that is encoded has a line's end.
+ */
+export const QuestionLine = lineOf<Question>(Question)
+export const AnswerLine = lineOf<Answer>(Answer)
+
+/** Other rules: all of it is done, or nothing. By ruleName(). */
+export interface RuleChange {
+  /** They must be there. */
+  readonly remove: ReadonlyArray<string>
+  /** They may be. */
+  readonly replace: ReadonlyArray<string>
+  readonly add: ClientPart
+}
+/** A line that asks for a change begins with this octet, comes alone and whole: so a record of a run (--record) has it, and questions not. */
+export const CHANGE_MARK = 0x21
+/** Octets of that line, its end included: what is read at once (native/addon/conf.cc, READ_MAX). */
+export const CHANGE_MAX = 4096
+const names = t.readonlyArray(t.string)
+const Change = t.strict({ remove: names, replace: names, add: t.string })
+const ChangeBody = lineOf<t.TypeOf<typeof Change>>(Change)
+/**
+ * Shape: '!', then a JSON object, in which rules are those of conf.ts as base64.   Left: anything else.
+ * Law: decode(encode(a)) = right(a).
+ */
+export const ChangeLine = new t.Type<RuleChange, string, string>(
+  'RuleChange',
+  (u): u is RuleChange => typeof u === 'object' && u !== null && 'add' in u,
+  (line, context) => {
+    const body = line.charCodeAt(0) === CHANGE_MARK ? ChangeBody.decode(line.slice(1)) : null
+    if (body === null || E.isLeft(body)) return t.failure(line, context, 'no change')
+    const add = clientPartOf(new Uint8Array(Buffer.from(body.right.add, 'base64')))
+    return add === null ? t.failure(line, context, 'no rules') : t.success({ ...body.right, add })
+  },
+  ({ add, ...named }) => {
+    const octets = Buffer.from(clientPart(CONF_VERSION).encode(add)).toString('base64')
+    return String.fromCharCode(CHANGE_MARK) + ChangeBody.encode({ ...named, add: octets })
+  }
+)
+
+/** Whole lines, and what is there of the next one. */
+export interface Lines {
+  readonly lines: ReadonlyArray<string>
+  readonly rest: string
+}
+/** More octets of a stream, as Latin-1 text: a line's end is one octet. Left: a line longer than `max`. */
+export const moreLines = (rest: string, came: string, max: number): E.Either<string, Lines> => {
+  const lines = (rest + came).split('\n')
+  const next = lines.pop() ?? ''
+  return next.length >= max || lines.some((l) => l.length >= max)
+    ? E.left(`a line of more than ${max} octets`)
+    : E.right({ lines, rest: next })
+}

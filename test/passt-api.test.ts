@@ -1,0 +1,3 @@
+// api.test.ts, with passt.
+import './lib/passt-mode.js'
+import './api.test.js'
