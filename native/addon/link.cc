@@ -213,7 +213,7 @@ void Link::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 				return;
 			return finish(e || broken ? LINK_ERROR : LINK_EOF, (uint32_t)(broken ? broken : e));
 		}
-		have += (size_t)n;
+		have += (size_t)n, volume += (size_t)n;
 	}
 	const size_t used = parse(r, at, have, frames, pcap);
 	r.rx_take((uint32_t)used);

@@ -33,6 +33,8 @@ public:
 	int fd = -1;
 	/** LINK_*: why the client is of no further use, 0 = it is; with errno or the bad length. */
 	uint32_t ended = 0, detail = 0;
+	/** Octets from its clients. */
+	uint64_t volume = 0;
 
 	Link() = default;
 	Link(const Link &) = delete;

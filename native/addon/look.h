@@ -21,7 +21,7 @@ public:
 		fresh = false;
 		return was ? now + LOOK : now;
 	}
-	/** `volume`: octets moved past the tap so far, or through a guest's rings. */
+	/** `volume`: octets that the guest and the world have sent each other so far, by whatever way. */
 	bool worth_spinning(uint64_t volume)
 	{
 		const bool bulk = volume - seen >= BULK;

@@ -229,6 +229,7 @@ int Tap::write(uint8_t *vnet_frame, size_t len, size_t *payload)
 	if (len < VNET_LEN + ETH_LEN || len > VNET_LEN + FRAME_MAX)
 		return failed(EINVAL);
 	len -= VNET_LEN;
+	volume += len;
 	memcpy(&v, vnet_frame, sizeof(v));
 
 	int e = 0;
@@ -279,6 +280,7 @@ void Tap::read(Rings &r, uint32_t frames, uint32_t rx_limit)
 			drop_errno = EMSGSIZE;
 			continue;
 		}
+		volume += (uint32_t)n;
 		Vnet v = {};
 		memcpy(&v, at, head);
 		const uint8_t *const frame = at + head;

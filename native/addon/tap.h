@@ -27,6 +27,8 @@ public:
 	int gone = 0;
 	/** The last read() left frames where they are. */
 	bool behind = false;
+	/** Octets of frames to the guest, and by a tap from it. */
+	uint64_t volume = 0;
 	Pcap pcap;
 	/** Once one of them is on, frames go to its client instead. */
 	Link link;

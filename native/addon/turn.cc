@@ -338,7 +338,7 @@ void Engine::wait(double timeout_ms)
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
 		if (!n && timeout_ms && left > 0)
-			n = look.worth_spinning(volume + tap.vhost.volume) ? spin() : 0;
+			n = look.worth_spinning(volume + tap.volume + tap.link.volume + tap.vhost.volume) ? spin() : 0;
 		if (!n && timeout_ms && left > 0)
 			n = poll(left);
 		if (n > 0)
