@@ -130,6 +130,7 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
     await server.sees(/ready/)
     await s.sh(`python3 -c '${SLOW_CLIENT}' > /tmp/slow2 & `)
     await until('the download', async () => (await s.sh('cat /tmp/slow2')).includes('connected'))
+    await until('no address is tentative', async () => !(await s.sh('ip -o addr')).includes('tentative'))
     const before = await s.sh('ip -o addr show dev eth0; ip route; ip -6 route')
     await bed.w.sh(`ip link set eth0 down; sleep 1.5; ip link set eth0 up
       ip -6 addr add ${net.host6}/64 dev eth0 nodad; ip route add default via ${net.gw4}; ip -6 route add default via ${net.gw6}`)
