@@ -59,7 +59,7 @@ long executableMemory()
 TEST(list_of_the_launcher)
 {
 	const pid_t test = getpid();
-	const Confine inNamespace = [=] { return !confineLauncher({true, test, test, true, true, true}, true); };
+	const Confine inNamespace = [=] { return !confineLauncher({true, test, test, true, false, false}, true); };
 	const Confine passt = [=] { return !confineLauncher({false, 0, test, false, false, false}, false); };
 	for (const Confine &c : {inNamespace, passt}) {
 		CHECK(refusal(c, openPasswd) == ENOSYS);
@@ -82,6 +82,18 @@ TEST(list_of_the_launcher)
 	CHECK(refusal(passt, [] { return makeSocket(AF_INET6, SOCK_STREAM | SOCK_NONBLOCK); }) == ENOSYS);
 	CHECK(refusal(inNamespace, [] { return syscall(SYS_process_vm_readv, 1, nullptr, 0, nullptr, 0, 0); }) == EPERM);
 	CHECK(refusal(passt, [] { return syscall(SYS_process_vm_readv, 1, nullptr, 0, nullptr, 0, 0); }) == -1);
+}
+
+TEST(list_of_a_launcher_with_unix_sockets_of_the_host)
+{
+	const pid_t test = getpid();
+	const Confine with = [=] { return !confineLauncher({true, test, test, true, true, true}, true); };
+	/* No Landlock here: that no file is opened is the list's alone */
+	CHECK(refusal(with, openPasswd) == EPERM);
+	CHECK(refusal(with, [] { return syscall(SYS_openat, AT_FDCWD, "/", O_PATH | O_NOFOLLOW); }) == 0);
+	CHECK(refusal(with, [] { return makeSocket(AF_UNIX, SOCK_STREAM); }) == 0);
+	CHECK(refusal(with, [] { return makeSocket(AF_NETLINK, SOCK_RAW); }) != 0);
+	CHECK(refusal(with, execute) == -1);
 }
 
 TEST(list_of_a_guard)
