@@ -101,12 +101,13 @@ describe("QEMU's -netdev passt", () => {
     try {
       assert.match(await vm.sh('ip -o addr show dev eth0'), new RegExp(`inet ${net.host4}/24 `))
       await connected(vm)
-      const [old] = running(box, program)
-      kill(old!, 'SIGTERM')
+      // All processes of that name, as killall(1) does
+      const old = running(box, program)
+      for (const pid of old) kill(pid, 'SIGTERM')
       await until('another passt', () =>
-        running(box, program).some((pid) => pid !== old && statusField(pid, 'Pid'))
+        running(box, program).some((pid) => !old.includes(pid) && statusField(pid, 'Pid'))
       )
-      await until('the old one is gone', () => !running(box, program).includes(old!))
+      await until('the old one is gone', () => !running(box, program).some((pid) => old.includes(pid)))
       await connected(vm)
     } finally {
       await vm.stop()

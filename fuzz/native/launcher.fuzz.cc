@@ -2,6 +2,7 @@
  * namespace nothing is made in it, and after RQ_READY nothing is done but to make sockets there, and to connect to what was named before. What would reach the system is
  * made up here. */
 #include "../../native/common/outfile.h"
+#include "../../native/launcher/apiprocess.h"
 #include "../../native/launcher/confine.h"
 #include "../../native/launcher/identity.h"
 #include "../../native/launcher/names.h"
@@ -11,6 +12,7 @@
 #pragma clang diagnostic ignored "-Wunused-private-field"
 #include "../../native/launcher/requests.h"
 #pragma clang diagnostic pop
+#include "../../native/launcher/resolver.h"
 #include "../../native/launcher/sockets.h"
 #include "../../native/launcher/spawn.h"
 #include "input.h"
@@ -18,6 +20,8 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
+#include <linux/rtnetlink.h>
 #include <optional>
 #include <string>
 #include <sys/mman.h>
@@ -30,6 +34,8 @@ namespace {
 /** What the requests of an input have led to. */
 struct {
 	bool entered = false, ready = false;
+	/** RQ_FOLLOW: netlink goes on behind RQ_READY. */
+	bool followed = false;
 	/** RQ_UNIX_TARGET, as many as were found. */
 	uint32_t targets = 0;
 	/** Each made-up call fails with this, if it is not 0. */
@@ -110,7 +116,7 @@ bool mayActFor(const Identity &who)
 {
 	return who.uid & 1;
 }
-void keepOnly(uint64_t)
+void keepOnly(uint64_t, bool)
 {
 	beforeReady();
 }
@@ -147,10 +153,23 @@ Fault openTap(const std::string &name, bool vnet, Tap &tap)
 	tap.fd = aFile(), tap.name = name, tap.vnet = vnet;
 	return outcome();
 }
-Fault passt::Netlink::ask(std::string_view request, std::string &answer, size_t)
+passt::Fault passt::Netlink::open()
 {
 	inside();
 	beforeReady();
+	world.followed |= !world.fails;
+	return { world.fails, "made up" };
+}
+Fault passt::Netlink::ask(std::string_view request, std::string &answer, size_t)
+{
+	inside();
+	if (world.ready) { /* an address or a route comes or goes, and no more */
+		nlmsghdr h;
+		MUST(world.followed && request.size() >= sizeof(h));
+		memcpy(&h, request.data(), sizeof(h));
+		MUST(h.nlmsg_len == request.size());
+		MUST(h.nlmsg_type == RTM_NEWADDR || h.nlmsg_type == RTM_DELADDR || h.nlmsg_type == RTM_NEWROUTE || h.nlmsg_type == RTM_DELROUTE);
+	}
 	answer.assign(request.size() * 100, 'n');
 	return outcome();
 }
@@ -178,6 +197,20 @@ Fault openProcNet(std::vector<Fd> &out, uint32_t &which)
 	inside();
 	beforeReady();
 	out.push_back(aFile()), which = PROCNET_UDP;
+	return outcome();
+}
+Fault watchResolver(const std::optional<Identity> &, Fd &theirs)
+{
+	beforeReady();
+	MUST(!world.entered);
+	theirs = aFile();
+	return outcome();
+}
+Fault startApi(const Launch &, const std::string &path, const std::optional<Identity> &, Fd &engine)
+{
+	beforeReady();
+	MUST(!world.entered && path.find('\0') == std::string::npos);
+	engine = aFile();
 	return outcome();
 }
 Fault findUnixPlace(const std::string &path, UnixPlace &place)
@@ -230,7 +263,7 @@ void text(std::string &body, Input &in)
 /** A request that holds together, but for what the last octets say. */
 std::string request(Input &in)
 {
-	const uint32_t kind = 1 + in.u8() % 19;
+	const uint32_t kind = 1 + in.u8() % RQ_FOLLOW;
 	std::string body;
 
 	putU32(body, kind);
@@ -270,6 +303,14 @@ std::string request(Input &in)
 		text(body, in);
 		text(body, in);
 		break;
+	case RQ_NETLINK:
+		text(body, in);
+		break;
+	case RQ_API:
+		putU32(body, in.u8());
+		putU32(body, in.u8());
+		text(body, in);
+		break;
 	case RQ_IDENTITY:
 		for (int i = 0; i < 3; i++)
 			putU32(body, in.u32());
@@ -281,6 +322,7 @@ std::string request(Input &in)
 	case RQ_INHERITED:
 	case RQ_EMPTY_ROOT:
 	case RQ_CONNECT:
+	case RQ_FOLLOW:
 		putU32(body, in.u8());
 		break;
 	default:
@@ -323,7 +365,7 @@ void reply(int engine, const std::string &asked)
 	const uint32_t error = r.u32();
 	MUST(!error || !passed);
 	/* A namespace may be entered in vain, and with it the only try; RQ_READY itself is what makes it so */
-	if (world.ready && kind != RQ_LISTEN && kind != RQ_READY)
+	if (world.ready && kind != RQ_LISTEN && kind != RQ_LEAVE && kind != RQ_READY && !(world.followed && (kind == RQ_NETLINK || kind == RQ_NEXT)))
 		MUST(error);
 	MUST(recv(engine, buffer, 1, MSG_DONTWAIT) < 0);
 }
