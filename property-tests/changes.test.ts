@@ -304,6 +304,42 @@ describe('a host that loses what it had', () => {
       })
     )
   })
+  test('keeps an address that is still there, by the same router, beside whatever others', () => {
+    const GATEWAY = fromV4(0x0a000001)
+    const MINE = fromV4(0x0a000002)
+    const family = (address: InAny, prefixLen: number, gateway: InAny | null): HostFamily => ({
+      index: 2,
+      ifname: 'eth0',
+      gateway,
+      address,
+      prefixLen,
+      linkLocal: null
+    })
+    const with4 = (v4: HostFamily, addresses: ReadonlyArray<rt.Address>): HostNow => ({
+      host: { v4, v6: null, notices: [] },
+      tables: { ...TABLES, addresses: [...addresses] }
+    })
+    const address = (a: InAny, prefixLen: number): rt.Address => ({
+      family: rt.AF_INET,
+      index: 2,
+      prefixLen,
+      flags: 0,
+      scope: rt.RT_SCOPE_UNIVERSE,
+      address: a,
+      local: a,
+      other: []
+    })
+    const OTHER = fromV4(0x0a000909)
+    const was = with4(family(MINE, 24, GATEWAY), [address(MINE, 24)])
+    const both = [address(MINE, 24), address(OTHER, 32)]
+    const of = (is: HostNow): unknown => {
+      const { v4 } = kept(was, is, true).now.host
+      return [v4?.address, v4?.prefixLen]
+    }
+    assert.deepEqual(of(with4(family(OTHER, 32, GATEWAY), both)), [MINE, 24])
+    assert.deepEqual(of(with4(family(OTHER, 32, fromV4(0x0a000003)), both)), [OTHER, 32], 'another router')
+    assert.deepEqual(of(with4(family(OTHER, 32, GATEWAY), [address(OTHER, 32)])), [OTHER, 32], 'it is gone')
+  })
   test('has the addresses that vanished, once each', () => {
     fc.assert(
       fc.property(fc.array(arbAddress), fc.array(arbAddress), (was, is) => {

@@ -345,6 +345,19 @@ describe('clients that do harm, while traffic flows', () => {
     const { count, slowest } = await stop()
     assert.ok(count > 100 && slowest < 2000, JSON.stringify({ count, slowest }))
   })
+  test('who says one header after the other, and goes on when told not to, loses its connection', async () => {
+    const s = connect({ path: socketPath(), allowHalfOpen: true }, () =>
+      s.write('GET /v1/status HTTP/1.1\r\n')
+    )
+    const drip = setInterval(() => s.write('a: b\r\n'), 200)
+    const why = await new Promise<string>((resolve) => {
+      s.on('error', (e: NodeJS.ErrnoException) => resolve(e.code ?? ''))
+      setTimeout(() => resolve('it has it still'), 15_000).unref()
+    })
+    clearInterval(drip)
+    s.destroy()
+    assert.match(why, /^(EPIPE|ECONNRESET)$/)
+  })
   test('its process killed: said once, traffic goes on; at the end the record replays exactly', async () => {
     const stop = await talking(net.host4, 7101, 'world')
     process.kill(apiProcess(), 'SIGKILL')

@@ -124,7 +124,8 @@ describe('what is past the tap, and what begins meanwhile', () => {
     scene('pid', {}, async (s) => {
       const there = s.port + 1
       await s.host.call('listen', { port: there })
-      const options = ['-T', `${there}`, '-U', `${there}`]
+      // A rate limit goes on in the older ones
+      const options = ['-T', `${there}`, '-U', `${there}`, '--limit', '200kB,burst=4096']
       const answering = await s.host.call<number>('datagrams', { at: '127.0.0.1', own: there })
       const asking = await s.guest.call<number>('datagrams', { to: '127.0.0.1', port: there })
       const ask = async (text: string): Promise<void> => {
@@ -164,7 +165,7 @@ describe('what is past the tap, and what begins meanwhile', () => {
       const talks = []
       const older: Proc[] = []
       for (let i = 0; i < 3; i++) {
-        talks.push(await spliced(`spliced${i}`))
+        talks.push(await spliced(`spliced${i}`.padEnd(6000)))
         older.push(await s.restart(options))
         for (const talk of talks) await talk()
         await ask(`${i}`)

@@ -104,6 +104,7 @@ const events = (o: Run): Promise<void> =>
     const path = `/v1/events${queryOf(o)}`
     const q = request({ socketPath: o.path, path, timeout: 10_000 }, (r) => {
       const lines = createInterface({ input: r })
+      lines.on('error', (e: Error) => reject(new Error(`${o.path}: ${reasonText(e)}`)))
       lines.on('line', (line) => {
         if (r.statusCode !== 200) return reject(new Error(`the API refuses that: ${errorOf(line)}`))
         if (line !== '') print([o.json ? line : eventText(line)])

@@ -239,8 +239,10 @@ export const apiServer = (engine: Engine, clients: Clients, openapi: unknown): S
     const status =
       e.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request'
     const body = '{"error":"this is no request"}\n'
+    // Who goes on sending would keep its place for ever
     socket.end(
-      `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`
+      `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
+      () => socket.destroy()
     )
   })
   return server

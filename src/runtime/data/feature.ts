@@ -24,6 +24,8 @@ export interface Feature {
   /** When `onTime` is due. */
   readonly deadline?: Deadline
   readonly onTime?: (now: Instant) => void
+  /** What it does in time is for flows: it goes on where nothing else does, as another process has taken our place. */
+  readonly forFlows?: boolean
   /** Frames of the guest's that are no flow's, by kind. Asked in the order of features, before flows. */
   readonly claims?: Claims
   /**
@@ -59,6 +61,7 @@ export interface Feature {
 interface Timed {
   readonly deadline: Deadline
   readonly onTime: (now: Instant) => void
+  readonly forFlows: boolean
 }
 type Each<K extends keyof Feature> = NonNullable<Feature[K]>[]
 
@@ -133,8 +136,8 @@ export const install = (all: Features, list: ReadonlyArray<Feature>): void => {
       only('fragments', f)
       all.reassemble = f.reassemble
     }
-    const { deadline, onTime } = f
-    if (deadline !== undefined && onTime !== undefined) all.timed.push({ deadline, onTime })
+    const { deadline, onTime, forFlows = false } = f
+    if (deadline !== undefined && onTime !== undefined) all.timed.push({ deadline, onTime, forFlows })
     for (const hook of HOOKS) if (f[hook] !== undefined) all[hook].push(f[hook] as never)
   }
 }

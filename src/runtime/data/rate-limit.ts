@@ -85,6 +85,7 @@ export const rateLimits = (w: World): Feature => {
     name: 'rate limits',
     takes,
     deadline: r.deadline,
+    forFlows: true,
     // At the head of the turn that it makes: what flows do then is part of that
     onTime: () => {},
     events: (_, now) => {

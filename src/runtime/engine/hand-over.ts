@@ -310,7 +310,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   }
   /** What cannot go along, spliced connections, goes on here until it ends. */
   const linger = (): void => {
-    w.features.timed.splice(0, w.features.timed.length, { deadline, onTime })
+    const forFlows = w.features.timed.filter((t) => t.forFlows)
+    w.features.timed.splice(0, w.features.timed.length, { deadline, onTime, forFlows: false }, ...forFlows)
     for (const id of w.listeners.keys()) r.native.closeListener(id)
     w.listeners.clear()
     handOverHold(r, false)

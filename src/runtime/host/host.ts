@@ -101,6 +101,9 @@ const gatewayOf = (routes: ReadonlyArray<rt.Route>, index: number): InAny | null
 }
 
 const unusable = rt.IFA_F_DEPRECATED | rt.IFA_F_DADFAILED
+/** An address of an interface that something new may have. */
+export const isUsableAddress = (a: rt.Address, family: Family, index: number): boolean =>
+  a.index === index && a.family === AF[family] && (a.flags & unusable) === 0 && own(a) !== null
 const longest = (list: ReadonlyArray<rt.Address>): rt.Address | null =>
   list.reduce<rt.Address | null>(
     (best, a) => (best === null || a.prefixLen > best.prefixLen ? a : best),
@@ -109,9 +112,7 @@ const longest = (list: ReadonlyArray<rt.Address>): rt.Address | null =>
 export const own = (a: rt.Address): InAny | null => a.local ?? a.address
 
 const familyOf = (tables: HostTables, family: Family, index: number): HostFamily => {
-  const here = tables.addresses.filter(
-    (a) => a.index === index && a.family === AF[family] && (a.flags & unusable) === 0 && own(a) !== null
-  )
+  const here = tables.addresses.filter((a) => isUsableAddress(a, family, index))
   // IPv4 scope is left alone; an IPv6 address has to reach beyond the link
   const global = longest(family === 'v4' ? here : here.filter((a) => a.scope < rt.RT_SCOPE_LINK))
   const local = family === 'v4' ? null : longest(here.filter((a) => isLinkLocal(own(a) ?? UNSPECIFIED6)))

@@ -9,7 +9,7 @@ import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { EADDRNOTAVAIL, EEXIST, ESRCH } from '../../codecs/value/errno.js'
 import { type InAny, sameAddr, showAddr } from '../../codecs/value/inany.js'
 import type { HostConfig, HostFamily, HostTables } from '../host/host.js'
-import { own } from '../host/host.js'
+import { isUsableAddress, own } from '../host/host.js'
 import { type Made, newAddress, newRoute, type Step } from './config-net.js'
 
 // What another state of the host means: pure functions from what was to what is (docs/behaviour.md#following).
@@ -30,9 +30,29 @@ const isComplete = (f: HostFamily | null, v6: boolean): boolean =>
 const holds = (was: HostFamily | null, is: HostFamily | null, v6: boolean, patient: boolean): boolean =>
   isComplete(was, v6) && (!isComplete(is, v6) || (patient && was?.gateway !== null && is?.gateway === null))
 
+const sameOrNone = (a: InAny | null, b: InAny | null): boolean =>
+  a === null || b === null ? a === b : sameAddr(a, b)
+
+/**
+ * What it suggests, but for the address, if that of before is still there and leads by the same router: another one beside it, as of a service
+ * that wanders between hosts, is no reason to move.
+ */
+const staying = (was: HostFamily | null, is: HostNow, family: 'v4' | 'v6'): HostFamily | null => {
+  const f = is.host[family]
+  if (was === null || f === null || f.index === null || f.index !== was.index || was.address === null)
+    return f
+  const { address } = was
+  if (sameOrNone(f.address, address) || !sameOrNone(f.gateway, was.gateway)) return f
+  const { index } = f
+  const there = is.tables.addresses.find(
+    (a) => isUsableAddress(a, family, index) && sameAddr(own(a) ?? [0, 0, 0, 0], address)
+  )
+  return there === undefined ? f : { ...f, address, prefixLen: there.prefixLen }
+}
+
 /**
  * The host as it counts: of an IP version that it has no longer, or not whole yet, what there was. `patient`: one whose router is missing is
- * not whole; not for ever, since there may be none any more. `waits`: a router is waited for.
+ * not whole; not for ever, since there may be none any more. `waits`: a router is waited for. An address that is still there stays.
  * Law: what has never been whole is taken as it is; keeping twice is keeping once.
  */
 export const kept = (
@@ -48,7 +68,11 @@ export const kept = (
     )
   return {
     now: {
-      host: { ...is.host, v4: (hold4 ? was : is).host.v4, v6: (hold6 ? was : is).host.v6 },
+      host: {
+        ...is.host,
+        v4: hold4 ? was.host.v4 : staying(was.host.v4, is, 'v4'),
+        v6: hold6 ? was.host.v6 : staying(was.host.v6, is, 'v6')
+      },
       tables: {
         links: is.tables.links,
         addresses: [...of(false), ...of(true)],
