@@ -165,6 +165,7 @@ s.sendto(b"x", ("${net.world4}", 7999))'`)
     for (const e of seen()) assert.equal(misfit('Event', e), '')
     const [begin, end] = pair()!
     assert.ok(begin.uptimeMs < end.uptimeMs && (end.flow.octetsToGuest ?? 0) > 0)
+    assert.equal(end.flow.octetsToGuest, end.flow.octetsToPeer, 'it echoes, and an end is no octet')
     assert.match(ctl.stdout, / begin tcp \S+:7020 <- \S+ by in-tcp-7101\n/)
     await ctl.stop()
   })

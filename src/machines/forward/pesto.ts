@@ -77,7 +77,7 @@ const specFault = (fault: SpecFault, option: Ports, text: string): string => {
     case 'device':
       return `Device binding for '-${option} ${text}' unsupported (requires kernel 5.7+)`
     case 'socket':
-      return `Descriptors and paths are for the start of a server: -${option} ${text} is not for pesto`
+      return `Descriptors and paths are for the start of a server: -${option} ${text} cannot be added`
   }
 }
 

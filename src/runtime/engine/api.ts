@@ -76,11 +76,14 @@ const NOTHING_MEASURED: Measured = {
   windowOffered: null
 }
 const sinceSyn = (at: SeqNum, initial: SeqNum): number => (at - initial - 1) >>> 0
+const finTaken = ({ finSeq, sndUna }: TcpFlow['state']['context']['tcb']): boolean =>
+  finSeq !== null && distance(sndUna, finSeq) > 0
 const tcpMeasured = (f: TcpFlow): Measured => {
   const { tcb } = f.state.context
   const synced = tcb.heardSyn && tcb.sndUna !== tcb.iss
   return {
-    octetsToGuest: synced ? sinceSyn(tcb.sndUna, tcb.iss) : 0,
+    // A FIN has a number of its own and is no octet
+    octetsToGuest: synced ? sinceSyn(tcb.sndUna, tcb.iss) - (finTaken(tcb) ? 1 : 0) : 0,
     octetsToPeer: tcb.heardSyn ? sinceSyn(tcb.rcvTaken, tcb.irs) : 0,
     rttGuestMs: tcb.srtt > 0 ? tcb.srtt : null,
     rttPeerMs: tcb.peerRtt > 0 ? tcb.peerRtt : null,
