@@ -41,7 +41,7 @@ static constexpr int NICE = 10;
 	if (who)
 		syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, nullptr);
 	keepOnly(who ? bit(CAP_SETUID) | bit(CAP_SETGID) | bit(CAP_SETPCAP) : 0, true);
-	withoutInspector();
+	withoutInspectorAndRings();
 	restoreSignals(launch);
 	const std::string bundle = bundlePath("api.cjs");
 	const std::string uid = who ? std::to_string(who->uid) : "", gid = who ? std::to_string(who->gid) : "";

@@ -29,8 +29,9 @@ int confineResolver();
 
 /**
  * In the process that becomes Node: SIGUSR1 does nothing from here on, whatever Node makes of it, which would start its inspector and
- * let who may signal it debug it. With no_new_privs; where there are no filters the addon ignores the signal when it is loaded.
+ * let who may signal it debug it. Nor is there an io_uring, which no list of ours serves later: libuv of Node 24 makes one whatever
+ * UV_USE_IO_URING says. With no_new_privs; where there are no filters the addon ignores the signal when it is loaded.
  */
-void withoutInspector();
+void withoutInspectorAndRings();
 
 #endif

@@ -109,7 +109,7 @@ static int lackOfProcesses(size_t count)
 	argv.push_back(const_cast<char *>(engine.c_str()));
 	argv.insert(argv.end(), launch.argv, launch.argv + launch.argc);
 	handOnLowPorts();
-	withoutInspector(); // while the signal is blocked still
+	withoutInspectorAndRings(); // while the signal is blocked still
 	restoreSignals(launch);
 	const int err = becomeNode(node, argv, listenFds, bool(errorReport()));
 	say(fault(err, "Cannot run Node.js (" + node + ")"), " (PASST_NODE names another one)");

@@ -117,8 +117,8 @@ TEST(no_inspector)
 {
 	const auto handler = [] { return signal(SIGUSR1, [](int) { syscall(SYS_exit_group, 7); }) == SIG_ERR ? -1L : raise(SIGUSR1) ? -1L : 0L; };
 	CHECK(refusal([] { return true; }, handler) == 7);
-	CHECK(refusal([] { withoutInspector(); return true; }, handler) == 0);
-	CHECK(refusal([] { withoutInspector(); return true; }, [] {
+	CHECK(refusal([] { withoutInspectorAndRings(); return true; }, handler) == 0);
+	CHECK(refusal([] { withoutInspectorAndRings(); return true; }, [] {
 		      return signal(SIGUSR2, [](int) { syscall(SYS_exit_group, 7); }) == SIG_ERR ? -1L : raise(SIGUSR2) ? -1L : 0L;
 	      }) == 7);
 }
