@@ -59,7 +59,7 @@ int confineResolver()
 	return err == ENOSYS ? 0 : err;
 }
 
-/* The same on every processor (asm-generic/unistd.h) */
+/* The same on every processor */
 static constexpr uint32_t IO_URING_SETUP = 425;
 
 void withoutInspectorAndRings()
