@@ -24,9 +24,13 @@ import type { Draft, Out, Tcb } from './tcp-tcb.js'
 /** Octets of one peek. */
 export const PEEK_MAX = 2 << 20
 
-/** Drop what the guest newly acknowledged from the socket's queue. */
+/**
+ * Drop what the guest newly acknowledged from the socket's queue. Where a peek is under way, nothing behind its first octet: native looks
+ * for that by its place in the queue, and may have to wait for room first.
+ */
 export const discard = (d: Draft, out: Out<'DiscardFromSock'>): void => {
-  const end = d.finSeq !== null && lt(d.finSeq, d.sndUna) ? d.finSeq : d.sndUna
+  const acked = d.finSeq !== null && lt(d.finSeq, d.sndUna) ? d.finSeq : d.sndUna
+  const end = d.peeking && lt(d.peekSeq, acked) ? d.peekSeq : acked
   const octets = distance(end, d.discarded)
   if (octets <= 0) return
   out.push({ type: 'DiscardFromSock', octets })
