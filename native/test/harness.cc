@@ -4,7 +4,9 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 std::vector<Test> &tests()
@@ -237,6 +239,20 @@ Octets tcp_template(bool v6, uint32_t seq)
 	f[l4 + 12] = 0x50, f[l4 + 13] = 0x10;
 	put16(f + l4 + 14, 1000);
 	return b;
+}
+
+void in_namespace(const std::function<void()> &body)
+{
+	const pid_t pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		CHECK(!unshare(CLONE_NEWNET));
+		body();
+		_exit(0);
+	}
+	int status;
+	CHECK(waitpid(pid, &status, 0) == pid);
+	CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
 }
 
 bool wait_for(int fd, short events, int ms)

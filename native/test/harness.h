@@ -92,6 +92,8 @@ struct Datagrams {
 
 /** Virtio-net header and Ethernet/IP/TCP header template, as JS writes them for EF_PEEK. */
 Octets tcp_template(bool v6, uint32_t seq);
+/** In a process and a network namespace of its own (root); it ends well, or this test does not. */
+void in_namespace(const std::function<void()> &body);
 bool wait_for(int fd, short events, int ms = 1000);
 Octets read_all(int fd, size_t n);
 std::string text(const Octets &b);

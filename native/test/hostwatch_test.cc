@@ -6,28 +6,12 @@
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <string>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace {
-
-template <typename Body> void in_namespace(Body body)
-{
-	const pid_t pid = fork();
-	CHECK(pid >= 0);
-	if (!pid) {
-		CHECK(!unshare(CLONE_NEWNET));
-		body();
-		_exit(0);
-	}
-	int status;
-	CHECK(waitpid(pid, &status, 0) == pid);
-	CHECK(WIFEXITED(status) && !WEXITSTATUS(status));
-}
 
 void set_up(bool up)
 {
