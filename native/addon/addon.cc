@@ -676,9 +676,7 @@ Value ConfineApi(const CallbackInfo &info)
 Value PeerUser(const CallbackInfo &info)
 {
 	ucred who = {};
-	socklen_t len = sizeof(who);
-	const bool known = !getsockopt(int_at(info, 0), SOL_SOCKET, SO_PEERCRED, &who, &len);
-	return Napi::Number::New(info.Env(), known ? (double)who.uid : -1);
+	return Napi::Number::New(info.Env(), passt::read_peer(int_at(info, 0), who) ? (double)who.uid : -1);
 }
 
 /** Without Node's own end, which needs system calls that we have given up. */

@@ -28,11 +28,8 @@ Fault Clients::listen(const char *path, bool vhost_user, uint32_t &mode)
 /** A socket that listens already. 0 or errno; it is taken over with 0 only. */
 int Clients::adopt(int fd, bool vhost_user)
 {
-	if (const int e = listener >= 0 ? EBUSY : set_nonblocking(fd))
+	if (const int e = core.adopt(listener, fd, EPOLLIN, ID_CLIENTS))
 		return e;
-	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_CLIENTS))
-		return e;
-	listener = fd;
 	keep_spare();
 	link_on(vhost_user);
 	return 0;
@@ -108,8 +105,7 @@ void Clients::ready()
 	offered = fd;
 	watch(false);
 	ucred who = {};
-	socklen_t len = sizeof(who);
-	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+	read_peer(fd, who);
 	pollfd p = {served(), POLLRDHUP, 0};
 	/* With the end of the one before, whose event waits for its turn as well, in order */
 	auto &e = results.add<ev::LinkClient>(0, 0);

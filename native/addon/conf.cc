@@ -60,14 +60,9 @@ Fault Conf::listen(const char *path)
 
 int Conf::adopt(int fd, const char *path)
 {
-	if (listener >= 0)
-		return EBUSY;
-	if (const int e = set_nonblocking(fd))
-		return e;
 	/* By edges: whoever has to wait wakes nobody again and again */
-	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_CONF))
+	if (const int e = core.adopt(listener, fd, EPOLLIN | EPOLLET, ID_CONF))
 		return e;
-	listener = fd;
 	owner = geteuid(); /* later we are somebody else */
 	root_is_here = root_has_a_name();
 	file = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -76,14 +71,7 @@ int Conf::adopt(int fd, const char *path)
 
 int Conf::adopt_api(int fd)
 {
-	if (streams[API] >= 0)
-		return EBUSY;
-	if (const int e = set_nonblocking(fd))
-		return e;
-	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_CONF_CLIENT - API))
-		return e;
-	streams[API] = fd;
-	return 0;
+	return core.adopt(streams[API], fd, EPOLLIN, ID_CONF_CLIENT - API);
 }
 
 /**
@@ -131,8 +119,7 @@ void Conf::accept_some()
 		}
 		streams[i] = fd;
 		ucred who = {};
-		socklen_t len = sizeof(who);
-		const bool known = !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+		const bool known = read_peer(fd, who);
 		auto &e = results.add<ev::ConfClient>(i, 0);
 		e.process_id = (uint32_t)who.pid;
 		e.flags = known && may_come(who.uid) ? (uint32_t)CONF_ALLOWED : 0;

@@ -3,6 +3,7 @@
 #define PASST_CORE_H
 
 #include "rings.h"
+#include "sock.h"
 
 #include <cerrno>
 #include <ctime>
@@ -58,6 +59,16 @@ public:
 		return epoll_ctl(epoll, op, fd, &ev) ? errno : 0;
 	}
 	void unwatch(int fd) const { epoll_ctl(epoll, EPOLL_CTL_DEL, fd, nullptr); }
+	/** `fd` is ours from here on, at `place`, and told of as `id`. 0 or errno: it is not, EBUSY: another one is there. */
+	int adopt(int &place, int fd, uint32_t events, uint64_t id) const
+	{
+		if (const int e = place >= 0 ? EBUSY : set_nonblocking(fd))
+			return e;
+		if (const int e = watch(EPOLL_CTL_ADD, fd, events, id))
+			return e;
+		place = fd;
+		return 0;
+	}
 	/** No longer told of, since it may live on elsewhere, and closed. -1: there is none, as there is none then. */
 	void drop(int &fd) const
 	{

@@ -41,8 +41,7 @@ int connect_to_predecessor(const char *path, std::string &why)
 	if (!e) {
 		/* Another file may stand there by now: whoever listens counts (unix(7), SO_PEERCRED) */
 		ucred who = {};
-		socklen_t n = sizeof(who);
-		if (!getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) && who.uid == geteuid())
+		if (read_peer(fd, who) && who.uid == geteuid())
 			return fd;
 		why = "another user serves there";
 		e = EPERM;
@@ -103,14 +102,9 @@ Fault HandOver::listen(const char *path)
 
 int HandOver::adopt(int fd)
 {
-	if (listener >= 0)
-		return EBUSY;
-	if (const int e = set_nonblocking(fd))
-		return e;
 	/* By edges: whoever has to wait wakes nobody again and again */
-	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_PLACE))
+	if (const int e = core.adopt(listener, fd, EPOLLIN | EPOLLET, ID_PLACE))
 		return e;
-	listener = fd;
 	tap.vhost.memory.keeps = true;
 	return 0;
 }

@@ -25,57 +25,28 @@ HostWatch::~HostWatch()
 	}
 }
 
-/** To the kernel and from it only: connected, so nobody else's messages come. -1 with errno. */
-static int netlink_socket(uint32_t groups)
-{
-	const int s = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
-	sockaddr_nl own = {}, kernel = {};
-
-	own.nl_family = kernel.nl_family = AF_NETLINK;
-	own.nl_groups = groups;
-	if (s < 0)
-		return -1;
-	if (!bind(s, reinterpret_cast<sockaddr *>(&own), sizeof(own)) && !connect(s, reinterpret_cast<sockaddr *>(&kernel), sizeof(kernel)))
-		return s;
-	const int e = errno;
-	close(s);
-	errno = e;
-	return -1;
-}
-
 int HostWatch::watch(uint32_t groups)
 {
 	if (bell >= 0)
 		return EBUSY;
-	const int b = netlink_socket(groups), t = netlink_socket(0);
-	int e = b < 0 || t < 0 ? errno : 0;
+	bell = netlink_socket(groups);
+	tables = bell < 0 ? -1 : netlink_socket(0);
+	int e = tables < 0 ? errno : 0;
 	if (!e) {
-		set_int(b, SOL_SOCKET, SO_RCVBUF, BELL_BUFFER);
-		set_int(b, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
-		e = core.watch(EPOLL_CTL_ADD, b, EPOLLIN | EPOLLONESHOT, ID_HOST_TABLES);
+		set_int(bell, SOL_SOCKET, SO_RCVBUF, BELL_BUFFER);
+		set_int(bell, SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
+		e = core.watch(EPOLL_CTL_ADD, bell, EPOLLIN | EPOLLONESHOT, ID_HOST_TABLES);
 	}
 	if (e) {
-		for (const int fd : {b, t}) {
-			if (fd >= 0)
-				close(fd);
-		}
-		return e;
+		core.drop(bell);
+		core.drop(tables);
 	}
-	bell = b;
-	tables = t;
-	return 0;
+	return e;
 }
 
 int HostWatch::resolver(int fd)
 {
-	if (watcher >= 0)
-		return EBUSY;
-	if (const int e = set_nonblocking(fd))
-		return e;
-	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLONESHOT, ID_HOST_RESOLVER))
-		return e;
-	watcher = fd;
-	return 0;
+	return core.adopt(watcher, fd, EPOLLIN | EPOLLONESHOT, ID_HOST_RESOLVER);
 }
 
 /** What rang before is thrown away first: whoever arms looks at everything then. */

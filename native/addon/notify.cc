@@ -1,7 +1,7 @@
 #include "notify.h"
+#include "sock.h"
 
 #include <cerrno>
-#include <linux/netlink.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,19 +15,10 @@ int Notices::watch(uint32_t groups)
 {
 	if (fd >= 0)
 		return EBUSY;
-	const int s = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
-	sockaddr_nl own = {}, kernel = {};
-	own.nl_family = kernel.nl_family = AF_NETLINK;
-	own.nl_groups = groups;
-	/* Connected: nobody but the kernel can send to it */
-	int e = s < 0 || bind(s, reinterpret_cast<sockaddr *>(&own), sizeof(own)) ||
-				connect(s, reinterpret_cast<sockaddr *>(&kernel), sizeof(kernel))
-			? errno
-			: core.watch(EPOLL_CTL_ADD, s, EPOLLIN, ID_NETLINK);
-	if (!e)
-		fd = s;
-	else if (s >= 0)
-		close(s);
+	fd = netlink_socket(groups);
+	const int e = fd < 0 ? errno : core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_NETLINK);
+	if (e)
+		core.drop(fd);
 	return e;
 }
 

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <linux/tcp.h>
 #include <unistd.h>
 
@@ -222,6 +223,29 @@ int prepare_socket(int fd, Kind kind, const Target &t, const Outbound &out)
 	sockaddr_storage ss;
 	const socklen_t len = to_sockaddr(ss, t.src, port, t.scope, v6);
 	return bind(fd, reinterpret_cast<sockaddr *>(&ss), len) ? errno : 0;
+}
+
+bool read_peer(int fd, ucred &who)
+{
+	socklen_t len = sizeof(who);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len);
+}
+
+int netlink_socket(uint32_t groups)
+{
+	const int s = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
+	sockaddr_nl own = {}, kernel = {};
+
+	own.nl_family = kernel.nl_family = AF_NETLINK;
+	own.nl_groups = groups;
+	if (s < 0 || (!bind(s, reinterpret_cast<sockaddr *>(&own), sizeof(own)) &&
+		      !connect(s, reinterpret_cast<sockaddr *>(&kernel), sizeof(kernel))))
+		return s;
+	const int e = errno;
+	close(s);
+	errno = e;
+	return -1;
 }
 
 /** 0 where the socket has no such option. */

@@ -147,6 +147,12 @@ uint64_t moved_of(int fd);
 /** The pending error, taken from the socket. */
 int take_error(int fd);
 
+/** Who is at the other end of a UNIX socket (unix(7), SO_PEERCRED). False: unknown. */
+bool read_peer(int fd, ucred &who);
+
+/** Netlink to the kernel and from it only, since it is connected; non-blocking. `groups`: RTMGRP_*. -1 with errno. */
+int netlink_socket(uint32_t groups);
+
 /** What a socket is: the words of socketFacts() in src/runtime/abi/abi.ts, in their order. */
 struct SocketFacts {
 	uint32_t domain, type, protocol, listens, connected, v6only, addr[4], port;

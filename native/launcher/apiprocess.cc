@@ -4,6 +4,7 @@
 #include "../common/unixsocket.h"
 #include "confine.h"
 #include "engine-options.h"
+#include "helper.h"
 #include "node.h"
 
 #include <cerrno>
@@ -25,9 +26,7 @@ static constexpr int NICE = 10;
 	setsid();
 	(void)!chdir("/");
 	(void)!nice(NICE);
-	for (int fd = 0; fd <= 2; fd++)
-		close(fd);
-	(void)!(open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
+	nullStreams();
 	const int high = fcntl(line.get(), F_DUPFD, API_ENGINE_FD + 1);
 	if (high < 0 || dup2(listener.get(), API_LISTEN_FD) < 0 || dup2(high, API_ENGINE_FD) < 0)
 		_exit(1);

@@ -6,6 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+void nullStreams()
+{
+	for (int fd = 0; fd <= 2; fd++)
+		close(fd);
+	(void)!(open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
+}
+
 Fault startHelper(Fd &line, pid_t &pid, const std::function<void(int line)> &work)
 {
 	int pair[2];
@@ -20,9 +27,7 @@ Fault startHelper(Fd &line, pid_t &pid, const std::function<void(int line)> &wor
 		line = std::move(ours);
 		return {};
 	}
-	for (int fd = 0; fd <= 2; fd++)
-		close(fd);
-	(void)!(open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
+	nullStreams();
 	closeAllBut({ theirs.get() });
 	work(theirs.get());
 	_exit(0);

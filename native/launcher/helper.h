@@ -13,6 +13,9 @@
  */
 Fault startHelper(Fd &line, pid_t &pid, const std::function<void(int line)> &work);
 
+/** In a process that was just forked: standard streams are /dev/null. */
+void nullStreams();
+
 /** waitpid(2) for a child's end: its status. */
 int awaitEnd(pid_t pid);
 

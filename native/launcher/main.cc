@@ -4,13 +4,10 @@
  * the guest, shall hold no rights in any namespace. So this process enters them and hands over what is made there.
  */
 #include <cerrno>
-#include <climits>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <initializer_list>
 #include <string>
-#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>

@@ -38,12 +38,9 @@ Fault Repair::listen(const char *path, uint32_t &mode)
 
 int Repair::adopt(int fd)
 {
-	if (const int e = listener >= 0 ? EBUSY : set_nonblocking(fd))
-		return e;
 	/* By edges: whoever cannot be accepted now wakes nobody again and again */
-	if (const int e = core.watch(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET, ID_HELPERS))
+	if (const int e = core.adopt(listener, fd, EPOLLIN | EPOLLET, ID_HELPERS))
 		return e;
-	listener = fd;
 	keep_spare();
 	return 0;
 }
