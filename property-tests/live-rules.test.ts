@@ -89,20 +89,9 @@ const arbTables: fc.Arbitrary<Tables> = fc.tuple(arbTable, arbTable)
 const rulesOf = (t: Tables, old: ReadonlyArray<Rule> = []): ReadonlyArray<Rule> =>
   E.getOrElse((why: string): ReadonlyArray<Rule> => assert.fail(why))(ofTables(ENV, t, old))
 
+const rule = (r: Partial<ConfRule>): ConfRule => ({ ...PLAIN, ...r })
+
 describe('rules in words and as ours', () => {
-  const rule = (r: Partial<ConfRule>): ConfRule => ({
-    address: UNSPECIFIED6,
-    target: UNSPECIFIED6,
-    ifname: '',
-    first: 22,
-    last: 22,
-    to: 22,
-    proto: 'tcp',
-    any: true,
-    weak: false,
-    scan: false,
-    ...r
-  })
   test('lines', () => {
     const v4 = { any: false, address: LOCAL }
     assert.deepEqual(
@@ -424,18 +413,7 @@ describe('listeners', () => {
     )
   })
   test('listeners go over to the rules that count now, a few in each slice', () => {
-    const RULE: ConfRule = {
-      address: UNSPECIFIED6,
-      target: UNSPECIFIED6,
-      ifname: '',
-      first: 1,
-      last: 1000,
-      to: 1,
-      proto: 'tcp',
-      any: true,
-      weak: false,
-      scan: false
-    }
+    const RULE = rule({ first: 1, last: 1000, to: 1 })
     const old = rulesOf([[RULE], []])
     const next = rulesOf([[{ ...RULE, to: 2 }], []], old)
     const place = listenPlace({} as never, {} as never, old, false, nothingInherited())

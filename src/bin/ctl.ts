@@ -1,4 +1,4 @@
-import { request } from 'node:http'
+import { type IncomingMessage, request } from 'node:http'
 import { createInterface } from 'node:readline'
 import { setTimeout as later } from 'node:timers/promises'
 import * as E from 'fp-ts/lib/Either.js'
@@ -35,22 +35,36 @@ const errorOf = (text: string): string => {
 
 type Run = Extract<CtlCommand, { readonly tag: 'Run' }>
 
+const refusal = (text: string): Error => new Error(`the API refuses that: ${errorOf(text)}`)
+/** `heard` has the answer; `failed`: there is none, or it breaks off. */
+const send = (
+  socketPath: string,
+  method: string,
+  path: string,
+  body: string,
+  heard: (r: IncomingMessage, broken: (e: Error) => void) => void,
+  failed: (e: Error) => void
+): void => {
+  const broken = (e: Error): void => failed(new Error(`${socketPath}: ${reasonText(e)}`))
+  const q = request({ socketPath, method, path, timeout: 10_000 }, (r) => heard(r, broken))
+  q.on('timeout', () => q.destroy(new Error('no answer')))
+  q.on('error', broken)
+  q.end(body)
+}
 /** Of what it says that it is wrong, the API's own words. */
 const ask = (socketPath: string, method: string, path: string, body = ''): Promise<string> =>
   new Promise((resolve, reject) => {
-    const q = request({ socketPath, method, path, timeout: 10_000 }, (r) => {
+    const heard = (r: IncomingMessage): void => {
       const parts: Buffer[] = []
       r.on('data', (d: Buffer) => parts.push(d))
       r.on('error', reject)
       r.on('end', () => {
         const text = Buffer.concat(parts).toString()
         if (r.statusCode === 200 || r.statusCode === 201) resolve(text)
-        else reject(new Error(`the API refuses that: ${errorOf(text)}`))
+        else reject(refusal(text))
       })
-    })
-    q.on('timeout', () => q.destroy(new Error('no answer')))
-    q.on('error', (e) => reject(new Error(`${socketPath}: ${reasonText(e)}`)))
-    q.end(body)
+    }
+    send(socketPath, method, path, body, heard, reject)
   })
 const get = (socketPath: string, path: string): Promise<string> => ask(socketPath, 'GET', path)
 const decoded = <A>(type: t.Type<A, unknown>, text: string): A => {
@@ -101,19 +115,16 @@ const eventText = (line: string): string => {
 }
 const events = (o: Run): Promise<void> =>
   new Promise((_, reject) => {
-    const path = `/v1/events${queryOf(o)}`
-    const q = request({ socketPath: o.path, path, timeout: 10_000 }, (r) => {
+    const heard = (r: IncomingMessage, broken: (e: Error) => void): void => {
       const lines = createInterface({ input: r })
-      lines.on('error', (e: Error) => reject(new Error(`${o.path}: ${reasonText(e)}`)))
+      lines.on('error', broken)
       lines.on('line', (line) => {
-        if (r.statusCode !== 200) return reject(new Error(`the API refuses that: ${errorOf(line)}`))
+        if (r.statusCode !== 200) return reject(refusal(line))
         if (line !== '') print([o.json ? line : eventText(line)])
       })
       lines.on('close', () => reject(new Error('it has ended')))
-    })
-    q.on('timeout', () => q.destroy(new Error('no answer')))
-    q.on('error', (e) => reject(new Error(`${o.path}: ${reasonText(e)}`)))
-    q.end()
+    }
+    send(o.path, 'GET', `/v1/events${queryOf(o)}`, '', heard, reject)
   })
 
 const run = async (o: Run): Promise<void> => {

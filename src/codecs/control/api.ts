@@ -2,13 +2,13 @@ import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { showRange } from '../text/port-spec.js'
 import { showAddr } from '../value/inany.js'
+import { orNull } from '../value/or-null.js'
 import { type ClientPart, CONF_VERSION, type ConfRule, clientPart, clientPartOf } from './conf.js'
 
 // Between the engine and the process of the API (--api): lines of JSON. The process asks, and each question gets exactly one answer, in
 // order. What there may be thousands of comes in pages: who asks goes on from `next`, so no answer takes the engine long.
 // The values are those of the API itself (openapi.json).
 
-const nullable = <C extends t.Mixed>(c: C) => t.union([c, t.null])
 const count = t.number
 
 /** An end of a flow: 'ADDRESS', port; of a ping its identifier. 0: the kernel's choice, unknown here. */
@@ -39,18 +39,18 @@ export const FlowInfo = t.strict({
   /** The peer as the host knows it. */
   peer: Place,
   /** Which of `/v1/rules`; null: none, or one that is no more. */
-  rule: nullable(t.string),
+  rule: orNull(t.string),
   /** ms; null: since before the API. */
-  ageMs: nullable(count),
+  ageMs: orNull(count),
   /** Octets of data that arrived: TCP's modulo 2^32, as acknowledged; past the tap as last reported. null: not counted. */
-  octetsToGuest: nullable(count),
-  octetsToPeer: nullable(count),
+  octetsToGuest: orNull(count),
+  octetsToPeer: orNull(count),
   /** ms, smoothed; null: not measured, or no such thing. */
-  rttGuestMs: nullable(count),
-  rttPeerMs: nullable(count),
+  rttGuestMs: orNull(count),
+  rttPeerMs: orNull(count),
   /** Octets: what the guest offers, what it was offered. */
-  windowGuest: nullable(count),
-  windowOffered: nullable(count)
+  windowGuest: orNull(count),
+  windowOffered: orNull(count)
 })
 export type FlowInfo = t.TypeOf<typeof FlowInfo>
 
@@ -70,12 +70,12 @@ export const RuleInfo = t.strict({
   /** 'in': from the host to the guest. */
   direction: t.union([t.literal('in'), t.literal('out')]),
   /** null: any of both IP versions. */
-  address: nullable(t.string),
-  interface: nullable(t.string),
+  address: orNull(t.string),
+  interface: orNull(t.string),
   firstPort: count,
   lastPort: count,
   /** Where `firstPort` leads; null: to the guest's or the host's usual address. */
-  toAddress: nullable(t.string),
+  toAddress: orNull(t.string),
   toPort: count,
   /** A port that cannot be had is no error. */
   bestEffort: t.boolean,
@@ -97,12 +97,12 @@ export const ruleName = (r: ConfRule, direction: 'in' | 'out'): string =>
   `${direction}-${r.proto}-${r.any ? '' : `${showAddr(r.address)}-`}${showRange(r)}`
 
 const Family = t.strict({
-  interface: nullable(t.string),
-  address: nullable(t.string),
+  interface: orNull(t.string),
+  address: orNull(t.string),
   prefixLength: count,
-  gateway: nullable(t.string),
-  outbound: nullable(t.string),
-  outboundInterface: nullable(t.string),
+  gateway: orNull(t.string),
+  outbound: orNull(t.string),
+  outboundInterface: orNull(t.string),
   dns: t.array(t.string)
 })
 export const Status = t.strict({
@@ -116,9 +116,9 @@ export const Status = t.strict({
   /** 0: not assigned. */
   mtu: count,
   mac: t.string,
-  guest: t.strict({ up: t.boolean, mac: t.string, ipv4: nullable(t.string), ipv6: nullable(t.string) }),
-  ipv4: nullable(Family),
-  ipv6: nullable(Family),
+  guest: t.strict({ up: t.boolean, mac: t.string, ipv4: orNull(t.string), ipv6: orNull(t.string) }),
+  ipv4: orNull(Family),
+  ipv6: orNull(Family),
   search: t.array(t.string),
   /** Names of what is on: 'tcp', 'dhcp'. */
   serves: t.array(t.string),
@@ -151,8 +151,8 @@ export type Question = t.TypeOf<typeof Question>
 export const Answer = t.union([
   t.strict({ to: t.literal('status'), status: Status }),
   t.strict({ to: t.literal('counters'), counters: Counters }),
-  t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: nullable(count) }),
-  t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: nullable(count) }),
+  t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: orNull(count) }),
+  t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: orNull(count) }),
   /** `lost`: so many before those were wanted, and are kept no more. `next`: of the one behind them; `more`: it is there. */
   t.strict({
     to: t.literal('events'),

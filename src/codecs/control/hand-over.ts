@@ -2,6 +2,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
 import { bytesOf, type Octets, wireCodec } from '../value/octets.js'
+import { orNull } from '../value/or-null.js'
 import { isMac, type Mac, readMac, writeMac } from '../wire/ethernet.js'
 import { type ClientPart, CONF_VERSION, clientPart, clientPartOf } from './conf.js'
 import { FLOW_LEN } from './migration.js'
@@ -39,7 +40,6 @@ const below = (max: number): t.Type<number, number, unknown> => {
 const Word = below(2 ** 32)
 const Count = below(2 ** 24)
 const Port = below(65536)
-const orNull = <A>(of: t.Type<A, A, unknown>) => t.union([of, t.null])
 /** Octets in base64. */
 const Base64 = new t.Type<Uint8Array, string, unknown>(
   'octets',

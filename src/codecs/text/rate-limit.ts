@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import type { PortRange } from './port-spec.js'
+import { type PortRange, showRange } from './port-spec.js'
 
 /** Towards the guest, or from it. */
 export type Way = 'in' | 'out'
@@ -11,7 +11,7 @@ export interface RateLimit {
   readonly ports: { readonly proto: 'tcp' | 'udp'; readonly range: PortRange } | null
   /** Octets of users' data a second. */
   readonly rate: number
-  /** Octets that may come at once; null: the default (burstOf). */
+  /** Octets that may come at once; null: defaultBurst(). */
   readonly burst: number | null
   /** null: each way as much. */
   readonly way: Way | null
@@ -84,8 +84,7 @@ const read = (text: string): E.Either<string, RateLimit> => {
 }
 
 const show = ({ ports, rate, burst, way }: RateLimit): string => {
-  const range = ports === null ? '' : ports.range.first === ports.range.last ? '' : `-${ports.range.last}`
-  const whose = ports === null ? '' : `${ports.proto}:${ports.range.first}${range}=`
+  const whose = ports === null ? '' : `${ports.proto}:${showRange(ports.range)}=`
   return [
     `${whose}${rate}B`,
     ...(burst === null ? [] : [`burst=${burst}`]),

@@ -9,6 +9,7 @@ import {
   EPERM
 } from '../../codecs/value/errno.js'
 import type { SockEvent } from '../../effects/sock-event.js'
+import { type Bucket, filled, type Rate, spend } from '../limit/token-bucket.js'
 
 // What an ICMP error on a datagram socket of the host means for its flow; shared by the UDP and ping machines.
 
@@ -99,17 +100,15 @@ export const told = ({ context: c, event: e }: Refused) => ({
   quoted: { off: 0, len: 0 }
 })
 
-/** Tokens for errors of our own; `at`: ms, when `tokens` was right. */
-export interface ErrorBudget {
-  readonly tokens: number
-  readonly at: number
-}
+/** Tokens for errors of our own. */
+export type ErrorBudget = Bucket
 /** As Linux does for all its ICMP messages: icmp_msgs_burst, and icmp_msgs_per_sec in ms (ip-sysctl). */
 export const ERROR_BURST = 50
 export const ERROR_EVERY = 1
+const ERRORS: Rate = { perMs: 1 / ERROR_EVERY, burst: ERROR_BURST }
 
 /** One more error at `now`: what remains; null: not now. Law: in T ms at most ERROR_BURST + T / ERROR_EVERY. */
 export const spendError = (b: ErrorBudget, now: number): ErrorBudget | null => {
-  const tokens = Math.min(ERROR_BURST, b.tokens + Math.max(0, now - b.at) / ERROR_EVERY)
-  return tokens < 1 ? null : { tokens: tokens - 1, at: now }
+  const full = filled(ERRORS, b, now)
+  return full.tokens < 1 ? null : spend(ERRORS, full, 1)
 }

@@ -288,7 +288,7 @@ export const unixTargets = ({ tcpOut }: PortOptions): ReadonlyArray<string> => [
   ...new Set(tcpOut.flatMap((s) => (s.kind === 'to-unix' ? [s.path] : [])))
 ]
 /** The path of a rule that listens at one. */
-export const listensAtPath = (r: Rule): string | null =>
+export const listensAtPath = (r: Pick<Rule, 'direction' | 'unix'>): string | null =>
   r.direction === 'in' ? (r.unix?.path ?? null) : null
 
 const unixRules = (

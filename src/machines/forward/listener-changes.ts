@@ -15,7 +15,7 @@ import { bindsMeet, listensAtPath, type Rule } from './forward-rules.js'
 /** Where something listens, but for the port. */
 export type Ends = Pick<Rule, 'proto' | 'direction' | 'bind' | 'v6only' | 'ifname' | 'unix'>
 export const endsKey = (e: Ends): string =>
-  `${e.proto} ${e.direction} ${e.bind === null ? '*' : showAddr(e.bind)}${e.v6only ? ' v6only' : ''} ${e.ifname ?? ''}${e.direction === 'in' && e.unix !== null ? e.unix.path : ''}`
+  `${e.proto} ${e.direction} ${e.bind === null ? '*' : showAddr(e.bind)}${e.v6only ? ' v6only' : ''} ${e.ifname ?? ''}${listensAtPath(e) ?? ''}`
 
 /** What listens at these ends. */
 export interface Open {
@@ -54,16 +54,12 @@ const both = (a: PortSet, b: PortSet): PortSet => minusPorts(a, minusPorts(a, b)
 const isNone = (s: PortSet): boolean => s.every((w) => w === 0)
 
 /** Two sockets of one process cannot have the same port there. */
-const endsMeet = (a: Ends, b: Ends): boolean => {
-  const atPath = (e: Ends): boolean => e.direction === 'in' && e.unix !== null
-  return (
-    a.proto === b.proto &&
-    a.direction === b.direction &&
-    !atPath(a) &&
-    !atPath(b) &&
-    bindsMeet(a.bind, b.bind)
-  )
-}
+const endsMeet = (a: Ends, b: Ends): boolean =>
+  a.proto === b.proto &&
+  a.direction === b.direction &&
+  listensAtPath(a) === null &&
+  listensAtPath(b) === null &&
+  bindsMeet(a.bind, b.bind)
 
 /**
  * Indices of rules in the order in which their ports are opened: what is to work comes before that of which what can be had is enough.

@@ -337,32 +337,31 @@ export const netlinkSend = (r: Rings, off: number, len: number): void => words(r
 
 // --- restart in place
 
+/** Octets for native. */
+const put = (r: Rings, octets: Uint8Array): number => {
+  const off = txRoom(r, octets.length)
+  r.slab.set(octets, off)
+  return off
+}
+
 /** What goes along with an answer: HAND_*, and which. */
 export type Handed = readonly [what: number, which: number]
 /** `answer`: octets of a message, at most HAND_OVER_MAX. At most HAND_OVER_FDS descriptors. */
 export const handOverAnswer = (r: Rings, answer: Uint8Array, descriptors: ReadonlyArray<Handed>): void => {
   const names = inSlab(r, descriptors.flat())
-  const off = txRoom(r, answer.length)
-  r.slab.set(answer, off)
-  words(r, EF.HAND_OVER_ANSWER, 0, off, answer.length, names, descriptors.length)
+  words(r, EF.HAND_OVER_ANSWER, 0, put(r, answer), answer.length, names, descriptors.length)
 }
 export const handOverClose = (r: Rings): void => words(r, EF.HAND_OVER_CLOSE, 0, 0)
 export const handOverHold = (r: Rings, on: boolean): void =>
   words(r, EF.HAND_OVER_HOLD, 0, on ? HAND_HOLD : 0)
 export const handOverGuest = (r: Rings): void => words(r, EF.HAND_OVER_GUEST, 0, 0)
 /** To a client of the control socket. */
-export const confSend = (r: Rings, client: number, said: Uint8Array): void => {
-  const off = txRoom(r, said.length)
-  r.slab.set(said, off)
-  words(r, EF.CONF_SEND, client, off, said.length)
-}
+export const confSend = (r: Rings, client: number, said: Uint8Array): void =>
+  words(r, EF.CONF_SEND, client, put(r, said), said.length)
 export const confClose = (r: Rings, client: number): void => words(r, EF.CONF_CLOSE, client, 0)
 /** To the API's process. */
-export const apiSend = (r: Rings, said: Uint8Array): void => {
-  const off = txRoom(r, said.length)
-  r.slab.set(said, off)
-  words(r, EF.API_SEND, 0, off, said.length)
-}
+export const apiSend = (r: Rings, said: Uint8Array): void =>
+  words(r, EF.API_SEND, 0, put(r, said), said.length)
 /** `fd` -1: none. */
 export const give = (r: Rings, fd: number): void => words(r, EF.GIVE, 0, fd)
 /** `shut`: it has sent its FIN. `taken`: see abi.h. */

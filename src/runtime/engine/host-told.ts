@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import type { InAny } from '../../codecs/value/inany.js'
+import { orNull } from '../../codecs/value/or-null.js'
 import type { Links } from '../../machines/address/on-link.js'
 import type { Plan } from '../plan/plan-types.js'
 import type { WorldFamily, WorldPlan } from './world-config.js'
@@ -26,7 +27,6 @@ export interface HostTold {
 /** A template with more addresses than this has no further prefixes. */
 const LINKS_MAX = 64
 
-const orNull = <C extends t.Mixed>(c: C) => t.union([c, t.null])
 const written = t.type({
   v4: orNull(family),
   v6: orNull(family),

@@ -2,6 +2,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { failure } from 'io-ts/lib/PathReporter.js'
 import { RateLimit } from '../../codecs/text/rate-limit.js'
+import { orNull } from '../../codecs/value/or-null.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import type { FeaturePlan } from './features.js'
@@ -34,7 +35,6 @@ export interface StartRecord {
 }
 
 const { array, boolean, literal, number, string, type } = t
-const orNull = <C extends t.Mixed>(c: C) => t.union([c, t.null])
 /** JSON has no infinity. */
 const amount = t.union([number, literal('infinite')])
 const count = t.refinement(number, (n) => Number.isInteger(n) && n >= 0)

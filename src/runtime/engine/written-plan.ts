@@ -1,12 +1,12 @@
 import * as t from 'io-ts'
 import type { InAny } from '../../codecs/value/inany.js'
+import { orNull } from '../../codecs/value/or-null.js'
 import type { Links } from '../../machines/address/on-link.js'
 import type { WorldFamily } from './world-config.js'
 
 // Parts of a plan as JSON, in the start of a record and where the host becomes another one.
 
 const { array, boolean, number, type } = t
-const orNull = <C extends t.Mixed>(c: C) => t.union([c, t.null])
 export const address = t.tuple([number, number, number, number])
 const prefix = type({ addr: address, len: number })
 export const onLink = type({ index: number, own: address, prefix })

@@ -31,10 +31,40 @@ class Line {
   }
 }
 
+/** A limit and what there is of it; without one there is always enough. */
+class Meter {
+  private tokens: Bucket
+  constructor(
+    readonly limit: Limit | null,
+    now: number
+  ) {
+    this.tokens = bucket(limit ?? NO_RATE, now)
+  }
+  get quantum(): number {
+    return this.limit?.quantum ?? Number.POSITIVE_INFINITY
+  }
+  fill(now: number): void {
+    if (this.limit !== null) this.tokens = filled(this.limit, this.tokens, now)
+  }
+  has(octets: number): boolean {
+    return this.limit === null || this.tokens.tokens + NEARLY >= octets
+  }
+  take(octets: number): void {
+    if (this.limit !== null) this.tokens = spend(this.limit, this.tokens, octets)
+  }
+  /** ms. */
+  wait(octets: number): number {
+    return this.limit === null ? 0 : wait(this.limit, this.tokens, octets)
+  }
+  overdrawn(): boolean {
+    return this.limit !== null && this.tokens.tokens < -this.limit.burst
+  }
+}
+const NO_RATE = { perMs: 0, burst: 0 }
+
 /** The flows of one rule, or all that have none. */
 interface Class {
-  readonly limit: Limit | null
-  tokens: Bucket | null
+  readonly own: Meter
   readonly fresh: Line
   readonly old: Line
   waiting: number
@@ -63,11 +93,9 @@ export interface Shares {
 }
 
 export const createShares = (limits: WayLimits, flows: number, now: number): Shares => {
-  const { total } = limits
-  let all: Bucket | null = total === null ? null : bucket(total, now)
+  const total = new Meter(limits.total, now)
   const classes: Class[] = [null, ...limits.rules.map((r) => r.limit)].map((limit) => ({
-    limit,
-    tokens: limit === null ? null : bucket(limit, now),
+    own: new Meter(limit, now),
     fresh: new Line(),
     old: new Line(),
     waiting: 0,
@@ -82,20 +110,16 @@ export const createShares = (limits: WayLimits, flows: number, now: number): Sha
   /** Whose turn it is. */
   let cursor = 0
 
-  const quantumOf = (c: Class): number =>
-    Math.min(c.limit?.quantum ?? Number.POSITIVE_INFINITY, total?.quantum ?? Number.POSITIVE_INFINITY)
-  const limited = (flow: number): boolean => total !== null || classes[classOf[flow]].limit !== null
+  const quantumOf = (c: Class): number => Math.min(c.own.quantum, total.quantum)
+  const limited = (flow: number): boolean => total.limit !== null || classes[classOf[flow]].own.limit !== null
 
   const fill = (c: Class, at: number): void => {
-    if (total !== null && all !== null) all = filled(total, all, at)
-    if (c.limit !== null && c.tokens !== null) c.tokens = filled(c.limit, c.tokens, at)
+    total.fill(at)
+    c.own.fill(at)
   }
-  const ownHas = (c: Class, octets: number): boolean =>
-    c.tokens === null || c.tokens.tokens + NEARLY >= octets
-  const allHas = (octets: number): boolean => all === null || all.tokens + NEARLY >= octets
   const take = (c: Class, octets: number): void => {
-    if (total !== null && all !== null) all = spend(total, all, octets)
-    if (c.limit !== null && c.tokens !== null) c.tokens = spend(c.limit, c.tokens, octets)
+    total.take(octets)
+    c.own.take(octets)
   }
   const note = (flow: number): void => {
     served++
@@ -116,12 +140,12 @@ export const createShares = (limits: WayLimits, flows: number, now: number): Sha
   /** Does somebody wait whom only the total holds up? */
   const ahead = (c: Class, at: number): boolean => {
     if (c.waiting > 0) return true
-    if (total === null) return false
+    if (total.limit === null) return false
     for (const other of classes)
       if (other.waiting > 0 && other !== c) {
         fill(other, at)
         const first = lineOf(other).first
-        if (first >= 0 && ownHas(other, wants[first])) return true
+        if (first >= 0 && other.own.has(wants[first])) return true
       }
     return false
   }
@@ -144,7 +168,7 @@ export const createShares = (limits: WayLimits, flows: number, now: number): Sha
       const c = classes[classOf[flow]]
       const n = Math.min(octets, quantumOf(c))
       fill(c, at)
-      if (ownHas(c, n) && allHas(n) && !ahead(c, at)) {
+      if (c.own.has(n) && total.has(n) && !ahead(c, at)) {
         take(c, n)
         note(flow)
         return n
@@ -163,8 +187,7 @@ export const createShares = (limits: WayLimits, flows: number, now: number): Sha
     overdrawn: (flow, at) => {
       const c = classes[classOf[flow]]
       fill(c, at)
-      const own = c.limit !== null && c.tokens !== null && c.tokens.tokens < -c.limit.burst
-      return own || (total !== null && all !== null && all.tokens < -total.burst)
+      return c.own.overdrawn() || total.overdrawn()
     },
     serve: (at, grant) => {
       for (let n = 0, tried = 0; n < AT_ONCE && tried < classes.length; ) {
@@ -172,14 +195,14 @@ export const createShares = (limits: WayLimits, flows: number, now: number): Sha
         const line = lineOf(c)
         const flow = line.first
         fill(c, at)
-        if (flow < 0 || !ownHas(c, wants[flow])) {
+        if (flow < 0 || !c.own.has(wants[flow])) {
           cursor = (cursor + 1) % classes.length
           tried++
           continue
         }
         const octets = wants[flow]
         // It stays its turn: who wants less does not overtake it
-        if (!allHas(octets)) return
+        if (!total.has(octets)) return
         line.drop()
         c.freshNext = line !== c.fresh
         wants[flow] = 0
@@ -199,9 +222,8 @@ export const createShares = (limits: WayLimits, flows: number, now: number): Sha
         const first = lineOf(c).first
         if (first < 0) continue
         fill(c, at)
-        const own = c.limit === null || c.tokens === null ? 0 : wait(c.limit, c.tokens, wants[first])
-        const rest = total === null || all === null ? 0 : wait(total, all, wants[first])
-        soonest = Math.min(soonest, at + Math.max(COARSE, own, rest))
+        const rest = Math.max(c.own.wait(wants[first]), total.wait(wants[first]))
+        soonest = Math.min(soonest, at + Math.max(COARSE, rest))
       }
       return soonest
     }
