@@ -289,12 +289,12 @@ enum Event : uint32_t {
 	EV_CONF_CLIENT = 45,
 	/* Word 1 = the client, 2 off, 3 len: what it said; len 0: it says no more */
 	EV_CONF_OCTETS = 46,
-	/* Word 1 = HOST_TABLES or HOST_RESOLVER: it is no longer what it was. Not told again before Native.hostArm() */
-	EV_HOST_BELL = 60,
-	/* Word 1 unused. 2 off, 3 len: what Native.hostTell() was given */
-	EV_HOST = 61,
 	/* Word 1 unused. 2 off, 3 len: what the API's process said; len 0: it is gone */
 	EV_API_OCTETS = 47,
+	/* Word 1 = HOST_TABLES or HOST_RESOLVER: it is no longer what it was. Not told again before Native.hostArm() */
+	EV_HOST_BELL = 48,
+	/* Word 1 unused. 2 off, 3 len: what Native.hostTell() was given */
+	EV_HOST = 49,
 };
 
 /* What is followed: the host's links, addresses, routes and rules; its resolv.conf(5) */

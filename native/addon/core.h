@@ -20,9 +20,9 @@ enum : uint64_t { ID_TAP = UINT64_MAX, ID_CTL = UINT64_MAX - 1, ID_LINK = UINT64
 		ID_NETLINK = UINT64_MAX - 4, ID_VHOST_RX = UINT64_MAX - 5, ID_VHOST_TX = ID_VHOST_RX - VRING_TX,
 		ID_HELPERS = UINT64_MAX - 7, ID_HELPER = UINT64_MAX - 8, ID_STATE = UINT64_MAX - 9,
 		ID_PLACE = UINT64_MAX - 10, ID_PLACE_PEER = UINT64_MAX - 11, ID_CONF = UINT64_MAX - 12,
-		ID_HOST_TABLES = UINT64_MAX - 1024, ID_HOST_RESOLVER = UINT64_MAX - 1025,
+		ID_HOST_TABLES = UINT64_MAX - 13, ID_HOST_RESOLVER = UINT64_MAX - 14,
 		/* and those below it, one for each client; the one behind them is the API's process */
-		ID_CONF_CLIENT = UINT64_MAX - 13 };
+		ID_CONF_CLIENT = UINT64_MAX - 15 };
 
 /** Frames of the guest in one turn. */
 enum : uint32_t { TAP_FRAMES = 128 };

@@ -68,12 +68,6 @@ enum RequestKind : uint32_t {
 	/* nothing. After RQ_READY: another process serves in our place, so the engine's end is not the command's, and files of RQ_UNIX_FILE
 	 * stay. Reply: nothing */
 	RQ_LEAVE = 15,
-	/* nothing. After RQ_IDENTITY, before RQ_SPAWN and RQ_JOIN: a process that watches /etc/resolv.conf. Reply: nothing, with a socket:
-	 * each message is the whole file, at once and when it is another one; it ends with that socket */
-	RQ_RESOLVER = 24,
-	/* u32 interface. In a namespace, before RQ_READY: what is set up there goes on being changed, so RQ_NETLINK is served after that as
-	 * well, for addresses of this interface and routes through it (launcher/configure.h). Reply: nothing */
-	RQ_FOLLOW = 25,
 	/* u32 user, u32 group (API_STAY: it stays who we are), str path of its socket. After RQ_SETUP, before RQ_SPAWN, RQ_JOIN: the process of
 	 * the API begins. Reply: nothing, with the descriptor of the engine's stream to it */
 	RQ_API = 16,
@@ -86,6 +80,12 @@ enum RequestKind : uint32_t {
 	/* u32 number of an RQ_UNIX_TARGET. Reply: in the form of RQ_SOCKETS, family 1 (AF_UNIX), type: the number; a stream socket that
 	 * is connected, non-blocking, close-on-exec */
 	RQ_CONNECT = 19,
+	/* nothing. After RQ_IDENTITY, before RQ_SPAWN and RQ_JOIN: a process that watches /etc/resolv.conf. Reply: nothing, with a socket:
+	 * each message is the whole file, at once and when it is another one; it ends with that socket */
+	RQ_RESOLVER = 20,
+	/* u32 interface. In a namespace, before RQ_READY: what is set up there goes on being changed, so RQ_NETLINK is served after that as
+	 * well, for addresses of this interface and routes through it (launcher/configure.h). Reply: nothing */
+	RQ_FOLLOW = 21,
 };
 
 /* First word of the reply to RQ_SOCKETS and RQ_CONNECT, by which the addon knows it among others */

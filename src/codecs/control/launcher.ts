@@ -161,12 +161,12 @@ export const RQ = {
   IDENTITY: 13,
   NAMES: 14,
   LEAVE: 15,
-  RESOLVER: 24,
-  FOLLOW: 25,
   API: 16,
   UNIX_TARGET: 17,
   UNIX_FILE: 18,
-  CONNECT: 19
+  CONNECT: 19,
+  RESOLVER: 20,
+  FOLLOW: 21
 } as const
 /** First word of the reply to Sockets and Connect, which have a form of their own. */
 export const SOCKETS = 0x534b

@@ -118,9 +118,9 @@ export const EV = {
   HAND_OVER_ASKED: 44,
   CONF_CLIENT: 45,
   CONF_OCTETS: 46,
-  HOST_BELL: 60,
-  HOST: 61,
-  API_OCTETS: 47
+  API_OCTETS: 47,
+  HOST_BELL: 48,
+  HOST: 49
 } as const
 
 export const BIND_OUTBOUND = 1
