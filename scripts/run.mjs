@@ -327,6 +327,10 @@ const tasks = {
   'bench-blackout': () => {
     build()
     process.exit(run(process.execPath, ['--import', 'tsx', at('bench/blackout.ts'), ...args]))
+  },
+  'bench-live': () => {
+    build()
+    process.exit(run(process.execPath, ['--import', 'tsx', at('bench/live.ts'), ...args]))
   }
 }
 
