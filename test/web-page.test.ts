@@ -1,6 +1,6 @@
 // passt-ctl web in a browser: what its page shows of a real pasta, who gets it, that no text of it becomes markup, and 10,000 flows.
 import assert from 'node:assert/strict'
-import { chmodSync } from 'node:fs'
+import { chmodSync, writeFileSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -183,6 +183,9 @@ while s.recv(65536): p.send(bytes([1]) * 60)`
     assert.equal(await said(`-H 'Host: evil.example:${port}'`), '404')
     assert.equal(await said('-d {}', `${url}v1/rules`), '404')
     assert.equal(await said('-X DELETE', `${url}v1/flows`), '405')
+    const taken = await w.run([CTL, 'web', SOCKET, '--port', `${port}`])
+    assert.deepEqual([taken.code, taken.stdout], [1, ''])
+    assert.match(taken.stderr, /^passt-ctl: no page at port \d+: EADDRINUSE, address already in use$/m)
     for (const where of ['host', 'world'] as const)
       assert.equal(
         (
@@ -193,6 +196,37 @@ while s.recv(65536): p.send(bytes([1]) * 60)`
         ).trim(),
         '000'
       )
+  })
+  test('another page of the same browser gets nothing, be it by the URL', async () => {
+    writeFileSync(join(w.dir, 'other.html'), '<!DOCTYPE html><title>other</title><body data-ready="1">')
+    const server = w.start(['python3', '-um', 'http.server', '-b', '127.0.0.1', '-d', '/mnt/w', '0'], {
+      timeout: 120_000
+    })
+    const [, other] = await server.sees(/port (\d+)/)
+    const page = await browser.open(`http://127.0.0.1:${other}/other.html`)
+    const tried = await page.value<ReadonlyArray<string>>(`(async () => {
+      const got = (mode) => fetch('${url}v1/status', { mode }).then(() => 'got it', (e) => e.name)
+      const loads = (tag, name) => new Promise((done) => {
+        const e = document.createElement(tag)
+        e.onload = () => done(tag + ' loads')
+        e.onerror = () => done(tag + ' fails')
+        e[name] = '${url}'
+        document.body.append(e)
+      })
+      const frame = document.createElement('iframe')
+      frame.src = '${url}'
+      const framed = new Promise((done) => { frame.onload = done })
+      document.body.append(frame)
+      await framed
+      return [
+        await got('cors'), await got('no-cors'), await loads('script', 'src'), await loads('img', 'src'),
+        // What is there in its place is the browser's, of an origin of its own
+        String(frame.contentDocument), await loads('object', 'data')
+      ]
+    })()`)
+    assert.deepEqual(tried, ['TypeError', 'TypeError', 'script fails', 'img fails', 'null', 'object fails'])
+    assert.ok(page.trouble.some((t) => t.includes("frame-ancestors 'none'")))
+    await server.stop()
   })
   test('with the program it ends, and says so', async () => {
     await guest.stop()
