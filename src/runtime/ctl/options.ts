@@ -18,12 +18,15 @@ export type CtlCommand =
     }
   | { readonly tag: 'Add'; readonly path: string; readonly operations: ReadonlyArray<Operation> }
   | { readonly tag: 'Delete'; readonly path: string; readonly ids: ReadonlyArray<string> }
+  /** `port` 0: any that is free. */
+  | { readonly tag: 'Web'; readonly path: string; readonly port: number }
   | { readonly tag: 'Help' }
   | { readonly tag: 'Version' }
 
 export const CTL_USAGE = `Usage: passt-ctl COMMAND PATH [FILTER]... [--json]
        passt-ctl rules add PATH [-t|-u|-T|-U SPEC]...
        passt-ctl rules delete PATH ID...
+       passt-ctl web PATH [--port PORT]
 What the passt or pasta does whose API (--api) is at PATH.
 
   status    what runs, and with what addresses
@@ -33,6 +36,7 @@ What the passt or pasta does whose API (--api) is at PATH.
   metrics   the same as OpenMetrics text
   top       flows by traffic, anew each second
   events    flows as they begin and end, until it is interrupted
+  web       a page of it that is kept up to date, for a browser on this host
 
 SPEC: as with passt and pasta; all rules of a command are added, or none.
 FILTER: kind=tcp|udp|ping|tcp-splice|udp-splice, state=STATE, port=PORT, address=ADDRESS
@@ -64,10 +68,20 @@ const change = ([what, path, ...rest]: ReadonlyArray<string>): E.Either<string, 
   )
 }
 
+const web = ([path, ...options]: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
+  if (path === undefined || path === '') return E.left('no PATH')
+  if (options.length === 0) return E.right({ tag: 'Web', path, port: 0 })
+  const [option, value = '', ...more] = options
+  if (option !== '--port' || more.length > 0) return E.left(`no such option: ${more[0] ?? option}`)
+  const port = /^\d{1,5}$/.test(value) ? Number(value) : 0
+  return port < 1 || port > 65535 ? E.left(`no port: ${value}`) : E.right({ tag: 'Web', path, port })
+}
+
 export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
   if (args.includes('-h') || args.includes('--help')) return E.right({ tag: 'Help' })
   if (args.includes('--version')) return E.right({ tag: 'Version' })
   if (args[0] === 'rules' && (args[1] === 'add' || args[1] === 'delete')) return change(args.slice(1))
+  if (args[0] === 'web') return web(args.slice(1))
   const [command, path, ...filters] = args.filter((a) => a !== '--json')
   const known = COMMANDS.find((c) => c === command)
   if (known === undefined) return E.left(command === undefined ? 'no command' : `no such command: ${command}`)

@@ -175,6 +175,7 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
         rule === undefined || !isTold(rule) || !rules.current.includes(rule)
           ? null
           : ruleName(toConfRule(rule), rule.direction),
+      beganMs: Number.isNaN(since) ? null : since - started,
       ageMs: Number.isNaN(since) ? null : now - since,
       ...(f.kind === 'tcp' ? tcpMeasured(f) : isPair(f) ? pairMeasured(f) : NOTHING_MEASURED)
     }
