@@ -294,6 +294,18 @@ describe('its server', () => {
     client.on('error', () => {})
     await new Promise((resolve) => client.on('close', resolve))
     assert.equal(waiting, 16)
+    // In absolute form as well (RFC 9112 §3.2.2): whom it names is no matter
+    for (const [target, status] of [
+      ['http://x/v1/openapi.json', 200],
+      ['HTTP://localhost:80/v1/openapi.json?x', 400],
+      ['http://x?y', 404],
+      ['http://x/', 404]
+    ] as const) {
+      const one = connect(path, () => one.write(`GET ${target} HTTP/1.1\r\n\r\n`))
+      const [answer] = await once(one, 'data')
+      assert.match(String(answer), new RegExp(`^HTTP/1.1 ${status} `), target)
+      one.destroy()
+    }
     // One by one is as it was
     const polite = connect(path, () => polite.write('GET /v1/openapi.json HTTP/1.1\r\n\r\n'))
     const [said] = await once(polite, 'data')
@@ -376,6 +388,7 @@ describe('changes', () => {
       ['[]', /object/],
       ['{}', /firstPort is missing/],
       ['{"firstPort":0}', /firstPort is no port/],
+      ['{"firstPort":2,"lastPort":1}', /lastPort is below firstPort/],
       ['{"firstPort":1,"prot":"tcp"}', /no prot/],
       ['{"firstPort":1,"proto":"sctp"}', /tcp, udp/],
       ['{"firstPort":1,"address":"x"}', /address/],

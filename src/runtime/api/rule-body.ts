@@ -68,12 +68,14 @@ const ruleIn = (o: unknown): NamedRule => {
   const direction = oneOf(o, 'direction', ['in', 'out'])
   const bind = address(o, 'address')
   const first = port(o, 'firstPort', null)
+  const last = port(o, 'lastPort', first)
+  if (last < first) return fault('lastPort is below firstPort')
   const rule: ConfRule = {
     address: bind ?? UNSPECIFIED6,
     target: address(o, 'toAddress') ?? UNSPECIFIED6,
     ifname: ifname(o),
     first,
-    last: port(o, 'lastPort', first),
+    last,
     to: port(o, 'toPort', first),
     proto: oneOf(o, 'proto', ['tcp', 'udp']),
     any: bind === null,
