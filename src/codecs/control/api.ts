@@ -85,7 +85,15 @@ export const RuleInfo = t.strict({
   text: t.string,
   /** Flows that it began, since the API is there; those there are. */
   begun: count,
-  open: count
+  open: count,
+  /** Connections that the target took, and octets of data that arrived, of those that have ended as well. null: datagrams, which are not counted. */
+  accepted: orNull(count),
+  octetsToGuest: orNull(count),
+  octetsToPeer: orNull(count),
+  /** Connections that the target did not take, datagrams that it refused: by the name of an errno(3), 'other' where there are many names. */
+  failures: t.record(t.string, count),
+  /** Whether it was there when it was last asked, by a flow and by nobody else; uptimeMs: when. null: nothing was heard of it yet. */
+  target: orNull(t.strict({ answered: t.boolean, uptimeMs: count }))
 })
 export type RuleInfo = t.TypeOf<typeof RuleInfo>
 

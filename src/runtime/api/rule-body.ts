@@ -59,7 +59,7 @@ const KEYS: ReadonlySet<string> = new Set([
   ...['direction', 'proto', 'address', 'interface', 'firstPort', 'lastPort', 'toAddress', 'toPort'],
   ...['bestEffort', 'auto'],
   // Of a rule that the API has shown
-  ...['id', 'text', 'begun', 'open']
+  ...['id', 'text', 'begun', 'open', 'accepted', 'octetsToGuest', 'octetsToPeer', 'failures', 'target']
 ])
 const ruleIn = (o: unknown): NamedRule => {
   if (!isObject(o)) return fault('a rule is an object')

@@ -67,8 +67,17 @@ export const eventLine = ({ event, uptimeMs, flow: f }: FlowEvent): string => {
 
 export const ruleTable = (rules: ReadonlyArray<RuleInfo>): ReadonlyArray<string> =>
   table(
-    ['ID', 'DIR', 'OPEN', 'BEGUN', 'RULE'],
-    rules.map((r) => [r.id, r.direction, r.open, r.begun, r.text])
+    ['ID', 'OPEN', 'BEGUN', 'FAILED', 'TO-GUEST', 'TO-PEER', 'TARGET', 'RULE'],
+    rules.map((r) => [
+      r.id,
+      r.open,
+      r.begun,
+      Object.values(r.failures).reduce((sum, n) => sum + n, 0),
+      orNone(r.octetsToGuest, short),
+      orNone(r.octetsToPeer, short),
+      r.target === null ? '-' : r.target.answered ? 'up' : 'down',
+      r.text
+    ])
   )
 
 export const counterTable = (c: Counters): ReadonlyArray<string> => [

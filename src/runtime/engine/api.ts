@@ -16,7 +16,7 @@ import {
   type Status
 } from '../../codecs/control/api.js'
 import { type InAny, showAddr } from '../../codecs/value/inany.js'
-import { distance, type SeqNum } from '../../codecs/value/seq.js'
+import { distance } from '../../codecs/value/seq.js'
 import { showMac } from '../../codecs/wire/ethernet.js'
 import { type Instant, instant } from '../../effects/effect.js'
 import { isTold, showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
@@ -32,7 +32,9 @@ import { MAX_FLOWS } from '../flow/flow-table.js'
 import { leafOf } from '../flow/kinds.js'
 import type { FamilyPlan, Plan } from '../plan/plan-types.js'
 import type { ApiTold } from './api-rules.js'
+import { pairWays, tcpToGuest, tcpToPeer } from './flow-octets.js'
 import type { RulesNow } from './live-rules.js'
+import { type PairMoved, ruleCounts, toldCount } from './rule-counts.js'
 
 // Answers for the process of the API (behaviour.md#api): one question at a time, then a pause, and a page of what there is much of. So whoever asks,
 // however much, takes some percent of our time at most, and delays a packet by less than a tenth of a millisecond.
@@ -75,29 +77,24 @@ const NOTHING_MEASURED: Measured = {
   windowGuest: null,
   windowOffered: null
 }
-const sinceSyn = (at: SeqNum, initial: SeqNum): number => (at - initial - 1) >>> 0
-const finTaken = ({ finSeq, sndUna }: TcpFlow['state']['context']['tcb']): boolean =>
-  finSeq !== null && distance(sndUna, finSeq) > 0
 const tcpMeasured = (f: TcpFlow): Measured => {
   const { tcb } = f.state.context
-  const synced = tcb.heardSyn && tcb.sndUna !== tcb.iss
   return {
-    // A FIN has a number of its own and is no octet
-    octetsToGuest: synced ? sinceSyn(tcb.sndUna, tcb.iss) - (finTaken(tcb) ? 1 : 0) : 0,
-    octetsToPeer: tcb.heardSyn ? sinceSyn(tcb.rcvTaken, tcb.irs) : 0,
+    octetsToGuest: tcpToGuest(f),
+    octetsToPeer: tcpToPeer(f),
     rttGuestMs: tcb.srtt > 0 ? tcb.srtt : null,
     rttPeerMs: tcb.peerRtt > 0 ? tcb.peerRtt : null,
     windowGuest: tcb.sndWnd,
     windowOffered: Math.max(0, distance(tcb.rcvNxt, tcb.rcvEdge))
   }
 }
-const pairMeasured = (f: PairFlow): Measured => {
+const pairMeasured = (f: PairFlow, pairMoved: PairMoved): Measured => {
   if (f.kind !== 'tcp-splice') return NOTHING_MEASURED
   const [on, back] = f.state.context.moved
-  // Told when a side ends, and not before
-  if (on + back === 0) return NOTHING_MEASURED
-  const into = f.side1.inNamespace
-  return { ...NOTHING_MEASURED, octetsToGuest: into ? on : back, octetsToPeer: into ? back : on }
+  // What native has given up, it has told
+  const [moved = 0, movedBack = 0] = pairMoved(Int32Array.of(f.index))
+  const [octetsToGuest, octetsToPeer] = pairWays(f, Math.max(on, moved), Math.max(back, movedBack))
+  return { ...NOTHING_MEASURED, octetsToGuest, octetsToPeer }
 }
 
 type Ends = Pick<FlowInfo, 'origin' | 'guest' | 'guestPeer' | 'peer'>
@@ -136,35 +133,35 @@ const kinds = <A>(of: (k: FlowKind) => A): Record<FlowKind, A> =>
 
 const fromOf = ({ from }: { readonly from: number }): number => Math.max(0, Math.floor(from))
 
-/** Of a flow that came by a rule, which. */
-const ruleOf = (w: World, f: Flow): Rule | null =>
-  f.arrival === null ? null : (w.listeners.get(f.arrival.listener)?.rule ?? null)
-
 /** What answers, and who hands it what was said (api-rules.ts). */
 export interface Api {
-  readonly feature: Feature
+  readonly features: ReadonlyArray<Feature>
   readonly told: ApiTold
   /** The host is another one: this plan holds from here on. */
   readonly planned: (p: Plan) => void
 }
 
-export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = process.pid): Api => {
+export const apiOf = (
+  w: World,
+  first: Plan,
+  rules: RulesNow,
+  pairMoved: PairMoved,
+  pid: number = process.pid
+): Api => {
   let p = first
   const deadline = new Deadline()
   const started = w.rings.clock[0]
   const began = new Float64Array(MAX_FLOWS).fill(Number.NaN)
   const open = kinds(() => 0)
   const begun = kinds(() => 0)
-  /** Rules by flow: its listener may be gone before it is. */
-  const byFlow = new Map<number, Rule>()
-  const ofRule = new WeakMap<Rule, { begun: number; open: number }>()
+  const counts = ruleCounts(w, pairMoved)
   const waiting: string[] = []
   let nextAt = 0
   let rest = ''
   let over = false
 
   const flowInfo = (f: Flow, now: Instant): FlowInfo => {
-    const rule = byFlow.get(f.index)
+    const rule = counts.ruleOf(f)
     const since = began[f.index]
     return {
       id: f.index,
@@ -176,7 +173,7 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
           ? null
           : ruleName(toConfRule(rule), rule.direction),
       ageMs: Number.isNaN(since) ? null : now - since,
-      ...(f.kind === 'tcp' ? tcpMeasured(f) : isPair(f) ? pairMeasured(f) : NOTHING_MEASURED)
+      ...(f.kind === 'tcp' ? tcpMeasured(f) : isPair(f) ? pairMeasured(f, pairMoved) : NOTHING_MEASURED)
     }
   }
   const flows = (from: number, now: Instant): Answer => {
@@ -202,7 +199,7 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
     bestEffort: r.weak,
     auto: r.scan,
     text: showConfRule(toConfRule(r)).trimEnd(),
-    ...(ofRule.get(r) ?? { begun: 0, open: 0 })
+    ...toldCount(counts.of(r), r.proto, started)
   })
   const status = (now: Instant): Status => ({
     version: VERSION,
@@ -302,30 +299,21 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
       began[f.index] = w.rings.clock[0]
       open[f.kind]++
       begun[f.kind]++
-      const rule = ruleOf(w, f)
-      if (rule !== null) byFlow.set(f.index, rule)
+      counts.began(f)
       note('begin', f)
-      if (rule === null) return
-      const n = ofRule.get(rule)
-      if (n === undefined) ofRule.set(rule, { begun: 1, open: 1 })
-      else {
-        n.begun++
-        n.open++
-      }
     },
     flowEnded: (f) => {
       open[f.kind]--
       note('end', f)
-      const rule = byFlow.get(f.index)
-      if (rule === undefined) return
-      byFlow.delete(f.index)
-      const n = ofRule.get(rule)
-      if (n === undefined) return
-      n.open--
+      counts.ended(f)
     }
   }
   const planned = (other: Plan): void => {
     p = other
   }
-  return { feature, planned, told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense } }
+  return {
+    features: [counts.feature, feature],
+    planned,
+    told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense }
+  }
 }

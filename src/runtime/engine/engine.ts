@@ -559,7 +559,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const api = p.apiPath === null ? null : apiOf(world, p, now)
+  const api = p.apiPath === null ? null : apiOf(world, p, now, (flows) => native.pairMoved(flows))
   const following = !follows
     ? null
     : follow(world, native, {
