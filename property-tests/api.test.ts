@@ -165,7 +165,7 @@ const asked = (count: number) => {
     w.flows[i * 3] = f
   }
   const nothing = (flows: Int32Array): Float64Array => new Float64Array(2 * flows.length)
-  const { features, told } = apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), nothing, 1)
+  const { features, told } = apiOf(w, { mode: 'pasta' } as Plan, null, rulesNow([]), nothing, 1)
   const feature = features.find((f) => f.flowBegan !== undefined)!
   const heard = apiRules(w, rulesNow([]), told).takes?.API_OCTETS
   for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)

@@ -12,17 +12,14 @@ import {
   type Question,
   QuestionLine,
   type RuleInfo,
-  ruleName,
-  type Status
+  ruleName
 } from '../../codecs/control/api.js'
 import { type InAny, showAddr } from '../../codecs/value/inany.js'
 import { distance } from '../../codecs/value/seq.js'
-import { showMac } from '../../codecs/wire/ethernet.js'
 import { type Instant, instant } from '../../effects/effect.js'
 import { isTold, showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { apiSend } from '../abi/effects.js'
-import { VERSION } from '../cli/help.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
@@ -30,8 +27,9 @@ import { type Endpoint, type Flow, isPair, type PairFlow, type TcpFlow } from '.
 import { stateName } from '../flow/flow-log.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { leafOf } from '../flow/kinds.js'
-import type { FamilyPlan, Plan } from '../plan/plan-types.js'
+import type { Plan } from '../plan/plan-types.js'
 import type { ApiTold } from './api-rules.js'
+import { type NamespaceIs, statusOf } from './api-status.js'
 import { pairWays, tcpToGuest, tcpToPeer } from './flow-octets.js'
 import type { RulesNow } from './live-rules.js'
 import { type PairMoved, ruleCounts, toldCount } from './rule-counts.js'
@@ -48,16 +46,6 @@ export const EVENTS_KEPT = 1024
 /** ms from an answer to the next one. */
 export const PAUSE = 2
 const WAITING_MAX = 8
-/** Octets of JSON, of each list of texts. */
-const TEXTS_MAX = 12_288
-const few = (texts: ReadonlyArray<string>): string[] => {
-  let sum = 0
-  return texts.filter((s) => {
-    sum += Buffer.byteLength(JSON.stringify(s)) + 1
-    return sum < TEXTS_MAX
-  })
-}
-
 const textOr = (a: InAny | null): string | null => (a === null ? null : showAddr(a))
 const place = (address: InAny, port: number): Place => ({ address: showAddr(address), port })
 const source = ({ src, srcPort, dst }: Endpoint): Place => ({
@@ -114,20 +102,6 @@ const endsOf = (f: Flow): Ends => {
     : { origin: 'guest', guest: began, guestPeer: place(arrival.addr, arrival.port), peer: target }
 }
 
-const familyOf = (f: FamilyPlan | null): Status['ipv4'] =>
-  f === null
-    ? null
-    : {
-        interface: f.ifname,
-        address: textOr(f.assigned),
-        prefixLength: f.prefixLen,
-        gateway: textOr(f.gateway),
-        outbound: textOr(f.outbound),
-        outboundInterface: f.outboundIf,
-        dns: few(f.dns.map(showAddr))
-      }
-const SERVICES = ['tcp', 'udp', 'icmp', 'dhcp', 'dhcpv6', 'ndp', 'ra'] as const
-
 const kinds = <A>(of: (k: FlowKind) => A): Record<FlowKind, A> =>
   Object.fromEntries(FLOW_KINDS.map((k) => [k, of(k)])) as Record<FlowKind, A>
 
@@ -139,16 +113,20 @@ export interface Api {
   readonly told: ApiTold
   /** The host is another one: this plan holds from here on. */
   readonly planned: (p: Plan) => void
+  /** The namespace is. */
+  readonly configured: (is: NamespaceIs) => void
 }
 
 export const apiOf = (
   w: World,
   first: Plan,
+  firstNamespace: NamespaceIs | null,
   rules: RulesNow,
   pairMoved: PairMoved,
   pid: number = process.pid
 ): Api => {
   let p = first
+  let namespace = firstNamespace
   const deadline = new Deadline()
   const started = w.rings.clock[0]
   const began = new Float64Array(MAX_FLOWS).fill(Number.NaN)
@@ -201,27 +179,6 @@ export const apiOf = (
     text: showConfRule(toConfRule(r)).trimEnd(),
     ...toldCount(counts.of(r), r.proto, started)
   })
-  const status = (now: Instant): Status => ({
-    version: VERSION,
-    mode: p.mode,
-    pid,
-    uptimeMs: now - started,
-    link: p.vhostUser !== null ? 'vhost-user' : p.link !== null ? 'socket' : p.spliceOnly ? 'none' : 'tap',
-    interface: p.tapName,
-    mtu: p.mtu,
-    mac: showMac(p.ownMac),
-    guest: {
-      up: w.guest.up,
-      mac: showMac(w.guest.mac),
-      ipv4: textOr(w.guest.v4),
-      ipv6: textOr(w.guest.v6)
-    },
-    ipv4: familyOf(p.v4),
-    ipv6: familyOf(p.v6),
-    search: few(p.search),
-    serves: SERVICES.filter((s) => p[s]),
-    notes: few([...p.warnings, ...p.info])
-  })
   const kept: FlowEvent[] = []
   let noted = 0
   let followedUntil = Number.NEGATIVE_INFINITY
@@ -242,7 +199,7 @@ export const apiOf = (
   const answerTo = (q: Question, now: Instant): Answer => {
     switch (q.ask) {
       case 'status':
-        return { to: 'status', status: status(now) }
+        return { to: 'status', status: statusOf(w, p, namespace, pid, now - started) }
       case 'counters': {
         const events = Object.fromEntries(w.counters)
         return { to: 'counters', counters: { uptimeMs: now - started, events, open, begun } }
@@ -314,6 +271,9 @@ export const apiOf = (
   return {
     features: [counts.feature, feature],
     planned,
+    configured: (is) => {
+      namespace = is
+    },
     told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense }
   }
 }
