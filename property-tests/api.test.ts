@@ -25,8 +25,10 @@ import {
 } from '../src/codecs/control/api.js'
 import { type ConfRule, PIF } from '../src/codecs/control/conf.js'
 import { fromV4 } from '../src/codecs/value/inany.js'
+import { add } from '../src/codecs/value/seq.js'
 import { instant } from '../src/effects/effect.js'
 import { addRule, changedBy, hasRule, noRule } from '../src/machines/forward/conf-rules.js'
+import type { Rule } from '../src/machines/forward/forward-rules.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
 import type { Engine } from '../src/runtime/api/engine-line.js'
@@ -36,11 +38,12 @@ import { ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
 import { apiServer } from '../src/runtime/api/server.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
 import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
-import { createWorld } from '../src/runtime/data/world.js'
+import { createWorld, type World } from '../src/runtime/data/world.js'
 import { apiOf, EVENTS_KEPT, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
 import { apiRules } from '../src/runtime/engine/api-rules.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
-import type { Flow } from '../src/runtime/flow/flow.js'
+import { ruleCounts } from '../src/runtime/engine/rule-counts.js'
+import type { Flow, TcpFlow } from '../src/runtime/flow/flow.js'
 import { startFlow } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
 import type { Plan } from '../src/runtime/plan/plan-types.js'
@@ -162,7 +165,9 @@ const asked = (count: number) => {
     const f = startFlow(o, i * 3, w.cfg, instant(1), [], w.outside.initialSequence)
     w.flows[i * 3] = f
   }
-  const { feature, told } = apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
+  const nothing = (flows: Int32Array): Float64Array => new Float64Array(2 * flows.length)
+  const { features, told } = apiOf(w, { mode: 'pasta' } as Plan, null, rulesNow([]), nothing, 1)
+  const feature = features.find((f) => f.flowBegan !== undefined)!
   const heard = apiRules(w, rulesNow([]), told).takes?.API_OCTETS
   for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)
   const say = (text: string): void => {
@@ -284,6 +289,79 @@ describe('the engine', () => {
   })
 })
 
+describe('what a rule has carried', () => {
+  const rule = { proto: 'tcp', direction: 'in' } as Rule
+  const ends = {
+    v6: false,
+    guestMac: 1,
+    ourMac: 2,
+    guestAddr: fromV4(0x0a000001),
+    ourAddr: fromV4(0x0a000002)
+  }
+  const arrival = { listener: 7, addr: fromV4(0x7f000001), port: 80, scope: 0, slot: 0 }
+  /** A connection of that rule. */
+  const connection = (w: World): TcpFlow => {
+    const more = { guestPort: 80, ourPort: 1024, hostAddr: fromV4(0x7f000001), hostPort: 1024, arrival }
+    const o = { kind: 'tcp' as const, ends: { ...ends, ...more }, syn: null }
+    const f = startFlow(o, 5, w.cfg, instant(1), [], w.outside.initialSequence) as TcpFlow
+    w.flows[5] = f
+    w.listeners.set(7, { rule, port: 80 })
+    return f
+  }
+  const moveOn = (f: TcpFlow, toGuest: number, toPeer: number): void => {
+    const { tcb } = f.state.context
+    const moved = { sndUna: add(tcb.sndUna, toGuest), rcvTaken: add(tcb.rcvTaken, toPeer) }
+    f.state = { ...f.state, context: { ...f.state.context, tcb: { ...tcb, ...moved, heardSyn: true } } }
+  }
+  test('all of it, though numbers go round, whenever somebody looks', () => {
+    const some = fc.integer({ min: 0, max: 2 ** 31 - 1 })
+    fc.assert(
+      fc.property(fc.array(fc.tuple(some, some, fc.boolean()), { maxLength: 12 }), (steps) => {
+        const { w } = asked(0)
+        const counts = ruleCounts(w, (flows) => new Float64Array(2 * flows.length))
+        const f = connection(w)
+        counts.began(f)
+        moveOn(f, 1, 0) // our SYN
+        let [guest, peer] = [0, 0]
+        for (const [a, b, looks] of steps) {
+          moveOn(f, a, b)
+          guest += a
+          peer += b
+          // Between two looks there are less than 2^32: here each step is one, by whoever looks
+          if (looks) counts.of(rule)
+          else counts.feature.onTime?.(instant(1))
+        }
+        counts.ended(f)
+        const c = counts.of(rule)
+        assert.deepEqual([c.toGuest, c.toPeer, c.open, c.begun], [guest, peer, 0, 1])
+      })
+    )
+  })
+  test('what is said of the target: by it, not by us or by who asked; names have an end', () => {
+    const { w } = asked(0)
+    const counts = ruleCounts(w, () => new Float64Array())
+    const f = connection(w)
+    const pair = { kind: 'tcp-splice', index: 5, arrival } as unknown as Flow
+    counts.began(f)
+    const now = instant(1)
+    const failed = (side: 0 | 1, errno: number) =>
+      ({ type: 'SPLICE_FAILED', side, errno, moved: [0, 0], now }) as const
+    const c = counts.of(rule)
+    for (const e of [failed(0, 104), failed(1, 24), failed(1, 99), { type: 'STOP', now } as const])
+      counts.feature.settled?.(pair, e)
+    assert.deepEqual([c.answered, c.failures.size], [null, 0])
+    counts.feature.settled?.(pair, failed(1, 111))
+    assert.deepEqual([c.answered, [...c.failures]], [false, [['ECONNREFUSED', 1]]])
+    counts.feature.settled?.(pair, { type: 'SPLICE_CONNECTED', now })
+    assert.deepEqual([c.answered, c.accepted], [true, 1])
+    counts.feature.settled?.(f, { type: 'TIMER_RTO', now })
+    assert.equal(c.failures.get('ETIMEDOUT'), 1)
+    for (let errno = 1; errno < 120; errno++) counts.feature.settled?.(pair, failed(1, errno))
+    assert.equal(c.failures.size, 16)
+    assert.ok((c.failures.get('other') ?? 0) > 50)
+  })
+})
+
 describe('its server', () => {
   test('who asks without reading, or too much at a time, is gone; of what it asked little waits', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
@@ -295,6 +373,18 @@ describe('its server', () => {
     client.on('error', () => {})
     await new Promise((resolve) => client.on('close', resolve))
     assert.equal(waiting, 16)
+    // In absolute form as well (RFC 9112 §3.2.2): whom it names is no matter
+    for (const [target, status] of [
+      ['http://x/v1/openapi.json', 200],
+      ['HTTP://localhost:80/v1/openapi.json?x', 400],
+      ['http://x?y', 404],
+      ['http://x/', 404]
+    ] as const) {
+      const one = connect(path, () => one.write(`GET ${target} HTTP/1.1\r\n\r\n`))
+      const [answer] = await once(one, 'data')
+      assert.match(String(answer), new RegExp(`^HTTP/1.1 ${status} `), target)
+      one.destroy()
+    }
     // One by one is as it was
     const polite = connect(path, () => polite.write('GET /v1/openapi.json HTTP/1.1\r\n\r\n'))
     const [said] = await once(polite, 'data')
@@ -377,6 +467,7 @@ describe('changes', () => {
       ['[]', /object/],
       ['{}', /firstPort is missing/],
       ['{"firstPort":0}', /firstPort is no port/],
+      ['{"firstPort":2,"lastPort":1}', /lastPort is below firstPort/],
       ['{"firstPort":1,"prot":"tcp"}', /no prot/],
       ['{"firstPort":1,"proto":"sctp"}', /tcp, udp/],
       ['{"firstPort":1,"address":"x"}', /address/],
@@ -425,13 +516,18 @@ test('metrics parse, whatever stands in a rule', () => {
   const status = { version: '1', mode: 'pasta', link: 'tap', uptimeMs: 1500, guest: { up: true } } as never
   fc.assert(
     fc.property(fc.string(), (id) => {
-      const rule = { id, direction: 'in', begun: 2, open: 1 } as RuleInfo
+      const failures = { ECONNREFUSED: 3 }
+      const target = { answered: false, uptimeMs: 9 }
+      const counts = { begun: 2, open: 1, accepted: 1, octetsToGuest: 7, octetsToPeer: 8, failures, target }
+      const rule = { id, direction: 'in', ...counts } as unknown as RuleInfo
       const counters = { uptimeMs: 1500, events: { 'drop-frame': 4, 'gave-way': 5 }, open: none, begun: none }
       const read = readMetrics(metrics(status, counters, [rule]))
       assert.equal(read.get('passt_drops_total{reason="frame"}'), 4)
       assert.equal(read.get('passt_events_total{event="gave-way"}'), 5)
       assert.equal(read.get('passt_flows{kind="udp"}'), 3)
       assert.equal(read.get('passt_uptime_seconds'), 1.5)
+      const ofRule = [...read].filter(([name]) => name.startsWith('passt_rule_')).map(([, n]) => n)
+      assert.deepEqual(ofRule, [1, 2, 1, 7, 8, 3, 0])
     })
   )
 })

@@ -115,6 +115,73 @@ describe('what it answers', () => {
     )
     for (const stop of stops) assert.ok((await stop()).count > 0)
   })
+  test('what a rule has carried, by whatever way; whether its target answers, and why not', async () => {
+    const rule = async (id: string): Promise<RuleInfo> =>
+      (await get<{ rules: RuleInfo[] }>('/v1/rules', 'Rules')).rules.find((r) => r.id === id)!
+    const before = await rule('in-tcp-7101')
+    const stops = [await talking(net.host4, 7101, 'world'), await talking('127.0.0.1', 7101, 'host')]
+    // Past the tap too, as it moves
+    if (!isPasst)
+      await until(
+        'octets of a pair',
+        async () => ((await flows('?kind=tcp-splice'))[0]?.octetsToGuest ?? 0) > 10
+      )
+    for (const stop of stops) await stop()
+    await until('both have ended', async () => (await rule('in-tcp-7101')).open === 0)
+    const after = await rule('in-tcp-7101')
+    const moved = (r: RuleInfo) => [r.octetsToGuest ?? 0, r.octetsToPeer ?? 0]
+    const [toGuest, toPeer] = moved(after)
+    assert.equal(toGuest, toPeer, 'it echoes')
+    assert.ok(after.octetsToGuest! > before.octetsToGuest! + 20)
+    assert.deepEqual([after.accepted, after.begun, after.failures, after.target?.answered], [4, 4, {}, true])
+    // Nobody listens at 7029
+    const added = await ask(
+      '/v1/rules',
+      'POST',
+      JSON.stringify({
+        rules: [
+          { firstPort: 7109, toPort: 7029 },
+          { firstPort: 7109, toPort: 7029, proto: 'udp' }
+        ]
+      })
+    )
+    assert.equal(added.status, 201, added.text)
+    assert.equal((await rule('in-tcp-7109')).target, null)
+    for (const [where, address] of [
+      ['world', net.host4],
+      ['host', '127.0.0.1']
+    ] as const)
+      await w.run(
+        [
+          'python3',
+          '-c',
+          `import socket
+s = socket.create_connection(("${address}", 7109), 5)
+s.settimeout(5)
+try: s.recv(1)
+except OSError: pass
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.sendto(b"x", ("${address}", 7109))`
+        ],
+        { in: where }
+      )
+    await until('it has failed', async () => (await rule('in-tcp-7109')).failures.ECONNREFUSED === 2)
+    const refused = await rule('in-tcp-7109')
+    assert.deepEqual([refused.begun, refused.accepted, refused.target?.answered], [2, 0, false])
+    if (!isPasst)
+      await until('a datagram is refused', async () => (await rule('in-udp-7109')).target?.answered === false)
+    const read = readMetrics((await ask('/metrics')).text)
+    assert.equal(
+      read.get('passt_rule_failures_total{rule="in-tcp-7109",direction="in",error="ECONNREFUSED"}'),
+      2
+    )
+    assert.equal(
+      read.get('passt_rule_bytes_total{rule="in-tcp-7101",direction="in",to="guest"}'),
+      after.octetsToGuest
+    )
+    for (const id of ['in-tcp-7109', 'in-udp-7109'])
+      assert.equal((await ask(`/v1/rules/${id}`, 'DELETE')).status, 200)
+  })
   test('UDP; counters, and metrics of the same', async () => {
     await guest.sh(`echo x | timeout 5 sh -c 'cat > /dev/udp/${net.world4}/9' || python3 -c '
 import socket

@@ -87,7 +87,15 @@ export const RuleInfo = t.strict({
   text: t.string,
   /** Flows that it began, since the API is there; those there are. */
   begun: count,
-  open: count
+  open: count,
+  /** Connections that the target took, and octets of data that arrived, of those that have ended as well. null: datagrams, which are not counted. */
+  accepted: orNull(count),
+  octetsToGuest: orNull(count),
+  octetsToPeer: orNull(count),
+  /** Connections that the target did not take, datagrams that it refused: by the name of an errno(3), 'other' where there are many names. */
+  failures: t.record(t.string, count),
+  /** Whether it was there when it was last asked, by a flow and by nobody else; uptimeMs: when. null: nothing was heard of it yet. */
+  target: orNull(t.strict({ answered: t.boolean, uptimeMs: count }))
 })
 export type RuleInfo = t.TypeOf<typeof RuleInfo>
 
@@ -107,6 +115,23 @@ const Family = t.strict({
   outboundInterface: orNull(t.string),
   dns: t.array(t.string)
 })
+/** A route that we gave the namespace, towards its own interface. */
+export const RouteInfo = t.strict({
+  /** 'ADDRESS/LENGTH' */
+  destination: t.string,
+  /** None: it is on the link. Several: some for each. */
+  gateways: t.array(t.string),
+  metric: orNull(count)
+})
+export type RouteInfo = t.TypeOf<typeof RouteInfo>
+/** What --config-net has made of the namespace, as of the last change of the host that was followed; the first of many routes. */
+const Namespace = t.strict({
+  addresses: t.array(t.string),
+  routes: t.array(RouteInfo),
+  routesInAll: count,
+  /** What the host has and the namespace has not got, with the reason, for people. */
+  leftOut: t.array(t.string)
+})
 export const Status = t.strict({
   version: t.string,
   mode: t.union([t.literal('passt'), t.literal('pasta')]),
@@ -122,6 +147,8 @@ export const Status = t.strict({
   ipv4: orNull(Family),
   ipv6: orNull(Family),
   search: t.array(t.string),
+  /** null: nothing is configured there, or there is none. */
+  namespace: orNull(Namespace),
   /** Names of what is on: 'tcp', 'dhcp'. */
   serves: t.array(t.string),
   /** What options and host gave rise to at the start, for people. */

@@ -59,7 +59,7 @@ const KEYS: ReadonlySet<string> = new Set([
   ...['direction', 'proto', 'address', 'interface', 'firstPort', 'lastPort', 'toAddress', 'toPort'],
   ...['bestEffort', 'auto'],
   // Of a rule that the API has shown
-  ...['id', 'text', 'begun', 'open']
+  ...['id', 'text', 'begun', 'open', 'accepted', 'octetsToGuest', 'octetsToPeer', 'failures', 'target']
 ])
 const ruleIn = (o: unknown): NamedRule => {
   if (!isObject(o)) return fault('a rule is an object')
@@ -68,12 +68,14 @@ const ruleIn = (o: unknown): NamedRule => {
   const direction = oneOf(o, 'direction', ['in', 'out'])
   const bind = address(o, 'address')
   const first = port(o, 'firstPort', null)
+  const last = port(o, 'lastPort', first)
+  if (last < first) return fault('lastPort is below firstPort')
   const rule: ConfRule = {
     address: bind ?? UNSPECIFIED6,
     target: address(o, 'toAddress') ?? UNSPECIFIED6,
     ifname: ifname(o),
     first,
-    last: port(o, 'lastPort', first),
+    last,
     to: port(o, 'toPort', first),
     proto: oneOf(o, 'proto', ['tcp', 'udp']),
     any: bind === null,

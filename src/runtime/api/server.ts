@@ -158,6 +158,14 @@ const decoded = (text: string): string => {
   }
 }
 
+/**
+ * Path and query of a request's target: in absolute form (RFC 9112 §3.2.2), whoever it names is us, as with Host.
+ */
+export const targetOf = (url: string): string => {
+  const rest = /^http:\/\/[^/?#]*(.*)$/is.exec(url)?.[1]
+  return rest === undefined ? url : rest.startsWith('/') ? rest : `/${rest}`
+}
+
 /** Whose connection it is. */
 export interface Clients {
   /** Is it of who started us, or root? The socket's mode says who else may come, to look. */
@@ -172,7 +180,7 @@ const answer = async (
   q: IncomingMessage,
   r: ServerResponse
 ): Promise<void> => {
-  const [path = '', ...query] = (q.url ?? '').split('?')
+  const [path = '', ...query] = targetOf(q.url ?? '').split('?')
   const slash = path.lastIndexOf('/') + 1
   const name = path.slice(slash)
   const methods = own(routes, path) ?? (name === '' ? undefined : own(NAMED, path.slice(0, slash)))

@@ -4,7 +4,7 @@ import type { DropReason, Frame } from '../../codecs/wire/frame.js'
 import type { Instant } from '../../effects/effect.js'
 import { EV } from '../abi/abi.js'
 import type { Deadline } from '../flow/deadline.js'
-import type { Flow, TapFlow } from '../flow/flow.js'
+import type { Flow, FlowEvent, TapFlow } from '../flow/flow.js'
 import type { Opening } from '../flow/kinds.js'
 
 /** A record of the event ring, by its place in it, from 0. */
@@ -45,6 +45,11 @@ export interface Feature {
   readonly flowBegan?: (f: Flow, frameAt: number) => void
   /** A flow has ended, each one once: its addresses are free, its sockets are closed or about to be. */
   readonly flowEnded?: (f: Flow) => void
+  /**
+   * Whom a flow is for has been heard, or will not be, by `e`: a connection waits for it no more; datagrams were answered, at least once, or were
+   * refused. Told before the flow ends by that.
+   */
+  readonly settled?: (f: Flow, e: FlowEvent) => void
   /** A frame of this flow is about to go to the guest. */
   readonly sending?: (f: TapFlow) => void
   /** A frame has come from the guest, and what it was found to be. */
@@ -77,6 +82,7 @@ export interface Features {
   readonly mayOpen: Each<'mayOpen'>
   readonly flowBegan: Each<'flowBegan'>
   readonly flowEnded: Each<'flowEnded'>
+  readonly settled: Each<'settled'>
   readonly sending: Each<'sending'>
   readonly frameCame: Each<'frameCame'>
   readonly reconfigured: Each<'reconfigured'>
@@ -97,6 +103,7 @@ export const noFeatures = (nobody: Taker): Features => ({
   mayOpen: [],
   flowBegan: [],
   flowEnded: [],
+  settled: [],
   sending: [],
   frameCame: [],
   reconfigured: [],
@@ -110,6 +117,7 @@ const HOOKS = [
   'mayOpen',
   'flowBegan',
   'flowEnded',
+  'settled',
   'sending',
   'frameCame',
   'reconfigured',
