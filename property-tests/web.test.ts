@@ -10,7 +10,8 @@ import {
   type Counters as ApiCounters,
   type Status as ApiStatus,
   FLOW_KINDS,
-  type FlowInfo
+  type FlowInfo,
+  type RuleInfo
 } from '../src/codecs/control/api.js'
 import {
   type Counters,
@@ -25,7 +26,9 @@ import {
   leafNamed,
   nothing,
   paused,
+  type Rule,
   rowsOf,
+  ruleText,
   SAMPLES_KEPT,
   type Status,
   trailOf,
@@ -49,7 +52,7 @@ describe('who is answered', () => {
   test('with the token, by our own name, and nothing but GET of what is on the list', () => {
     assert.equal(asked(`/${TOKEN}/`).tag, 'Page')
     assert.equal(asked(`/${TOKEN}/`, 'GET', 'localhost:8080').tag, 'Page')
-    for (const path of ['status', 'counters', 'flows', 'events']) {
+    for (const path of ['status', 'rules', 'counters', 'flows', 'events']) {
       const r = asked(`/${TOKEN}/v1/${path}`)
       assert.ok(r.tag === 'Ask' && r.path === `/v1/${path}` && r.isStream === (path === 'events'))
       for (const method of ['POST', 'PUT', 'DELETE', 'HEAD', 'OPTIONS', 'CONNECT'])
@@ -101,7 +104,9 @@ describe('who is answered', () => {
   })
   test('a query, an escape, a path of another kind: none of it is on the list', () => {
     for (const rest of [
-      '/v1/rules',
+      '/v1/trace',
+      '/v1/record',
+      '/v1/rules/',
       '/v1/flows?x',
       '/v1/flows/',
       '/v1/%66lows',
@@ -331,12 +336,13 @@ const one: Flow = {
 
 describe('what the page makes of it', () => {
   test('the shapes that it reads are those of the API', () => {
-    const same: readonly [(f: FlowInfo) => Flow, (s: ApiStatus) => Status, (c: ApiCounters) => Counters] = [
-      (f) => f,
-      (s) => s,
-      (c) => c
-    ]
-    assert.equal(same.length, 3)
+    const same: readonly [
+      (f: FlowInfo) => Flow,
+      (r: RuleInfo) => Rule,
+      (s: ApiStatus) => Status,
+      (c: ApiCounters) => Counters
+    ] = [(f) => f, (r) => r, (s) => s, (c) => c]
+    assert.equal(same.length, 4)
   })
   test('rates are what came since the last list, over 2^32 as well; a new flow in the place of another one is new', () => {
     const at = (m: Live, now: number, ...flows: ReadonlyArray<Flow>): Live => flowsCame(m, flows, now)
@@ -433,6 +439,27 @@ describe('what the page makes of it', () => {
       )
     )
   })
+})
+
+test('a rule: what it carried, how it failed, whether its target answers', () => {
+  const rule: Rule = {
+    id: 'in-tcp-80',
+    text: 'TCP [*]:80',
+    begun: 12,
+    open: 3,
+    octetsToGuest: 1_234_567,
+    octetsToPeer: null,
+    failures: { ECONNREFUSED: 2 },
+    target: { answered: false }
+  }
+  assert.equal(
+    ruleText(rule),
+    `TCP [*]:80
+its target did not answer when it was last asked
+flows: 3 open, 12 begun
+to the guest: 1.23M octets
+failed: 2 times ECONNREFUSED`
+  )
 })
 
 describe('a state of the API', () => {

@@ -29,6 +29,19 @@ export interface Flow {
 export interface Counters {
   readonly events: Readonly<Record<string, number>>
 }
+/** A forwarding rule, what it has carried, and whether its target answered. */
+export interface Rule {
+  readonly id: string
+  readonly text: string
+  readonly begun: number
+  readonly open: number
+  readonly octetsToGuest: number | null
+  readonly octetsToPeer: number | null
+  /** By what it was. */
+  readonly failures: Readonly<Record<string, number>>
+  /** null: it was never asked. */
+  readonly target: { readonly answered: boolean } | null
+}
 export interface Family {
   readonly address: string | null
   readonly prefixLength: number
@@ -53,6 +66,12 @@ export interface Status {
   readonly ipv4: Family | null
   readonly ipv6: Family | null
   readonly search: ReadonlyArray<string>
+  /** What the namespace was given, and what of the host it was not; null: nothing, or there is none. */
+  readonly namespace: {
+    readonly addresses: ReadonlyArray<string>
+    readonly routesInAll: number
+    readonly leftOut: ReadonlyArray<string>
+  } | null
   readonly serves: ReadonlyArray<string>
   readonly notes: ReadonlyArray<string>
 }
@@ -275,6 +294,31 @@ export const rowsOf = (
   if (!withEnded) return rows
   return [...rows, ...[...m.ended.values()].filter(passes).reverse()]
 }
+
+// --- rules
+
+export type Health = 'answers' | 'silent' | 'unknown'
+export const healthOf = ({ target }: Rule): Health =>
+  target === null ? 'unknown' : target.answered ? 'answers' : 'silent'
+const HEALTH: Readonly<Record<Health, string>> = {
+  answers: 'its target answered when it was last asked',
+  silent: 'its target did not answer when it was last asked',
+  unknown: 'its target was not asked yet'
+}
+/** All that is known of a rule, in a few lines. */
+export const ruleText = (r: Rule): string => {
+  const failures = Object.entries(r.failures).map(([why, n]) => `${n} times ${why}`)
+  return [
+    r.text,
+    HEALTH[healthOf(r)],
+    `flows: ${r.open} open, ${r.begun} begun`,
+    ...(r.octetsToGuest === null ? [] : [`to the guest: ${shortText(r.octetsToGuest)} octets`]),
+    ...(r.octetsToPeer === null ? [] : [`to peers: ${shortText(r.octetsToPeer)} octets`]),
+    ...(failures.length === 0 ? [] : [`failed: ${failures.join(', ')}`])
+  ].join('\n')
+}
+
+// --- texts
 
 /** '20ms', '1m5s' */
 export const ageText = (ms: number): string => {

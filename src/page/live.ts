@@ -10,6 +10,7 @@ import {
   nothing,
   paused,
   type Row,
+  type Rule,
   rowsOf,
   SAMPLES_KEPT,
   type Status,
@@ -23,6 +24,7 @@ import { liveDetails } from './view/live-details.js'
 import { liveFlows } from './view/live-flows.js'
 import { liveHead } from './view/live-head.js'
 import { type FlowSample, livePlots } from './view/live-plots.js'
+import { liveRules } from './view/live-rules.js'
 
 // The page of passt-ctl web, in the browser. It asks each second as long as it is seen, and follows flows that end. What it makes of the
 // answers is live-model.ts.
@@ -30,8 +32,8 @@ import { type FlowSample, livePlots } from './view/live-plots.js'
 /** ms from an answer to the next question, and from a failure to it. */
 const PERIOD = 1000
 const AGAIN = 2000
-/** Of the status: each so many questions. */
-const STATUS_EACH = 5
+/** What is asked each so many times only: status and rules. */
+const SELDOM = 5
 /** ms: an answer that is later is waited for, and that is said. */
 const LATE = 4000
 /** Rows of a leap. */
@@ -64,6 +66,7 @@ const chart = chartView()
 const details = liveDetails()
 const plots = livePlots()
 const counts = liveCounts()
+const rules = liveRules((id) => flows.find(id))
 
 const rowOf = (key: string | null): Row | null =>
   key === null ? null : (live.rows.get(key) ?? live.ended.get(key) ?? null)
@@ -103,7 +106,10 @@ const ask = async <A>(path: string): Promise<A> => {
   return value as A
 }
 const once = async (turn: number): Promise<void> => {
-  if (turn % STATUS_EACH === 0) head.show(await ask<Status>('v1/status'))
+  if (turn % SELDOM === 0) {
+    head.show(await ask<Status>('v1/status'))
+    rules.show((await ask<{ readonly rules: ReadonlyArray<Rule> }>('v1/rules')).rules)
+  }
   live = countersCame(live, await ask<Counters>('v1/counters'), performance.now())
   const { flows: all } = await ask<{ readonly flows: ReadonlyArray<Flow> }>('v1/flows')
   const now = performance.now()
@@ -201,7 +207,7 @@ const keys: Readonly<Record<string, () => void>> = {
   ArrowUp: () => look(flows.beside(chosen, -1)),
   PageDown: () => look(flows.beside(chosen, LEAP)),
   PageUp: () => look(flows.beside(chosen, -LEAP)),
-  '/': () => flows.find()
+  '/': () => flows.find(null)
 }
 document.addEventListener('keydown', (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey) return
@@ -216,11 +222,12 @@ document.addEventListener('visibilitychange', () => void go())
 const main = document.createElement('main')
 const bottom = document.createElement('div')
 bottom.className = 'bottom'
-bottom.append(plots.element, counts.element)
+bottom.append(plots.element, rules.element, counts.element)
 main.append(flows.element, chart.element, details.element, bottom)
 document.body.append(head.element, main)
 plots.show(live, ofFlow)
 counts.show(live)
+rules.show([])
 details.show(null)
 void go()
 document.body.dataset.ready = performance.now().toFixed(0)

@@ -11,6 +11,8 @@ type Reply = {
   readonly id?: number
   readonly method?: string
   readonly params?: unknown
+  /** Of the tab that it is about. */
+  readonly sessionId?: string
   readonly error?: unknown
 }
 type Sent = { readonly result: unknown; readonly error?: { readonly message: string } }
@@ -40,7 +42,7 @@ export class Browser {
   private readonly dir = mkdtempSync(join(tmpdir(), 'browser-'))
   private readonly process: ChildProcess
   private readonly waiting = new Map<number, (r: Sent) => void>()
-  private readonly listeners: ((method: string, params: unknown) => void)[] = []
+  private readonly listeners: ((method: string, params: unknown, session: string | undefined) => void)[] = []
   private sent = 0
 
   /** `where`: argv in front of its own, which says what network it has. */
@@ -64,7 +66,7 @@ export class Browser {
     })
   }
   private heard(m: Reply & Sent): void {
-    if (m.id === undefined) for (const l of this.listeners) l(m.method ?? '', m.params)
+    if (m.id === undefined) for (const l of this.listeners) l(m.method ?? '', m.params, m.sessionId)
     else this.waiting.get(m.id)?.(m)
   }
   private async send(method: string, params: object, sessionId?: string): Promise<unknown> {
@@ -96,7 +98,8 @@ export class Browser {
       this.send(method, params, sessionId)
     const trouble: string[] = []
     const fetched: string[] = []
-    this.listeners.push((method, params) => {
+    this.listeners.push((method, params, session) => {
+      if (session !== sessionId) return
       const p = params as {
         readonly type?: string
         readonly args?: unknown

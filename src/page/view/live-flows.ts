@@ -43,7 +43,8 @@ export interface LiveFlows {
   readonly show: (m: Live, chosen: string | null) => void
   /** The one behind it, or in front of it, as they are sorted; null: there is none at all. */
   readonly beside: (key: string | null, by: number) => string | null
-  readonly find: () => void
+  /** null: the user is to say what. */
+  readonly find: (words: string | null) => void
 }
 
 export const liveFlows = (choose: (key: string) => void): LiveFlows => {
@@ -176,6 +177,10 @@ export const liveFlows = (choose: (key: string) => void): LiveFlows => {
       const next = shown[Math.min(Math.max(0, at < 0 ? 0 : at + by), shown.length - 1)]
       return next?.key ?? null
     },
-    find: () => filter.focus()
+    find: (words) => {
+      if (words === null) return filter.focus()
+      filter.value = words
+      apply()
+    }
   }
 }

@@ -54,6 +54,12 @@ export const liveHead = (): LiveHead => {
       more.replaceChildren(
         ...pair('addresses', `${family('IPv4', s.ipv4)}; ${family('IPv6', s.ipv6)}`),
         ...pair('link', `MTU ${s.mtu === 0 ? 'not assigned' : s.mtu}, MAC of the guest ${s.guest.mac}`),
+        ...(s.namespace === null
+          ? []
+          : [
+              ...pair('namespace', `${s.namespace.addresses.join(' ')}, ${s.namespace.routesInAll} routes`),
+              ...pair('not copied', s.namespace.leftOut.join('\n') || 'all was')
+            ]),
         ...pair('search', s.search.join(' ') || 'none'),
         ...pair('serves', s.serves.join(' ')),
         ...pair('notes', s.notes.join('\n') || 'none')

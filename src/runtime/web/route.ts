@@ -25,6 +25,7 @@ const JSON_TYPE = 'application/json'
 /** All that is passed on; none of it changes anything. */
 const ASKED: Readonly<Record<string, { readonly type: string; readonly isStream: boolean }>> = {
   '/v1/status': { type: JSON_TYPE, isStream: false },
+  '/v1/rules': { type: JSON_TYPE, isStream: false },
   '/v1/counters': { type: JSON_TYPE, isStream: false },
   '/v1/flows': { type: JSON_TYPE, isStream: false },
   '/v1/events': { type: 'application/x-ndjson', isStream: true }
