@@ -73,7 +73,7 @@ export const webServer = ({ socketPath, port, token, page, over }: WebOptions): 
     if (isOver) return
     isOver = true
     clearInterval(looks)
-    for (const r of streams) r.end(OVER)
+    for (const r of streams) if (!r.writableEnded) r.end(OVER)
     setTimeout(() => {
       server.closeAllConnections()
       over()
@@ -106,7 +106,7 @@ export const webServer = ({ socketPath, port, token, page, over }: WebOptions): 
     r.on('close', () => streams.delete(r))
     // It has a last line of ours, so its end is not that of what it is made of
     a.on('data', (d) => {
-      if (!r.write(d)) {
+      if (!r.writableEnded && !r.write(d)) {
         a.pause()
         r.once('drain', () => a.resume())
       }
