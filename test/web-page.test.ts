@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:http'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { FlowInfo } from '../src/codecs/control/api.js'
-import { Browser, type Tab } from './lib/browser.js'
+import { Browser, count, drawn, filter, nameless, type Tab, text, texts } from './lib/browser.js'
 import { Guest } from './lib/guest.js'
 import { type Proc, until } from './lib/proc.js'
 import { helper, net, ok, World } from './lib/world.js'
@@ -23,16 +23,6 @@ after(async () => {
   await w?.close()
 })
 
-const text = (tab: Tab, selector: string): Promise<string> =>
-  tab.value(`document.querySelector(${JSON.stringify(selector)})?.textContent ?? ''`)
-const texts = (tab: Tab, selector: string): Promise<ReadonlyArray<string>> =>
-  tab.value(`[...document.querySelectorAll(${JSON.stringify(selector)})].map((e) => e.textContent)`)
-const count = (tab: Tab, selector: string): Promise<number> =>
-  tab.value(`document.querySelectorAll(${JSON.stringify(selector)}).length`)
-const filter = (tab: Tab, words: string): Promise<void> =>
-  tab.value(
-    `{ const f = document.getElementById('filter'); f.value = '${words}'; f.dispatchEvent(new Event('input')) }`
-  )
 const choose = (tab: Tab, words: string): Promise<boolean> =>
   tab.value(`(() => {
     const row = [...document.querySelectorAll('.row')].find((r) => r.textContent.includes('${words}'))
@@ -132,15 +122,7 @@ while s.recv(65536): p.send(bytes([1]) * 60)`
     await until('one flow', async () => (await shown(3)) === 1)
     await until('drops', async () => (await shown(4)) > 0)
     assert.match((await texts(tab, '.counts .drop')).join(' '), /eth-type[\d.k]+\/s[\d,]+/)
-    for (const n of [0, 1, 2, 3])
-      await until(
-        'lines are drawn',
-        async () =>
-          (await tab.value<number>(`(() => {
-            const c = document.querySelectorAll('canvas')[${n}]
-            return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((v, i) => i % 4 === 3 && v > 0).length
-          })()`)) > 300
-      )
+    for (const n of [0, 1, 2, 3]) await until('lines are drawn', async () => (await drawn(tab, n)) > 300)
     await sink.stop()
     await source.stop()
   })
@@ -166,11 +148,10 @@ while s.recv(65536): p.send(bytes([1]) * 60)`
     assert.notEqual(await text(tab, '.row.current'), first)
     await tab.press('/')
     assert.equal(await tab.value('document.activeElement.id'), 'filter')
-    const nameless =
-      await tab.value(`[...document.querySelectorAll('button, input, [role=grid], [role=table], [role=img], section, [tabindex]')]
-      .filter((e) => !(e.ariaLabel || e.labels?.length || e.textContent.trim()))
-      .map((e) => e.outerHTML)`)
-    assert.deepEqual(nameless, [])
+    assert.deepEqual(
+      await nameless(tab, 'button, input, [role=grid], [role=table], [role=img], section, [tabindex]'),
+      []
+    )
     const back = (): Promise<string> => tab.value('getComputedStyle(document.body).backgroundColor')
     const light = await back()
     await tab.taste({ dark: true, width: 800, height: 900 })

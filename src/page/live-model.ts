@@ -1,5 +1,5 @@
 import type { Chart } from './data.js'
-import { type Line, stateName } from './model.js'
+import { type Line, matches, stateName } from './model.js'
 
 // What the live page (passt-ctl web) knows and shows, as values. No DOM here. Shapes of answers are the API's (src/runtime/api/openapi.json), as far as
 // they are read; times are ms of the browser's clock, rates octets a second.
@@ -273,10 +273,7 @@ export const rowsOf = (
   { by, falling }: Order,
   withEnded: boolean
 ): ReadonlyArray<Row> => {
-  const words = filter
-    .toLowerCase()
-    .split(/\s+/)
-    .filter((w) => w !== '')
+  const hasAll = matches(filter)
   const natural = new Intl.Collator('en', { numeric: true })
   const value = COLUMN_OF[by]
   const compared = (a: Row, b: Row): number => {
@@ -285,11 +282,8 @@ export const rowsOf = (
     const order = typeof x === 'string' ? natural.compare(x, String(y)) : x - Number(y)
     return falling ? -order : order
   }
-  const passes = ({ flow: f }: Row): boolean => {
-    if (words.length === 0) return true
-    const text = `${f.kind} ${f.state} ${endText(f.guest)} ${endText(f.peer)} ${f.rule ?? ''}`.toLowerCase()
-    return words.every((w) => text.includes(w))
-  }
+  const passes = ({ flow: f }: Row): boolean =>
+    filter === '' || hasAll(`${f.kind} ${f.state} ${endText(f.guest)} ${endText(f.peer)} ${f.rule ?? ''}`)
   const rows = [...m.rows.values()].filter(passes).sort((a, b) => compared(a, b) || a.flow.id - b.flow.id)
   if (!withEnded) return rows
   return [...rows, ...[...m.ended.values()].filter(passes).reverse()]

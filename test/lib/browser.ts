@@ -159,3 +159,28 @@ export class Browser {
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 })
   }
 }
+
+/** Of the first element, '' if there is none; of all; how many they are. */
+export const text = (tab: Tab, selector: string): Promise<string> =>
+  tab.value(`document.querySelector(${JSON.stringify(selector)})?.textContent ?? ''`)
+export const texts = (tab: Tab, selector: string): Promise<ReadonlyArray<string>> =>
+  tab.value(`[...document.querySelectorAll(${JSON.stringify(selector)})].map((e) => e.textContent)`)
+export const count = (tab: Tab, selector: string): Promise<number> =>
+  tab.value(`document.querySelectorAll(${JSON.stringify(selector)}).length`)
+/** How many pixels of a canvas, the n-th, something is drawn on. */
+export const drawn = (tab: Tab, n: number): Promise<number> =>
+  tab.value(`(() => {
+    const c = document.querySelectorAll('canvas')[${n}]
+    const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height)
+    return data.filter((v, i) => i % 4 === 3 && v > 0).length
+  })()`)
+/** Puts these words into the page's filter. */
+export const filter = (tab: Tab, words: string): Promise<void> =>
+  tab.value(
+    `{ const f = document.getElementById('filter'); f.value = '${words}'; f.dispatchEvent(new Event('input')) }`
+  )
+/** Parts that nobody who hears the page would know what they are: of those selected, without a name. */
+export const nameless = (tab: Tab, selector: string): Promise<ReadonlyArray<string>> =>
+  tab.value(`[...document.querySelectorAll(${JSON.stringify(selector)})]
+    .filter((e) => !(e.ariaLabel || e.labels?.length || e.textContent.trim()))
+    .map((e) => e.outerHTML)`)
