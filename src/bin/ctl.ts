@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as later } from 'node:timers/promises'
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { Counters, FlowEvent, FlowInfo, RuleInfo, Status } from '../codecs/control/api.js'
+import { Counters, FlowEvent, FlowInfo, RuleInfo, Status, TraceInfo } from '../codecs/control/api.js'
 import { type ConfRule, type ConfTable, hasTarget, PIF } from '../codecs/control/conf.js'
 import { showAddr } from '../codecs/value/inany.js'
 import { capabilitiesOf, tablesOf } from '../machines/forward/conf-rules.js'
@@ -17,7 +17,8 @@ import {
   ruleTable,
   short,
   statusLines,
-  topRows
+  topRows,
+  traceLines
 } from '../runtime/ctl/tables.js'
 import { ephemeralPorts } from '../runtime/host/ephemeral-ports.js'
 import { reasonText } from '../runtime/log/error-text.js'
@@ -188,6 +189,15 @@ const remove = async ({ path, ids }: Extract<CtlCommand, { tag: 'Delete' }>): Pr
   for (const id of ids) await ask(path, 'DELETE', `/v1/rules/${encodeURIComponent(id)}`)
 }
 
+const trace = async ({ path, wanted, json }: Extract<CtlCommand, { tag: 'Trace' }>): Promise<void> => {
+  const text =
+    wanted === null
+      ? await get(path, '/v1/trace')
+      : await ask(path, 'PUT', '/v1/trace', JSON.stringify(wanted))
+  if (json) process.stdout.write(text)
+  else print(traceLines(decoded(TraceInfo, text)))
+}
+
 const parsed = parseCtl(process.argv.slice(2))
 const fail = (why: string): void => {
   process.stderr.write(`passt-ctl: ${why}\n`)
@@ -202,5 +212,7 @@ else
     ? add(parsed.right)
     : parsed.right.tag === 'Delete'
       ? remove(parsed.right)
-      : run(parsed.right)
+      : parsed.right.tag === 'Trace'
+        ? trace(parsed.right)
+        : run(parsed.right)
   ).catch((e) => fail(e instanceof Error ? e.message : String(e)))
