@@ -71,6 +71,7 @@ const flow: fc.Arbitrary<FlowInfo> = fc.record(
     guestPeer: place,
     peer: place,
     rule: fc.option(fc.string()),
+    beganMs: maybe,
     ageMs: maybe,
     octetsToGuest: maybe,
     octetsToPeer: maybe,
@@ -669,6 +670,16 @@ describe('passt-ctl', () => {
     }
     const [row] = topRows([f], [{ ...f, octetsToPeer: 100, octetsToGuest: 50 }], 2)
     assert.deepEqual([row?.octetsToPeer, row?.octetsToGuest], [100, 25])
+  })
+  test('a flow between the ends of one that has ended, in its place, is another one', () => {
+    const f = {
+      ...fc.sample(flow, { seed: 1, numRuns: 1 })[0]!,
+      beganMs: 10,
+      octetsToPeer: 1000,
+      octetsToGuest: 7
+    }
+    const [row] = topRows([f], [{ ...f, beganMs: 20, octetsToPeer: 100, octetsToGuest: 50 }], 2)
+    assert.deepEqual([row?.octetsToPeer, row?.octetsToGuest], [50, 25])
   })
   test('a table has a line a flow, and all its columns', () => {
     fc.assert(

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 
-// A headless Chromium without any network (a namespace of its own), driven by the DevTools Protocol over a pipe.
+// A headless Chromium without any network (a namespace of its own), or with that of a world, driven by the DevTools Protocol over a pipe.
 
 type Reply = {
   readonly id?: number
@@ -43,12 +43,14 @@ export class Browser {
   private readonly listeners: ((method: string, params: unknown) => void)[] = []
   private sent = 0
 
-  constructor() {
+  /** `where`: argv in front of its own, which says what network it has. */
+  constructor(where: ReadonlyArray<string> = ['unshare', '-n']) {
     const options = [
       ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars', '--no-first-run'],
       ['--remote-debugging-pipe', `--user-data-dir=${this.dir}`, 'about:blank']
     ].flat()
-    this.process = spawn('unshare', ['-n', 'chromium-headless-shell', ...options], {
+    const [program = '', ...argv] = [...where, 'chromium-headless-shell', ...options]
+    this.process = spawn(program, argv, {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
       env: { ...process.env, HOME: this.dir }
     })
@@ -81,7 +83,9 @@ export class Browser {
     return reply.result
   }
 
+  /** A file, or what is at an http URL. */
   async open(file: string, hash = '', t: Taste = {}): Promise<Tab> {
+    const url = file.startsWith('http:') ? file : `file://${file}`
     const { targetId } = (await this.send('Target.createTarget', { url: 'about:blank' })) as {
       targetId: string
     }
@@ -103,8 +107,7 @@ export class Browser {
       if (method === 'Runtime.exceptionThrown') trouble.push(JSON.stringify(p.exceptionDetails))
       if (method === 'Log.entryAdded' && p.entry?.level === 'error') trouble.push(p.entry.text)
       if (method === 'Runtime.consoleAPICalled' && p.type === 'error') trouble.push(JSON.stringify(p.args))
-      if (method === 'Network.requestWillBeSent' && p.request?.url !== `file://${file}`)
-        fetched.push(p.request?.url ?? '')
+      if (method === 'Network.requestWillBeSent' && p.request?.url !== url) fetched.push(p.request?.url ?? '')
     })
     for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`)
     const taste = async ({ dark = false, width = 1440, height = 900 }: Taste): Promise<void> => {
@@ -121,7 +124,7 @@ export class Browser {
       return r.result.value
     }
     await taste(t)
-    await send('Page.navigate', { url: `file://${file}${hash}` })
+    await send('Page.navigate', { url: `${url}${hash}` })
     const until = Date.now() + DEADLINE
     while ((await value<string>('document.body?.dataset.ready ?? ""')) === '') {
       assert.ok(Date.now() < until && trouble.length === 0, `it did not open: ${trouble.join('; ')}`)

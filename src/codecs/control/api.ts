@@ -40,6 +40,8 @@ export const FlowInfo = t.strict({
   peer: Place,
   /** Which of `/v1/rules`; null: none, or one that is no more. */
   rule: orNull(t.string),
+  /** As Status.uptimeMs; null: before the API. With `id` it tells flows apart, for good. */
+  beganMs: orNull(count),
   /** ms; null: since before the API. */
   ageMs: orNull(count),
   /** Octets of data that arrived: TCP's modulo 2^32, as acknowledged; past the tap as last reported. null: not counted. */

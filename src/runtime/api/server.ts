@@ -1,14 +1,9 @@
 import { once } from 'node:events'
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse
-} from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import * as E from 'fp-ts/lib/Either.js'
 import type { RuleChange, RuleInfo } from '../../codecs/control/api.js'
+import { carefulServer } from './careful-server.js'
 import type { AnswerTo, Engine } from './engine-line.js'
 import { filterOf, passes } from './filter.js'
 import { type Following, following } from './follow.js'
@@ -20,13 +15,9 @@ import { traceOf } from './trace-body.js'
 
 /** Connections at a time; further ones are closed at once. */
 export const CLIENTS_MAX = 64
-const HEADERS_MAX = 8192
 const NDJSON = 'application/x-ndjson'
 const BODY_MAX = 16_384
-/** Requests of a connection that are not answered yet: who sends more without reading is none. */
-const PIPELINED_MAX = 16
-/** ms: for a request's headers, for a connection on which nothing moves. */
-const HEADERS_MS = 5000
+/** ms: for a connection on which nothing moves. */
 const IDLE_MS = 10_000
 
 /** `status`, and a value that becomes JSON. */
@@ -224,48 +215,11 @@ const answer = async (
   )
 }
 
-/** `take`, for so many requests of a connection at a time; those behind them in the same octets are nobody's. */
-const bounded = (take: RequestListener): RequestListener => {
-  const waiting = new WeakMap<Socket, number>()
-  return (q, r) => {
-    const { socket } = q
-    const n = waiting.get(socket) ?? 0
-    if (n >= PIPELINED_MAX) return void socket.destroy()
-    waiting.set(socket, n + 1)
-    r.on('close', () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1))
-    take(q, r)
-  }
-}
-
 /** To be told where it listens. `openapi`: the document, JSON. */
 export const apiServer = (engine: Engine, clients: Clients, openapi: unknown): Server => {
   const routes = { ...ROUTES, '/v1/openapi.json': reads(plain(async () => openapi)) }
   const follow = following(engine)
-  const take = bounded((q, r) => void answer(engine, follow, clients, routes, q, r).catch(() => r.destroy()))
-  const server = createServer(
-    {
-      maxHeaderSize: HEADERS_MAX,
-      headersTimeout: HEADERS_MS,
-      requestTimeout: IDLE_MS,
-      keepAliveTimeout: HEADERS_MS,
-      connectionsCheckingInterval: 1000,
-      requireHostHeader: false
-    },
-    take
-  )
-  server.maxConnections = CLIENTS_MAX
-  server.setTimeout(IDLE_MS, (socket) => socket.destroy())
-  server.on('checkContinue', take)
-  server.on('clientError', (e: NodeJS.ErrnoException, socket) => {
-    if (!socket.writable || e.code === 'ECONNRESET') return socket.destroy()
-    const status =
-      e.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request'
-    const body = '{"error":"this is no request"}\n'
-    // Who goes on sending would keep its place for ever
-    socket.end(
-      `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
-      () => socket.destroy()
-    )
-  })
-  return server
+  const take: RequestListener = (q, r) =>
+    void answer(engine, follow, clients, routes, q, r).catch(() => r.destroy())
+  return carefulServer(take, { clients: CLIENTS_MAX, idleMs: IDLE_MS })
 }

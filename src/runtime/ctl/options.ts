@@ -26,6 +26,8 @@ export type CtlCommand =
       readonly json: boolean
     }
   | { readonly tag: 'Delete'; readonly path: string; readonly ids: ReadonlyArray<string> }
+  /** `port` 0: any that is free. */
+  | { readonly tag: 'Web'; readonly path: string; readonly port: number }
   | { readonly tag: 'Help' }
   | { readonly tag: 'Version' }
 
@@ -33,6 +35,7 @@ export const CTL_USAGE = `Usage: passt-ctl COMMAND PATH [FILTER]... [--json]
        passt-ctl rules add PATH [-t|-u|-T|-U SPEC]...
        passt-ctl rules delete PATH ID...
        passt-ctl trace PATH [off | [flows] [packets] [flow=ID] [port=PORT] [address=ADDRESS]] [--json]
+       passt-ctl web PATH [--port PORT]
 What the passt or pasta does whose API (--api) is at PATH.
 
   status    what runs, and with what addresses
@@ -43,6 +46,7 @@ What the passt or pasta does whose API (--api) is at PATH.
   top       flows by traffic, anew each second
   events    flows as they begin and end, until it is interrupted
   trace     what flows do, or packets, in the log, for an hour at most
+  web       a page of it that is kept up to date, for a browser on this host
 
 SPEC: as with passt and pasta; all rules of a command are added, or none.
 FILTER: kind=tcp|udp|ping|tcp-splice|udp-splice, state=STATE, port=PORT, address=ADDRESS
@@ -104,11 +108,20 @@ const trace = ([path, ...words]: ReadonlyArray<string>, json: boolean): E.Either
     : E.map((wanted: Partial<Trace> | null): CtlCommand => ({ tag: 'Trace', path, wanted, json }))(
         traced(words)
       )
+const web = ([path, ...options]: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
+  if (path === undefined || path === '') return E.left('no PATH')
+  if (options.length === 0) return E.right({ tag: 'Web', path, port: 0 })
+  const [option, value = '', ...more] = options
+  if (option !== '--port' || more.length > 0) return E.left(`no such option: ${more[0] ?? option}`)
+  const port = /^\d{1,5}$/.test(value) ? Number(value) : 0
+  return port < 1 || port > 65535 ? E.left(`no port: ${value}`) : E.right({ tag: 'Web', path, port })
+}
 
 export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
   if (args.includes('-h') || args.includes('--help')) return E.right({ tag: 'Help' })
   if (args.includes('--version')) return E.right({ tag: 'Version' })
   if (args[0] === 'rules' && (args[1] === 'add' || args[1] === 'delete')) return change(args.slice(1))
+  if (args[0] === 'web') return web(args.slice(1))
   const [command, path, ...filters] = args.filter((a) => a !== '--json')
   if (command === 'trace') return trace([path ?? '', ...filters], args.includes('--json'))
   const known = COMMANDS.find((c) => c === command)

@@ -148,7 +148,7 @@ export const topRows = (
   now: ReadonlyArray<FlowInfo>,
   seconds: number
 ): ReadonlyArray<FlowInfo & { readonly rate: number }> => {
-  const name = (f: FlowInfo): string => `${f.id} ${f.kind} ${place(f.guest)} ${place(f.peer)}`
+  const name = (f: FlowInfo): string => `${f.id} ${f.beganMs} ${f.kind} ${place(f.guest)} ${place(f.peer)}`
   const old = new Map(before.map((f) => [name(f), f]))
   const rate = (a: number | null, b: number | null): number | null =>
     a === null ? null : Math.round((a >= (b ?? 0) ? a - (b ?? 0) : a - (b ?? 0) + 2 ** 32) / seconds)

@@ -152,6 +152,7 @@ export const apiOf = (
         rule === undefined || !isTold(rule) || !rules.current.includes(rule)
           ? null
           : ruleName(toConfRule(rule), rule.direction),
+      beganMs: Number.isNaN(since) ? null : since - started,
       ageMs: Number.isNaN(since) ? null : now - since,
       ...(f.kind === 'tcp' ? tcpMeasured(f) : isPair(f) ? pairMeasured(f, pairMoved) : NOTHING_MEASURED)
     }

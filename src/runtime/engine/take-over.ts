@@ -144,9 +144,7 @@ const pages = <K extends keyof Listed>(
     if (list.length === 0) return E.left('it has fewer than it said')
     from += list.length
     asked = askFrom(from)
-    list.forEach((entry, i) => {
-      each(entry, fds[i])
-    })
+    for (let i = 0; i < list.length; i++) each(list[i], fds[i])
   }
   return asked
 }

@@ -11,7 +11,7 @@ import { madeUpWorld, openConnection, record, type Stage, turn } from './warm-up
 // made-up guests move between made-up worlds, and back, as long as nothing real happens (warm-up.ts).
 
 export const MOVES = 40
-export const CONNECTIONS = 3
+export const CONNECTIONS = 8
 const GUEST_PORT = 41000
 /** Where octets are put that native would have read. */
 export const AT = 0x90000

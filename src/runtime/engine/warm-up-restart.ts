@@ -19,7 +19,7 @@ import { AT, CONNECTED, NATIVE } from './warm-up-moves.js'
 // (warm-up.ts), as guests move (warm-up-moves.ts).
 
 export const RESTARTS = 100
-export const CONNECTIONS = 6
+export const CONNECTIONS = 20
 const GUEST_PORT = 42000
 /** Turns until an answer is there, at most. */
 const TURNS = 8
@@ -61,8 +61,10 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
   let taken = 0
   for (let i = 0; i < RESTARTS; i++) {
     const old = new Old(cfg)
-    for (let k = 0; k < CONNECTIONS; k++) openConnection(old.s, GUEST_PORT + k)
-    yield
+    for (let k = 0; k < CONNECTIONS; k++) {
+      openConnection(old.s, GUEST_PORT + k)
+      yield
+    }
     record(old.s, 0, EV.HAND_OVER_PEER, 0, 1)
     turn(old.s, 1)
     old.hears(Question.encode(begin))
@@ -91,8 +93,8 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
       if (f === undefined) continue
       record(next, 0, EV.CONNECTED, f.index, ...CONNECTED)
       turn(next, 1)
+      yield
     }
-    yield
   }
   return taken
 }
