@@ -8,6 +8,8 @@ const PORT_OPTIONS = ['t', 'u', 'T', 'U'] as const
 
 export const COMMANDS = ['status', 'flows', 'events', 'rules', 'counters', 'metrics', 'top'] as const
 export type Command = (typeof COMMANDS)[number]
+export const FILTERED: ReadonlyArray<string> = ['flows', 'top', 'events']
+export const NOT_JSON: ReadonlyArray<string> = ['top', 'metrics']
 export type CtlCommand =
   | {
       readonly tag: 'Run'
@@ -131,9 +133,8 @@ export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlComma
     const at = f.indexOf('=')
     return at < 0 ? [f, ''] : [f.slice(0, at), f.slice(at + 1)]
   })
-  const filtered = known === 'flows' || known === 'top' || known === 'events'
-  if (pairs.length > 0 && !filtered) return E.left(`${known} takes no filters`)
+  if (pairs.length > 0 && !FILTERED.includes(known)) return E.left(`${known} takes no filters`)
   const json = args.includes('--json')
-  if (json && (known === 'top' || known === 'metrics')) return E.left(`${known} is no JSON`)
+  if (json && NOT_JSON.includes(known)) return E.left(`${known} is no JSON`)
   return E.right({ tag: 'Run', command: known, path, filters: pairs, json })
 }
