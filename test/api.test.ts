@@ -182,6 +182,7 @@ u.sendto(b"x", ("${address}", 7109))`
     )
     for (const id of ['in-tcp-7109', 'in-udp-7109'])
       assert.equal((await ask(`/v1/rules/${id}`, 'DELETE')).status, 200)
+    assert.equal((await rule('in-tcp-7101')).begun, 4, 'it is the same rule')
   })
   test('UDP; counters, and metrics of the same', async () => {
     await guest.sh(`echo x | timeout 5 sh -c 'cat > /dev/udp/${net.world4}/9' || python3 -c '
@@ -388,6 +389,7 @@ describe('rules that change', () => {
       (r) => r.firstPort === 7102
     )
     assert.equal(shown?.toPort, 7021)
+    assert.equal(shown.begun, 0, 'another rule')
     assert.equal(misfit('NewRule', shown), '')
     await change('PUT', at, shown, 200)
     await change('PUT', at, { ...rule, firstPort: 7103 }, 400)

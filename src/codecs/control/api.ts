@@ -189,6 +189,10 @@ export const TraceInfo = t.strict({
 })
 export type TraceInfo = t.TypeOf<typeof TraceInfo>
 
+/** Why it stays as it is: there is no such flow, or no log that anybody has. */
+export const NoTrace = t.union([t.literal('no flow'), t.literal('no log')])
+export type NoTrace = t.TypeOf<typeof NoTrace>
+
 export const Question = t.union([
   t.strict({ ask: t.literal('status') }),
   t.strict({ ask: t.literal('counters') }),
@@ -205,8 +209,7 @@ export type Question = t.TypeOf<typeof Question>
 export const Answer = t.union([
   t.strict({ to: t.literal('status'), status: Status }),
   t.strict({ to: t.literal('counters'), counters: Counters }),
-  /** null: there is no such flow; it stays as it is. */
-  t.strict({ to: t.literal('trace'), trace: orNull(TraceInfo) }),
+  t.strict({ to: t.literal('trace'), trace: t.union([TraceInfo, NoTrace]) }),
   t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: orNull(count) }),
   t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: orNull(count) }),
   /** `lost`: so many before those were wanted, and are kept no more. `next`: of the one behind them; `more`: it is there. */

@@ -130,9 +130,11 @@ const trace: Route = async ({ engine, query }, r) => {
 const putTrace: Route = async ({ engine, body }, r) => {
   const wanted = traceOf(body)
   if (E.isLeft(wanted)) return refuse(r, 400, wanted.left)
-  const told = await engine.ask<'trace'>({ ask: 'trace', trace: wanted.right })
-  if (told.trace === null) return refuse(r, 404, `there is no flow ${wanted.right.flow}`)
-  json(r, 200, told.trace)
+  const { trace: is } = await engine.ask<'trace'>({ ask: 'trace', trace: wanted.right })
+  if (is === 'no flow') return refuse(r, 404, `there is no flow ${wanted.right.flow}`)
+  if (is === 'no log')
+    return refuse(r, 409, 'in background, without a log file or a system logger, there is no log')
+  json(r, 200, is)
 }
 
 type Methods = Readonly<Record<string, Route>>

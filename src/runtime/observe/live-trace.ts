@@ -1,8 +1,9 @@
 import * as O from 'fp-ts/lib/Option.js'
-import type { Trace, TraceInfo } from '../../codecs/control/api.js'
+import type { NoTrace, Trace, TraceInfo } from '../../codecs/control/api.js'
 import { type InAny, parseAddr, sameAddr } from '../../codecs/value/inany.js'
 import type { Fragment } from '../../codecs/wire/fragment.js'
 import { type Bucket, bucket, filled, type Rate, spend } from '../../machines/limit/token-bucket.js'
+import { admit, type Bucket as Ends } from '../../machines/log/log-limiter.js'
 import { type Feature, lookOn } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
@@ -51,8 +52,8 @@ const hasAddr = (f: Flow, a: InAny): boolean =>
 
 export interface LiveTrace {
   readonly feature: Feature
-  /** What is on from here on; null: as it was. Result: null: there is no such flow, and all is as it was. */
-  readonly ask: (t: Trace | null, now: number) => TraceInfo | null
+  /** What is on from here on; null: as it was. */
+  readonly ask: (t: Trace | null, now: number) => TraceInfo | NoTrace
 }
 
 export const liveTrace = (w: World): LiveTrace => {
@@ -66,6 +67,7 @@ export const liveTrace = (w: World): LiveTrace => {
   let lost = 0
   /** Of `lost`, not said yet. */
   let unsaid = 0
+  let ends: Ends | undefined
   let stop: () => void = () => {}
   const debugs = w.debugging
   const toLog = debugSay(w.log)
@@ -86,6 +88,12 @@ export const liveTrace = (w: World): LiveTrace => {
     unsaid = 0
     lines++
     w.log.asked(`trace: ${text}`)
+  }
+  /** Who asks for another trace again and again has no more lines by that. */
+  const sayEnd = (now: number): void => {
+    const { bucket: left, said } = admit(ends, now)
+    ends = left
+    if (said !== null) say('the end')
   }
   const seesFlow = (f: Flow): boolean =>
     (flow === null || flow === f) &&
@@ -108,7 +116,7 @@ export const liveTrace = (w: World): LiveTrace => {
 
   const set = (t: Trace, now: number): void => {
     stop()
-    if (unsaid > 0) say('the end')
+    if (unsaid > 0) sayEnd(now)
     on = t
     port = t.port ?? -1
     const parsed = t.address === null ? O.none : parseAddr(t.address)
@@ -149,8 +157,11 @@ export const liveTrace = (w: World): LiveTrace => {
       }
     },
     ask: (t, now) => {
-      if (t !== null && t.flow !== null && w.flows[t.flow] === undefined) return null
-      if (t !== null) set(isOn(t) ? t : OFF, now)
+      if (t === null) return info(now)
+      if (!isOn(t)) set(OFF, now)
+      else if (t.flow !== null && w.flows[t.flow] === undefined) return 'no flow'
+      else if (!w.log.heard()) return 'no log'
+      else set(t, now)
       return info(now)
     }
   }
