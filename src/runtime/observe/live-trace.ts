@@ -84,10 +84,9 @@ export const liveTrace = (w: World): LiveTrace => {
     return true
   }
   const say = (text: string): void => {
-    if (unsaid > 0) w.log.asked(`trace: ${unsaid} lines were left out: too many a second`)
+    w.log.asked(`trace: ${text}${unsaid === 0 ? '' : ` (${unsaid} lines before this one were left out)`}`)
     unsaid = 0
     lines++
-    w.log.asked(`trace: ${text}`)
   }
   /** Who asks for another trace again and again has no more lines by that. */
   const sayEnd = (now: number): void => {
