@@ -21,11 +21,14 @@ import {
   type Question,
   QuestionLine,
   type RuleInfo,
-  ruleName
+  ruleName,
+  type Trace,
+  type TraceInfo
 } from '../src/codecs/control/api.js'
 import { type ConfRule, PIF } from '../src/codecs/control/conf.js'
 import { fromV4 } from '../src/codecs/value/inany.js'
 import { add } from '../src/codecs/value/seq.js'
+import type { Frame } from '../src/codecs/wire/frame.js'
 import { instant } from '../src/effects/effect.js'
 import { addRule, changedBy, hasRule, noRule } from '../src/machines/forward/conf-rules.js'
 import type { Rule } from '../src/machines/forward/forward-rules.js'
@@ -36,16 +39,20 @@ import { filterOf, passes } from '../src/runtime/api/filter.js'
 import { metrics } from '../src/runtime/api/metrics.js'
 import { ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
 import { apiServer } from '../src/runtime/api/server.js'
+import { traceOf } from '../src/runtime/api/trace-body.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
 import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
+import { install } from '../src/runtime/data/feature.js'
 import { createWorld, type World } from '../src/runtime/data/world.js'
 import { apiOf, EVENTS_KEPT, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
 import { apiRules } from '../src/runtime/engine/api-rules.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
 import { ruleCounts } from '../src/runtime/engine/rule-counts.js'
 import type { Flow, TcpFlow } from '../src/runtime/flow/flow.js'
+import { MAX_FLOWS } from '../src/runtime/flow/flow-table.js'
 import { startFlow } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
+import { LASTS, liveTrace } from '../src/runtime/observe/live-trace.js'
 import type { Plan } from '../src/runtime/plan/plan-types.js'
 import { arbClientPart, arbConfRule } from './conf-arbitraries.js'
 import { readMetrics } from './metrics.js'
@@ -78,6 +85,24 @@ const flow: fc.Arbitrary<FlowInfo> = fc.record(
 )
 const question: fc.Arbitrary<Question> = fc.oneof(
   fc.constantFrom<Question>({ ask: 'status' }, { ask: 'counters' }),
+  fc.record(
+    {
+      ask: fc.constant('trace' as const),
+      trace: fc.option(
+        fc.record(
+          {
+            flows: fc.boolean(),
+            packets: fc.boolean(),
+            flow: fc.option(fc.nat(MAX_FLOWS)),
+            port: maybe,
+            address: fc.option(fc.ipV6())
+          },
+          { noNullPrototype: true }
+        )
+      )
+    },
+    { noNullPrototype: true }
+  ),
   fc.record({ ask: fc.constantFrom('flows' as const, 'rules' as const), from: n }, { noNullPrototype: true })
 )
 const flowsAnswer: fc.Arbitrary<Answer> = fc.record(
@@ -362,6 +387,118 @@ describe('what a rule has carried', () => {
   })
 })
 
+describe('tracing', () => {
+  const ALL: Trace = { flows: true, packets: true, flow: null, port: null, address: null }
+  const NONE: Trace = { ...ALL, flows: false, packets: false }
+  const traced = () => {
+    const { w, log } = asked(3)
+    const trace = liveTrace(w)
+    install(w.features, [trace.feature])
+    const now = (ms: number): number => (w.rings.clock[0] = ms)
+    return { w, log, trace, now }
+  }
+  const spoken = (w: World, i: number): void => w.flowSay(w.flows[i]!, 'x')
+  test('nothing is on the data path before, and nothing after', () => {
+    const { w, trace } = traced()
+    const hooks = (): number =>
+      w.features.frameCame.length + w.features.effects.length + w.features.events.length
+    assert.deepEqual([hooks(), w.debugging], [0, false])
+    trace.ask(ALL, 1)
+    trace.ask({ ...ALL, port: 1 }, 1)
+    assert.deepEqual([hooks(), w.debugging], [3, true])
+    trace.ask(NONE, 1)
+    assert.deepEqual([hooks(), w.debugging], [0, false])
+    trace.ask(ALL, 1)
+    trace.feature.onTime?.(instant(1 + LASTS))
+    assert.deepEqual([hooks(), w.debugging, (trace.ask(null, 1) as TraceInfo).endsInMs], [0, false, null])
+  })
+  test('in any span of time only so many lines; each of the others is counted, and said', () => {
+    const { w, log, trace, now } = traced()
+    trace.ask(ALL, 0)
+    for (let ms = 0; ms < 10_000; ms++) {
+      now(ms)
+      for (let k = 0; k < 5; k++) spoken(w, 0)
+    }
+    const { lines, lost } = trace.ask(null, 0) as TraceInfo
+    assert.equal(lines + lost, 50_000)
+    assert.ok(lines >= 1000 && lines <= 1502, String(lines))
+    assert.equal(log.length, lines)
+    trace.ask(NONE, 10_000)
+    const said = log.reduce(
+      (sum, l) => sum + Number(/ \((\d+) lines before this one were left out\)$/.exec(l)?.[1] ?? 0),
+      0
+    )
+    assert.equal(said, lost)
+    // Nor by asking again and again
+    const before = log.length
+    for (let k = 0; k < 10_000; k++) {
+      trace.ask(ALL, 10_000)
+      spoken(w, 0)
+    }
+    assert.ok(log.length <= before + 60, String(log.length - before))
+  })
+  test('a flow is told of if it passes, and no other one; one that is gone ends it', () => {
+    const { w, log, trace } = traced()
+    const said = (i: number): boolean => {
+      const before = log.length
+      spoken(w, i)
+      return log.length > before
+    }
+    for (const [one, passes] of [
+      [{ flow: 3 }, [false, true, false]],
+      [{ port: 2 }, [false, false, true]],
+      [{ port: 53 }, [true, true, true]],
+      [{ port: 99 }, [false, false, false]],
+      [{ address: '10.0.0.1' }, [true, true, true]],
+      [{ address: '10.0.0.9' }, [false, false, false]],
+      [{ flow: 6, port: 2, address: '127.0.0.1' }, [false, false, true]]
+    ] as const) {
+      trace.ask({ ...ALL, ...one }, 1)
+      assert.deepEqual([0, 3, 6].map(said), passes, JSON.stringify(one))
+    }
+    assert.equal(trace.ask({ ...ALL, flow: 1 }, 1), 'no flow')
+    assert.equal((trace.ask(null, 1) as TraceInfo).flow, 6, 'it stays as it was')
+    trace.feature.flowEnded?.(w.flows[0] as Flow)
+    assert.equal(trace.feature.deadline?.at, 1 + LASTS)
+    trace.feature.flowEnded?.(w.flows[6] as Flow)
+    assert.equal(trace.feature.deadline?.at, 0)
+  })
+  test('packets pass by what stands in them, those of a flow both ways', () => {
+    const { w, log, trace } = traced()
+    const frame = (src: number, srcPort: number, dst: number, dstPort: number) =>
+      ({
+        kind: 'udp',
+        ip: { src: fromV4(src), dst: fromV4(dst) },
+        l4: { srcPort, dstPort, payload: { off: 0, len: 0 } }
+      }) as unknown as Frame
+    const [guest, peer] = [0x0a000001, 0x0a000002]
+    const of = [frame(guest, 1, peer, 53), frame(peer, 53, guest, 1)]
+    const others = [frame(guest, 1, peer, 54), frame(guest, 2, peer, 53), frame(peer, 53, 0x0a000003, 1)]
+    const where = { view: w.rings.view, off: 0, len: 0 }
+    const said = (what: Frame | 'malformed'): boolean => {
+      const before = log.length
+      for (const hook of w.features.frameCame) hook(where, what as Frame)
+      return log.length > before
+    }
+    trace.ask({ ...ALL, flow: 3 }, 1)
+    assert.deepEqual([...of, ...others].map(said), [true, true, false, false, false])
+    assert.equal(said('malformed'), false)
+    trace.ask({ ...ALL, port: 1 }, 1)
+    assert.deepEqual([...of, ...others].map(said), [true, true, true, false, true])
+    trace.ask({ ...ALL, address: '10.0.0.3' }, 1)
+    assert.deepEqual([...of, ...others].map(said), [false, false, false, false, true])
+    trace.ask(ALL, 1)
+    assert.ok([...of, ...others, 'malformed' as const].every(said))
+  })
+  test('a body is one, or is refused', () => {
+    fc.assert(fc.property(fc.json(), (body) => assert.ok(['Left', 'Right'].includes(traceOf(body)._tag))))
+    assert.deepEqual(
+      traceOf('{"flows":true,"address":"::FFFF:10.0.0.1"}'),
+      E.right({ ...NONE, flows: true, address: '10.0.0.1' })
+    )
+  })
+})
+
 describe('its server', () => {
   test('who asks without reading, or too much at a time, is gone; of what it asked little waits', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
@@ -570,7 +707,29 @@ describe('passt-ctl', () => {
     assert.ok(E.isRight(parseCtl(['rules', 'delete', '/x', 'in-tcp-80'])))
     for (const args of ['', '-t', '-t x', '-t none', '-x 1'])
       assert.ok(E.isLeft(parseCtl(['rules', 'add', '/x', ...args.split(' ').filter((a) => a !== '')])), args)
-    for (const wrong of [[], ['flow', '/x'], ['status'], ['status', '/x', 'a=b'], ['top', '/x', '--json']])
+    const trace = (...words: string[]) => parseCtl(['trace', '/x', ...words])
+    const wanted = { flows: true, port: 80 }
+    assert.deepEqual(trace('flows', 'port=80'), E.right({ tag: 'Trace', path: '/x', wanted, json: false }))
+    assert.deepEqual(trace('--json'), E.right({ tag: 'Trace', path: '/x', wanted: null, json: true }))
+    assert.deepEqual(trace('off'), E.right({ tag: 'Trace', path: '/x', wanted: {}, json: false }))
+    for (const wrong of [
+      'flows flows',
+      'port=1',
+      'flows port=x',
+      'off flows',
+      'flows off',
+      'flows address',
+      'kind=tcp'
+    ])
+      assert.ok(E.isLeft(trace(...wrong.split(' '))), wrong)
+    for (const wrong of [
+      [],
+      ['trace'],
+      ['flow', '/x'],
+      ['status'],
+      ['status', '/x', 'a=b'],
+      ['top', '/x', '--json']
+    ])
       assert.ok(E.isLeft(parseCtl(wrong)), wrong.join(' '))
   })
 })

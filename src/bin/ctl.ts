@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as later } from 'node:timers/promises'
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { Counters, FlowEvent, FlowInfo, RuleInfo, Status } from '../codecs/control/api.js'
+import { Counters, FlowEvent, FlowInfo, RuleInfo, Status, TraceInfo } from '../codecs/control/api.js'
 import { type ConfRule, type ConfTable, hasTarget, PIF } from '../codecs/control/conf.js'
 import { showAddr } from '../codecs/value/inany.js'
 import { capabilitiesOf, tablesOf } from '../machines/forward/conf-rules.js'
@@ -17,7 +17,8 @@ import {
   ruleTable,
   short,
   statusLines,
-  topRows
+  topRows,
+  traceLines
 } from '../runtime/ctl/tables.js'
 import { ephemeralPorts } from '../runtime/host/ephemeral-ports.js'
 import { reasonText } from '../runtime/log/error-text.js'
@@ -192,6 +193,15 @@ const remove = async ({ path, ids }: Extract<CtlCommand, { tag: 'Delete' }>): Pr
   for (const id of ids) await ask(path, 'DELETE', `/v1/rules/${encodeURIComponent(id)}`)
 }
 
+const trace = async ({ path, wanted, json }: Extract<CtlCommand, { tag: 'Trace' }>): Promise<void> => {
+  const text =
+    wanted === null
+      ? await get(path, '/v1/trace')
+      : await ask(path, 'PUT', '/v1/trace', JSON.stringify(wanted))
+  if (json) process.stdout.write(text)
+  else print(traceLines(decoded(TraceInfo, text)))
+}
+
 /** What it takes is loaded here: other commands need no charts. Ends with the program that is shown, or a signal. */
 const web = async ({ path, port }: Extract<CtlCommand, { tag: 'Web' }>): Promise<void> => {
   decoded(Status, await get(path, '/v1/status'))
@@ -207,6 +217,8 @@ const done = (c: Exclude<CtlCommand, { tag: 'Help' | 'Version' }>): Promise<void
       return add(c)
     case 'Delete':
       return remove(c)
+    case 'Trace':
+      return trace(c)
     case 'Web':
       return web(c)
     case 'Run':

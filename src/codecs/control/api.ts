@@ -166,9 +166,38 @@ export const Counters = t.strict({
 })
 export type Counters = t.TypeOf<typeof Counters>
 
+/** What is to be told of in the log, of all flows and packets or of some: null is any. */
+export const Trace = t.strict({
+  /** The life of flows: begin, every change of state, end. */
+  flows: t.boolean,
+  /** Packets from and to the guest. */
+  packets: t.boolean,
+  /** FlowInfo.id */
+  flow: orNull(count),
+  /** Of any end. */
+  port: orNull(count),
+  address: orNull(t.string)
+})
+export type Trace = t.TypeOf<typeof Trace>
+export const TraceInfo = t.strict({
+  ...Trace.type.props,
+  /** ms until it ends by itself; null: nothing is on. */
+  endsInMs: orNull(count),
+  /** Lines that there were, and that there would have been: too many a second. */
+  lines: count,
+  lost: count
+})
+export type TraceInfo = t.TypeOf<typeof TraceInfo>
+
+/** Why it stays as it is: there is no such flow, or no log that anybody has. */
+export const NoTrace = t.union([t.literal('no flow'), t.literal('no log')])
+export type NoTrace = t.TypeOf<typeof NoTrace>
+
 export const Question = t.union([
   t.strict({ ask: t.literal('status') }),
   t.strict({ ask: t.literal('counters') }),
+  /** null: it stays as it is. */
+  t.strict({ ask: t.literal('trace'), trace: orNull(Trace) }),
   t.strict({ ask: t.literal('flows'), from: count }),
   t.strict({ ask: t.literal('rules'), from: count }),
   /** `from`: number of the first one that is wanted; below 0: what comes from here on. Whoever asks is to ask again within EVENTS_WAIT. */
@@ -180,6 +209,7 @@ export type Question = t.TypeOf<typeof Question>
 export const Answer = t.union([
   t.strict({ to: t.literal('status'), status: Status }),
   t.strict({ to: t.literal('counters'), counters: Counters }),
+  t.strict({ to: t.literal('trace'), trace: t.union([TraceInfo, NoTrace]) }),
   t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: orNull(count) }),
   t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: orNull(count) }),
   /** `lost`: so many before those were wanted, and are kept no more. `next`: of the one behind them; `more`: it is there. */

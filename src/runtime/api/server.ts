@@ -9,6 +9,7 @@ import { filterOf, passes } from './filter.js'
 import { type Following, following } from './follow.js'
 import { metrics, OPENMETRICS } from './metrics.js'
 import { ruleOf, rulesOf } from './rule-body.js'
+import { traceOf } from './trace-body.js'
 
 // What the API answers (behaviour.md#api, openapi.json). Its clients are not trusted: they have bounded headers and bodies, and little time.
 
@@ -122,12 +123,27 @@ const putRule: Route = async (a, r) => {
 }
 const removeRule: Route = (a, r) => change(a, r, { remove: [a.name] }, [], 200)
 
+const trace: Route = async ({ engine, query }, r) => {
+  if (query.size > 0) return refuse(r, 400, 'no query is understood here')
+  json(r, 200, (await engine.ask<'trace'>({ ask: 'trace', trace: null })).trace)
+}
+const putTrace: Route = async ({ engine, body }, r) => {
+  const wanted = traceOf(body)
+  if (E.isLeft(wanted)) return refuse(r, 400, wanted.left)
+  const { trace: is } = await engine.ask<'trace'>({ ask: 'trace', trace: wanted.right })
+  if (is === 'no flow') return refuse(r, 404, `there is no flow ${wanted.right.flow}`)
+  if (is === 'no log')
+    return refuse(r, 409, 'in background, without a log file or a system logger, there is no log')
+  json(r, 200, is)
+}
+
 type Methods = Readonly<Record<string, Route>>
 const reads = (route: Route): Methods => ({ GET: route, HEAD: route })
 const ROUTES: Readonly<Record<string, Methods>> = {
   '/v1/status': reads(plain(async ({ ask }) => (await ask<'status'>({ ask: 'status' })).status)),
   '/v1/counters': reads(plain(async ({ ask }) => (await ask<'counters'>({ ask: 'counters' })).counters)),
   '/v1/rules': { ...reads(plain(async (e) => ({ rules: await allRules(e) }))), POST: addRules },
+  '/v1/trace': { ...reads(trace), PUT: putTrace },
   '/v1/flows': reads(flows),
   '/v1/events': reads(events),
   '/metrics': reads(prometheus)

@@ -5,7 +5,8 @@ import type {
   Place,
   RouteInfo,
   RuleInfo,
-  Status
+  Status,
+  TraceInfo
 } from '../../codecs/control/api.js'
 
 // What passt-ctl(1) shows: tables for people, as lines.
@@ -127,6 +128,19 @@ export const statusLines = (s: Status): ReadonlyArray<string> => [
   ...namespaceLines(s.namespace),
   `serves: ${s.serves.join(' ')}`
 ]
+
+export const traceLines = (t: TraceInfo): ReadonlyArray<string> => {
+  if (t.endsInMs === null) return ['nothing is traced']
+  const what = [...(t.flows ? ['flows'] : []), ...(t.packets ? ['packets'] : [])].join(' and ')
+  const of = [
+    ...(t.flow === null ? [] : [`flow ${t.flow}`]),
+    ...(t.port === null ? [] : [`port ${t.port}`]),
+    ...(t.address === null ? [] : [t.address])
+  ]
+  return [
+    `${what}${of.length === 0 ? '' : ` of ${of.join(', ')}`}, for ${age(t.endsInMs)} more; ${t.lines} lines, ${t.lost} left out`
+  ]
+}
 
 /** Octets a second each way, by flow: what `now` has more than `before` did, modulo 2^32. */
 export const topRows = (

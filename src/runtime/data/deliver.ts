@@ -33,9 +33,9 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
   w.stepping = f
   stepFlow(f, e, w.effects)
   w.stepping = null
-  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, w.failures, f, e)
+  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, w.failures, f, e, w.flowSay)
   if (w.debugging && before.node !== f.state.node)
-    logChange(w.log, f, e.type, leafOf(f, before.node), leafOf(f, f.state.node))
+    logChange(w.flowSay, f, e.type, leafOf(f, before.node), leafOf(f, f.state.node))
   if (before.node !== f.state.node && w.quotas.isHalfOpen(f.index) && !isWaiting(f)) {
     w.quotas.accepted(f.index)
     settle(w, f, e)
@@ -61,7 +61,7 @@ export const enter = (w: World, f: Flow, t: Taking, now: Instant): void => {
   w.flows[f.index] = f
   w.quotas.open(f.index, t, seconds(now))
   for (let i = 0; i < flowBegan.length; i++) flowBegan[i](f, w.frameAt)
-  if (w.debugging) logBegin(w.log, f, leafOf(f, f.state.node))
+  if (w.debugging) logBegin(w.flowSay, f, leafOf(f, f.state.node))
   finishStep(w, f, isFinal(f), true)
 }
 

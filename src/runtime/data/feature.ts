@@ -125,6 +125,18 @@ const HOOKS = [
   'events'
 ] as const
 
+const LOOKS = ['frameCame', 'effects', 'events'] as const
+/** Who only looks at turns may come while all runs, from no hook of these. Result: it goes again. */
+export const lookOn = (all: Features, f: Feature): (() => void) => {
+  for (const hook of LOOKS) if (f[hook] !== undefined) all[hook].push(f[hook] as never)
+  return () => {
+    for (const hook of LOOKS) {
+      const at = all[hook].indexOf(f[hook] as never)
+      if (at >= 0) all[hook].splice(at, 1)
+    }
+  }
+}
+
 /** Once, before the first turn. Throws where two want the same. */
 export const install = (all: Features, list: ReadonlyArray<Feature>): void => {
   const takenBy = new Map<string, string>()

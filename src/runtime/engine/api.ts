@@ -27,6 +27,7 @@ import { type Endpoint, type Flow, isPair, type PairFlow, type TcpFlow } from '.
 import { stateName } from '../flow/flow-log.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { leafOf } from '../flow/kinds.js'
+import { liveTrace } from '../observe/live-trace.js'
 import type { Plan } from '../plan/plan-types.js'
 import type { ApiTold } from './api-rules.js'
 import { type NamespaceIs, statusOf } from './api-status.js'
@@ -133,6 +134,7 @@ export const apiOf = (
   const open = kinds(() => 0)
   const begun = kinds(() => 0)
   const counts = ruleCounts(w, pairMoved)
+  const trace = liveTrace(w)
   const waiting: string[] = []
   let nextAt = 0
   let rest = ''
@@ -207,6 +209,8 @@ export const apiOf = (
       }
       case 'events':
         return events(q, now)
+      case 'trace':
+        return { to: 'trace', trace: trace.ask(q.trace, now) }
       case 'flows':
         return flows(fromOf(q), now)
       case 'rules': {
@@ -270,7 +274,7 @@ export const apiOf = (
     p = other
   }
   return {
-    features: [counts.feature, feature],
+    features: [counts.feature, trace.feature, feature],
     planned,
     configured: (is) => {
       namespace = is
