@@ -15,10 +15,11 @@ import { recordEnd } from '../src/runtime/engine/open-record.js'
 import { ruleText, type StartRecord, startText } from '../src/runtime/engine/start-record.js'
 import { GUEST_SERVER, GUEST4, GUEST6, LISTENER, RULE } from '../src/runtime/engine/warm-up.js'
 import { neighbourConfig, worldConfig } from '../src/runtime/engine/world-config.js'
+import { worldText } from '../src/runtime/engine/written-world.js'
 import { MAX_FLOWS } from '../src/runtime/flow/flow-table.js'
 import { logTo } from '../src/runtime/log/log.js'
 import type { AskRules } from '../src/runtime/record/answers.js'
-import { type RecordedEnd, recorder } from '../src/runtime/record/recorder.js'
+import { type RecordedEnd, type RecordHead, recorder } from '../src/runtime/record/recorder.js'
 import { openRecording, type RecordEnd, type RecordedTurn } from '../src/runtime/replay/recording.js'
 import { type Replayed, replayer } from '../src/runtime/replay/replayer.js'
 import { macBy } from '../src/runtime/services/neighbours.js'
@@ -161,6 +162,8 @@ export interface RecordOptions {
   readonly start?: StartRecord
   readonly size?: number
   readonly why?: RecordedEnd['why']
+  /** It begins behind this turn, from 1, or as soon as it can. */
+  readonly from?: number
   /** Who makes other rules count. */
   readonly door?: AskRules
   /** Called by whoever writes. */
@@ -172,9 +175,15 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   const start = o.start ?? START
   const parts: Uint8Array[] = []
   const rec = recorder(
-    (chunk) => {
-      parts.push(chunk.slice())
-      return 0
+    {
+      write: (chunk) => {
+        parts.push(chunk.slice())
+        return 0
+      },
+      empty: () => {
+        parts.length = 0
+        return 0
+      }
     },
     o.size ?? 1 << 30,
     start.payload,
@@ -195,6 +204,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
     rec.outside
   )
   w.links = start.found.links
+  const current = rulesNow(start.rules)
   install(w.features, [
     ...actingFeatures(w, start.plan, {
       neighbours,
@@ -203,11 +213,18 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
       api: null,
       portScan: null,
       client: linkClientOf(null),
-      rules: { now: rulesNow(start.rules), door: rec.rules(o.door ?? NO_RULES) }
+      rules: { now: current, door: rec.rules(o.door ?? NO_RULES) }
     }),
     rec.feature(w)
   ])
-  rec.begin(startText(start), start.rules, ruleText)
+  const headOf = (world: string | null): RecordHead => ({
+    start: startText({ ...start, rules: current.current }),
+    world,
+    rules: current.current
+  })
+  rec.ways(ruleText, () => E.map(headOf)(worldText(w)))
+  if (o.from === undefined) rec.begin(headOf(null))
+  let turns = 0
   const look = (): void => {
     for (const f of w.features.effects) f()
   }
@@ -219,6 +236,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   }
   const handle = (n: number, now: Instant): void => {
     rings.clock[0] = now
+    if (++turns === o.from) rec.ask(true)
     handleTurn(w, n, now)
   }
   run({
@@ -260,11 +278,17 @@ const noted = (door: Native): void => {
 /** The turns of a file, and its end. */
 export const opened = (
   file: Uint8Array
-): { readonly start: StartRecord; readonly turns: RecordedTurn[]; readonly end: RecordEnd } => {
+): {
+  readonly start: StartRecord
+  readonly hasWorld: boolean
+  readonly turns: RecordedTurn[]
+  readonly end: RecordEnd
+} => {
   const r = openRecording(octets(file))
   if (E.isLeft(r)) assert.fail(r.left)
   const turns = [...r.right.recording.turns]
-  return { start: r.right.recording.start, turns, end: r.right.end }
+  const { start, world } = r.right.recording
+  return { start, hasWorld: world !== null, turns, end: r.right.end }
 }
 
 /** Turn by turn, up to the first difference, with it. */

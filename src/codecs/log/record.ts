@@ -23,6 +23,8 @@ export interface RingRecord {
 export type RecordItem =
   /** JSON: who writes, and what the world was made of (runtime/engine/start-record.ts). */
   | { readonly type: 'Start'; readonly json: string }
+  /** JSON: what the world had come to be when the record began, behind the Start of one that begins in the middle (runtime/engine/written-world.ts). */
+  | { readonly type: 'World'; readonly json: string }
   /** A listener that is there from the end of this turn on, by its rule's index and its port; rule null: it is gone. */
   | { readonly type: 'Listener'; readonly id: number; readonly rule: number | null; readonly port: number }
   /** JSON: a rule, which is called by its number from here on, behind those of the start (runtime/engine/start-record.ts). */
@@ -52,6 +54,7 @@ const EFFECTS = 6
 const EFFECT = 7
 const END = 8
 const RULE = 9
+const WORLD = 10
 
 // --- writing, in place: the recorder writes hundreds of thousands of records a second
 
@@ -177,6 +180,7 @@ const putText = (b: RecordBuffer, tag: number, json: string): void => {
   copy(b, text)
 }
 export const putStart = (b: RecordBuffer, json: string): void => putText(b, START, json)
+export const putWorld = (b: RecordBuffer, json: string): void => putText(b, WORLD, json)
 export const putRule = (b: RecordBuffer, json: string): void => putText(b, RULE, json)
 export const putEnd = (b: RecordBuffer, json: string): void => putText(b, END, json)
 
@@ -220,7 +224,7 @@ const readRecord = (type: 'Event' | 'Effect', o: Octets, first: number): Read | 
   const k = readKept(o, at)
   return typeof k === 'string' ? k : { item: { type, words, kept: k.kept }, len: at + k.len }
 }
-const readText = (type: 'Start' | 'End' | 'Rule', o: Octets): Read | string => {
+const readText = (type: 'Start' | 'World' | 'End' | 'Rule', o: Octets): Read | string => {
   if (o.len < 8) return CUT
   const n = o.view.getUint32(o.off + 4, true)
   const text = piece(o, 8, n)
@@ -268,6 +272,8 @@ export const readItem = (o: Octets): Read | string => {
       return readRecord('Effect', o, first)
     case RULE:
       return readText('Rule', o)
+    case WORLD:
+      return readText('World', o)
     case END:
       return readText('End', o)
     default:
@@ -279,6 +285,8 @@ const put = (b: RecordBuffer, i: RecordItem): void => {
   switch (i.type) {
     case 'Start':
       return putStart(b, i.json)
+    case 'World':
+      return putWorld(b, i.json)
     case 'Listener':
       return putListener(b, i.id, i.rule, i.port)
     case 'Rule':

@@ -1,3 +1,4 @@
+import * as E from 'fp-ts/lib/Either.js'
 import { CHANGE_MARK } from '../../codecs/control/api.js'
 import { NEW_READER, readState } from '../../codecs/control/migration.js'
 import {
@@ -13,6 +14,7 @@ import {
   putRule,
   putStart,
   putTurn,
+  putWorld,
   type RecordBuffer,
   recordBuffer,
   recordHeader,
@@ -36,9 +38,33 @@ const WRITTEN_AT = 64 << 10
 const WRITTEN_AFTER = 200
 /** Octets of the file that are left for its last chunk. */
 const FOR_THE_END = 4096
+const BUFFER = 4 * WRITTEN_AT
+/** ms until it is looked again whether a record may begin. */
+const AGAIN_AFTER = 10
 
-/** Where chunks go. 0, or the errno of what was lost. */
-export type Write = (chunk: Uint8Array) => number
+/** Where chunks go. Both: 0, or the errno of what was lost. */
+export interface RecordFile {
+  readonly write: (chunk: Uint8Array) => number
+  /** What is written next is its first octet. */
+  readonly empty: () => number
+}
+
+/** What a record begins with. */
+export interface RecordHead {
+  /** JSON. */
+  readonly start: string
+  /** JSON: in the middle of a run, what the world has come to be; null: the program begins. */
+  readonly world: string | null
+  readonly rules: ReadonlyArray<Rule>
+}
+/** What becomes of it. */
+export interface RecordState {
+  readonly on: boolean
+  /** It is to begin, and cannot yet: why; null: it need not wait. */
+  readonly waits: string | null
+  /** Octets of the file. */
+  readonly octets: number
+}
 
 /** Why nothing more comes, and what was counted by then. */
 export interface RecordedEnd {
@@ -58,8 +84,17 @@ export interface Recorder {
   readonly outside: Outside
   /** Other rules, by way of the record. */
   readonly rules: (real: AskRules) => AskRules
-  /** Once, before the first turn. `start`: JSON; `ruleText`: of a rule that comes later. */
-  readonly begin: (start: string, rules: ReadonlyArray<Rule>, ruleText: (r: Rule) => string) => void
+  /** `ruleText`: of a rule that comes later. */
+  readonly ways: (
+    ruleText: (r: Rule) => string,
+    /** What there is at the end of this turn. Left: why that cannot be told yet. */
+    here: () => E.Either<string, RecordHead>
+  ) => void
+  /** Once, before the first turn. */
+  readonly begin: (head: RecordHead) => void
+  /** It begins anew, with an empty file, or ends, with the end of this turn: or as soon as it can. */
+  readonly ask: (on: boolean) => void
+  readonly state: () => RecordState
   readonly feature: (w: World) => Feature
   /** The last chunk. */
   readonly finish: (end: RecordedEnd) => void
@@ -67,14 +102,20 @@ export interface Recorder {
 
 /** What is being written. What each turn calls takes it as an argument, so that V8 has compiled that before the first one (warm-up.ts). */
 interface Book {
-  readonly b: RecordBuffer
-  readonly write: Write
+  b: RecordBuffer
+  readonly file: RecordFile
+  readonly size: number
   readonly data: boolean
   readonly say: (errno: number | null) => void
-  /** Octets that the file may still have. */
+  /** Octets that the file may still have, and has. */
   left: number
+  written: number
   /** Not before `begin`, nor after the end. */
   on: boolean
+  /** It is to begin, or to end; null: neither. */
+  asked: boolean | null
+  waits: string | null
+  here: () => E.Either<string, RecordHead>
   /** When what is there is written, however little it is. */
   readonly deadline: Deadline
   listenersChanged: boolean
@@ -91,9 +132,10 @@ const ended = (k: Book, errno: number | null): void => {
   k.say(errno)
 }
 const put = (k: Book, chunk: Uint8Array): boolean => {
-  const errno = k.write(chunk)
+  const errno = k.file.write(chunk)
   if (errno !== 0) ended(k, errno)
   k.left -= chunk.length
+  k.written += chunk.length
   return errno === 0
 }
 /** What is there, as a chunk. */
@@ -206,23 +248,67 @@ const last = (k: Book, end: RecordedEnd): void => {
   k.on = false
 }
 
+/** With what there is. */
+const begin = (k: Book, head: RecordHead): void => {
+  k.left = k.size
+  k.written = 0
+  k.listeners.clear()
+  k.listenersChanged = true
+  k.ruleNumber = new Map(head.rules.map((r, i) => [r, i]))
+  k.reader = NEW_READER
+  beginChunk(k.b)
+  k.on = true
+  if (!put(k, recordHeader())) return
+  putStart(k.b, head.start)
+  if (head.world !== null) putWorld(k.b, head.world)
+  flush(k)
+}
+/** At the end of a turn: what was asked for. */
+const obey = (k: Book, w: World, now: number): void => {
+  const on = k.asked
+  k.asked = null
+  k.waits = null
+  if (on === null || w.ended !== null) return
+  if (!on) return last(k, { why: 'stopped', counters: Object.fromEntries(w.counters) })
+  const head = k.here()
+  if (E.isLeft(head)) {
+    k.asked = true
+    k.waits = head.left
+    k.deadline.at = now + AGAIN_AFTER
+    return
+  }
+  const errno = k.file.empty()
+  // Of a file that cannot be emptied, what is there goes on
+  if (errno !== 0) return k.on ? k.say(errno) : ended(k, errno)
+  begin(k, head.right)
+  // What is due to a world of thousands of flows is not kept
+  k.b = recordBuffer(BUFFER)
+  beginChunk(k.b)
+  if (k.on) changes(k, w)
+}
+
 /**
  * `size`: octets that the file may have; the record ends between two turns, in front of what would exceed it. `data`: users' data as well.
  * `say`: that it has ended, before its time: null for its size, else an errno.
  */
 export const recorder = (
-  write: Write,
+  file: RecordFile,
   size: number,
   data: boolean,
   say: (errno: number | null) => void
 ): Recorder => {
   const k: Book = {
-    b: recordBuffer(4 * WRITTEN_AT),
-    write,
+    b: recordBuffer(BUFFER),
+    file,
+    size,
     data,
     say,
     left: size,
+    written: 0,
     on: false,
+    asked: null,
+    waits: null,
+    here: () => E.left('nothing is there'),
     deadline: new Deadline(),
     listenersChanged: true,
     listeners: new Map(),
@@ -263,21 +349,28 @@ export const recorder = (
         }
       }
     },
-    begin: (start, rules, ruleText) => {
+    ways: (ruleText, here) => {
       k.ruleText = ruleText
-      k.ruleNumber = new Map(rules.map((r, i) => [r, i]))
-      beginChunk(k.b)
-      k.on = true
-      if (!put(k, recordHeader())) return
-      putStart(k.b, start)
-      flush(k)
+      k.here = here
     },
+    begin: (head) => begin(k, head),
+    ask: (on) => {
+      k.asked = on
+      k.deadline.at = 0
+    },
+    state: () => ({
+      on: k.on,
+      waits: k.waits,
+      octets: k.written
+    }),
     feature: (w) => ({
       name: 'record',
       deadline: k.deadline,
-      onTime: () => {
+      // The last feature of all: what it finds is the end of the turn
+      onTime: (now) => {
         k.deadline.at = Number.POSITIVE_INFINITY
-        if (k.on) flush(k)
+        if (k.asked !== null) obey(k, w, now)
+        else if (k.on) flush(k)
       },
       events: (n, now) => events(k, w, n, now),
       effects: () => effects(k, w)

@@ -24,6 +24,8 @@ export interface RecordedTurn {
 }
 export interface Recording {
   readonly start: StartRecord
+  /** JSON: it begins in the middle, with this; null: with the program (engine/written-world.ts). */
+  readonly world: string | null
   /** From the start on. */
   readonly listeners: ReadonlyArray<ListenerChange>
   readonly turns: Iterable<RecordedTurn>
@@ -115,6 +117,11 @@ export const openRecording = (
   const end: { -readonly [K in keyof RecordEnd]: RecordEnd[K] } = { why: null, counters: null, cut: null }
   const listeners: ListenerChange[] = []
   let next = items.next()
+  let world: string | null = null
+  if (next.done !== true && next.value.type === 'World') {
+    world = next.value.json
+    next = items.next()
+  }
   while (next.done !== true && (next.value.type === 'Listener' || next.value.type === 'Rule')) {
     listeners.push(next.value)
     next = items.next()
@@ -149,5 +156,5 @@ export const openRecording = (
     // Without all of its events nothing can be said of it
     if (g !== null && g.events.length === g.wanted) yield turnOf(g, true)
   }
-  return E.right({ recording: { start: start.right, listeners, turns: turns() }, end })
+  return E.right({ recording: { start: start.right, world, listeners, turns: turns() }, end })
 }
