@@ -73,7 +73,12 @@ const flow: fc.Arbitrary<FlowInfo> = fc.record(
   { noNullPrototype: true }
 )
 const question: fc.Arbitrary<Question> = fc.oneof(
-  fc.constantFrom<Question>({ ask: 'status' }, { ask: 'counters' }),
+  fc.constantFrom<Question>(
+    { ask: 'status' },
+    { ask: 'counters' },
+    { ask: 'record', on: null },
+    { ask: 'record', on: true }
+  ),
   fc.record({ ask: fc.constantFrom('flows' as const, 'rules' as const), from: n }, { noNullPrototype: true })
 )
 const flowsAnswer: fc.Arbitrary<Answer> = fc.record(
@@ -161,7 +166,7 @@ const asked = (count: number) => {
     const f = startFlow(o, i * 3, w.cfg, instant(1), [], w.outside.initialSequence)
     w.flows[i * 3] = f
   }
-  const { feature, told } = apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), 1)
+  const { feature, told } = apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), null, 1)
   const heard = apiRules(w, rulesNow([]), told).takes?.API_OCTETS
   for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)
   const say = (text: string): void => {

@@ -34,6 +34,8 @@ const assertSameFrom = (run: (r: Recorded) => void, at: number, o: RecordOptions
   const from = 1 + Math.floor(at * turnsOf(run, o))
   let turns = 0
   const file = recordOf((r) => run(told(r, () => turns++)), { ...o, from })
+  // A turn that only a record makes may take the place of the last one
+  if (turns < from) return
   const { turns: left, end, hasWorld } = opened(file)
   assert.deepEqual([end.cut, end.why, hasWorld], [null, 'error', true])
   assert.equal(left.length, turns - from)

@@ -20,6 +20,7 @@ complete -c passt -l pcap-size -x -d 'End the capture before it exceeds SIZE byt
 complete -c passt -l record -r -F -d 'Record what happens to FILE, for passt-replay(1)'
 complete -c passt -l record-size -x -d 'End the record before it exceeds SIZE bytes'
 complete -c passt -l record-payload -d 'Record users\' data, not only lengths'
+complete -c passt -l record-paused -d 'Record nothing until the API is asked to'
 complete -c passt -s P -l pid -r -F -d 'Write own PID to FILE'
 complete -c passt -l restart-path -r -F -d 'Take the place of who serves at PATH, if somebody does;'
 complete -c passt -s m -l mtu -x -d 'Assign MTU via DHCP and NDP, 0 for none'

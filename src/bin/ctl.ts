@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as later } from 'node:timers/promises'
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { Counters, FlowEvent, FlowInfo, RuleInfo, Status } from '../codecs/control/api.js'
+import { Counters, FlowEvent, FlowInfo, RecordInfo, RuleInfo, Status } from '../codecs/control/api.js'
 import { type ConfRule, type ConfTable, hasTarget, PIF } from '../codecs/control/conf.js'
 import { showAddr } from '../codecs/value/inany.js'
 import { capabilitiesOf, tablesOf } from '../machines/forward/conf-rules.js'
@@ -14,6 +14,7 @@ import {
   counterTable,
   eventLine,
   flowTable,
+  recordLine,
   ruleTable,
   short,
   statusLines,
@@ -60,7 +61,7 @@ const ask = (socketPath: string, method: string, path: string, body = ''): Promi
       r.on('error', reject)
       r.on('end', () => {
         const text = Buffer.concat(parts).toString()
-        if (r.statusCode === 200 || r.statusCode === 201) resolve(text)
+        if (r.statusCode === 200 || r.statusCode === 201 || r.statusCode === 202) resolve(text)
         else reject(refusal(text))
       })
     }
@@ -188,6 +189,14 @@ const remove = async ({ path, ids }: Extract<CtlCommand, { tag: 'Delete' }>): Pr
   for (const id of ids) await ask(path, 'DELETE', `/v1/rules/${encodeURIComponent(id)}`)
 }
 
+const record = async ({ path, on, json }: Extract<CtlCommand, { tag: 'Record' }>): Promise<void> => {
+  const text = await (on === null
+    ? get(path, '/v1/record')
+    : ask(path, 'POST', '/v1/record', JSON.stringify({ on })))
+  if (json) return void process.stdout.write(text)
+  print([recordLine(decoded(RecordInfo, text))])
+}
+
 const parsed = parseCtl(process.argv.slice(2))
 const fail = (why: string): void => {
   process.stderr.write(`passt-ctl: ${why}\n`)
@@ -202,5 +211,7 @@ else
     ? add(parsed.right)
     : parsed.right.tag === 'Delete'
       ? remove(parsed.right)
-      : run(parsed.right)
+      : parsed.right.tag === 'Record'
+        ? record(parsed.right)
+        : run(parsed.right)
   ).catch((e) => fail(e instanceof Error ? e.message : String(e)))

@@ -137,7 +137,21 @@ export const Counters = t.strict({
 })
 export type Counters = t.TypeOf<typeof Counters>
 
+/** The record of a run (--record). */
+export const RecordInfo = t.strict({
+  on: t.boolean,
+  /** It is to begin, and cannot yet: why. */
+  waits: orNull(t.string),
+  /** Why it has ended: stopped, size, restart, or an errno's name; null: it is on, or never was. */
+  ended: orNull(t.string),
+  /** Of the file. */
+  octets: count
+})
+export type RecordInfo = t.TypeOf<typeof RecordInfo>
+
 export const Question = t.union([
+  /** `on`: it is to begin anew, or to end; null: neither. */
+  t.strict({ ask: t.literal('record'), on: orNull(t.boolean) }),
   t.strict({ ask: t.literal('status') }),
   t.strict({ ask: t.literal('counters') }),
   t.strict({ ask: t.literal('flows'), from: count }),
@@ -150,6 +164,8 @@ export type Question = t.TypeOf<typeof Question>
 /** `next`: where to go on; null: that was all. */
 export const Answer = t.union([
   t.strict({ to: t.literal('status'), status: Status }),
+  /** null: there is no --record, or its file could not be opened. */
+  t.strict({ to: t.literal('record'), record: orNull(RecordInfo) }),
   t.strict({ to: t.literal('counters'), counters: Counters }),
   t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: orNull(count) }),
   t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: orNull(count) }),

@@ -201,6 +201,7 @@ const generalFields = () => ({
   /** Octets. */
   recordSize: 2 ** 30,
   recordPayload: false,
+  recordPaused: false,
   pidFile: unset<string>(),
   restartPath: unset<string>()
 })
@@ -271,6 +272,9 @@ const general: ReadonlyArray<OptionEntry> = [
     { ours: true }
   ),
   entry('--record-payload', null, "Record users' data, not only lengths", patch({ recordPayload: true }), {
+    ours: true
+  }),
+  entry('--record-paused', null, 'Record nothing until the API is asked to', patch({ recordPaused: true }), {
     ours: true
   }),
   entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile')),

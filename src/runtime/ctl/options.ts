@@ -18,12 +18,15 @@ export type CtlCommand =
     }
   | { readonly tag: 'Add'; readonly path: string; readonly operations: ReadonlyArray<Operation> }
   | { readonly tag: 'Delete'; readonly path: string; readonly ids: ReadonlyArray<string> }
+  /** `on` null: it is only shown. */
+  | { readonly tag: 'Record'; readonly path: string; readonly on: boolean | null; readonly json: boolean }
   | { readonly tag: 'Help' }
   | { readonly tag: 'Version' }
 
 export const CTL_USAGE = `Usage: passt-ctl COMMAND PATH [FILTER]... [--json]
        passt-ctl rules add PATH [-t|-u|-T|-U SPEC]...
        passt-ctl rules delete PATH ID...
+       passt-ctl record [on|off] PATH [--json]
 What the passt or pasta does whose API (--api) is at PATH.
 
   status    what runs, and with what addresses
@@ -32,6 +35,7 @@ What the passt or pasta does whose API (--api) is at PATH.
   counters  what was dropped and why, and other events
   metrics   the same as OpenMetrics text
   top       flows by traffic, anew each second
+  record    whether the run is recorded; on: begin anew, off: end
   events    flows as they begin and end, until it is interrupted
 
 SPEC: as with passt and pasta; all rules of a command are added, or none.
@@ -64,10 +68,20 @@ const change = ([what, path, ...rest]: ReadonlyArray<string>): E.Either<string, 
   )
 }
 
+const record = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
+  const rest = args.filter((a) => a !== '--json')
+  const on = rest[0] === 'on' ? true : rest[0] === 'off' ? false : null
+  const [path, ...more] = on === null ? rest : rest.slice(1)
+  if (path === undefined || path === '') return E.left('no PATH')
+  if (more.length > 0) return E.left(`record takes on, off, or nothing, and PATH, not ${more[0]}`)
+  return E.right({ tag: 'Record', path, on, json: args.includes('--json') })
+}
+
 export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
   if (args.includes('-h') || args.includes('--help')) return E.right({ tag: 'Help' })
   if (args.includes('--version')) return E.right({ tag: 'Version' })
   if (args[0] === 'rules' && (args[1] === 'add' || args[1] === 'delete')) return change(args.slice(1))
+  if (args[0] === 'record') return record(args.slice(1))
   const [command, path, ...filters] = args.filter((a) => a !== '--json')
   const known = COMMANDS.find((c) => c === command)
   if (known === undefined) return E.left(command === undefined ? 'no command' : `no such command: ${command}`)

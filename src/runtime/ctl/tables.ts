@@ -1,4 +1,12 @@
-import type { Counters, FlowEvent, FlowInfo, Place, RuleInfo, Status } from '../../codecs/control/api.js'
+import type {
+  Counters,
+  FlowEvent,
+  FlowInfo,
+  Place,
+  RecordInfo,
+  RuleInfo,
+  Status
+} from '../../codecs/control/api.js'
 
 // What passt-ctl(1) shows: tables for people, as lines.
 
@@ -116,4 +124,11 @@ export const topRows = (
       return { ...f, octetsToPeer, octetsToGuest, rate: (octetsToPeer ?? 0) + (octetsToGuest ?? 0) }
     })
     .sort((a, b) => b.rate - a.rate)
+}
+
+/** Of the record, in one line. */
+export const recordLine = ({ on, waits, ended, octets }: RecordInfo): string => {
+  if (waits !== null) return `waits: ${waits}${on ? '; until then what was begun goes on' : ''}`
+  if (on) return `on, ${short(octets)}B so far`
+  return ended === null ? 'off' : `off (${ended}), ${short(octets)}B`
 }

@@ -31,6 +31,7 @@ import { stateName } from '../flow/flow-log.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { leafOf } from '../flow/kinds.js'
 import type { FamilyPlan, Plan } from '../plan/plan-types.js'
+import type { Recorder } from '../record/recorder.js'
 import type { ApiTold } from './api-rules.js'
 import type { RulesNow } from './live-rules.js'
 
@@ -148,7 +149,16 @@ export interface Api {
   readonly planned: (p: Plan) => void
 }
 
-export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = process.pid): Api => {
+/** What the API may have of the record. */
+export type ApiRecord = Pick<Recorder, 'ask' | 'state'>
+
+export const apiOf = (
+  w: World,
+  first: Plan,
+  rules: RulesNow,
+  record: ApiRecord | null,
+  pid: number = process.pid
+): Api => {
   let p = first
   const deadline = new Deadline()
   const started = w.rings.clock[0]
@@ -250,6 +260,8 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
         const events = Object.fromEntries(w.counters)
         return { to: 'counters', counters: { uptimeMs: now - started, events, open, begun } }
       }
+      case 'record':
+        return { to: 'record', record: record?.state() ?? null }
       case 'events':
         return events(q, now)
       case 'flows':
@@ -262,6 +274,14 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
         return { to: 'rules', rules: page, next: end < told.length ? end : null }
       }
     }
+  }
+  /** What was asked for is being done, by the end of a turn; then it is answered. */
+  let atWork = false
+  const starts = (q: Question): boolean => {
+    const on = q.ask === 'record' ? q.on : null
+    atWork = on !== null && record !== null && !atWork
+    if (atWork && on !== null) record?.ask(on)
+    return atWork
   }
   const encoder = new TextEncoder()
   const end = (why: string): void => {
@@ -296,6 +316,11 @@ export const apiOf = (w: World, first: Plan, rules: RulesNow, pid: number = proc
       if (line === undefined) return
       const question = QuestionLine.decode(line)
       if (E.isLeft(question)) return nonsense()
+      if (starts(question.right)) {
+        waiting.unshift(line)
+        deadline.at = nextAt
+        return
+      }
       tell(answerTo(question.right, now))
     },
     flowBegan: (f) => {

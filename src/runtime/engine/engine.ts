@@ -560,7 +560,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const api = p.apiPath === null ? null : apiOf(world, p, now)
+  const api = p.apiPath === null ? null : apiOf(world, p, now, record)
   const following = !follows
     ? null
     : follow(world, native, {
@@ -598,9 +598,11 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     rules: now.current
   })
   record?.ways(ruleText, () => E.map(headOf)(worldText(world)))
-  // With flows of another process: once they are there
-  if (former !== null) record?.ask(true)
-  else record?.begin(headOf(null))
+  if (!p.recordPaused) {
+    // With flows of another process: once they are there
+    if (former !== null) record?.ask(true)
+    else record?.begin(headOf(null))
+  }
   return {
     native,
     launcher: l,

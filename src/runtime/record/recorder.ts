@@ -1,3 +1,4 @@
+import { getSystemErrorName } from 'node:util'
 import * as E from 'fp-ts/lib/Either.js'
 import { CHANGE_MARK } from '../../codecs/control/api.js'
 import { NEW_READER, readState } from '../../codecs/control/migration.js'
@@ -62,6 +63,8 @@ export interface RecordState {
   readonly on: boolean
   /** It is to begin, and cannot yet: why; null: it need not wait. */
   readonly waits: string | null
+  /** Why it has ended: as in the file, or an errno's name; null: it is on, or never was. */
+  readonly ended: string | null
   /** Octets of the file. */
   readonly octets: number
 }
@@ -115,6 +118,7 @@ interface Book {
   /** It is to begin, or to end; null: neither. */
   asked: boolean | null
   waits: string | null
+  ended: string | null
   here: () => E.Either<string, RecordHead>
   /** When what is there is written, however little it is. */
   readonly deadline: Deadline
@@ -129,6 +133,7 @@ interface Book {
 
 const ended = (k: Book, errno: number | null): void => {
   k.on = false
+  k.ended = errno === null ? 'size' : getSystemErrorName(-errno)
   k.say(errno)
 }
 const put = (k: Book, chunk: Uint8Array): boolean => {
@@ -245,6 +250,7 @@ const last = (k: Book, end: RecordedEnd): void => {
   if (!k.on) return
   putEnd(k.b, JSON.stringify(end))
   flush(k)
+  if (k.on) k.ended = end.why
   k.on = false
 }
 
@@ -308,6 +314,7 @@ export const recorder = (
     on: false,
     asked: null,
     waits: null,
+    ended: null,
     here: () => E.left('nothing is there'),
     deadline: new Deadline(),
     listenersChanged: true,
@@ -361,6 +368,7 @@ export const recorder = (
     state: () => ({
       on: k.on,
       waits: k.waits,
+      ended: k.on ? null : k.ended,
       octets: k.written
     }),
     feature: (w) => ({
