@@ -164,6 +164,8 @@ export interface RecordOptions {
   readonly why?: RecordedEnd['why']
   /** It begins behind this turn, from 1, or as soon as it can. */
   readonly from?: number
+  /** It begins anew behind this one. */
+  readonly again?: number
   /** Who makes other rules count. */
   readonly door?: AskRules
   /** Called by whoever writes. */
@@ -236,7 +238,8 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   }
   const handle = (n: number, now: Instant): void => {
     rings.clock[0] = now
-    if (++turns === o.from) rec.ask(true)
+    turns++
+    if (turns === o.from || turns === o.again) rec.ask(true)
     handleTurn(w, n, now)
   }
   run({

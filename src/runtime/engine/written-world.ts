@@ -11,17 +11,16 @@ import { MAX_FLOWS, TableKept } from '../flow/flow-table.js'
 import { protoOfFlow } from '../flow/kinds.js'
 import { QuotasKept } from '../flow/quotas.js'
 import { WheelKept } from '../flow/timer-wheel.js'
-import { FlowKept, flowKept, flowOfKept, TCP_FIELDS } from './written-flows.js'
+import { FlowKept, flowOfKept, TCP_FIELDS, writtenFlow } from './written-flows.js'
 
 // All that a world keeps from one turn to the next, as JSON: what a record has at its beginning that begins in the middle of a run (docs/replay.md).
 // Law: a world made anew that has read it does with any further turns what the first one does. What is due to native, or to the log alone,
 // is no part of it.
 
 const OnLink = t.type({ index: Place, own: Addr, prefix: t.type({ addr: Addr, len: Place }) })
-const WorldKept = t.type({
-  /** Words of each TCP connection below. */
+const Rest = t.type({
+  /** What rows of TCP connections are of. */
   tcpFields: t.array(t.string),
-  flows: t.array(FlowKept),
   /** Places of the flow list. */
   places: Place,
   table: TableKept,
@@ -48,6 +47,8 @@ const WorldKept = t.type({
   features: t.record(t.string, t.unknown)
 })
 
+const WorldKept = t.intersection([Rest, t.type({ flows: t.array(FlowKept) })])
+
 /** Left: why it cannot be told now; it may be in a later turn. */
 export const worldText = (w: World): E.Either<string, string> => {
   for (const k of w.features.keeps.values()) {
@@ -58,10 +59,10 @@ export const worldText = (w: World): E.Either<string, string> => {
   for (const [name, k] of w.features.keeps) features[name] = k.write()
   const { guest } = w
   return E.right(
-    JSON.stringify(
-      WorldKept.encode({
+    JSON.stringify({
+      flows: w.flows.flatMap((f) => (f === undefined ? [] : [writtenFlow(f)])),
+      ...Rest.encode({
         tcpFields: [...TCP_FIELDS],
-        flows: w.flows.flatMap((f) => (f === undefined ? [] : [flowKept(f)])),
         places: w.flows.length,
         table: w.table.kept(),
         wheel: w.wheel.kept(),
@@ -84,7 +85,7 @@ export const worldText = (w: World): E.Either<string, string> => {
         nextId: w.out.nextId,
         features
       })
-    )
+    } satisfies t.OutputOf<typeof WorldKept>)
   )
 }
 
