@@ -4,7 +4,7 @@ import { describe, test } from 'node:test'
 import { isDeepStrictEqual } from 'node:util'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { encodeRecording, type RecordItem, recordItems } from '../src/codecs/log/record.js'
+import { encodeRecording, type RecordItem, recordItems, windowsIn } from '../src/codecs/log/record.js'
 import { octets } from '../src/codecs/value/octets.js'
 import { EV } from '../src/runtime/abi/abi.js'
 import { actingFeatures } from '../src/runtime/engine/features.js'
@@ -330,5 +330,83 @@ describe('a record that begins in the middle', () => {
       ),
       { numRuns: RUNS * 2 }
     )
+  })
+})
+
+describe('a file with two windows', () => {
+  const size = 131_072
+  const long = (r: Recorded): void => act(r, [], 40)
+  test('has the newest turns, at least half of what it may have, and replays exactly; no octet more', () => {
+    let all = 0
+    const said: (number | null)[] = []
+    const file = recordOf((r) => long(told(r, () => all++)), {
+      size,
+      windows: true,
+      said: (errno) => said.push(errno)
+    })
+    assert.ok(file.length <= size && file.length > size / 2, `${file.length}`)
+    assert.equal(windowsIn(octets(file)), 2)
+    const { turns, end, hasWorld } = opened(file)
+    assert.deepEqual([end.cut, end.why, hasWorld, said], [null, 'error', true, []])
+    assert.ok(turns.length > 100 && turns.length < all / 2, `${turns.length} of ${all}`)
+    assert.equal(otherwise(file), null)
+    const unlimited = opened(recordOf(long)).turns
+    assert.deepEqual(
+      turns.map((t) => t.now),
+      unlimited.slice(-turns.length).map((t) => t.now)
+    )
+  })
+  test('can be read whenever its writer dies, in the middle of a chunk as well', () => {
+    const files: Uint8Array[] = []
+    recordOf(long, {
+      size,
+      windows: true,
+      wrote: (file, place, chunk) => {
+        file.set(chunk.subarray(0, chunk.length >> 1), place)
+        files.push(file)
+      }
+    })
+    let least = Number.POSITIVE_INFINITY
+    // The header of the file, and its first chunk
+    for (const file of files.slice(2).filter((_, i) => i % 9 === 0)) {
+      const { all } = replayed(file)
+      assert.equal(all.at(-1)?.difference ?? null, null)
+      if (windowsIn(octets(file)) > 0 && file.length > size / 2) least = Math.min(least, all.length)
+    }
+    assert.ok(least > 50, `${least}`)
+  })
+  test('goes on behind a gap, where more came at once than it had room for', () => {
+    let turns = 0
+    const file = recordOf(
+      (r) => {
+        const s = new Scene(r)
+        for (let round = 0; round < 60; round++) {
+          s.turn(...Array.from({ length: 250 }, (_, n) => datagram(1000, addr('203.0.113.9'), 53, n & 3)))
+          turns++
+        }
+      },
+      { size, windows: true }
+    )
+    assert.ok(file.length <= size)
+    assert.equal(otherwise(file), null)
+    assert.ok(opened(file).turns.length < turns)
+  })
+  test('ends where a world takes more than half of a window', () => {
+    const said: (number | null)[] = []
+    const limits = { flows: 2000, files: 2000, memory: 1e9, ports: 2000, halfOpen: 2000 }
+    const file = recordOf(
+      (r) => {
+        const s = new Scene(r)
+        for (let n = 0; n < 1500; n++) s.turn(datagram(1000 + n, addr('203.0.113.9'), 53, 4))
+      },
+      {
+        size,
+        windows: true,
+        said: (errno) => said.push(errno),
+        start: { ...START, found: { ...START.found, limits } }
+      }
+    )
+    assert.deepEqual([said, opened(file).end.why], [[null], 'size'])
+    assert.equal(replayed(file).all.at(-1)?.difference, null)
   })
 })

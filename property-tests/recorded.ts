@@ -164,6 +164,10 @@ export interface RecordOptions {
   readonly why?: RecordedEnd['why']
   /** It begins behind this turn, from 1, or as soon as it can. */
   readonly from?: number
+  /** Its file has two windows. */
+  readonly windows?: boolean
+  /** Called before each chunk is written to such a file. */
+  readonly wrote?: (file: Uint8Array, place: number, chunk: Uint8Array) => void
   /** It begins anew behind this one. */
   readonly again?: number
   /** Who makes other rules count. */
@@ -176,16 +180,27 @@ export interface RecordOptions {
 export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uint8Array => {
   const start = o.start ?? START
   const parts: Uint8Array[] = []
+  let file: Uint8Array = new Uint8Array(0)
   const rec = recorder(
     {
-      write: (chunk) => {
-        parts.push(chunk.slice())
+      write: (chunk, place) => {
+        if (o.windows === true) {
+          if (place + chunk.length > file.length) {
+            const longer = new Uint8Array(place + chunk.length)
+            longer.set(file)
+            file = longer
+          }
+          o.wrote?.(file.slice(), place, chunk.slice())
+          file.set(chunk, place)
+        } else parts.push(chunk.slice())
         return 0
       },
       empty: () => {
         parts.length = 0
+        file = new Uint8Array(0)
         return 0
-      }
+      },
+      seeks: o.windows === true
     },
     o.size ?? 1 << 30,
     start.payload,
@@ -263,6 +278,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   })
   look()
   rec.finish({ ...recordEnd(null, w.counters), why: o.why ?? 'error' })
+  if (o.windows === true) return file
   const whole = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
   parts.reduce((at, p) => {
     whole.set(p, at)

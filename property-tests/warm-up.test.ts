@@ -46,7 +46,7 @@ test('warm-up: with --record made-up turns are written down as real ones are', (
       if (keep) chunks.push(chunk.slice())
       return 0
     }
-    const r = recorder({ write, empty: () => 0 }, Number.POSITIVE_INFINITY, false, () => {})
+    const r = recorder({ write, empty: () => 0, seeks: false }, Number.POSITIVE_INFINITY, false, () => {})
     r.begin({ start: '', world: null, rules: [] })
     return r.feature(w)
   })

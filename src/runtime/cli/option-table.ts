@@ -267,7 +267,7 @@ const general: ReadonlyArray<OptionEntry> = [
   entry(
     '--record-size',
     'SIZE',
-    'End the record before it exceeds SIZE bytes\ndefault: 1GiB',
+    'Keep the newest of the record, SIZE bytes at most\ndefault: 1GiB',
     set(v.numberIn(MIN_RECORD_SIZE, Number.MAX_SAFE_INTEGER), (recordSize) => ({ recordSize })),
     { ours: true }
   ),

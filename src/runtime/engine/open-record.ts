@@ -16,19 +16,16 @@ import type { StartRecord } from './start-record.js'
 
 /** Where the file is written: a pipe or a device from where it is, and never anew. */
 const fileOf = (native: Native, fd: number): RecordFile => {
-  const regular = fstatSync(fd).isFile()
-  let at = 0
-  const write = (chunk: Uint8Array): number => {
-    if (!regular) {
-      at += chunk.length
-      return native.writeNow(fd, chunk)
-    }
+  const seeks = fstatSync(fd).isFile()
+  let begun = false
+  const write = (chunk: Uint8Array, at: number): number => {
+    begun = true
+    if (!seeks) return native.writeNow(fd, chunk)
     try {
       for (let done = 0; done < chunk.length; ) {
-        const n = writeSync(fd, chunk, done, chunk.length - done, at)
+        const n = writeSync(fd, chunk, done, chunk.length - done, at + done)
         if (n === 0) return ENOSPC
         done += n
-        at += n
       }
       return 0
     } catch (e) {
@@ -36,17 +33,16 @@ const fileOf = (native: Native, fd: number): RecordFile => {
     }
   }
   const empty = (): number => {
-    if (at === 0) return 0
-    if (!regular) return ESPIPE
+    if (!begun) return 0
+    if (!seeks) return ESPIPE
     try {
       ftruncateSync(fd, 0)
-      at = 0
       return 0
     } catch (e) {
       return errnoOf(e)
     }
   }
-  return { write, empty }
+  return { write, empty, seeks }
 }
 
 /** null: none is wanted, or it cannot be had, which is said. */
@@ -71,7 +67,12 @@ export const openRecord = (
 
 /** Of a made-up world: what a turn costs is compiled before the first real one. */
 export const recordNowhere = (w: World): Feature => {
-  const r = recorder({ write: () => 0, empty: () => 0 }, Number.POSITIVE_INFINITY, false, () => {})
+  const r = recorder(
+    { write: () => 0, empty: () => 0, seeks: false },
+    Number.POSITIVE_INFINITY,
+    false,
+    () => {}
+  )
   r.begin({ start: '', world: null, rules: [] })
   return r.feature(w)
 }

@@ -15,11 +15,14 @@ import {
   putRule,
   putStart,
   putTurn,
+  putWindow,
   putWorld,
+  RECORD_HEADER,
   type RecordBuffer,
   recordBuffer,
   recordHeader,
-  sealChunk
+  sealChunk,
+  windowOf
 } from '../../codecs/log/record.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
@@ -45,9 +48,12 @@ const AGAIN_AFTER = 10
 
 /** Where chunks go. Both: 0, or the errno of what was lost. */
 export interface RecordFile {
-  readonly write: (chunk: Uint8Array) => number
-  /** What is written next is its first octet. */
+  /** `at`: octet of the file; behind what was written last, unless `seeks`. */
+  readonly write: (chunk: Uint8Array, at: number) => number
+  /** All of it goes. */
   readonly empty: () => number
+  /** It can be written at any octet: then its oldest window makes room for the newest. */
+  readonly seeks: boolean
 }
 
 /** What a record begins with. */
@@ -110,9 +116,20 @@ interface Book {
   readonly size: number
   readonly data: boolean
   readonly say: (errno: number | null) => void
-  /** Octets that the file may still have, and has. */
-  left: number
-  written: number
+  /** Octets of each of both windows; 0: there is one. */
+  readonly window: number
+  /** Octets that are written at once. */
+  readonly chunk: number
+  /** Of the window that is written: its number; octets of the file where it is by now, and where it ends. */
+  number: number
+  at: number
+  end: number
+  /** It is nearly full: the next one is to begin. */
+  rolls: boolean
+  /** It is full: what comes until then is in neither. */
+  skips: boolean
+  /** Octets of the file. */
+  octets: number
   /** Not before `begin`, nor after the end. */
   on: boolean
   /** It is to begin, or to end; null: neither. */
@@ -137,29 +154,39 @@ const ended = (k: Book, errno: number | null): void => {
   k.say(errno)
 }
 const put = (k: Book, chunk: Uint8Array): boolean => {
-  const errno = k.file.write(chunk)
+  const errno = k.file.write(chunk, k.at)
   if (errno !== 0) ended(k, errno)
-  k.left -= chunk.length
-  k.written += chunk.length
+  k.at += chunk.length
+  k.octets = Math.max(k.octets, k.at)
   return errno === 0
+}
+/** Is there room for these octets in front of the window's last chunk? */
+const fits = (k: Book, octets: number): boolean => k.at + octets + FOR_THE_END <= k.end
+/** Nothing more comes, for want of room. */
+const full = (k: Book): void => {
+  beginChunk(k.b)
+  putEnd(k.b, JSON.stringify({ why: 'size' } satisfies RecordedEnd))
+  if (put(k, sealChunk(k.b, k.number))) ended(k, null)
 }
 /** What is there, as a chunk. */
 const flush = (k: Book): void => {
   const { b } = k
   if (isEmptyChunk(b)) return
-  const chunk = sealChunk(b)
-  if (chunk.length + FOR_THE_END <= k.left) put(k, chunk)
-  else {
-    beginChunk(b)
-    putEnd(b, JSON.stringify({ why: 'size' } satisfies RecordedEnd))
-    if (put(k, sealChunk(b))) ended(k, null)
-  }
+  const chunk = sealChunk(b, k.number)
+  if (fits(k, chunk.length)) put(k, chunk)
+  else if (k.window > 0) k.skips = true
+  else full(k)
   beginChunk(b)
+  if (k.window === 0 || (!k.skips && fits(k, 2 * k.chunk))) return
+  k.rolls = true
+  k.deadline.at = 0
 }
 const due = (k: Book, now: number): void => {
-  if (k.b.at * 4 >= WRITTEN_AT) flush(k)
+  if (k.b.at * 4 >= k.chunk) flush(k)
   else if (k.deadline.at === Number.POSITIVE_INFINITY) k.deadline.at = now + WRITTEN_AFTER
 }
+
+const isWriting = (k: Book): boolean => k.on && !k.skips
 
 /** Octets of queues become zeros. `at`: where the piece is in the buffer. */
 const withoutQueues = (k: Book, piece: Octets, at: number): void => {
@@ -190,7 +217,7 @@ const isAside = ({ ev, view }: World['rings'], i: number): boolean => {
   return len === 0 || view.getUint8(off) !== CHANGE_MARK
 }
 const effects = (k: Book, w: World): void => {
-  if (!k.on) return
+  if (!isWriting(k)) return
   if (k.listenersChanged) changes(k, w)
   const { fx, effects: n, view } = w.rings
   let rest = n
@@ -207,8 +234,8 @@ const effects = (k: Book, w: World): void => {
   due(k, w.rings.clock[0])
 }
 const events = (k: Book, w: World, n: number, now: number): void => {
-  if (!k.on) return
-  if (isHandOver(w, n)) return last(k, { why: 'restart' })
+  if (k.on && isHandOver(w, n)) return last(k, { why: 'restart' })
+  if (!isWriting(k)) return
   const { b } = k
   const { ev, view } = w.rings
   let rest = n
@@ -249,25 +276,78 @@ const changes = (k: Book, w: World): void => {
 const last = (k: Book, end: RecordedEnd): void => {
   if (!k.on) return
   putEnd(k.b, JSON.stringify(end))
-  flush(k)
+  const chunk = sealChunk(k.b, k.number)
+  if (!k.skips && k.at + chunk.length <= k.end) put(k, chunk)
+  else {
+    // Not all of it is there, so what was counted by its end is not what comes of it
+    beginChunk(k.b)
+    putEnd(k.b, JSON.stringify({ why: end.why }))
+    put(k, sealChunk(k.b, k.number))
+  }
+  beginChunk(k.b)
   if (k.on) k.ended = end.why
   k.on = false
 }
 
 /** With what there is. */
 const begin = (k: Book, head: RecordHead): void => {
-  k.left = k.size
-  k.written = 0
+  k.number = 0
+  k.at = 0
+  k.octets = 0
+  k.end = k.window === 0 ? k.size : RECORD_HEADER + k.window
+  k.reader = NEW_READER
+  k.on = true
+  k.skips = false
+  if (!put(k, recordHeader(k.window))) return
+  beginChunk(k.b)
+  putHead(k, head)
+  const chunk = sealChunk(k.b)
+  if (fits(k, chunk.length)) put(k, chunk)
+  else full(k)
+  beginChunk(k.b)
+}
+const putHead = (k: Book, head: RecordHead): void => {
+  k.rolls = false
   k.listeners.clear()
   k.listenersChanged = true
   k.ruleNumber = new Map(head.rules.map((r, i) => [r, i]))
-  k.reader = NEW_READER
-  beginChunk(k.b)
-  k.on = true
-  if (!put(k, recordHeader())) return
   putStart(k.b, head.start)
   if (head.world !== null) putWorld(k.b, head.world)
-  flush(k)
+}
+/** What is due to a world of thousands of flows is not kept. */
+const lessRoom = (k: Book): void => {
+  k.b = recordBuffer(BUFFER)
+  beginChunk(k.b)
+}
+/** At the end of a turn: the next window begins, in place of the oldest one; or as soon as it can. */
+const roll = (k: Book, w: World, now: number): void => {
+  if (!k.skips) {
+    if (k.listenersChanged) changes(k, w)
+    flush(k)
+  }
+  const head = k.on ? k.here() : E.left('it has ended')
+  k.deadline.at = now + AGAIN_AFTER
+  if (E.isLeft(head)) return
+  // Behind a gap it is not the next one
+  const number = k.number + (k.skips ? 2 : 1)
+  beginChunk(k.b)
+  putWindow(k.b, number, k.at)
+  putHead(k, head.right)
+  const chunk = sealChunk(k.b, number)
+  // Else worlds would be all that there is
+  if (chunk.length > k.window / 2) {
+    full(k)
+    return lessRoom(k)
+  }
+  const first = RECORD_HEADER + k.window
+  k.at = k.end === first ? first : RECORD_HEADER
+  k.end = k.at + k.window
+  k.number = number
+  k.skips = false
+  k.deadline.at = Number.POSITIVE_INFINITY
+  if (!put(k, chunk)) return
+  lessRoom(k)
+  changes(k, w)
 }
 /** At the end of a turn: what was asked for. */
 const obey = (k: Book, w: World, now: number): void => {
@@ -287,14 +367,13 @@ const obey = (k: Book, w: World, now: number): void => {
   // Of a file that cannot be emptied, what is there goes on
   if (errno !== 0) return k.on ? k.say(errno) : ended(k, errno)
   begin(k, head.right)
-  // What is due to a world of thousands of flows is not kept
-  k.b = recordBuffer(BUFFER)
-  beginChunk(k.b)
+  lessRoom(k)
   if (k.on) changes(k, w)
 }
 
 /**
- * `size`: octets that the file may have; the record ends between two turns, in front of what would exceed it. `data`: users' data as well.
+ * `size`: octets that the file may have. Where it can, it has two windows, of which the older one makes room; else the record ends between two
+ * turns, in front of what would exceed it. `data`: users' data as well.
  * `say`: that it has ended, before its time: null for its size, else an errno.
  */
 export const recorder = (
@@ -303,14 +382,21 @@ export const recorder = (
   data: boolean,
   say: (errno: number | null) => void
 ): Recorder => {
+  const window = file.seeks ? windowOf(size) : 0
   const k: Book = {
     b: recordBuffer(BUFFER),
     file,
     size,
     data,
     say,
-    left: size,
-    written: 0,
+    window,
+    chunk: Math.min(WRITTEN_AT, window === 0 ? WRITTEN_AT : window >> 3),
+    number: 0,
+    at: 0,
+    end: 0,
+    rolls: false,
+    skips: false,
+    octets: 0,
     on: false,
     asked: null,
     waits: null,
@@ -325,7 +411,7 @@ export const recorder = (
   }
   const door: Door = (what, asked, real) => {
     const answer = real()
-    if (k.on) putAnswer(k.b, what, asked, answer)
+    if (isWriting(k)) putAnswer(k.b, what, asked, answer)
     return answer
   }
 
@@ -369,7 +455,7 @@ export const recorder = (
       on: k.on,
       waits: k.waits,
       ended: k.on ? null : k.ended,
-      octets: k.written
+      octets: k.octets
     }),
     feature: (w) => ({
       name: 'record',
@@ -378,6 +464,7 @@ export const recorder = (
       onTime: (now) => {
         k.deadline.at = Number.POSITIVE_INFINITY
         if (k.asked !== null) obey(k, w, now)
+        else if (k.on && k.rolls) roll(k, w, now)
         else if (k.on) flush(k)
       },
       events: (n, now) => events(k, w, n, now),
