@@ -21,12 +21,17 @@ import {
   type Question,
   QuestionLine,
   type RuleInfo,
-  ruleName
+  ruleName,
+  type Trace,
+  type TraceInfo
 } from '../src/codecs/control/api.js'
 import { type ConfRule, PIF } from '../src/codecs/control/conf.js'
 import { fromV4 } from '../src/codecs/value/inany.js'
+import { add } from '../src/codecs/value/seq.js'
+import type { Frame } from '../src/codecs/wire/frame.js'
 import { instant } from '../src/effects/effect.js'
 import { addRule, changedBy, hasRule, noRule } from '../src/machines/forward/conf-rules.js'
+import type { Rule } from '../src/machines/forward/forward-rules.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
 import { ringsOver } from '../src/runtime/abi/rings.js'
 import type { Engine } from '../src/runtime/api/engine-line.js'
@@ -34,15 +39,20 @@ import { filterOf, passes } from '../src/runtime/api/filter.js'
 import { metrics } from '../src/runtime/api/metrics.js'
 import { ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
 import { apiServer } from '../src/runtime/api/server.js'
+import { traceOf } from '../src/runtime/api/trace-body.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
 import { flowTable, topRows } from '../src/runtime/ctl/tables.js'
-import { createWorld } from '../src/runtime/data/world.js'
+import { install } from '../src/runtime/data/feature.js'
+import { createWorld, type World } from '../src/runtime/data/world.js'
 import { apiOf, EVENTS_KEPT, FLOWS_PER_PAGE, PAUSE } from '../src/runtime/engine/api.js'
 import { apiRules } from '../src/runtime/engine/api-rules.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
-import type { Flow } from '../src/runtime/flow/flow.js'
+import { ruleCounts } from '../src/runtime/engine/rule-counts.js'
+import type { Flow, TcpFlow } from '../src/runtime/flow/flow.js'
+import { MAX_FLOWS } from '../src/runtime/flow/flow-table.js'
 import { startFlow } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
+import { LASTS, liveTrace } from '../src/runtime/observe/live-trace.js'
 import type { Plan } from '../src/runtime/plan/plan-types.js'
 import { arbClientPart, arbConfRule } from './conf-arbitraries.js'
 import { readMetrics } from './metrics.js'
@@ -62,6 +72,7 @@ const flow: fc.Arbitrary<FlowInfo> = fc.record(
     guestPeer: place,
     peer: place,
     rule: fc.option(fc.string()),
+    beganMs: maybe,
     ageMs: maybe,
     octetsToGuest: maybe,
     octetsToPeer: maybe,
@@ -78,6 +89,24 @@ const question: fc.Arbitrary<Question> = fc.oneof(
     { ask: 'counters' },
     { ask: 'record', on: null },
     { ask: 'record', on: true }
+  ),
+  fc.record(
+    {
+      ask: fc.constant('trace' as const),
+      trace: fc.option(
+        fc.record(
+          {
+            flows: fc.boolean(),
+            packets: fc.boolean(),
+            flow: fc.option(fc.nat(MAX_FLOWS)),
+            port: maybe,
+            address: fc.option(fc.ipV6())
+          },
+          { noNullPrototype: true }
+        )
+      )
+    },
+    { noNullPrototype: true }
   ),
   fc.record({ ask: fc.constantFrom('flows' as const, 'rules' as const), from: n }, { noNullPrototype: true })
 )
@@ -166,7 +195,9 @@ const asked = (count: number) => {
     const f = startFlow(o, i * 3, w.cfg, instant(1), [], w.outside.initialSequence)
     w.flows[i * 3] = f
   }
-  const { feature, told } = apiOf(w, { mode: 'pasta' } as Plan, rulesNow([]), null, 1)
+  const nothing = (flows: Int32Array): Float64Array => new Float64Array(2 * flows.length)
+  const { features, told } = apiOf(w, { mode: 'pasta' } as Plan, null, rulesNow([]), nothing, null, 1)
+  const feature = features.find((f) => f.flowBegan !== undefined)!
   const heard = apiRules(w, rulesNow([]), told).takes?.API_OCTETS
   for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)
   const say = (text: string): void => {
@@ -288,6 +319,191 @@ describe('the engine', () => {
   })
 })
 
+describe('what a rule has carried', () => {
+  const rule = { proto: 'tcp', direction: 'in' } as Rule
+  const ends = {
+    v6: false,
+    guestMac: 1,
+    ourMac: 2,
+    guestAddr: fromV4(0x0a000001),
+    ourAddr: fromV4(0x0a000002)
+  }
+  const arrival = { listener: 7, addr: fromV4(0x7f000001), port: 80, scope: 0, slot: 0 }
+  /** A connection of that rule. */
+  const connection = (w: World): TcpFlow => {
+    const more = { guestPort: 80, ourPort: 1024, hostAddr: fromV4(0x7f000001), hostPort: 1024, arrival }
+    const o = { kind: 'tcp' as const, ends: { ...ends, ...more }, syn: null }
+    const f = startFlow(o, 5, w.cfg, instant(1), [], w.outside.initialSequence) as TcpFlow
+    w.flows[5] = f
+    w.listeners.set(7, { rule, port: 80 })
+    return f
+  }
+  const moveOn = (f: TcpFlow, toGuest: number, toPeer: number): void => {
+    const { tcb } = f.state.context
+    const moved = { sndUna: add(tcb.sndUna, toGuest), rcvTaken: add(tcb.rcvTaken, toPeer) }
+    f.state = { ...f.state, context: { ...f.state.context, tcb: { ...tcb, ...moved, heardSyn: true } } }
+  }
+  test('all of it, though numbers go round, whenever somebody looks', () => {
+    const some = fc.integer({ min: 0, max: 2 ** 31 - 1 })
+    fc.assert(
+      fc.property(fc.array(fc.tuple(some, some, fc.boolean()), { maxLength: 12 }), (steps) => {
+        const { w } = asked(0)
+        const counts = ruleCounts(w, (flows) => new Float64Array(2 * flows.length))
+        const f = connection(w)
+        counts.began(f)
+        moveOn(f, 1, 0) // our SYN
+        let [guest, peer] = [0, 0]
+        for (const [a, b, looks] of steps) {
+          moveOn(f, a, b)
+          guest += a
+          peer += b
+          // Between two looks there are less than 2^32: here each step is one, by whoever looks
+          if (looks) counts.of(rule)
+          else counts.feature.onTime?.(instant(1))
+        }
+        counts.ended(f)
+        const c = counts.of(rule)
+        assert.deepEqual([c.toGuest, c.toPeer, c.open, c.begun], [guest, peer, 0, 1])
+      })
+    )
+  })
+  test('what is said of the target: by it, not by us or by who asked; names have an end', () => {
+    const { w } = asked(0)
+    const counts = ruleCounts(w, () => new Float64Array())
+    const f = connection(w)
+    const pair = { kind: 'tcp-splice', index: 5, arrival } as unknown as Flow
+    counts.began(f)
+    const now = instant(1)
+    const failed = (side: 0 | 1, errno: number) =>
+      ({ type: 'SPLICE_FAILED', side, errno, moved: [0, 0], now }) as const
+    const c = counts.of(rule)
+    for (const e of [failed(0, 104), failed(1, 24), failed(1, 99), { type: 'STOP', now } as const])
+      counts.feature.settled?.(pair, e)
+    assert.deepEqual([c.answered, c.failures.size], [null, 0])
+    counts.feature.settled?.(pair, failed(1, 111))
+    assert.deepEqual([c.answered, [...c.failures]], [false, [['ECONNREFUSED', 1]]])
+    counts.feature.settled?.(pair, { type: 'SPLICE_CONNECTED', now })
+    assert.deepEqual([c.answered, c.accepted], [true, 1])
+    counts.feature.settled?.(f, { type: 'TIMER_RTO', now })
+    assert.equal(c.failures.get('ETIMEDOUT'), 1)
+    for (let errno = 1; errno < 120; errno++) counts.feature.settled?.(pair, failed(1, errno))
+    assert.equal(c.failures.size, 16)
+    assert.ok((c.failures.get('other') ?? 0) > 50)
+  })
+})
+
+describe('tracing', () => {
+  const ALL: Trace = { flows: true, packets: true, flow: null, port: null, address: null }
+  const NONE: Trace = { ...ALL, flows: false, packets: false }
+  const traced = () => {
+    const { w, log } = asked(3)
+    const trace = liveTrace(w)
+    install(w.features, [trace.feature])
+    const now = (ms: number): number => (w.rings.clock[0] = ms)
+    return { w, log, trace, now }
+  }
+  const spoken = (w: World, i: number): void => w.flowSay(w.flows[i]!, 'x')
+  test('nothing is on the data path before, and nothing after', () => {
+    const { w, trace } = traced()
+    const hooks = (): number =>
+      w.features.frameCame.length + w.features.effects.length + w.features.events.length
+    assert.deepEqual([hooks(), w.debugging], [0, false])
+    trace.ask(ALL, 1)
+    trace.ask({ ...ALL, port: 1 }, 1)
+    assert.deepEqual([hooks(), w.debugging], [3, true])
+    trace.ask(NONE, 1)
+    assert.deepEqual([hooks(), w.debugging], [0, false])
+    trace.ask(ALL, 1)
+    trace.feature.onTime?.(instant(1 + LASTS))
+    assert.deepEqual([hooks(), w.debugging, (trace.ask(null, 1) as TraceInfo).endsInMs], [0, false, null])
+  })
+  test('in any span of time only so many lines; each of the others is counted, and said', () => {
+    const { w, log, trace, now } = traced()
+    trace.ask(ALL, 0)
+    for (let ms = 0; ms < 10_000; ms++) {
+      now(ms)
+      for (let k = 0; k < 5; k++) spoken(w, 0)
+    }
+    const { lines, lost } = trace.ask(null, 0) as TraceInfo
+    assert.equal(lines + lost, 50_000)
+    assert.ok(lines >= 1000 && lines <= 1502, String(lines))
+    assert.equal(log.length, lines)
+    trace.ask(NONE, 10_000)
+    const said = log.reduce(
+      (sum, l) => sum + Number(/ \((\d+) lines before this one were left out\)$/.exec(l)?.[1] ?? 0),
+      0
+    )
+    assert.equal(said, lost)
+    // Nor by asking again and again
+    const before = log.length
+    for (let k = 0; k < 10_000; k++) {
+      trace.ask(ALL, 10_000)
+      spoken(w, 0)
+    }
+    assert.ok(log.length <= before + 60, String(log.length - before))
+  })
+  test('a flow is told of if it passes, and no other one; one that is gone ends it', () => {
+    const { w, log, trace } = traced()
+    const said = (i: number): boolean => {
+      const before = log.length
+      spoken(w, i)
+      return log.length > before
+    }
+    for (const [one, passes] of [
+      [{ flow: 3 }, [false, true, false]],
+      [{ port: 2 }, [false, false, true]],
+      [{ port: 53 }, [true, true, true]],
+      [{ port: 99 }, [false, false, false]],
+      [{ address: '10.0.0.1' }, [true, true, true]],
+      [{ address: '10.0.0.9' }, [false, false, false]],
+      [{ flow: 6, port: 2, address: '127.0.0.1' }, [false, false, true]]
+    ] as const) {
+      trace.ask({ ...ALL, ...one }, 1)
+      assert.deepEqual([0, 3, 6].map(said), passes, JSON.stringify(one))
+    }
+    assert.equal(trace.ask({ ...ALL, flow: 1 }, 1), 'no flow')
+    assert.equal((trace.ask(null, 1) as TraceInfo).flow, 6, 'it stays as it was')
+    trace.feature.flowEnded?.(w.flows[0] as Flow)
+    assert.equal(trace.feature.deadline?.at, 1 + LASTS)
+    trace.feature.flowEnded?.(w.flows[6] as Flow)
+    assert.equal(trace.feature.deadline?.at, 0)
+  })
+  test('packets pass by what stands in them, those of a flow both ways', () => {
+    const { w, log, trace } = traced()
+    const frame = (src: number, srcPort: number, dst: number, dstPort: number) =>
+      ({
+        kind: 'udp',
+        ip: { src: fromV4(src), dst: fromV4(dst) },
+        l4: { srcPort, dstPort, payload: { off: 0, len: 0 } }
+      }) as unknown as Frame
+    const [guest, peer] = [0x0a000001, 0x0a000002]
+    const of = [frame(guest, 1, peer, 53), frame(peer, 53, guest, 1)]
+    const others = [frame(guest, 1, peer, 54), frame(guest, 2, peer, 53), frame(peer, 53, 0x0a000003, 1)]
+    const where = { view: w.rings.view, off: 0, len: 0 }
+    const said = (what: Frame | 'malformed'): boolean => {
+      const before = log.length
+      for (const hook of w.features.frameCame) hook(where, what as Frame)
+      return log.length > before
+    }
+    trace.ask({ ...ALL, flow: 3 }, 1)
+    assert.deepEqual([...of, ...others].map(said), [true, true, false, false, false])
+    assert.equal(said('malformed'), false)
+    trace.ask({ ...ALL, port: 1 }, 1)
+    assert.deepEqual([...of, ...others].map(said), [true, true, true, false, true])
+    trace.ask({ ...ALL, address: '10.0.0.3' }, 1)
+    assert.deepEqual([...of, ...others].map(said), [false, false, false, false, true])
+    trace.ask(ALL, 1)
+    assert.ok([...of, ...others, 'malformed' as const].every(said))
+  })
+  test('a body is one, or is refused', () => {
+    fc.assert(fc.property(fc.json(), (body) => assert.ok(['Left', 'Right'].includes(traceOf(body)._tag))))
+    assert.deepEqual(
+      traceOf('{"flows":true,"address":"::FFFF:10.0.0.1"}'),
+      E.right({ ...NONE, flows: true, address: '10.0.0.1' })
+    )
+  })
+})
+
 describe('its server', () => {
   test('who asks without reading, or too much at a time, is gone; of what it asked little waits', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
@@ -299,6 +515,18 @@ describe('its server', () => {
     client.on('error', () => {})
     await new Promise((resolve) => client.on('close', resolve))
     assert.equal(waiting, 16)
+    // In absolute form as well (RFC 9112 §3.2.2): whom it names is no matter
+    for (const [target, status] of [
+      ['http://x/v1/openapi.json', 200],
+      ['HTTP://localhost:80/v1/openapi.json?x', 400],
+      ['http://x?y', 404],
+      ['http://x/', 404]
+    ] as const) {
+      const one = connect(path, () => one.write(`GET ${target} HTTP/1.1\r\n\r\n`))
+      const [answer] = await once(one, 'data')
+      assert.match(String(answer), new RegExp(`^HTTP/1.1 ${status} `), target)
+      one.destroy()
+    }
     // One by one is as it was
     const polite = connect(path, () => polite.write('GET /v1/openapi.json HTTP/1.1\r\n\r\n'))
     const [said] = await once(polite, 'data')
@@ -381,6 +609,7 @@ describe('changes', () => {
       ['[]', /object/],
       ['{}', /firstPort is missing/],
       ['{"firstPort":0}', /firstPort is no port/],
+      ['{"firstPort":2,"lastPort":1}', /lastPort is below firstPort/],
       ['{"firstPort":1,"prot":"tcp"}', /no prot/],
       ['{"firstPort":1,"proto":"sctp"}', /tcp, udp/],
       ['{"firstPort":1,"address":"x"}', /address/],
@@ -429,13 +658,18 @@ test('metrics parse, whatever stands in a rule', () => {
   const status = { version: '1', mode: 'pasta', link: 'tap', uptimeMs: 1500, guest: { up: true } } as never
   fc.assert(
     fc.property(fc.string(), (id) => {
-      const rule = { id, direction: 'in', begun: 2, open: 1 } as RuleInfo
+      const failures = { ECONNREFUSED: 3 }
+      const target = { answered: false, uptimeMs: 9 }
+      const counts = { begun: 2, open: 1, accepted: 1, octetsToGuest: 7, octetsToPeer: 8, failures, target }
+      const rule = { id, direction: 'in', ...counts } as unknown as RuleInfo
       const counters = { uptimeMs: 1500, events: { 'drop-frame': 4, 'gave-way': 5 }, open: none, begun: none }
       const read = readMetrics(metrics(status, counters, [rule]))
       assert.equal(read.get('passt_drops_total{reason="frame"}'), 4)
       assert.equal(read.get('passt_events_total{event="gave-way"}'), 5)
       assert.equal(read.get('passt_flows{kind="udp"}'), 3)
       assert.equal(read.get('passt_uptime_seconds'), 1.5)
+      const ofRule = [...read].filter(([name]) => name.startsWith('passt_rule_')).map(([, n]) => n)
+      assert.deepEqual(ofRule, [1, 2, 1, 7, 8, 3, 0])
     })
   )
 })
@@ -449,6 +683,16 @@ describe('passt-ctl', () => {
     }
     const [row] = topRows([f], [{ ...f, octetsToPeer: 100, octetsToGuest: 50 }], 2)
     assert.deepEqual([row?.octetsToPeer, row?.octetsToGuest], [100, 25])
+  })
+  test('a flow between the ends of one that has ended, in its place, is another one', () => {
+    const f = {
+      ...fc.sample(flow, { seed: 1, numRuns: 1 })[0]!,
+      beganMs: 10,
+      octetsToPeer: 1000,
+      octetsToGuest: 7
+    }
+    const [row] = topRows([f], [{ ...f, beganMs: 20, octetsToPeer: 100, octetsToGuest: 50 }], 2)
+    assert.deepEqual([row?.octetsToPeer, row?.octetsToGuest], [50, 25])
   })
   test('a table has a line a flow, and all its columns', () => {
     fc.assert(
@@ -468,7 +712,29 @@ describe('passt-ctl', () => {
     assert.ok(E.isRight(parseCtl(['rules', 'delete', '/x', 'in-tcp-80'])))
     for (const args of ['', '-t', '-t x', '-t none', '-x 1'])
       assert.ok(E.isLeft(parseCtl(['rules', 'add', '/x', ...args.split(' ').filter((a) => a !== '')])), args)
-    for (const wrong of [[], ['flow', '/x'], ['status'], ['status', '/x', 'a=b'], ['top', '/x', '--json']])
+    const trace = (...words: string[]) => parseCtl(['trace', '/x', ...words])
+    const wanted = { flows: true, port: 80 }
+    assert.deepEqual(trace('flows', 'port=80'), E.right({ tag: 'Trace', path: '/x', wanted, json: false }))
+    assert.deepEqual(trace('--json'), E.right({ tag: 'Trace', path: '/x', wanted: null, json: true }))
+    assert.deepEqual(trace('off'), E.right({ tag: 'Trace', path: '/x', wanted: {}, json: false }))
+    for (const wrong of [
+      'flows flows',
+      'port=1',
+      'flows port=x',
+      'off flows',
+      'flows off',
+      'flows address',
+      'kind=tcp'
+    ])
+      assert.ok(E.isLeft(trace(...wrong.split(' '))), wrong)
+    for (const wrong of [
+      [],
+      ['trace'],
+      ['flow', '/x'],
+      ['status'],
+      ['status', '/x', 'a=b'],
+      ['top', '/x', '--json']
+    ])
       assert.ok(E.isLeft(parseCtl(wrong)), wrong.join(' '))
   })
 })

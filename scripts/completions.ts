@@ -3,9 +3,10 @@ import { shownIn } from '../src/runtime/cli/help.js'
 import { OPTION_TABLE, type OptionEntry } from '../src/runtime/cli/option-table.js'
 import type { Mode } from '../src/runtime/cli/option-types.js'
 import { PESTO_OPTIONS, USAGE } from '../src/runtime/pesto/options.js'
+import { ctlBash, ctlFish, ctlZsh } from './completions-ctl.js'
 import { type Generated, mainOf, ROOT } from './generated.js'
 
-// completions/{bash,zsh,fish}: what shells offer behind passt, pasta and pesto, from their option tables. `tsx scripts/completions.ts`
+// completions/{bash,zsh,fish}: what shells offer behind passt, pasta, pesto and passt-ctl, from their option tables and usage. `tsx scripts/completions.ts`
 // writes them, property-tests/generated.test.ts holds them fresh, test/packaging.test.ts loads them in the shells.
 
 /** What an option's argument may be. */
@@ -221,11 +222,16 @@ export const fish = (mode: Program): string => {
 }
 
 /** Each under the name by which its shell looks for it. */
-export const files = (): readonly Generated[] =>
-  (['passt', 'pasta', 'pesto'] as const).flatMap((mode) => [
-    { path: join(ROOT, 'completions', 'bash', mode), text: bash(mode) },
-    { path: join(ROOT, 'completions', 'zsh', `_${mode}`), text: zsh(mode) },
-    { path: join(ROOT, 'completions', 'fish', `${mode}.fish`), text: fish(mode) }
-  ])
+const filesOf = (name: string, inBash: string, inZsh: string, inFish: string): readonly Generated[] => [
+  { path: join(ROOT, 'completions', 'bash', name), text: inBash },
+  { path: join(ROOT, 'completions', 'zsh', `_${name}`), text: inZsh },
+  { path: join(ROOT, 'completions', 'fish', `${name}.fish`), text: inFish }
+]
+export const files = (): readonly Generated[] => [
+  ...(['passt', 'pasta', 'pesto'] as const).flatMap((mode) =>
+    filesOf(mode, bash(mode), zsh(mode), fish(mode))
+  ),
+  ...filesOf('passt-ctl', ctlBash(), ctlZsh(), ctlFish())
+]
 
 mainOf(import.meta.url, files)

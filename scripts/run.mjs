@@ -113,7 +113,7 @@ const bundles = {
   api: 'dist/api.cjs',
   ctl: 'dist/ctl.cjs'
 }
-/** What a page of passt-replay runs in the browser, as a text. */
+/** What a page runs in the browser, as a text. */
 const pagePart = (source, ...options) => {
   const argv = [source, '--bundle', '--minify', '--target=es2022', '--log-level=warning', ...options]
   const r = spawnSync(at('node_modules/.bin/esbuild'), argv, { cwd: root, encoding: 'utf8' })
@@ -121,14 +121,18 @@ const pagePart = (source, ...options) => {
   console.error(r.stderr ?? r.error?.message)
   process.exit(1)
 }
+const SCRIPT = ['--format=iife', '--charset=utf8']
 /** Names that a bundle takes from the build. */
-const defined = (name) =>
-  name === 'replay'
-    ? {
-        PAGE_SCRIPT: pagePart('src/page/main.ts', '--format=iife', '--charset=utf8'),
-        PAGE_STYLE: pagePart('src/page/style.css')
-      }
-    : {}
+const defined = {
+  replay: () => ({
+    PAGE_SCRIPT: pagePart('src/page/main.ts', ...SCRIPT),
+    PAGE_STYLE: pagePart('src/page/style.css')
+  }),
+  ctl: () => ({
+    LIVE_SCRIPT: pagePart('src/page/live.ts', ...SCRIPT),
+    LIVE_STYLE: pagePart('src/page/live.css')
+  })
+}
 const bundle = () => {
   const from = newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json'))
   for (const [name, file] of Object.entries(bundles)) {
@@ -141,7 +145,7 @@ const bundle = () => {
       '--platform=node',
       '--format=cjs',
       '--target=node20',
-      ...Object.entries(defined(name)).map(([k, text]) => `--define:${k}=${JSON.stringify(text)}`)
+      ...Object.entries(defined[name]?.() ?? {}).map(([k, text]) => `--define:${k}=${JSON.stringify(text)}`)
     ]
     must(at('node_modules/.bin/esbuild'), [...argv, '--log-level=warning', `--outfile=${made}.tmp`], {
       stdio: ['ignore', 2, 2]
@@ -327,6 +331,10 @@ const tasks = {
   'bench-blackout': () => {
     build()
     process.exit(run(process.execPath, ['--import', 'tsx', at('bench/blackout.ts'), ...args]))
+  },
+  'bench-live': () => {
+    build()
+    process.exit(run(process.execPath, ['--import', 'tsx', at('bench/live.ts'), ...args]))
   }
 }
 

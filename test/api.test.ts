@@ -15,7 +15,8 @@ import type {
   FlowInfo,
   RecordInfo,
   RuleInfo,
-  Status
+  Status,
+  TraceInfo
 } from '../src/codecs/control/api.js'
 import { Guest } from './lib/guest.js'
 import { cmdlineOf, kill, statusField, until } from './lib/proc.js'
@@ -123,6 +124,75 @@ describe('what it answers', () => {
     )
     for (const stop of stops) assert.ok((await stop()).count > 0)
   })
+  test('what a rule has carried, by whatever way; whether its target answers, and why not', async () => {
+    const rule = async (id: string): Promise<RuleInfo> =>
+      (await get<{ rules: RuleInfo[] }>('/v1/rules', 'Rules')).rules.find((r) => r.id === id)!
+    const before = await rule('in-tcp-7101')
+    const stops = [await talking(net.host4, 7101, 'world'), await talking('127.0.0.1', 7101, 'host')]
+    // Past the tap too, as it moves
+    if (!isPasst)
+      await until(
+        'octets of a pair',
+        async () => ((await flows('?kind=tcp-splice'))[0]?.octetsToGuest ?? 0) > 10
+      )
+    await until(
+      'octets of the rule',
+      async () => (await rule('in-tcp-7101')).octetsToGuest! > before.octetsToGuest! + 20
+    )
+    for (const stop of stops) await stop()
+    await until('both have ended', async () => (await rule('in-tcp-7101')).open === 0)
+    const after = await rule('in-tcp-7101')
+    const moved = (r: RuleInfo) => [r.octetsToGuest ?? 0, r.octetsToPeer ?? 0]
+    const [toGuest, toPeer] = moved(after)
+    assert.equal(toGuest, toPeer, 'it echoes')
+    assert.deepEqual([after.accepted, after.begun, after.failures, after.target?.answered], [4, 4, {}, true])
+    // Nobody listens at 7029
+    const added = await ask(
+      '/v1/rules',
+      'POST',
+      JSON.stringify({
+        rules: [
+          { firstPort: 7109, toPort: 7029 },
+          { firstPort: 7109, toPort: 7029, proto: 'udp' }
+        ]
+      })
+    )
+    assert.equal(added.status, 201, added.text)
+    assert.equal((await rule('in-tcp-7109')).target, null)
+    for (const [where, address] of [
+      ['world', net.host4],
+      ['host', '127.0.0.1']
+    ] as const)
+      await w.run(
+        [
+          'python3',
+          '-c',
+          `import socket
+try: socket.create_connection(("${address}", 7109), 5).recv(1)
+except OSError: pass
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.sendto(b"x", ("${address}", 7109))`
+        ],
+        { in: where }
+      )
+    await until('it has failed', async () => (await rule('in-tcp-7109')).failures.ECONNREFUSED === 2)
+    const refused = await rule('in-tcp-7109')
+    assert.deepEqual([refused.begun, refused.accepted, refused.target?.answered], [2, 0, false])
+    if (!isPasst)
+      await until('a datagram is refused', async () => (await rule('in-udp-7109')).target?.answered === false)
+    const read = readMetrics((await ask('/metrics')).text)
+    assert.equal(
+      read.get('passt_rule_failures_total{rule="in-tcp-7109",direction="in",error="ECONNREFUSED"}'),
+      2
+    )
+    assert.equal(
+      read.get('passt_rule_bytes_total{rule="in-tcp-7101",direction="in",to="guest"}'),
+      after.octetsToGuest
+    )
+    for (const id of ['in-tcp-7109', 'in-udp-7109'])
+      assert.equal((await ask(`/v1/rules/${id}`, 'DELETE')).status, 200)
+    assert.equal((await rule('in-tcp-7101')).begun, 4, 'it is the same rule')
+  })
   test('UDP; counters, and metrics of the same', async () => {
     await guest.sh(`echo x | timeout 5 sh -c 'cat > /dev/udp/${net.world4}/9' || python3 -c '
 import socket
@@ -176,6 +246,67 @@ s.sendto(b"x", ("${net.world4}", 7999))'`)
     assert.equal(end.flow.octetsToGuest, end.flow.octetsToPeer, 'it echoes, and an end is no octet')
     assert.match(ctl.stdout, / begin tcp \S+:7020 <- \S+ by in-tcp-7101\n/)
     await ctl.stop()
+  })
+  test('what flows and packets do, in the log, of what is asked for and of nothing else', async () => {
+    const put = async (body: object, status = 200): Promise<TraceInfo> => {
+      const r = await ask('/v1/trace', 'PUT', JSON.stringify(body))
+      assert.equal(r.status, status, r.text)
+      const value = JSON.parse(r.text) as TraceInfo
+      assert.equal(misfit(status === 200 ? 'Trace' : 'Error', value), '')
+      return value
+    }
+    const said = (): ReadonlyArray<string> =>
+      guest.proc.stderr.split('\n').filter((l) => l.includes('trace: '))
+    const talk = async (port: number): Promise<void> =>
+      void (await (
+        await talking(net.host4, port, 'world')
+      )())
+    await talk(7101)
+    assert.deepEqual(said(), [], 'nothing is on')
+    assert.equal((await put({ flows: true, packets: true, port: 7999 })).endsInMs! > 3_000_000, true)
+    await talk(7101)
+    assert.deepEqual(said(), [])
+    await put({ flows: true, packets: true, port: 7020, address: net.host4 })
+    await talk(7101)
+    await until('the end of the flow', async () => said().some((l) => /-> CLOSED$/.test(l)))
+    const lines = said()
+    for (const what of [
+      /trace: Flow \d+ \(TCP connection\): NEW -> CONNECTING$/,
+      /trace: Flow \d+ \(TCP connection\): .*: .* -> ESTABLISHED$/,
+      /trace: to guest: TCP \S+ > \S+:7020 \[S\] /,
+      /trace: from guest: TCP \S+:7020 > \S+ \[S\.\] /,
+      /trace: to guest: TCP \S+ > \S+:7020 .*in segments$/
+    ])
+      assert.ok(
+        lines.some((l) => what.test(l)),
+        `${what}\n${lines.slice(0, 40).join('\n')}`
+      )
+    for (const l of lines) assert.ok(/7020/.test(l) || /Flow \d+ \(TCP conn/.test(l), l)
+    // Too many are left out, and that is said
+    const now = await get<TraceInfo>('/v1/trace', 'Trace')
+    assert.ok(now.lines > 10 && now.lines < 2000)
+    const ctl = async (...args: ReadonlyArray<string>): Promise<string> =>
+      ok(await w.run(['/mnt/repo/bin/passt-ctl', 'trace', SOCKET, ...args])).stdout
+    assert.match(
+      await ctl(),
+      /^flows and packets of port 7020, \S+, for \d+m\d+s more; \d+ lines, \d+ left out\n$/
+    )
+    const stop = await talking(net.host4, 7101, 'world')
+    const [one] = await flows('?kind=tcp&state=established')
+    assert.match(await ctl('packets', `flow=${one!.id}`), /^packets of flow \d+, for /)
+    await until('packets of it', async () => (await get<TraceInfo>('/v1/trace', 'Trace')).lines > 10)
+    await stop()
+    await until('its end is that of tracing', async () => (await ctl()) === 'nothing is traced\n')
+    await guest.proc.sees(/tracing has ended: flow \d+ has/, 'stderr')
+    assert.equal(await ctl('flows', 'off').catch(() => 'refused'), 'refused')
+    assert.match(await ctl('flows'), /^flows, for /)
+    assert.equal(await ctl('off'), 'nothing is traced\n')
+    const quiet = said().length
+    await talk(7101)
+    assert.equal(said().length, quiet)
+    for (const body of [{ flow: -1 }, { packet: true }, { port: 0 }, { address: 'x' }, { flows: 1 }])
+      await put(body, 400)
+    await put({ flows: true, flow: 100_000 }, 404)
   })
   test('what is not there, what changes something, a body, a query that is none', async () => {
     for (const [path, method, body, status] of [
@@ -267,6 +398,7 @@ describe('rules that change', () => {
       (r) => r.firstPort === 7102
     )
     assert.equal(shown?.toPort, 7021)
+    assert.equal(shown.begun, 0, 'another rule')
     assert.equal(misfit('NewRule', shown), '')
     await change('PUT', at, shown, 200)
     await change('PUT', at, { ...rule, firstPort: 7103 }, 400)

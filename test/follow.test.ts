@@ -76,8 +76,15 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
   }
 
   test('another address and router, while flows go on that have others', async () => {
-    await bed.w.sh(`ip addr add ${OTHER4}/32 dev lo`)
+    await bed.w.sh(`ip addr add ${OTHER4}/32 dev lo; ip route add unreachable 203.0.113.64/27`)
     const s = await session(['-o', OTHER4, '--api', '/mnt/w/follow.api', '--record', '/mnt/w/follow.rec'])
+    const status = async (): Promise<string> =>
+      ok(await bed.w.run(['/mnt/repo/bin/passt-ctl', 'status', '/mnt/w/follow.api'])).stdout
+    const first = await status()
+    assert.match(first, new RegExp(`^namespace: ${net.host4}/24 `, 'm'))
+    assert.match(first, new RegExp(`^    0\\.0\\.0\\.0/0 via ${net.gw4}`, 'm'))
+    const leftOut = /^ {4}left out: unreachable route 203\.0\.113\.64\/27: /m
+    assert.match(first, leftOut)
     const server = bed.w.start(['python3', '-c', SLOW_SERVER], { in: 'world', uid: 0, timeout: 60_000 })
     await server.sees(/ready/)
     await s.sh(`python3 -c '${SLOW_CLIENT}' > /tmp/slow & `)
@@ -88,8 +95,11 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
       ip -6 addr add ${NEW6}/64 dev eth0 nodad; ip -6 addr del ${net.host6}/64 dev eth0
       ip route replace default via ${net.world4}`)
     await s.says(new RegExp(`the host has changed: ${NEW4}/24, router ${net.world4}[^\\n]*; ${NEW6}/64`))
-    const status = ok(await bed.w.run(['/mnt/repo/bin/passt-ctl', 'status', '/mnt/w/follow.api'])).stdout
-    assert.match(status, new RegExp(`^IPv4: ${NEW4}/24 by ${net.world4} `, 'm'))
+    const now = await status()
+    assert.match(now, new RegExp(`^IPv4: ${NEW4}/24 by ${net.world4} `, 'm'))
+    assert.match(now, new RegExp(`^namespace: .*${NEW4}/24`, 'm'))
+    assert.match(now, new RegExp(`^    0\\.0\\.0\\.0/0 via ${net.world4}`, 'm'))
+    assert.match(now, leftOut)
     const during = await s.sh('ip -o addr show dev eth0; ip route; ip -6 route show default')
     assert.match(during, new RegExp(`inet ${NEW4}/24 `))
     assert.match(during, new RegExp(`inet ${net.host4}/32 scope host`), 'the download has it')
@@ -120,7 +130,7 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
     await s.end()
     const replay = await bed.w.run(['/mnt/repo/bin/passt-replay', '/mnt/w/follow.rec'], { uid: 0 })
     assert.match(replay.stdout, /replays exactly/, replay.stderr)
-    await bed.w.sh(`ip addr del ${NEW4}/24 dev eth0; ip addr del ${OTHER4}/32 dev lo; ip addr add ${net.host4}/24 dev eth0
+    await bed.w.sh(`ip route del unreachable 203.0.113.64/27; ip addr del ${NEW4}/24 dev eth0; ip addr del ${OTHER4}/32 dev lo; ip addr add ${net.host4}/24 dev eth0
       ip route replace default via ${net.gw4}`)
   })
 

@@ -49,7 +49,7 @@ describe('bash', () => {
       ])
     )
   test('is valid, and registers itself', () => {
-    for (const mode of ['passt', 'pasta', 'pesto'])
+    for (const mode of ['passt', 'pasta', 'pesto', 'passt-ctl'])
       assert.equal(
         run(['bash', '--norc', '-c', `. '${script(mode)}'; complete -p ${mode}`]),
         `complete -F _${mode} ${mode}\n`
@@ -85,6 +85,23 @@ describe('bash', () => {
     assert.deepEqual(offered('pasta', 'cat', '--conf'), [])
     assert.deepEqual(offered('passt', 'unshar'), [])
   })
+  test('passt-ctl: a command, a path, and what may stand behind it', () => {
+    const ctl = (...words: string[]): string[] => offered('passt-ctl', ...words)
+    assert.deepEqual(ctl('fl'), ['flows'])
+    assert.deepEqual(ctl('--v'), ['--version'])
+    assert.deepEqual(ctl('flows', 'fo'), ['folder'])
+    assert.deepEqual(ctl('flows', 'folder', 'k'), ['kind='])
+    assert.deepEqual(ctl('flows', 'folder', 'kind', '=', 'tcp'), ['tcp', 'tcp-splice'])
+    assert.equal(ctl('flows', 'folder', 'kind', '=').length, 5)
+    assert.deepEqual(ctl('flows', 'folder', 'port', '='), [])
+    assert.deepEqual(ctl('rules', 'ad'), ['add'])
+    assert.deepEqual(ctl('rules', 'add', 'fo'), ['folder'])
+    assert.deepEqual(ctl('rules', 'add', 'folder', ''), ['-t', '-u', '-T', '-U'])
+    assert.deepEqual(ctl('rules', 'add', 'folder', '-t', ''), [])
+    assert.deepEqual(ctl('rules', 'folder', ''), ['--json'])
+    assert.deepEqual(ctl('trace', 'folder', 'flows', 'p'), ['packets', 'port='])
+    assert.deepEqual(ctl('metrics', 'folder', ''), [])
+  })
 })
 
 describe('fish', () => {
@@ -99,7 +116,7 @@ describe('fish', () => {
       ])
     ).map((l) => l.split('\t')[0]!)
   test('is valid', () => {
-    for (const mode of ['passt', 'pasta', 'pesto'])
+    for (const mode of ['passt', 'pasta', 'pesto', 'passt-ctl'])
       run(['fish', '--no-execute', join(repo, `completions/fish/${mode}.fish`)])
   })
   test('options, arguments, commands', () => {
@@ -110,13 +127,19 @@ describe('fish', () => {
       offered('pasta --log-file fi').some((l) => l.includes('file one.log') || l.includes('file\\ one.log'))
     )
     assert.deepEqual(offered('pasta --config-net -t 22 unshar'), ['unshare'])
+    assert.deepEqual(offered('passt-ctl fl'), ['flows'])
+    assert.ok(offered('passt-ctl rules ').includes('delete'))
+    assert.ok(offered('passt-ctl rules add fo').some((l) => l.startsWith('folder')))
+    assert.deepEqual(offered('passt-ctl trace folder pa'), ['packets'])
+    assert.deepEqual(offered('passt-ctl flows folder kind=u'), ['kind=udp', 'kind=udp-splice'])
+    assert.deepEqual(offered('passt-ctl rules add folder --'), [])
   })
 })
 
 describe('zsh', () => {
   const functions = join(repo, 'completions/zsh')
   test('is valid, and registers itself', () => {
-    for (const mode of ['passt', 'pasta', 'pesto']) {
+    for (const mode of ['passt', 'pasta', 'pesto', 'passt-ctl']) {
       run(['zsh', '-f', '-n', join(functions, `_${mode}`)])
       const load = `fpath=('${functions}' $fpath); autoload -Uz compinit; compinit -D -u; print $_comps[${mode}]`
       assert.equal(run(['zsh', '-f', '-c', load]), `_${mode}\n`)
@@ -145,6 +168,9 @@ zpty -d inner`,
     assert.match(shown('pasta --config'), /--config-net/)
     assert.match(shown('pasta --log-file=fold'), /folder/)
     assert.match(shown('pasta --config-net unshar'), /unshare/)
+    assert.match(shown('passt-ctl coun'), /counters/)
+    assert.match(shown('passt-ctl rules add fo'), /folder/)
+    assert.match(shown('passt-ctl trace folder pac'), /packets/)
   })
 })
 

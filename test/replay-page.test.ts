@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test'
 import { act } from '../property-tests/record-arbitraries.js'
 import { recordOf, START } from '../property-tests/recorded.js'
 import { EV } from '../src/runtime/abi/abi.js'
-import { Browser, type Tab } from './lib/browser.js'
+import { Browser, count, drawn, filter, nameless, type Tab, text, texts } from './lib/browser.js'
 import { repo } from './lib/cache.js'
 
 const dir = mkdtempSync(join(tmpdir(), 'replay-page-'))
@@ -42,19 +42,6 @@ const small = (): string =>
     })
   )
 
-const text = (tab: Tab, selector: string): Promise<string> =>
-  tab.value(`document.querySelector(${JSON.stringify(selector)})?.textContent ?? ''`)
-const texts = (tab: Tab, selector: string): Promise<ReadonlyArray<string>> =>
-  tab.value(`[...document.querySelectorAll(${JSON.stringify(selector)})].map((e) => e.textContent)`)
-const count = (tab: Tab, selector: string): Promise<number> =>
-  tab.value(`document.querySelectorAll(${JSON.stringify(selector)}).length`)
-/** How many pixels of a canvas, the n-th, something is drawn on. */
-const drawn = (tab: Tab, n: number): Promise<number> =>
-  tab.value(`(() => {
-    const c = document.querySelectorAll('canvas')[${n}]
-    const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height)
-    return data.filter((v, i) => i % 4 === 3 && v > 0).length
-  })()`)
 const assertQuiet = (tab: Tab): void => {
   assert.deepEqual(tab.trouble, [])
   assert.deepEqual(tab.fetched, [])
@@ -141,17 +128,13 @@ describe('a page', () => {
     assertQuiet(tab)
   })
   test('flows are filtered, sorted and chosen', async () => {
-    const filter = (words: string): Promise<void> =>
-      tab.value(
-        `{ const f = document.getElementById('filter'); f.value = '${words}'; f.dispatchEvent(new Event('input')) }`
-      )
-    await filter('udp stream')
+    await filter(tab, 'udp stream')
     assert.deepEqual(await texts(tab, '.flow b'), ['UDP flow 1'])
     await tab.value("document.querySelector('.flow').click()")
     assert.equal(await text(tab, '.chart h2'), 'udp not begun')
     assert.deepEqual(await texts(tab, 'figcaption b'), ['Went by'])
     assert.ok((await drawn(tab, 0)) > 300, 'a plot')
-    await filter('')
+    await filter(tab, '')
     await tab.value("document.querySelector('[data-sort=rows]').click()")
     await tab.value("document.querySelector('[data-sort=rows]').click()")
     const rows = (await texts(tab, '.flow .count')).map((t) => Number.parseInt(t, 10))
@@ -199,11 +182,7 @@ describe('a page', () => {
 
 test('every part of a page has a name, and what can be done is done by keys', async () => {
   const tab = await browser.open(join(dir, 'small.html'), '#flow=1&row=40')
-  const nameless =
-    await tab.value(`[...document.querySelectorAll('button, input, [role=listbox], [role=img], section, [tabindex]')]
-    .filter((e) => !(e.ariaLabel || e.labels?.length || e.textContent.trim()))
-    .map((e) => e.outerHTML)`)
-  assert.deepEqual(nameless, [])
+  assert.deepEqual(await nameless(tab, 'button, input, [role=listbox], [role=img], section, [tabindex]'), [])
   assert.match(await text(tab, '.rung[aria-selected=true]'), /\S/)
   await tab.press('/')
   assert.equal(await tab.value('document.activeElement.id'), 'filter')

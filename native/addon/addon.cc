@@ -263,6 +263,19 @@ Value MemoryOf(const CallbackInfo &info)
 	return out;
 }
 
+Value PairMoved(const CallbackInfo &info)
+{
+	const auto handles = info[0].As<Napi::Int32Array>();
+	auto out = Napi::Float64Array::New(info.Env(), 2 * handles.ElementLength());
+
+	for (size_t i = 0; engine && i < handles.ElementLength(); i++) {
+		const passt::Sock *const s = engine->table.sock((uint32_t)handles[i]);
+		for (const size_t way : { 0, 1 })
+			out[2 * i + way] = s && s->kind == passt::Kind::Splice && s->splice ? (double)s->splice->way[way].moved : 0;
+	}
+	return out;
+}
+
 /** Of a socket's end: its address, its port. */
 enum : size_t { END_WORDS = 5 };
 
@@ -721,6 +734,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("openOutput", OpenOutput);
 	add("setPorts", SetPorts);
 	add("memoryOf", MemoryOf);
+	add("pairMoved", PairMoved);
 	add("localEnds", LocalEnds);
 	add("localEnd", LocalEnd);
 	add("setPcap", SetPcap);

@@ -3,7 +3,15 @@ import { createInterface } from 'node:readline'
 import { setTimeout as later } from 'node:timers/promises'
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { Counters, FlowEvent, FlowInfo, RecordInfo, RuleInfo, Status } from '../codecs/control/api.js'
+import {
+  Counters,
+  FlowEvent,
+  FlowInfo,
+  RecordInfo,
+  RuleInfo,
+  Status,
+  TraceInfo
+} from '../codecs/control/api.js'
 import { type ConfRule, type ConfTable, hasTarget, PIF } from '../codecs/control/conf.js'
 import { showAddr } from '../codecs/value/inany.js'
 import { capabilitiesOf, tablesOf } from '../machines/forward/conf-rules.js'
@@ -18,12 +26,17 @@ import {
   ruleTable,
   short,
   statusLines,
-  topRows
+  topRows,
+  traceLines
 } from '../runtime/ctl/tables.js'
 import { ephemeralPorts } from '../runtime/host/ephemeral-ports.js'
 import { reasonText } from '../runtime/log/error-text.js'
 
 // bin/passt-ctl: a client of the API (--api) in a terminal.
+
+/** Of the page of `web`: the build puts them in (scripts/run.mjs). */
+declare const LIVE_SCRIPT: string
+declare const LIVE_STYLE: string
 
 const errorOf = (text: string): string => {
   try {
@@ -197,6 +210,41 @@ const record = async ({ path, on, json }: Extract<CtlCommand, { tag: 'Record' }>
   print([recordLine(decoded(RecordInfo, text))])
 }
 
+const trace = async ({ path, wanted, json }: Extract<CtlCommand, { tag: 'Trace' }>): Promise<void> => {
+  const text =
+    wanted === null
+      ? await get(path, '/v1/trace')
+      : await ask(path, 'PUT', '/v1/trace', JSON.stringify(wanted))
+  if (json) process.stdout.write(text)
+  else print(traceLines(decoded(TraceInfo, text)))
+}
+
+/** What it takes is loaded here: other commands need no charts. Ends with the program that is shown, or a signal. */
+const web = async ({ path, port }: Extract<CtlCommand, { tag: 'Web' }>): Promise<void> => {
+  decoded(Status, await get(path, '/v1/status'))
+  const { serve } = await import('../runtime/web/serve.js')
+  const { url, ended } = await serve(path, port, { script: LIVE_SCRIPT, style: LIVE_STYLE })
+  print([url])
+  return ended
+}
+
+const done = (c: Exclude<CtlCommand, { tag: 'Help' | 'Version' }>): Promise<void> => {
+  switch (c.tag) {
+    case 'Add':
+      return add(c)
+    case 'Delete':
+      return remove(c)
+    case 'Record':
+      return record(c)
+    case 'Trace':
+      return trace(c)
+    case 'Web':
+      return web(c)
+    case 'Run':
+      return run(c)
+  }
+}
+
 const parsed = parseCtl(process.argv.slice(2))
 const fail = (why: string): void => {
   process.stderr.write(`passt-ctl: ${why}\n`)
@@ -206,12 +254,4 @@ process.stdout.on('error', () => process.exit(0))
 if (E.isLeft(parsed)) fail(`${parsed.left}\n${CTL_USAGE}`)
 else if (parsed.right.tag === 'Help') print([CTL_USAGE])
 else if (parsed.right.tag === 'Version') print([`passt-ctl ${VERSION}`])
-else
-  (parsed.right.tag === 'Add'
-    ? add(parsed.right)
-    : parsed.right.tag === 'Delete'
-      ? remove(parsed.right)
-      : parsed.right.tag === 'Record'
-        ? record(parsed.right)
-        : run(parsed.right)
-  ).catch((e) => fail(e instanceof Error ? e.message : String(e)))
+else done(parsed.right).catch((e) => fail(e instanceof Error ? e.message : String(e)))

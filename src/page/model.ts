@@ -358,6 +358,17 @@ export const flowEntries = (d: PageData): ReadonlyArray<FlowEntry> =>
   })
 export type SortKey = 'began' | 'title' | 'state' | 'rows' | 'took'
 export const SORTS: ReadonlyArray<SortKey> = ['began', 'title', 'state', 'rows', 'took']
+/** Which texts have all words of the filter somewhere. */
+export const matches = (filter: string): ((text: string) => boolean) => {
+  const words = filter
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((w) => w !== '')
+  return (text) => {
+    const lower = text.toLowerCase()
+    return words.every((w) => lower.includes(w))
+  }
+}
 /** Those that have all words of the filter somewhere, in order; equal ones as they began. */
 export const flowsShown = (
   all: ReadonlyArray<FlowEntry>,
@@ -365,20 +376,14 @@ export const flowsShown = (
   by: SortKey,
   falling: boolean
 ): ReadonlyArray<FlowEntry> => {
-  const words = filter
-    .toLowerCase()
-    .split(/\s+/)
-    .filter((w) => w !== '')
+  const passes = matches(filter)
   const natural = new Intl.Collator('en', { numeric: true })
   const order = (a: FlowEntry, b: FlowEntry): number => {
     const [x, y] = [a[by], b[by]]
     return typeof x === 'string' ? natural.compare(x, String(y)) : x - Number(y)
   }
   return all
-    .filter((f) => {
-      const text = `${f.title} ${f.ends} ${f.state}`.toLowerCase()
-      return words.every((w) => text.includes(w))
-    })
+    .filter((f) => passes(`${f.title} ${f.ends} ${f.state}`))
     .sort((a, b) => (falling ? -1 : 1) * order(a, b) || a.subject - b.subject)
 }
 

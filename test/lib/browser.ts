@@ -5,12 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Readable, Writable } from 'node:stream'
 
-// A headless Chromium without any network (a namespace of its own), driven by the DevTools Protocol over a pipe.
+// A headless Chromium without any network (a namespace of its own), or with that of a world, driven by the DevTools Protocol over a pipe.
 
 type Reply = {
   readonly id?: number
   readonly method?: string
   readonly params?: unknown
+  /** Of the tab that it is about. */
+  readonly sessionId?: string
   readonly error?: unknown
 }
 type Sent = { readonly result: unknown; readonly error?: { readonly message: string } }
@@ -40,15 +42,17 @@ export class Browser {
   private readonly dir = mkdtempSync(join(tmpdir(), 'browser-'))
   private readonly process: ChildProcess
   private readonly waiting = new Map<number, (r: Sent) => void>()
-  private readonly listeners: ((method: string, params: unknown) => void)[] = []
+  private readonly listeners: ((method: string, params: unknown, session: string | undefined) => void)[] = []
   private sent = 0
 
-  constructor() {
+  /** `where`: argv in front of its own, which says what network it has. */
+  constructor(where: ReadonlyArray<string> = ['unshare', '-n']) {
     const options = [
       ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars', '--no-first-run'],
       ['--remote-debugging-pipe', `--user-data-dir=${this.dir}`, 'about:blank']
     ].flat()
-    this.process = spawn('unshare', ['-n', 'chromium-headless-shell', ...options], {
+    const [program = '', ...argv] = [...where, 'chromium-headless-shell', ...options]
+    this.process = spawn(program, argv, {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'],
       env: { ...process.env, HOME: this.dir }
     })
@@ -62,7 +66,7 @@ export class Browser {
     })
   }
   private heard(m: Reply & Sent): void {
-    if (m.id === undefined) for (const l of this.listeners) l(m.method ?? '', m.params)
+    if (m.id === undefined) for (const l of this.listeners) l(m.method ?? '', m.params, m.sessionId)
     else this.waiting.get(m.id)?.(m)
   }
   private async send(method: string, params: object, sessionId?: string): Promise<unknown> {
@@ -81,7 +85,9 @@ export class Browser {
     return reply.result
   }
 
+  /** A file, or what is at an http URL. */
   async open(file: string, hash = '', t: Taste = {}): Promise<Tab> {
+    const url = file.startsWith('http:') ? file : `file://${file}`
     const { targetId } = (await this.send('Target.createTarget', { url: 'about:blank' })) as {
       targetId: string
     }
@@ -92,7 +98,8 @@ export class Browser {
       this.send(method, params, sessionId)
     const trouble: string[] = []
     const fetched: string[] = []
-    this.listeners.push((method, params) => {
+    this.listeners.push((method, params, session) => {
+      if (session !== sessionId) return
       const p = params as {
         readonly type?: string
         readonly args?: unknown
@@ -103,8 +110,7 @@ export class Browser {
       if (method === 'Runtime.exceptionThrown') trouble.push(JSON.stringify(p.exceptionDetails))
       if (method === 'Log.entryAdded' && p.entry?.level === 'error') trouble.push(p.entry.text)
       if (method === 'Runtime.consoleAPICalled' && p.type === 'error') trouble.push(JSON.stringify(p.args))
-      if (method === 'Network.requestWillBeSent' && p.request?.url !== `file://${file}`)
-        fetched.push(p.request?.url ?? '')
+      if (method === 'Network.requestWillBeSent' && p.request?.url !== url) fetched.push(p.request?.url ?? '')
     })
     for (const domain of ['Page', 'Runtime', 'Log', 'Network']) await send(`${domain}.enable`)
     const taste = async ({ dark = false, width = 1440, height = 900 }: Taste): Promise<void> => {
@@ -121,7 +127,7 @@ export class Browser {
       return r.result.value
     }
     await taste(t)
-    await send('Page.navigate', { url: `file://${file}${hash}` })
+    await send('Page.navigate', { url: `${url}${hash}` })
     const until = Date.now() + DEADLINE
     while ((await value<string>('document.body?.dataset.ready ?? ""')) === '') {
       assert.ok(Date.now() < until && trouble.length === 0, `it did not open: ${trouble.join('; ')}`)
@@ -153,3 +159,28 @@ export class Browser {
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 })
   }
 }
+
+/** Of the first element, '' if there is none; of all; how many they are. */
+export const text = (tab: Tab, selector: string): Promise<string> =>
+  tab.value(`document.querySelector(${JSON.stringify(selector)})?.textContent ?? ''`)
+export const texts = (tab: Tab, selector: string): Promise<ReadonlyArray<string>> =>
+  tab.value(`[...document.querySelectorAll(${JSON.stringify(selector)})].map((e) => e.textContent)`)
+export const count = (tab: Tab, selector: string): Promise<number> =>
+  tab.value(`document.querySelectorAll(${JSON.stringify(selector)}).length`)
+/** How many pixels of a canvas, the n-th, something is drawn on. */
+export const drawn = (tab: Tab, n: number): Promise<number> =>
+  tab.value(`(() => {
+    const c = document.querySelectorAll('canvas')[${n}]
+    const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height)
+    return data.filter((v, i) => i % 4 === 3 && v > 0).length
+  })()`)
+/** Puts these words into the page's filter. */
+export const filter = (tab: Tab, words: string): Promise<void> =>
+  tab.value(
+    `{ const f = document.getElementById('filter'); f.value = '${words}'; f.dispatchEvent(new Event('input')) }`
+  )
+/** Parts that nobody who hears the page would know what they are: of those selected, without a name. */
+export const nameless = (tab: Tab, selector: string): Promise<ReadonlyArray<string>> =>
+  tab.value(`[...document.querySelectorAll(${JSON.stringify(selector)})]
+    .filter((e) => !(e.ariaLabel || e.labels?.length || e.textContent.trim()))
+    .map((e) => e.outerHTML)`)

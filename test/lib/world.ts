@@ -227,6 +227,11 @@ export class World {
     ]
   }
 
+  /** argv in front of a command that is to have the network of that namespace, and all else of ours. */
+  network(where: Where = 'host'): string[] {
+    return ['nsenter', '-t', `${this.pids[where]}`, '-n', '--']
+  }
+
   /** Starts a process; its end is the caller's or the world's. */
   start(command: ReadonlyArray<string>, o: RunOptions = {}): Proc {
     return new Proc(this.enter(command, o), true, {

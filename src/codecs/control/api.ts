@@ -40,6 +40,8 @@ export const FlowInfo = t.strict({
   peer: Place,
   /** Which of `/v1/rules`; null: none, or one that is no more. */
   rule: orNull(t.string),
+  /** As Status.uptimeMs; null: before the API. With `id` it tells flows apart, for good. */
+  beganMs: orNull(count),
   /** ms; null: since before the API. */
   ageMs: orNull(count),
   /** Octets of data that arrived: TCP's modulo 2^32, as acknowledged; past the tap as last reported. null: not counted. */
@@ -85,7 +87,15 @@ export const RuleInfo = t.strict({
   text: t.string,
   /** Flows that it began, since the API is there; those there are. */
   begun: count,
-  open: count
+  open: count,
+  /** Connections that the target took, and octets of data that arrived, of those that have ended as well. null: datagrams, which are not counted. */
+  accepted: orNull(count),
+  octetsToGuest: orNull(count),
+  octetsToPeer: orNull(count),
+  /** Connections that the target did not take, datagrams that it refused: by the name of an errno(3), 'other' where there are many names. */
+  failures: t.record(t.string, count),
+  /** Whether it was there when it was last asked, by a flow and by nobody else; uptimeMs: when. null: nothing was heard of it yet. */
+  target: orNull(t.strict({ answered: t.boolean, uptimeMs: count }))
 })
 export type RuleInfo = t.TypeOf<typeof RuleInfo>
 
@@ -105,6 +115,23 @@ const Family = t.strict({
   outboundInterface: orNull(t.string),
   dns: t.array(t.string)
 })
+/** A route that we gave the namespace, towards its own interface. */
+export const RouteInfo = t.strict({
+  /** 'ADDRESS/LENGTH' */
+  destination: t.string,
+  /** None: it is on the link. Several: some for each. */
+  gateways: t.array(t.string),
+  metric: orNull(count)
+})
+export type RouteInfo = t.TypeOf<typeof RouteInfo>
+/** What --config-net has made of the namespace, as of the last change of the host that was followed; the first of many routes. */
+const Namespace = t.strict({
+  addresses: t.array(t.string),
+  routes: t.array(RouteInfo),
+  routesInAll: count,
+  /** What the host has and the namespace has not got, with the reason, for people. */
+  leftOut: t.array(t.string)
+})
 export const Status = t.strict({
   version: t.string,
   mode: t.union([t.literal('passt'), t.literal('pasta')]),
@@ -120,6 +147,8 @@ export const Status = t.strict({
   ipv4: orNull(Family),
   ipv6: orNull(Family),
   search: t.array(t.string),
+  /** null: nothing is configured there, or there is none. */
+  namespace: orNull(Namespace),
   /** Names of what is on: 'tcp', 'dhcp'. */
   serves: t.array(t.string),
   /** What options and host gave rise to at the start, for people. */
@@ -137,6 +166,32 @@ export const Counters = t.strict({
 })
 export type Counters = t.TypeOf<typeof Counters>
 
+/** What is to be told of in the log, of all flows and packets or of some: null is any. */
+export const Trace = t.strict({
+  /** The life of flows: begin, every change of state, end. */
+  flows: t.boolean,
+  /** Packets from and to the guest. */
+  packets: t.boolean,
+  /** FlowInfo.id */
+  flow: orNull(count),
+  /** Of any end. */
+  port: orNull(count),
+  address: orNull(t.string)
+})
+export type Trace = t.TypeOf<typeof Trace>
+export const TraceInfo = t.strict({
+  ...Trace.type.props,
+  /** ms until it ends by itself; null: nothing is on. */
+  endsInMs: orNull(count),
+  /** Lines that there were, and that there would have been: too many a second. */
+  lines: count,
+  lost: count
+})
+export type TraceInfo = t.TypeOf<typeof TraceInfo>
+
+/** Why it stays as it is: there is no such flow, or no log that anybody has. */
+export const NoTrace = t.union([t.literal('no flow'), t.literal('no log')])
+export type NoTrace = t.TypeOf<typeof NoTrace>
 /** The record of a run (--record). */
 export const RecordInfo = t.strict({
   on: t.boolean,
@@ -154,6 +209,8 @@ export const Question = t.union([
   t.strict({ ask: t.literal('record'), on: orNull(t.boolean) }),
   t.strict({ ask: t.literal('status') }),
   t.strict({ ask: t.literal('counters') }),
+  /** null: it stays as it is. */
+  t.strict({ ask: t.literal('trace'), trace: orNull(Trace) }),
   t.strict({ ask: t.literal('flows'), from: count }),
   t.strict({ ask: t.literal('rules'), from: count }),
   /** `from`: number of the first one that is wanted; below 0: what comes from here on. Whoever asks is to ask again within EVENTS_WAIT. */
@@ -167,6 +224,7 @@ export const Answer = t.union([
   /** null: there is no --record, or its file could not be opened. */
   t.strict({ to: t.literal('record'), record: orNull(RecordInfo) }),
   t.strict({ to: t.literal('counters'), counters: Counters }),
+  t.strict({ to: t.literal('trace'), trace: t.union([TraceInfo, NoTrace]) }),
   t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: orNull(count) }),
   t.strict({ to: t.literal('rules'), rules: t.array(RuleInfo), next: orNull(count) }),
   /** `lost`: so many before those were wanted, and are kept no more. `next`: of the one behind them; `more`: it is there. */

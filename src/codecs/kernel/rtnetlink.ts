@@ -46,6 +46,9 @@ export const RTPROT_BOOT = 3
 export const RT_SCOPE_UNIVERSE = 0
 export const RT_SCOPE_LINK = 253
 export const RTN_UNICAST = 1
+export const RTN_BLACKHOLE = 6
+export const RTN_UNREACHABLE = 7
+export const RTN_PROHIBIT = 8
 /** Nexthop reachable without a route to it; the only nexthop flag that is configuration rather than state. */
 export const RTNH_F_ONLINK = 4
 

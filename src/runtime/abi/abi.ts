@@ -351,6 +351,8 @@ export interface Native {
    * many its TCP peers have sent and acknowledged so far, else 0.
    */
   memoryOf(flows: Int32Array, freeze: boolean): Float64Array
+  /** Octets that each of these pairs has moved from side 0 to side 1, and back: two numbers each, 0 where it is none. */
+  pairMoved(flows: Int32Array): Float64Array
   /** Local address and port of each of these flows' sockets: five words each, 0 where there is none. */
   localEnds(flows: Int32Array): Int32Array
   /** The same five words of any socket. */

@@ -17,10 +17,11 @@ const family = (
   help: string,
   samples: ReadonlyArray<readonly [Labels, number]>
 ): ReadonlyArray<string> => {
+  const unit = ['seconds', 'bytes'].find((u) => name.endsWith(`_${u}`))
   const suffix = type === 'counter' ? '_total' : type === 'info' ? '_info' : ''
   return [
     `# TYPE ${name} ${type}`,
-    ...(name.endsWith('_seconds') ? [`# UNIT ${name} seconds`] : []),
+    ...(unit === undefined ? [] : [`# UNIT ${name} ${unit}`]),
     `# HELP ${name} ${help}`,
     ...samples.map(([labels, value]) => sample(`${name}${suffix}`, labels, value))
   ]
@@ -33,8 +34,13 @@ export const metrics = (s: Status, c: Counters, rules: ReadonlyArray<RuleInfo>):
   const drops = events.filter(([name]) => name.startsWith(DROP))
   const byKind = (n: Counters['open']): ReadonlyArray<readonly [Labels, number]> =>
     FLOW_KINDS.map((kind) => [{ kind }, n[kind] ?? 0])
-  const byRule = (of: (r: RuleInfo) => number): ReadonlyArray<readonly [Labels, number]> =>
-    rules.map((r) => [{ rule: r.id, direction: r.direction }, of(r)])
+  const labels = (r: RuleInfo): Labels => ({ rule: r.id, direction: r.direction })
+  /** null: it has none. */
+  const byRule = (of: (r: RuleInfo) => number | null): ReadonlyArray<readonly [Labels, number]> =>
+    rules.flatMap((r): ReadonlyArray<readonly [Labels, number]> => {
+      const n = of(r)
+      return n === null ? [] : [[labels(r), n]]
+    })
   return [
     ...family('passt', 'info', 'What serves.', [[{ version: s.version, mode: s.mode, link: s.link }, 1]]),
     ...family('passt_uptime_seconds', 'gauge', 'Since the start.', [[{}, s.uptimeMs / 1000]]),
@@ -54,6 +60,37 @@ export const metrics = (s: Status, c: Counters, rules: ReadonlyArray<RuleInfo>):
       'counter',
       'Flows that began, by forwarding rule.',
       byRule((r) => r.begun)
+    ),
+    ...family(
+      'passt_rule_connections_accepted',
+      'counter',
+      'Connections that the target took, by forwarding rule.',
+      byRule((r) => r.accepted)
+    ),
+    ...family(
+      'passt_rule_bytes',
+      'counter',
+      'Data of connections that arrived, by forwarding rule and by whom it is for.',
+      rules.flatMap((r) =>
+        r.octetsToGuest === null || r.octetsToPeer === null
+          ? []
+          : [
+              [{ ...labels(r), to: 'guest' }, r.octetsToGuest],
+              [{ ...labels(r), to: 'peer' }, r.octetsToPeer]
+            ]
+      )
+    ),
+    ...family(
+      'passt_rule_failures',
+      'counter',
+      'What the target did not take, by forwarding rule and errno.',
+      rules.flatMap((r) => Object.entries(r.failures).map(([error, n]) => [{ ...labels(r), error }, n]))
+    ),
+    ...family(
+      'passt_rule_target_answered',
+      'gauge',
+      'Was the target there when it was last asked?',
+      byRule((r) => (r.target === null ? null : r.target.answered ? 1 : 0))
     ),
     ...family(
       'passt_drops',

@@ -1,32 +1,24 @@
 import { once } from 'node:events'
-import {
-  createServer,
-  type IncomingMessage,
-  type RequestListener,
-  type Server,
-  type ServerResponse
-} from 'node:http'
+import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import type { RecordInfo, RuleChange, RuleInfo } from '../../codecs/control/api.js'
+import { carefulServer } from './careful-server.js'
 import type { AnswerTo, Engine } from './engine-line.js'
 import { filterOf, passes } from './filter.js'
 import { type Following, following } from './follow.js'
 import { metrics, OPENMETRICS } from './metrics.js'
 import { ruleOf, rulesOf } from './rule-body.js'
+import { traceOf } from './trace-body.js'
 
 // What the API answers (behaviour.md#api, openapi.json). Its clients are not trusted: they have bounded headers and bodies, and little time.
 
 /** Connections at a time; further ones are closed at once. */
 export const CLIENTS_MAX = 64
-const HEADERS_MAX = 8192
 const NDJSON = 'application/x-ndjson'
 const BODY_MAX = 16_384
-/** Requests of a connection that are not answered yet: who sends more without reading is none. */
-const PIPELINED_MAX = 16
-/** ms: for a request's headers, for a connection on which nothing moves. */
-const HEADERS_MS = 5000
+/** ms: for a connection on which nothing moves. */
 const IDLE_MS = 10_000
 
 /** `status`, and a value that becomes JSON. */
@@ -159,12 +151,27 @@ const setRecord: Route = async (a, r) => {
   )
 }
 
+const trace: Route = async ({ engine, query }, r) => {
+  if (query.size > 0) return refuse(r, 400, 'no query is understood here')
+  json(r, 200, (await engine.ask<'trace'>({ ask: 'trace', trace: null })).trace)
+}
+const putTrace: Route = async ({ engine, body }, r) => {
+  const wanted = traceOf(body)
+  if (E.isLeft(wanted)) return refuse(r, 400, wanted.left)
+  const { trace: is } = await engine.ask<'trace'>({ ask: 'trace', trace: wanted.right })
+  if (is === 'no flow') return refuse(r, 404, `there is no flow ${wanted.right.flow}`)
+  if (is === 'no log')
+    return refuse(r, 409, 'in background, without a log file or a system logger, there is no log')
+  json(r, 200, is)
+}
+
 type Methods = Readonly<Record<string, Route>>
 const reads = (route: Route): Methods => ({ GET: route, HEAD: route })
 const ROUTES: Readonly<Record<string, Methods>> = {
   '/v1/status': reads(plain(async ({ ask }) => (await ask<'status'>({ ask: 'status' })).status)),
   '/v1/counters': reads(plain(async ({ ask }) => (await ask<'counters'>({ ask: 'counters' })).counters)),
   '/v1/rules': { ...reads(plain(async (e) => ({ rules: await allRules(e) }))), POST: addRules },
+  '/v1/trace': { ...reads(trace), PUT: putTrace },
   '/v1/flows': reads(flows),
   '/v1/events': reads(events),
   '/v1/record': { ...reads(recordState), POST: setRecord },
@@ -196,6 +203,14 @@ const decoded = (text: string): string => {
   }
 }
 
+/**
+ * Path and query of a request's target: in absolute form (RFC 9112 §3.2.2), whoever it names is us, as with Host.
+ */
+export const targetOf = (url: string): string => {
+  const rest = /^http:\/\/[^/?#]*(.*)$/is.exec(url)?.[1]
+  return rest === undefined ? url : rest.startsWith('/') ? rest : `/${rest}`
+}
+
 /** Whose connection it is. */
 export interface Clients {
   /** Is it of who started us, or root? The socket's mode says who else may come, to look. */
@@ -210,7 +225,7 @@ const answer = async (
   q: IncomingMessage,
   r: ServerResponse
 ): Promise<void> => {
-  const [path = '', ...query] = (q.url ?? '').split('?')
+  const [path = '', ...query] = targetOf(q.url ?? '').split('?')
   const slash = path.lastIndexOf('/') + 1
   const name = path.slice(slash)
   const methods = own(routes, path) ?? (name === '' ? undefined : own(NAMED, path.slice(0, slash)))
@@ -231,48 +246,11 @@ const answer = async (
   )
 }
 
-/** `take`, for so many requests of a connection at a time; those behind them in the same octets are nobody's. */
-const bounded = (take: RequestListener): RequestListener => {
-  const waiting = new WeakMap<Socket, number>()
-  return (q, r) => {
-    const { socket } = q
-    const n = waiting.get(socket) ?? 0
-    if (n >= PIPELINED_MAX) return void socket.destroy()
-    waiting.set(socket, n + 1)
-    r.on('close', () => waiting.set(socket, (waiting.get(socket) ?? 1) - 1))
-    take(q, r)
-  }
-}
-
 /** To be told where it listens. `openapi`: the document, JSON. */
 export const apiServer = (engine: Engine, clients: Clients, openapi: unknown): Server => {
   const routes = { ...ROUTES, '/v1/openapi.json': reads(plain(async () => openapi)) }
   const follow = following(engine)
-  const take = bounded((q, r) => void answer(engine, follow, clients, routes, q, r).catch(() => r.destroy()))
-  const server = createServer(
-    {
-      maxHeaderSize: HEADERS_MAX,
-      headersTimeout: HEADERS_MS,
-      requestTimeout: IDLE_MS,
-      keepAliveTimeout: HEADERS_MS,
-      connectionsCheckingInterval: 1000,
-      requireHostHeader: false
-    },
-    take
-  )
-  server.maxConnections = CLIENTS_MAX
-  server.setTimeout(IDLE_MS, (socket) => socket.destroy())
-  server.on('checkContinue', take)
-  server.on('clientError', (e: NodeJS.ErrnoException, socket) => {
-    if (!socket.writable || e.code === 'ECONNRESET') return socket.destroy()
-    const status =
-      e.code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request'
-    const body = '{"error":"this is no request"}\n'
-    // Who goes on sending would keep its place for ever
-    socket.end(
-      `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
-      () => socket.destroy()
-    )
-  })
-  return server
+  const take: RequestListener = (q, r) =>
+    void answer(engine, follow, clients, routes, q, r).catch(() => r.destroy())
+  return carefulServer(take, { clients: CLIENTS_MAX, idleMs: IDLE_MS })
 }

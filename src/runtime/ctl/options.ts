@@ -1,4 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
+import type { Trace } from '../../codecs/control/api.js'
 import { parsePortSpec } from '../../codecs/text/port-spec.js'
 import { showFault } from '../../codecs/text/text-fault.js'
 import type { Operation } from '../../machines/forward/pesto.js'
@@ -7,6 +8,8 @@ const PORT_OPTIONS = ['t', 'u', 'T', 'U'] as const
 
 export const COMMANDS = ['status', 'flows', 'events', 'rules', 'counters', 'metrics', 'top'] as const
 export type Command = (typeof COMMANDS)[number]
+export const FILTERED: ReadonlyArray<string> = ['flows', 'top', 'events']
+export const NOT_JSON: ReadonlyArray<string> = ['top', 'metrics']
 export type CtlCommand =
   | {
       readonly tag: 'Run'
@@ -17,7 +20,16 @@ export type CtlCommand =
       readonly json: boolean
     }
   | { readonly tag: 'Add'; readonly path: string; readonly operations: ReadonlyArray<Operation> }
+  /** `wanted` null: only show it. */
+  | {
+      readonly tag: 'Trace'
+      readonly path: string
+      readonly wanted: Partial<Trace> | null
+      readonly json: boolean
+    }
   | { readonly tag: 'Delete'; readonly path: string; readonly ids: ReadonlyArray<string> }
+  /** `port` 0: any that is free. */
+  | { readonly tag: 'Web'; readonly path: string; readonly port: number }
   /** `on` null: it is only shown. */
   | { readonly tag: 'Record'; readonly path: string; readonly on: boolean | null; readonly json: boolean }
   | { readonly tag: 'Help' }
@@ -26,6 +38,8 @@ export type CtlCommand =
 export const CTL_USAGE = `Usage: passt-ctl COMMAND PATH [FILTER]... [--json]
        passt-ctl rules add PATH [-t|-u|-T|-U SPEC]...
        passt-ctl rules delete PATH ID...
+       passt-ctl trace PATH [off | [flows] [packets] [flow=ID] [port=PORT] [address=ADDRESS]] [--json]
+       passt-ctl web PATH [--port PORT]
        passt-ctl record [on|off] PATH [--json]
 What the passt or pasta does whose API (--api) is at PATH.
 
@@ -37,6 +51,8 @@ What the passt or pasta does whose API (--api) is at PATH.
   top       flows by traffic, anew each second
   record    whether the run is recorded; on: begin anew, off: end
   events    flows as they begin and end, until it is interrupted
+  trace     what flows do, or packets, in the log, for an hour at most
+  web       a page of it that is kept up to date, for a browser on this host
 
 SPEC: as with passt and pasta; all rules of a command are added, or none.
 FILTER: kind=tcp|udp|ping|tcp-splice|udp-splice, state=STATE, port=PORT, address=ADDRESS
@@ -76,13 +92,53 @@ const record = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
   if (more.length > 0) return E.left(`record takes on, off, or nothing, and PATH, not ${more[0]}`)
   return E.right({ tag: 'Record', path, on, json: args.includes('--json') })
 }
+const WHOLE = /^\d{1,9}$/
+/** Of the words behind the path. */
+const traced = (words: ReadonlyArray<string>): E.Either<string, Partial<Trace> | null> => {
+  if (words.length === 0) return E.right(null)
+  if (words[0] === 'off') return words.length > 1 ? E.left('behind off there is nothing') : E.right({})
+  let wanted: Partial<Trace> = {}
+  for (const word of words) {
+    const [name, value] = word.split(/=(.*)/s, 2)
+    if ((word === 'flows' || word === 'packets') && wanted[word] === undefined)
+      wanted = { ...wanted, [word]: true }
+    else if ((name === 'flow' || name === 'port') && wanted[name] === undefined) {
+      if (value === undefined || !WHOLE.test(value)) return E.left(`${word}: no number`)
+      wanted = { ...wanted, [name]: Number(value) }
+    } else if (name === 'address' && value !== undefined && wanted.address === undefined)
+      wanted = { ...wanted, address: value }
+    else
+      return E.left(
+        `trace ${word}: it is flows, packets, flow=ID, port=PORT, address=ADDRESS, each once, or off`
+      )
+  }
+  return wanted.flows || wanted.packets
+    ? E.right(wanted)
+    : E.left('neither flows nor packets are to be traced')
+}
+const trace = ([path, ...words]: ReadonlyArray<string>, json: boolean): E.Either<string, CtlCommand> =>
+  path === undefined || path === ''
+    ? E.left('no PATH')
+    : E.map((wanted: Partial<Trace> | null): CtlCommand => ({ tag: 'Trace', path, wanted, json }))(
+        traced(words)
+      )
+const web = ([path, ...options]: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
+  if (path === undefined || path === '') return E.left('no PATH')
+  if (options.length === 0) return E.right({ tag: 'Web', path, port: 0 })
+  const [option, value = '', ...more] = options
+  if (option !== '--port' || more.length > 0) return E.left(`no such option: ${more[0] ?? option}`)
+  const port = /^\d{1,5}$/.test(value) ? Number(value) : 0
+  return port < 1 || port > 65535 ? E.left(`no port: ${value}`) : E.right({ tag: 'Web', path, port })
+}
 
 export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
   if (args.includes('-h') || args.includes('--help')) return E.right({ tag: 'Help' })
   if (args.includes('--version')) return E.right({ tag: 'Version' })
   if (args[0] === 'rules' && (args[1] === 'add' || args[1] === 'delete')) return change(args.slice(1))
+  if (args[0] === 'web') return web(args.slice(1))
   if (args[0] === 'record') return record(args.slice(1))
   const [command, path, ...filters] = args.filter((a) => a !== '--json')
+  if (command === 'trace') return trace([path ?? '', ...filters], args.includes('--json'))
   const known = COMMANDS.find((c) => c === command)
   if (known === undefined) return E.left(command === undefined ? 'no command' : `no such command: ${command}`)
   if (path === undefined || path === '') return E.left('no PATH')
@@ -90,9 +146,8 @@ export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlComma
     const at = f.indexOf('=')
     return at < 0 ? [f, ''] : [f.slice(0, at), f.slice(at + 1)]
   })
-  const filtered = known === 'flows' || known === 'top' || known === 'events'
-  if (pairs.length > 0 && !filtered) return E.left(`${known} takes no filters`)
+  if (pairs.length > 0 && !FILTERED.includes(known)) return E.left(`${known} takes no filters`)
   const json = args.includes('--json')
-  if (json && (known === 'top' || known === 'metrics')) return E.left(`${known} is no JSON`)
+  if (json && NOT_JSON.includes(known)) return E.left(`${known} is no JSON`)
   return E.right({ tag: 'Run', command: known, path, filters: pairs, json })
 }

@@ -4,8 +4,10 @@ import type {
   FlowInfo,
   Place,
   RecordInfo,
+  RouteInfo,
   RuleInfo,
-  Status
+  Status,
+  TraceInfo
 } from '../../codecs/control/api.js'
 
 // What passt-ctl(1) shows: tables for people, as lines.
@@ -75,8 +77,17 @@ export const eventLine = ({ event, uptimeMs, flow: f }: FlowEvent): string => {
 
 export const ruleTable = (rules: ReadonlyArray<RuleInfo>): ReadonlyArray<string> =>
   table(
-    ['ID', 'DIR', 'OPEN', 'BEGUN', 'RULE'],
-    rules.map((r) => [r.id, r.direction, r.open, r.begun, r.text])
+    ['ID', 'OPEN', 'BEGUN', 'FAILED', 'TO-GUEST', 'TO-PEER', 'TARGET', 'RULE'],
+    rules.map((r) => [
+      r.id,
+      r.open,
+      r.begun,
+      Object.values(r.failures).reduce((sum, n) => sum + n, 0),
+      orNone(r.octetsToGuest, short),
+      orNone(r.octetsToPeer, short),
+      r.target === null ? '-' : r.target.answered ? 'up' : 'down',
+      r.text
+    ])
   )
 
 export const counterTable = (c: Counters): ReadonlyArray<string> => [
@@ -97,14 +108,40 @@ const familyLine = (name: string, f: Status['ipv4']): ReadonlyArray<string> =>
     : [
         `${name}: ${f.address ?? 'no address'}/${f.prefixLength} by ${f.gateway ?? 'no gateway'} on ${f.interface ?? 'no interface'}, DNS ${f.dns.length === 0 ? 'none' : f.dns.join(' ')}`
       ]
+const routeText = ({ destination, gateways, metric }: RouteInfo): string =>
+  `    ${destination}${gateways.map((g) => ` via ${g}`).join('')}${metric === null ? '' : ` metric ${metric}`}`
+const namespaceLines = (n: Status['namespace']): ReadonlyArray<string> => {
+  if (n === null) return []
+  const more = n.routesInAll - n.routes.length
+  return [
+    `namespace: ${n.addresses.join(' ') || 'no address'}; ${n.routesInAll} routes`,
+    ...n.routes.map(routeText),
+    ...(more === 0 ? [] : [`    and ${more} more`]),
+    ...n.leftOut.map((what) => `    left out: ${what}`)
+  ]
+}
 export const statusLines = (s: Status): ReadonlyArray<string> => [
   `${s.mode} ${s.version}, PID ${s.pid}, up ${age(s.uptimeMs)}`,
   `link: ${s.link}${s.mode === 'pasta' ? ` ${s.interface}` : ''}, MTU ${s.mtu === 0 ? 'not assigned' : s.mtu}, our MAC ${s.mac}`,
   `guest: ${s.guest.up ? 'up' : 'not there'}, MAC ${s.guest.mac}, ${[s.guest.ipv4, s.guest.ipv6].filter((a) => a !== null).join(' ') || 'no address yet'}`,
   ...familyLine('IPv4', s.ipv4),
   ...familyLine('IPv6', s.ipv6),
+  ...namespaceLines(s.namespace),
   `serves: ${s.serves.join(' ')}`
 ]
+
+export const traceLines = (t: TraceInfo): ReadonlyArray<string> => {
+  if (t.endsInMs === null) return ['nothing is traced']
+  const what = [...(t.flows ? ['flows'] : []), ...(t.packets ? ['packets'] : [])].join(' and ')
+  const of = [
+    ...(t.flow === null ? [] : [`flow ${t.flow}`]),
+    ...(t.port === null ? [] : [`port ${t.port}`]),
+    ...(t.address === null ? [] : [t.address])
+  ]
+  return [
+    `${what}${of.length === 0 ? '' : ` of ${of.join(', ')}`}, for ${age(t.endsInMs)} more; ${t.lines} lines, ${t.lost} left out`
+  ]
+}
 
 /** Octets a second each way, by flow: what `now` has more than `before` did, modulo 2^32. */
 export const topRows = (
@@ -112,7 +149,7 @@ export const topRows = (
   now: ReadonlyArray<FlowInfo>,
   seconds: number
 ): ReadonlyArray<FlowInfo & { readonly rate: number }> => {
-  const name = (f: FlowInfo): string => `${f.id} ${f.kind} ${place(f.guest)} ${place(f.peer)}`
+  const name = (f: FlowInfo): string => `${f.id} ${f.beganMs} ${f.kind} ${place(f.guest)} ${place(f.peer)}`
   const old = new Map(before.map((f) => [name(f), f]))
   const rate = (a: number | null, b: number | null): number | null =>
     a === null ? null : Math.round((a >= (b ?? 0) ? a - (b ?? 0) : a - (b ?? 0) + 2 ** 32) / seconds)

@@ -21,17 +21,25 @@ const finishStep = (w: World, f: Flow, done: boolean, touch: boolean): void => {
   }
 }
 
+/** Whoever wants to know what flows find of whom they are for (Feature.settled). */
+export const settle = (w: World, f: Flow, e: FlowEvent): void => {
+  const { settled } = w.features
+  for (let i = 0; i < settled.length; i++) settled[i](f, e)
+}
+
 /** (flow, event) -> flow', effects in the ring. `touch`: note it for the end of the turn. */
 export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => {
   const before = f.state
   w.stepping = f
   stepFlow(f, e, w.effects)
   w.stepping = null
-  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, w.failures, f, e)
+  if (e.type === 'SOCK_FAILED' || e.type === 'SPLICE_FAILED') logFailure(w.log, w.failures, f, e, w.flowSay)
   if (w.debugging && before.node !== f.state.node)
-    logChange(w.log, f, e.type, leafOf(f, before.node), leafOf(f, f.state.node))
-  if (before.node !== f.state.node && w.quotas.isHalfOpen(f.index) && !isWaiting(f))
+    logChange(w.flowSay, f, e.type, leafOf(f, before.node), leafOf(f, f.state.node))
+  if (before.node !== f.state.node && w.quotas.isHalfOpen(f.index) && !isWaiting(f)) {
     w.quotas.accepted(f.index)
+    settle(w, f, e)
+  }
   finishStep(w, f, isFinal(f), touch)
 }
 
@@ -39,7 +47,11 @@ export const deliver = (w: World, f: Flow, e: FlowEvent, touch = true): void => 
 export const arrive = (w: World, f: Flow, e: FlowEvent, now: Instant): void => {
   if (f.kind === 'tcp' || f.kind === 'tcp-splice') return deliver(w, f, e)
   w.quotas.use(f.index, seconds(now))
-  if (e.type === 'TAP_DATAGRAM' || (e.type === 'UDP_MOVED' && e.side === 1)) w.quotas.answered(f.index)
+  if (e.type === 'TAP_DATAGRAM' || (e.type === 'UDP_MOVED' && e.side === 1)) {
+    const first = w.quotas.answered(f.index)
+    // What is moved past us is told once a second
+    if (first || e.type === 'UDP_MOVED') settle(w, f, e)
+  }
   deliver(w, f, e)
 }
 
@@ -49,7 +61,7 @@ export const enter = (w: World, f: Flow, t: Taking, now: Instant): void => {
   w.flows[f.index] = f
   w.quotas.open(f.index, t, seconds(now))
   for (let i = 0; i < flowBegan.length; i++) flowBegan[i](f, w.frameAt)
-  if (w.debugging) logBegin(w.log, f, leafOf(f, f.state.node))
+  if (w.debugging) logBegin(w.flowSay, f, leafOf(f, f.state.node))
   finishStep(w, f, isFinal(f), true)
 }
 

@@ -4,7 +4,7 @@ import type { DropReason, Frame } from '../../codecs/wire/frame.js'
 import type { Instant } from '../../effects/effect.js'
 import { EV } from '../abi/abi.js'
 import type { Deadline } from '../flow/deadline.js'
-import type { Flow, TapFlow } from '../flow/flow.js'
+import type { Flow, FlowEvent, TapFlow } from '../flow/flow.js'
 import type { Keeps } from '../flow/keeps.js'
 import type { Opening } from '../flow/kinds.js'
 
@@ -48,6 +48,11 @@ export interface Feature {
   readonly flowBegan?: (f: Flow, frameAt: number) => void
   /** A flow has ended, each one once: its addresses are free, its sockets are closed or about to be. */
   readonly flowEnded?: (f: Flow) => void
+  /**
+   * Whom a flow is for has been heard, or will not be, by `e`: a connection waits for it no more; datagrams were answered, at least once, or were
+   * refused. Told before the flow ends by that.
+   */
+  readonly settled?: (f: Flow, e: FlowEvent) => void
   /** A frame of this flow is about to go to the guest. */
   readonly sending?: (f: TapFlow) => void
   /** A frame has come from the guest, and what it was found to be. */
@@ -82,6 +87,7 @@ export interface Features {
   readonly mayOpen: Each<'mayOpen'>
   readonly flowBegan: Each<'flowBegan'>
   readonly flowEnded: Each<'flowEnded'>
+  readonly settled: Each<'settled'>
   readonly sending: Each<'sending'>
   readonly frameCame: Each<'frameCame'>
   readonly reconfigured: Each<'reconfigured'>
@@ -103,6 +109,7 @@ export const noFeatures = (nobody: Taker): Features => ({
   mayOpen: [],
   flowBegan: [],
   flowEnded: [],
+  settled: [],
   sending: [],
   frameCame: [],
   reconfigured: [],
@@ -116,12 +123,25 @@ const HOOKS = [
   'mayOpen',
   'flowBegan',
   'flowEnded',
+  'settled',
   'sending',
   'frameCame',
   'reconfigured',
   'effects',
   'events'
 ] as const
+
+const LOOKS = ['frameCame', 'effects', 'events'] as const
+/** Who only looks at turns may come while all runs, from no hook of these. Result: it goes again. */
+export const lookOn = (all: Features, f: Feature): (() => void) => {
+  for (const hook of LOOKS) if (f[hook] !== undefined) all[hook].push(f[hook] as never)
+  return () => {
+    for (const hook of LOOKS) {
+      const at = all[hook].indexOf(f[hook] as never)
+      if (at >= 0) all[hook].splice(at, 1)
+    }
+  }
+}
 
 /** Once, before the first turn. Throws where two want the same. */
 export const install = (all: Features, list: ReadonlyArray<Feature>): void => {

@@ -1,12 +1,13 @@
 import type { Instant, TimerName } from '../../effects/effect.js'
 import type { SockEvent, SpliceEvent, UdpMoved } from '../../effects/sock-event.js'
-import { flowOf, sockEvent } from '../abi/events.js'
+import { SIDE_1 } from '../abi/abi.js'
+import { flowOf, handleOf, sockEvent } from '../abi/events.js'
 import type { Flow, FlowEvent } from '../flow/flow.js'
 import { keeping } from '../flow/keeps.js'
 import { hasTurnEnd } from '../flow/kinds.js'
 import { NAMES, namingOf, readNames } from '../flow/naming.js'
 import { count } from '../log/log.js'
-import { arrive, deliver } from './deliver.js'
+import { arrive, deliver, settle } from './deliver.js'
 import type { Feature, Taker } from './feature.js'
 import { onPortShortage, onShortage } from './shortage.js'
 import { TIMERS, type World } from './world.js'
@@ -66,6 +67,16 @@ export const flows = (w: World): Feature => {
     onShortage(w, e.errno, now)
     onPortShortage(w, f, e.errno, now)
   }
+  /** Ahead of the flow, which may end by it: the target of a pair is side 1. */
+  const refusal =
+    (then: Taker): Taker =>
+    (i, now) => {
+      const { ev } = w.rings
+      const f = handleOf(ev, i) < SIDE_1 ? undefined : w.flows[flowOf(ev, i)]
+      const e = f === undefined ? null : sockEvent(ev, i, now)
+      if (f !== undefined && e !== null) settle(w, f, e)
+      then(i, now)
+    }
   const peek: Behind = (f, e, now) => {
     if (w.rates !== null && e.type === 'SOCK_PEEKED') w.rates.peeked(f, e.octets, now)
     if (e.type === 'SOCK_PEEKED' && e.tapFull && e.tapTells) refused.push(f)
@@ -83,15 +94,15 @@ export const flows = (w: World): Feature => {
       PEEKED: (i, now) => onSocket(w, i, now, peek),
       READY: usual,
       ACKED: usual,
-      FAILED: (i, now) => onSocket(w, i, now, failure),
+      FAILED: refusal((i, now) => onSocket(w, i, now, failure)),
       DATAGRAM: usual,
-      ICMP_ERROR: usual,
+      ICMP_ERROR: refusal(usual),
       INFO: usual,
       SPLICE_CONNECTED: usual,
       SPLICE_EOF: usual,
       SPLICE_FAILED: (i, now) => onSocket(w, i, now, failure),
       UDP_MOVED: usual,
-      REFUSED: usual,
+      REFUSED: refusal(usual),
       // Whoever was refused tries again at once
       TAP_ROOM: (_, now) => {
         for (let f = refused.pop(); f !== undefined; f = refused.pop())

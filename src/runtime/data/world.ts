@@ -14,7 +14,7 @@ import { limitsOf } from '../../machines/limit/limits.js'
 import type { GuestConfig } from '../../machines/services/guest-config.js'
 import type { Rings } from '../abi/rings.js'
 import type { Flow } from '../flow/flow.js'
-import type { Failures } from '../flow/flow-log.js'
+import { debugSay, type Failures, type FlowSay } from '../flow/flow-log.js'
 import { createFlowTable, type FlowTable, MAX_FLOWS } from '../flow/flow-table.js'
 import type { HashKey } from '../flow/half-sip-hash.js'
 import { initialSequence, type Sequence } from '../flow/initial-sequence.js'
@@ -103,8 +103,10 @@ export interface World {
   readonly rings: Rings
   readonly out: Out
   readonly log: Log
-  /** Of the log, as a constant: looked at for each packet. */
-  readonly debugging: boolean
+  /** Somebody wants to know what flows do; looked at for each packet. */
+  debugging: boolean
+  /** And is told it. */
+  flowSay: FlowSay
   readonly counters: Counters
   readonly features: Features
   readonly table: FlowTable
@@ -236,6 +238,7 @@ export const createWorld = (
     out,
     log,
     debugging: log.enabled('debug'),
+    flowSay: debugSay(log),
     counters,
     features,
     table,
@@ -259,5 +262,8 @@ export const createWorld = (
   }
   // To V8 a field that has changed once: what it compiles for one that never does would be thrown away at the first change
   world.cfg = configOf(cfg)
+  world.debugging = !world.debugging
+  world.debugging = !world.debugging
+  world.flowSay = debugSay(log)
   return world
 }

@@ -12,17 +12,14 @@ import {
   type Question,
   QuestionLine,
   type RuleInfo,
-  ruleName,
-  type Status
+  ruleName
 } from '../../codecs/control/api.js'
 import { type InAny, showAddr } from '../../codecs/value/inany.js'
-import { distance, type SeqNum } from '../../codecs/value/seq.js'
-import { showMac } from '../../codecs/wire/ethernet.js'
+import { distance } from '../../codecs/value/seq.js'
 import { type Instant, instant } from '../../effects/effect.js'
 import { isTold, showConfRule, toConfRule } from '../../machines/forward/conf-rules.js'
 import type { Rule } from '../../machines/forward/forward-rules.js'
 import { apiSend } from '../abi/effects.js'
-import { VERSION } from '../cli/help.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
@@ -30,10 +27,14 @@ import { type Endpoint, type Flow, isPair, type PairFlow, type TcpFlow } from '.
 import { stateName } from '../flow/flow-log.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import { leafOf } from '../flow/kinds.js'
-import type { FamilyPlan, Plan } from '../plan/plan-types.js'
+import { liveTrace } from '../observe/live-trace.js'
+import type { Plan } from '../plan/plan-types.js'
 import type { Recorder } from '../record/recorder.js'
 import type { ApiTold } from './api-rules.js'
+import { type NamespaceIs, statusOf } from './api-status.js'
+import { pairWays, tcpToGuest, tcpToPeer } from './flow-octets.js'
 import type { RulesNow } from './live-rules.js'
+import { type PairMoved, ruleCounts, toldCount } from './rule-counts.js'
 
 // Answers for the process of the API (behaviour.md#api): one question at a time, then a pause, and a page of what there is much of. So whoever asks,
 // however much, takes some percent of our time at most, and delays a packet by less than a tenth of a millisecond.
@@ -47,16 +48,6 @@ export const EVENTS_KEPT = 1024
 /** ms from an answer to the next one. */
 export const PAUSE = 2
 const WAITING_MAX = 8
-/** Octets of JSON, of each list of texts. */
-const TEXTS_MAX = 12_288
-const few = (texts: ReadonlyArray<string>): string[] => {
-  let sum = 0
-  return texts.filter((s) => {
-    sum += Buffer.byteLength(JSON.stringify(s)) + 1
-    return sum < TEXTS_MAX
-  })
-}
-
 const textOr = (a: InAny | null): string | null => (a === null ? null : showAddr(a))
 const place = (address: InAny, port: number): Place => ({ address: showAddr(address), port })
 const source = ({ src, srcPort, dst }: Endpoint): Place => ({
@@ -76,29 +67,24 @@ const NOTHING_MEASURED: Measured = {
   windowGuest: null,
   windowOffered: null
 }
-const sinceSyn = (at: SeqNum, initial: SeqNum): number => (at - initial - 1) >>> 0
-const finTaken = ({ finSeq, sndUna }: TcpFlow['state']['context']['tcb']): boolean =>
-  finSeq !== null && distance(sndUna, finSeq) > 0
 const tcpMeasured = (f: TcpFlow): Measured => {
   const { tcb } = f.state.context
-  const synced = tcb.heardSyn && tcb.sndUna !== tcb.iss
   return {
-    // A FIN has a number of its own and is no octet
-    octetsToGuest: synced ? sinceSyn(tcb.sndUna, tcb.iss) - (finTaken(tcb) ? 1 : 0) : 0,
-    octetsToPeer: tcb.heardSyn ? sinceSyn(tcb.rcvTaken, tcb.irs) : 0,
+    octetsToGuest: tcpToGuest(f),
+    octetsToPeer: tcpToPeer(f),
     rttGuestMs: tcb.srtt > 0 ? tcb.srtt : null,
     rttPeerMs: tcb.peerRtt > 0 ? tcb.peerRtt : null,
     windowGuest: tcb.sndWnd,
     windowOffered: Math.max(0, distance(tcb.rcvNxt, tcb.rcvEdge))
   }
 }
-const pairMeasured = (f: PairFlow): Measured => {
+const pairMeasured = (f: PairFlow, pairMoved: PairMoved): Measured => {
   if (f.kind !== 'tcp-splice') return NOTHING_MEASURED
   const [on, back] = f.state.context.moved
-  // Told when a side ends, and not before
-  if (on + back === 0) return NOTHING_MEASURED
-  const into = f.side1.inNamespace
-  return { ...NOTHING_MEASURED, octetsToGuest: into ? on : back, octetsToPeer: into ? back : on }
+  // What native has given up, it has told
+  const [moved = 0, movedBack = 0] = pairMoved(Int32Array.of(f.index))
+  const [octetsToGuest, octetsToPeer] = pairWays(f, Math.max(on, moved), Math.max(back, movedBack))
+  return { ...NOTHING_MEASURED, octetsToGuest, octetsToPeer }
 }
 
 type Ends = Pick<FlowInfo, 'origin' | 'guest' | 'guestPeer' | 'peer'>
@@ -118,35 +104,19 @@ const endsOf = (f: Flow): Ends => {
     : { origin: 'guest', guest: began, guestPeer: place(arrival.addr, arrival.port), peer: target }
 }
 
-const familyOf = (f: FamilyPlan | null): Status['ipv4'] =>
-  f === null
-    ? null
-    : {
-        interface: f.ifname,
-        address: textOr(f.assigned),
-        prefixLength: f.prefixLen,
-        gateway: textOr(f.gateway),
-        outbound: textOr(f.outbound),
-        outboundInterface: f.outboundIf,
-        dns: few(f.dns.map(showAddr))
-      }
-const SERVICES = ['tcp', 'udp', 'icmp', 'dhcp', 'dhcpv6', 'ndp', 'ra'] as const
-
 const kinds = <A>(of: (k: FlowKind) => A): Record<FlowKind, A> =>
   Object.fromEntries(FLOW_KINDS.map((k) => [k, of(k)])) as Record<FlowKind, A>
 
 const fromOf = ({ from }: { readonly from: number }): number => Math.max(0, Math.floor(from))
 
-/** Of a flow that came by a rule, which. */
-const ruleOf = (w: World, f: Flow): Rule | null =>
-  f.arrival === null ? null : (w.listeners.get(f.arrival.listener)?.rule ?? null)
-
 /** What answers, and who hands it what was said (api-rules.ts). */
 export interface Api {
-  readonly feature: Feature
+  readonly features: ReadonlyArray<Feature>
   readonly told: ApiTold
   /** The host is another one: this plan holds from here on. */
   readonly planned: (p: Plan) => void
+  /** The namespace is. */
+  readonly configured: (is: NamespaceIs) => void
 }
 
 /** What the API may have of the record. */
@@ -155,26 +125,28 @@ export type ApiRecord = Pick<Recorder, 'ask' | 'state'>
 export const apiOf = (
   w: World,
   first: Plan,
+  firstNamespace: NamespaceIs | null,
   rules: RulesNow,
+  pairMoved: PairMoved,
   record: ApiRecord | null,
   pid: number = process.pid
 ): Api => {
   let p = first
+  let namespace = firstNamespace
   const deadline = new Deadline()
   const started = w.rings.clock[0]
   const began = new Float64Array(MAX_FLOWS).fill(Number.NaN)
   const open = kinds(() => 0)
   const begun = kinds(() => 0)
-  /** Rules by flow: its listener may be gone before it is. */
-  const byFlow = new Map<number, Rule>()
-  const ofRule = new WeakMap<Rule, { begun: number; open: number }>()
+  const counts = ruleCounts(w, pairMoved)
+  const trace = liveTrace(w)
   const waiting: string[] = []
   let nextAt = 0
   let rest = ''
   let over = false
 
   const flowInfo = (f: Flow, now: Instant): FlowInfo => {
-    const rule = byFlow.get(f.index)
+    const rule = counts.ruleOf(f)
     const since = began[f.index]
     return {
       id: f.index,
@@ -185,8 +157,9 @@ export const apiOf = (
         rule === undefined || !isTold(rule) || !rules.current.includes(rule)
           ? null
           : ruleName(toConfRule(rule), rule.direction),
+      beganMs: Number.isNaN(since) ? null : since - started,
       ageMs: Number.isNaN(since) ? null : now - since,
-      ...(f.kind === 'tcp' ? tcpMeasured(f) : isPair(f) ? pairMeasured(f) : NOTHING_MEASURED)
+      ...(f.kind === 'tcp' ? tcpMeasured(f) : isPair(f) ? pairMeasured(f, pairMoved) : NOTHING_MEASURED)
     }
   }
   const flows = (from: number, now: Instant): Answer => {
@@ -212,28 +185,7 @@ export const apiOf = (
     bestEffort: r.weak,
     auto: r.scan,
     text: showConfRule(toConfRule(r)).trimEnd(),
-    ...(ofRule.get(r) ?? { begun: 0, open: 0 })
-  })
-  const status = (now: Instant): Status => ({
-    version: VERSION,
-    mode: p.mode,
-    pid,
-    uptimeMs: now - started,
-    link: p.vhostUser !== null ? 'vhost-user' : p.link !== null ? 'socket' : p.spliceOnly ? 'none' : 'tap',
-    interface: p.tapName,
-    mtu: p.mtu,
-    mac: showMac(p.ownMac),
-    guest: {
-      up: w.guest.up,
-      mac: showMac(w.guest.mac),
-      ipv4: textOr(w.guest.v4),
-      ipv6: textOr(w.guest.v6)
-    },
-    ipv4: familyOf(p.v4),
-    ipv6: familyOf(p.v6),
-    search: few(p.search),
-    serves: SERVICES.filter((s) => p[s]),
-    notes: few([...p.warnings, ...p.info])
+    ...toldCount(counts.of(r), r.proto, started)
   })
   const kept: FlowEvent[] = []
   let noted = 0
@@ -255,7 +207,7 @@ export const apiOf = (
   const answerTo = (q: Question, now: Instant): Answer => {
     switch (q.ask) {
       case 'status':
-        return { to: 'status', status: status(now) }
+        return { to: 'status', status: statusOf(w, p, namespace, pid, now - started) }
       case 'counters': {
         const events = Object.fromEntries(w.counters)
         return { to: 'counters', counters: { uptimeMs: now - started, events, open, begun } }
@@ -264,6 +216,8 @@ export const apiOf = (
         return { to: 'record', record: record?.state() ?? null }
       case 'events':
         return events(q, now)
+      case 'trace':
+        return { to: 'trace', trace: trace.ask(q.trace, now) }
       case 'flows':
         return flows(fromOf(q), now)
       case 'rules': {
@@ -327,30 +281,24 @@ export const apiOf = (
       began[f.index] = w.rings.clock[0]
       open[f.kind]++
       begun[f.kind]++
-      const rule = ruleOf(w, f)
-      if (rule !== null) byFlow.set(f.index, rule)
+      counts.began(f)
       note('begin', f)
-      if (rule === null) return
-      const n = ofRule.get(rule)
-      if (n === undefined) ofRule.set(rule, { begun: 1, open: 1 })
-      else {
-        n.begun++
-        n.open++
-      }
     },
     flowEnded: (f) => {
       open[f.kind]--
       note('end', f)
-      const rule = byFlow.get(f.index)
-      if (rule === undefined) return
-      byFlow.delete(f.index)
-      const n = ofRule.get(rule)
-      if (n === undefined) return
-      n.open--
+      counts.ended(f)
     }
   }
   const planned = (other: Plan): void => {
     p = other
   }
-  return { feature, planned, told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense } }
+  return {
+    features: [counts.feature, trace.feature, feature],
+    planned,
+    configured: (is) => {
+      namespace = is
+    },
+    told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense }
+  }
 }

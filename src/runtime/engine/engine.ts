@@ -58,7 +58,7 @@ import { errnoOf, errorText, failureText, reasonText } from '../log/error-text.j
 import { type Counters, type Log, showCounters } from '../log/log.js'
 import { type Logging, openLogging } from '../log/log-sinks.js'
 import { openCapture } from '../observe/capture.js'
-import { configNet, leftOut } from '../plan/config-net.js'
+import { configNet, leftOut, madeOf, withoutRefused } from '../plan/config-net.js'
 import { statusText } from '../plan/info.js'
 import { needsResolvConf, plan } from '../plan/plan.js'
 import type { Plan } from '../plan/plan-types.js'
@@ -66,6 +66,7 @@ import { runSteps } from '../plan/run-steps.js'
 import type { Recorder, RecordHead } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
 import { apiOf } from './api.js'
+import type { NamespaceIs } from './api-status.js'
 import { allFeatures, rulesMayChange } from './features.js'
 import { FOLLOWED_GROUPS, follow } from './follow.js'
 import {
@@ -211,19 +212,30 @@ interface Prepared {
   readonly status: string
 }
 
-const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Plan => {
+/** What came of a plan. */
+interface Configured {
+  readonly plan: Plan
+  /** null: nothing is configured there, or not by us. */
+  readonly namespace: NamespaceIs | null
+}
+const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Configured => {
   const required = p.v6Only ? (['v6'] as const) : ([] as const)
   // without a tap there is only lo to bring up
   const index = tap?.index ?? 0
   const steps = configNet(tap === null ? { ...p, configNet: false, nsMac: null } : p, index, tables)
-  for (const line of leftOut(p, tables)) log.at('info', line)
+  const left = leftOut(p, tables)
+  for (const what of left) log.at('info', `left out: ${what}`)
   const done = orFatal(runSteps(netlinkIn(l), steps, index, required))
   for (const w of done.warnings) log.at('warning', w)
-  return {
+  const is: Plan = {
     ...p,
     v4: done.missing.includes('v4') ? null : p.v4,
     v6: done.missing.includes('v6') ? null : p.v6
   }
+  if (tap === null || !p.configNet) return { plan: is, namespace: null }
+  const refused = done.leftOut.map((x) => x.step)
+  const made = withoutRefused(madeOf(is, index, tables), refused)
+  return { plan: is, namespace: { made, leftOut: [...left, ...done.leftOut.map((x) => x.why)] } }
 }
 
 const openFiles = (): number => openFilesOf(readOr('/proc/self/limits', ''))
@@ -466,8 +478,10 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
         ? orFatal(l.tap({ vnet: true, ifname: wanted.tapName }))
         : formerTap(native, l, former)
   // What was changed there since the other one came is not ours to change
-  const p =
-    wanted.namespace.kind === 'none' || former !== null ? wanted : configure(l, wanted, tap, tables, log)
+  const { plan: p, namespace } =
+    wanted.namespace.kind === 'none' || former !== null
+      ? { plan: wanted, namespace: null }
+      : configure(l, wanted, tap, tables, log)
 
   const counters: Counters = new Map()
   const record = openRecord(native, wanted, log)
@@ -560,13 +574,15 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const api = p.apiPath === null ? null : apiOf(world, p, now, record)
+  const api =
+    p.apiPath === null ? null : apiOf(world, p, namespace, now, (flows) => native.pairMoved(flows), record)
   const following = !follows
     ? null
     : follow(world, native, {
         options: o,
         plan: p,
         changed: (other) => api?.planned(other),
+        configured: api?.configured ?? null,
         host: { host, tables },
         conf,
         uid: who.uid < 0 ? null : who.uid,

@@ -122,7 +122,7 @@ export const allFeatures = (
   ...actingFeatures(w, p, o),
   ...(o.here === null ? [] : [handOver(w, o.here, o.client)]),
   ...(o.life === null ? [] : [signsOfLife(o.life)]),
-  ...(o.api === null ? [] : [o.api.feature]),
+  ...(o.api === null ? [] : o.api.features),
   collectWhenCalm(collect),
   ...observers(w, p)
 ]

@@ -23,9 +23,10 @@ import {
   unlike,
   vanished
 } from '../plan/changes.js'
-import { type Made, madeOf, type Step } from '../plan/config-net.js'
+import { leftOut, type Made, madeOf, type Step } from '../plan/config-net.js'
 import { plan as planOf } from '../plan/plan.js'
 import type { FamilyPlan, Plan } from '../plan/plan-types.js'
+import type { NamespaceIs } from './api-status.js'
 import { toldOf, toldText } from './host-told.js'
 
 // Following the host (docs/behaviour.md#following). What rings makes a new plan, by the functions that made the first one; the changes go to
@@ -61,6 +62,8 @@ export interface Followed {
   readonly plan: Plan
   /** Another plan holds from here on. */
   readonly changed: (p: Plan) => void
+  /** The namespace is another one. null: nobody wants to know. */
+  readonly configured: ((is: NamespaceIs) => void) | null
   readonly host: HostNow
   readonly conf: E.Either<string, ResolvConf>
   /** As for withAskedDefaults(). */
@@ -159,6 +162,18 @@ function* inSlices(routes: ReadonlyArray<rt.Route>): Slices<void> {
   }
 }
 
+/** leftOut(), in slices. */
+function* leftOutOf(p: Plan, tables: HostTables): Slices<ReadonlyArray<string>> {
+  const all = [...leftOut(p, { ...tables, routes4: [], routes6: [] })]
+  for (const of of ['routes4', 'routes6'] as const)
+    for (let i = 0; i < tables[of].length; i += ROUTES) {
+      const some = { addresses: [], routes4: [], routes6: [], [of]: tables[of].slice(i, i + ROUTES) }
+      all.push(...leftOut(p, some))
+      yield 0
+    }
+  return all
+}
+
 /** Without what is not ours. */
 const without = (made: Made, changes: ReadonlyArray<Change>, notOurs: ReadonlySet<Step>): Made => {
   if (notOurs.size === 0) return made
@@ -204,6 +219,14 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
     const back = (a: rt.Address): boolean =>
       wanted.addresses.some((b) => a.family === b.family && String(own(a)) === String(own(b)))
     lingering = [...lingering.filter((a) => !back(a)), ...stay]
+    if (f.configured !== null)
+      f.configured({
+        made,
+        leftOut: [
+          ...(yield* leftOutOf(p, host.tables)),
+          ...outcome.says.map((line) => line.replace(/^left out /, ''))
+        ]
+      })
     return true
   }
 

@@ -29,15 +29,23 @@ const ORDINARY = new Set([
   'EPROTO'
 ])
 
+/** To whom it is said what a flow does. */
+export type FlowSay = (f: Flow, text: string) => void
+/** Who asks for debugging wants to know it of all. */
+export const debugSay =
+  (log: Log): FlowSay =>
+  (_, text) =>
+    log.at('debug', text)
+
 /** A flow has begun: who it is, and what it is translated to. */
-export const logBegin = (log: Log, f: Flow, leaf: string): void => {
-  log.at('debug', `${flowName(f)}: NEW -> ${stateName(leaf)}`)
-  log.at('debug', `${flowName(f)}:     ${flowEnds(f)}`)
+export const logBegin = (say: FlowSay, f: Flow, leaf: string): void => {
+  say(f, `${flowName(f)}: NEW -> ${stateName(leaf)}`)
+  say(f, `${flowName(f)}:     ${flowEnds(f)}`)
 }
 
 /** A step from one state into another. */
-export const logChange = (log: Log, f: Flow, event: string, from: string, to: string): void =>
-  log.at('debug', `${flowName(f)}: ${event}: ${stateName(from)} -> ${stateName(to)}`)
+export const logChange = (say: FlowSay, f: Flow, event: string, from: string, to: string): void =>
+  say(f, `${flowName(f)}: ${event}: ${stateName(from)} -> ${stateName(to)}`)
 
 /**
  * These have lines of their own: what runs out (shortage.ts), ping sockets that are not permitted (world.ts), ports that are used
@@ -58,13 +66,14 @@ export const logFailure = (
   log: Log,
   failures: Failures,
   f: Flow,
-  e: Extract<FlowEvent, { readonly errno: number }>
+  e: Extract<FlowEvent, { readonly errno: number }>,
+  say: FlowSay = debugSay(log)
 ): void => {
   const name = getSystemErrorName(-e.errno)
   const text = `${flowName(f)}: ${name}: ${flowEnds(f)}`
-  if (ORDINARY.has(name) || toldElsewhere(f, e.errno)) return log.at('debug', text)
+  if (ORDINARY.has(name) || toldElsewhere(f, e.errno)) return say(f, text)
   const last = failures.get(`${f.kind} ${name}`) ?? Number.NEGATIVE_INFINITY
   failures.set(`${f.kind} ${name}`, e.now)
-  if (e.now < last + QUIET) log.at('debug', text)
+  if (e.now < last + QUIET) say(f, text)
   else log.event('flow', 'warning', `${text} (more like this are said with --debug)`)
 }

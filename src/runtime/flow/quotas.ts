@@ -118,8 +118,8 @@ export interface Quotas {
   open(i: number, t: Taking, now: number): void
   /** Something came for it. */
   use(i: number, now: number): void
-  /** The guest has answered it. */
-  answered(i: number): void
+  /** Whom it is for has answered it. True: for the first time, of flows that a host peer began. */
+  answered(i: number): boolean
   /** Its connection is accepted: half open no more. */
   accepted(i: number): void
   /** It waits for its connection to be accepted. */
@@ -296,9 +296,10 @@ export const createQuotas = (
       append(i, q)
     },
     answered: (i) => {
-      if (queued[i] !== UNANSWERED) return
+      if (queued[i] !== UNANSWERED) return false
       unlink(i)
       append(i, ANSWERED)
+      return true
     },
     accepted: (i) => {
       if (queued[i] <= LAST_IDLE) return

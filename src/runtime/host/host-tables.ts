@@ -87,10 +87,17 @@ function* messagesOf(
 /** Of struct rtmsg: table and type. Not decoded are thousands of others. */
 const TABLE_AT = 4
 const TYPE_AT = 7
+/** What is not copied for its type is named (plan/config-net.ts, leftOut()). */
+const COPIED_OR_NAMED: ReadonlyArray<number> = [
+  rt.RTN_UNICAST,
+  rt.RTN_BLACKHOLE,
+  rt.RTN_UNREACHABLE,
+  rt.RTN_PROHIBIT
+]
 const isOfMain = (m: NetlinkMessage): boolean =>
   m.type === rt.RTM_NEWROUTE &&
   m.payload[TABLE_AT] === rt.RT_TABLE_MAIN &&
-  m.payload[TYPE_AT] === rt.RTN_UNICAST
+  COPIED_OR_NAMED.includes(m.payload[TYPE_AT] ?? 0)
 
 const keyOf = (b: Uint8Array): string => Buffer.from(b.buffer, b.byteOffset, b.length).toString('latin1')
 

@@ -19,6 +19,10 @@ export interface Log {
    * which are said if it is.
    */
   readonly event: (kind: EventKind, level: Level, text: string, more?: ReadonlyArray<string>) => void
+  /** What somebody has asked for while all runs: for every sink, whatever its level. Who asks says how much it may be. */
+  readonly asked: (text: string) => void
+  /** Is there any sink? In background there may be none. */
+  readonly heard: () => boolean
   readonly enabled: (level: Level) => boolean
 }
 
@@ -55,6 +59,11 @@ export const logTo = (sinks: ReadonlyArray<Sink>, startMs: number, now: () => nu
   return {
     enabled,
     at,
+    heard: () => sinks.length > 0,
+    asked: (text) => {
+      const ms = now() - startMs
+      for (const s of sinks) s.write(ms, 'info', text)
+    },
     event: (kind, level, text, more) => {
       if (!enabled(level)) return
       // Who asks for debugging wants to see all of it

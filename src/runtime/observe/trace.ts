@@ -28,8 +28,25 @@ import { effectKind, peekAsked, tapWritten } from '../abi/effects.js'
 import { flowOf, handleOf, kindOf, peekedOctets } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
+import type { Flow } from '../flow/flow.js'
 
-// --trace: one line for each packet from and to the guest, by the codecs, in tcpdump's manner.
+// One line for each packet from and to the guest, by the codecs, in tcpdump's manner: of all with --trace, of some by the API (live-trace.ts).
+
+/** Of which packets, and to whom it is told. What says yes is told, and may be counted. */
+export interface Sight {
+  /** null: what is no IP packet, or none that could be decoded. */
+  readonly frame: (f: IpFrame | Fragment | null) => boolean
+  /** What goes to the guest of a flow, many segments at once. */
+  readonly flow: (f: Flow) => boolean
+  readonly say: (text: string) => void
+}
+export type IpFrame = Exclude<Frame, { kind: 'arp' }>
+const everything = (w: World): Sight => ({
+  frame: () => true,
+  flow: () => true,
+  say: (text) => w.log.at('trace', text)
+})
+const ipOf = (f: Frame | DropReason): IpFrame | null => (typeof f === 'string' || f.kind === 'arp' ? null : f)
 
 const FLAGS: ReadonlyArray<readonly [number, string]> = [
   [SYN, 'S'],
@@ -116,42 +133,47 @@ export const showFrame = (view: DataView, f: Frame): string => {
 }
 
 /** A frame of the guest, decoded or not. */
-const traceFromGuest = (w: World, o: Octets, f: Frame | DropReason): void =>
-  w.log.at(
-    'trace',
+const traceFromGuest = (s: Sight, o: Octets, f: Frame | DropReason): void => {
+  if (!s.frame(ipOf(f))) return
+  s.say(
     typeof f === 'string'
       ? `from guest: ${o.len} octets dropped: ${f}`
       : `from guest: ${showFrame(o.view, f)}`
   )
+}
 
 /** A fragment of a datagram of the guest. */
-const traceFragment = (w: World, f: Fragment): void =>
-  w.log.at(
-    'trace',
+const traceFragment = (s: Sight, f: Fragment): void => {
+  if (!s.frame(f)) return
+  s.say(
     `from guest: fragment ${showAddr(f.src)} > ${showAddr(f.dst)} id ${f.id} octets ${f.start}-${f.end}${f.more ? '+' : ''}`
   )
+}
 
 /** Frames that we made stand in the ring with their checksums still to be completed. */
 const TRUSTED = { needsCsum: true, sum16: 0, gsoSize: 0 }
 
-const traceWrite = (w: World, record: number): void => {
+const traceWrite = (w: World, s: Sight, record: number): void => {
   const { view } = w.rings
   const { off, len } = tapWritten(w.rings, record)
   const o = { view, off: off + VNET_LEN, len: len - VNET_LEN }
   const f = decodeFrame(o, TRUSTED)
-  w.log.at('trace', `to guest: ${typeof f === 'string' ? `${o.len} octets (${f})` : showFrame(view, f)}`)
+  if (!s.frame(ipOf(f))) return
+  s.say(`to guest: ${typeof f === 'string' ? `${o.len} octets (${f})` : showFrame(view, f)}`)
 }
 
 /** What native makes of a socket's data: the header is ours, how much there was is told by EV.PEEKED. */
 type Peeks = Map<number, string>
-const rememberPeek = (w: World, record: number, peeks: Peeks): void => {
+const rememberPeek = (w: World, s: Sight, record: number, peeks: Peeks): void => {
   const { handle, off, v6 } = peekAsked(w.rings, record)
+  const flow = w.flows[handle]
+  if (flow === undefined || !s.flow(flow)) return
   const l4 = off + VNET_LEN + ETH_LEN + (v6 ? IPV6_LEN : IPV4_LEN)
   const h = decodeTcpAt(w.rings.view, l4, TCP_LEN)
   if (typeof h !== 'string')
     peeks.set(handle, `[.] seq ${unsigned(h.seq)} ack ${unsigned(h.ack)} win ${h.wnd}`)
 }
-const tracePeeked = (w: World, record: number, peeks: Peeks): void => {
+const tracePeeked = (w: World, s: Sight, record: number, peeks: Peeks): void => {
   const { ev } = w.rings
   const f = w.flows[flowOf(ev, record)]
   const header = peeks.get(handleOf(ev, record))
@@ -159,25 +181,27 @@ const tracePeeked = (w: World, record: number, peeks: Peeks): void => {
   peeks.delete(handleOf(ev, record))
   if (f?.kind !== 'tcp' || header === undefined || octets === 0) return
   const ends = `${end(f.ourAddr, f.ourPort)} > ${end(f.guestAddr, f.guestPort)}`
-  w.log.at('trace', `to guest: TCP ${ends} ${header} len ${octets}, in segments`)
+  s.say(`to guest: TCP ${ends} ${header} len ${octets}, in segments`)
 }
 
 /** The guest's frames as they come; ours as effects before a turn, and events behind it. */
-export const traceTurns = (w: World): Feature => {
+export const traceTurns = (w: World, sight: Sight = everything(w)): Feature => {
   const peeks: Peeks = new Map()
   return {
     name: 'trace',
     frameCame: (frame, what) =>
-      typeof what !== 'string' && 'headLen' in what ? traceFragment(w, what) : traceFromGuest(w, frame, what),
+      typeof what !== 'string' && 'headLen' in what
+        ? traceFragment(sight, what)
+        : traceFromGuest(sight, frame, what),
     effects: (): void => {
       for (let i = 0; i < w.rings.effects; i++) {
         const kind = effectKind(w.rings, i)
-        if (kind === EF.TAP_WRITE) traceWrite(w, i)
-        else if (kind === EF.PEEK) rememberPeek(w, i, peeks)
+        if (kind === EF.TAP_WRITE) traceWrite(w, sight, i)
+        else if (kind === EF.PEEK) rememberPeek(w, sight, i, peeks)
       }
     },
     events: (n: number): void => {
-      for (let i = 0; i < n; i++) if (kindOf(w.rings.ev, i) === EV.PEEKED) tracePeeked(w, i, peeks)
+      for (let i = 0; i < n; i++) if (kindOf(w.rings.ev, i) === EV.PEEKED) tracePeeked(w, sight, i, peeks)
     }
   }
 }

@@ -341,14 +341,14 @@ export interface CopySource {
   readonly routes6: ReadonlyArray<rt.Route>
 }
 
-/** RTN_*, as ip-route(8) calls them. */
+/** As ip-route(8) calls them. */
 const TYPES: ReadonlyMap<number, string> = new Map([
-  [6, 'blackhole'],
-  [7, 'unreachable'],
-  [8, 'prohibit']
+  [rt.RTN_BLACKHOLE, 'blackhole'],
+  [rt.RTN_UNREACHABLE, 'unreachable'],
+  [rt.RTN_PROHIBIT, 'prohibit']
 ])
 
-/** What the template has and the namespace does not get, each with the reason. For level info. */
+/** What the template has and the namespace does not get, each with the reason. */
 export const leftOut = (p: Plan, from: CopySource): ReadonlyArray<string> => {
   const of = (f: FamilyPlan | null, v6: boolean): ReadonlyArray<string> => {
     if (!p.configNet || f === null) return []
@@ -365,13 +365,21 @@ export const leftOut = (p: Plan, from: CopySource): ReadonlyArray<string> => {
       .map(({ r }) => `next hops of ${inWords(r)} that are not by ${f.ifname}`)
     return [...stale, ...refusing, ...elsewhere]
   }
-  return [...of(p.v4, false), ...of(p.v6, true)].map((what) => `left out: ${what}`)
+  return [...of(p.v4, false), ...of(p.v6, true)]
 }
 
 /** What a plan makes of the namespace's tap: addresses, and routes in the order in which they can be added. */
 export interface Made {
   readonly addresses: ReadonlyArray<rt.Address>
   readonly routes: ReadonlyArray<rt.Route>
+}
+
+/** Without the routes that these steps were to add. */
+export const withoutRefused = (made: Made, refused: ReadonlyArray<Step>): Made => {
+  if (refused.length === 0) return made
+  const key = (s: Step): string => Buffer.from(s.request).toString('latin1')
+  const keys = new Set(refused.map(key))
+  return { ...made, routes: made.routes.filter((r) => !keys.has(key(newRoute(r, r.family === rt.AF_INET6)))) }
 }
 
 /** With --config-net. `tap`: ifindex in the namespace. */

@@ -10,6 +10,8 @@ export interface Configured {
   /** IP versions that the namespace's kernel does not have: treat them as off. */
   readonly missing: ReadonlyArray<'v4' | 'v6'>
   readonly warnings: ReadonlyArray<string>
+  /** What was optional, and why it is not there. */
+  readonly leftOut: ReadonlyArray<{ readonly step: Step; readonly why: string }>
 }
 
 /** A family the namespace has no use for; IPv6 addresses are refused with EACCES where disable_ipv6 is set. */
@@ -60,7 +62,7 @@ export const runSteps = (
   tap: number,
   required: ReadonlyArray<'v4' | 'v6'> = []
 ): E.Either<string, Configured> => {
-  let out: Configured = { linkLocal: null, missing: [], warnings: [] }
+  let out: Configured = { linkLocal: null, missing: [], warnings: [], leftOut: [] }
   const warn = (text: string): void => {
     out = { ...out, warnings: [...out.warnings, text] }
   }
@@ -90,7 +92,9 @@ export const runSteps = (
         }
         if (f.step.optional === null || (of !== null && isMissing(f.errno, of)))
           return E.left(`cannot ${f.step.what}: ${f.message}`)
-        warn(`left out ${f.step.optional}: ${f.message}`)
+        const why = `${f.step.optional}: ${f.message}`
+        out = { ...out, leftOut: [...out.leftOut, { step: f.step, why }] }
+        warn(`left out ${why}`)
       }
       const rest = run(next)
       if (E.isLeft(rest)) return rest

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import { deflateRawSync } from 'node:zlib'
 import type { AnyStateMachine } from 'xstate'
 import {
@@ -25,6 +24,7 @@ import { flowEnds } from '../flow/flow-text.js'
 import { machines as kinds, leafOf, titleOf } from '../flow/kinds.js'
 import { type ChartOf, chartOf } from './chart-of.js'
 import { type ContextFields, contextFields } from './context-fields.js'
+import { documentOf } from './document.js'
 import { effectWords } from './effect-words.js'
 import { effectFlow, eventFlow } from './flow-of.js'
 import type { Replayed, Replayer } from './replayer.js'
@@ -234,38 +234,13 @@ export const page = (): Page => {
   }
 }
 
-const hash = (text: string): string => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
-
-/**
- * One file. What the record says is in it as base64 alone, so it can be no markup; the page's own script and style are the only ones that run,
- * nothing is fetched, and no text becomes markup later (Trusted Types).
- */
-export const pageHtml = (data: PageData, script: string, style: string): string => {
-  const policy = [
-    "default-src 'none'",
-    `script-src ${hash(script)}`,
-    `style-src ${hash(style)}`,
-    "base-uri 'none'",
-    "form-action 'none'",
-    "require-trusted-types-for 'script'",
-    "trusted-types 'none'"
-  ].join('; ')
-  const octets = deflateRawSync(encodePage(data), { level: 6 }).toString('base64')
-  return `<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="${policy}">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>passt-replay</title>
-<style>${style}</style>
-</head>
-<body>
-<noscript>This page draws a record by a script of its own, which is in the page.</noscript>
-<script type="application/octet-stream" id="data">${octets}</script>
-<script>${script}</script>
-</body>
-</html>
-`
-}
+/** One file: what the record says is in it as base64, so it can be no markup. */
+export const pageHtml = (data: PageData, script: string, style: string): string =>
+  documentOf({
+    title: 'passt-replay',
+    noscript: 'This page draws a record by a script of its own, which is in the page.',
+    script,
+    style,
+    data: deflateRawSync(encodePage(data), { level: 6 }).toString('base64'),
+    connects: false
+  }).html

@@ -1,0 +1,81 @@
+// npm run bench:live [-- --rounds N] [--rate N]
+//
+// What clients of the API (--api) cost those who use the network meanwhile: an octet there and back, from "world" into the namespace, through the
+// tap. `none`: nobody asks. `hostile`, `rules`: live_clients.py, at low priority, so that what it takes of a processor itself is not counted.
+// `beside`: the same client at another program's API, so what it costs the machine alone.
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { chmodSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { Guest } from '../test/lib/guest.js'
+import { net, ok, repo, World } from '../test/lib/world.js'
+import { median } from './report.js'
+
+const { values: args } = parseArgs({
+  options: { rounds: { type: 'string', default: '3' }, rate: { type: 'string', default: '1000' } }
+})
+const EXCHANGES = 30_000
+const PORT = 7101
+const OTHER = 7102
+const CLIENTS = '/mnt/repo/bench/live_clients.py'
+
+interface Sample {
+  readonly p50: number
+  readonly p99: number
+}
+type Client = 'none' | 'hostile' | 'rules'
+const rows: ReadonlyArray<{ readonly client: Client; readonly beside: boolean }> = [
+  { client: 'none', beside: false },
+  { client: 'hostile', beside: true },
+  { client: 'hostile', beside: false },
+  { client: 'rules', beside: true },
+  { client: 'rules', beside: false }
+]
+
+const at = (w: World, port: number): Promise<Guest> =>
+  Guest.open(w, ['--api', `/mnt/w/api-${port}.sock`, '-t', `${port}`], {
+    command: ['/mnt/w/rr', 'server', net.host4, `${port}`]
+  })
+const measure = async (w: World, client: Client, beside: boolean): Promise<Sample> => {
+  const guests = [await at(w, PORT), await at(w, OTHER)]
+  const run = w.start(['/mnt/w/rr', 'tcp-rr', net.host4, `${PORT}`, `${EXCHANGES}`, '2000', '3000'], {
+    in: 'world',
+    timeout: 120_000
+  })
+  const socket = `/mnt/w/api-${beside ? OTHER : PORT}.sock`
+  const argv = client === 'rules' ? ['rules', socket, `${args.rate}`, '6'] : [client, socket]
+  const asking =
+    client === 'none'
+      ? null
+      : w.start(['nice', '-n', '19', 'python3', CLIENTS, ...argv], {
+          in: 'host',
+          uid: 1000,
+          timeout: 120_000
+        })
+  await asking?.sees(/ready/, 'stdout', 30_000)
+  const { p50, p99, lost } = JSON.parse(ok(await run.wait()).stdout) as Sample & { readonly lost: number }
+  assert.equal(lost, 0)
+  if (client === 'rules')
+    console.error(`${beside ? 'beside: ' : ''}${ok(await asking!.wait()).stdout.split('\n')[1]}`)
+  else await asking?.stop()
+  // The later one knows the other for one that was there before
+  for (const g of guests.reverse()) await g.stop()
+  return { p50, p99 }
+}
+
+const w = await World.open()
+try {
+  execFileSync('g++', ['-O2', '-Wall', '-Wextra', '-o', join(w.dir, 'rr'), join(repo, 'bench/rr.cc')])
+  chmodSync(join(w.dir, 'rr'), 0o755)
+  const samples = rows.map((): Sample[] => [])
+  for (let round = 0; round < Number(args.rounds); round++)
+    for (const [i, { client, beside }] of rows.entries()) samples[i]!.push(await measure(w, client, beside))
+  console.log('| client | of | p50, µs | p99, µs |\n|---|---|---|---|')
+  for (const [i, { client, beside }] of rows.entries()) {
+    const of = (what: keyof Sample) => median(samples[i]!.map((s) => s[what])).toFixed(1)
+    console.log(`| ${client} | ${beside ? 'another program' : 'this one'} | ${of('p50')} | ${of('p99')} |`)
+  }
+} finally {
+  await w.close()
+}
