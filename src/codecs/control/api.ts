@@ -195,7 +195,7 @@ export type NoTrace = t.TypeOf<typeof NoTrace>
 /** The record of a run (--record). */
 export const RecordInfo = t.strict({
   on: t.boolean,
-  /** It is to begin, and cannot yet: why. */
+  /** It is to begin, or its next window, and cannot yet: why. */
   waits: orNull(t.string),
   /** Why it has ended: stopped, size, restart, or an errno's name; null: it is on, or never was. */
   ended: orNull(t.string),
