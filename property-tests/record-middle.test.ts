@@ -19,6 +19,7 @@ import { page } from '../src/runtime/replay/page.js'
 import { openRecording } from '../src/runtime/replay/recording.js'
 import { Unplayable } from '../src/runtime/replay/replayer.js'
 import { shrunk } from '../src/runtime/replay/shrink.js'
+import { useXstate } from '../src/runtime/replay/under-xstate.js'
 import { datagram, play } from './played.js'
 import { act, arbActs } from './record-arbitraries.js'
 import { LIMITED, NOT_SHOWN, SCENARIOS, type Scenario, Scene, VHOST } from './record-scenes.js'
@@ -156,6 +157,12 @@ describe('of the world nothing is left out', () => {
     test(name, () => {
       const { file, fresh } = middleOf(s)
       assert.equal(otherwise(file), null)
+      const undo = useXstate()
+      try {
+        assert.equal(otherwise(file), null, 'under xstate')
+      } finally {
+        undo()
+      }
       for (const [path, left] of Object.entries(s.lose)) {
         const lost = edited(file, (w) =>
           put(w, path, left === null ? at(fresh, path) : left(at(w, path) as never))

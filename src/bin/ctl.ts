@@ -206,8 +206,8 @@ const record = async ({ path, on, json }: Extract<CtlCommand, { tag: 'Record' }>
   const text = await (on === null
     ? get(path, '/v1/record')
     : ask(path, 'POST', '/v1/record', JSON.stringify({ on })))
-  if (json) process.stdout.write(text)
-  else print([recordLine(decoded(RecordInfo, text))])
+  if (json) return void process.stdout.write(text)
+  print([recordLine(decoded(RecordInfo, text))])
 }
 
 const trace = async ({ path, wanted, json }: Extract<CtlCommand, { tag: 'Trace' }>): Promise<void> => {

@@ -166,18 +166,6 @@ export const Counters = t.strict({
 })
 export type Counters = t.TypeOf<typeof Counters>
 
-/** The record of a run (--record). */
-export const RecordInfo = t.strict({
-  on: t.boolean,
-  /** It is to begin, and cannot yet: why. */
-  waits: orNull(t.string),
-  /** Why it has ended: stopped, size, restart, or an errno's name; null: it is on, or never was. */
-  ended: orNull(t.string),
-  /** Of the file. */
-  octets: count
-})
-export type RecordInfo = t.TypeOf<typeof RecordInfo>
-
 /** What is to be told of in the log, of all flows and packets or of some: null is any. */
 export const Trace = t.strict({
   /** The life of flows: begin, every change of state, end. */
@@ -204,6 +192,17 @@ export type TraceInfo = t.TypeOf<typeof TraceInfo>
 /** Why it stays as it is: there is no such flow, or no log that anybody has. */
 export const NoTrace = t.union([t.literal('no flow'), t.literal('no log')])
 export type NoTrace = t.TypeOf<typeof NoTrace>
+/** The record of a run (--record). */
+export const RecordInfo = t.strict({
+  on: t.boolean,
+  /** It is to begin, or its next window, and cannot yet: why. */
+  waits: orNull(t.string),
+  /** Why it has ended: stopped, size, restart, or an errno's name; null: it is on, or never was. */
+  ended: orNull(t.string),
+  /** Of the file. */
+  octets: count
+})
+export type RecordInfo = t.TypeOf<typeof RecordInfo>
 
 export const Question = t.union([
   /** `on`: it is to begin anew, or to end; null: neither. */

@@ -38,9 +38,9 @@ export type CtlCommand =
 export const CTL_USAGE = `Usage: passt-ctl COMMAND PATH [FILTER]... [--json]
        passt-ctl rules add PATH [-t|-u|-T|-U SPEC]...
        passt-ctl rules delete PATH ID...
-       passt-ctl record [on|off] PATH [--json]
        passt-ctl trace PATH [off | [flows] [packets] [flow=ID] [port=PORT] [address=ADDRESS]] [--json]
        passt-ctl web PATH [--port PORT]
+       passt-ctl record [on|off] PATH [--json]
 What the passt or pasta does whose API (--api) is at PATH.
 
   status    what runs, and with what addresses
@@ -92,7 +92,6 @@ const record = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
   if (more.length > 0) return E.left(`record takes on, off, or nothing, and PATH, not ${more[0]}`)
   return E.right({ tag: 'Record', path, on, json: args.includes('--json') })
 }
-
 const WHOLE = /^\d{1,9}$/
 /** Of the words behind the path. */
 const traced = (words: ReadonlyArray<string>): E.Either<string, Partial<Trace> | null> => {

@@ -67,7 +67,7 @@ export interface RecordHead {
 /** What becomes of it. */
 export interface RecordState {
   readonly on: boolean
-  /** It is to begin, and cannot yet: why; null: it need not wait. */
+  /** It is to begin, or its next window, and cannot yet: why; null: it need not wait. */
   readonly waits: string | null
   /** Why it has ended: as in the file, or an errno's name; null: it is on, or never was. */
   readonly ended: string | null
@@ -327,6 +327,7 @@ const roll = (k: Book, w: World, now: number): void => {
   }
   const head = k.on ? k.here() : E.left('it has ended')
   k.deadline.at = now + AGAIN_AFTER
+  k.waits = E.isLeft(head) && k.on ? head.left : null
   if (E.isLeft(head)) return
   // Behind a gap it is not the next one
   const number = k.number + (k.skips ? 2 : 1)
