@@ -53,6 +53,37 @@ const arbSides = fc
       .tuple(side(ON_HOST, v6), side(ON_TAP, v6))
       .map(([h, t]): FlowRecord['sides'] => (fromHost ? [h, t] : [t, h]))
   )
+test('a connection has one side at the host and one at the guest, of one family, with all ports', () => {
+  const swapped = ([first, second]: FlowRecord['sides']): FlowRecord['sides'] => [second, first]
+  const change = (s: SideRecord, more: Partial<SideRecord>): SideRecord => ({ ...s, ...more })
+  fc.assert(
+    fc.property(
+      arbFlowRecord,
+      side(ON_HOST, false),
+      side(ON_TAP, false),
+      side(ON_TAP, true),
+      (r, h, t, t6) => {
+        const ends = (...sides: FlowRecord['sides']) => endsOf({ ...r, sides })
+        assert.deepEqual(ends(h, t), { host: h, tap: t, fromHost: true })
+        assert.deepEqual(endsOf({ ...r, sides: swapped([h, t]) }), { host: h, tap: t, fromHost: false })
+        const faulty: ReadonlyArray<FlowRecord['sides']> = [
+          [h, h],
+          [t, t],
+          [h, t6],
+          ...[{ ownPort: 0 }, { peerPort: 0 }, { peer: t6.peer }, { own: t6.own }].flatMap(
+            (m): FlowRecord['sides'][] => [
+              [change(h, m), t],
+              [h, change(t, m)]
+            ]
+          )
+        ]
+        for (const sides of faulty)
+          for (const one of [sides, swapped(sides)]) assert.equal(endsOf({ ...r, sides: one }), null)
+      }
+    )
+  )
+})
+
 const E = FLOW_ESTABLISHED
 /** What passt programs write: numbers that fit each other. */
 const arbLikely: fc.Arbitrary<FlowRecord> = fc

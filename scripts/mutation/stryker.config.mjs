@@ -27,8 +27,9 @@ const randomOf = (seed) => () => {
 }
 const random = randomOf(Number(asked.seed))
 
+/** FILE:FROM-TO are lines of one. */
 const filesIn = (path) =>
-  path.endsWith('.ts')
+  /\.ts(:\d+-\d+)?$/.test(path)
     ? [path]
     : readdirSync(path, { withFileTypes: true })
         .map((entry) => join(path, entry.name))

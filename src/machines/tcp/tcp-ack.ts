@@ -118,10 +118,10 @@ export const resetToTap = (d: Draft, _: unknown, out: Out<'SegmentToTap'>): void
  * Is a window update worth a segment of its own? The guest's view must be stale by half (RFC 1122 §4.2.3.3). Less than a unit of the scale
  * cannot be said: the segment would repeat the one before.
  */
-const updateDue = (t: Tcb, edge: SeqNum): boolean => {
+export const updateDue = (t: Tcb, edge: SeqNum): boolean => {
   const seen = distance(t.rcvEdge, t.rcvNxt)
   const room = distance(edge, t.rcvNxt)
-  if (room - seen < Math.min(t.mss, Math.max(1, room >> 1)) || seen * 2 > room) return false
+  if (room === 0 || seen * 2 > room) return false
   const ack = ackNumber(t)
   return lt(t.rcvEdge, edgeOf(t, ack, windowField(t, ack, edge)))
 }

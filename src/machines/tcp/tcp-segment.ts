@@ -70,7 +70,7 @@ export const disposition = (t: Tcb, s: TcpSegment): Disposition => {
 }
 
 /** The guest's FIN has come and nothing in front of it is still on its way into the kernel (#regression-69). */
-export const guestFinDue = (t: Tcb): boolean => t.finAt !== null && t.finAt === t.rcvTaken && !t.sending
+export const guestFinDue = (t: Tcb): boolean => t.finAt === t.rcvTaken && !t.sending
 /** The host's stream has ended: our FIN's place is known. */
 export const hostEnded = (t: Tcb): boolean => t.finSeq !== null
 export const ourFinAcked = (t: Tcb): boolean => t.finSeq !== null && lt(t.finSeq, t.sndUna)

@@ -1,0 +1,123 @@
+// Where a rule of the machine begins to hold and where it ends, to the octet.
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import fc from 'fast-check'
+import { add, seq } from '../src/codecs/value/seq.js'
+import { FIN } from '../src/codecs/wire/tcp.js'
+import { instant } from '../src/effects/effect.js'
+import { timedOut } from '../src/machines/tcp/tcb-snd.js'
+import { updateDue, worthwhile } from '../src/machines/tcp/tcp-ack.js'
+import { ready } from '../src/machines/tcp/tcp-sock.js'
+import { draftOf, initialTcb, type Tcb } from '../src/machines/tcp/tcp-tcb.js'
+import { Flow, INFO, of, segs } from './tcp-flow.js'
+
+const block = (more: Partial<Tcb> = {}): Tcb => ({
+  ...initialTcb({ from: 'host', iss: seq(0), mss: 1460, now: instant(0) }),
+  ...more
+})
+const established = (): Flow => {
+  const f = new Flow()
+  f.turn({ type: 'SOCK_CONNECTED', info: INFO })
+  f.tap(1, 1)
+  return f
+}
+const fins = (list: Parameters<typeof segs>[0]): number =>
+  segs(list).filter((s) => (s.flags & FIN) !== 0).length
+
+describe('our FIN (RFC 9293 §3.4)', () => {
+  /** The host's stream ends behind `octets`, into a window of 1280. */
+  const ending = (octets: number): [Flow, number] => {
+    const f = established()
+    f.tap(1, 1, { wnd: 10 })
+    f.readable()
+    return [f, fins(f.peeked(octets, { eof: true }))]
+  }
+  test('goes into the last octet of the window, not behind it; then once the guest makes room', () => {
+    assert.equal(ending(1279)[1], 1)
+    const [f, sent] = ending(1280)
+    assert.equal(sent, 0)
+    assert.equal(fins(f.tap(1, 1, { wnd: 10 })), 0)
+    assert.equal(fins(f.tap(1, 1281, { wnd: 0 })), 0)
+    assert.equal(fins(f.tap(1, 1281, { wnd: 1 })), 1)
+  })
+  test('while it has to wait, what the guest sends is acknowledged all the same', () => {
+    const [f] = ending(1280)
+    const heard = [f.tap(1, 1, { len: 2920, wnd: 10 }), f.sent(2920)].flat()
+    assert.deepEqual(
+      segs(heard).map((s) => s.ack),
+      [2921]
+    )
+  })
+  test('is what probes a window that stays shut, and moves with the numbers', () => {
+    const [f] = ending(1280)
+    f.tap(1, 1281, { wnd: 0 })
+    assert.deepEqual(
+      segs(f.rto()).map(({ seq: at, flags }) => [at, flags & FIN]),
+      [[1281, FIN]]
+    )
+  })
+  test('is not sent while data in front of it is not', () => {
+    const f = established()
+    f.tap(1, 1, { wnd: 10 })
+    f.readable()
+    assert.equal(fins(f.peeked(1280, { drained: false })), 0)
+    assert.equal(fins(f.tap(1, 1281, { wnd: 10 })), 0)
+    assert.equal(fins(f.peeked(20, { eof: true })), 1)
+  })
+})
+
+test('after the RTO cwnd is one segment, but where a closed window is probed (RFC 5681 §3.1, RFC 9293 §3.8.6.1)', () => {
+  fc.assert(
+    fc.property(fc.nat(3), fc.integer({ min: 1, max: 100_000 }), (sndWnd, cwnd) => {
+      const d = draftOf(block({ sndWnd, cwnd }))
+      timedOut(d, 1460)
+      assert.deepEqual([d.probe, d.cwnd], sndWnd === 0 ? [true, cwnd] : [false, 1460])
+    })
+  )
+})
+
+test('the window is told anew once the guest sees half of it or less (RFC 1122 §4.2.3.3)', () => {
+  fc.assert(
+    fc.property(fc.integer(), fc.nat(2_000_000), fc.nat(2_000_000), (base, seen, room) => {
+      const rcvNxt = seq(base)
+      const t = block({
+        ...{ rcvNxt, rcvTaken: rcvNxt, rcvAcked: rcvNxt, rcvEdge: add(rcvNxt, seen), rcvScale: 0, mss: 1000 }
+      })
+      // A field of 16 bits cannot say more
+      const told = Math.min(room, 65_535)
+      assert.equal(updateDue(t, add(rcvNxt, room)), seen * 2 <= room && seen < told)
+    })
+  )
+  const t = block({ rcvScale: 0 })
+  const due = (seen: number, room: number): boolean =>
+    updateDue({ ...t, rcvEdge: add(t.rcvNxt, seen) }, add(t.rcvNxt, room))
+  assert.deepEqual(
+    [due(1000, 2000), due(1001, 2000), due(1001, 2001), due(0, 1), due(0, 0)],
+    [true, false, false, true, false]
+  )
+})
+
+test("that the socket takes more is news to who waits for that; whether it is much is seen by the buffer's edge", () => {
+  const told = (room: Tcb['room'], free: number, writable: boolean): Tcb['room'] => {
+    const rcvNxt = seq(1000)
+    const d = draftOf(block({ room, rcvNxt, bufEdge: add(rcvNxt, free), mss: 1460 }))
+    ready(d, {
+      ...{ type: 'SOCK_READY', readable: false, writable, rdhup: false },
+      ...{ info: null, now: instant(0) }
+    })
+    return d.room
+  }
+  for (const room of ['unknown', 'poor'] as const)
+    for (const writable of [false, true]) assert.equal(told(room, 0, writable), room)
+  assert.equal(told('awaited', 0, false), 'awaited')
+  assert.equal(told('awaited', 0, true), 'poor')
+  const edge = worthwhile(block({ mss: 1460 }))
+  assert.equal(told('awaited', edge - 1, true), 'poor')
+  assert.equal(told('awaited', edge, true), 'unknown')
+})
+
+test('what waits is asked for once, and not into a window that has no room', () => {
+  const f = established()
+  assert.equal(of(f.readable(), 'PeekToTap').length, 1)
+  assert.equal(of(f.readable(), 'PeekToTap').length, 0, 'one at a time')
+})
