@@ -6,6 +6,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { setTimeout as later } from 'node:timers/promises'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import {
@@ -496,6 +497,11 @@ describe('tracing', () => {
       traceOf('{"flows":true,"address":"::FFFF:10.0.0.1"}'),
       E.right({ ...NONE, flows: true, address: '10.0.0.1' })
     )
+    // Off is what has nothing in it
+    assert.deepEqual(traceOf('{}'), E.right(NONE))
+    assert.deepEqual(traceOf('{"packets":false,"port":null}'), E.right(NONE))
+    for (const some of ['"flow":0', '"port":80', '"address":"::1"'])
+      assert.ok(E.isLeft(traceOf(`{"flows":false,${some}}`)), some)
   })
 })
 
@@ -527,6 +533,28 @@ describe('its server', () => {
     const [said] = await once(polite, 'data')
     assert.match(String(said), /^HTTP\/1.1 200 /)
     polite.destroy()
+    server.close()
+  })
+  test('a change with a query is none: nothing of what is asked for is left out', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
+    let asked = 0
+    const never: Engine = { ask: () => new Promise(() => asked++), change: () => new Promise(() => asked++) }
+    const server = apiServer(never, { mayChange: () => true }, {}).listen(path)
+    await once(server, 'listening')
+    for (const [method, target, body] of [
+      ['PUT', '/v1/trace?flow=1', '{"packets":true}'],
+      ['POST', '/v1/rules?dry-run', '{"firstPort":80}'],
+      ['PUT', '/v1/rules/in-tcp-80?x', '{"firstPort":80}'],
+      ['DELETE', '/v1/rules/in-tcp-80?x', '']
+    ] as const) {
+      const one = connect(path, () =>
+        one.write(`${method} ${target} HTTP/1.1\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+      )
+      const [answer] = await Promise.race([once(one, 'data'), later(5000, ['nothing'])])
+      assert.match(String(answer), /^HTTP\/1.1 400 /, target)
+      one.destroy()
+    }
+    assert.equal(asked, 0)
     server.close()
   })
 })

@@ -17,6 +17,7 @@ import { traceOf } from './trace-body.js'
 export const CLIENTS_MAX = 64
 const NDJSON = 'application/x-ndjson'
 const BODY_MAX = 16_384
+const NO_QUERY = 'no query is understood here'
 /** ms: for a connection on which nothing moves. */
 const IDLE_MS = 10_000
 
@@ -88,7 +89,7 @@ const prometheus: Route = async ({ engine }, r) => {
 const plain =
   (value: (e: Engine) => Promise<unknown>): Route =>
   async ({ engine, query }, r) => {
-    if (query.size > 0) return refuse(r, 400, 'no query is understood here')
+    if (query.size > 0) return refuse(r, 400, NO_QUERY)
     json(r, 200, await value(engine))
   }
 
@@ -124,7 +125,7 @@ const putRule: Route = async (a, r) => {
 const removeRule: Route = (a, r) => change(a, r, { remove: [a.name] }, [], 200)
 
 const trace: Route = async ({ engine, query }, r) => {
-  if (query.size > 0) return refuse(r, 400, 'no query is understood here')
+  if (query.size > 0) return refuse(r, 400, NO_QUERY)
   json(r, 200, (await engine.ask<'trace'>({ ask: 'trace', trace: null })).trace)
 }
 const putTrace: Route = async ({ engine, body }, r) => {
@@ -209,6 +210,8 @@ const answer = async (
   const looks = q.method === 'GET' || q.method === 'HEAD'
   if (!looks && !clients.mayChange(q.socket))
     return refuse(r, 403, 'who is neither of the user that started this, nor root, may only look')
+  // Whoever asks for a change that is not what it would be is told so
+  if (!looks && query.length > 0) return refuse(r, 400, NO_QUERY)
   const body = await bodyOf(q)
   if (body === null || (looks && body !== '')) return refuse(r, 413, 'the body is too long')
   return route(
