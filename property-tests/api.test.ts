@@ -27,7 +27,7 @@ import {
   type TraceInfo
 } from '../src/codecs/control/api.js'
 import { type ConfRule, PIF } from '../src/codecs/control/conf.js'
-import { fromV4 } from '../src/codecs/value/inany.js'
+import { fromV4, type InAny, showAddr } from '../src/codecs/value/inany.js'
 import { add } from '../src/codecs/value/seq.js'
 import type { Frame } from '../src/codecs/wire/frame.js'
 import { instant } from '../src/effects/effect.js'
@@ -60,7 +60,11 @@ import { readMetrics } from './metrics.js'
 import { misfit } from './openapi.js'
 import { WORLD_CONFIG } from './world-config.js'
 
-const place = fc.record({ address: fc.ipV6(), port: fc.nat(65535) }, { noNullPrototype: true })
+const address = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((a) => {
+  const words = new DataView(a.buffer)
+  return showAddr([0, 4, 8, 12].map((at) => words.getUint32(at)) as unknown as InAny)
+})
+const place = fc.record({ address, port: fc.nat(65535) }, { noNullPrototype: true })
 const n = fc.nat()
 const maybe = fc.option(n)
 const flow: fc.Arbitrary<FlowInfo> = fc.record(
@@ -662,8 +666,27 @@ describe('filters', () => {
       })
     )
   })
+  test('an address passes however it is written (RFC 4291 §2.2, RFC 5952 §4)', () => {
+    const one = {
+      ...fc.sample(flow, { seed: 1, numRuns: 1 })[0]!,
+      guest: { address: '2001:db8::1', port: 1 }
+    }
+    const four = { ...one, guest: { address: '192.0.2.1', port: 1 } }
+    for (const [text, f] of [
+      ['2001:db8::1', one],
+      ['2001:DB8:0:0::0001', one],
+      ['192.0.2.1', four],
+      ['::ffff:192.0.2.1', four]
+    ] as const) {
+      const filter = filterOf([['address', text]])
+      assert.ok(E.isRight(filter) && passes(filter.right, f), text)
+    }
+  })
   test('what is none is refused by name', () => {
     for (const q of [
+      [['address', 'x']],
+      [['address', '']],
+      [['address', '10.0.0']],
       [['prot', '1']],
       [['port', '65536']],
       [['kind', 'x']],
