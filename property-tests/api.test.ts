@@ -89,7 +89,12 @@ const flow: fc.Arbitrary<FlowInfo> = fc.record(
   { noNullPrototype: true }
 )
 const question: fc.Arbitrary<Question> = fc.oneof(
-  fc.constantFrom<Question>({ ask: 'status' }, { ask: 'counters' }),
+  fc.constantFrom<Question>(
+    { ask: 'status' },
+    { ask: 'counters' },
+    { ask: 'record', on: null },
+    { ask: 'record', on: true }
+  ),
   fc.record(
     {
       ask: fc.constant('trace' as const),
@@ -196,7 +201,7 @@ const asked = (count: number) => {
     w.flows[i * 3] = f
   }
   const nothing = (flows: Int32Array): Float64Array => new Float64Array(2 * flows.length)
-  const { features, told } = apiOf(w, { mode: 'pasta' } as Plan, null, rulesNow([]), nothing, 1)
+  const { features, told } = apiOf(w, { mode: 'pasta' } as Plan, null, rulesNow([]), nothing, null, 1)
   const feature = features.find((f) => f.flowBegan !== undefined)!
   const heard = apiRules(w, rulesNow([]), told).takes?.API_OCTETS
   for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)

@@ -75,7 +75,7 @@ test('each record that native can write has one feature that takes it', () => {
     client: linkClientOf(null),
     here: HERE,
     life: null,
-    api: apiOf(w, { mode: 'pasta' } as Plan, null, rulesNow([]), () => new Float64Array())
+    api: apiOf(w, { mode: 'pasta' } as Plan, null, rulesNow([]), () => new Float64Array(), null)
   })
   install(w.features, all)
   const taken = all.flatMap((f) => Object.keys(f.takes ?? {}))

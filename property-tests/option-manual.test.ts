@@ -52,6 +52,7 @@ const OURS = [
   readOption('both')('--record ARG'),
   readOption('both')('--record-size ARG'),
   readOption('both')('--record-payload'),
+  readOption('both')('--record-paused'),
   readOption('both')('--restart-path ARG'),
   readOption('both')('--no-follow'),
   readOption('passt')('--vhost-user-features ARG'),
@@ -155,6 +156,7 @@ const GOOD: Readonly<Record<string, string>> = {
 }
 /** What has to stand with an option to make sense. */
 const WITH: Readonly<Record<string, ReadonlyArray<string>>> = {
+  'record-paused': ['--record=/x', '--api=/y'],
   stats: ['-f'],
   'no-copy-routes': ['--config-net'],
   'no-copy-addrs': ['--config-net'],

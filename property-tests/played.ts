@@ -61,7 +61,7 @@ const TURN = 0.02
 const LINK = 0.03
 
 /** A guest's segment as its kernel hands it to a tap with checksum offload; its data are zeros. */
-const frameOf = (s: TcpSegment, peer: InAny): Came => {
+export const segmentFrame = (s: TcpSegment, peer: InAny): Came => {
   const len = tcpLength(s) + s.payload.len
   const octets = new Uint8Array(ETH_LEN + IPV4_LEN + len)
   const view = new DataView(octets.buffer)
@@ -246,7 +246,7 @@ class Stage {
           ? (what as Came)
           : 'type' in what
             ? { words: wordsOf(what as SockEvent, line.handle), octets: null }
-            : frameOf(what as TcpSegment, line.c.peer)
+            : segmentFrame(what as TcpSegment, line.c.peer)
       ),
       now
     )

@@ -411,6 +411,8 @@ describe('a file', () => {
   const arbSmall = fc.integer({ min: 0, max: 0xffff })
   const arbItem: fc.Arbitrary<RecordItem> = fc.oneof(
     fc.string().map((json) => ({ type: 'Start' as const, json })),
+    fc.string().map((json) => ({ type: 'World' as const, json })),
+    fc.tuple(arbSmall, real(0, 1e12)).map(([number, end]) => ({ type: 'Window' as const, number, end })),
     fc.string().map((json) => ({ type: 'End' as const, json })),
     fc
       .tuple(arbSmall, fc.option(arbSmall), arbSmall)

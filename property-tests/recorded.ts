@@ -15,10 +15,11 @@ import { recordEnd } from '../src/runtime/engine/open-record.js'
 import { ruleText, type StartRecord, startText } from '../src/runtime/engine/start-record.js'
 import { GUEST_SERVER, GUEST4, GUEST6, LISTENER, RULE } from '../src/runtime/engine/warm-up.js'
 import { neighbourConfig, worldConfig } from '../src/runtime/engine/world-config.js'
+import { worldText } from '../src/runtime/engine/written-world.js'
 import { MAX_FLOWS } from '../src/runtime/flow/flow-table.js'
 import { logTo } from '../src/runtime/log/log.js'
 import type { AskRules } from '../src/runtime/record/answers.js'
-import { type RecordedEnd, recorder } from '../src/runtime/record/recorder.js'
+import { type RecordedEnd, type RecordHead, recorder } from '../src/runtime/record/recorder.js'
 import { openRecording, type RecordEnd, type RecordedTurn } from '../src/runtime/replay/recording.js'
 import { type Replayed, replayer } from '../src/runtime/replay/replayer.js'
 import { macBy } from '../src/runtime/services/neighbours.js'
@@ -161,6 +162,14 @@ export interface RecordOptions {
   readonly start?: StartRecord
   readonly size?: number
   readonly why?: RecordedEnd['why']
+  /** It begins behind this turn, from 1, or as soon as it can. */
+  readonly from?: number
+  /** Its file has two windows. */
+  readonly windows?: boolean
+  /** Called before each chunk is written to such a file. */
+  readonly wrote?: (file: Uint8Array, place: number, chunk: Uint8Array) => void
+  /** It begins anew behind this one. */
+  readonly again?: number
   /** Who makes other rules count. */
   readonly door?: AskRules
   /** Called by whoever writes. */
@@ -171,10 +180,27 @@ export interface RecordOptions {
 export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uint8Array => {
   const start = o.start ?? START
   const parts: Uint8Array[] = []
+  let file: Uint8Array = new Uint8Array(0)
   const rec = recorder(
-    (chunk) => {
-      parts.push(chunk.slice())
-      return 0
+    {
+      write: (chunk, place) => {
+        if (o.windows === true) {
+          if (place + chunk.length > file.length) {
+            const longer = new Uint8Array(place + chunk.length)
+            longer.set(file)
+            file = longer
+          }
+          o.wrote?.(file.slice(), place, chunk.slice())
+          file.set(chunk, place)
+        } else parts.push(chunk.slice())
+        return 0
+      },
+      empty: () => {
+        parts.length = 0
+        file = new Uint8Array(0)
+        return 0
+      },
+      seeks: o.windows === true
     },
     o.size ?? 1 << 30,
     start.payload,
@@ -195,6 +221,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
     rec.outside
   )
   w.links = start.found.links
+  const current = rulesNow(start.rules)
   install(w.features, [
     ...actingFeatures(w, start.plan, {
       neighbours,
@@ -203,11 +230,18 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
       api: null,
       portScan: null,
       client: linkClientOf(null),
-      rules: { now: rulesNow(start.rules), door: rec.rules(o.door ?? NO_RULES) }
+      rules: { now: current, door: rec.rules(o.door ?? NO_RULES) }
     }),
     rec.feature(w)
   ])
-  rec.begin(startText(start), start.rules, ruleText)
+  const headOf = (world: string | null): RecordHead => ({
+    start: startText({ ...start, rules: current.current }),
+    world,
+    rules: current.current
+  })
+  rec.ways(ruleText, () => E.map(headOf)(worldText(w)))
+  if (o.from === undefined) rec.begin(headOf(null))
+  let turns = 0
   const look = (): void => {
     for (const f of w.features.effects) f()
   }
@@ -219,6 +253,8 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   }
   const handle = (n: number, now: Instant): void => {
     rings.clock[0] = now
+    turns++
+    if (turns === o.from || turns === o.again) rec.ask(true)
     handleTurn(w, n, now)
   }
   run({
@@ -242,6 +278,7 @@ export const recordOf = (run: (r: Recorded) => void, o: RecordOptions = {}): Uin
   })
   look()
   rec.finish({ ...recordEnd(null, w.counters), why: o.why ?? 'error' })
+  if (o.windows === true) return file
   const whole = new Uint8Array(parts.reduce((n, p) => n + p.length, 0))
   parts.reduce((at, p) => {
     whole.set(p, at)
@@ -260,11 +297,17 @@ const noted = (door: Native): void => {
 /** The turns of a file, and its end. */
 export const opened = (
   file: Uint8Array
-): { readonly start: StartRecord; readonly turns: RecordedTurn[]; readonly end: RecordEnd } => {
+): {
+  readonly start: StartRecord
+  readonly hasWorld: boolean
+  readonly turns: RecordedTurn[]
+  readonly end: RecordEnd
+} => {
   const r = openRecording(octets(file))
   if (E.isLeft(r)) assert.fail(r.left)
   const turns = [...r.right.recording.turns]
-  return { start: r.right.recording.start, turns, end: r.right.end }
+  const { start, world } = r.right.recording
+  return { start, hasWorld: world !== null, turns, end: r.right.end }
 }
 
 /** Turn by turn, up to the first difference, with it. */

@@ -46,8 +46,8 @@ test('warm-up: with --record made-up turns are written down as real ones are', (
       if (keep) chunks.push(chunk.slice())
       return 0
     }
-    const r = recorder(write, Number.POSITIVE_INFINITY, false, () => {})
-    r.begin('', [], () => '')
+    const r = recorder({ write, empty: () => 0, seeks: false }, Number.POSITIVE_INFINITY, false, () => {})
+    r.begin({ start: '', world: null, rules: [] })
     return r.feature(w)
   })
   while (steps.next().done !== true);

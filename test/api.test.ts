@@ -1,14 +1,23 @@
 // The API (behaviour.md#api) of a real pasta: what it answers, who may ask, clients that do harm, and its end.
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { setTimeout as later } from 'node:timers/promises'
 import { readMetrics } from '../property-tests/metrics.js'
 import { misfit } from '../property-tests/openapi.js'
-import type { Counters, FlowEvent, FlowInfo, RuleInfo, Status, TraceInfo } from '../src/codecs/control/api.js'
+import type {
+  Counters,
+  FlowEvent,
+  FlowInfo,
+  RecordInfo,
+  RuleInfo,
+  Status,
+  TraceInfo
+} from '../src/codecs/control/api.js'
 import { Guest } from './lib/guest.js'
 import { cmdlineOf, kill, statusField, until } from './lib/proc.js'
 import { helper, isPasst, net, ok, quietPorts, repo, World } from './lib/world.js'
@@ -440,6 +449,58 @@ describe('rules that change', () => {
   })
 })
 
+describe('the record', () => {
+  const file = (): string => join(w.dir, 'api.rec')
+  const post = async (on: boolean): Promise<RecordInfo> => {
+    const { status, text } = await ask('/v1/record', 'POST', JSON.stringify({ on }))
+    assert.equal(status, 200, text)
+    const info = JSON.parse(text) as RecordInfo
+    assert.equal(misfit('Record', info), '')
+    return info
+  }
+  const replay = (): { readonly begins: string; readonly same: boolean; readonly flows: unknown[] } => {
+    const r = spawnSync(join(repo, 'bin/passt-replay'), ['--json', file()], { encoding: 'utf8' })
+    assert.equal(r.status, 0, r.stdout + r.stderr)
+    return JSON.parse(r.stdout) as ReturnType<typeof replay>
+  }
+  test('begins anew while a connection is there, ends, and begins again: each time it replays exactly', async () => {
+    const before = await get<RecordInfo>('/v1/record', 'Record')
+    assert.ok(before.on && before.octets > 0)
+    const stop = await talking(net.host4, 7101, 'world')
+    const began = await post(true)
+    assert.ok(began.on && began.octets <= statSync(file()).size)
+    await later(300)
+    assert.deepEqual(
+      { ...(await post(false)), octets: 0 },
+      { on: false, waits: null, ended: 'stopped', octets: 0 }
+    )
+    const { size } = statSync(file())
+    const { begins, same, flows: there } = replay()
+    assert.deepEqual([begins, same], ['middle', true])
+    assert.ok(there.length > 0)
+    await later(300)
+    assert.equal(statSync(file()).size, size)
+    assert.ok((await stop()).count > 0)
+    assert.ok((await post(true)).on)
+  })
+  test('passt-ctl ends it and begins it; what is no such request is refused', async () => {
+    const ctl = (...args: string[]): string => {
+      const r = spawnSync(join(repo, 'bin/passt-ctl'), ['record', ...args, socketPath()], {
+        encoding: 'utf8'
+      })
+      assert.equal(r.status, 0, r.stderr)
+      return r.stdout
+    }
+    assert.match(ctl(), /^on, /)
+    assert.match(ctl('off'), /^off \(stopped\), /)
+    assert.match(ctl('on'), /^on, /)
+    for (const body of ['', '{}', '{"on":1}', 'x'])
+      assert.equal((await ask('/v1/record', 'POST', body)).status, 400, body)
+    assert.equal((await ask('/v1/record?on', 'GET')).status, 400)
+    assert.equal((await ask('/v1/record', 'DELETE')).status, 405)
+  })
+})
+
 describe('clients that do harm, while traffic flows', () => {
   const open = (said: string): Promise<Socket> =>
     new Promise((resolve) => {
@@ -503,12 +564,14 @@ describe('clients that do harm, while traffic flows', () => {
     assert.equal(r.status, 0, r.stdout + r.stderr)
     assert.match(r.stdout, /replays exactly/)
   })
-  test('the end of pasta is its own', async () => {
+  test('the end of pasta is its own; of --record-paused nothing is written unless it is asked for', async () => {
     const path = '/mnt/w/end.sock'
-    const r = await w.run(['/mnt/repo/bin/pasta', ...quietPorts, '--api', path, '--', 'true'], {
+    const paused = ['--record', '/mnt/w/paused.rec', '--record-paused']
+    const r = await w.run(['/mnt/repo/bin/pasta', ...quietPorts, '--api', path, ...paused, '--', 'true'], {
       timeout: 20_000
     })
     assert.equal(ok(r).code, 0)
+    assert.equal(statSync(join(w.dir, 'paused.rec')).size, 0)
     // Its socket is closed, so it is gone
     const refused = (): Promise<boolean> =>
       new Promise((resolve) => {

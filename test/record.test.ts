@@ -23,6 +23,7 @@ interface Outcome {
   readonly same: boolean
   readonly cut: string | null
   readonly end: string | null
+  readonly begins: string
   readonly flows: ReadonlyArray<{ readonly index: number; readonly state: string }>
 }
 const replay = (
@@ -154,39 +155,64 @@ if (!isPasst) {
     })
   })
 
-  test('a record ends where another process takes its place, and that one has none', oursOnly, async () => {
-    ok(await bed.w.run(['ip', 'netns', 'add', 'guest'], { uid: 0 }))
-    const options = (name: string): string[] => [
-      ...[pasta, ...quietPorts, '-f', '--runas', '0', '--config-net', '--netns', '/run/netns/guest'],
-      ...[
-        '--restart-path',
-        '/mnt/w/restart.socket',
-        '--record',
-        `/mnt/w/${name}.rec`,
-        '-P',
-        `/mnt/w/${name}.pid`
+  test(
+    'a record ends where another process takes its place, whose own begins there, with its flows',
+    oursOnly,
+    async () => {
+      ok(await bed.w.run(['ip', 'netns', 'add', 'guest'], { uid: 0 }))
+      const options = (name: string): string[] => [
+        ...[pasta, ...quietPorts, '-f', '--runas', '0', '--config-net', '--netns', '/run/netns/guest'],
+        ...[
+          '--restart-path',
+          '/mnt/w/restart.socket',
+          '--record',
+          `/mnt/w/${name}.rec`,
+          '-P',
+          `/mnt/w/${name}.pid`
+        ]
       ]
-    ]
-    const former = bed.w.start(options('former'), { uid: 0 })
-    await until('it serves', () => existsSync(path('former.pid')))
-    const get = ['python3', helper('client.py'), 'tcp-get', net.world4, '7003', '30000']
-    ok(await bed.w.run(['ip', 'netns', 'exec', 'guest', ...get], { uid: 0 }))
-    const next = bed.w.start(options('next'), { uid: 0 })
-    ok(await former.wait())
-    assert.match(assertSame('former.rec').end ?? '', /restart/)
-    await next.sees(/nothing is recorded, since flows of another process are taken over/, 'stderr')
-    assert.ok(!existsSync(path('next.rec')))
-    await next.stop('SIGTERM')
-  })
+      const former = bed.w.start(options('former'), { uid: 0 })
+      await until('it serves', () => existsSync(path('former.pid')))
+      const get = ['python3', helper('client.py'), 'tcp-get', net.world4, '7003', '30000']
+      ok(await bed.w.run(['ip', 'netns', 'exec', 'guest', ...get], { uid: 0 }))
+      const lines = `(echo before; until [ -e /mnt/w/go ]; do sleep 0.05; done; echo behind) | nc -N ${net.world4} 7001`
+      const stays = bed.w.start(['ip', 'netns', 'exec', 'guest', 'sh', '-c', lines], { uid: 0 })
+      await stays.sees(/before/)
+      const next = bed.w.start(options('next'), { uid: 0 })
+      ok(await former.wait())
+      assert.match(assertSame('former.rec').end ?? '', /restart/)
+      await next.sees(/restart: \d+ flows taken over/, 'stderr')
+      writeFileSync(path('go'), '')
+      await stays.sees(/behind/)
+      ok(await bed.w.run(['ip', 'netns', 'exec', 'guest', ...get], { uid: 0 }))
+      await until('it is written', () => outcome(path('next.rec')).events > 20)
+      await next.stop('SIGTERM')
+      const o = assertSame('next.rec')
+      assert.equal(o.begins, 'middle')
+    }
+  )
 
   describe('the file', () => {
-    test('ends at --record-size, with one message; traffic goes on', oursOnly, async () => {
+    test('has no more than --record-size: the oldest makes room for the newest', oursOnly, async () => {
       const lines = `ping -n -q -f -c 1500 ${net.world4}; ${traffic}`
       const options = ['--config-net', '-m', '1500', '--record', '/mnt/w/s.rec', '--record-size', '131072']
       const r = await bed.w.pasta(options, ['sh', '-ec', lines], { timeout: 60_000 })
-      assert.equal(ok(r).stderr.match(/record ended/g)?.length, 1, show(r))
+      assert.doesNotMatch(ok(r).stderr, /record ended/, show(r))
       assert.ok(statSync(path('s.rec')).size <= 131072)
-      const o = replay(path('s.rec'))
+      const o = assertSame('s.rec')
+      assert.deepEqual([o.begins, o.end], ['middle', 'stop'])
+      assert.ok(o.turns > 50, `${o.turns}`)
+    })
+    test('of a pipe ends at --record-size, with one message; traffic goes on', oursOnly, async () => {
+      const lines = `ping -n -q -f -c 1500 ${net.world4}`
+      await bed.w.sh('rm -f /mnt/w/pipe; mkfifo /mnt/w/pipe; chown 1000 /mnt/w/pipe')
+      const reader = bed.w.start(['sh', '-c', 'cat /mnt/w/pipe > /mnt/w/piped.rec'])
+      const options = ['--config-net', '--record', '/mnt/w/pipe', '--record-size', '131072']
+      const r = await bed.w.pasta(options, ['sh', '-ec', lines], { timeout: 60_000 })
+      ok(await reader.wait())
+      assert.equal(ok(r).stderr.match(/record ended/g)?.length, 1, show(r))
+      assert.ok(statSync(path('piped.rec')).size <= 131072)
+      const o = replay(path('piped.rec'))
       assert.equal(o.status, 0, o.out)
       assert.match(o.out, /--record-size was reached/)
     })

@@ -9,6 +9,7 @@ complete -c passt-ctl -n 'test (count (commandline -opc)) -eq 1' -a rules -d 'po
 complete -c passt-ctl -n 'test (count (commandline -opc)) -eq 1' -a counters -d 'what was dropped and why, and other events'
 complete -c passt-ctl -n 'test (count (commandline -opc)) -eq 1' -a metrics -d 'the same as OpenMetrics text'
 complete -c passt-ctl -n 'test (count (commandline -opc)) -eq 1' -a top -d 'flows by traffic, anew each second'
+complete -c passt-ctl -n 'test (count (commandline -opc)) -eq 1' -a record -d 'whether the run is recorded; on: begin anew, off: end'
 complete -c passt-ctl -n 'test (count (commandline -opc)) -eq 1' -a events -d 'flows as they begin and end, until it is interrupted'
 complete -c passt-ctl -n 'test (count (commandline -opc)) -eq 1' -a trace -d 'what flows do, or packets, in the log, for an hour at most'
 complete -c passt-ctl -n 'test (count (commandline -opc)) -eq 1' -a web -d 'a page of it that is kept up to date, for a browser on this host'
@@ -31,6 +32,11 @@ complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; an
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = top' -a 'state='
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = top' -a 'port='
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = top' -a 'address='
+complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -eq 2; and test "$w[2]" = record' -a 'on off'
+complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -eq 3; and test "$w[2]" = record; and contains -- "$w[3]" on off' -F
+complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 4; and test "$w[2]" = record; and test "$w[3]" = on' -l json
+complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 4; and test "$w[2]" = record; and test "$w[3]" = off' -l json
+complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = record; and not contains -- "$w[3]" on off' -l json
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = events' -a 'kind=tcp kind=udp kind=ping kind=tcp-splice kind=udp-splice'
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = events' -a 'state='
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = events' -a 'port='

@@ -3,7 +3,15 @@ import { createInterface } from 'node:readline'
 import { setTimeout as later } from 'node:timers/promises'
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { Counters, FlowEvent, FlowInfo, RuleInfo, Status, TraceInfo } from '../codecs/control/api.js'
+import {
+  Counters,
+  FlowEvent,
+  FlowInfo,
+  RecordInfo,
+  RuleInfo,
+  Status,
+  TraceInfo
+} from '../codecs/control/api.js'
 import { type ConfRule, type ConfTable, hasTarget, PIF } from '../codecs/control/conf.js'
 import { visible, visibleLines } from '../codecs/text/visible.js'
 import { showAddr } from '../codecs/value/inany.js'
@@ -15,6 +23,7 @@ import {
   counterTable,
   eventLine,
   flowTable,
+  recordLine,
   ruleTable,
   short,
   statusLines,
@@ -66,7 +75,7 @@ const ask = (socketPath: string, method: string, path: string, body = ''): Promi
       r.on('error', reject)
       r.on('end', () => {
         const text = Buffer.concat(parts).toString()
-        if (r.statusCode === 200 || r.statusCode === 201) resolve(text)
+        if (r.statusCode === 200 || r.statusCode === 201 || r.statusCode === 202) resolve(text)
         else reject(refusal(text))
       })
     }
@@ -195,6 +204,14 @@ const remove = async ({ path, ids }: Extract<CtlCommand, { tag: 'Delete' }>): Pr
   for (const id of ids) await ask(path, 'DELETE', `/v1/rules/${encodeURIComponent(id)}`)
 }
 
+const record = async ({ path, on, json }: Extract<CtlCommand, { tag: 'Record' }>): Promise<void> => {
+  const text = await (on === null
+    ? get(path, '/v1/record')
+    : ask(path, 'POST', '/v1/record', JSON.stringify({ on })))
+  if (json) return void process.stdout.write(text)
+  print([recordLine(decoded(RecordInfo, text))])
+}
+
 const trace = async ({ path, wanted, json }: Extract<CtlCommand, { tag: 'Trace' }>): Promise<void> => {
   const text =
     wanted === null
@@ -219,6 +236,8 @@ const done = (c: Exclude<CtlCommand, { tag: 'Help' | 'Version' }>): Promise<void
       return add(c)
     case 'Delete':
       return remove(c)
+    case 'Record':
+      return record(c)
     case 'Trace':
       return trace(c)
     case 'Web':

@@ -192,8 +192,21 @@ export type TraceInfo = t.TypeOf<typeof TraceInfo>
 /** Why it stays as it is: there is no such flow, or no log that anybody has. */
 export const NoTrace = t.union([t.literal('no flow'), t.literal('no log')])
 export type NoTrace = t.TypeOf<typeof NoTrace>
+/** The record of a run (--record). */
+export const RecordInfo = t.strict({
+  on: t.boolean,
+  /** It is to begin, or its next window, and cannot yet: why. */
+  waits: orNull(t.string),
+  /** Why it has ended: stopped, size, restart, or an errno's name; null: it is on, or never was. */
+  ended: orNull(t.string),
+  /** Of the file. */
+  octets: count
+})
+export type RecordInfo = t.TypeOf<typeof RecordInfo>
 
 export const Question = t.union([
+  /** `on`: it is to begin anew, or to end; null: neither. */
+  t.strict({ ask: t.literal('record'), on: orNull(t.boolean) }),
   t.strict({ ask: t.literal('status') }),
   t.strict({ ask: t.literal('counters') }),
   /** null: it stays as it is. */
@@ -208,6 +221,8 @@ export type Question = t.TypeOf<typeof Question>
 /** `next`: where to go on; null: that was all. */
 export const Answer = t.union([
   t.strict({ to: t.literal('status'), status: Status }),
+  /** null: there is no --record, or its file could not be opened. */
+  t.strict({ to: t.literal('record'), record: orNull(RecordInfo) }),
   t.strict({ to: t.literal('counters'), counters: Counters }),
   t.strict({ to: t.literal('trace'), trace: t.union([TraceInfo, NoTrace]) }),
   t.strict({ to: t.literal('flows'), flows: t.array(FlowInfo), next: orNull(count) }),

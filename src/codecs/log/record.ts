@@ -21,8 +21,12 @@ export interface RingRecord {
   readonly kept: Kept | null
 }
 export type RecordItem =
+  /** A window begins, in whose chunks all comes up to the next one; `end`: octet of the file where the one before it ended. */
+  | { readonly type: 'Window'; readonly number: number; readonly end: number }
   /** JSON: who writes, and what the world was made of (runtime/engine/start-record.ts). */
   | { readonly type: 'Start'; readonly json: string }
+  /** JSON: what the world had come to be when the record began, behind the Start of one that begins in the middle (runtime/engine/written-world.ts). */
+  | { readonly type: 'World'; readonly json: string }
   /** A listener that is there from the end of this turn on, by its rule's index and its port; rule null: it is gone. */
   | { readonly type: 'Listener'; readonly id: number; readonly rule: number | null; readonly port: number }
   /** JSON: a rule, which is called by its number from here on, behind those of the start (runtime/engine/start-record.ts). */
@@ -52,6 +56,8 @@ const EFFECTS = 6
 const EFFECT = 7
 const END = 8
 const RULE = 9
+const WORLD = 10
+const WINDOW = 11
 
 // --- writing, in place: the recorder writes hundreds of thousands of records a second
 
@@ -177,6 +183,15 @@ const putText = (b: RecordBuffer, tag: number, json: string): void => {
   copy(b, text)
 }
 export const putStart = (b: RecordBuffer, json: string): void => putText(b, START, json)
+export const putWindow = (b: RecordBuffer, window: number, end: number): void => {
+  room(b, 16)
+  number[0] = end
+  b.words[b.at++] = WINDOW
+  b.words[b.at++] = window
+  b.words[b.at++] = halves[0]
+  b.words[b.at++] = halves[1]
+}
+export const putWorld = (b: RecordBuffer, json: string): void => putText(b, WORLD, json)
 export const putRule = (b: RecordBuffer, json: string): void => putText(b, RULE, json)
 export const putEnd = (b: RecordBuffer, json: string): void => putText(b, END, json)
 
@@ -220,7 +235,7 @@ const readRecord = (type: 'Event' | 'Effect', o: Octets, first: number): Read | 
   const k = readKept(o, at)
   return typeof k === 'string' ? k : { item: { type, words, kept: k.kept }, len: at + k.len }
 }
-const readText = (type: 'Start' | 'End' | 'Rule', o: Octets): Read | string => {
+const readText = (type: 'Start' | 'World' | 'End' | 'Rule', o: Octets): Read | string => {
   if (o.len < 8) return CUT
   const n = o.view.getUint32(o.off + 4, true)
   const text = piece(o, 8, n)
@@ -268,6 +283,18 @@ export const readItem = (o: Octets): Read | string => {
       return readRecord('Effect', o, first)
     case RULE:
       return readText('Rule', o)
+    case WORLD:
+      return readText('World', o)
+    case WINDOW:
+      if (o.len < 16) return CUT
+      return {
+        item: {
+          type: 'Window',
+          number: o.view.getUint32(o.off + 4, true),
+          end: o.view.getFloat64(o.off + 8, true)
+        },
+        len: 16
+      }
     case END:
       return readText('End', o)
     default:
@@ -279,6 +306,10 @@ const put = (b: RecordBuffer, i: RecordItem): void => {
   switch (i.type) {
     case 'Start':
       return putStart(b, i.json)
+    case 'World':
+      return putWorld(b, i.json)
+    case 'Window':
+      return putWindow(b, i.number, i.end)
     case 'Listener':
       return putListener(b, i.id, i.rule, i.port)
     case 'Rule':
@@ -333,17 +364,24 @@ export const RECORD_HEADER = 16
 export const CHUNK_HEADER = 12
 const CHUNK = 0x4b4e4843 // "CHNK"
 
-/** The first octets of a file. */
-export const recordHeader = (): Uint8Array => {
+/** Octets that a window's length is a multiple of. */
+const UNIT = 4096
+/** Octets of each of both windows that a file of `size` octets has; 0: it has one, without an end. */
+export const windowOf = (size: number): number =>
+  Number.isFinite(size) ? Math.floor((size - RECORD_HEADER) / (2 * UNIT)) * UNIT : 0
+/** The first octets of a file. `window`: octets of each of both; 0: there is one. */
+export const recordHeader = (window = 0): Uint8Array => {
   const b = new Uint8Array(RECORD_HEADER)
   b.set(MAGIC)
-  new DataView(b.buffer).setUint32(8, RECORD_VERSION, true)
+  const v = new DataView(b.buffer)
+  v.setUint32(8, RECORD_VERSION, true)
+  v.setUint32(12, window / UNIT, true)
   return b
 }
 
-/** Of `n` words from `from` on: each of them counts, and its place. A change of one is always noticed: each step is one to one. */
-const checksum = (words: Int32Array, from: number, n: number): number => {
-  let h = n
+/** Of `n` words from `from` on: each of them counts, and its place; and whose window's they are. A change of one is always noticed: each step is one to one. */
+const checksum = (words: Int32Array, from: number, n: number, window: number): number => {
+  let h = n ^ window
   for (let i = from; i < from + n; i++) {
     h = Math.imul(h ^ words[i], 0x9e3779b1)
     h = (h << 13) | (h >>> 19)
@@ -356,13 +394,13 @@ export const beginChunk = (b: RecordBuffer): void => {
   b.at = CHUNK_HEADER / 4
 }
 export const isEmptyChunk = (b: RecordBuffer): boolean => b.at === CHUNK_HEADER / 4
-/** The chunk, a view of the buffer. */
-export const sealChunk = (b: RecordBuffer): Uint8Array => {
+/** The chunk, a view of the buffer. `window`: its number. */
+export const sealChunk = (b: RecordBuffer, window = 0): Uint8Array => {
   const { words } = b
   const from = CHUNK_HEADER / 4
   words[0] = CHUNK
   words[1] = (b.at - from) * 4
-  words[2] = checksum(words, from, b.at - from)
+  words[2] = checksum(words, from, b.at - from, window)
   return b.bytes.subarray(0, b.at * 4)
 }
 
@@ -381,12 +419,65 @@ export const encodeRecording = (items: Iterable<RecordItem>, chunk = 65536): Uin
   return joined(parts)
 }
 
-/** Items in order; at the end, why there are no more: null, the file ends behind a whole chunk. */
-export function* recordItems(o: Octets): Generator<RecordItem, string | null> {
+/** Where a window is, and its number; `end`: where the one before it ended. */
+interface Window {
+  readonly number: number
+  readonly at: number
+  readonly until: number
+  readonly end: number
+}
+/** null: none begins there. */
+const windowAt = (o: Octets, at: number, until: number): Window | null => {
+  // Its number is in its first chunk, whose checksum it is part of
+  const first = at < o.len ? readItem(sub(o, Math.min(o.len, at + CHUNK_HEADER))) : CUT
+  const { number, end } =
+    typeof first !== 'string' && first.item.type === 'Window' ? first.item : { number: 0, end: 0 }
+  return typeof chunkAt(sub(o, at, until - at), number) === 'string' ? null : { number, at, until, end }
+}
+/** Where its last whole chunk ends. */
+const endOf = (o: Octets, w: Window): number => {
+  let at = w.at
+  for (; at < w.until; ) {
+    const body = chunkAt(sub(o, at, w.until - at), w.number)
+    if (typeof body === 'string') break
+    at += CHUNK_HEADER + body.len
+  }
+  return at
+}
+/** Those that there are: the newest one, and in front of it the one that it goes on from, if that is whole. */
+const windowsOf = (o: Octets): ReadonlyArray<Window> => {
+  const length = o.view.getUint32(o.off + 12, true) * UNIT
+  const whole = { number: 0, at: RECORD_HEADER, until: o.len, end: 0 }
+  if (length === 0) return [whole]
+  const places = [RECORD_HEADER, RECORD_HEADER + length]
+  const [newest, older] = places
+    .flatMap((at) => windowAt(o, at, Math.min(o.len, at + length)) ?? [])
+    .sort((a, b) => b.number - a.number)
+  if (newest === undefined) return [{ ...whole, until: Math.min(o.len, RECORD_HEADER + length) }]
+  const goesOn = older !== undefined && newest.number === older.number + 1 && endOf(o, older) === newest.end
+  return goesOn ? [older, newest] : [newest]
+}
+/** Of how many windows `recordItems` has items. */
+export const windowsIn = (o: Octets): number => (headerFault(o) === null ? windowsOf(o).length : 0)
+
+/**
+ * Items in order; at the end, why there are no more: null, the file ends behind a whole chunk. Of a file with two windows: of both, where the
+ * newer one goes on from the older one, each but the very first with its Window in front. `newest`: of that one only.
+ */
+export function* recordItems(o: Octets, newest = false): Generator<RecordItem, string | null> {
   const why = headerFault(o)
   if (why !== null) return why
-  for (let at = RECORD_HEADER; at < o.len; ) {
-    const body = chunkAt(sub(o, at))
+  const windows = windowsOf(o)
+  for (const w of newest ? windows.slice(-1) : windows) {
+    const cut = yield* itemsOf(o, w)
+    // What is behind a window's end is what is left of one before it
+    if (cut !== null && w.until === o.len && w.number === 0) return cut
+  }
+  return null
+}
+function* itemsOf(o: Octets, w: Window): Generator<RecordItem, string | null> {
+  for (let at = w.at; at < w.until; ) {
+    const body = chunkAt(sub(o, at, w.until - at), w.number)
     if (typeof body === 'string') return `${body} (at octet ${at} of ${o.len})`
     for (let from = 0; from < body.len; ) {
       const r = readItem(sub(body, from))
@@ -409,13 +500,13 @@ export const headerFault = (o: Octets): string | null => {
     : `a record of version ${version}; this program reads version ${RECORD_VERSION}`
 }
 
-const chunkAt = (o: Octets): Octets | string => {
+const chunkAt = (o: Octets, window: number): Octets | string => {
   if (o.len < CHUNK_HEADER) return 'the last chunk is cut'
   if (o.view.getUint32(o.off, true) !== CHUNK) return 'no chunk begins where one should'
   const len = o.view.getUint32(o.off + 4, true)
   if (len > o.len - CHUNK_HEADER) return 'the last chunk is cut'
   if (len % 4 !== 0) return 'a chunk of no whole words'
   const body = sub(o, CHUNK_HEADER, len)
-  const sum = checksum(new Int32Array(bytesOf(body).slice().buffer), 0, len / 4)
+  const sum = checksum(new Int32Array(bytesOf(body).slice().buffer), 0, len / 4, window)
   return sum === o.view.getInt32(o.off + 8, true) ? body : 'a chunk whose checksum is wrong'
 }

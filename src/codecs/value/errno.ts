@@ -14,6 +14,7 @@ export const ENFILE = 23
 export const EMFILE = 24
 export const EFBIG = 27
 export const ENOSPC = 28
+export const ESPIPE = 29
 export const ENAMETOOLONG = 36
 export const EPROTO = 71
 export const EBADFD = 77

@@ -29,7 +29,12 @@ export interface NeighbourConfig {
   readonly index6: number
 }
 
-const keyOf = (a: InAny): string => a.join()
+/** An address as the table has it, and back. */
+export const keyOf = (a: InAny): string => a.join()
+export const addressIn = (key: string): InAny => {
+  const [a = 0, b = 0, c = 0, d = 0] = key.split(',').map(Number)
+  return [a, b, c, d]
+}
 const is = (a: InAny, b: InAny | null): boolean => b !== null && sameAddr(a, b)
 const isOurs = (c: NatConfig, a: InAny): boolean =>
   is(a, isV4(a) ? c.mapHostLoopback4 : c.mapHostLoopback6) ||

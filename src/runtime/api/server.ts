@@ -2,7 +2,8 @@ import { once } from 'node:events'
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import * as E from 'fp-ts/lib/Either.js'
-import type { RuleChange, RuleInfo } from '../../codecs/control/api.js'
+import * as t from 'io-ts'
+import type { RecordInfo, RuleChange, RuleInfo } from '../../codecs/control/api.js'
 import { carefulServer } from './careful-server.js'
 import type { AnswerTo, Engine } from './engine-line.js'
 import { filterOf, passes } from './filter.js'
@@ -124,6 +125,33 @@ const putRule: Route = async (a, r) => {
 }
 const removeRule: Route = (a, r) => change(a, r, { remove: [a.name] }, [], 200)
 
+const record =
+  (status: (info: RecordInfo) => number) =>
+  async ({ engine }: Pick<Asked, 'engine'>, r: ServerResponse, on: boolean | null): Promise<void> => {
+    const { record: info } = await engine.ask<'record'>({ ask: 'record', on })
+    if (info === null) return refuse(r, 409, 'there is no record: it takes --record FILE')
+    json(r, status(info), info)
+  }
+const recordState: Route = (a, r) =>
+  a.query.size > 0
+    ? Promise.resolve(refuse(r, 400, 'no query is understood here'))
+    : record(() => 200)(a, r, null)
+const RecordBody = t.strict({ on: t.boolean })
+const setRecord: Route = async (a, r) => {
+  const asked = E.tryCatch(
+    () => JSON.parse(a.body) as unknown,
+    () => null
+  )
+  const body = E.isLeft(asked) ? asked : RecordBody.decode(asked.right)
+  if (E.isLeft(body)) return refuse(r, 400, 'the body is to be {"on": true} or {"on": false}')
+  // 202: it begins once it can; 409: it cannot, and `ended` says why
+  return record(({ on, waits }) => (on === body.right.on ? 200 : waits !== null ? 202 : 409))(
+    a,
+    r,
+    body.right.on
+  )
+}
+
 const trace: Route = async ({ engine, query }, r) => {
   if (query.size > 0) return refuse(r, 400, NO_QUERY)
   json(r, 200, (await engine.ask<'trace'>({ ask: 'trace', trace: null })).trace)
@@ -147,6 +175,7 @@ const ROUTES: Readonly<Record<string, Methods>> = {
   '/v1/trace': { ...reads(trace), PUT: putTrace },
   '/v1/flows': reads(flows),
   '/v1/events': reads(events),
+  '/v1/record': { ...reads(recordState), POST: setRecord },
   '/metrics': reads(prometheus)
 }
 /** What stands in front of a name. */

@@ -201,6 +201,7 @@ const generalFields = () => ({
   /** Octets. */
   recordSize: 2 ** 30,
   recordPayload: false,
+  recordPaused: false,
   pidFile: unset<string>(),
   restartPath: unset<string>()
 })
@@ -266,11 +267,14 @@ const general: ReadonlyArray<OptionEntry> = [
   entry(
     '--record-size',
     'SIZE',
-    'End the record before it exceeds SIZE bytes\ndefault: 1GiB',
+    'Keep the newest of the record, SIZE bytes at most\ndefault: 1GiB',
     set(v.numberIn(MIN_RECORD_SIZE, Number.MAX_SAFE_INTEGER), (recordSize) => ({ recordSize })),
     { ours: true }
   ),
   entry('--record-payload', null, "Record users' data, not only lengths", patch({ recordPayload: true }), {
+    ours: true
+  }),
+  entry('--record-paused', null, 'Record nothing until the API is asked to', patch({ recordPaused: true }), {
     ours: true
   }),
   entry('-P, --pid', 'FILE', 'Write own PID to FILE', path('pidFile')),

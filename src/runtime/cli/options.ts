@@ -37,6 +37,10 @@ const CONFLICTS: ReadonlyArray<Rule> = [
     (o) => !o.splice && o.ports.tcpIn.some((s) => s.kind === 'unix'),
     '-t unix: needs the bypass path, and --no-splice disables it'
   ],
+  [
+    (o) => o.recordPaused && (o.record === null || o.apiPath === null),
+    '--record-paused needs --record and --api'
+  ],
   [(o) => !o.copyRoutes && !o.configNet, '--no-copy-routes needs --config-net'],
   [(o) => !o.copyAddrs && !o.configNet, '--no-copy-addrs needs --config-net'],
   [

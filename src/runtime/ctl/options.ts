@@ -30,6 +30,8 @@ export type CtlCommand =
   | { readonly tag: 'Delete'; readonly path: string; readonly ids: ReadonlyArray<string> }
   /** `port` 0: any that is free. */
   | { readonly tag: 'Web'; readonly path: string; readonly port: number }
+  /** `on` null: it is only shown. */
+  | { readonly tag: 'Record'; readonly path: string; readonly on: boolean | null; readonly json: boolean }
   | { readonly tag: 'Help' }
   | { readonly tag: 'Version' }
 
@@ -38,6 +40,7 @@ export const CTL_USAGE = `Usage: passt-ctl COMMAND PATH [FILTER]... [--json]
        passt-ctl rules delete PATH ID...
        passt-ctl trace PATH [off | [flows] [packets] [flow=ID] [port=PORT] [address=ADDRESS]] [--json]
        passt-ctl web PATH [--port PORT]
+       passt-ctl record [on|off] PATH [--json]
 What the passt or pasta does whose API (--api) is at PATH.
 
   status    what runs, and with what addresses
@@ -46,6 +49,7 @@ What the passt or pasta does whose API (--api) is at PATH.
   counters  what was dropped and why, and other events
   metrics   the same as OpenMetrics text
   top       flows by traffic, anew each second
+  record    whether the run is recorded; on: begin anew, off: end
   events    flows as they begin and end, until it is interrupted
   trace     what flows do, or packets, in the log, for an hour at most
   web       a page of it that is kept up to date, for a browser on this host
@@ -80,6 +84,14 @@ const change = ([what, path, ...rest]: ReadonlyArray<string>): E.Either<string, 
   )
 }
 
+const record = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
+  const rest = args.filter((a) => a !== '--json')
+  const on = rest[0] === 'on' ? true : rest[0] === 'off' ? false : null
+  const [path, ...more] = on === null ? rest : rest.slice(1)
+  if (path === undefined || path === '') return E.left('no PATH')
+  if (more.length > 0) return E.left(`record takes on, off, or nothing, and PATH, not ${more[0]}`)
+  return E.right({ tag: 'Record', path, on, json: args.includes('--json') })
+}
 const WHOLE = /^\d{1,9}$/
 /** Of the words behind the path. */
 const traced = (words: ReadonlyArray<string>): E.Either<string, Partial<Trace> | null> => {
@@ -124,6 +136,7 @@ export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlComma
   if (args.includes('--version')) return E.right({ tag: 'Version' })
   if (args[0] === 'rules' && (args[1] === 'add' || args[1] === 'delete')) return change(args.slice(1))
   if (args[0] === 'web') return web(args.slice(1))
+  if (args[0] === 'record') return record(args.slice(1))
   const [command, path, ...filters] = args.filter((a) => a !== '--json')
   if (command === 'trace') return trace([path ?? '', ...filters], args.includes('--json'))
   const known = COMMANDS.find((c) => c === command)

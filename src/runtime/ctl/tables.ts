@@ -3,6 +3,7 @@ import type {
   FlowEvent,
   FlowInfo,
   Place,
+  RecordInfo,
   RouteInfo,
   RuleInfo,
   Status,
@@ -160,4 +161,11 @@ export const topRows = (
       return { ...f, octetsToPeer, octetsToGuest, rate: (octetsToPeer ?? 0) + (octetsToGuest ?? 0) }
     })
     .sort((a, b) => b.rate - a.rate)
+}
+
+/** Of the record, in one line. */
+export const recordLine = ({ on, waits, ended, octets }: RecordInfo): string => {
+  if (waits !== null) return `waits: ${waits}${on ? '; until then what was begun goes on' : ''}`
+  if (on) return `on, ${short(octets)}B so far`
+  return ended === null ? 'off' : `off (${ended}), ${short(octets)}B`
 }

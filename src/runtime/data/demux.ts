@@ -220,6 +220,7 @@ const onTapDropped = (w: World, record: number): void => {
 /** What the guest's link brings. */
 export const guestFrames = (w: World): Feature => ({
   name: "the guest's frames",
+  keeps: null,
   takes: {
     TAP_FRAME: (i, now) => {
       if (!w.guest.up) guestUp(w, now)

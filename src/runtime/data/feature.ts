@@ -5,6 +5,7 @@ import type { Instant } from '../../effects/effect.js'
 import { EV } from '../abi/abi.js'
 import type { Deadline } from '../flow/deadline.js'
 import type { Flow, FlowEvent, TapFlow } from '../flow/flow.js'
+import type { Keeps } from '../flow/keeps.js'
 import type { Opening } from '../flow/kinds.js'
 
 /** A record of the event ring, by its place in it, from 0. */
@@ -26,6 +27,8 @@ export interface Feature {
   readonly onTime?: (now: Instant) => void
   /** What it does in time is for flows: it goes on where nothing else does, as another process has taken our place. */
   readonly forFlows?: boolean
+  /** What it keeps from turn to turn; null: nothing. Who has a say in what is done tells (engine/features.ts, actingFeatures). */
+  readonly keeps?: Keeps | null
   /** Frames of the guest's that are no flow's, by kind. Asked in the order of features, before flows. */
   readonly claims?: Claims
   /**
@@ -75,6 +78,8 @@ export interface Features {
   /** By kind of record, EV. */
   readonly takers: Taker[]
   readonly timed: Timed[]
+  /** By its name, of each that keeps something. */
+  readonly keeps: Map<string, Keeps>
   readonly claims: { readonly [K in Frame['kind']]: Claim<Extract<Frame, { readonly kind: K }>>[] }
   reassemble: Feature['reassemble'] | null
   readonly guestUp: Each<'guestUp'>
@@ -96,6 +101,7 @@ const KINDS_OF_EVENTS = Math.max(...Object.values(EV)) + 1
 export const noFeatures = (nobody: Taker): Features => ({
   takers: Array.from({ length: KINDS_OF_EVENTS }, () => nobody),
   timed: [],
+  keeps: new Map(),
   claims: { arp: [], tcp: [], udp: [], icmp: [], icmpv6: [], other: [] },
   reassemble: null,
   guestUp: [],
@@ -157,6 +163,10 @@ export const install = (all: Features, list: ReadonlyArray<Feature>): void => {
       all.reassemble = f.reassemble
     }
     const { deadline, onTime, forFlows = false } = f
+    if (f.keeps != null) {
+      only(`what '${f.name}' keeps`, f)
+      all.keeps.set(f.name, f.keeps)
+    }
     if (deadline !== undefined && onTime !== undefined) all.timed.push({ deadline, onTime, forFlows })
     for (const hook of HOOKS) if (f[hook] !== undefined) all[hook].push(f[hook] as never)
   }

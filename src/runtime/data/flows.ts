@@ -3,7 +3,9 @@ import type { SockEvent, SpliceEvent, UdpMoved } from '../../effects/sock-event.
 import { SIDE_1 } from '../abi/abi.js'
 import { flowOf, handleOf, sockEvent } from '../abi/events.js'
 import type { Flow, FlowEvent } from '../flow/flow.js'
+import { keeping } from '../flow/keeps.js'
 import { hasTurnEnd } from '../flow/kinds.js'
+import { NAMES, namingOf, readNames } from '../flow/naming.js'
 import { count } from '../log/log.js'
 import { arrive, deliver, settle } from './deliver.js'
 import type { Feature, Taker } from './feature.js'
@@ -81,6 +83,11 @@ export const flows = (w: World): Feature => {
   }
   return {
     name: 'flows',
+    keeps: keeping(
+      NAMES,
+      () => refused.map(namingOf(w.flows).nameOf),
+      (names) => readNames(w.flows, refused, names)
+    ),
     takes: {
       CONNECTED: usual,
       SENT: usual,

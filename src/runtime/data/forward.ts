@@ -207,6 +207,7 @@ const onListenTrouble = (w: World, record: number, now: Instant): void => {
 /** What listeners bring. */
 export const listeners = (w: World): Feature => ({
   name: 'listeners',
+  keeps: null,
   takes: {
     ACCEPTED: (i, now) => onAccepted(w, i, now),
     LISTEN_DATAGRAM: (i, now) => onListenDatagram(w, i, now),

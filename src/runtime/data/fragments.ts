@@ -1,11 +1,16 @@
+import * as t from 'io-ts'
+import { Addr, HexOctets, Place } from '../../codecs/log/written.js'
 import { readV4, readV6 } from '../../codecs/value/inany.js'
 import { bytesOf, type Octets, octets, sub } from '../../codecs/value/octets.js'
+import { orNull } from '../../codecs/value/or-null.js'
+import { PROTO_TCP } from '../../codecs/wire/checksum.js'
 import { ETH_LEN, readMac } from '../../codecs/wire/ethernet.js'
 import { decodeFragment, type Fragment, joinFragments } from '../../codecs/wire/fragment.js'
 import { ICMP_LEN, ICMP_TIME_EXCEEDED, writeIcmp } from '../../codecs/wire/icmp.js'
 import { ICMP6_PARAMETER_PROBLEM, ICMP6_TIME_EXCEEDED, MIN_MTU } from '../../codecs/wire/icmpv6.js'
 import { IPV4_LEN } from '../../codecs/wire/ipv4.js'
 import { IPV6_LEN } from '../../codecs/wire/ipv6.js'
+import { TCP_LEN } from '../../codecs/wire/tcp.js'
 import {
   HEAD_MAX,
   NO_FRAGMENTS,
@@ -20,6 +25,7 @@ import {
 } from '../../machines/link/reassembly.js'
 import { txRoom } from '../abi/rings.js'
 import { Deadline } from '../flow/deadline.js'
+import { keeping, Moment } from '../flow/keeps.js'
 import { count } from '../log/log.js'
 import type { Feature } from './feature.js'
 import type { World } from './world.js'
@@ -40,6 +46,7 @@ const poolOf = (held: Waiting): Uint8Array => {
   return held.pool
 }
 /** Where a slot's data begins, in the pool. */
+const DATA_MAX = SLOT_LEN - HEAD_MAX
 const dataAt = (slot: number): number => slot * SLOT_LEN + HEAD_MAX
 /** A first fragment's head and `len` octets of data. */
 const kept = (held: Waiting, slot: number, headLen: number, len: number): Uint8Array =>
@@ -128,6 +135,67 @@ const acceptable = (w: World, frame: Octets, offload: boolean): Fragment | null 
   return f
 }
 
+// --- what a record begins with: no user's data
+
+const HeadKept = t.type({
+  v6: t.boolean,
+  headLen: Place,
+  counted: Place,
+  link: Place,
+  data: Place,
+  answerable: t.boolean
+})
+const FragmentsKept = t.array(
+  t.type({
+    v6: t.boolean,
+    src: Addr,
+    dst: Addr,
+    proto: Place,
+    id: Place,
+    slot: Place,
+    deadline: Moment,
+    ranges: t.readonlyArray(t.type({ start: Place, end: Place, more: t.boolean })),
+    octets: Place,
+    total: orNull(Place),
+    head: orNull(HeadKept),
+    spoiled: t.boolean,
+    /** Of the first fragment: its head, and its upper layer's own header. */
+    headers: HexOctets
+  })
+)
+type Kept = t.TypeOf<typeof FragmentsKept>
+const IPV4_PROTOCOL = 9
+const FRAGMENT_HEADER_LEN = 8
+const UPPER_LEN = 8
+const headersOf = (held: Waiting, { head, slot }: Reassembly[number]): Uint8Array => {
+  if (head === null) return new Uint8Array(0)
+  const pool = poolOf(held)
+  const at = dataAt(slot)
+  const proto = pool[head.v6 ? at - FRAGMENT_HEADER_LEN : at - head.headLen + ETH_LEN + IPV4_PROTOCOL]
+  const upper = proto === PROTO_TCP ? Math.max(TCP_LEN, (pool[at + 12] >> 4) * 4) : UPPER_LEN
+  return kept(held, slot, head.headLen, Math.min(upper, head.data)).slice()
+}
+const readDatagrams = (held: Waiting, deadline: Deadline, k: Kept): boolean => {
+  const slots = new Set(k.map((d) => d.slot))
+  const fits = ({ slot, head, headers, octets: n, ranges }: Kept[number]): boolean =>
+    slot < SLOTS &&
+    n <= DATA_MAX &&
+    ranges.every((r) => r.start <= r.end && r.end <= DATA_MAX) &&
+    (head === null
+      ? headers.length === 0
+      : head.headLen >= ETH_LEN &&
+        head.headLen <= HEAD_MAX &&
+        head.data <= DATA_MAX &&
+        headers.length >= head.headLen &&
+        headers.length <= head.headLen + head.data)
+  if (slots.size !== k.length || !k.every(fits)) return false
+  for (const { slot, head, headers } of k)
+    if (head !== null) kept(held, slot, head.headLen, headers.length - head.headLen).set(headers)
+  held.state = k.map(({ headers: _, ...d }) => d)
+  deadline.at = nextDeadline(held.state) ?? Number.POSITIVE_INFINITY
+  return true
+}
+
 /** Puts the guest's fragments together, or gives up what has waited for too long. `held`: for tests. */
 export const fragments = (
   w: World,
@@ -141,6 +209,11 @@ export const fragments = (
   }
   return {
     name: 'fragments',
+    keeps: keeping(
+      FragmentsKept,
+      () => held.state.map((d) => ({ ...d, headers: headersOf(held, d) })),
+      (k) => readDatagrams(held, deadline, k)
+    ),
     deadline,
     onTime: (now) => void go(onTime(held.state, now), null),
     reassemble: (frame, offload, now) => {

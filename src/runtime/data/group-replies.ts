@@ -34,5 +34,6 @@ const onAnswer = (w: World, record: number, now: Instant): void => {
 /** Answers to what the guest asked a group. */
 export const groupReplies = (w: World): Feature => ({
   name: "groups' answers",
+  keeps: null,
   takes: { BOUND: (i) => onBound(w, i), ANSWER: (i, now) => onAnswer(w, i, now) }
 })

@@ -1,12 +1,15 @@
+import * as t from 'io-ts'
 import { type Instant, instant } from '../../effects/effect.js'
 import { SIDE_1 } from '../abi/abi.js'
 import { readAllow } from '../abi/effects.js'
 import { flowOf, handleOf, readAsks } from '../abi/events.js'
 import { type Flow, isPair } from '../flow/flow.js'
+import { keeping } from '../flow/keeps.js'
+import { NAMES, namingOf, readNames } from '../flow/naming.js'
 import { count } from '../log/log.js'
 import { contain, deliver } from './deliver.js'
 import type { Feature } from './feature.js'
-import { type Rates, wayOfPair } from './rates.js'
+import { type Rates, RatesKept, wayOfPair } from './rates.js'
 import type { World } from './world.js'
 
 // Rate limits, turn by turn: whose turn it is hears of it before all else that the turn brings (behaviour.md#rate-limits).
@@ -45,7 +48,7 @@ export const rateLimits = (w: World): Feature => {
     else r.wake(now)
   }
   const takes = { READ_ASKS: asks }
-  if (r === null) return { name: 'rate limits', takes }
+  if (r === null) return { name: 'rate limits', takes, keeps: null }
 
   /** Those that were told of room in this turn. */
   const roomed: Flow[] = []
@@ -84,6 +87,14 @@ export const rateLimits = (w: World): Feature => {
   return {
     name: 'rate limits',
     takes,
+    keeps: keeping(
+      t.type({ rates: RatesKept, roomed: NAMES }),
+      () => {
+        const names = namingOf(w.flows)
+        return { rates: r.kept(names), roomed: roomed.map(names.nameOf) }
+      },
+      (k) => r.read(k.rates, namingOf(w.flows)) && readNames(w.flows, roomed, k.roomed)
+    ),
     deadline: r.deadline,
     forFlows: true,
     // At the head of the turn that it makes: what flows do then is part of that

@@ -1,4 +1,7 @@
+import * as t from 'io-ts'
+import { Place, Real } from '../../codecs/log/written.js'
 import type { RateLimit, Way } from '../../codecs/text/rate-limit.js'
+import { orNull } from '../../codecs/value/or-null.js'
 import { UDP_LEN } from '../../codecs/wire/udp.js'
 import { pieces } from '../../codecs/wire/vnet.js'
 import type { Instant, Payload } from '../../effects/effect.js'
@@ -7,7 +10,8 @@ import { READ_LIMIT, READ_LIMIT_1 } from '../abi/abi.js'
 import { Deadline } from '../flow/deadline.js'
 import { type Flow, isPair, type PairFlow } from '../flow/flow.js'
 import type { FlowConfig } from '../flow/kinds.js'
-import { createShares, type Shares } from '../flow/shares.js'
+import { NAMES, Name, type Naming } from '../flow/naming.js'
+import { createShares, type Shares, SharesKept } from '../flow/shares.js'
 
 // What rate limits ask of the data path (behaviour.md#rate-limits): how much each flow may move, and what it has moved. `null` where there is
 // no limit: then nothing here exists, and nothing is asked. rate-limit.ts gives what flows wait for.
@@ -31,6 +35,22 @@ export const windowQuantum = (all: ReadonlyArray<RateLimit>): FlowConfig['quantu
   return ({ arrival }) => quantumOf(out, cameBy({ kind: 'tcp', arrival }))
 }
 
+const WayKept = t.type({
+  shares: SharesKept,
+  /** By flow: its index, what it holds, what of its beginning is free. */
+  flows: t.array(t.tuple([Place, Real, Real]))
+})
+type WayKept = t.TypeOf<typeof WayKept>
+export const RatesKept = t.type({
+  in: orNull(WayKept),
+  out: orNull(WayKept),
+  dueAt: Real,
+  refused: NAMES,
+  granted: t.array(t.tuple([Name, Place])),
+  /** Octets that a peek of the flow under way may send. */
+  peeks: t.array(t.tuple([Place, Real]))
+})
+export type RatesKept = t.TypeOf<typeof RatesKept>
 /** One way: who waits, and what each flow has that it has not used. */
 export class WayRates {
   readonly shares: Shares
@@ -69,6 +89,17 @@ export class WayRates {
     if (left * 2 <= quantum) this.held[flow] += this.shares.ask(flow, quantum, now)
     return this.free[flow] > 0 || this.held[flow] > 0
   }
+  kept(all: ReadonlyArray<number>): WayKept {
+    return { shares: this.shares.kept(all), flows: all.map((i) => [i, this.held[i], this.free[i]]) }
+  }
+  read(k: WayKept): boolean {
+    for (const [i, held, free] of k.flows) {
+      if (i >= this.held.length) return false
+      this.held[i] = held
+      this.free[i] = free
+    }
+    return this.shares.read(k.shares)
+  }
 }
 
 /** A flow and what it may move. */
@@ -98,6 +129,39 @@ export class Rates {
     this.in = of(limits.in)
     this.out = of(limits.out)
     this.peeks = new Float64Array(flows)
+  }
+
+  kept({ all, nameOf }: Naming): RatesKept {
+    return {
+      in: this.in?.kept(all) ?? null,
+      out: this.out?.kept(all) ?? null,
+      dueAt: this.deadline.at,
+      refused: this.refused.map(nameOf),
+      granted: this.granted.map((g) => [nameOf(g.flow), g.octets]),
+      peeks: all.map((i) => [i, this.peeks[i]])
+    }
+  }
+  /** False: that is of other limits, or of flows that there are not. */
+  read(k: RatesKept, { named }: Naming): boolean {
+    if ((k.in === null) !== (this.in === null) || (k.out === null) !== (this.out === null)) return false
+    if (k.in !== null && this.in?.read(k.in) !== true) return false
+    if (k.out !== null && this.out?.read(k.out) !== true) return false
+    for (const name of k.refused) {
+      const flow = named(name)
+      if (flow === null) return false
+      this.refused.push(flow)
+    }
+    for (const [name, octets] of k.granted) {
+      const flow = named(name)
+      if (flow === null) return false
+      this.granted.push({ flow, octets })
+    }
+    for (const [i, octets] of k.peeks) {
+      if (i >= this.peeks.length) return false
+      this.peeks[i] = octets
+    }
+    this.deadline.at = k.dueAt
+    return true
   }
 
   begin(f: Flow): void {

@@ -1,5 +1,8 @@
+import * as t from 'io-ts'
+import { Place, Real } from '../../codecs/log/written.js'
 import type { Instant } from '../../effects/effect.js'
 import { Deadline } from '../flow/deadline.js'
+import { keeping } from '../flow/keeps.js'
 import { seconds } from '../flow/quotas.js'
 import { giveWay, sayMet } from './admission.js'
 import type { Feature } from './feature.js'
@@ -88,6 +91,15 @@ export const socketMemory = (w: World): Feature => {
   let from = 0
   return {
     name: 'memory of sockets',
+    keeps: keeping(
+      t.type({ from: Place, dueAt: Real, wakes: t.boolean }),
+      () => ({ from, dueAt: deadline.at, wakes: deadline.wakes }),
+      (k) => {
+        from = k.from
+        deadline.at = k.dueAt
+        deadline.wakes = k.wakes
+      }
+    ),
     deadline,
     onTime: (now) => {
       if (w.table.size > 0) from = measure(w, from, now)

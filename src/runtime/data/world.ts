@@ -129,6 +129,8 @@ export interface World {
   links: Links
   /** When it was last said that something has run out, and that the kernel had no port (shortage.ts, admission.ts). */
   readonly saidAt: { shortage: number; ports: number }
+  /** For ICMP errors of our own. */
+  errors: ErrorBudget
   /** Which sockets failed lately, and how. */
   readonly failures: Failures
   readonly outside: Outside
@@ -166,9 +168,13 @@ const configOf = (given: WorldConfig): WorldConfig =>
   shaped(configs, { ...given, nat: shaped(nats, given.nat) })
 
 /** Another configuration, that of flows that are there aside: they know all their addresses. */
-export const reconfigure = (w: World, given: WorldConfig, now: Instant): void => {
+export const exchangeConfig = (w: World, given: WorldConfig): void => {
   w.cfg = configOf(given)
   w.out.scope6 = w.cfg.scope6
+}
+/** The same, and who cares is told. */
+export const reconfigure = (w: World, given: WorldConfig, now: Instant): void => {
+  exchangeConfig(w, given)
   const { reconfigured } = w.features
   for (const hear of reconfigured) hear(now)
 }
@@ -186,7 +192,6 @@ export const createWorld = (
   const cfg = configOf(given)
   const table = createFlowTable(cfg.hashKey, maxFlows)
   const wheel = createTimerWheel(maxFlows)
-  let errors: ErrorBudget = { tokens: ERROR_BURST, at: 0 }
   const features = noFeatures(() => count(counters, 'event-without-flow'))
   const guest: Guest = {
     v4: cfg.nat.assigned4,
@@ -213,9 +218,10 @@ export const createWorld = (
     isGroup: (a) => isGroupOn(world.links, a),
     own: (v6) => (v6 ? world.cfg.nat.own6 : world.cfg.nat.own4),
     mayTell: () => {
-      const left = spendError(errors, rings.clock[0])
-      errors = left ?? errors
-      return left !== null
+      const left = spendError(world.errors, rings.clock[0])
+      if (left === null) return false
+      world.errors = left
+      return true
     },
     macOf: cfg.guest.macOf,
     guestMac: () => guest.mac,
@@ -248,6 +254,7 @@ export const createWorld = (
     listeners,
     links: [],
     saidAt: { shortage: Number.NEGATIVE_INFINITY, ports: Number.NEGATIVE_INFINITY },
+    errors: { tokens: ERROR_BURST, at: 0 },
     failures: new Map(),
     outside,
     unixPeers: 0,

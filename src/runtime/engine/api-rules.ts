@@ -1,10 +1,12 @@
 import * as E from 'fp-ts/lib/Either.js'
+import * as t from 'io-ts'
 import { type Answer, CHANGE_MARK, ChangeLine } from '../../codecs/control/api.js'
 import { bytesOf } from '../../codecs/value/octets.js'
 import { changedBy, noRule } from '../../machines/forward/conf-rules.js'
 import { apiOctets } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
+import { keeping } from '../flow/keeps.js'
 import type { RulesNow } from './live-rules.js'
 
 // What the process of the API (--api) asks to be changed. It is apart from its other questions (api.ts), since it has a say in what is done: a record
@@ -46,6 +48,12 @@ export const apiRules = (w: World, rules: RulesNow, told: ApiTold | null): Featu
   }
   return {
     name: 'API rules',
+    keeps: keeping(
+      t.null,
+      () => null,
+      () => {},
+      () => (atWork ? 'rules are being changed' : null)
+    ),
     takes: {
       API_OCTETS: (i) => {
         const { off, len } = apiOctets(w.rings.ev, i)

@@ -29,6 +29,7 @@ import { MAX_FLOWS } from '../flow/flow-table.js'
 import { leafOf } from '../flow/kinds.js'
 import { liveTrace } from '../observe/live-trace.js'
 import type { Plan } from '../plan/plan-types.js'
+import type { Recorder } from '../record/recorder.js'
 import type { ApiTold } from './api-rules.js'
 import { type NamespaceIs, statusOf } from './api-status.js'
 import { pairWays, tcpToGuest, tcpToPeer } from './flow-octets.js'
@@ -118,12 +119,16 @@ export interface Api {
   readonly configured: (is: NamespaceIs) => void
 }
 
+/** What the API may have of the record. */
+export type ApiRecord = Pick<Recorder, 'ask' | 'state'>
+
 export const apiOf = (
   w: World,
   first: Plan,
   firstNamespace: NamespaceIs | null,
   rules: RulesNow,
   pairMoved: PairMoved,
+  record: ApiRecord | null,
   pid: number = process.pid
 ): Api => {
   let p = first
@@ -207,6 +212,8 @@ export const apiOf = (
         const events = Object.fromEntries(w.counters)
         return { to: 'counters', counters: { uptimeMs: now - started, events, open, begun } }
       }
+      case 'record':
+        return { to: 'record', record: record?.state() ?? null }
       case 'events':
         return events(q, now)
       case 'trace':
@@ -221,6 +228,14 @@ export const apiOf = (
         return { to: 'rules', rules: page, next: end < told.length ? end : null }
       }
     }
+  }
+  /** What was asked for is being done, by the end of a turn; then it is answered. */
+  let atWork = false
+  const starts = (q: Question): boolean => {
+    const on = q.ask === 'record' ? q.on : null
+    atWork = on !== null && record !== null && !atWork
+    if (atWork && on !== null) record?.ask(on)
+    return atWork
   }
   const encoder = new TextEncoder()
   const end = (why: string): void => {
@@ -255,6 +270,11 @@ export const apiOf = (
       if (line === undefined) return
       const question = QuestionLine.decode(line)
       if (E.isLeft(question)) return nonsense()
+      if (starts(question.right)) {
+        waiting.unshift(line)
+        deadline.at = nextAt
+        return
+      }
       tell(answerTo(question.right, now))
     },
     flowBegan: (f) => {

@@ -64,7 +64,7 @@ import { statusText } from '../plan/info.js'
 import { needsResolvConf, plan } from '../plan/plan.js'
 import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
-import type { Recorder } from '../record/recorder.js'
+import type { Recorder, RecordHead } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
 import { apiOf } from './api.js'
 import type { NamespaceIs } from './api-status.js'
@@ -88,6 +88,7 @@ import { warmUp } from './warm-up.js'
 import { warmUpMoves } from './warm-up-moves.js'
 import { warmUpRestart } from './warm-up-restart.js'
 import { neighbourConfig, worldConfig } from './world-config.js'
+import { worldText } from './written-world.js'
 
 /** The end, with one line on stderr, and what follows it there. */
 class Fatal extends Error {
@@ -484,7 +485,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
       : configure(l, wanted, tap, tables, log)
 
   const counters: Counters = new Map()
-  const record = openRecord(native, wanted, former !== null, log)
+  const record = openRecord(native, wanted, log)
   const door = record?.native(native) ?? native
   const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
   if (apiFd !== null) tried('watch the process of the API', () => native.apiAdopt(apiFd))
@@ -574,7 +575,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
   const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
-  const api = p.apiPath === null ? null : apiOf(world, p, namespace, now, (flows) => native.pairMoved(flows))
+  const api =
+    p.apiPath === null ? null : apiOf(world, p, namespace, now, (flows) => native.pairMoved(flows), record)
   const following = !follows
     ? null
     : follow(world, native, {
@@ -599,19 +601,25 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
     api
   })
   install(world.features, record === null ? features : [...features, record.feature(world)])
-  record?.begin(
-    startText({
+  const headOf = (text: string | null): RecordHead => ({
+    start: startText({
       ...writer(),
       payload: p.recordPayload,
       plan: p,
       found: begun,
-      rules: place.rules,
+      rules: now.current,
       neighbours: neighbours !== null,
       client: inherited
     }),
-    place.rules,
-    ruleText
-  )
+    world: text,
+    rules: now.current
+  })
+  record?.ways(ruleText, () => E.map(headOf)(worldText(world)))
+  if (!p.recordPaused) {
+    // With flows of another process: once they are there
+    if (former !== null) record?.ask(true)
+    else record?.begin(headOf(null))
+  }
   return {
     native,
     launcher: l,

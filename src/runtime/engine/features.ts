@@ -43,6 +43,7 @@ export const basicFeatures = (w: World): ReadonlyArray<Feature> => [
 /** The launcher never speaks unasked: whatever comes means the end. */
 const launcherEnd = (w: World): Feature => ({
   name: 'launcher',
+  keeps: null,
   takes: {
     CTL: () => {
       w.ended = { why: 'stop' }
@@ -51,7 +52,7 @@ const launcherEnd = (w: World): Feature => ({
 })
 
 /** What rings where the host is played: what it has led to comes as well (EV.HOST). */
-const unheard: Feature = { name: 'what the host announces', takes: { HOST_BELL: () => {} } }
+const unheard: Feature = { name: 'what the host announces', keeps: null, takes: { HOST_BELL: () => {} } }
 
 /** What was brought up before there was a world. */
 export interface Opened {

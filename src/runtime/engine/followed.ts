@@ -1,13 +1,17 @@
+import * as t from 'io-ts'
+import { Addr, Place, Real } from '../../codecs/log/written.js'
 import { type InAny, sameAddr } from '../../codecs/value/inany.js'
+import { orNull } from '../../codecs/value/or-null.js'
 import type { Instant } from '../../effects/effect.js'
 import { hostTold } from '../abi/events.js'
 import { deliver } from '../data/deliver.js'
 import type { Feature } from '../data/feature.js'
-import { reconfigure, type World } from '../data/world.js'
+import { exchangeConfig, reconfigure, type World, type WorldConfig } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
+import { keeping } from '../flow/keeps.js'
 import { count } from '../log/log.js'
 import type { Neighbours } from '../services/neighbours.js'
-import { parseTold, withTold } from './host-told.js'
+import { type HostTold, parseTold, toldText, withTold } from './host-told.js'
 import { type Found, neighbourConfig, type WorldPlan, worldConfig } from './world-config.js'
 
 // The host is another one (follow.ts finds that out): the world's configuration changes, and flows from addresses that are gone end.
@@ -36,6 +40,14 @@ const endThoseFrom = (w: World, gone: ReadonlyArray<InAny>, from: number, now: I
   return at < w.flows.length ? at : null
 }
 
+const FollowedKept = t.type({
+  /** As EV.HOST has it. */
+  told: orNull(t.string),
+  gone: t.readonlyArray(Addr),
+  from: Place,
+  dueAt: Real
+})
+
 /** `plan`, `found`: as the world was begun with. */
 export const followed = (
   w: World,
@@ -46,14 +58,20 @@ export const followed = (
   const deadline = new Deadline()
   let gone: ReadonlyArray<InAny> = []
   let from = 0
+  /** The last one. */
+  let told: HostTold | null = null
+  const configOf = (h: HostTold): WorldConfig => {
+    const p = withTold(plan, h)
+    if (n !== null) n.config = neighbourConfig(p)
+    return worldConfig(p, { ...found, links: h.links, macOf: w.cfg.guest.macOf })
+  }
   const change = (json: string, now: Instant): void => {
-    const told = parseTold(json)
-    if (told === null) return count(w.counters, 'host-malformed')
+    const next = parseTold(json)
+    if (next === null) return count(w.counters, 'host-malformed')
+    told = next
     const { guest } = w
     const was = w.cfg.nat
-    const p = withTold(plan, told)
-    if (n !== null) n.config = neighbourConfig(p)
-    reconfigure(w, worldConfig(p, { ...found, links: told.links, macOf: w.cfg.guest.macOf }), now)
+    reconfigure(w, configOf(told), now)
     const is = w.cfg.nat
     // A guest that configures itself is where it was, until it says something else
     if (guest.v4 === null || (told.configured && was.assigned4 !== null && sameAddr(guest.v4, was.assigned4)))
@@ -67,6 +85,22 @@ export const followed = (
   }
   return {
     name: 'changes of the host',
+    keeps: keeping(
+      FollowedKept,
+      () => ({ told: told === null ? null : toldText(told), gone, from, dueAt: deadline.at }),
+      (k) => {
+        if (k.told !== null) {
+          told = parseTold(k.told)
+          if (told === null) return false
+          exchangeConfig(w, configOf(told))
+        }
+        gone = k.gone
+        from = k.from
+        deadline.at = k.dueAt
+      },
+      () => null,
+      true
+    ),
     takes: {
       HOST: (i, now) => {
         const { off, len } = hostTold(w.rings.ev, i)

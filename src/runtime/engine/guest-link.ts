@@ -1,6 +1,9 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
+import * as t from 'io-ts'
+import { Real } from '../../codecs/log/written.js'
 import { ENAMETOOLONG } from '../../codecs/value/errno.js'
+import { orNull } from '../../codecs/value/or-null.js'
 import { type Instant, instant } from '../../effects/effect.js'
 import {
   guestLinkMachine,
@@ -16,6 +19,7 @@ import type { Feature } from '../data/feature.js'
 import { guestDown } from '../data/guest.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
+import { keeping, Moment, stateAt } from '../flow/keeps.js'
 import type { Launcher, LauncherFailure } from '../host/launcher.js'
 import { errnoOf, errorText } from '../log/error-text.js'
 import type { Log } from '../log/log.js'
@@ -239,6 +243,18 @@ const words: Readonly<Record<LinkNews, (n: number, why: string) => string>> = {
 const badLength = (octets: number, vhostUser: boolean): string =>
   `sent a ${vhostUser ? 'vhost-user message' : 'frame'} of ${octets} octets, which cannot be`
 
+const LinkKept = t.type({
+  leaf: t.string,
+  context: t.type({
+    oneOff: t.boolean,
+    next: t.type({ fd: t.number, pid: t.number }),
+    badSaid: orNull(Moment),
+    refusalSaid: orNull(Moment)
+  }),
+  dueAt: Real,
+  session: t.unknown
+})
+
 /** What there is to know of clients that speak vhost-user. */
 export interface VhostWays {
   readonly offer: VhostOffer
@@ -316,6 +332,22 @@ export const guestLink = (
   }
   const feature: Feature = {
     name: 'guest link',
+    keeps: keeping(
+      LinkKept,
+      () => ({
+        leaf: machine.value(state),
+        context: state.context,
+        dueAt: deadline.at,
+        session: session?.keeps.write() ?? null
+      }),
+      (k) => {
+        const was = stateAt(machine, k.leaf, k.context)
+        if (was === null || (session !== null && !session.keeps.read(k.session))) return false
+        state = was
+        deadline.at = k.dueAt
+      },
+      () => session?.keeps.busy() ?? null
+    ),
     deadline,
     onTime: given.serve,
     events: () => {

@@ -36,6 +36,7 @@ import { confCame, confClientOf, confOctets } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
+import { DueAt, keeping } from '../flow/keeps.js'
 import { compile, type State } from '../machine/compile.js'
 import type { AskRules } from '../record/answers.js'
 
@@ -276,6 +277,17 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
 
   return {
     name: 'live rules',
+    keeps: keeping(
+      DueAt,
+      () => ({ dueAt: deadline.at }),
+      ({ dueAt }) => {
+        deadline.at = dueAt
+      },
+      () =>
+        clients.size > 0 || queue.length > 0 || job !== null
+          ? 'a client of the control socket is there'
+          : null
+    ),
     deadline,
     onTime: (now) => {
       work(now)

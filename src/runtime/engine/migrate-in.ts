@@ -92,6 +92,9 @@ export interface TargetWays {
 }
 export interface Target {
   readonly isIdle: () => boolean
+  /** While it is idle: has a helper connected, and has it failed? */
+  readonly kept: () => { readonly helper: boolean; readonly failed: boolean }
+  readonly read: (k: ReturnType<Target['kept']>) => void
   readonly step: (e: TargetEvent) => void
   readonly octets: (i: number, now: Instant) => void
   readonly ended: (errno: number, now: Instant) => void
@@ -302,6 +305,11 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
   return {
     step,
     isIdle: () => machine.value(state) === 'idle',
+    kept: () => ({ helper: state.context.helper, failed }),
+    read: (k) => {
+      state = { ...state, context: { ...state.context, helper: k.helper } }
+      failed = k.failed
+    },
     octets: (i, now) => {
       const piece = stateOctets(r.ev, i)
       const emit = (e: StateEvent): void => step({ ...e, now })

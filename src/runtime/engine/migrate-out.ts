@@ -99,6 +99,9 @@ export interface SourceWays {
 }
 export interface Source {
   readonly isIdle: () => boolean
+  /** While it is idle: has a helper connected? */
+  readonly kept: () => boolean
+  readonly read: (helper: boolean) => void
   readonly step: (e: SourceEvent) => void
   /** Everything that is open goes along. */
   readonly save: (fd: number, now: Instant) => void
@@ -243,6 +246,10 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
   return {
     step,
     isIdle: () => machine.value(state) === 'idle',
+    kept: () => state.context.helper,
+    read: (helper) => {
+      state = { ...state, context: { ...state.context, helper } }
+    },
     save: (fd, now) => {
       const all = w.flows.filter((f): f is TcpFlow => f?.kind === 'tcp' && !isOver(f))
       const moving = all.filter(isOpen).map((f) => f.index)

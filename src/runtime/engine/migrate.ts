@@ -1,3 +1,4 @@
+import * as t from 'io-ts'
 import { type Instant, instant } from '../../effects/effect.js'
 import type { StateDirection } from '../../machines/link/vhost-session.js'
 import { closeFd } from '../abi/effects.js'
@@ -5,6 +6,7 @@ import { movedErrno, repairHelper } from '../abi/events.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
+import { keeping } from '../flow/keeps.js'
 import { migrationTarget } from './migrate-in.js'
 import { migrationSource, SETTLING } from './migrate-out.js'
 
@@ -43,6 +45,13 @@ interface Waiting {
   readonly start: (now: Instant) => void
   readonly done: (ok: boolean, now: Instant) => void
 }
+
+const MigrationKept = t.type({
+  direction: t.union([t.literal('save'), t.literal('load')]),
+  /** Has a helper connected? */
+  source: t.boolean,
+  target: t.type({ helper: t.boolean, failed: t.boolean })
+})
 
 /** `movedAway`: whose guest has gone for good need not end with its client. */
 export const migration = (
@@ -123,6 +132,20 @@ export const migration = (
   return {
     feature: {
       name: 'migration',
+      // What is under way is not told: nothing of it is left once it is over, but who helps
+      keeps: keeping(
+        MigrationKept,
+        () => ({ direction, source: source.kept(), target: target.kept() }),
+        (k) => {
+          direction = k.direction
+          source.read(k.source)
+          target.read(k.target)
+        },
+        () =>
+          source.isIdle() && target.isIdle() && save === null && waiting.length === 0
+            ? null
+            : 'its guest moves'
+      ),
       deadline,
       onTime: (now) => {
         const list = waiting

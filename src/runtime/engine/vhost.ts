@@ -1,6 +1,9 @@
 import * as E from 'fp-ts/lib/Either.js'
-import { VHOST_RINGS, VhostMessage, VhostReply } from '../../codecs/control/vhost-user.js'
+import * as t from 'io-ts'
+import { VHOST_RINGS, VhostMessage, VhostReply, type VhostRequest } from '../../codecs/control/vhost-user.js'
+import { Big, Place, Places } from '../../codecs/log/written.js'
 import { octets } from '../../codecs/value/octets.js'
+import { orNull } from '../../codecs/value/or-null.js'
 import type { Instant } from '../../effects/effect.js'
 import { vhostEvents } from '../../machines/link/vhost-events.js'
 import {
@@ -65,6 +68,7 @@ import { type Rings, txRoom } from '../abi/rings.js'
 import type { Feature } from '../data/feature.js'
 import { guestDown, guestUp } from '../data/guest.js'
 import type { World } from '../data/world.js'
+import { type Keeps, keeping, stateAt } from '../flow/keeps.js'
 import { errorText } from '../log/error-text.js'
 import { compile } from '../machine/compile.js'
 import { carryOutService } from '../services/serve.js'
@@ -76,6 +80,7 @@ export const machine = compile<typeof vhostSessionMachine, VhostEffect>(vhostSes
 /** Waits for nothing. */
 const SERVING = 'session.serving'
 const BUSY = 'its front-end waits for an answer'
+const MOVES = 'its guest moves'
 
 const MODES: Readonly<Record<RingMode, number>> = {
   stopped: VRING_OFF,
@@ -220,9 +225,27 @@ export interface VhostSession {
   /** A client's session begins, in place of another one's if there is one. */
   readonly connected: (now: Instant) => void
   readonly disconnected: (now: Instant) => void
+  readonly keeps: Keeps
   /** `stale`: records are of a client that was replaced in this turn. */
   readonly takes: (stale: () => boolean) => Feature['takes']
 }
+
+const RingKept = t.type({
+  entries: Place,
+  kept: orNull(t.type({ logged: t.boolean, desc: Big, used: Big, avail: Big, log: Big })),
+  started: t.boolean,
+  enabled: t.boolean
+})
+const SessionKept = t.type({
+  leaf: t.string,
+  memory: t.boolean,
+  rings: t.readonlyArray(RingKept),
+  asked: t.type({ request: t.string, id: t.number, needReply: t.boolean, memory: t.boolean }),
+  usable: t.boolean,
+  modes: Places,
+  held: t.boolean,
+  still: t.boolean
+})
 
 /** `broken`: the client is to be closed; why, behind "client". */
 export const vhostSession = (
@@ -394,6 +417,30 @@ export const vhostSession = (
       vhostNext(r)
     },
     disconnected,
+    keeps: keeping(
+      SessionKept,
+      () => {
+        const { memory, rings, asked } = state.context
+        return { leaf: machine.value(state), memory, rings, asked, usable, modes: [...modes], held, still }
+      },
+      (k) => {
+        if (k.rings.length !== VHOST_RINGS || k.modes.length !== VHOST_RINGS) return false
+        const { memory, rings } = k
+        const asked = { ...k.asked, request: k.asked.request as VhostRequest['type'] }
+        const was = stateAt(machine, k.leaf, { offer, memory, rings, asked, transfer: null, saved: false })
+        if (was === null) return false
+        state = was
+        usable = k.usable
+        for (const [i, mode] of k.modes.entries()) modes[i] = mode
+        held = k.held
+        still = k.still
+      },
+      () => {
+        const { transfer, saved } = state.context
+        if (transfer !== null || saved) return MOVES
+        return inherited !== null || (isThere() && machine.value(state) !== SERVING) ? BUSY : null
+      }
+    ),
     takes: (stale) => ({
       VHOST_MESSAGE: (i, now) => {
         const { payload, fds, tooManyFds } = vhostMessage(r.ev, i)

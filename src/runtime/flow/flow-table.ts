@@ -1,3 +1,5 @@
+import * as t from 'io-ts'
+import { Place, Places } from '../../codecs/log/written.js'
 import type { InAny } from '../../codecs/value/inany.js'
 import { type HashKey, halfSipHash24 } from './half-sip-hash.js'
 
@@ -30,9 +32,30 @@ export interface FlowTable {
    * event still under way for a closed flow meets its successor; and never while a packet is handled (#regression-27).
    */
   sweep(): void
+  /** Which places are free, and in what order they are given away: between two turns. */
+  kept(): TableKept
+  /** Of an empty table. False: that is of no table of this size. Then `put` all that is open, and `claim`. */
+  read(k: TableKept): boolean
+  /** What `insert` does, at this place. False: it is no place for it, or another flow has these addresses. */
+  put(index: number, proto: number, src: InAny, srcPort: number, dst: InAny, dstPort: number): boolean
 }
 
+export const TableKept = t.type({
+  /** Places from here on were never given away. */
+  unused: Place,
+  /** Given back, the last one first to be given away again. */
+  free: Places,
+  /** Closed since the last sweep, and before it. */
+  closed: Places,
+  resting: Places,
+  /** Of flows that have taken their host side: our own port. */
+  claims: t.array(t.tuple([Place, Place]))
+})
+export type TableKept = t.TypeOf<typeof TableKept>
+
 const EMPTY = 0
+/** The word of a key with both ports. */
+const PORTS = 1
 
 /**
  * Keys of `words` 32-bit words, one per flow index, and the hash table over them: open addressing with linear probing, at
@@ -93,6 +116,10 @@ class Keys {
     return true
   }
 
+  keyWord(index: number, word: number): number {
+    return this.#keys[index * this.words + word]
+  }
+
   /** Remove by the key that `index` has; those behind it in the probe sequence move up, so that no tombstones are left. */
   remove(index: number): void {
     const at = index * this.words
@@ -116,6 +143,9 @@ const OPEN = 1
 /** Open, and its host side is taken. */
 const CLAIMED = 2
 const CLOSED = 3
+/** Read: it was open, and is yet to be put here. */
+const AWAITED = 4
+const PORT = 0xffff
 
 /** `secret`: random, per process. */
 export const createFlowTable = (secret: HashKey, capacity: number = MAX_FLOWS): FlowTable => {
@@ -205,6 +235,44 @@ export const createFlowTable = (secret: HashKey, capacity: number = MAX_FLOWS): 
       const again = resting
       resting = closed
       closed = again
+    },
+    kept: () => {
+      const claims: TableKept['claims'] = []
+      for (let i = 0; i < unused; i++)
+        if (states[i] === CLAIMED) claims.push([i, host.keyWord(i, PORTS) & PORT])
+      return {
+        unused,
+        free: [...free.subarray(0, freed)],
+        closed: [...closed],
+        resting: [...resting],
+        claims
+      }
+    },
+    read: (k) => {
+      if (k.unused > capacity) return false
+      unused = k.unused
+      states.fill(AWAITED, 0, unused)
+      for (const [list, state] of [
+        [k.free, FREE],
+        [k.closed, CLOSED],
+        [k.resting, CLOSED]
+      ] as const)
+        for (const i of list) {
+          if (i >= unused || states[i] !== AWAITED) return false
+          states[i] = state
+        }
+      for (const i of k.free) free[freed++] = i
+      closed = [...k.closed]
+      resting = [...k.resting]
+      return true
+    },
+    put: (index, proto, src, srcPort, dst, dstPort) => {
+      if (index >= unused || states[index] !== AWAITED) return false
+      guestKey(proto, src, srcPort, dst, dstPort)
+      if (!guest.add(index)) return false
+      states[index] = OPEN
+      size++
+      return true
     }
   }
 }

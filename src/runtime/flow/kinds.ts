@@ -220,6 +220,8 @@ export const takingOf = (o: Opening): Taking => TABLE[o.kind].takes(o.ends)
 /** Protocol number in the flow table. */
 export const protoOf = (o: Opening): number => TABLE[o.kind].proto(o.ends)
 
+export const protoOfFlow = (f: Flow): number => TABLE[f.kind].proto(f)
+
 export const handlesOf = (f: Flow): ReadonlyArray<number> => TABLE[f.kind].handles(f.index)
 
 /** 'UDP flow' */

@@ -1,3 +1,6 @@
+import * as t from 'io-ts'
+import { Place, Places, Real } from '../../codecs/log/written.js'
+
 // What the flows of a guest take of the host: counted as a flow begins and ends, in constant time, so that there is always
 // something left for the host's other programs. Listeners are the user's doing and do not count.
 
@@ -131,7 +134,32 @@ export interface Quotas {
   close(i: number): void
   /** Was `r` used up for the first time since there was an eighth of it left? */
   met(r: Resource): boolean
+  /** What is known of each flow, and who gives way in what order. */
+  kept(): QuotasKept
+  /** Where no flow is. False: that is of nothing of this size. */
+  read(k: QuotasKept): boolean
 }
+
+const FlowKept = t.type({
+  index: Place,
+  /** Its place in TAKINGS. */
+  taking: Place,
+  octets: Real,
+  moved: Real,
+  /** Its sockets are closed. */
+  bare: t.boolean,
+  /** s */
+  stillSince: Place,
+  since: Place
+})
+export const QuotasKept = t.type({
+  flows: t.array(FlowKept),
+  /** By list of those that may give way, the first one first. */
+  queues: t.array(Places),
+  /** Resources whose limit was met, and that was said. */
+  told: Places
+})
+export type QuotasKept = t.TypeOf<typeof QuotasKept>
 
 /**
  * `capacity`: flow indices are below it. `sharedTcpPorts`: the kernel chooses them of a range that is the guest's, where
@@ -308,6 +336,53 @@ export const createQuotas = (
     met: (r) => {
       if (told[resourceNumber[r]] === 1) return false
       told[resourceNumber[r]] = 1
+      return true
+    },
+    kept: () => {
+      const all: QuotasKept['flows'] = []
+      for (let i = 0; i < capacity; i++)
+        if (takings[i] !== 0)
+          all.push({
+            index: i,
+            taking: takings[i] - 1,
+            octets: octets[i],
+            moved: moved[i],
+            bare: bare[i] === 1,
+            stillSince: stillSince[i],
+            since: since[i]
+          })
+      const queues = QUEUES.map((_, q) => {
+        const list: number[] = []
+        for (let i = head[q + 1]; i !== 0; i = next[i - 1]) list.push(i - 1)
+        return list
+      })
+      return { flows: all, queues, told: [...told.keys()].filter((r) => told[r] === 1) }
+    },
+    read: (k) => {
+      for (const f of k.flows) {
+        const { index: i, taking } = f
+        if (i >= capacity || takings[i] !== 0 || taking >= TAKINGS.length) return false
+        takings[i] = taking + 1
+        octets[i] = f.octets
+        moved[i] = f.moved
+        bare[i] = f.bare ? 1 : 0
+        stillSince[i] = f.stillSince
+        since[i] = f.since
+        takeFlow(taking, 1)
+        if (!f.bare) takeFiles(taking, 1)
+        take(MEMORY, f.octets)
+        if (NEEDED_PORT[taking] !== NO_RESOURCE) take(NEEDED_PORT[taking], 1)
+      }
+      for (const [q, list] of k.queues.entries())
+        for (const i of list) {
+          if (q >= QUEUES.length || i >= capacity || takings[i] === 0 || queued[i] !== IN_NONE) return false
+          append(i, q + 1)
+          if (queued[i] <= LAST_IDLE) continue
+          const half = HALF[takings[i] - 1]
+          if (half === NO_RESOURCE) return false
+          take(half, 1)
+        }
+      for (const r of k.told) if (r < told.length) told[r] = 1
       return true
     }
   }

@@ -1,3 +1,5 @@
+import * as t from 'io-ts'
+import { Place, Places, Real } from '../../codecs/log/written.js'
 import { type CameBy, type Limit, ruleOf, type WayLimits } from '../../machines/limit/limits.js'
 import { type Bucket, bucket, filled, spend, wait } from '../../machines/limit/token-bucket.js'
 
@@ -22,6 +24,10 @@ class Line {
   }
   push(flow: number): void {
     this.all.push(flow)
+  }
+  /** Those in line. */
+  get rest(): number[] {
+    return this.all.slice(this.head)
   }
   drop(): void {
     this.head++
@@ -55,6 +61,12 @@ class Meter {
   /** ms. */
   wait(octets: number): number {
     return this.limit === null ? 0 : wait(this.limit, this.tokens, octets)
+  }
+  get kept(): Bucket {
+    return this.tokens
+  }
+  read(b: Bucket): void {
+    this.tokens = b
   }
   overdrawn(): boolean {
     return this.limit !== null && this.tokens.tokens < -this.limit.burst
@@ -90,7 +102,24 @@ export interface Shares {
   readonly serve: (now: number, grant: (flow: number, octets: number) => void) => void
   /** When serve() is worth a call; infinity: nobody waits. */
   readonly next: (now: number) => number
+  /** `all`: the flows that there are. */
+  readonly kept: (all: ReadonlyArray<number>) => SharesKept
+  /** Where nobody has asked. False: that is of other limits, or of no flow. */
+  readonly read: (k: SharesKept) => boolean
 }
+
+const BucketKept = t.type({ tokens: Real, at: Real })
+export const SharesKept = t.type({
+  total: BucketKept,
+  classes: t.array(
+    t.type({ own: BucketKept, fresh: Places, old: Places, waiting: Place, freshNext: t.boolean })
+  ),
+  /** By flow: its index; its class, octets that it waits for, how many grants there had been when it had its last one. */
+  flows: t.array(t.tuple([Place, t.tuple([Place, Place, Real])])),
+  served: Place,
+  cursor: Place
+})
+export type SharesKept = t.TypeOf<typeof SharesKept>
 
 export const createShares = (limits: WayLimits, flows: number, now: number): Shares => {
   const total = new Meter(limits.total, now)
@@ -226,6 +255,41 @@ export const createShares = (limits: WayLimits, flows: number, now: number): Sha
         soonest = Math.min(soonest, at + Math.max(COARSE, rest))
       }
       return soonest
+    },
+    kept: (all) => ({
+      total: total.kept,
+      classes: classes.map((c) => ({
+        own: c.own.kept,
+        fresh: c.fresh.rest,
+        old: c.old.rest,
+        waiting: c.waiting,
+        freshNext: c.freshNext
+      })),
+      flows: all.map((i) => [i, [classOf[i], wants[i], servedAt[i]]]),
+      served,
+      cursor
+    }),
+    read: (k) => {
+      if (k.classes.length !== classes.length || k.cursor >= classes.length) return false
+      total.read(k.total)
+      for (const [i, c] of classes.entries()) {
+        const { own, fresh, old, waiting, freshNext } = k.classes[i]
+        if ([...fresh, ...old].some((flow) => flow >= flows)) return false
+        c.own.read(own)
+        for (const flow of fresh) c.fresh.push(flow)
+        for (const flow of old) c.old.push(flow)
+        c.waiting = waiting
+        c.freshNext = freshNext
+      }
+      for (const [i, [of, octets, at]] of k.flows) {
+        if (i >= flows || of >= classes.length) return false
+        classOf[i] = of
+        wants[i] = octets
+        servedAt[i] = at
+      }
+      served = k.served
+      cursor = k.cursor
+      return true
     }
   }
 }

@@ -1,3 +1,6 @@
+import * as t from 'io-ts'
+import { Place, Real } from '../../codecs/log/written.js'
+
 /** Timers per flow: one for each TimerName. */
 export const TIMERS_PER_FLOW = 4
 
@@ -20,7 +23,19 @@ export interface TimerWheel {
    * clock that goes back fires nothing early; a jump ahead fires everything on its way in order of its ticks.
    */
   expire(now: number, fire: (flow: number, timer: number) => void, max: number): number
+  /** All that is armed, and when: between two turns. Law: a wheel that has read it fires the same timers, in the same order. */
+  kept(): WheelKept
+  /** Of an empty wheel. False: that is of no wheel of this size. */
+  read(k: WheelKept): boolean
 }
+
+export const WheelKept = t.type({
+  /** Tick up to which all was fired. */
+  at: Place,
+  /** Slot, timer (its number among all of all flows), deadline: in the order of each slot's list. */
+  timers: t.array(t.tuple([Place, Place, Real]))
+})
+export type WheelKept = t.TypeOf<typeof WheelKept>
 
 /** ms. Deadlines are rounded up to it, so nothing fires early and nothing more than this late. */
 const TICK = 0.25
@@ -65,7 +80,9 @@ export const createTimerWheel = (flows: number, now = 0): TimerWheel => {
     const delta = Math.min(due - at, REACH)
     let level = 0
     while (delta >= SLOTS * WIDTH[level]) level++
-    const slot = level * SLOTS + (Math.floor((at + delta) / WIDTH[level]) % SLOTS)
+    append(id, level * SLOTS + (Math.floor((at + delta) / WIDTH[level]) % SLOTS))
+  }
+  const append = (id: number, slot: number): void => {
     const last = tail[slot]
     prev[id] = last
     next[id] = NONE
@@ -166,6 +183,22 @@ export const createTimerWheel = (flows: number, now = 0): TimerWheel => {
         }
       }
       return fired
+    },
+    kept: () => {
+      const all: WheelKept['timers'] = []
+      for (let slot = 0; slot < head.length; slot++)
+        for (let id = head[slot]; id !== NONE; id = next[id - 1]) all.push([slot, id - 1, deadline[id - 1]])
+      return { at, timers: all }
+    },
+    read: (k) => {
+      at = k.at
+      for (const [slot, id, when] of k.timers) {
+        if (slot >= head.length || id >= timers || slotOf[id] !== NONE) return false
+        deadline[id] = when
+        append(id, slot)
+        size++
+      }
+      return true
     }
   }
 }

@@ -2,6 +2,7 @@ import { writeSync } from 'node:fs'
 import { getSystemErrorName } from 'node:util'
 import { LINKTYPE_ETHERNET, PCAP_ETHERNET, PcapHeader } from '../../codecs/log/pcap.js'
 import { PcapngBlock } from '../../codecs/log/pcapng.js'
+import { Places } from '../../codecs/log/written.js'
 import { EFBIG } from '../../codecs/value/errno.js'
 import type { Native } from '../abi/abi.js'
 import { captureNote } from '../abi/effects.js'
@@ -11,6 +12,7 @@ import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { type Flow, isPair } from '../flow/flow.js'
 import { flowEnds, flowName } from '../flow/flow-text.js'
+import { keeping } from '../flow/keeps.js'
 import { reasonText } from '../log/error-text.js'
 import { count, type Log } from '../log/log.js'
 
@@ -35,7 +37,7 @@ const header = (application: string, ifname: string, ng: boolean): Uint8Array =>
 const utf8 = new TextEncoder()
 
 /** Comments on the first frame of each flow: who it is, and what it is translated to. Only pcapng has a place for them. */
-export const flowComments = (r: Rings): Pick<Feature, 'flowBegan' | 'sending'> => {
+export const flowComments = (r: Rings): Pick<Feature, 'flowBegan' | 'sending' | 'keeps'> => {
   /** Flows whose first frame is one of ours, still to come. */
   const owed = new Set<number>()
   const note = (f: Flow, off: number): void => {
@@ -45,6 +47,13 @@ export const flowComments = (r: Rings): Pick<Feature, 'flowBegan' | 'sending'> =
     captureNote(r, to, b.length, off)
   }
   return {
+    keeps: keeping(
+      Places,
+      () => [...owed],
+      (indices) => {
+        for (const i of indices) owed.add(i)
+      }
+    ),
     flowBegan: (f, off) => {
       if (isPair(f)) return
       owed.delete(f.index)
@@ -100,6 +109,7 @@ const onCapture = (w: World, record: number): void => {
 /** The capture has ended, or misses something; and its comments, where it takes some. */
 export const capture = (w: World, path: string): Feature => ({
   name: 'capture',
+  keeps: null,
   takes: { CAPTURE: (i) => onCapture(w, i) },
   ...(isPcapng(path) ? flowComments(w.rings) : {})
 })

@@ -104,6 +104,8 @@ export interface Plan {
   readonly recordSize: number
   /** With users' data. */
   readonly recordPayload: boolean
+  /** Nothing is written until somebody asks for it. */
+  readonly recordPaused: boolean
   readonly runAs: RunAs | null
   readonly chrootFallback: boolean
   /** What was derived from the host is derived again when that changes. */

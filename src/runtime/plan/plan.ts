@@ -247,6 +247,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     record: o.record,
     recordSize: o.recordSize,
     recordPayload: o.recordPayload,
+    recordPaused: o.recordPaused,
     runAs: o.runAs,
     chrootFallback: o.chrootFallback,
     follow: o.follow && !o.spliceOnly,

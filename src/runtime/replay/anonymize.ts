@@ -13,6 +13,7 @@ import type { Part } from './compare.js'
 import { type Answer, openRecording, type RecordEnd, type Recording } from './recording.js'
 import { type Replayed, replayer, Unplayable } from './replayer.js'
 import { aliasWords, isOfMove, rewrite } from './rewrite.js'
+import { worldBy } from './world-aliases.js'
 
 // The record of a session that may be given away: who is in it has aliases (aliases.ts). Only what came in is written anew. What the machines
 // make of that are the effects, so that they hold together whatever they are. Both are replayed at once, and every turn has to lead to the same
@@ -130,13 +131,25 @@ const itemsOf = (r: Replayed, answers: ReadonlyArray<Answer>): ReadonlyArray<Rec
   ]
 }
 
+const worldOr = (a: Aliases, world: string | null): string | null => {
+  if (world === null) return null
+  const w = worldBy(a, world)
+  if (E.isLeft(w)) throw new Unplayable(w.left)
+  return w.right
+}
+
 /** The file with aliases. `key`: 32 random octets, by which they are chosen. Throws Unplayable: in words, what stands against it. */
 export const anonymized = (file: Octets, key: Uint8Array): Uint8Array => {
-  const { start, listeners, turns } = open(file).recording
+  const { start, world, listeners, turns } = open(file).recording
   if (start.payload) throw new Unplayable("it has users' data, in which nothing is replaced")
   if (start.aliased === true) throw new Unplayable('it is anonymous already')
   const look = looker()
   startBy(look.aliases, start)
+  worldOr(look.aliases, world)
+  if (listeners.some((l) => l.type === 'Rule'))
+    throw new Unplayable(
+      'when it began there were listeners of rules that were no more, whose addresses are not replaced'
+    )
   for (const t of turns)
     for (const e of t.events) {
       if (isOfMove(e.words[0]!))
@@ -150,10 +163,18 @@ export const anonymized = (file: Octets, key: Uint8Array): Uint8Array => {
   const a = aliasesBy(key, look.seen)
 
   const { recording, end } = open(file)
-  const other: Pick<Recording, 'start' | 'listeners'> = { start: startBy(a, start), listeners }
+  const other: Pick<Recording, 'start' | 'world' | 'listeners'> = {
+    start: startBy(a, start),
+    world: worldOr(a, world),
+    listeners
+  }
   const theirs = replayer(recording)
   const ours = replayer(other)
-  const items: RecordItem[] = [{ type: 'Start', json: startText(other.start) }, ...listeners]
+  const items: RecordItem[] = [
+    { type: 'Start', json: startText(other.start) },
+    ...(other.world === null ? [] : [{ type: 'World', json: other.world } as const]),
+    ...listeners
+  ]
   for (const t of recording.turns) {
     const was = theirs.turn(t)
     if (was.difference !== null)

@@ -89,6 +89,7 @@ export const replayAll = (
 const ENDS: Readonly<Record<string, string>> = {
   size: '--record-size was reached',
   restart: 'another process took its place',
+  stopped: 'recording was stopped, the program went on',
   error: 'the program ended by an error'
 }
 const endText = (e: RecordEnd): string | null =>
@@ -187,7 +188,8 @@ const run = (asked: ReplayOptions, look: Look, say: (line: string) => void): num
   const cut = outcome.whole ? endText(end) : null
   const heading = [
     `${start.plan.mode} ${start.version}, ${start.date}, ${start.host}`,
-    `${outcome.turns} turns, ${outcome.events} events, ${outcome.effects} effects`
+    `${outcome.turns} turns, ${outcome.events} events, ${outcome.effects} effects`,
+    ...(recording.world === null ? [] : ['begins in the middle of a run'])
   ]
   if (pages !== null && asked.html !== null)
     save(
@@ -206,6 +208,7 @@ const run = (asked: ReplayOptions, look: Look, say: (line: string) => void): num
         mode: start.plan.mode,
         date: start.date,
         host: start.host,
+        begins: recording.world === null ? 'start' : 'middle',
         turns: outcome.turns,
         events: outcome.events,
         effects: outcome.effects,

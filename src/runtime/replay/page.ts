@@ -19,8 +19,9 @@ import {
 import { patternOf } from '../../page/texts.js'
 import { EF, EV } from '../abi/abi.js'
 import type { World } from '../data/world.js'
+import type { Flow } from '../flow/flow.js'
 import { flowEnds } from '../flow/flow-text.js'
-import { titleOf } from '../flow/kinds.js'
+import { machines as kinds, leafOf, titleOf } from '../flow/kinds.js'
 import { type ChartOf, chartOf } from './chart-of.js'
 import { type ContextFields, contextFields } from './context-fields.js'
 import { documentOf } from './document.js'
@@ -29,6 +30,7 @@ import { effectFlow, eventFlow } from './flow-of.js'
 import type { Replayed, Replayer } from './replayer.js'
 import { type DifferenceReport, differenceLines } from './report.js'
 import { effectText, eventText } from './show.js'
+import { TABLES } from './under-xstate.js'
 import { type Step, watchSteps } from './watch.js'
 
 // --html: a replay as one page. Here is what the page knows of it (src/page/data.ts); what it shows, and how, is src/page.
@@ -104,6 +106,20 @@ export const page = (): Page => {
   let happened: Happened[] = []
   let begun: Begun[] = []
 
+  /** The record begins in the middle, with this flow. */
+  const wasThere = (f: Flow, now: number): void => {
+    const table: unknown = kinds[f.kind]
+    const of = TABLES.find(([one]) => one === table)?.[1]
+    if (of === undefined) return
+    const machine = machineOf(of)
+    const state = machine.of.stateOf(leafOf(f, f.state.node))
+    const changes = machine.fields.changes(undefined, f.state.context, now)
+    const begins = { turn: 0, kind: STEP, text: BEGINS, taken: -1, state, changes }
+    const who = { title: `${titleOf(f)} ${f.index}`, ends: flowEnds(f), machine, state, rows: [begins] }
+    all.push(who)
+    owners.set(f.state, who)
+    open.set(f.index, who)
+  }
   const stepped = (p: Replayer, s: Step): void => {
     const now = p.world.rings.clock[0] ?? 0
     const machine = machineOf(s.machine)
@@ -141,6 +157,7 @@ export const page = (): Page => {
 
   return {
     watch: (p) => {
+      for (const f of p.world.flows) if (f !== undefined) wasThere(f, p.world.rings.clock[0] ?? 0)
       counted(p)
       p.world.features.flowBegan.push((f) => {
         const who = owners.get(f.state)

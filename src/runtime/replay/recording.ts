@@ -1,5 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
-import { type RecordItem, type RingRecord, recordItems } from '../../codecs/log/record.js'
+import { type RecordItem, type RingRecord, recordItems, windowsIn } from '../../codecs/log/record.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import { parseStart, type StartRecord } from '../engine/start-record.js'
 
@@ -24,6 +24,8 @@ export interface RecordedTurn {
 }
 export interface Recording {
   readonly start: StartRecord
+  /** JSON: it begins in the middle, with this; null: with the program (engine/written-world.ts). */
+  readonly world: string | null
   /** From the start on. */
   readonly listeners: ReadonlyArray<ListenerChange>
   readonly turns: Iterable<RecordedTurn>
@@ -102,12 +104,29 @@ const gather = (g: Gathered, i: RecordItem): string | null => {
   }
 }
 
+const OF_A_HEAD: ReadonlySet<RecordItem['type']> = new Set(['Window', 'Start', 'World', 'Listener', 'Rule'])
+const rulesIn = (json: string): string => {
+  const start = parseStart(json)
+  return E.isRight(start) ? JSON.stringify(start.right.rules) : ''
+}
+/** Are its windows, if there are two, one record? Rules are called by their numbers, which another window may give to others. */
+const isOne = (file: Octets): boolean => {
+  if (windowsIn(file) < 2) return true
+  const rules = new Set<string>()
+  for (const i of recordItems(file)) {
+    if (i.type === 'Rule') return false
+    if (i.type === 'Start') rules.add(rulesIn(i.json))
+  }
+  return rules.size === 1
+}
+
 /** Left: it is no record that can be read. `end` is filled in once all turns were taken. */
 export const openRecording = (
   file: Octets
 ): E.Either<string, { readonly recording: Recording; readonly end: RecordEnd }> => {
-  const items = recordItems(file)
-  const first = items.next()
+  const items = recordItems(file, !isOne(file))
+  let first = items.next()
+  if (first.done !== true && first.value.type === 'Window') first = items.next()
   if (first.done === true) return E.left(first.value ?? 'a record without a start')
   if (first.value.type !== 'Start') return E.left('a record that begins without a start')
   const start = parseStart(first.value.json)
@@ -115,6 +134,11 @@ export const openRecording = (
   const end: { -readonly [K in keyof RecordEnd]: RecordEnd[K] } = { why: null, counters: null, cut: null }
   const listeners: ListenerChange[] = []
   let next = items.next()
+  let world: string | null = null
+  if (next.done !== true && next.value.type === 'World') {
+    world = next.value.json
+    next = items.next()
+  }
   while (next.done !== true && (next.value.type === 'Listener' || next.value.type === 'Rule')) {
     listeners.push(next.value)
     next = items.next()
@@ -122,8 +146,13 @@ export const openRecording = (
   function* turns(): Generator<RecordedTurn> {
     let g: Gathered | null = null
     let index = 0
+    let inHead = false
     for (; next.done !== true; next = items.next()) {
       const i = next.value
+      // What it begins with is what the one before it has led to
+      if (i.type === 'Window') inHead = true
+      if (inHead && OF_A_HEAD.has(i.type)) continue
+      inHead = false
       if (i.type === 'Turn') {
         if (g !== null && !isWhole(g)) {
           end.cut = `turn ${g.index} is not whole`
@@ -149,5 +178,5 @@ export const openRecording = (
     // Without all of its events nothing can be said of it
     if (g !== null && g.events.length === g.wanted) yield turnOf(g, true)
   }
-  return E.right({ recording: { start: start.right, listeners, turns: turns() }, end })
+  return E.right({ recording: { start: start.right, world, listeners, turns: turns() }, end })
 }

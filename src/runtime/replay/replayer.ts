@@ -11,6 +11,7 @@ import { rulesNow } from '../engine/live-rules.js'
 import { handleTurn } from '../engine/loop.js'
 import { parseRule } from '../engine/start-record.js'
 import { neighbourConfig, worldConfig } from '../engine/world-config.js'
+import { readWorld } from '../engine/written-world.js'
 import { MAX_FLOWS } from '../flow/flow-table.js'
 import type { Listeners } from '../flow/listener.js'
 import { logTo } from '../log/log.js'
@@ -134,7 +135,7 @@ export interface Replayer {
 }
 
 /** Throws Unplayable, as `turn` does. */
-export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Replayer => {
+export const replayer = (recording: Pick<Recording, 'start' | 'world' | 'listeners'>): Replayer => {
   const { start } = recording
   const { only } = start
   const answers: Answers = { queue: [], next: 0, trouble: null, lenient: only !== undefined }
@@ -186,6 +187,8 @@ export const replayer = (recording: Pick<Recording, 'start' | 'listeners'>): Rep
     })
   )
   listen(recording.listeners)
+  const misfit = recording.world === null ? null : readWorld(world, recording.world)
+  if (misfit !== null) throw new Unplayable(misfit)
 
   // Which event an effect is due to; -1: to time, or to the end of the turn.
   let event = -1

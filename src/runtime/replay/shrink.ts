@@ -17,6 +17,7 @@ import { type Replayed, replayer, Unplayable } from './replayer.js'
 /** What is left of a record. */
 interface Less {
   readonly start: StartRecord
+  readonly world: string | null
   readonly listeners: ReadonlyArray<ListenerChange>
   readonly turns: ReadonlyArray<RecordedTurn>
 }
@@ -95,7 +96,7 @@ const project = (l: Less, all: ReadonlyArray<Told>, index: number): Less => {
       effects: [turn.effects.flat().filter((_, i) => effects[i] === index)]
     })
   )
-  return { start: { ...l.start, only: index }, listeners, turns }
+  return { ...l, start: { ...l.start, only: index }, listeners, turns }
 }
 
 /** Replays that shrinking may take. */
@@ -127,6 +128,7 @@ const itemsOf = (l: Less): ReadonlyArray<RecordItem> => {
   }
   return [
     { type: 'Start', json: startText(l.start) },
+    ...(l.world === null ? [] : [{ type: 'World', json: l.world } as const]),
     ...l.listeners,
     ...l.turns.flatMap(turn),
     // Of the last turn of a record nobody knows whether its effects were carried out: the one that counts is not the last
@@ -149,7 +151,7 @@ const open = (file: Octets): Recording => {
 
 /** Null: nothing differs. Throws Unplayable. */
 export const shrunk = (file: Octets): Shrunk | null => {
-  const { start, listeners } = open(file)
+  const { start, world, listeners } = open(file)
   const found = firstOf(open(file), null)
   if (found === null) return null
   const { difference } = found
@@ -158,10 +160,13 @@ export const shrunk = (file: Octets): Shrunk | null => {
   const { all, before } = index === null ? found : (firstOf(open(file), index) ?? found)
   const whole: Less = {
     start: { ...start, only: start.only ?? -1 },
+    world,
     listeners,
     turns: all.map((t) => t.turn)
   }
-  const alone = index === null || start.only !== undefined ? whole : project(whole, all, index)
+  // What a world has of other flows cannot be left out
+  const alone =
+    index === null || start.only !== undefined || world !== null ? whole : project(whole, all, index)
   let tries = 0
   const fits = (l: Less): boolean => tries++ < TRIES && shows(l, difference, before, index)
   let less = shows(alone, difference, before, index) ? alone : whole

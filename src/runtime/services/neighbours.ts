@@ -1,4 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
+import * as t from 'io-ts'
 import { dumpRequest } from '../../codecs/kernel/dump.js'
 import { NetlinkDatagram, NLMSG_DONE, NLMSG_ERROR } from '../../codecs/kernel/netlink.js'
 import {
@@ -16,11 +17,14 @@ import {
   RTM_NEWADDR,
   RTMGRP_IFADDR
 } from '../../codecs/kernel/rtnetlink.js'
+import { Addr, MacAddr, Places, Real } from '../../codecs/log/written.js'
 import { type InAny, isV4 } from '../../codecs/value/inany.js'
 import { type Octets, octets } from '../../codecs/value/octets.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
 import type { Instant } from '../../effects/effect.js'
 import {
+  addressIn,
+  keyOf,
   learnNeighbour,
   type NeighbourConfig,
   type NeighbourTable,
@@ -36,6 +40,7 @@ import { txRoom } from '../abi/rings.js'
 import type { Feature } from '../data/feature.js'
 import type { World } from '../data/world.js'
 import { Deadline } from '../flow/deadline.js'
+import { keeping } from '../flow/keeps.js'
 import { count, type Log } from '../log/log.js'
 import { carryOutService } from './serve.js'
 
@@ -92,6 +97,12 @@ const learn = (w: World, n: Neighbours, payload: Uint8Array, deleted: boolean): 
   carryOutService(w, announcement(w.cfg.guest, announce.addr, announce.mac))
 }
 
+const NeighboursKept = t.type({
+  table: t.array(t.type({ addr: Addr, mac: MacAddr })),
+  dumps: Places,
+  dueAt: Real
+})
+
 /** Hears of the host's neighbours and addresses; reads whole tables at the start, and when something was lost. */
 export const neighbours = (w: World, n: Neighbours): Feature => {
   /** Of the next table; infinity: it has been asked for, or there is none. */
@@ -125,6 +136,19 @@ export const neighbours = (w: World, n: Neighbours): Feature => {
   }
   return {
     name: 'neighbours',
+    keeps: keeping(
+      NeighboursKept,
+      () => ({
+        table: [...n.table].map(([key, mac]) => ({ addr: addressIn(key), mac })),
+        dumps: [...dumps],
+        dueAt: deadline.at
+      }),
+      (k) => {
+        n.table = new Map(k.table.map(({ addr, mac }) => [keyOf(addr), mac]))
+        dumps = k.dumps
+        deadline.at = k.dueAt
+      }
+    ),
     takes: { NETLINK: onNetlink },
     deadline,
     // Of another interface, or seen under other addresses: all anew

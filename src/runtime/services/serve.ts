@@ -1,6 +1,9 @@
 import * as E from 'fp-ts/lib/Either.js'
+import * as t from 'io-ts'
+import { Addr, Place, Real } from '../../codecs/log/written.js'
 import { sameAddr } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
+import { orNull } from '../../codecs/value/or-null.js'
 import { ArpPacket } from '../../codecs/wire/arp.js'
 import { DhcpMessage } from '../../codecs/wire/dhcp.js'
 import type { Frame } from '../../codecs/wire/frame.js'
@@ -15,6 +18,7 @@ import { learnArp, learnNdp } from '../data/learn.js'
 import type { World } from '../data/world.js'
 import { frameToTap } from '../data/write-effect.js'
 import { Deadline } from '../flow/deadline.js'
+import { keeping, Moment, stateAt } from '../flow/keeps.js'
 import { count } from '../log/log.js'
 import { compile } from '../machine/compile.js'
 
@@ -76,6 +80,7 @@ const onDhcp = (w: World, f: FrameOf<'udp'>): boolean => {
 /** ARP, DHCP and DHCPv6: answered here, whatever they are addressed to. */
 export const arpAndDhcp = (w: World): Feature => ({
   name: 'ARP, DHCP, DHCPv6',
+  keeps: null,
   claims: { arp: (f) => onArp(w, f), udp: (f) => onDhcp(w, f) }
 })
 
@@ -91,6 +96,14 @@ const formerOf = (was: GuestConfig, is: GuestConfig): Former => {
   }
 }
 
+const NdpKept = t.type({
+  leaf: t.string,
+  dueAt: Real,
+  lastMulticast: orNull(Moment),
+  former: t.type({ prefixes: t.readonlyArray(Addr), dns: t.readonlyArray(Addr) }),
+  initial: Place
+})
+
 /** Neighbour Discovery: answers, and router advertisements while a guest is there. When the next one comes is no secret. */
 export const neighbourDiscovery = (w: World): Feature => {
   const deadline = new Deadline()
@@ -102,6 +115,20 @@ export const neighbourDiscovery = (w: World): Feature => {
   }
   return {
     name: 'NDP',
+    keeps: keeping(
+      NdpKept,
+      () => {
+        const { lastMulticast, former, initial } = state.context
+        return { leaf: ndp.value(state), dueAt: deadline.at, lastMulticast, former, initial }
+      },
+      ({ leaf, dueAt, lastMulticast, former, initial }) => {
+        // Its configuration is always the world's
+        const was = stateAt(ndp, leaf, { config: w.cfg.guest, lastMulticast, former, initial })
+        if (was === null) return false
+        state = was
+        deadline.at = dueAt
+      }
+    ),
     deadline,
     onTime: (now) => {
       deadline.at = Number.POSITIVE_INFINITY
