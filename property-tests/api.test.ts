@@ -544,6 +544,30 @@ describe('its server', () => {
     polite.destroy()
     server.close()
   })
+  test('a record that cannot begin: the error is one of the document, with the reason', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
+    const record = { on: false, waits: null, ended: 'ESPIPE', octets: 5 }
+    const piped = {
+      ask: () => Promise.resolve({ to: 'record', record }),
+      change: () => null
+    } as unknown as Engine
+    const server = apiServer(piped, { mayChange: () => true }, {}).listen(path)
+    await once(server, 'listening')
+    const one = connect(path, () =>
+      one.write('POST /v1/record HTTP/1.1\r\ncontent-length: 11\r\n\r\n{"on":true}')
+    )
+    let said = ''
+    one.on('data', (d) => {
+      said += String(d)
+    })
+    await once(one, 'close')
+    const [head, body] = said.split('\r\n\r\n')
+    assert.match(head ?? '', /^HTTP\/1.1 409 /)
+    const error: unknown = JSON.parse(body ?? '')
+    assert.equal(misfit('Error', error), '')
+    assert.match(JSON.stringify(error), /ESPIPE/)
+    server.close()
+  })
   test('a change with a query is none: nothing of what is asked for is left out', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
     let asked = 0

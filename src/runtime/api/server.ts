@@ -130,12 +130,13 @@ const record =
   async ({ engine }: Pick<Asked, 'engine'>, r: ServerResponse, on: boolean | null): Promise<void> => {
     const { record: info } = await engine.ask<'record'>({ ask: 'record', on })
     if (info === null) return refuse(r, 409, 'there is no record: it takes --record FILE')
-    json(r, status(info), info)
+    const is = status(info)
+    if (is === 409)
+      return refuse(r, is, `the record cannot ${on ? 'begin' : 'end'}: ${info.ended ?? 'nobody knows why'}`)
+    json(r, is, info)
   }
 const recordState: Route = (a, r) =>
-  a.query.size > 0
-    ? Promise.resolve(refuse(r, 400, 'no query is understood here'))
-    : record(() => 200)(a, r, null)
+  a.query.size > 0 ? Promise.resolve(refuse(r, 400, NO_QUERY)) : record(() => 200)(a, r, null)
 const RecordBody = t.strict({ on: t.boolean })
 const setRecord: Route = async (a, r) => {
   const asked = E.tryCatch(
@@ -144,7 +145,7 @@ const setRecord: Route = async (a, r) => {
   )
   const body = E.isLeft(asked) ? asked : RecordBody.decode(asked.right)
   if (E.isLeft(body)) return refuse(r, 400, 'the body is to be {"on": true} or {"on": false}')
-  // 202: it begins once it can; 409: it cannot, and `ended` says why
+  // 202: it begins once it can; 409: it cannot
   return record(({ on, waits }) => (on === body.right.on ? 200 : waits !== null ? 202 : 409))(
     a,
     r,
