@@ -6,6 +6,7 @@ import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { setTimeout as later } from 'node:timers/promises'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import {
@@ -26,7 +27,7 @@ import {
   type TraceInfo
 } from '../src/codecs/control/api.js'
 import { type ConfRule, PIF } from '../src/codecs/control/conf.js'
-import { fromV4 } from '../src/codecs/value/inany.js'
+import { fromV4, type InAny, showAddr } from '../src/codecs/value/inany.js'
 import { add } from '../src/codecs/value/seq.js'
 import type { Frame } from '../src/codecs/wire/frame.js'
 import { instant } from '../src/effects/effect.js'
@@ -59,7 +60,11 @@ import { readMetrics } from './metrics.js'
 import { misfit } from './openapi.js'
 import { WORLD_CONFIG } from './world-config.js'
 
-const place = fc.record({ address: fc.ipV6(), port: fc.nat(65535) }, { noNullPrototype: true })
+const address = fc.uint8Array({ minLength: 16, maxLength: 16 }).map((a) => {
+  const words = new DataView(a.buffer)
+  return showAddr([0, 4, 8, 12].map((at) => words.getUint32(at)) as unknown as InAny)
+})
+const place = fc.record({ address, port: fc.nat(65535) }, { noNullPrototype: true })
 const n = fc.nat()
 const maybe = fc.option(n)
 const flow: fc.Arbitrary<FlowInfo> = fc.record(
@@ -501,6 +506,11 @@ describe('tracing', () => {
       traceOf('{"flows":true,"address":"::FFFF:10.0.0.1"}'),
       E.right({ ...NONE, flows: true, address: '10.0.0.1' })
     )
+    // Off is what has nothing in it
+    assert.deepEqual(traceOf('{}'), E.right(NONE))
+    assert.deepEqual(traceOf('{"packets":false,"port":null}'), E.right(NONE))
+    for (const some of ['"flow":0', '"port":80', '"address":"::1"'])
+      assert.ok(E.isLeft(traceOf(`{"flows":false,${some}}`)), some)
   })
 })
 
@@ -532,6 +542,52 @@ describe('its server', () => {
     const [said] = await once(polite, 'data')
     assert.match(String(said), /^HTTP\/1.1 200 /)
     polite.destroy()
+    server.close()
+  })
+  test('a record that cannot begin: the error is one of the document, with the reason', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
+    const record = { on: false, waits: null, ended: 'ESPIPE', octets: 5 }
+    const piped = {
+      ask: () => Promise.resolve({ to: 'record', record }),
+      change: () => null
+    } as unknown as Engine
+    const server = apiServer(piped, { mayChange: () => true }, {}).listen(path)
+    await once(server, 'listening')
+    const one = connect(path, () =>
+      one.write('POST /v1/record HTTP/1.1\r\ncontent-length: 11\r\n\r\n{"on":true}')
+    )
+    let said = ''
+    one.on('data', (d) => {
+      said += String(d)
+    })
+    await once(one, 'close')
+    const [head, body] = said.split('\r\n\r\n')
+    assert.match(head ?? '', /^HTTP\/1.1 409 /)
+    const error: unknown = JSON.parse(body ?? '')
+    assert.equal(misfit('Error', error), '')
+    assert.match(JSON.stringify(error), /ESPIPE/)
+    server.close()
+  })
+  test('a change with a query is none: nothing of what is asked for is left out', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
+    let asked = 0
+    const never: Engine = { ask: () => new Promise(() => asked++), change: () => new Promise(() => asked++) }
+    const server = apiServer(never, { mayChange: () => true }, {}).listen(path)
+    await once(server, 'listening')
+    for (const [method, target, body] of [
+      ['PUT', '/v1/trace?flow=1', '{"packets":true}'],
+      ['POST', '/v1/rules?dry-run', '{"firstPort":80}'],
+      ['PUT', '/v1/rules/in-tcp-80?x', '{"firstPort":80}'],
+      ['DELETE', '/v1/rules/in-tcp-80?x', '']
+    ] as const) {
+      const one = connect(path, () =>
+        one.write(`${method} ${target} HTTP/1.1\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+      )
+      const [answer] = await Promise.race([once(one, 'data'), later(5000, ['nothing'])])
+      assert.match(String(answer), /^HTTP\/1.1 400 /, target)
+      one.destroy()
+    }
+    assert.equal(asked, 0)
     server.close()
   })
 })
@@ -639,8 +695,27 @@ describe('filters', () => {
       })
     )
   })
+  test('an address passes however it is written (RFC 4291 §2.2, RFC 5952 §4)', () => {
+    const one = {
+      ...fc.sample(flow, { seed: 1, numRuns: 1 })[0]!,
+      guest: { address: '2001:db8::1', port: 1 }
+    }
+    const four = { ...one, guest: { address: '192.0.2.1', port: 1 } }
+    for (const [text, f] of [
+      ['2001:db8::1', one],
+      ['2001:DB8:0:0::0001', one],
+      ['192.0.2.1', four],
+      ['::ffff:192.0.2.1', four]
+    ] as const) {
+      const filter = filterOf([['address', text]])
+      assert.ok(E.isRight(filter) && passes(filter.right, f), text)
+    }
+  })
   test('what is none is refused by name', () => {
     for (const q of [
+      [['address', 'x']],
+      [['address', '']],
+      [['address', '10.0.0']],
       [['prot', '1']],
       [['port', '65536']],
       [['kind', 'x']],

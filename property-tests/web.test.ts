@@ -410,6 +410,9 @@ describe('what the page makes of it', () => {
       { name: 'drop-frame', total: 2 * SAMPLES_KEPT - 1, rate: 1 },
       { name: 'other', total: 1, rate: 0 }
     ])
+    // Another program at the same path counts from 0 on
+    m = countersCame(m, { events: { 'drop-frame': 3, other: 1 } }, 1.3e6)
+    assert.deepEqual([m.drops, ...m.counts.map((c) => c.rate)], [0, 0, 0])
     m = flowsCame(paused(m, 1e9), [{ ...one, octetsToPeer: 1e6 }], 2e9)
     assert.deepEqual([m.samples.at(-1)?.toPeer, m.samples.at(-2)?.open], [Number.NaN, Number.NaN])
   })

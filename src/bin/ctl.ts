@@ -13,6 +13,7 @@ import {
   TraceInfo
 } from '../codecs/control/api.js'
 import { type ConfRule, type ConfTable, hasTarget, PIF } from '../codecs/control/conf.js'
+import { visible, visibleLines } from '../codecs/text/visible.js'
 import { showAddr } from '../codecs/value/inany.js'
 import { capabilitiesOf, tablesOf } from '../machines/forward/conf-rules.js'
 import { edited } from '../machines/forward/pesto.js'
@@ -94,8 +95,9 @@ const queryOf = (o: Run): string => {
   return query === '' ? '' : `?${query}`
 }
 const flowsPath = (o: Run): string => `/v1/flows${queryOf(o)}`
+/** For people. What is for programs is written as it is. */
 const print = (lines: ReadonlyArray<string>): void => {
-  process.stdout.write(lines.map((l) => `${l}\n`).join(''))
+  process.stdout.write(lines.map((l) => `${visible(l)}\n`).join(''))
 }
 
 const top = async (o: Run): Promise<never> => {
@@ -134,7 +136,7 @@ const events = (o: Run): Promise<void> =>
       lines.on('error', broken)
       lines.on('line', (line) => {
         if (r.statusCode !== 200) return reject(refusal(line))
-        if (line !== '') print([o.json ? line : eventText(line)])
+        if (line !== '') o.json ? process.stdout.write(`${line}\n`) : print([eventText(line)])
       })
       lines.on('close', () => reject(new Error('it has ended')))
     }
@@ -247,11 +249,16 @@ const done = (c: Exclude<CtlCommand, { tag: 'Help' | 'Version' }>): Promise<void
 
 const parsed = parseCtl(process.argv.slice(2))
 const fail = (why: string): void => {
-  process.stderr.write(`passt-ctl: ${why}\n`)
+  process.stderr.write(`passt-ctl: ${visibleLines(why)}\n`)
   process.exitCode = 1
 }
-process.stdout.on('error', () => process.exit(0))
+process.stdout.on('error', (e: NodeJS.ErrnoException) => {
+  // Who reads no further, as head(1) does, has had enough
+  if (e.code === 'EPIPE') process.exit(0)
+  fail(reasonText(e))
+  process.exit()
+})
 if (E.isLeft(parsed)) fail(`${parsed.left}\n${CTL_USAGE}`)
-else if (parsed.right.tag === 'Help') print([CTL_USAGE])
+else if (parsed.right.tag === 'Help') print(CTL_USAGE.split('\n'))
 else if (parsed.right.tag === 'Version') print([`passt-ctl ${VERSION}`])
 else done(parsed.right).catch((e) => fail(e instanceof Error ? e.message : String(e)))

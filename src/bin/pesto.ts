@@ -1,5 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type { ConfTable } from '../codecs/control/conf.js'
+import { visibleLines } from '../codecs/text/visible.js'
 import { showConfRule } from '../machines/forward/conf-rules.js'
 import { edited, listing, notDone, requestFor } from '../machines/forward/pesto.js'
 import { VERSION } from '../runtime/cli/help.js'
@@ -9,7 +10,8 @@ import { errnoOf, reasonText } from '../runtime/log/error-text.js'
 import { type PestoOptions, parsePestoOptions, USAGE } from '../runtime/pesto/options.js'
 import { Trouble, talk } from '../runtime/pesto/talk.js'
 
-const say = (fd: 1 | 2, lines: ReadonlyArray<string>): void => print(fd, lines.map((l) => `${l}\n`).join(''))
+const say = (fd: 1 | 2, lines: ReadonlyArray<string>): void =>
+  print(fd, lines.map((l) => `${visibleLines(l)}\n`).join(''))
 
 const CAPABILITIES = ['IPv4', 'IPv6', 'TCP', 'UDP', 'scan', 'ifname']
 const described = ({ pif, name, rules, capabilities: caps }: ConfTable): ReadonlyArray<string> => [

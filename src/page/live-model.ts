@@ -220,7 +220,8 @@ export const countersCame = (m: Live, { events }: Counters, now: number): Live =
       ([name, total]): Count => ({
         name,
         total,
-        rate: seconds > 0 ? (total - (before.get(name) ?? 0)) / seconds : null
+        // Less than there was: of another program at the same path, from an unknown moment on
+        rate: seconds > 0 ? Math.max(0, total - (before.get(name) ?? 0)) / seconds : null
       })
     )
     .sort((a, b) => Number(isDrop(b.name)) - Number(isDrop(a.name)) || (a.name < b.name ? -1 : 1))

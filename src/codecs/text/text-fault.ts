@@ -1,3 +1,5 @@
+import { visible } from './visible.js'
+
 /** What is wrong with a text that somebody typed, and where: index of the offending character, text.length at its end. */
 export interface Fault {
   readonly message: string
@@ -19,9 +21,6 @@ export const cut = (s: Span, from: number, to: number = s.text.length): Span => 
 
 /** Characters shown of a long text. */
 const WINDOW = 60
-
-/** One character for each that moves the cursor or ends the line, so that columns stay what they are. */
-const visible = (text: string): string => text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, '?')
 
 /**
  * Three lines, the first of them sufficient in itself: `MESSAGE at character 4 of '22,70000'`, the text, and a caret

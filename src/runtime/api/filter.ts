@@ -1,11 +1,14 @@
 import * as E from 'fp-ts/lib/Either.js'
+import * as O from 'fp-ts/lib/Option.js'
 import { type FlowInfo, FlowKind } from '../../codecs/control/api.js'
+import { parseAddr, showAddr } from '../../codecs/value/inany.js'
 
 /** Which flows: null is any. */
 export interface Filter {
   readonly kind: string | null
   readonly state: string | null
   readonly port: number | null
+  /** As flows have it. */
   readonly address: string | null
 }
 const NAMES: ReadonlyArray<string> = ['kind', 'state', 'port', 'address']
@@ -22,11 +25,14 @@ export const filterOf = (query: Iterable<readonly [string, string]>): E.Either<s
   if (kind !== null && !FlowKind.is(kind)) return E.left(`no such kind: ${kind}`)
   const port = given.get('port') ?? null
   if (port !== null && (!/^\d{1,5}$/.test(port) || Number(port) > 65535)) return E.left(`no port: ${port}`)
+  const address = given.get('address') ?? null
+  const parsed = address === null ? O.none : parseAddr(address)
+  if (address !== null && O.isNone(parsed)) return E.left(`no address: ${address}`)
   return E.right({
     kind,
     state: given.get('state')?.toUpperCase() ?? null,
     port: port === null ? null : Number(port),
-    address: given.get('address')?.toLowerCase() ?? null
+    address: O.isNone(parsed) ? null : showAddr(parsed.value)
   })
 }
 

@@ -18,6 +18,7 @@ import { traceOf } from './trace-body.js'
 export const CLIENTS_MAX = 64
 const NDJSON = 'application/x-ndjson'
 const BODY_MAX = 16_384
+const NO_QUERY = 'no query is understood here'
 /** ms: for a connection on which nothing moves. */
 const IDLE_MS = 10_000
 
@@ -89,7 +90,7 @@ const prometheus: Route = async ({ engine }, r) => {
 const plain =
   (value: (e: Engine) => Promise<unknown>): Route =>
   async ({ engine, query }, r) => {
-    if (query.size > 0) return refuse(r, 400, 'no query is understood here')
+    if (query.size > 0) return refuse(r, 400, NO_QUERY)
     json(r, 200, await value(engine))
   }
 
@@ -129,12 +130,13 @@ const record =
   async ({ engine }: Pick<Asked, 'engine'>, r: ServerResponse, on: boolean | null): Promise<void> => {
     const { record: info } = await engine.ask<'record'>({ ask: 'record', on })
     if (info === null) return refuse(r, 409, 'there is no record: it takes --record FILE')
-    json(r, status(info), info)
+    const is = status(info)
+    if (is === 409)
+      return refuse(r, is, `the record cannot ${on ? 'begin' : 'end'}: ${info.ended ?? 'nobody knows why'}`)
+    json(r, is, info)
   }
 const recordState: Route = (a, r) =>
-  a.query.size > 0
-    ? Promise.resolve(refuse(r, 400, 'no query is understood here'))
-    : record(() => 200)(a, r, null)
+  a.query.size > 0 ? Promise.resolve(refuse(r, 400, NO_QUERY)) : record(() => 200)(a, r, null)
 const RecordBody = t.strict({ on: t.boolean })
 const setRecord: Route = async (a, r) => {
   const asked = E.tryCatch(
@@ -143,7 +145,7 @@ const setRecord: Route = async (a, r) => {
   )
   const body = E.isLeft(asked) ? asked : RecordBody.decode(asked.right)
   if (E.isLeft(body)) return refuse(r, 400, 'the body is to be {"on": true} or {"on": false}')
-  // 202: it begins once it can; 409: it cannot, and `ended` says why
+  // 202: it begins once it can; 409: it cannot
   return record(({ on, waits }) => (on === body.right.on ? 200 : waits !== null ? 202 : 409))(
     a,
     r,
@@ -152,7 +154,7 @@ const setRecord: Route = async (a, r) => {
 }
 
 const trace: Route = async ({ engine, query }, r) => {
-  if (query.size > 0) return refuse(r, 400, 'no query is understood here')
+  if (query.size > 0) return refuse(r, 400, NO_QUERY)
   json(r, 200, (await engine.ask<'trace'>({ ask: 'trace', trace: null })).trace)
 }
 const putTrace: Route = async ({ engine, body }, r) => {
@@ -238,6 +240,8 @@ const answer = async (
   const looks = q.method === 'GET' || q.method === 'HEAD'
   if (!looks && !clients.mayChange(q.socket))
     return refuse(r, 403, 'who is neither of the user that started this, nor root, may only look')
+  // Whoever asks for a change that is not what it would be is told so
+  if (!looks && query.length > 0) return refuse(r, 400, NO_QUERY)
   const body = await bodyOf(q)
   if (body === null || (looks && body !== '')) return refuse(r, 413, 'the body is too long')
   return route(

@@ -15,11 +15,15 @@ export const traceOf = (body: string): E.Either<string, Trace> =>
     if (flow !== null && !(typeof flow === 'number' && Number.isInteger(flow) && flow >= 0))
       return fault('flow is no id of one')
     const of = address(o, 'address')
-    return {
+    const wanted = {
       flows: flag(o, 'flows'),
       packets: flag(o, 'packets'),
       flow,
       port: isAbsent(o.port) ? null : port(o, 'port', null),
       address: of === null ? null : showAddr(of)
     }
+    const chooses = flow !== null || wanted.port !== null || of !== null
+    return chooses && !wanted.flows && !wanted.packets
+      ? fault('neither flows nor packets are to be traced')
+      : wanted
   })

@@ -5,6 +5,7 @@ import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-s
 import { type NamedFd, parseListenFds } from '../../codecs/text/listen-fds.js'
 import type { PortRange } from '../../codecs/text/port-spec.js'
 import { EMPTY_RESOLV_CONF } from '../../codecs/text/resolv-conf.js'
+import { visibleLines } from '../../codecs/text/visible.js'
 import { EADDRINUSE, EBADFD, ENAMETOOLONG, ENOMEM } from '../../codecs/value/errno.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
 import { readMac, writeMac } from '../../codecs/wire/ethernet.js'
@@ -772,7 +773,7 @@ export const main = (argv0: string, args: ReadonlyArray<string>): void => {
     const text = failure.message + (e instanceof Fatal ? e.rest : '')
     logging?.fatal(text)
     logging?.sync()
-    writeSync(2, `${program}: ${text}\n`)
+    writeSync(2, `${program}: ${visibleLines(text)}\n`)
     if (errors !== null) report(errors, reportLine(program, failure, status))
     ;(native ?? process).exit(status)
   }

@@ -1,3 +1,4 @@
+import { visible } from '../../codecs/text/visible.js'
 import { fromV4, type InAny, showAddr } from '../../codecs/value/inany.js'
 import { showMac } from '../../codecs/wire/ethernet.js'
 import type { FamilyPlan, Plan } from './plan-types.js'
@@ -80,5 +81,5 @@ export const statusText = ({ namespace: ns }: Plan, announcement: ReadonlyArray<
       : ns.kind === 'spawn'
         ? 'Serving a command'
         : `Serving ${ns.pid === null ? ns.netns : `the namespace of process ${ns.pid}`}`
-  return what.replace(/\p{Cc}/gu, '?')
+  return visible(what)
 }
