@@ -568,13 +568,14 @@ describe('its server', () => {
     assert.match(JSON.stringify(error), /ESPIPE/)
     server.close()
   })
-  test('a change with a query is none: nothing of what is asked for is left out', async () => {
+  test('a change with a query, or with a member that is none, is refused: nothing of what is asked for is left out', async () => {
     const path = join(mkdtempSync(join(tmpdir(), 'api-')), 's')
     let asked = 0
     const never: Engine = { ask: () => new Promise(() => asked++), change: () => new Promise(() => asked++) }
     const server = apiServer(never, { mayChange: () => true }, {}).listen(path)
     await once(server, 'listening')
     for (const [method, target, body] of [
+      ['POST', '/v1/record', '{"on":true,"window":1}'],
       ['PUT', '/v1/trace?flow=1', '{"packets":true}'],
       ['POST', '/v1/rules?dry-run', '{"firstPort":80}'],
       ['PUT', '/v1/rules/in-tcp-80?x', '{"firstPort":80}'],

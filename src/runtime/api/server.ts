@@ -144,7 +144,9 @@ const setRecord: Route = async (a, r) => {
     () => null
   )
   const body = E.isLeft(asked) ? asked : RecordBody.decode(asked.right)
-  if (E.isLeft(body)) return refuse(r, 400, 'the body is to be {"on": true} or {"on": false}')
+  // The codec lets other members pass, and drops them
+  if (E.isLeft(body) || Object.keys(Object(E.toUnion(asked))).length !== 1)
+    return refuse(r, 400, 'the body is to be {"on": true} or {"on": false}')
   // 202: it begins once it can; 409: it cannot
   return record(({ on, waits }) => (on === body.right.on ? 200 : waits !== null ? 202 : 409))(
     a,
