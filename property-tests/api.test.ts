@@ -75,6 +75,7 @@ const flow: fc.Arbitrary<FlowInfo> = fc.record(
     origin: fc.constantFrom('guest' as const, 'host' as const),
     guest: place,
     guestPeer: place,
+    listenerPort: maybe,
     peer: place,
     rule: fc.option(fc.string()),
     beganMs: maybe,
@@ -691,7 +692,7 @@ describe('filters', () => {
         ]
         const filter = filterOf(query)
         assert.ok(E.isRight(filter) && passes(filter.right, f))
-        const other = [f.guest, f.guestPeer, f.peer].some((p) => p.port === 4711)
+        const other = [f.guest.port, f.guestPeer.port, f.peer.port, f.listenerPort].includes(4711)
         assert.equal(passes({ ...filter.right, port: 4711 }, f), other)
       })
     )

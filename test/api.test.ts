@@ -116,6 +116,10 @@ describe('what it answers', () => {
       ['host', { address: net.host4, port: 7020 }, net.gw4, 'in-tcp-7101']
     )
     assert.ok((tcp.octetsToPeer ?? 0) > 10 && (tcp.windowGuest ?? 0) > 0 && (tcp.ageMs ?? 0) > 0)
+    assert.deepEqual(
+      (await flows('?port=7101')).map((f) => f.listenerPort),
+      [7101, 7101]
+    )
     assert.deepEqual(await flows(`?address=${net.far4}`), [])
     const { rules } = await get<{ rules: RuleInfo[] }>('/v1/rules', 'Rules')
     assert.deepEqual(
@@ -485,7 +489,7 @@ describe('the record', () => {
   })
   test('passt-ctl ends it and begins it; what is no such request is refused', async () => {
     const ctl = (...args: string[]): string => {
-      const r = spawnSync(join(repo, 'bin/passt-ctl'), ['record', ...args, socketPath()], {
+      const r = spawnSync(join(repo, 'bin/passt-ctl'), ['record', socketPath(), ...args], {
         encoding: 'utf8'
       })
       assert.equal(r.status, 0, r.stderr)

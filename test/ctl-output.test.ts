@@ -37,7 +37,7 @@ const status = Status.encode({
   ipv4: family,
   ipv6: null,
   search: [HOSTILE],
-  namespace: { addresses: [HOSTILE], routes: [], routesInAll: 0, leftOut: [HOSTILE] },
+  namespace: { addresses: [HOSTILE], routes: [], routesInAll: 0, leftOut: [HOSTILE], leftOutInAll: 1 },
   serves: [HOSTILE],
   notes: []
 })

@@ -243,6 +243,7 @@ describe('of what never was: an API of ours', () => {
     origin: 'guest',
     guest: place(id),
     guestPeer: place(1),
+    listenerPort: null,
     peer: place(2),
     rule: HOSTILE,
     beganMs: id,
@@ -279,7 +280,13 @@ describe('of what never was: an API of ours', () => {
           ipv4: null,
           ipv6: null,
           search: [HOSTILE],
-          namespace: { addresses: [HOSTILE], routes: [], routesInAll: 1, leftOut: [HOSTILE] },
+          namespace: {
+            addresses: [HOSTILE],
+            routes: [],
+            routesInAll: 1,
+            leftOut: [HOSTILE],
+            leftOutInAll: 1
+          },
           serves: [HOSTILE],
           notes: [HOSTILE]
         }

@@ -32,11 +32,9 @@ complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; an
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = top' -a 'state='
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = top' -a 'port='
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = top' -a 'address='
-complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -eq 2; and test "$w[2]" = record' -a 'on off'
-complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -eq 3; and test "$w[2]" = record; and contains -- "$w[3]" on off' -F
-complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 4; and test "$w[2]" = record; and test "$w[3]" = on' -l json
-complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 4; and test "$w[2]" = record; and test "$w[3]" = off' -l json
-complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = record; and not contains -- "$w[3]" on off' -l json
+complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = record' -a 'on'
+complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = record' -a 'off'
+complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = record' -l json
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = events' -a 'kind=tcp kind=udp kind=ping kind=tcp-splice kind=udp-splice'
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = events' -a 'state='
 complete -c passt-ctl -n 'set -l w (commandline -opc); test (count $w) -ge 3; and test "$w[2]" = events' -a 'port='

@@ -15,6 +15,7 @@ export interface Flow {
   readonly origin: 'guest' | 'host'
   readonly guest: Place
   readonly guestPeer: Place
+  readonly listenerPort: number | null
   readonly peer: Place
   readonly rule: string | null
   readonly beganMs: number | null
@@ -70,6 +71,7 @@ export interface Status {
   readonly namespace: {
     readonly addresses: ReadonlyArray<string>
     readonly routesInAll: number
+    readonly leftOutInAll: number
     readonly leftOut: ReadonlyArray<string>
   } | null
   readonly serves: ReadonlyArray<string>

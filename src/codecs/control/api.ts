@@ -38,6 +38,8 @@ export const FlowInfo = t.strict({
   guestPeer: Place,
   /** The peer as the host knows it. */
   peer: Place,
+  /** Where it arrived: the listener's port; null: it met none. */
+  listenerPort: orNull(count),
   /** Which of `/v1/rules`; null: none, or one that is no more. */
   rule: orNull(t.string),
   /** As Status.uptimeMs; null: before the API. With `id` it tells flows apart, for good. */
@@ -129,6 +131,7 @@ const Namespace = t.strict({
   addresses: t.array(t.string),
   routes: t.array(RouteInfo),
   routesInAll: count,
+  leftOutInAll: count,
   /** What the host has and the namespace has not got, with the reason, for people. */
   leftOut: t.array(t.string)
 })
@@ -174,7 +177,7 @@ export const Trace = t.strict({
   packets: t.boolean,
   /** FlowInfo.id */
   flow: orNull(count),
-  /** Of any end. */
+  /** Of any end, or of the listener. */
   port: orNull(count),
   address: orNull(t.string)
 })

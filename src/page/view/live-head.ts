@@ -14,6 +14,14 @@ const family = (name: string, f: Family | null): string =>
     ? `${name} off`
     : `${name} ${f.address === null ? 'no address' : `${f.address}/${f.prefixLength}`} by ${f.gateway ?? 'no gateway'} on ${f.interface ?? 'no interface'}, DNS ${f.dns.join(' ') || 'none'}`
 
+const notCopied = ({ leftOut, leftOutInAll }: NonNullable<Status['namespace']>): string =>
+  leftOutInAll === 0
+    ? 'nothing of what was to be'
+    : [
+        ...leftOut,
+        ...(leftOutInAll > leftOut.length ? [`and ${leftOutInAll - leftOut.length} more`] : [])
+      ].join('\n')
+
 export const liveHead = (): LiveHead => {
   const name = el('h1', {}, 'passt-ctl')
   const facts = el('span', { class: 'facts' })
@@ -58,7 +66,7 @@ export const liveHead = (): LiveHead => {
           ? []
           : [
               ...pair('namespace', `${s.namespace.addresses.join(' ')}, ${s.namespace.routesInAll} routes`),
-              ...pair('not copied', s.namespace.leftOut.join('\n') || 'all was')
+              ...pair('not copied', notCopied(s.namespace))
             ]),
         ...pair('search', s.search.join(' ') || 'none'),
         ...pair('serves', s.serves.join(' ')),

@@ -36,13 +36,13 @@ export const filterOf = (query: Iterable<readonly [string, string]>): E.Either<s
   })
 }
 
-/** A port or an address is that of any end. */
+/** A port or an address is that of any end, a port also the listener's. */
 export const passes = (f: Filter, flow: FlowInfo): boolean => {
   const ends = [flow.guest, flow.guestPeer, flow.peer]
   return (
     (f.kind === null || flow.kind === f.kind) &&
     (f.state === null || flow.state === f.state) &&
-    (f.port === null || ends.some((e) => e.port === f.port)) &&
+    (f.port === null || f.port === flow.listenerPort || ends.some((e) => e.port === f.port)) &&
     (f.address === null || ends.some((e) => e.address === f.address))
   )
 }

@@ -40,7 +40,7 @@ export const CTL_USAGE = `Usage: passt-ctl COMMAND PATH [FILTER]... [--json]
        passt-ctl rules delete PATH ID...
        passt-ctl trace PATH [off | [flows] [packets] [flow=ID] [port=PORT] [address=ADDRESS]] [--json]
        passt-ctl web PATH [--port PORT]
-       passt-ctl record [on|off] PATH [--json]
+       passt-ctl record PATH [on | off] [--json]
 What the passt or pasta does whose API (--api) is at PATH.
 
   status    what runs, and with what addresses
@@ -84,13 +84,11 @@ const change = ([what, path, ...rest]: ReadonlyArray<string>): E.Either<string, 
   )
 }
 
-const record = (args: ReadonlyArray<string>): E.Either<string, CtlCommand> => {
-  const rest = args.filter((a) => a !== '--json')
-  const on = rest[0] === 'on' ? true : rest[0] === 'off' ? false : null
-  const [path, ...more] = on === null ? rest : rest.slice(1)
+const record = ([path, how, ...more]: ReadonlyArray<string>, json: boolean): E.Either<string, CtlCommand> => {
   if (path === undefined || path === '') return E.left('no PATH')
-  if (more.length > 0) return E.left(`record takes on, off, or nothing, and PATH, not ${more[0]}`)
-  return E.right({ tag: 'Record', path, on, json: args.includes('--json') })
+  if (more.length > 0 || (how !== undefined && how !== 'on' && how !== 'off'))
+    return E.left(`record ${more[0] ?? how}: behind PATH it is on, off, or nothing`)
+  return E.right({ tag: 'Record', path, on: how === undefined ? null : how === 'on', json })
 }
 const WHOLE = /^\d{1,9}$/
 /** Of the words behind the path. */
@@ -136,8 +134,8 @@ export const parseCtl = (args: ReadonlyArray<string>): E.Either<string, CtlComma
   if (args.includes('--version')) return E.right({ tag: 'Version' })
   if (args[0] === 'rules' && (args[1] === 'add' || args[1] === 'delete')) return change(args.slice(1))
   if (args[0] === 'web') return web(args.slice(1))
-  if (args[0] === 'record') return record(args.slice(1))
   const [command, path, ...filters] = args.filter((a) => a !== '--json')
+  if (command === 'record') return record([path ?? '', ...filters], args.includes('--json'))
   if (command === 'trace') return trace([path ?? '', ...filters], args.includes('--json'))
   const known = COMMANDS.find((c) => c === command)
   if (known === undefined) return E.left(command === undefined ? 'no command' : `no such command: ${command}`)

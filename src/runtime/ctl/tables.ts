@@ -113,11 +113,13 @@ const routeText = ({ destination, gateways, metric }: RouteInfo): string =>
 const namespaceLines = (n: Status['namespace']): ReadonlyArray<string> => {
   if (n === null) return []
   const more = n.routesInAll - n.routes.length
+  const moreLeft = n.leftOutInAll - n.leftOut.length
   return [
     `namespace: ${n.addresses.join(' ') || 'no address'}; ${n.routesInAll} routes`,
     ...n.routes.map(routeText),
     ...(more === 0 ? [] : [`    and ${more} more`]),
-    ...n.leftOut.map((what) => `    left out: ${what}`)
+    ...n.leftOut.map((what) => `    left out: ${what}`),
+    ...(moreLeft === 0 ? [] : [`    and ${moreLeft} more`])
   ]
 }
 export const statusLines = (s: Status): ReadonlyArray<string> => [

@@ -60,7 +60,8 @@ const namespaceOf = ({ made: { addresses, routes }, leftOut }: NamespaceIs): Sta
   addresses: few(addresses, addressOf),
   routes: few(routes, routeOf),
   routesInAll: routes.length,
-  leftOut: few(leftOut, itself)
+  leftOut: few(leftOut, itself),
+  leftOutInAll: leftOut.length
 })
 
 const SERVICES = ['tcp', 'udp', 'icmp', 'dhcp', 'dhcpv6', 'ndp', 'ra'] as const

@@ -153,6 +153,7 @@ export const apiOf = (
       kind: f.kind,
       state: stateName(leafOf(f, f.state.node)),
       ...endsOf(f),
+      listenerPort: f.arrival?.port ?? null,
       rule:
         rule === undefined || !isTold(rule) || !rules.current.includes(rule)
           ? null

@@ -44,7 +44,7 @@ const pairHasPort = ({ side0, side1, arrival }: PairFlow, port: number): boolean
 const pairHasAddr = ({ side0, side1, arrival }: PairFlow, a: InAny): boolean =>
   sameAddr(side0.dst, a) || sameAddr(side1.dst, a) || sameAddr(arrival.addr, a)
 const hasPort = (f: Flow, port: number): boolean =>
-  isPair(f) ? pairHasPort(f, port) : f.guestPort === port || f.ourPort === port || f.hostPort === port
+  isPair(f) ? pairHasPort(f, port) : [f.guestPort, f.ourPort, f.hostPort, f.arrival?.port].includes(port)
 const hasAddr = (f: Flow, a: InAny): boolean =>
   isPair(f)
     ? pairHasAddr(f, a)
@@ -107,11 +107,9 @@ export const liveTrace = (w: World): LiveTrace => {
     if (port >= 0 && srcPortOf(f) !== port && dstPortOf(f) !== port) return false
     return flow === null || (!isPair(flow) && isOfFlow(f, flow))
   }
-  const packets = traceTurns(w, {
-    frame: (f) => seesFrame(f) && may(),
-    flow: (f) => seesFlow(f) && may(),
-    say
-  })
+  /** Anew for each request: what another one waited for is none of its lines. */
+  const packets = (): Feature =>
+    traceTurns(w, { frame: (f) => seesFrame(f) && may(), flow: (f) => seesFlow(f) && may(), say })
 
   const set = (t: Trace, now: number): void => {
     stop()
@@ -132,7 +130,7 @@ export const liveTrace = (w: World): LiveTrace => {
       : (f, text) => {
           if (seesFlow(f) && may()) say(text)
         }
-    stop = t.packets && !w.log.enabled('trace') ? lookOn(w.features, packets) : () => {}
+    stop = t.packets && !w.log.enabled('trace') ? lookOn(w.features, packets()) : () => {}
   }
   const info = (now: number): TraceInfo => ({
     ...on,
