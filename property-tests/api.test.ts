@@ -38,7 +38,7 @@ import { ringsOver } from '../src/runtime/abi/rings.js'
 import type { Engine } from '../src/runtime/api/engine-line.js'
 import { filterOf, passes } from '../src/runtime/api/filter.js'
 import { metrics } from '../src/runtime/api/metrics.js'
-import { ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
+import { blocksOf, ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
 import { apiServer } from '../src/runtime/api/server.js'
 import { traceOf } from '../src/runtime/api/trace-body.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
@@ -621,6 +621,29 @@ describe('changes', () => {
         assert.ok(line.charCodeAt(0) === CHANGE_MARK && !line.includes('\n'))
         assert.deepEqual(ChangeLine.decode(line), E.right(c))
         assert.ok(E.isLeft(ChangeLine.decode(line.slice(1))) && E.isLeft(QuestionLine.decode(line)))
+      })
+    )
+  })
+  test('as many rules as fit into a line are one change, whatever they are', () => {
+    const body = fc.record(
+      {
+        direction: fc.constantFrom('in', 'out'),
+        firstPort: fc.integer({ min: 1, max: 65_535 }),
+        proto: fc.constantFrom('tcp', 'udp')
+      },
+      { noNullPrototype: true }
+    )
+    fc.assert(
+      fc.property(fc.array(body, { maxLength: 40 }), (rules) => {
+        const named = rulesOf(JSON.stringify({ rules }))
+        assert.ok(E.isRight(named), 'rules')
+        const add = blocksOf(named.right)
+        const line = ChangeLine.encode({ remove: [], replace: [], add })
+        assert.deepEqual(ChangeLine.decode(line), E.right({ remove: [], replace: [], add }))
+        assert.equal(
+          add.reduce((n, b) => n + b.rules.length, 0),
+          rules.length
+        )
       })
     )
   })

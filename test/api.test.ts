@@ -435,6 +435,11 @@ describe('rules that change', () => {
   test('passt-ctl adds and deletes; who is another user may look at most', async () => {
     const ctl = (uid: number, ...args: ReadonlyArray<string>) =>
       w.run(['/mnt/repo/bin/passt-ctl', ...args], { uid })
+    const many = Array.from({ length: 30 }, (_, i) => ({ address: '127.0.0.1', firstPort: 7200 + i }))
+    const all = await ask('/v1/rules', 'POST', JSON.stringify({ rules: many }))
+    assert.equal(all.status, 201, all.text)
+    const made = (JSON.parse(all.text) as { readonly ids: ReadonlyArray<string> }).ids
+    for (const id of made) assert.equal((await ask(`/v1/rules/${id}`, 'DELETE')).status, 200)
     const added = await ctl(1000, 'rules', 'add', SOCKET, '-t', '127.0.0.1/7105:7020', '-u', '7106-7107')
     assert.deepEqual(ok(added).stdout, 'in-tcp-127.0.0.1-7105\nin-udp-7106-7107\n')
     await w.sh(`chmod 666 ${SOCKET}`)

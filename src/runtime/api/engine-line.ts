@@ -16,7 +16,7 @@ export type AnswerTo<K extends Answer['to']> = Extract<Answer, { readonly to: K 
 /** The engine; one line at a time is under way. */
 export interface Engine {
   readonly ask: <K extends Question['ask']>(q: Extract<Question, { readonly ask: K }>) => Promise<AnswerTo<K>>
-  /** null: it is too much at once (CHANGE_MAX). */
+  /** null: it is too much at once. */
   readonly change: (c: RuleChange) => Promise<AnswerTo<'change'>> | null
 }
 
@@ -54,7 +54,9 @@ export const engineLine = (socket: Socket, over: () => void): Engine => {
     ask: (q) => say(q.ask, QuestionLine.encode(q)) as never,
     change: (c) => {
       const line = ChangeLine.encode(c)
-      return Buffer.byteLength(line) < CHANGE_MAX ? say('change', line) : null
+      // Who says what the engine does not know is answered no more
+      const fits = Buffer.byteLength(line) < CHANGE_MAX && E.isRight(ChangeLine.decode(line))
+      return fits ? say('change', line) : null
     }
   }
 }

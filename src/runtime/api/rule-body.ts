@@ -52,6 +52,12 @@ const ruleIn = (o: unknown): NamedRule => {
   }
 }
 
+/** The same rules, those of one direction in one block: there cannot be more blocks than that (codecs/control/conf.ts). */
+export const blocksOf = (named: ReadonlyArray<NamedRule>): ReadonlyArray<ConfBlock> =>
+  [PIF.HOST, PIF.SPLICE].flatMap((pif) => {
+    const rules = named.flatMap(({ block }) => (block.pif === pif ? block.rules : []))
+    return rules.length === 0 ? [] : [{ pif, rules }]
+  })
 /** One rule. Left: what is wrong with it. */
 export const ruleOf = (body: string): E.Either<string, NamedRule> => read(body, ruleIn)
 /** One, or `{ "rules": [...] }`. */

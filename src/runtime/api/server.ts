@@ -9,7 +9,7 @@ import type { AnswerTo, Engine } from './engine-line.js'
 import { filterOf, passes } from './filter.js'
 import { type Following, following } from './follow.js'
 import { metrics, OPENMETRICS } from './metrics.js'
-import { ruleOf, rulesOf } from './rule-body.js'
+import { blocksOf, ruleOf, rulesOf } from './rule-body.js'
 import { traceOf } from './trace-body.js'
 
 // What the API answers (behaviour.md#api, openapi.json). Its clients are not trusted: they have bounded headers and bodies, and little time.
@@ -114,7 +114,7 @@ const addRules: Route = async (a, r) => {
   const rules = rulesOf(a.body)
   if (E.isLeft(rules)) return refuse(r, 400, rules.left)
   const ids = rules.right.map(({ id }) => id)
-  return change(a, r, { add: rules.right.map(({ block }) => block) }, ids, 201)
+  return change(a, r, { add: blocksOf(rules.right) }, ids, 201)
 }
 const putRule: Route = async (a, r) => {
   const rule = ruleOf(a.body)
