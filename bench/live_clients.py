@@ -1,7 +1,7 @@
 """Clients of the API (--api) that other people's packets must not notice, for bench/live.ts. Each says `ready` once it is at it, and goes on until it is ended.
 
   live_clients.py hostile SOCKET            1,000 connections, 48 that ask for much and never read, 200 requests a second that make no sense
-  live_clients.py rules SOCKET RATE SECONDS 20 rules come in one request and go one by one, RATE changes a second at most; then `{"changes": n, "refused": n, "seconds": s}`
+  live_clients.py rules SOCKET RATE SECONDS a rule comes and one goes, RATE changes a second; then `{"changes": n, "refused": n, "seconds": s}`
 """
 import http.client
 import json
@@ -17,10 +17,6 @@ def connected(path):
     s.settimeout(5)
     s.connect(path)
     return s
-
-
-# Rules of one request
-TOGETHER = 20
 
 
 class Unix(http.client.HTTPConnection):
@@ -70,26 +66,25 @@ def rules(path, rate, seconds):
     api = Unix(path)
     counts = {"changes": 0, "refused": 0}
 
-    def asked(changes, method, target, body=None):
+    def asked(method, target, body=None):
         api.request(method, target, body and json.dumps(body))
         r = api.getresponse()
         r.read()
-        counts["changes" if r.status in (200, 201) else "refused"] += changes
-
-    def keep_pace():
-        while sum(counts.values()) > (time.monotonic() - begun) * rate:
-            time.sleep(0.0005)
+        counts["changes" if r.status in (200, 201) else "refused"] += 1
 
     print("ready", flush=True)
     begun = time.monotonic()
-    ports = range(20000, 20000 + TOGETHER)
-    while time.monotonic() - begun < seconds:
-        keep_pace()
-        rules = [{"proto": "tcp", "address": "127.0.0.1", "firstPort": p} for p in ports]
-        asked(TOGETHER, "POST", "/v1/rules", {"rules": rules})
-        for p in ports:
-            keep_pace()
-            asked(1, "DELETE", f"/v1/rules/in-tcp-127.0.0.1-{p}")
+    n = 0
+    while (at := time.monotonic() - begun) < seconds:
+        if n > at * rate:
+            time.sleep(0.0005)
+            continue
+        port = 20000 + n // 2 % 100
+        if n % 2 == 0:
+            asked("POST", "/v1/rules", {"proto": "tcp", "address": "127.0.0.1", "firstPort": port})
+        else:
+            asked("DELETE", f"/v1/rules/in-tcp-127.0.0.1-{port}")
+        n += 1
     print(json.dumps({**counts, "seconds": round(time.monotonic() - begun, 2)}), flush=True)
 
 
