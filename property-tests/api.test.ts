@@ -364,7 +364,7 @@ describe('what a rule has carried', () => {
           guest += a
           peer += b
           // Between two looks there are less than 2^32: here each step is one, by whoever looks
-          if (looks) counts.of(rule)
+          if (looks) counts.look()
           else counts.feature.onTime?.(instant(1))
         }
         counts.ended(f)

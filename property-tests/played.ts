@@ -22,15 +22,16 @@ import {
   READY_RDHUP,
   SEND_REPORT_ACK
 } from '../src/runtime/abi/abi.js'
-import { GUEST4, LISTENER } from '../src/runtime/engine/warm-up.js'
+import { GUEST_SERVER, GUEST4, LISTENER } from '../src/runtime/engine/warm-up.js'
 import { earliest } from '../src/runtime/flow/deadline.js'
 import type { Flow } from '../src/runtime/flow/flow.js'
 import { Clock, script } from '../src/simulator/clock.js'
 import { Guest } from '../src/simulator/guest.js'
 import { Host, type HostScript } from '../src/simulator/host.js'
 import type { GuestScript, ToGuest } from '../src/simulator/script.js'
-import type { Fate } from '../src/simulator/tcp.js'
+import type { Fate, Scenario } from '../src/simulator/tcp.js'
 import { at, type Came, type Recorded } from './recorded.js'
+import { addr } from './services-arbitraries.js'
 
 // The simulated guests and hosts on both rings of a world that is recorded: all that lies between native and the machines runs as it
 // does in a session, and nothing depends on when or where. So a record that is made here is the same one each time.
@@ -48,6 +49,15 @@ export interface Connection {
   /** What the link does to its frames, one after the other, both ways; then all pass. */
   readonly fates: readonly Fate[]
 }
+/** Of a scenario: by the rule where the host opens it. */
+export const connectionOf = (s: Scenario): Connection => ({
+  ...s,
+  ...(s.opener === 'host'
+    ? { guestPort: GUEST_SERVER, peerPort: 50_000 }
+    : { guestPort: 40_000, peerPort: 80 }),
+  at: 0,
+  peer: addr('203.0.113.80')
+})
 /** Anything else that comes, ms after the start. */
 export interface Happens {
   readonly at: number

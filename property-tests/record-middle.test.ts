@@ -11,7 +11,6 @@ import { actingFeatures } from '../src/runtime/engine/features.js'
 import { linkClientOf } from '../src/runtime/engine/guest-link.js'
 import { rulesNow } from '../src/runtime/engine/live-rules.js'
 import type { StartRecord } from '../src/runtime/engine/start-record.js'
-import { GUEST_SERVER } from '../src/runtime/engine/warm-up.js'
 import { machines } from '../src/runtime/flow/kinds.js'
 import { anonymized } from '../src/runtime/replay/anonymize.js'
 import { replayAll } from '../src/runtime/replay/main.js'
@@ -20,7 +19,7 @@ import { openRecording } from '../src/runtime/replay/recording.js'
 import { Unplayable } from '../src/runtime/replay/replayer.js'
 import { shrunk } from '../src/runtime/replay/shrink.js'
 import { useXstate } from '../src/runtime/replay/under-xstate.js'
-import { datagram, play } from './played.js'
+import { connectionOf, datagram, play } from './played.js'
 import { act, arbActs } from './record-arbitraries.js'
 import { LIMITED, NOT_SHOWN, SCENARIOS, type Scenario, Scene, VHOST } from './record-scenes.js'
 import { opened, type Recorded, type RecordOptions, recordOf, replayed, START } from './recorded.js'
@@ -85,9 +84,7 @@ describe('a record that begins behind any turn replays exactly', () => {
     holds(
       scenario(false),
       (s) => {
-        const inward = { guestPort: GUEST_SERVER, peerPort: 50_000 }
-        const outward = { guestPort: 40_000, peerPort: 80 }
-        const c = { ...s, ...(s.opener === 'host' ? inward : outward), at: 0, peer: addr('203.0.113.80') }
+        const c = connectionOf(s)
         // With a rate limit as well, which goes by the same clock
         const start = n % 3 === 0 ? LIMITED : START
         assertSameFrom(

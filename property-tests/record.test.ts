@@ -35,7 +35,7 @@ import {
 } from '../src/runtime/abi/abi.js'
 import { stateOpen } from '../src/runtime/abi/effects.js'
 import { parseStart, startText } from '../src/runtime/engine/start-record.js'
-import { GUEST_SERVER, RULE } from '../src/runtime/engine/warm-up.js'
+import { RULE } from '../src/runtime/engine/warm-up.js'
 import { machines } from '../src/runtime/flow/kinds.js'
 import { ASK } from '../src/runtime/record/answers.js'
 import { kept, keptOfFrame } from '../src/runtime/record/kept.js'
@@ -59,10 +59,9 @@ import {
 import { arbCut, fragment } from './fragment-arbitraries.js'
 import { arbFrame, build, metaOf } from './frame-spec.js'
 import { unacknowledged } from './migration-streams.js'
-import { type Ends, play } from './played.js'
+import { connectionOf, type Ends, play } from './played.js'
 import { type Act, act, arbActs } from './record-arbitraries.js'
 import { opened, recordOf, replayed, START } from './recorded.js'
-import { addr } from './services-arbitraries.js'
 import { holds, scenario } from './tcp-arbitraries.js'
 
 const RUNS = Number(process.env.FC_RUNS ?? 40)
@@ -99,9 +98,7 @@ describe('a record replays exactly', () => {
     holds(
       scenario(false),
       (s) => {
-        const inward = { guestPort: GUEST_SERVER, peerPort: 50_000 }
-        const outward = { guestPort: 40_000, peerPort: 80 }
-        const c = { ...s, ...(s.opener === 'host' ? inward : outward), at: 0, peer: addr('203.0.113.80') }
+        const c = connectionOf(s)
         let all: ReadonlyArray<Ends> = []
         const file = recordOf((r) => {
           all = play(r, [c])

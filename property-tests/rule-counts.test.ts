@@ -25,6 +25,7 @@ const carried = (
       { name: 'flows', flowBegan: counts.began, flowEnded: counts.ended }
     ])
     ends = play(r, connections)
+    counts.look()
     c = counts.of(rule)
   })
   return { ends, c: c! }

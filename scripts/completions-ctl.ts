@@ -35,6 +35,13 @@ const commands = (): readonly Command[] =>
     if (!verbs.has('')) verbs.set('', usual)
     return { name, summary, verbs }
   })
+/** What is offered behind the path: 'rules add' -> words. */
+const offersOf = (all: readonly Command[]): ReadonlyArray<readonly [string, readonly string[]]> =>
+  all.flatMap((c) =>
+    [...c.verbs].flatMap(([verb, words]) =>
+      words.length === 0 ? [] : [[verb === '' ? c.name : `${c.name} ${verb}`, words] as const]
+    )
+  )
 const verbsOf = (c: Command): readonly string[] => [...c.verbs.keys()].filter((v) => v !== '')
 
 const MADE = 'Made from src/runtime/ctl/options.ts by scripts/completions.ts; do not edit.'
@@ -79,13 +86,7 @@ export const ctlBash = (): string => {
     '    fi',
     `    [[ ' ${VALUED.join(' ')} ' == *" $last "* ]] && return`,
     '    case $what in',
-    ...all.flatMap((c) =>
-      [...c.verbs].flatMap(([verb, words]) =>
-        words.length === 0
-          ? []
-          : [`        '${verb === '' ? c.name : `${c.name} ${verb}`}') words='${words.join(' ')}' ;;`]
-      )
-    ),
+    ...offersOf(all).map(([what, words]) => `        '${what}') words='${words.join(' ')}' ;;`),
     '    esac',
     '    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")',
     `    [[ \${#COMPREPLY[@]} -eq 1 && \${COMPREPLY[0]} == *= ]] && compopt -o nospace`,
@@ -136,13 +137,7 @@ export const ctlZsh = (): string => {
     'fi',
     `[[ ' ${VALUED.join(' ')} ' == *" $words[CURRENT - 1] "* ]] && return`,
     'case $what in',
-    ...all.flatMap((c) =>
-      [...c.verbs].flatMap(([verb, words]) =>
-        words.length === 0
-          ? []
-          : [`  "${verb === '' ? c.name : `${c.name} ${verb}`}") offered=(${words.join(' ')}) ;;`]
-      )
-    ),
+    ...offersOf(all).map(([what, words]) => `  "${what}") offered=(${words.join(' ')}) ;;`),
     'esac',
     `compadd -S '' -- \${(M)offered:#*=} && ret=0`,
     `compadd -- \${offered:#*=} && ret=0`,

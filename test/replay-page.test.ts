@@ -8,7 +8,7 @@ import { after, before, describe, test } from 'node:test'
 import { act } from '../property-tests/record-arbitraries.js'
 import { recordOf, START } from '../property-tests/recorded.js'
 import { EV } from '../src/runtime/abi/abi.js'
-import { Browser, count, drawn, filter, nameless, type Tab, text, texts } from './lib/browser.js'
+import { Browser, count, drawn, filter, inTheDark, nameless, type Tab, text, texts } from './lib/browser.js'
 import { repo } from './lib/cache.js'
 
 const dir = mkdtempSync(join(tmpdir(), 'replay-page-'))
@@ -171,12 +171,7 @@ describe('a page', () => {
     assert.equal(fetched, 'TypeError')
   })
   test('in the dark, and on a small screen', async () => {
-    const back = (): Promise<string> => tab.value('getComputedStyle(document.body).backgroundColor')
-    const light = await back()
-    await tab.taste({ dark: true, width: 800, height: 900 })
-    assert.notEqual(await back(), light)
-    const wide = await tab.value<number>('document.documentElement.scrollWidth')
-    assert.ok(wide <= 800, `${wide}`)
+    await inTheDark(tab)
   })
 })
 

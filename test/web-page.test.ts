@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:http'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { FlowInfo } from '../src/codecs/control/api.js'
-import { Browser, count, drawn, filter, nameless, type Tab, text, texts } from './lib/browser.js'
+import { Browser, count, drawn, filter, inTheDark, nameless, type Tab, text, texts } from './lib/browser.js'
 import { Guest } from './lib/guest.js'
 import { type Proc, until } from './lib/proc.js'
 import { helper, net, ok, World } from './lib/world.js'
@@ -153,12 +153,7 @@ while s.recv(65536): p.send(bytes([1]) * 60)`
       await nameless(tab, 'button, input, [role=grid], [role=table], [role=img], section, [tabindex]'),
       []
     )
-    const back = (): Promise<string> => tab.value('getComputedStyle(document.body).backgroundColor')
-    const light = await back()
-    await tab.taste({ dark: true, width: 800, height: 900 })
-    assert.notEqual(await back(), light)
-    const wide = await tab.value<number>('document.documentElement.scrollWidth')
-    assert.ok(wide <= 800, `${wide}`)
+    await inTheDark(tab)
     await tab.taste({})
   })
   test('nobody gets it without the token, by another name, from another host; nothing but looking is done', async () => {

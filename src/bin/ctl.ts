@@ -99,6 +99,16 @@ const flowsPath = (o: Run): string => `/v1/flows${queryOf(o)}`
 const print = (lines: ReadonlyArray<string>): void => {
   process.stdout.write(lines.map((l) => `${visible(l)}\n`).join(''))
 }
+/** An answer, for programs or for people. */
+const tell = <A>(
+  json: boolean,
+  text: string,
+  of: t.Type<A, unknown>,
+  lines: (a: A) => ReadonlyArray<string>
+): void => {
+  if (json) process.stdout.write(text)
+  else print(lines(decoded(of, text)))
+}
 
 const top = async (o: Run): Promise<never> => {
   const { stdout } = process
@@ -208,8 +218,7 @@ const record = async ({ path, on, json }: Extract<CtlCommand, { tag: 'Record' }>
   const text = await (on === null
     ? get(path, '/v1/record')
     : ask(path, 'POST', '/v1/record', JSON.stringify({ on })))
-  if (json) return void process.stdout.write(text)
-  print([recordLine(decoded(RecordInfo, text))])
+  tell(json, text, RecordInfo, (r) => [recordLine(r)])
 }
 
 const trace = async ({ path, wanted, json }: Extract<CtlCommand, { tag: 'Trace' }>): Promise<void> => {
@@ -217,8 +226,7 @@ const trace = async ({ path, wanted, json }: Extract<CtlCommand, { tag: 'Trace' 
     wanted === null
       ? await get(path, '/v1/trace')
       : await ask(path, 'PUT', '/v1/trace', JSON.stringify(wanted))
-  if (json) process.stdout.write(text)
-  else print(traceLines(decoded(TraceInfo, text)))
+  tell(json, text, TraceInfo, traceLines)
 }
 
 /** What it takes is loaded here: other commands need no charts. Ends with the program that is shown, or a signal. */

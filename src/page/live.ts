@@ -19,6 +19,7 @@ import {
   wayBetween
 } from './live-model.js'
 import { chartView } from './view/chart.js'
+import { givenOctets } from './view/dom.js'
 import { liveCounts } from './view/live-counts.js'
 import { liveDetails } from './view/live-details.js'
 import { liveFlows } from './view/live-flows.js'
@@ -39,12 +40,7 @@ const LATE = 4000
 /** Rows of a leap. */
 const LEAP = 20
 
-const chartsOf = (): Charts => {
-  const script = document.getElementById('data')
-  const octets = Uint8Array.from(atob(script?.textContent ?? ''), (c) => c.charCodeAt(0))
-  script?.remove()
-  return JSON.parse(new TextDecoder().decode(octets)) as Charts
-}
+const chartsOf = (): Charts => JSON.parse(new TextDecoder().decode(givenOctets())) as Charts
 const later = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
 /** The server says that what it shows has ended. */
 class Over extends Error {}

@@ -16,7 +16,7 @@ import {
 } from './model.js'
 import { chartView } from './view/chart.js'
 import { detailsView } from './view/details.js'
-import { el } from './view/dom.js'
+import { el, givenOctets } from './view/dom.js'
 import { flowsView } from './view/flows.js'
 import { ladderView } from './view/ladder.js'
 import { plotsView } from './view/plots.js'
@@ -25,12 +25,7 @@ import { plotsView } from './view/plots.js'
 // is told of it.
 
 const dataOf = async (): Promise<PageData> => {
-  const script = document.getElementById('data')
-  const text = atob(script?.textContent ?? '')
-  script?.remove()
-  const packed = new Uint8Array(text.length)
-  for (let i = 0; i < text.length; i++) packed[i] = text.charCodeAt(i)
-  const whole = new Blob([packed]).stream().pipeThrough(new DecompressionStream('deflate-raw'))
+  const whole = new Blob([givenOctets()]).stream().pipeThrough(new DecompressionStream('deflate-raw'))
   return decodePage(new Uint8Array(await new Response(whole).arrayBuffer()))
 }
 

@@ -184,3 +184,13 @@ export const nameless = (tab: Tab, selector: string): Promise<ReadonlyArray<stri
   tab.value(`[...document.querySelectorAll(${JSON.stringify(selector)})]
     .filter((e) => !(e.ariaLabel || e.labels?.length || e.textContent.trim()))
     .map((e) => e.outerHTML)`)
+
+/** In the dark it has another background, and a narrow window does not make it wider than that. */
+export const inTheDark = async (tab: Tab): Promise<void> => {
+  const back = (): Promise<string> => tab.value('getComputedStyle(document.body).backgroundColor')
+  const light = await back()
+  await tab.taste({ dark: true, width: 800, height: 900 })
+  assert.notEqual(await back(), light)
+  const wide = await tab.value<number>('document.documentElement.scrollWidth')
+  assert.ok(wide <= 800, `${wide}`)
+}

@@ -88,3 +88,13 @@ export const virtualList = (
     }
   }
 }
+
+/** What the page was given with it (runtime/replay/document.ts, `data`): once, it is let go. */
+export const givenOctets = (): Uint8Array<ArrayBuffer> => {
+  const script = document.getElementById('data')
+  const text = atob(script?.textContent ?? '')
+  script?.remove()
+  const octets = new Uint8Array(text.length)
+  for (let i = 0; i < text.length; i++) octets[i] = text.charCodeAt(i)
+  return octets
+}

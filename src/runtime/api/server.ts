@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import * as E from 'fp-ts/lib/Either.js'
-import * as t from 'io-ts'
 import type { RecordInfo, RuleChange, RuleInfo } from '../../codecs/control/api.js'
+import { fault, isObject, read } from './body.js'
 import { carefulServer } from './careful-server.js'
 import type { AnswerTo, Engine } from './engine-line.js'
 import { filterOf, passes } from './filter.js'
@@ -137,28 +137,20 @@ const record =
   }
 const recordState: Route = (a, r) =>
   a.query.size > 0 ? Promise.resolve(refuse(r, 400, NO_QUERY)) : record(() => 200)(a, r, null)
-const RecordBody = t.strict({ on: t.boolean })
 const setRecord: Route = async (a, r) => {
-  const asked = E.tryCatch(
-    () => JSON.parse(a.body) as unknown,
-    () => null
-  )
-  const body = E.isLeft(asked) ? asked : RecordBody.decode(asked.right)
-  // The codec lets other members pass, and drops them
-  if (E.isLeft(body) || Object.keys(Object(E.toUnion(asked))).length !== 1)
-    return refuse(r, 400, 'the body is to be {"on": true} or {"on": false}')
+  const wanted = recordOf(a.body)
+  if (E.isLeft(wanted)) return refuse(r, 400, 'the body is to be {"on": true} or {"on": false}')
   // 202: it begins once it can; 409: it cannot
-  return record(({ on, waits }) => (on === body.right.on ? 200 : waits !== null ? 202 : 409))(
-    a,
-    r,
-    body.right.on
+  const status = ({ on, waits }: RecordInfo): number =>
+    on === wanted.right ? 200 : waits !== null ? 202 : 409
+  return record(status)(a, r, wanted.right)
+}
+const recordOf = (body: string): E.Either<string, boolean> =>
+  read(body, (o) =>
+    isObject(o) && Object.keys(o).length === 1 && typeof o.on === 'boolean' ? o.on : fault('neither')
   )
-}
 
-const trace: Route = async ({ engine, query }, r) => {
-  if (query.size > 0) return refuse(r, 400, NO_QUERY)
-  json(r, 200, (await engine.ask<'trace'>({ ask: 'trace', trace: null })).trace)
-}
+const trace = plain(async (e) => (await e.ask<'trace'>({ ask: 'trace', trace: null })).trace)
 const putTrace: Route = async ({ engine, body }, r) => {
   const wanted = traceOf(body)
   if (E.isLeft(wanted)) return refuse(r, 400, wanted.left)

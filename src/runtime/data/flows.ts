@@ -86,7 +86,7 @@ export const flows = (w: World): Feature => {
     keeps: keeping(
       NAMES,
       () => refused.map(namingOf(w.flows).nameOf),
-      (names) => readNames(w.flows, refused, names)
+      (names) => readNames(namingOf(w.flows), refused, names)
     ),
     takes: {
       CONNECTED: usual,

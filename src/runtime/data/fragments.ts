@@ -45,8 +45,8 @@ const poolOf = (held: Waiting): Uint8Array => {
   held.pool ??= new Uint8Array(SLOTS * SLOT_LEN)
   return held.pool
 }
-/** Where a slot's data begins, in the pool. */
 const DATA_MAX = SLOT_LEN - HEAD_MAX
+/** Where a slot's data begins, in the pool. */
 const dataAt = (slot: number): number => slot * SLOT_LEN + HEAD_MAX
 /** A first fragment's head and `len` octets of data. */
 const kept = (held: Waiting, slot: number, headLen: number, len: number): Uint8Array =>

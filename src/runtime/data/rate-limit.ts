@@ -93,7 +93,10 @@ export const rateLimits = (w: World): Feature => {
         const names = namingOf(w.flows)
         return { rates: r.kept(names), roomed: roomed.map(names.nameOf) }
       },
-      (k) => r.read(k.rates, namingOf(w.flows)) && readNames(w.flows, roomed, k.roomed)
+      (k) => {
+        const names = namingOf(w.flows)
+        return r.read(k.rates, names) && readNames(names, roomed, k.roomed)
+      }
     ),
     deadline: r.deadline,
     forFlows: true,

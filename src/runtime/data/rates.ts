@@ -10,7 +10,7 @@ import { READ_LIMIT, READ_LIMIT_1 } from '../abi/abi.js'
 import { Deadline } from '../flow/deadline.js'
 import { type Flow, isPair, type PairFlow } from '../flow/flow.js'
 import type { FlowConfig } from '../flow/kinds.js'
-import { NAMES, Name, type Naming } from '../flow/naming.js'
+import { NAMES, Name, type Naming, readNames } from '../flow/naming.js'
 import { createShares, type Shares, SharesKept } from '../flow/shares.js'
 
 // What rate limits ask of the data path (behaviour.md#rate-limits): how much each flow may move, and what it has moved. `null` where there is
@@ -142,17 +142,13 @@ export class Rates {
     }
   }
   /** False: that is of other limits, or of flows that there are not. */
-  read(k: RatesKept, { named }: Naming): boolean {
+  read(k: RatesKept, names: Naming): boolean {
     if ((k.in === null) !== (this.in === null) || (k.out === null) !== (this.out === null)) return false
     if (k.in !== null && this.in?.read(k.in) !== true) return false
     if (k.out !== null && this.out?.read(k.out) !== true) return false
-    for (const name of k.refused) {
-      const flow = named(name)
-      if (flow === null) return false
-      this.refused.push(flow)
-    }
+    if (!readNames(names, this.refused, k.refused)) return false
     for (const [name, octets] of k.granted) {
-      const flow = named(name)
+      const flow = names.named(name)
       if (flow === null) return false
       this.granted.push({ flow, octets })
     }

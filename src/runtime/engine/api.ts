@@ -225,6 +225,7 @@ export const apiOf = (
         const from = fromOf(q)
         const end = from + RULES_PER_PAGE
         const told = rules.current.filter(isTold)
+        counts.look()
         const page = told.slice(from, end).map(ruleInfo)
         return { to: 'rules', rules: page, next: end < told.length ? end : null }
       }

@@ -216,7 +216,7 @@ interface Prepared {
 /** What came of a plan. */
 interface Configured {
   readonly plan: Plan
-  /** null: nothing is configured there, or not by us. */
+  /** null: nothing is configured there, or not by us, or nobody can ask (--api). */
   readonly namespace: NamespaceIs | null
 }
 const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTables, log: Log): Configured => {
@@ -233,7 +233,7 @@ const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTabl
     v4: done.missing.includes('v4') ? null : p.v4,
     v6: done.missing.includes('v6') ? null : p.v6
   }
-  if (tap === null || !p.configNet) return { plan: is, namespace: null }
+  if (tap === null || !p.configNet || p.apiPath === null) return { plan: is, namespace: null }
   const refused = done.leftOut.map((x) => x.step)
   const made = withoutRefused(madeOf(is, index, tables), refused)
   return { plan: is, namespace: { made, leftOut: [...left, ...done.leftOut.map((x) => x.why)] } }

@@ -89,7 +89,9 @@ export interface RuleCounts {
   readonly ended: (f: Flow) => void
   /** By which rule it came; undefined: by none. */
   readonly ruleOf: (f: Flow) => Rule | undefined
-  /** Of a rule, as of now or of LOOK_AFTER ago. */
+  /** Where there are few flows, what they have moved by now is counted now. */
+  readonly look: () => void
+  /** Of a rule, as of the last look: LOOK_AFTER ago at the most. */
   readonly of: (r: Rule) => RuleCount
 }
 
@@ -198,10 +200,10 @@ export const ruleCounts = (w: World, pairMoved: PairMoved): RuleCounts => {
       c.open--
     },
     ruleOf: (f) => byFlow.get(f.index),
-    of: (r) => {
+    look: () => {
       if (byFlow.size <= FEW) look(byFlow.keys(), FEW + 1)
-      return countOf(r)
-    }
+    },
+    of: countOf
   }
 }
 

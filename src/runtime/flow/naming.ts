@@ -27,8 +27,7 @@ export const namingOf = (flows: Flows): Naming => ({
 })
 
 /** Appends them to `to`. False: one of them is not there. */
-export const readNames = (flows: Flows, to: Flow[], names: ReadonlyArray<number>): boolean => {
-  const { named } = namingOf(flows)
+export const readNames = ({ named }: Naming, to: Flow[], names: ReadonlyArray<number>): boolean => {
   for (const name of names) {
     const f = named(name)
     if (f === null) return false

@@ -231,6 +231,12 @@ export const createQuotas = (
     filesOf[SIDE[t]] += n
     take(FILES, n)
   }
+  /** What a flow has of the host, its buffers aside. `files`: its sockets are open. */
+  const takeUp = (t: number, sign: 1 | -1, files: boolean): void => {
+    takeFlow(t, sign)
+    if (files) takeFiles(t, sign)
+    if (NEEDED_PORT[t] !== NO_RESOURCE) take(NEEDED_PORT[t], sign)
+  }
   const shareFull = (r: number, t: number): boolean =>
     bothSides && (r === FLOWS ? flowsOf[SIDE[t]] + 1 : filesOf[SIDE[t]] + NEEDED_FILES[t]) > share[r]
   const full = (r: number, n: number): boolean =>
@@ -282,9 +288,7 @@ export const createQuotas = (
       since[i] = now
       stillSince[i] = now
       moved[i] = 0
-      takeFlow(t, 1)
-      takeFiles(t, 1)
-      if (NEEDED_PORT[t] !== NO_RESOURCE) take(NEEDED_PORT[t], 1)
+      takeUp(t, 1, true)
       if (HALF[t] !== NO_RESOURCE) take(HALF[t], 1)
       append(i, QUEUE[t])
     },
@@ -329,9 +333,7 @@ export const createQuotas = (
       take(MEMORY, -octets[i])
       octets[i] = 0
       takings[i] = 0
-      takeFlow(t, -1)
-      if (bare[i] === 0) takeFiles(t, -1)
-      if (NEEDED_PORT[t] !== NO_RESOURCE) take(NEEDED_PORT[t], -1)
+      takeUp(t, -1, bare[i] === 0)
     },
     met: (r) => {
       if (told[resourceNumber[r]] === 1) return false
@@ -368,10 +370,8 @@ export const createQuotas = (
         bare[i] = f.bare ? 1 : 0
         stillSince[i] = f.stillSince
         since[i] = f.since
-        takeFlow(taking, 1)
-        if (!f.bare) takeFiles(taking, 1)
+        takeUp(taking, 1, !f.bare)
         take(MEMORY, f.octets)
-        if (NEEDED_PORT[taking] !== NO_RESOURCE) take(NEEDED_PORT[taking], 1)
       }
       for (const [q, list] of k.queues.entries())
         for (const i of list) {
