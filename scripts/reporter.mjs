@@ -1,5 +1,6 @@
 // The runner's TAP with what failed named once more, just before the summary: the last lines of a long log are what
 // one gets to see of a run elsewhere.
+import { appendFileSync } from 'node:fs'
 import { relative } from 'node:path'
 import { tap } from 'node:test/reporters'
 
@@ -12,7 +13,10 @@ const told = (names, { file, line, details: { error } }) => [
     .map((text) => `  ${text}`)
 ]
 
-/** The events as they are, and before the summary (the first diagnostic of the whole run) the failures as diagnostics. */
+/**
+ * The events as they are, and before the summary (the first diagnostic of the whole run) the failures as diagnostics.
+ * The failures go to the file FAILURES_FILE as well: scripts/run.mjs tells them after its last run.
+ */
 const failuresLast = async function* (source) {
   const open = new Map()
   const failures = []
@@ -24,9 +28,12 @@ const failuresLast = async function* (source) {
       const suites = Array.from({ length: data.nesting }, (_, n) => open.get(`${data.file} ${n}`))
       failures.push(...told([...suites, data.name], data))
     }
-    if (type === 'test:diagnostic' && data.nesting === 0 && /^tests \d/.test(data.message))
+    if (type === 'test:diagnostic' && data.nesting === 0 && /^tests \d/.test(data.message)) {
+      const file = process.env.FAILURES_FILE
+      if (file !== undefined) appendFileSync(file, failures.map((message) => `${message}\n`).join(''))
       for (const message of failures.splice(0))
         yield { type: 'test:diagnostic', data: { nesting: 0, message } }
+    }
     yield event
   }
 }

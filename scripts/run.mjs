@@ -7,6 +7,7 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -14,6 +15,7 @@ import {
   statSync,
   writeFileSync
 } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -235,12 +237,12 @@ const testFiles = () =>
   )
 
 /** These on that Node, which is the first one in PATH too. */
-const runTests = (node, files) => {
+const runTests = (node, files, failures) => {
   console.error(`${files.length} files of tests on ${node}`)
   // A file that hangs fails by its name, and leaves the others their time. No whole file needs a third of this.
   const bound = '--test-timeout=900000'
   const options = ['--import', 'tsx', '--test', bound, `--test-reporter=${at('scripts/reporter.mjs')}`]
-  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}` }
+  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}`, FAILURES_FILE: failures }
   // One file at a time where the kernel is involved would be slow; two fit two cores.
   return run(node, [...options, '--test-concurrency=2', ...files], { env })
 }
@@ -249,11 +251,11 @@ const dependsOnNode = (file) =>
   file.startsWith('property-tests/') ||
   /^test\/(launcher|lifecycle|native|robustness|sandbox|splice-direct|start-failure)\.test\.ts$/.test(file)
 /** The same on the newest long-term release; the snapshot is that one's while they run. */
-const runLongTerm = (files) => {
+const runLongTerm = (files, failures) => {
   const node = longTermNode()
   snapshot(node)
   try {
-    return runTests(node, files)
+    return runTests(node, files, failures)
   } finally {
     snapshot()
   }
@@ -280,14 +282,21 @@ const tasks = {
     const longTermOnly = args[0] === '--long-term'
     const files = longTermOnly ? args.slice(1) : args
     const all = files.length > 0 ? files : testFiles()
-    const failed = [
-      ...(longTermOnly || runTests(process.execPath, all) === 0 ? [] : ['the installed Node']),
-      ...((files.length > 0 && !longTermOnly) ||
-      runLongTerm(files.length > 0 ? files : all.filter(dependsOnNode)) === 0
+    const onLongTerm = files.length > 0 ? files : all.filter(dependsOnNode)
+    const dir = mkdtempSync(join(tmpdir(), 'passt-tests-'))
+    const runs = [
+      ...(longTermOnly
         ? []
-        : ['the long-term release of Node'])
-    ]
-    for (const on of failed) console.error(`tests failed on ${on}`)
+        : [{ on: 'the installed Node', tests: (to) => runTests(process.execPath, all, to) }]),
+      ...(files.length > 0 && !longTermOnly
+        ? []
+        : [{ on: 'the long-term release of Node', tests: (to) => runLongTerm(onLongTerm, to) }])
+    ].map(({ on, tests }, k) => ({ on, told: join(dir, `${k}`), status: tests(join(dir, `${k}`)) }))
+    // The last lines of a long log are what one gets to see of a run elsewhere.
+    const failed = runs.filter(({ status }) => status !== 0)
+    for (const { on, told } of failed)
+      console.error(`tests failed on ${on}\n${existsSync(told) ? readFileSync(told, 'utf8') : ''}`)
+    rmSync(dir, { recursive: true })
     process.exit(failed.length > 0 ? 1 : 0)
   },
   soak: () => {
