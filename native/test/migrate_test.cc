@@ -15,6 +15,8 @@
 
 namespace {
 
+/* As src/machines/tcp/tcp-move.ts has it */
+const uint32_t TIMESTAMP_AHEAD = 1000;
 /* include/net/tcp_states.h */
 enum { ESTABLISHED = 1, FIN_WAIT1 = 4, FIN_WAIT2 = 5, CLOSE_WAIT = 8, LAST_ACK = 9, CLOSING = 11 };
 
@@ -44,6 +46,8 @@ struct Migrant : Rig {
 	Listener listener;
 	int peer;
 	bool v6;
+	/** us between a dump and the end of its socket. */
+	useconds_t pause = 0;
 
 	explicit Migrant(bool six = false, int rcvbuf = 0) : Rig(true, 0, {4 << 20, 8 << 20, 64, 4096, 512}), listener(six, rcvbuf), v6(six)
 	{
@@ -120,7 +124,7 @@ struct Migrant : Rig {
 		w.own_port = own_port, w.peer_port = peer_port;
 		w.snd_seq = d.w.snd_seq - d.w.snd_kept - d.shut();
 		w.rcv_seq = d.w.rcv_seq - d.w.rcv_kept - d.ended();
-		w.max_seg = d.w.max_seg, w.timestamp = d.w.timestamp;
+		w.max_seg = d.w.max_seg, w.timestamp = d.w.timestamp + TIMESTAMP_AHEAD;
 		w.snd_wl1 = d.w.snd_wl1, w.snd_wnd = d.w.snd_wnd, w.max_window = d.w.max_window;
 		w.rcv_wnd = d.w.rcv_wnd + d.ended(), w.rcv_wup = d.w.rcv_wup - d.ended();
 		w.window_scale = d.w.window_scale, w.options = d.w.options;
@@ -139,6 +143,7 @@ struct Migrant : Rig {
 		freeze();
 		const Dump d = dump();
 		const RestoreWords w = plan(d);
+		usleep(pause);
 		effect({EF_CLOSE, 1});
 		effect({EF_TCP_RESTORE_OPEN, 2, v6 ? IS_V6 : 0u});
 		turn();
@@ -314,6 +319,21 @@ TEST(migrate_closed_by_both_with_octets_on_their_way)
 	m.comes(in);
 	m.arrives(out);
 	CHECK(read_all(m.peer, 1).empty());
+}
+
+TEST(migrate_of_a_socket_that_acknowledges_once_more)
+{
+	/* Its delayed ACK goes out behind the dump, with a timestamp of then: the other one's must not be older (RFC 7323 §5.3) */
+	Alone alone;
+	Migrant m(false, 4096);
+	const Octets out = noise(30000), in = noise(3000);
+	m.pause = 100000;
+	m.send(out);
+	CHECK(write(m.peer, in.data(), in.size()) == (ssize_t)in.size() && !shutdown(m.peer, SHUT_WR));
+	CHECK(soon([&] { return state_of(m.fd(1)) == CLOSE_WAIT; }));
+	m.move();
+	m.comes(in);
+	m.arrives(out);
 }
 
 TEST(migrate_octets_are_counted_from_the_head_of_the_send_queue)
