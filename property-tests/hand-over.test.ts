@@ -44,7 +44,12 @@ import { sameAsXstate, untilAllTaken } from './same-as-xstate.js'
 const count = fc.nat(2 ** 24 - 1)
 const arbAddr = fc.option(arbInAny)
 const arbQuestion: fc.Arbitrary<HandOverQuestion> = fc.oneof(
-  plain({ ask: fc.constant('begin' as const), version: count, mode: fc.string({ maxLength: 40 }) }),
+  plain({
+    ask: fc.constant('begin' as const),
+    version: count,
+    mode: fc.string({ maxLength: 40 }),
+    api: fc.option(fc.boolean())
+  }),
   plain({ ask: fc.constantFrom('listeners' as const, 'flows' as const, 'rest' as const), from: count }),
   plain({ ask: fc.constantFrom('take' as const, 'session' as const) }),
   plain({ ask: fc.constant('done' as const), taken: count, lost: count })
@@ -83,6 +88,7 @@ const arbFlow: fc.Arbitrary<HandedFlow> = fc.oneof(
   }),
   plain({ kind: fc.constant('udp' as const), ends: arbEnds })
 )
+const arbSocket = fc.option(plain({ path: fc.string(), rules: fc.option(arbClientPart) }))
 const listOf = <A>(of: fc.Arbitrary<A>): fc.Arbitrary<A[]> => fc.array(of, { maxLength: HANDED_MAX })
 const arbAnswer: fc.Arbitrary<HandOverAnswer> = fc.oneof(
   plain({
@@ -101,7 +107,8 @@ const arbAnswer: fc.Arbitrary<HandOverAnswer> = fc.oneof(
       fc.constant(null)
     ),
     listeners: count,
-    conf: fc.option(plain({ path: fc.string(), rules: fc.option(arbClientPart) }))
+    api: arbSocket,
+    conf: arbSocket
   }),
   plain({ answer: fc.constant('listeners' as const), list: listOf(arbListener) }),
   plain({
@@ -231,7 +238,7 @@ const at = instant(1)
 const asked = (question: HandOverQuestion): HandOverEvent => ({ type: 'ASKED', question, now: at })
 const whole: readonly HandOverEvent[] = [
   { type: 'PEER', there: true, now: at },
-  asked({ ask: 'begin', version: 1, mode: 'pasta' }),
+  asked({ ask: 'begin', version: 1, mode: 'pasta', api: null }),
   asked({ ask: 'take' }),
   { type: 'SETTLED', now: at },
   asked({ ask: 'flows', from: 0 }),

@@ -53,11 +53,7 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('UnixTarget'), path: word }),
   record({ type: type('UnixFile'), path: word }),
   record({ type: type('Connect'), target: u32 }),
-  record({
-    type: type('Api'),
-    who: fc.option(record({ uid: fc.nat(), gid: fc.nat() })),
-    path: word
-  }),
+  record({ type: type('Api'), who: fc.option(record({ uid: fc.nat(), gid: fc.nat() })) }),
   record({ type: type('Sockets'), v6: fc.boolean(), proto, count: fc.integer({ min: 1, max: SOCKETS_MAX }) }),
   record({
     type: type('Listen'),

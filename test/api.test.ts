@@ -594,6 +594,6 @@ describe('clients that do harm, while traffic flows', () => {
     await w.sh('touch /mnt/w/file; chown 1000 /mnt/w/file')
     const no = await w.run(['/mnt/repo/bin/pasta', ...quietPorts, '--api', '/mnt/w/file', '--', 'true'])
     assert.equal(no.code, 1)
-    assert.match(no.stderr, /annot listen at \/mnt\/w\/file \(--api\): File exists/)
+    assert.match(no.stderr, /annot listen at \/mnt\/w\/file \(--api\): EEXIST, File exists/)
   })
 })

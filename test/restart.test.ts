@@ -1,7 +1,10 @@
 // A newer pasta or passt in the place of one that serves (--restart-path, behaviour.md#restart): connections go on, and where that
 // fails the older one does.
 import assert from 'node:assert/strict'
+import { request } from 'node:http'
+import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import type { Status } from '../src/codecs/control/api.js'
 import { End, type Flows, isWhole } from './lib/ends.js'
 import { passt } from './lib/passt.js'
 import { alive, calm, cmdlineOf, kill, type Proc, sessionOf, statusField, until } from './lib/proc.js'
@@ -52,6 +55,24 @@ const typing = (s: Restarting, flows: Flows): (() => Promise<void>) => {
     await done
   }
 }
+
+/** Questions to the API at this socket. Resolves to the body of what succeeds. */
+const asking =
+  (socketPath: string) =>
+  (method: string, path: string, body = ''): Promise<string> =>
+    new Promise((resolve, reject) => {
+      const q = request({ socketPath, method, path, agent: false, timeout: 20_000 }, (r) => {
+        const parts: string[] = []
+        r.on('data', (d) => parts.push(String(d)))
+        r.on('error', reject)
+        r.on('end', () =>
+          (r.statusCode ?? 0) < 300 ? resolve(parts.join('')) : reject(new Error(parts.join('')))
+        )
+      })
+      q.on('timeout', () => q.destroy(new Error('no answer')))
+      q.on('error', reject)
+      q.end(body)
+    })
 
 const GUESTS = {
   netns: 'pasta, by netns',
@@ -326,6 +347,64 @@ describe('300 connections, and other ports', () => {
       assert.equal(await s.world.call('eof', { conn: inward.world[0]! }), 'ConnectionResetError')
       assert.equal(await s.guest.call('eof', { conn: inward.guest[0]! }), 'ConnectionResetError')
     }))
+})
+
+describe('the API (--api) goes along', () => {
+  for (const kind of ['netns', 'pid', 'passt'] as const)
+    test(`nobody is turned away, rules are as they were changed, and who fails to take the place changes nothing, by ${kind}`, async () => {
+      const name = `/mnt/w/${kind}.api`
+      await scene(kind, { options: ['--api', name] }, async (s) => {
+        const ask = asking(join(w.dir, `${kind}.api`))
+        const status = async (): Promise<Status> => JSON.parse(await ask('GET', '/v1/status')) as Status
+        const flows = await s.connect(20, 20)
+        const added = s.port + 9
+        await ask('POST', '/v1/rules', JSON.stringify({ direction: 'in', proto: 'tcp', firstPort: added }))
+        const first = await status()
+
+        // Whoever asks meanwhile is heard by one of both, or hung up on by the one that ends: there is always somebody
+        let more = true
+        const told = new Set<number>()
+        const others = (async () => {
+          while (more)
+            await status().then(
+              ({ pid }) => void told.add(pid),
+              (e: Error) => assert.match(e.message, /ECONNRESET|socket hang up|EPIPE/)
+            )
+        })()
+        const following = assert.rejects(ask('GET', '/v1/events'), /aborted|ECONNRESET|hang up/)
+        following.catch(() => {})
+        const before = s.now
+        await s.reaches('take', ['--api', name], true).then(async ({ newer, go }) => {
+          await go()
+          assert.equal((await newer.wait()).code, 1)
+        })
+        assert.equal((await status()).pid, first.pid)
+        ok(await (await s.restart(['--api', name])).wait())
+        assert.ok(!before.running, 'the older one has ended')
+        await following
+        more = false
+        await others
+        const { pid } = await status()
+        assert.notEqual(pid, first.pid)
+        assert.deepEqual([...told], [first.pid, pid])
+        await ask('DELETE', `/v1/rules/in-tcp-${added}`)
+        await s.talk(flows, 'a')
+        const all = (await s.processes(s.now)).filter((one) => cmdlineOf(one).includes('api.cjs'))
+        assert.equal(all.length, 1)
+
+        if (kind !== 'netns') return
+        // Elsewhere, and nowhere
+        await s.replace(['--api', `${name}.other`])
+        const there = asking(join(w.dir, `${kind}.api.other`))
+        assert.equal((JSON.parse(await there('GET', '/v1/status')) as Status).mode, first.mode)
+        await assert.rejects(status(), /ECONNREFUSED/)
+        await s.replace()
+        await assert.rejects(there('GET', '/v1/status'), /ECONNREFUSED/)
+        await s.replace(['--api', name])
+        assert.equal((await status()).mode, first.mode)
+        await s.talk(flows, 'b')
+      })
+    })
 })
 
 describe('who fails to take a place: the older one goes on as if nothing had been', () => {

@@ -206,10 +206,10 @@ Fault watchResolver(const std::optional<Identity> &, Fd &theirs)
 	theirs = aFile();
 	return outcome();
 }
-Fault startApi(const Launch &, const std::string &path, const std::optional<Identity> &, Fd &engine)
+Fault startApi(const Launch &, const std::optional<Identity> &, Fd &engine)
 {
 	beforeReady();
-	MUST(!world.entered && path.find('\0') == std::string::npos);
+	MUST(!world.entered);
 	engine = aFile();
 	return outcome();
 }
@@ -309,7 +309,6 @@ std::string request(Input &in)
 	case RQ_API:
 		putU32(body, in.u8());
 		putU32(body, in.u8());
-		text(body, in);
 		break;
 	case RQ_IDENTITY:
 		for (int i = 0; i < 3; i++)

@@ -355,11 +355,12 @@ enum : uint32_t {
 /* Restart in place. Octets of a message, descriptors with one; descriptors, by what they are: a listener by its id, a flow's socket by its handle, the tap or the
  * link's client, where clients of the link connect, where this connection came from. With vhost-user: a region of memory by its place in the table;
  * of a ring: ring * VRING_FDS + VRING_KICK and its like; the log (0), its eventfd (1); with a part of a message: one of VHOST_FDS_MAX; where
- * passt-repair connects; the control socket */
+ * passt-repair connects; the control socket; where clients of the API connect */
 enum : uint32_t {
 	HAND_OVER_MAX = 131072, HAND_OVER_FDS = 192, HAND_HOLD = 1,
 	HAND_LISTENER = 0, HAND_FLOW = 1, HAND_GUEST = 2, HAND_CLIENTS = 3, HAND_OVER = 4,
 	HAND_REGION = 5, HAND_VRING = 6, HAND_LOG = 7, HAND_CAME = 8, HAND_HELPERS = 9, HAND_CONF = 10,
+	HAND_API = 11,
 };
 
 /* Clients of the control socket at a time; one that is of our user, or root */

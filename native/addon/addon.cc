@@ -231,8 +231,14 @@ Value ConfAdopt(const CallbackInfo &info)
 
 Value ApiAdopt(const CallbackInfo &info)
 {
-	const int e = engine ? engine->conf.adopt_api(int_at(info, 0)) : EINVAL;
+	const int e = engine ? engine->conf.adopt_api(int_at(info, 0), int_at(info, 1)) : EINVAL;
 	return e ? fail(info.Env(), "apiAdopt", e) : info.Env().Undefined();
+}
+
+Value ApiServe(const CallbackInfo &info)
+{
+	const int e = engine ? engine->conf.serve_api(info[0].ToBoolean()) : EINVAL;
+	return e ? fail(info.Env(), "apiServe", e) : info.Env().Undefined();
 }
 
 Value LinkAdopt(const CallbackInfo &info)
@@ -674,7 +680,13 @@ Value Seal(const CallbackInfo &info)
 	return e && e != ENOSYS ? fail(info.Env(), "seal", e) : Napi::Boolean::New(info.Env(), !e);
 }
 
-/** In the process of the API. (uid, gid: -1 = as they are) */
+/** In the process of the API. (fd of its stream) */
+Value ApiListener(const CallbackInfo &info)
+{
+	return Napi::Number::New(info.Env(), passt::receive_listener(int_at(info, 0)));
+}
+
+/** The same. (uid, gid: -1 = as they are) */
 Value ConfineApi(const CallbackInfo &info)
 {
 	int e = passt::drop_privileges(int_at(info, 0), int_at(info, 1));
@@ -718,6 +730,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("confListen", ConfListen);
 	add("confAdopt", ConfAdopt);
 	add("apiAdopt", ApiAdopt);
+	add("apiServe", ApiServe);
 	add("handOverConnect", HandOverConnect);
 	add("handOverListen", HandOverListen);
 	add("handOverAdopt", HandOverAdopt);
@@ -767,6 +780,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("dropPrivileges", DropPrivileges);
 	add("confine", Confine);
 	add("seal", Seal);
+	add("apiListener", ApiListener);
 	add("confineApi", ConfineApi);
 	add("peerUser", PeerUser);
 	add("exit", Exit);

@@ -1,10 +1,12 @@
 #include "conf.h"
+#include "ctl.h"
 #include "sock.h"
 #include "../common/unixsocket.h"
 
 #include <cerrno>
 #include <cstdio>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,7 +26,7 @@ Conf::~Conf()
 		if (fd >= 0)
 			close(fd);
 	}
-	for (const int fd : {listener, file}) {
+	for (const int fd : {listener, file, api_listener}) {
 		if (fd >= 0)
 			close(fd);
 	}
@@ -69,9 +71,40 @@ int Conf::adopt(int fd, const char *path)
 	return 0;
 }
 
-int Conf::adopt_api(int fd)
+int Conf::adopt_api(int fd, int listens_at)
 {
-	return core.adopt(streams[API], fd, EPOLLIN, ID_CONF_CLIENT - API);
+	if (const int e = core.adopt(streams[API], fd, EPOLLIN, ID_CONF_CLIENT - API))
+		return e;
+	api_listener = listens_at;
+	return 0;
+}
+
+int Conf::serve_api(bool keep)
+{
+	const char begin = '\n';
+
+	if (streams[API] < 0 || api_listener < 0)
+		return ENOTCONN;
+	if (send_with(streams[API], &begin, sizeof(begin), &api_listener, 1) < 0)
+		return errno;
+	if (!keep)
+		close(api_listener), api_listener = -1;
+	return 0;
+}
+
+int receive_listener(int stream)
+{
+	std::vector<int> passed;
+	uint8_t begin;
+	pollfd p = {stream, POLLIN, 0};
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		continue;
+	if (ctl_read(stream, &begin, sizeof(begin), passed) == sizeof(begin) && passed.size() == 1)
+		return passed[0];
+	for (const int fd : passed)
+		close(fd);
+	return -1;
 }
 
 /**
@@ -170,6 +203,10 @@ void Conf::send_to(uint32_t stream, const fx::Octets &e)
 void Conf::give_away()
 {
 	core.drop(listener);
+	if (streams[API] >= 0)
+		core.drop(streams[API]);
+	if (api_listener >= 0)
+		close(api_listener), api_listener = -1;
 }
 
 void Conf::effect(const Record &e)

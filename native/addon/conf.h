@@ -13,6 +13,9 @@
 
 namespace passt {
 
+/** In the API's process: where its clients connect, once the engine says so; -1: it is gone. */
+int receive_listener(int stream);
+
 class Conf : Part {
 public:
 	explicit Conf(Core &c) : Part(c) { streams.fill(-1); }
@@ -22,8 +25,11 @@ public:
 	Fault listen(const char *path);
 	/** A socket that listens already, at `path`. 0 or errno; it is taken over with 0 only. */
 	int adopt(int fd, const char *path);
-	/** The stream to the API's process. 0 or errno; it is taken over with 0 only. */
-	int adopt_api(int fd);
+	/** The stream to the API's process, and where its clients connect. 0 or errno; they are taken over with 0 only. */
+	int adopt_api(int fd, int listens_at);
+	/** It accepts from here on. `keep`: whoever takes our place gets where. 0 or errno. */
+	int serve_api(bool keep);
+	int api_listens_at() const { return api_listener; }
 	/** EF_CONF_*, EF_API_SEND */
 	void effect(const Record &e);
 	/** ID_CONF, ID_CONF_CLIENT and those below it. False: it is none of them. */
@@ -32,7 +38,7 @@ public:
 	void accepting(bool on);
 	/** Where clients connect, -1: nowhere. */
 	int listens_at() const { return listener; }
-	/** It is somebody else's: whoever is there is served to the end. */
+	/** They are somebody else's: whoever is at the control socket is served to the end; the API's process ends. */
 	void give_away();
 
 private:
@@ -47,7 +53,7 @@ private:
 	enum : uint32_t { API = CONF_CLIENTS, STREAMS };
 	std::array<int, STREAMS> streams;
 	/** `file`: of the socket, to see its mode (O_PATH). */
-	int listener = -1, file = -1;
+	int listener = -1, file = -1, api_listener = -1;
 	uid_t owner = 0;
 	bool paused = false, root_is_here = true;
 };

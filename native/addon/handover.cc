@@ -178,6 +178,8 @@ int HandOver::descriptor(uint32_t what, uint32_t which) const
 		return repair.listens_at();
 	if (what == HAND_CONF)
 		return conf.listens_at();
+	if (what == HAND_API)
+		return conf.api_listens_at();
 	return what == HAND_OVER ? listener : vhost.descriptor(what, which);
 }
 

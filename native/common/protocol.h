@@ -16,8 +16,8 @@
 
 /* ERROR_FD: where the engine reports errors until it serves, if PASST_ERROR_FD says so (passt(1), --error-fd) */
 enum : int { ERROR_FD = 4, CTL_FD = 3 };
-/* Of the process of the API (--api): where its clients connect, its stream to the engine */
-enum : int { API_LISTEN_FD = 3, API_ENGINE_FD = 4 };
+/* Of the process of the API (--api): its stream to the engine. First comes one octet, with the socket at which clients connect */
+enum : int { API_ENGINE_FD = 3 };
 
 enum RequestKind : uint32_t {
 	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: u32 ms, and unless
@@ -68,8 +68,8 @@ enum RequestKind : uint32_t {
 	/* nothing. After RQ_READY: another process serves in our place, so the engine's end is not the command's, and files of RQ_UNIX_FILE
 	 * stay. Reply: nothing */
 	RQ_LEAVE = 15,
-	/* u32 user, u32 group (API_STAY: it stays who we are), str path of its socket. After RQ_SETUP, before RQ_SPAWN, RQ_JOIN: the process of
-	 * the API begins. Reply: nothing, with the descriptor of the engine's stream to it */
+	/* u32 user, u32 group (API_STAY: it stays who we are). After RQ_SETUP, before RQ_SPAWN, RQ_JOIN: the process of the API begins. Reply:
+	 * nothing, with the descriptor of the engine's stream to it */
 	RQ_API = 16,
 	/* str absolute path. After RQ_SETUP, before RQ_SPAWN and RQ_JOIN: where RQ_CONNECT may lead; they have numbers from 0 on. Nobody
 	 * need listen there yet. Reply: nothing */

@@ -1,7 +1,6 @@
 #include "apiprocess.h"
 
 #include "../common/protocol.h"
-#include "../common/unixsocket.h"
 #include "confine.h"
 #include "engine-options.h"
 #include "helper.h"
@@ -12,26 +11,25 @@
 #include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Clients that wait to be accepted; descriptors of the process: 64 clients, the two of protocol.h, Node's own */
-static constexpr int BACKLOG = 64;
+/* Descriptors of the process: 64 clients, where they connect, the engine, Node's own */
 static constexpr rlim_t FILES = 160;
 /* In the process that serves packets, what clients ask for comes second: nice(2) */
 static constexpr int NICE = 10;
 
-[[noreturn]] static void api(const Launch &launch, Fd listener, Fd line, const std::optional<Identity> &who)
+[[noreturn]] static void api(const Launch &launch, Fd line, const std::optional<Identity> &who)
 {
 	setsid();
 	(void)!chdir("/");
 	(void)!nice(NICE);
 	nullStreams();
-	const int high = fcntl(line.get(), F_DUPFD, API_ENGINE_FD + 1);
-	if (high < 0 || dup2(listener.get(), API_LISTEN_FD) < 0 || dup2(high, API_ENGINE_FD) < 0)
+	if (dup2(line.get(), API_ENGINE_FD) < 0)
 		_exit(1);
-	fcntl(API_LISTEN_FD, F_SETFD, 0); // the same already: dup2() changes nothing
-	closeAllBut({ API_LISTEN_FD, API_ENGINE_FD });
+	fcntl(API_ENGINE_FD, F_SETFD, 0); // the same already: dup2() changes nothing
+	closeAllBut({ API_ENGINE_FD });
 	const rlimit files = { FILES, FILES }, none = {};
 	setrlimit(RLIMIT_NOFILE, &files);
 	setrlimit(RLIMIT_CORE, &none);
@@ -51,14 +49,9 @@ static constexpr int NICE = 10;
 	_exit(1);
 }
 
-Fault startApi(const Launch &launch, const std::string &path, const std::optional<Identity> &who, Fd &engine)
+Fault startApi(const Launch &launch, const std::optional<Identity> &who, Fd &engine)
 {
-	const std::string what = "Cannot listen at " + path + " (--api)";
-	int fd = -1, pair[2];
-	uint32_t mode = 0;
-	if (const passt::Fault no = passt::listen_at_path(path.c_str(), fd, mode, { SOCK_STREAM, 0600, BACKLOG }); no.err)
-		return no.text.empty() ? fault(no.err, what) : Fault{ no.err, what + ": " + no.text };
-	Fd listener(fd);
+	int pair[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return fault(errno, "Cannot create a socket");
 	Fd ours(pair[0]), theirs(pair[1]);
@@ -66,7 +59,7 @@ Fault startApi(const Launch &launch, const std::string &path, const std::optiona
 	if (pid < 0)
 		return fault(errno, "Cannot start the process of the API");
 	if (pid == 0)
-		api(launch, std::move(listener), std::move(theirs), who);
+		api(launch, std::move(theirs), who);
 	engine = std::move(ours);
 	return {};
 }

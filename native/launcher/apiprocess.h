@@ -10,6 +10,6 @@
  * Starts it, with a socket that listens at `path` (common/unixsocket.h, mode 0600 at most). `engine`: the engine's end of the stream; where that
  * is closed the process ends. `who`: whom it becomes. To be called before namespaces are entered.
  */
-Fault startApi(const Launch &launch, const std::string &path, const std::optional<Identity> &who, Fd &engine);
+Fault startApi(const Launch &launch, const std::optional<Identity> &who, Fd &engine);
 
 #endif

@@ -409,7 +409,6 @@ Fault Requests::identity(Reader &r)
 Fault Requests::api(Reader &r, Answer &a)
 {
 	const uint32_t uid = r.u32(), gid = r.u32();
-	const std::string path = r.str();
 	if (!r.done())
 		return MALFORMED;
 	if (!session_.setUp || enterTried_)
@@ -418,7 +417,7 @@ Fault Requests::api(Reader &r, Answer &a)
 	if (uid != API_STAY)
 		who = Identity{ uid, gid };
 	Fd engine;
-	if (Fault f = startApi(launch_, path, who, engine))
+	if (Fault f = startApi(launch_, who, engine))
 		return f;
 	a.passed.push_back(std::move(engine));
 	return {};

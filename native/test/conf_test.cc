@@ -105,13 +105,36 @@ TEST(conf_client_that_reads_nothing_is_over_and_no_other_one_notices)
 	close(other);
 }
 
+TEST(api_process_gets_where_its_clients_connect_once_and_what_is_kept_is_handed_over)
+{
+	for (const bool keep : {false, true}) {
+		Served s;
+		int pair[2];
+
+		CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+		const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		CHECK(!s.engine.conf.adopt_api(pair[0], listener));
+		CHECK(s.engine.conf.api_listens_at() == listener);
+		CHECK(!s.engine.conf.serve_api(keep));
+		const int got = receive_listener(pair[1]);
+		CHECK(got >= 0 && got != listener);
+		CHECK(s.engine.conf.api_listens_at() == (keep ? listener : -1));
+		/* Somebody else serves: the process hears that it is over */
+		s.engine.conf.give_away();
+		CHECK(s.engine.conf.api_listens_at() == -1 && receive_listener(pair[1]) == -1);
+		close(got);
+		close(pair[1]);
+	}
+}
+
 TEST(api_stream_is_told_says_something_and_its_end_is_said_once)
 {
 	Served s;
 	int pair[2];
 
 	CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
-	CHECK(!s.engine.conf.adopt_api(pair[0]) && s.engine.conf.adopt_api(pair[1]) == EBUSY);
+	CHECK(!s.engine.conf.adopt_api(pair[0], -1) && s.engine.conf.adopt_api(pair[1], -1) == EBUSY);
+	CHECK(s.engine.conf.serve_api(false) == ENOTCONN);
 	CHECK(send(pair[1], "abc", 3, MSG_NOSIGNAL) == 3);
 	const Ev o = s.await(EV_API_OCTETS);
 	CHECK(o[1] == 0 && o[3] == 3);

@@ -7,8 +7,7 @@ import { apiServer } from '../runtime/api/server.js'
 // The process of the API (--api), started by the launcher (native/launcher/apiprocess.cc). Descriptors: native/common/protocol.h, API_*.
 // Arguments: user and group that it becomes, '' = it stays who it is. It gives up everything else before it hears anybody.
 
-const LISTEN_FD = 3
-const ENGINE_FD = 4
+const ENGINE_FD = 3
 
 const [, bundle = '', uid = '', gid = ''] = process.argv
 const native = loadAddon(bundle)
@@ -22,7 +21,9 @@ const mayChange = (s: Socket): boolean => {
   const user = native.peerUser(fdOf(s))
   return user === 0 || (user >= 0 && user === owner)
 }
+const listener = native.apiListener(ENGINE_FD)
+if (listener < 0) end()
 const engine = new Socket({ fd: ENGINE_FD, readable: true, writable: true })
 apiServer(engineLine(engine, end), { mayChange }, openapi)
   .on('error', end)
-  .listen({ fd: LISTEN_FD }, () => native.confineApi(idOf(uid), idOf(gid)))
+  .listen({ fd: listener }, () => native.confineApi(idOf(uid), idOf(gid)))

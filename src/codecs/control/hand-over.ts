@@ -51,11 +51,20 @@ const Base64 = new t.Type<Uint8Array, string, unknown>(
   (b) => Buffer.from(b.buffer, b.byteOffset, b.byteLength).toString('base64')
 )
 
+/** What older ones do not say: null then. */
+const orNothing = <A, O>(of: t.Type<A, O, unknown>) =>
+  new t.Type<A | null, O | null, unknown>(
+    `${of.name} or nothing`,
+    (u): u is A | null => u === null || of.is(u),
+    (u, c) => (u === null || u === undefined ? t.success(null) : of.validate(u, c)),
+    (a) => (a === null ? null : of.encode(a))
+  )
+
 // --- questions
 
 const questions = [
-  /** First. `begin`: for whom it is. */
-  t.strict({ ask: t.literal('begin'), version: Count, mode: t.string }),
+  /** First. `begin`: for whom it is. `api`: it knows what to do with an API's socket. */
+  t.strict({ ask: t.literal('begin'), version: Count, mode: t.string, api: orNothing(t.boolean) }),
   /** Those behind the first `from`. */
   t.strict({ ask: t.literal('listeners'), from: Count }),
   /** From here on we serve nobody, until `done`, or until the connection ends. */
@@ -80,15 +89,6 @@ const Questions = t.union([
 export type HandOverQuestion = t.TypeOf<typeof Questions>
 
 // --- answers
-
-/** What older ones do not say: null then. */
-const orNothing = <A, O>(of: t.Type<A, O, unknown>) =>
-  new t.Type<A | null, O | null, unknown>(
-    `${of.name} or nothing`,
-    (u): u is A | null => u === null || of.is(u),
-    (u, c) => (u === null || u === undefined ? t.success(null) : of.validate(u, c)),
-    (a) => (a === null ? null : of.encode(a))
-  )
 
 const HandedListener = t.strict({
   /** As the flows that it brought name it. */
@@ -269,7 +269,7 @@ const Rules = new t.Type<ClientPart, string, unknown>(
   },
   (part) => Base64.encode(clientPart(CONF_VERSION).encode(part))
 )
-const ConfThere = t.strict({ path: t.string, rules: orNothing(Rules) })
+const SocketThere = t.strict({ path: t.string, rules: orNothing(Rules) })
 const LinkThere = t.strict({ kind: t.literal('link') })
 /** `helpers`: with where passt-repair connects, as a descriptor. */
 const VhostThere = t.strict({ kind: t.literal('vhost-user'), helpers: t.boolean })
@@ -284,8 +284,9 @@ const answers = [
     version: Count,
     guest: t.union([TapThere, LinkThere, VhostThere, t.null]),
     listeners: Count,
-    /** With the control socket as the last descriptor; `rules` null: nobody has changed them. */
-    conf: orNothing(ConfThere)
+    /** Last in the descriptors, in this order: where the API's clients connect, the control socket. `rules` null: nobody has changed them. */
+    api: orNothing(SocketThere),
+    conf: orNothing(SocketThere)
   }),
   t.strict({ answer: t.literal('listeners'), list: t.readonlyArray(HandedListener) }),
   /** `client`: with the link's, as a descriptor; `came`, `unsent`: octets of its rest. `ended`: flows that do not go along. */

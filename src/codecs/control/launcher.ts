@@ -84,14 +84,10 @@ export type LauncherRequest =
   /** In a namespace, before Ready: Netlink is served after that, too, for addresses of this interface and routes through it. */
   | { readonly type: 'Follow'; readonly index: number }
   /**
-   * After Setup, before Spawn and Join: the process of the API begins, with its socket at `path`. `who`: whom it becomes, 31 bits each; null: it
-   * stays who the launcher is.
+   * After Setup, before Spawn and Join: the process of the API begins. `who`: whom it becomes, 31 bits each; null: it stays who the launcher
+   * is.
    */
-  | {
-      readonly type: 'Api'
-      readonly who: { readonly uid: number; readonly gid: number } | null
-      readonly path: string
-    }
+  | { readonly type: 'Api'; readonly who: { readonly uid: number; readonly gid: number } | null }
   /** Between Setup and Spawn or Join: an absolute path that Connect may lead to; they are numbered from 0 on. */
   | { readonly type: 'UnixTarget'; readonly path: string }
   /** Before Ready: the file of a socket of ours, to be removed at the end. */
@@ -268,7 +264,7 @@ const encodeRequest = (r: LauncherRequest): Uint8Array => {
     case 'Names':
       return join(u32(RQ.NAMES), ...str(r.user), ...str(r.group))
     case 'Api':
-      return join(u32(RQ.API, r.who?.uid ?? API_STAY, r.who?.gid ?? API_STAY), ...str(r.path))
+      return u32(RQ.API, r.who?.uid ?? API_STAY, r.who?.gid ?? API_STAY)
     case 'EmptyRoot':
       return u32(RQ.EMPTY_ROOT, r.byChroot ? ROOT_BY_CHROOT : 0)
     case 'UnixTarget':
@@ -334,12 +330,12 @@ const decodeRequest = (o: Octets): LauncherRequest | string => {
       : { type: 'Identity', uid, gid, late: (flags & IDENTITY_LATE) !== 0 }
   }
   if (kind === RQ.API) {
-    const f = fields(body, 2, 1)
+    const f = fields(body, 2, 0)
     if (f === null) return bad
     const [uid, gid] = f.w
     const stays = uid === API_STAY && gid === API_STAY
     if (!stays && (uid > ID_MAX || gid > ID_MAX)) return bad
-    return { type: 'Api', who: stays ? null : { uid, gid }, path: f.s[0] }
+    return { type: 'Api', who: stays ? null : { uid, gid } }
   }
   if (kind === RQ.NAMES) {
     const f = fields(body, 0, 2)

@@ -397,7 +397,7 @@ export const handOver = alphabet<typeof handOverMachine>({
       now
     })),
     h('peer-gone', 'it is gone', ({ now }) => ({ type: 'PEER', there: false, now })),
-    asks('begin', 'it asks what we have', { ask: 'begin', version: 1, mode: 'pasta' }),
+    asks('begin', 'it asks what we have', { ask: 'begin', version: 1, mode: 'pasta', api: true }),
     asks('listeners', 'it asks where we listen', { ask: 'listeners', from: 0 }),
     asks('take', 'it is ready: we are to stand still', { ask: 'take' }),
     asks('flows', 'it asks for flows', { ask: 'flows', from: 0 }),

@@ -240,6 +240,7 @@ export const HAND_LOG = 7
 export const HAND_CAME = 8
 export const HAND_HELPERS = 9
 export const HAND_CONF = 10
+export const HAND_API = 11
 
 /** Clients of the control socket at a time; EV.CONF_CLIENT: of our user, or root. */
 export const CONF_CLIENTS = 64
@@ -320,8 +321,10 @@ export interface Native {
   confListen(path: string): void
   /** The same with a socket that listens already, at `path`; it is the addon's from here on. */
   confAdopt(fd: number, path: string): void
-  /** The stream to the API's process: EV.API_OCTETS. It is the addon's from here on. */
-  apiAdopt(fd: number): void
+  /** The stream to the API's process: EV.API_OCTETS; and the socket where its clients connect. They are the addon's from here on. */
+  apiAdopt(fd: number, listener: number): void
+  /** That process accepts clients from here on. `keep`: HAND_API stays there to be handed over. */
+  apiServe(keep: boolean): void
   /** As linkListen(), with a socket that listens already; it is the addon's from here on. */
   linkAdopt(fd: number, vhostUser: boolean): void
   /** As repairListen(), with a socket that listens already; it is the addon's from here on. */

@@ -3,6 +3,8 @@ import type { Native } from './abi.js'
 
 /** What the process of the API asks of the addon. */
 export interface ApiNative {
+  /** Where its clients connect, once the engine at the other end of this stream serves; -1: it is gone. Waits. */
+  apiListener(stream: number): number
   /**
    * On every thread, for good: user and group (-1: as they are), no capability, no file by name, no system call but those of
    * native/addon/api-calls.def, as far as the kernel can. Throws where it is not done: the process is to end.

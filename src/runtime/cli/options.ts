@@ -53,8 +53,7 @@ const CONFLICTS: ReadonlyArray<Rule> = [
   ],
   [(o) => !o.pidns && attaches(o), '--no-pidns is for commands only'],
   [(o) => o.userns !== null && !attaches(o), '--userns needs a PID or --netns'],
-  [(o) => o.restartPath !== null && o.fd !== null, '--restart-path and --fd exclude each other'],
-  [(o) => o.restartPath !== null && o.apiPath !== null, '--restart-path and --api exclude each other']
+  [(o) => o.restartPath !== null && o.fd !== null, '--restart-path and --fd exclude each other']
 ]
 
 // --- evaluation

@@ -82,7 +82,13 @@ import { type RulesNow, rulesNow } from './live-rules.js'
 import { loop } from './loop.js'
 import { openRecord, recordEnd, recordNowhere, writer } from './open-record.js'
 import { ruleText, startText } from './start-record.js'
-import { findPredecessor, type HandedConf, type LinkTaken, type Predecessor, takeOver } from './take-over.js'
+import {
+  findPredecessor,
+  type HandedSocket,
+  type LinkTaken,
+  type Predecessor,
+  takeOver
+} from './take-over.js'
 import { compileSooner } from './v8.js'
 import { warmUp } from './warm-up.js'
 import { warmUpMoves } from './warm-up-moves.js'
@@ -273,7 +279,7 @@ const forwarding = (p: Plan, ephemeral: PortRange, given: Given, log: Log): Read
   return rules
 }
 
-/** Those that were changed at the control socket of the process whose place we take; of our options, what that cannot say: see ofTables(). */
+/** Those that clients of the process whose place we take have made of them; of our options, what that cannot say: see ofTables(). */
 const rulesThere = (
   told: ClientPart,
   options: ReadonlyArray<Rule>,
@@ -281,7 +287,10 @@ const rulesThere = (
   log: Log
 ): ReadonlyArray<Rule> => {
   const env = { mode: p.mode, tcp: p.tcp, udp: p.udp, v4: p.v4 !== null, v6: p.v6 !== null }
-  log.at('info', 'restart: rules are those that were set at the control socket, not those of the options')
+  log.at(
+    'info',
+    'restart: rules are as they were changed while the other one served, not those of the options'
+  )
   const ours = options.filter(isFixed)
   return orFatal(ofTables(env, tablesIn(told, p.mode), ours))
 }
@@ -362,11 +371,20 @@ const listenForSuccessor = (native: Native, path: string, former: Predecessor | 
   })
 }
 
-/** The control socket, in place before privileges go. `former`: that of the process whose place we take, if it is the same one. */
-const listenForConf = (native: Native, path: string, former: HandedConf | null): void => {
+/** Of the process whose place we take: what is at this path, by `take`. False: nothing is, and what is elsewhere is closed. */
+const takenAt = (former: HandedSocket | null, path: string | null, take: (fd: number) => void): boolean => {
+  if (former === null) return false
+  if (former.path !== path) {
+    closeSync(former.fd)
+    return false
+  }
+  take(former.fd)
+  return true
+}
+
+/** The control socket, in place before privileges go. */
+const listenForConf = (native: Native, path: string): void => {
   try {
-    if (former !== null && former.path === path) return native.confAdopt(former.fd, path)
-    if (former !== null) closeSync(former.fd)
     native.confListen(path)
   } catch (e) {
     const errno = errnoOf(e)
@@ -378,6 +396,17 @@ const listenForConf = (native: Native, path: string, former: HandedConf | null):
       errno,
       `cannot listen at ${what}: ${reasonText(e)}${errno === EADDRINUSE ? ': path already in use' : ''}`
     )
+  }
+}
+
+/** Where clients of the API connect, which its process is told once we serve. */
+const listenForApi = (native: Native, path: string): number => {
+  try {
+    return native.unixListen(path)
+  } catch (e) {
+    const errno = errnoOf(e)
+    if (errno === 0) throw e
+    throw refused(errno, `cannot listen at ${path} (--api): ${reasonText(e)}`)
   }
 }
 
@@ -404,7 +433,9 @@ const whatIsHere = (
             vnet: tap.vnet,
             mac: readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0)
           },
-  conf: p.confPath === null ? null : { path: p.confPath, rules },
+  conf: p.confPath,
+  api: p.apiPath,
+  rules,
   left: () => {
     if (p.namespace.kind === 'spawn' || rules.current.some((r) => listensAtPath(r) !== null)) l.leave()
   }
@@ -464,10 +495,15 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
       )
     )
   // On the host, whatever namespaces come
+  let apiListener = -1
+  const handedApi = takenAt(former?.api ?? null, wanted.apiPath, (fd) => {
+    apiListener = fd
+  })
+  if (wanted.apiPath !== null && !handedApi) apiListener = listenForApi(native, wanted.apiPath)
   const apiFd =
     wanted.apiPath === null
       ? null
-      : orFatal(l.api({ who: who.uid < 0 ? null : { uid: who.uid, gid: who.gid }, path: wanted.apiPath }))
+      : orFatal(l.api({ who: who.uid < 0 ? null : { uid: who.uid, gid: who.gid } }))
   assume(l, wanted, who, log)
   const resolver = wanted.follow && needsResolvConf(o) ? l.resolver() : null
   const secret = random(16)
@@ -488,7 +524,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const record = openRecord(native, wanted, log)
   const door = record?.native(native) ?? native
   const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
-  if (apiFd !== null) tried('watch the process of the API', () => native.apiAdopt(apiFd))
+  if (apiFd !== null) tried('watch the process of the API', () => native.apiAdopt(apiFd, apiListener))
   if (wanted.pcap !== null)
     openCapture(
       native,
@@ -518,10 +554,14 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
           )
         )
   if (p.restartPath !== null) listenForSuccessor(native, p.restartPath, former)
-  if (p.confPath !== null) {
-    listenForConf(native, p.confPath, former?.conf ?? null)
-    log.at('info', `UNIX domain socket bound at ${p.confPath}`)
-  } else if (former?.conf != null) closeSync(former.conf.fd)
+  const { confPath } = p
+  const handedConf = takenAt(former?.conf ?? null, confPath, (fd) =>
+    tried('use the control socket', () => native.confAdopt(fd, confPath ?? ''))
+  )
+  if (confPath !== null) {
+    if (!handedConf) listenForConf(native, confPath)
+    log.at('info', `UNIX domain socket bound at ${confPath}`)
+  }
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))
   const ephemeral = ephemeralPorts()
   const limits = limitsOf(
@@ -530,7 +570,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   )
   const share = guestPorts(ephemeral, limits.ports)
   const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
-  const told = p.confPath === null ? null : (former?.conf?.rules ?? null)
+  const told = rulesMayChange(p) ? (former?.conf?.rules ?? former?.api?.rules ?? null) : null
   const options = forwarding(p, ephemeral, sockets.given, log)
   const place = listenPlace(
     door,
@@ -697,6 +737,7 @@ const serveUntilEnd = (prepared: Prepared, logging: Logging, started: () => void
     seal()
   }
   if (former !== null) replace(former, prepared)
+  if (p.apiPath !== null) tried('tell the process of the API', () => native.apiServe(p.restartPath !== null))
   orFatal(l.ready({ status }))
   started()
   if (!p.foreground) {

@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type { ClientPart } from '../../codecs/control/conf.js'
 import {
+  type AnswerTo,
   HAND_OVER_VERSION,
   HANDED_MAX,
   type HandedEnds,
@@ -16,6 +17,7 @@ import { listensAtPath } from '../../machines/forward/forward-rules.js'
 import { type HandOverEffect, type HandOverEvent, handOverMachine } from '../../machines/link/hand-over.js'
 import { handedOf } from '../../machines/tcp/tcp-handed.js'
 import {
+  HAND_API,
   HAND_CAME,
   HAND_CLIENTS,
   HAND_CONF,
@@ -67,8 +69,10 @@ export interface Here {
         readonly mac: number
       }
     | null
-  /** The control socket, and its rules. */
-  readonly conf: { readonly path: string; readonly rules: RulesNow } | null
+  /** Paths of the control socket and of the API's, by which rules change. */
+  readonly conf: string | null
+  readonly api: string | null
+  readonly rules: RulesNow
   /** What was begun in our namespaces is to outlive us. */
   readonly left: () => void
 }
@@ -134,6 +138,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   /** In the control socket's words; null: they are those of the options. */
   const changedRules = ({ changed, current }: RulesNow): ClientPart | null =>
     changed ? partOf(current, w.cfg.forward.mode) : null
+  const socketAt = (path: string | null): AnswerTo<'begin'>['conf'] =>
+    path === null ? null : { path, rules: changedRules(here.rules) }
   const arm = (): void => {
     deadline.at = later === null ? dueAt : 0
   }
@@ -227,16 +233,21 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
         if (q.mode !== here.mode) return refused(`this is ${here.mode}`)
         const stays = session?.stays() ?? null
         if (stays !== null) return refused(stays)
-        const conf: ReadonlyArray<Handed> = here.conf === null ? [] : [[HAND_CONF, 0]]
+        const api = q.api === true ? here.api : null
+        const sockets: ReadonlyArray<Handed> = [
+          ...(api === null ? [] : [[HAND_API, 0] as const]),
+          ...(here.conf === null ? [] : [[HAND_CONF, 0] as const])
+        ]
         return {
           answer: {
             answer: 'begin',
             version: HAND_OVER_VERSION,
             guest: here.guest,
             listeners: w.listeners.size,
-            conf: here.conf === null ? null : { path: here.conf.path, rules: changedRules(here.conf.rules) }
+            api: socketAt(api),
+            conf: socketAt(here.conf)
           },
-          descriptors: [[HAND_OVER, 0], ...wayTo(here.guest), ...conf]
+          descriptors: [[HAND_OVER, 0], ...wayTo(here.guest), ...sockets]
         }
       }
       case 'listeners':
@@ -319,7 +330,7 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   }
   const leave = (n: { readonly taken: number; readonly lost: number }, now: Instant): void => {
     left = true
-    here.conf?.rules.leave()
+    here.rules.leave()
     // No word of ours gets there any more, between those of the other one
     handOverGuest(r)
     const ms = began === null ? 0 : now - began
@@ -348,6 +359,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
         arm()
         return goOn(now)
       case 'Reply': {
+        // What it is told of them is to stay true
+        if (e.question.ask === 'begin' && here.rules.busy()) return behind(1, (at) => carryOut(e, at))
         const { answer, descriptors } = answerTo(e.question)
         handOverAnswer(r, HandOverAnswer.encode(answer), descriptors)
         return answer.answer === 'refused' ? handOverClose(r) : undefined
@@ -383,10 +396,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
     takes: {
       HAND_OVER_PEER: (i, now) => {
         const there = handOverPeer(r.ev, i)
-        if (here.conf !== null) {
-          here.conf.rules.held = there
-          here.conf.rules.wake()
-        }
+        here.rules.held = there
+        here.rules.wake()
         step({ type: 'PEER', there, now })
       },
       HAND_OVER_ASKED: (i, now) => {

@@ -58,6 +58,8 @@ export interface RulesNow {
   changed: boolean
   /** While another process takes our place: what it was told is to stay true. */
   held: boolean
+  /** They are being changed. */
+  busy: () => boolean
   /** Look again whether it is. */
   wake: () => void
   /** It is carried out when those before it have been. */
@@ -69,6 +71,7 @@ export const rulesNow = (current: ReadonlyArray<Rule>, changed = false): RulesNo
   current,
   changed,
   held: false,
+  busy: () => false,
   wake: () => {},
   ask: () => {},
   leave: () => {}
@@ -122,6 +125,7 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
     deadline.at = at
   }
   rules.wake = arm
+  rules.busy = () => job !== null
   const greet = (c: Client): void => {
     c.base = toTables(rules.current, env.mode)
     const capabilities = capabilitiesOf(env)

@@ -28,7 +28,7 @@ import { openFlow } from '../data/open-flow.js'
 import type { World } from '../data/world.js'
 import type { Flow, FlowAddresses } from '../flow/flow.js'
 import { type Inherited, inherit } from '../host/inherited.js'
-import { errnoOf, failureText } from '../log/error-text.js'
+import { errnoOf, failureText, reasonText } from '../log/error-text.js'
 import type { HandedMessage } from './vhost.js'
 
 // We take the place of a process that serves already (behaviour.md#restart): at first where it listens and how its guest is reached, then, when
@@ -42,7 +42,7 @@ interface Answer<K extends HandOverAnswer['answer']> {
   readonly answer: AnswerTo<K>
   readonly fds: ReadonlyArray<number>
 }
-export interface HandedConf {
+export interface HandedSocket {
   readonly path: string
   readonly fd: number
   /** null: nobody has changed them. */
@@ -56,8 +56,9 @@ export interface Predecessor {
   /** Where passt-repair(1) connects, null: nowhere. */
   readonly helpersFd: number | null
   readonly listeners: Inherited
-  /** null: it has no control socket. */
-  readonly conf: HandedConf | null
+  /** null: it has none. */
+  readonly api: HandedSocket | null
+  readonly conf: HandedSocket | null
   readonly asking: Asking
 }
 /** One question at a time, and its answer. */
@@ -86,7 +87,7 @@ const wayFds = (guest: Extract<HandOverAnswer, { readonly answer: 'begin' }>['gu
 const descriptorsOf = (a: HandOverAnswer): number => {
   switch (a.answer) {
     case 'begin':
-      return 1 + wayFds(a.guest) + (a.conf === null ? 0 : 1)
+      return 1 + wayFds(a.guest) + (a.api === null ? 0 : 1) + (a.conf === null ? 0 : 1)
     case 'session':
       return a.list.reduce((sum, { fds }) => sum + fds, a.came)
     case 'listeners':
@@ -151,14 +152,11 @@ const pages = <K extends keyof Listed>(
 
 /** Who serves at `path`; Right(null): nobody. */
 export const findPredecessor = (native: Native, path: string, mode: string): Result<Predecessor | null> => {
-  const connected = E.tryCatch(
-    () => native.handOverConnect(path),
-    (e) => (e instanceof Error ? e.message.replace(/^\w+: /, '') : String(e))
-  )
+  const connected = E.tryCatch(() => native.handOverConnect(path), reasonText)
   if (E.isLeft(connected)) return connected
   if (connected.right < 0) return E.right(null)
   const asking = asker(native, connected.right)
-  const begun = answerTo(asking, { ask: 'begin', version: HAND_OVER_VERSION, mode })
+  const begun = answerTo(asking, { ask: 'begin', version: HAND_OVER_VERSION, mode, api: true })
   if (E.isLeft(begun)) return begun
   const { answer, fds } = begun.right
   const all: (readonly [HandedListener, number])[] = []
@@ -167,10 +165,26 @@ export const findPredecessor = (native: Native, path: string, mode: string): Res
   if (answer.version !== HAND_OVER_VERSION)
     return E.left(`it hands over as version ${answer.version} does, and this is ${HAND_OVER_VERSION}`)
   const [place, ...more] = fds
+  const ways = wayFds(answer.guest)
   const guestFd = answer.guest === null ? -1 : more[0]
-  const helpersFd = wayFds(answer.guest) === 2 ? more[1] : null
-  const conf = answer.conf === null ? null : { ...answer.conf, fd: more[more.length - 1] }
-  return E.right({ guest: answer.guest, place, guestFd, helpersFd, listeners: inherit(all), conf, asking })
+  const helpersFd = ways === 2 ? more[1] : null
+  const sockets = more.slice(ways)
+  const socket = (s: AnswerTo<'begin'>['conf']): HandedSocket | null => {
+    const fd = s === null ? undefined : sockets.shift()
+    return s === null || fd === undefined ? null : { ...s, fd }
+  }
+  const api = socket(answer.api)
+  const conf = socket(answer.conf)
+  return E.right({
+    guest: answer.guest,
+    place,
+    guestFd,
+    helpersFd,
+    listeners: inherit(all),
+    api,
+    conf,
+    asking
+  })
 }
 
 /** What came for the guest's link. */

@@ -11,6 +11,7 @@ import type { WorldConfig } from '../data/world.js'
 import { nothingInherited } from '../host/inherited.js'
 import { basicFeatures } from './features.js'
 import { handOver } from './hand-over.js'
+import { rulesNow } from './live-rules.js'
 import { asker, type Predecessor, takeOver } from './take-over.js'
 import { madeUpWorld, openConnection, record, type Stage, turn } from './warm-up.js'
 import { AT, CONNECTED, NATIVE } from './warm-up-moves.js'
@@ -30,7 +31,7 @@ class Old {
   private descriptors = 0
   constructor(cfg: WorldConfig) {
     const w = madeUpWorld(cfg, NATIVE)
-    const here = { mode: 'passt', guest: null, conf: null, left: () => {} }
+    const here = { mode: 'passt', guest: null, conf: null, api: null, rules: rulesNow([]), left: () => {} }
     install(w.features, [...basicFeatures(w), handOver(w, here, { session: null })])
     this.s = { w, v6: false, now: instant(1), look: () => this.note() }
   }
@@ -57,7 +58,7 @@ class Old {
 
 /** Yields now and then; done when it ends. Returns how many connections were taken over, for whoever wants to know how it went. */
 export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
-  const begin: HandOverQuestion = { ask: 'begin', version: HAND_OVER_VERSION, mode: 'passt' }
+  const begin: HandOverQuestion = { ask: 'begin', version: HAND_OVER_VERSION, mode: 'passt', api: true }
   let taken = 0
   for (let i = 0; i < RESTARTS; i++) {
     const old = new Old(cfg)
@@ -77,6 +78,7 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
       guestFd: -1,
       helpersFd: null,
       listeners: nothingInherited(),
+      api: null,
       conf: null,
       asking: asker(
         {

@@ -31,8 +31,9 @@ export const failureText = (errno: number): string => {
 export const errnoOf = (e: unknown): number =>
   e instanceof Error && 'errno' in e && Number.isInteger(e.errno) ? Math.abs(Number(e.errno)) : 0
 
-/** Why something thrown was thrown: an error of Node's system calls in our words, the addon's in its own. */
+/** Why something thrown was thrown: an error of Node's system calls in our words, the addon's in its own, without its function's name. */
 export const reasonText = (e: unknown): string => {
   if (!(e instanceof Error)) return String(e)
-  return 'syscall' in e ? failureText(errnoOf(e)) : e.message
+  if ('syscall' in e) return failureText(errnoOf(e))
+  return 'errno' in e ? e.message.replace(/^\w+: /, '') : e.message
 }
