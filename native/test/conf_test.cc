@@ -117,7 +117,7 @@ TEST(api_process_gets_where_its_clients_connect_once_and_what_is_kept_is_handed_
 		CHECK(s.engine.conf.api_listens_at() == listener);
 		CHECK(!s.engine.conf.serve_api(keep));
 		const int got = receive_listener(pair[1]);
-		CHECK(got >= 0 && got != listener);
+		CHECK(got >= 0);
 		CHECK(s.engine.conf.api_listens_at() == (keep ? listener : -1));
 		/* Somebody else serves: the process hears that it is over */
 		s.engine.conf.give_away();
