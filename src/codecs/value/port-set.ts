@@ -3,12 +3,18 @@ export type PortSet = Uint32Array
 
 const WORDS = 2048
 
+/** None; of those who change nothing. */
+export const NO_PORTS: PortSet = new Uint32Array(WORDS)
 export const emptyPorts = (): PortSet => new Uint32Array(WORDS)
 export const portSet = (ports: Iterable<number>): PortSet => {
   const s = emptyPorts()
   for (const p of ports) addPort(s, p)
   return s
 }
+/** Of word `w`, the bits of first..last. */
+const maskOf = (w: number, first: number, last: number): number =>
+  (w === first >>> 5 ? -1 << (first & 31) : -1) & (w === last >>> 5 ? -1 >>> (31 - (last & 31)) : -1)
+
 /** Changes `s`, so only while it is being built. */
 export const addPort = (s: PortSet, p: number): void => {
   s[p >>> 5]! |= 1 << (p & 31)
@@ -16,6 +22,10 @@ export const addPort = (s: PortSet, p: number): void => {
 /** The same. */
 export const removePort = (s: PortSet, p: number): void => {
   s[p >>> 5]! &= ~(1 << (p & 31))
+}
+/** The same; first..last included. */
+export const addPorts = (s: PortSet, first: number, last: number): void => {
+  for (let w = first >>> 5; w <= last >>> 5; w++) s[w]! |= maskOf(w, first, last)
 }
 export const hasPort = (s: PortSet, p: number): boolean => ((s[p >>> 5]! >>> (p & 31)) & 1) === 1
 
@@ -38,14 +48,15 @@ export const samePorts = (a: PortSet, b: PortSet): boolean => {
 /** Ascending, first..last included. Costs one look at 32 absent ports. */
 export const portsIn = (s: PortSet, first = 0, last = 65535): number[] => {
   const out: number[] = []
-  for (let w = first >>> 5; w <= last >>> 5; w++) {
-    let bits = s[w]!
-    while (bits !== 0) {
-      const bit = 31 - Math.clz32(bits & -bits)
-      bits &= bits - 1
-      const p = w * 32 + bit
-      if (p >= first && p <= last) out.push(p)
-    }
-  }
+  for (let w = first >>> 5; w <= last >>> 5; w++) pushBits(out, w, s[w]! & maskOf(w, first, last))
   return out
+}
+/** Of first..last, those that are not in `s`; in the same way. */
+export const portsNotIn = (s: PortSet, first: number, last: number): number[] => {
+  const out: number[] = []
+  for (let w = first >>> 5; w <= last >>> 5; w++) pushBits(out, w, ~s[w]! & maskOf(w, first, last))
+  return out
+}
+const pushBits = (out: number[], w: number, of: number): void => {
+  for (let bits = of; bits !== 0; bits &= bits - 1) out.push(w * 32 + 31 - Math.clz32(bits & -bits))
 }

@@ -104,17 +104,20 @@ export type Added = E.Either<string, ReadonlyArray<ConfRule>>
 const cannotAdd = (r: ConfRule, why: string): E.Either<string, never> =>
   E.left(`${why}\nUnable to add rule ${showConfRule(r)}`)
 
-/** As addRule(), of a rule that may be. */
-const addRight = (table: ReadonlyArray<ConfRule>, r: ConfRule): Added => {
-  const no = (why: string): Added => cannotAdd(r, why)
-  if (hasRule(table, r)) return E.right(table)
+/** Which of them has one of its ports; null: none. */
+const clash = (table: ReadonlyArray<ConfRule>, r: ConfRule): string | null => {
   const other = table.find((old) => rulesConflict(old, r))
-  if (other !== undefined)
-    return no(`Forwarding configuration conflict: ${showConfRule(r)} versus ${showConfRule(other)}`)
-  if (table.length >= CONF_RULES_MAX) return no(`More than ${CONF_RULES_MAX} rules`)
-  if (portsOf(table) + r.last - r.first + 1 > MAX_TABLE_PORTS) return no('Too many listening sockets')
-  return E.right([...table, r])
+  return other === undefined
+    ? null
+    : `Forwarding configuration conflict: ${showConfRule(r)} versus ${showConfRule(other)}`
 }
+/** Is it too large? */
+const excess = (table: ReadonlyArray<ConfRule>): string | null =>
+  table.length > CONF_RULES_MAX
+    ? `More than ${CONF_RULES_MAX} rules`
+    : portsOf(table) > MAX_TABLE_PORTS
+      ? 'Too many listening sockets'
+      : null
 
 /**
  * A table with one more rule; the very same rule again changes nothing. Left: lines for people, and nothing is changed: a port that is
@@ -122,7 +125,11 @@ const addRight = (table: ReadonlyArray<ConfRule>, r: ConfRule): Added => {
  */
 export const addRule = (table: ReadonlyArray<ConfRule>, r: ConfRule, caps: number): Added => {
   const wrong = ruleFault(r, caps)
-  return wrong === null ? addRight(table, r) : cannotAdd(r, wrong)
+  if (wrong !== null) return cannotAdd(r, wrong)
+  if (hasRule(table, r)) return E.right(table)
+  const more = [...table, r]
+  const why = clash(table, r) ?? excess(more)
+  return why === null ? E.right(more) : cannotAdd(r, why)
 }
 
 /** A table without a rule, all of whose octets are the same. Left: lines for people. */
@@ -159,18 +166,26 @@ const SPLICE: TableOf = { pif: PIF.SPLICE, name: 'SPLICE', direction: 'out' }
 export const tablesOf = (mode: ConfEnv['mode']): ReadonlyArray<TableOf> =>
   mode === 'passt' ? [HOST] : [HOST, SPLICE]
 
-export const toConfRule = (r: Rule): ConfRule => ({
-  address: r.bind ?? UNSPECIFIED6,
-  target: r.toAddress ?? UNSPECIFIED6,
-  ifname: r.ifname ?? '',
-  first: r.first,
-  last: r.last,
-  to: r.to,
-  proto: r.proto,
-  any: r.bind === null,
-  weak: r.weak,
-  scan: r.scan
-})
+const confRules = new WeakMap<Rule, ConfRule>()
+/** Always the same one of the same rule: whatever changes, most rules stay, and are known again at once. */
+export const toConfRule = (r: Rule): ConfRule => {
+  const known = confRules.get(r)
+  if (known !== undefined) return known
+  const made: ConfRule = {
+    address: r.bind ?? UNSPECIFIED6,
+    target: r.toAddress ?? UNSPECIFIED6,
+    ifname: r.ifname ?? '',
+    first: r.first,
+    last: r.last,
+    to: r.to,
+    proto: r.proto,
+    any: r.bind === null,
+    weak: r.weak,
+    scan: r.scan
+  }
+  confRules.set(r, made)
+  return made
+}
 /** `spec`: the rule's own number, since what belongs together is not told. */
 export const ofConfRule = (r: ConfRule, direction: Direction, spec: number): Rule => ({
   proto: r.proto,
@@ -254,18 +269,35 @@ export const ofTables = (
   const out: Rule[] = []
   const kept = keptFrom(wanted, old, e.mode)
   for (const [i, { direction, name }] of tablesOf(e.mode).entries()) {
-    const before = old
-      .filter((r) => r.direction === direction && isTold(r))
-      .map((r) => [r, toConfRule(r)] as const)
-    const was = (r: ConfRule): Rule | undefined => before.find(([, one]) => sameConfRule(one, r))?.[0]
-    let table: ReadonlyArray<ConfRule> = kept.filter((r) => r.direction === direction).map(toConfRule)
+    const before = new Map(
+      old.filter((r) => r.direction === direction && isTold(r)).map((r) => [toConfRule(r), r])
+    )
+    /** As it was told, if it was there. */
+    const was = (r: ConfRule): ConfRule | undefined =>
+      before.has(r) ? r : [...before.keys()].find((one) => sameConfRule(one, r))
+    const table = kept.filter((r) => r.direction === direction).map(toConfRule)
+    const there = new Set(table)
+    const fresh: ConfRule[] = []
     for (const r of wanted[i] ?? []) {
-      // The command line's may be more than a client's
-      const next = was(r) === undefined ? addNew(e, table, r, caps, direction, name) : addRight(table, r)
-      if (E.isLeft(next)) return next
-      table = next.right
+      const old = was(r)
+      if (old === undefined) {
+        const next = addNew(e, table, r, caps, direction, name)
+        if (E.isLeft(next)) return next
+        if (next.right === table) continue
+        fresh.push(r)
+        table.push(r)
+      } else {
+        // In the way of nothing that was there, and it may be more than a client's: the command line's
+        if (there.has(old)) continue
+        const why = clash(fresh, old)
+        if (why !== null) return cannotAdd(old, why)
+        there.add(old)
+        table.push(old)
+      }
     }
-    for (const r of table) out.push(was(r) ?? ofConfRule(r, direction, SPEC_OF_CLIENTS))
+    const tooMuch = fresh.length > 0 ? excess(table) : null
+    if (tooMuch !== null) return cannotAdd(fresh[fresh.length - 1]!, tooMuch)
+    for (const r of table) out.push(before.get(r) ?? ofConfRule(r, direction, SPEC_OF_CLIENTS))
   }
   out.push(...old.filter((r) => !isTold(r)))
   return E.right(numbered(out))

@@ -1,11 +1,15 @@
 import { showAddr } from '../../codecs/value/inany.js'
 import {
   addPort,
+  addPorts,
   emptyPorts,
+  hasPort,
   minusPorts,
+  NO_PORTS,
   type PortSet,
+  portSet,
   portsIn,
-  unionPorts
+  portsNotIn
 } from '../../codecs/value/port-set.js'
 import { bindsMeet, listensAtPath, type Rule } from './forward-rules.js'
 
@@ -45,14 +49,6 @@ export interface ListenerChanges {
   readonly close: ReadonlyArray<EndsPorts>
 }
 
-const portsOf = (r: Rule): PortSet => {
-  const s = emptyPorts()
-  for (let p = r.first; p <= r.last; p++) addPort(s, p)
-  return s
-}
-const both = (a: PortSet, b: PortSet): PortSet => minusPorts(a, minusPorts(a, b))
-const isNone = (s: PortSet): boolean => s.every((w) => w === 0)
-
 /** Two sockets of one process cannot have the same port there. */
 const endsMeet = (a: Ends, b: Ends): boolean =>
   a.proto === b.proto &&
@@ -74,33 +70,35 @@ export const openingOrder = (rules: ReadonlyArray<Rule>): ReadonlyArray<number> 
  */
 export const listenerChanges = (open: OpenListeners, rules: ReadonlyArray<Rule>): ListenerChanges => {
   const wanted = new Map<string, PortSet>()
-  const fresh: { readonly rule: number; readonly ports: PortSet }[] = []
+  const fresh: RuleOpening[] = []
   for (const i of openingOrder(rules)) {
     const r = rules[i]!
     const key = endsKey(r)
-    const ports = portsOf(r)
-    wanted.set(key, unionPorts(wanted.get(key) ?? emptyPorts(), ports))
+    const its = wanted.get(key) ?? emptyPorts()
+    wanted.set(key, its)
+    addPorts(its, r.first, r.last)
     // At a path it listens from the start on
-    if (!r.scan && listensAtPath(r) === null)
-      fresh.push({ rule: i, ports: minusPorts(ports, open.get(key)?.ports ?? emptyPorts()) })
+    if (r.scan || listensAtPath(r) !== null) continue
+    const ports = portsNotIn(open.get(key)?.ports ?? NO_PORTS, r.first, r.last)
+    if (ports.length > 0) fresh.push({ rule: i, ports })
   }
   const closing = [...open].flatMap(([key, { ends, ports }]) => {
-    const gone = minusPorts(ports, wanted.get(key) ?? emptyPorts())
-    return isNone(gone) ? [] : [{ ends, ports: gone, early: emptyPorts() }]
+    const gone = minusPorts(ports, wanted.get(key) ?? NO_PORTS)
+    return gone.some((w) => w !== 0) ? [{ ends, ports: gone, early: emptyPorts() }] : []
   })
   const early: RuleOpening[] = []
   const late: RuleOpening[] = []
   for (const { rule, ports } of fresh) {
-    let blocked = emptyPorts()
-    for (const c of closing) {
-      if (!endsMeet(c.ends, rules[rule]!)) continue
-      const shared = both(ports, c.ports)
-      blocked = unionPorts(blocked, shared)
-      for (const [w, bits] of shared.entries()) c.early[w]! |= bits
+    const meets = closing.filter((c) => endsMeet(c.ends, rules[rule]!))
+    const free: number[] = []
+    const blocked: number[] = []
+    for (const p of ports) {
+      const there = meets.filter((c) => hasPort(c.ports, p))
+      for (const c of there) addPort(c.early, p)
+      ;(there.length > 0 ? blocked : free).push(p)
     }
-    const free = portsIn(minusPorts(ports, blocked))
     if (free.length > 0) early.push({ rule, ports: free })
-    if (!isNone(blocked)) late.push({ rule, ports: portsIn(blocked) })
+    if (blocked.length > 0) late.push({ rule, ports: blocked })
   }
   const list = (pick: (c: (typeof closing)[number]) => PortSet): ReadonlyArray<EndsPorts> =>
     closing.flatMap((c) => {
@@ -121,7 +119,5 @@ export const ruleOf = (rules: ReadonlyArray<Rule>, key: string, port: number): n
   return i < 0 ? undefined : i
 }
 /** Ports at the ends of a rule that are open. */
-export const openOf = (open: OpenListeners, r: Rule): PortSet => {
-  const there = open.get(endsKey(r))
-  return there === undefined ? emptyPorts() : both(portsOf(r), there.ports)
-}
+export const openOf = (open: OpenListeners, r: Rule): PortSet =>
+  portSet(portsIn(open.get(endsKey(r))?.ports ?? NO_PORTS, r.first, r.last))

@@ -2,9 +2,11 @@ import { assign, setup } from 'xstate'
 import { isUnspecified } from '../../codecs/value/inany.js'
 import {
   addPort,
+  addPorts,
   emptyPorts,
   hasPort,
   minusPorts,
+  NO_PORTS,
   type PortSet,
   portsIn,
   unionPorts
@@ -91,7 +93,6 @@ const PROTOS: ReadonlyArray<Proto> = ['tcp', 'udp']
 /** Where listeners of a direction are, and where they lead. */
 const HERE = { in: 'host', out: 'ns' } as const
 const THERE = { in: 'ns', out: 'host' } as const
-const NONE: PortSet = emptyPorts()
 
 export const scans = (rules: ReadonlyArray<Rule>): boolean => rules.some((r) => r.scan)
 
@@ -101,7 +102,8 @@ const fixedPorts = ({ rules, failures }: Omit<ScanInput, 'open'>): ScanContext['
     const s = emptyPorts()
     for (const [i, r] of rules.entries())
       if (r.direction === direction && r.proto === proto && !r.scan && listensAtPath(r) === null)
-        for (let p = r.first; p <= r.last; p++) if (!missing.has(`${i} ${p}`)) addPort(s, p)
+        if (missing.size === 0) addPorts(s, r.first, r.last)
+        else for (let p = r.first; p <= r.last; p++) if (!missing.has(`${i} ${p}`)) addPort(s, p)
     return s
   }
   const side = (direction: Direction): Listening => ({ tcp: of(direction, 'tcp'), udp: of(direction, 'udp') })
@@ -109,7 +111,7 @@ const fixedPorts = ({ rules, failures }: Omit<ScanInput, 'open'>): ScanContext['
 }
 
 const initial = (input: ScanInput): ScanContext => {
-  const nothing = input.rules.map(() => NONE)
+  const nothing = input.rules.map(() => NO_PORTS)
   return {
     rules: input.rules,
     fixed: fixedPorts(input),
@@ -173,7 +175,7 @@ export const scanned = (c: ScanContext, read: Readonly<Record<'host' | 'ns', Lis
   }
   for (const direction of DIRECTIONS) {
     const back: Direction = direction === 'in' ? 'out' : 'in'
-    let tcpFound = NONE
+    let tcpFound = NO_PORTS
     for (const proto of PROTOS) {
       const rules = c.rules.filter((r) => r.scan && r.direction === direction && r.proto === proto)
       if (rules.length === 0) continue
@@ -187,9 +189,11 @@ export const scanned = (c: ScanContext, read: Readonly<Record<'host' | 'ns', Lis
       for (const [i, r] of c.rules.entries()) if (rules.includes(r)) next[i] = wantedOf(r, leads, busy, taboo)
     }
   }
-  const closed = next.map((s, i) => minusPorts(c.open[i]!, s))
-  const opened = next.map((s, i) => minusPorts(s, c.open[i]!))
-  const failed = next.map((s, i) => minusPorts(c.failed[i]!, minusPorts(c.failed[i]!, s)))
+  const each = (of: (s: PortSet, i: number) => PortSet): ReadonlyArray<PortSet> =>
+    next.map((s, i) => (c.rules[i]!.scan ? of(s, i) : NO_PORTS))
+  const closed = each((s, i) => minusPorts(c.open[i]!, s))
+  const opened = each((s, i) => minusPorts(s, c.open[i]!))
+  const failed = each((s, i) => minusPorts(c.failed[i]!, minusPorts(c.failed[i]!, s)))
   return {
     ...c,
     open: next,

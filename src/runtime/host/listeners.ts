@@ -3,7 +3,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { EADDRINUSE } from '../../codecs/value/errno.js'
 import { UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { octetsOfText } from '../../codecs/value/octet-text.js'
-import { addPort, emptyPorts, type PortSet, removePort } from '../../codecs/value/port-set.js'
+import { addPort, emptyPorts, NO_PORTS, type PortSet, removePort } from '../../codecs/value/port-set.js'
 import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import type { Instant } from '../../effects/effect.js'
 import type { BindFailure } from '../../machines/forward/bind-verdict.js'
@@ -308,7 +308,7 @@ export const portScan = (
     /** Other rules count (the place's). `failures`: as for the start. */
     rules: (failed: ReadonlyArray<BindFailure>, at: Instant): void => {
       const { rules } = place
-      const open = rules.map((r) => (r.scan ? openOf(place.open, r) : emptyPorts()))
+      const open = rules.map((r) => (r.scan ? openOf(place.open, r) : NO_PORTS))
       step(s, { type: 'RULES', rules, failures: failed, open }, at)
     }
   }
