@@ -1,7 +1,7 @@
 // npm run bench:live [-- --rounds N] [--rate N]
 //
 // What clients of the API (--api) cost those who use the network meanwhile: an octet there and back, from "world" into the namespace, through the
-// tap. `none`: nobody asks. `hostile`, `rules`: live_clients.py, at low priority, so that what it takes of a processor itself is not counted.
+// tap. `none`: nobody asks. `hostile`, `rules`, `batches` (of 10 rules that come and 10 that go in one request): live_clients.py, at low priority, so that what it takes of a processor itself is not counted.
 // `beside`: the same client at another program's API, so what it costs the machine alone.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
@@ -24,13 +24,15 @@ interface Sample {
   readonly p50: number
   readonly p99: number
 }
-type Client = 'none' | 'hostile' | 'rules'
+type Client = 'none' | 'hostile' | 'rules' | 'batches'
 const rows: ReadonlyArray<{ readonly client: Client; readonly beside: boolean }> = [
   { client: 'none', beside: false },
   { client: 'hostile', beside: true },
   { client: 'hostile', beside: false },
   { client: 'rules', beside: true },
-  { client: 'rules', beside: false }
+  { client: 'rules', beside: false },
+  { client: 'batches', beside: true },
+  { client: 'batches', beside: false }
 ]
 
 const at = (w: World, port: number): Promise<Guest> =>
@@ -44,7 +46,8 @@ const measure = async (w: World, client: Client, beside: boolean): Promise<Sampl
     timeout: 120_000
   })
   const socket = `/mnt/w/api-${beside ? OTHER : PORT}.sock`
-  const argv = client === 'rules' ? ['rules', socket, `${args.rate}`, '6'] : [client, socket]
+  const changes = client === 'rules' ? '1' : client === 'batches' ? '10' : null
+  const argv = changes === null ? [client, socket] : ['rules', socket, `${args.rate}`, '6', changes]
   const asking =
     client === 'none'
       ? null
@@ -56,8 +59,8 @@ const measure = async (w: World, client: Client, beside: boolean): Promise<Sampl
   await asking?.sees(/ready/, 'stdout', 30_000)
   const { p50, p99, lost } = JSON.parse(ok(await run.wait()).stdout) as Sample & { readonly lost: number }
   assert.equal(lost, 0)
-  if (client === 'rules')
-    console.error(`${beside ? 'beside: ' : ''}${ok(await asking!.wait()).stdout.split('\n')[1]}`)
+  if (changes !== null)
+    console.error(`${client}${beside ? ' beside' : ''}: ${ok(await asking!.wait()).stdout.split('\n')[1]}`)
   else await asking?.stop()
   // The later one knows the other for one that was there before
   for (const g of guests.reverse()) await g.stop()

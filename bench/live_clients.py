@@ -1,7 +1,9 @@
 """Clients of the API (--api) that other people's packets must not notice, for bench/live.ts. Each says `ready` once it is at it, and goes on until it is ended.
 
   live_clients.py hostile SOCKET            1,000 connections, 48 that ask for much and never read, 200 requests a second that make no sense
-  live_clients.py rules SOCKET RATE SECONDS a rule comes and one goes, RATE changes a second; then `{"changes": n, "refused": n, "seconds": s}`
+  live_clients.py rules SOCKET RATE SECONDS BATCH
+                                            BATCH rules come and those before them go, RATE changes a second, a rule that comes and one that
+                                            goes being two; then `{"changes": n, "refused": n, "seconds": s}`. 1: each by a request of its own
 """
 import http.client
 import json
@@ -62,15 +64,25 @@ def hostile(path):
         time.sleep(0.005)
 
 
-def rules(path, rate, seconds):
+def rules(path, rate, seconds, batch):
     api = Unix(path)
     counts = {"changes": 0, "refused": 0}
 
-    def asked(method, target, body=None):
+    def asked(method, target, body=None, of=1):
         api.request(method, target, body and json.dumps(body))
         r = api.getresponse()
         r.read()
-        counts["changes" if r.status in (200, 201) else "refused"] += 1
+        counts["changes" if r.status in (200, 201) else "refused"] += of
+
+    def rule(k):
+        return {"proto": "tcp", "address": "127.0.0.1", "firstPort": 20000 + k % 200}
+
+    def ids(from_):
+        return [f"in-tcp-127.0.0.1-{rule(from_ + i)['firstPort']}" for i in range(batch)]
+
+    def several(at):
+        gone = ids(at - batch) if at > 0 else []
+        asked("PATCH", "/v1/rules", {"remove": gone, "add": [rule(at + i) for i in range(batch)]}, len(gone) + batch)
 
     print("ready", flush=True)
     begun = time.monotonic()
@@ -79,16 +91,19 @@ def rules(path, rate, seconds):
         if n > at * rate:
             time.sleep(0.0005)
             continue
-        port = 20000 + n // 2 % 100
-        if n % 2 == 0:
-            asked("POST", "/v1/rules", {"proto": "tcp", "address": "127.0.0.1", "firstPort": port})
+        if batch > 1:
+            several(n // 2)
+            n += 2 * batch
+        elif n % 2 == 0:
+            asked("POST", "/v1/rules", rule(n // 2))
+            n += 1
         else:
-            asked("DELETE", f"/v1/rules/in-tcp-127.0.0.1-{port}")
-        n += 1
+            asked("DELETE", f"/v1/rules/{ids(n // 2)[0]}")
+            n += 1
     print(json.dumps({**counts, "seconds": round(time.monotonic() - begun, 2)}), flush=True)
 
 
 if sys.argv[1] == "hostile":
     hostile(sys.argv[2])
 else:
-    rules(sys.argv[2], float(sys.argv[3]), float(sys.argv[4]))
+    rules(sys.argv[2], float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))

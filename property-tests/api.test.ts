@@ -38,7 +38,7 @@ import { ringsOver } from '../src/runtime/abi/rings.js'
 import type { Engine } from '../src/runtime/api/engine-line.js'
 import { filterOf, passes } from '../src/runtime/api/filter.js'
 import { metrics } from '../src/runtime/api/metrics.js'
-import { blocksOf, ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
+import { blocksOf, patchOf, ruleOf, rulesOf } from '../src/runtime/api/rule-body.js'
 import { apiServer } from '../src/runtime/api/server.js'
 import { traceOf } from '../src/runtime/api/trace-body.js'
 import { parseCtl } from '../src/runtime/ctl/options.js'
@@ -676,7 +676,8 @@ describe('changes', () => {
   test('a rule as it is shown is one that can be sent; any JSON is one, or is refused', () => {
     fc.assert(
       fc.property(fc.json(), (body) => {
-        for (const read of [ruleOf(body), rulesOf(body)]) assert.ok(E.isLeft(read) || 'right' in read)
+        for (const read of [ruleOf(body), rulesOf(body), patchOf(body)])
+          assert.ok(E.isLeft(read) || 'right' in read)
       })
     )
     const sent = ruleOf(

@@ -427,7 +427,20 @@ describe('rules that change', () => {
     await busy.stop()
     assert.deepEqual(await ids(), before)
     assert.deepEqual((await change('POST', '/v1/rules', used, 201)).ids, ['in-tcp-7102', 'in-tcp-7104'])
-    for (const id of ['in-tcp-7102', 'in-tcp-7104']) await change('DELETE', `/v1/rules/${id}`, null, 200)
+    const other = { remove: ['in-tcp-7102', 'in-tcp-7104'], add: [{ firstPort: 7103 }, rule] }
+    for (const [asked, status, why] of [
+      [{ ...other, remove: ['in-tcp-7102', 'in-tcp-7199'] }, 404, /no rule in-tcp-7199/],
+      [{ ...other, add: [...other.add, taken] }, 409, /conflict/],
+      [{ ...other, replace: [] }, 400, /remove, add/],
+      [{ remove: [7102] }, 400, /text/],
+      [{ add: {} }, 400, /list/]
+    ] as const) {
+      assert.match((await change('PATCH', '/v1/rules', asked, status)).error, why)
+      assert.deepEqual(await ids(), [...before, 'in-tcp-7102', 'in-tcp-7104'])
+    }
+    assert.deepEqual((await change('PATCH', '/v1/rules', other, 200)).ids, ['in-tcp-7103', 'in-tcp-7102'])
+    assert.deepEqual(await ids(), [...before, 'in-tcp-7102', 'in-tcp-7103'])
+    await change('PATCH', '/v1/rules', { remove: ['in-tcp-7102', 'in-tcp-7103'] }, 200)
     const many = Array.from({ length: 100 }, (_, i) => ({ firstPort: 8000 + i }))
     await change('POST', '/v1/rules', { rules: many }, 413)
     await change('POST', '/v1/rules', { x: 'y'.repeat(20_000) }, 413)

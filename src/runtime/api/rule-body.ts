@@ -60,6 +60,20 @@ export const blocksOf = (named: ReadonlyArray<NamedRule>): ReadonlyArray<ConfBlo
   })
 /** One rule. Left: what is wrong with it. */
 export const ruleOf = (body: string): E.Either<string, NamedRule> => read(body, ruleIn)
+/** `{ "remove": [identifier...], "add": [rule...] }`, both or one of them. */
+export const patchOf = (
+  body: string
+): E.Either<string, { readonly remove: ReadonlyArray<string>; readonly add: ReadonlyArray<NamedRule> }> =>
+  read(body, (json) => {
+    if (!isObject(json) || Object.keys(json).some((k) => k !== 'remove' && k !== 'add'))
+      return fault('a change has remove, add, or both')
+    const list = (key: string): ReadonlyArray<unknown> => {
+      const value = json[key]
+      return isAbsent(value) ? [] : Array.isArray(value) ? value : fault(`${key} is no list`)
+    }
+    const remove = list('remove').map((id) => (typeof id === 'string' ? id : fault('an identifier is text')))
+    return { remove, add: list('add').map(ruleIn) }
+  })
 /** One, or `{ "rules": [...] }`. */
 export const rulesOf = (body: string): E.Either<string, ReadonlyArray<NamedRule>> =>
   read(body, (json) => {

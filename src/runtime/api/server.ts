@@ -9,7 +9,7 @@ import type { AnswerTo, Engine } from './engine-line.js'
 import { filterOf, passes } from './filter.js'
 import { type Following, following } from './follow.js'
 import { metrics, OPENMETRICS } from './metrics.js'
-import { blocksOf, ruleOf, rulesOf } from './rule-body.js'
+import { blocksOf, patchOf, ruleOf, rulesOf } from './rule-body.js'
 import { traceOf } from './trace-body.js'
 
 // What the API answers (behaviour.md#api, openapi.json). Its clients are not trusted: they have bounded headers and bodies, and little time.
@@ -116,6 +116,13 @@ const addRules: Route = async (a, r) => {
   const ids = rules.right.map(({ id }) => id)
   return change(a, r, { add: blocksOf(rules.right) }, ids, 201)
 }
+const patchRules: Route = async (a, r) => {
+  const asked = patchOf(a.body)
+  if (E.isLeft(asked)) return refuse(r, 400, asked.left)
+  const { remove, add } = asked.right
+  const ids = add.map(({ id }) => id)
+  return change(a, r, { remove, add: blocksOf(add) }, ids, 200)
+}
 const putRule: Route = async (a, r) => {
   const rule = ruleOf(a.body)
   if (E.isLeft(rule)) return refuse(r, 400, rule.left)
@@ -166,7 +173,11 @@ const reads = (route: Route): Methods => ({ GET: route, HEAD: route })
 const ROUTES: Readonly<Record<string, Methods>> = {
   '/v1/status': reads(plain(async ({ ask }) => (await ask<'status'>({ ask: 'status' })).status)),
   '/v1/counters': reads(plain(async ({ ask }) => (await ask<'counters'>({ ask: 'counters' })).counters)),
-  '/v1/rules': { ...reads(plain(async (e) => ({ rules: await allRules(e) }))), POST: addRules },
+  '/v1/rules': {
+    ...reads(plain(async (e) => ({ rules: await allRules(e) }))),
+    POST: addRules,
+    PATCH: patchRules
+  },
   '/v1/trace': { ...reads(trace), PUT: putTrace },
   '/v1/flows': reads(flows),
   '/v1/events': reads(events),
