@@ -325,7 +325,9 @@ describe('a connection that comes from another process', () => {
     }
   }
   test('keeps the window that it has, or has one quantum; it asks once half is used, once', () => {
-    assert.deepEqual([resumed(40_000, 1000).wnd, resumed(40_000, 1000).asked], [40_000, []])
+    // The guest knows this window, and is told nothing anew
+    assert.deepEqual([resumed(40_000, 1000).wnd, resumed(40_000, 1000).asked], [undefined, []])
+    assert.equal(resumed(40_000, 1000).s.context.tcb.rcvEdge, add(moved.rcvTaken, 40_000))
     assert.deepEqual([resumed(0, 1000).wnd, resumed(0, 1000).asked], [4096, []])
     const { asked, out, step, s } = resumed(0, 3000)
     assert.deepEqual(asked, [3000])
