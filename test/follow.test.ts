@@ -250,6 +250,42 @@ describe('the host changes', { skip: isPeer && 'upstream does not follow' }, () 
     await s.end()
   })
 
+  test('a DHCP client that renews is refused the old address, and gets the new one', async () => {
+    const s = await session([], (o, command) => [pasta, ...quietPorts, '-d', ...o, '--', ...command])
+    writeFileSync(
+      join(bed.w.dir, 'lease.sh'),
+      `#!/bin/sh
+echo "$1 $ip" >> /mnt/w/leases.seen
+case $1 in
+deconfig) /bin/ip -4 addr flush dev "$interface" ;;
+bound) /bin/ip addr add "$ip/$mask" dev "$interface"; /bin/ip route add default via "$router" ;;
+esac
+`,
+      { mode: 0o755 }
+    )
+    writeFileSync(join(bed.w.dir, 'leases.seen'), '')
+    chmodSync(join(bed.w.dir, 'leases.seen'), 0o666)
+    const seen = (): string => readFileSync(join(bed.w.dir, 'leases.seen'), 'utf8')
+    await s.sh(`ip link set eth0 up
+      busybox udhcpc -f -i eth0 -t 10 -T 1 -A 1 -s /mnt/w/lease.sh > /tmp/udhcpc 2>&1 & echo $! > /tmp/udhcpc.pid`)
+    await until('a lease', () => seen().includes(`bound ${net.host4}`), 20_000)
+    assert.match(await s.sh('cat /tmp/udhcpc'), /lease time 240/)
+    // At its time T1 (RFC 2131 §4.4.5), which is not waited for
+    const renew = 'kill -USR1 $(cat /tmp/udhcpc.pid)'
+    await s.sh(renew)
+    await until('a renewal', () => seen().includes(`renew ${net.host4}`), 20_000)
+    await bed.w.sh(`ip addr add ${NEW4}/24 dev eth0; ip addr del ${net.host4}/24 dev eth0`)
+    await s.says(new RegExp(`the host has changed: ${NEW4}/24`))
+    await s.sh(renew)
+    await until('another lease', () => seen().includes(`bound ${NEW4}`), 20_000)
+    assert.match(seen(), new RegExp(`renew ${net.host4}\n(deconfig.*\n|nak.*\n)+bound ${NEW4}`))
+    assert.match(await s.sh('ip -4 -o addr show dev eth0'), new RegExp(`inet ${NEW4}/24 `))
+    await s.sh('kill $(cat /tmp/udhcpc.pid)')
+    await bed.w.sh(`ip addr del ${NEW4}/24 dev eth0; ip addr add ${net.host4}/24 dev eth0
+      ip route replace default via ${net.gw4}`)
+    await s.end()
+  })
+
   test("passt's guest is told at once: another prefix, and the old one is deprecated", async () => {
     const s = await session(['-f', '-d'], (o, command) => bridged(passt, o, command, net))
     await s.sh(`echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad; echo 2 > /proc/sys/net/ipv6/conf/eth0/accept_ra
