@@ -206,11 +206,17 @@ const asked = (count: number) => {
   const feature = features.find((f) => f.flowBegan !== undefined)!
   const heard = apiRules(w, rulesNow([]), told).takes?.API_OCTETS
   for (const f of w.flows) if (f !== undefined) feature.flowBegan?.(f as Flow, 0)
+  let hungUp = 0
   const say = (text: string): void => {
+    rings.effects = 0
     const octets = new TextEncoder().encode(text)
     rings.slab.set(octets, SLAB - 0x1000)
     rings.ev.set([EV.API_OCTETS, 0, SLAB - 0x1000, octets.length])
     heard?.(0, instant(1))
+    noteEnd()
+  }
+  const noteEnd = (): void => {
+    if (rings.effects > 0 && rings.fx[3] === 0) hungUp++
   }
   const turn = (): Answer | null => {
     rings.effects = 0
@@ -220,6 +226,8 @@ const asked = (count: number) => {
     if (rings.effects === 0) return null
     assert.equal(rings.fx[0], EF.API_SEND)
     const [off = 0, len = 0] = [rings.fx[2], rings.fx[3]]
+    noteEnd()
+    if (len === 0) return null
     assert.ok(len < ANSWER_MAX)
     const answer = AnswerLine.decode(
       Buffer.from(rings.slab.slice(off, off + len))
@@ -229,7 +237,7 @@ const asked = (count: number) => {
     assert.ok(E.isRight(answer))
     return answer.right
   }
-  return { w, say, turn, log, feature }
+  return { w, say, turn, log, feature, hungUp: () => hungUp }
 }
 
 describe('the engine', () => {
@@ -262,7 +270,7 @@ describe('the engine', () => {
     assert.equal(turn()?.to, 'flows')
     assert.equal(turn(), null)
   })
-  test('who asks what makes no sense, or too much, is answered no more; said once; so is its end', () => {
+  test('who asks what makes no sense, or too much, is answered no more, but hung up on; said once; so is its end', () => {
     for (const nonsense of [
       'x\n',
       '{"ask":"all"}\n',
@@ -270,12 +278,12 @@ describe('the engine', () => {
       '{"ask":"status"}\n'.repeat(9),
       ''
     ]) {
-      const { say, turn, log } = asked(1)
+      const { say, turn, log, hungUp } = asked(1)
       say(nonsense)
       turn()
       say('{"ask":"counters"}\n')
       assert.equal(turn(), null)
-      assert.equal(log.length, 1, nonsense)
+      assert.deepEqual([log.length, hungUp()], [1, 1], nonsense)
     }
   })
   test('events: each begin and end once, in order; what nobody asks for is not kept; what is too much is said to be lost', () => {

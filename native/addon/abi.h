@@ -178,7 +178,8 @@ enum Effect : uint32_t {
 	/* The connection is closed */
 	EF_CONF_CLOSE = 67,
 
-	/* Word 1 unused. 2 off, 3 len: to the API's process, as EF_CONF_SEND: EV_API_OCTETS without octets where that is over */
+	/* Word 1 unused. 2 off, 3 len: to the API's process, as EF_CONF_SEND: EV_API_OCTETS without octets where that is over.
+	 * Without octets: it is hung up on, and ends */
 	EF_API_SEND = 68,
 };
 

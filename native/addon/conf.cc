@@ -200,19 +200,27 @@ void Conf::send_to(uint32_t stream, const fx::Octets &e)
 		shutdown(fd, SHUT_RDWR); /* its end is read */
 }
 
-void Conf::give_away()
+/** Its process ends, and whoever connects hears that nobody is there. */
+void Conf::end_api()
 {
-	core.drop(listener);
 	if (streams[API] >= 0)
 		core.drop(streams[API]);
 	if (api_listener >= 0)
 		close(api_listener), api_listener = -1;
 }
 
+void Conf::give_away()
+{
+	core.drop(listener);
+	end_api();
+}
+
 void Conf::effect(const Record &e)
 {
 	const auto &o = as<fx::Octets>(e);
-	if (as<Head>(e).kind == EF_API_SEND)
+	if (as<Head>(e).kind == EF_API_SEND && !o.len)
+		end_api();
+	else if (as<Head>(e).kind == EF_API_SEND)
 		send_to(API, o);
 	else if (as<Head>(e).kind == EF_CONF_SEND)
 		send_to(o.handle < CONF_CLIENTS ? o.handle : STREAMS, o);

@@ -47,6 +47,7 @@ private:
 	void read_from(uint32_t stream);
 	void send_to(uint32_t stream, const fx::Octets &e);
 	void end(uint32_t client);
+	void end_api();
 	bool may_come(uid_t uid) const;
 
 	/** Clients by their numbers; at API the API's process. */

@@ -151,6 +151,22 @@ TEST(api_stream_is_told_says_something_and_its_end_is_said_once)
 	close(pair[1]);
 }
 
+TEST(api_process_is_hung_up_on)
+{
+	Served s;
+	int pair[2];
+
+	CHECK(!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+	CHECK(!s.engine.conf.adopt_api(pair[0], socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)));
+	s.effect({EF_API_SEND, 0, s.put(Octets(5, 7)), 5});
+	s.effect({EF_API_SEND});
+	s.effect({EF_API_SEND, 0, s.put(Octets(5, 7)), 5}), s.turn();
+	char c[16];
+	CHECK(recv(pair[1], c, sizeof(c), 0) == 5 && !recv(pair[1], c, sizeof(c), 0));
+	CHECK(s.engine.conf.api_listens_at() == -1);
+	close(pair[1]);
+}
+
 TEST(conf_clients_are_so_many_at_a_time_others_wait)
 {
 	Served s;

@@ -359,7 +359,7 @@ export const handOverGuest = (r: Rings): void => words(r, EF.HAND_OVER_GUEST, 0,
 export const confSend = (r: Rings, client: number, said: Uint8Array): void =>
   words(r, EF.CONF_SEND, client, put(r, said), said.length)
 export const confClose = (r: Rings, client: number): void => words(r, EF.CONF_CLOSE, client, 0)
-/** To the API's process. */
+/** To the API's process; no octets: it is hung up on. */
 export const apiSend = (r: Rings, said: Uint8Array): void =>
   words(r, EF.API_SEND, 0, put(r, said), said.length)
 /** `fd` -1: none. */

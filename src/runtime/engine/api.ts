@@ -244,6 +244,7 @@ export const apiOf = (
     if (over) return
     over = true
     waiting.length = 0
+    apiSend(w.rings, new Uint8Array(0))
     w.log.event(
       'control',
       'warning',
