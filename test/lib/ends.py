@@ -53,6 +53,10 @@ class End:
             made.append(self._keep(s))
         return made
 
+    def ports(self, conns):
+        """Own and peer's."""
+        return [(self.conns[c].getsockname()[1], self.conns[c].getpeername()[1]) for c in conns]
+
     def nagle(self, conns):
         for c in conns:
             self.conns[c].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)

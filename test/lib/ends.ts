@@ -103,10 +103,27 @@ export class Ends {
     if (inward > 0) {
       const to = v6 ? at.host6 : at.host4
       const accepted = this.guest.call<number[]>('accept', { port: at.port, n: inward })
-      world.push(...(await this.world.call<number[]>('connect', { to, port: at.port, n: inward, rcvbuf })))
-      guest.push(...(await accepted))
+      const made = await this.world.call<number[]>('connect', { to, port: at.port, n: inward, rcvbuf })
+      world.push(...made)
+      guest.push(...(await this.pairedWith(made, await accepted)))
     }
     return { guest, world }
+  }
+
+  /** The guest's end of each of world's. Those that wait at a listener are opened towards the guest at once, and may arrive in another order. */
+  private async pairedWith(
+    made: ReadonlyArray<number>,
+    accepted: ReadonlyArray<number>
+  ): Promise<ReadonlyArray<number>> {
+    type Ports = ReadonlyArray<readonly [own: number, peer: number]>
+    const own = await this.world.call<Ports>('ports', { conns: made })
+    const theirs = await this.guest.call<Ports>('ports', { conns: accepted })
+    const byPeer = new Map(theirs.map(([, peer], i) => [peer, accepted[i]!]))
+    return own.map(([port]) => {
+      const conn = byPeer.get(port)
+      assert.notEqual(conn, undefined, `a connection from port ${port} at the guest`)
+      return conn!
+    })
   }
 
   /** A connection in each direction and family. */

@@ -76,7 +76,7 @@ export const ringsOver = (native: LoopNative, m: ReturnType<LoopNative['open']>)
 })
 
 /** Effects that are there are carried out, in order; what comes of them are events of the next turn. */
-const carryOut = (r: Rings): void => {
+export const carryOut = (r: Rings): void => {
   r.watch()
   r.native.carryOut(r.effects)
   r.effects = 0

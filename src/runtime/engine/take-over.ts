@@ -23,6 +23,7 @@ import { peekedOf } from '../../machines/tcp/tcp-handed.js'
 import { endsOf, movedOf } from '../../machines/tcp/tcp-move.js'
 import type { Native } from '../abi/abi.js'
 import { give, tcpTake } from '../abi/effects.js'
+import { carryOut } from '../abi/rings.js'
 import { deliver } from '../data/deliver.js'
 import { openFlow } from '../data/open-flow.js'
 import type { World } from '../data/world.js'
@@ -124,12 +125,12 @@ export const asker = (native: Pick<Native, 'handOverAsk' | 'handOverHear'>, fd: 
 })
 
 type Listed = { readonly listeners: HandedListener; readonly flows: HandedFlow }
-/** All pages of a list, of `count` entries. The next one is asked for before this one is looked at: both processes have something to do. */
+/** All pages of a list, of `count` entries, `last`: of its page. The next one is asked for before this one is looked at: both processes have something to do. */
 const pages = <K extends keyof Listed>(
   { ask, hear }: Asking,
   kind: K,
   count: number,
-  each: (entry: Listed[K], fd: number) => void
+  each: (entry: Listed[K], fd: number, last: boolean) => void
 ): Result<void> => {
   const askFrom = (from: number): Result<void> =>
     from < count ? ask({ ask: kind, from } as HandOverQuestion) : E.right(undefined)
@@ -145,7 +146,7 @@ const pages = <K extends keyof Listed>(
     if (list.length === 0) return E.left('it has fewer than it said')
     from += list.length
     asked = askFrom(from)
-    for (let i = 0; i < list.length; i++) each(list[i], fds[i])
+    for (let i = 0; i < list.length; i++) each(list[i], fds[i], i === list.length - 1)
   }
   return asked
 }
@@ -363,9 +364,11 @@ export const takeOver = (
     if (E.isLeft(used)) return used
   }
   const entered: Entered = { flows: 0, lost: 0, doomed: [], cut: [] }
-  const all = pages(p.asking, 'flows', a.flows, (f, fd) => {
+  const all = pages(p.asking, 'flows', a.flows, (f, fd, last) => {
     if (enter(w, p, rules, f, fd, entered, now)) entered.flows++
     else entered.lost++
+    // While the other one writes the next page
+    if (last) carryOut(w.rings)
   })
   if (E.isLeft(all)) return all
   const { flows, lost, doomed, cut } = entered
