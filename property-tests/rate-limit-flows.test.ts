@@ -298,7 +298,7 @@ describe('a connection that comes from another process', () => {
     const step = (s: ReturnType<typeof m.start>, e: TcpEvent) => m.step(s, e, out)
     const from = { ...moved, rcvEdge: add(moved.rcvTaken, window) }
     let s = m.start({ from: 'move', moved: from, mss: 1460, quantum: 4096, now }, out)
-    s = step(s, { type: 'SOCK_RESTORED', taken: 100, unacked: 0, unread: 0, ended: false, now })
+    s = step(s, { type: 'SOCK_RESTORED', taken: 100, unacked: 0, unread: 0, ended: false, dark: false, now })
     s = step(s, { type: 'SOCK_CONNECTED', info, now })
     s = step(s, { type: 'TURN_END', now })
     const nothing = {

@@ -87,7 +87,15 @@ export const takeOver = (s: TcpState, dump: SocketDump, mss: number, now: Instan
   if (typeof moved === 'string') throw new Error(moved)
   const { unacked, unread, ended } = restoring
   const input: TcpInput = { from: 'move', moved, mss, now }
-  const restored: TcpEvent = { type: 'SOCK_RESTORED', taken: unacked, unacked, unread, ended, now }
+  const restored: TcpEvent = {
+    type: 'SOCK_RESTORED',
+    taken: unacked,
+    unacked,
+    unread,
+    ended,
+    dark: true,
+    now
+  }
   return { input, restored, restoring }
 }
 

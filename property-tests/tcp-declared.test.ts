@@ -236,7 +236,7 @@ const moved: Moved = {
   finAt: null
 }
 const resuming: readonly Body[] = [
-  { type: 'SOCK_RESTORED', taken: 100, unacked: 100, unread: 0, ended: false },
+  { type: 'SOCK_RESTORED', taken: 100, unacked: 100, unread: 0, ended: false, dark: true },
   { type: 'SOCK_CONNECTED', info: { ...INFO, bytesAcked: 50 } }
 ]
 function syn(): TcpSegment {

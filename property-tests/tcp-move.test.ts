@@ -226,7 +226,7 @@ describe("a connection's record", () => {
         if ((x.options & 1) === 0) assert.equal(socket.timestamp, 0)
         else assert.equal(distance(seq(socket.timestamp), seq(x.timestamp)), TIMESTAMP_AHEAD)
         const events: TcpEvent[] = [
-          { type: 'SOCK_RESTORED', taken: unacked, unacked, unread, ended, now },
+          { type: 'SOCK_RESTORED', taken: unacked, unacked, unread, ended, dark: true, now },
           { type: 'SOCK_CONNECTED', info: INFO, now },
           { type: 'TURN_END', now },
           { type: 'FROZEN', now }
@@ -334,7 +334,10 @@ describe('a connection that was open elsewhere', () => {
   const started = (m: Partial<Moved>, socket: { unacked: number; unread: number; ended: boolean }) => {
     const f = new Flow()
     f.state = compiled.start({ from: 'move', moved: { ...moved, ...m }, mss: 1460, now: instant(f.now) }, [])
-    assert.deepEqual(types(f.turn({ type: 'SOCK_RESTORED', taken: socket.unacked, ...socket })), [])
+    assert.deepEqual(
+      types(f.turn({ type: 'SOCK_RESTORED', taken: socket.unacked, dark: true, ...socket })),
+      []
+    )
     return f
   }
   const far = { rtt: 50_000, minRtt: 50_000 }

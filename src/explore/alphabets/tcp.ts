@@ -286,7 +286,15 @@ export const tcp = alphabet<typeof tcpMachine>({
     })),
     letter('restored', 'the socket of a moved connection is made', (t, { now }) =>
       t.moved
-        ? { type: 'SOCK_RESTORED', taken: 0, unacked: 0, unread: 100, ended: t.finSeq !== null, now }
+        ? {
+            type: 'SOCK_RESTORED',
+            taken: 0,
+            unacked: 0,
+            unread: 100,
+            ended: t.finSeq !== null,
+            dark: true,
+            now
+          }
         : null
     ),
     on('room', 'the tap takes frames again', 'TAP_ROOM'),

@@ -52,11 +52,16 @@ export const reductions = {
     ['snd', 'rtx'],
     syn.begin
   ),
-  restored: act('a moved connection: what its socket holds', [], ['snd', 'rcv'], handOver.restored),
-  resumed: act(
-    'a moved connection goes on: what the kernel tells of the socket; look for data; an ACK is owed',
+  restored: act(
+    'a moved connection: what its socket holds; an ACK may be owed',
     [],
-    ['snd', 'rcv', 'peer', 'ack', 'wake'],
+    ['snd', 'rcv', 'ack'],
+    handOver.restored
+  ),
+  resumed: act(
+    'a moved connection goes on: what the kernel tells of the socket; look for data',
+    [],
+    ['snd', 'rcv', 'peer', 'wake'],
     handOver.resumed
   ),
   frozen: act(

@@ -39,12 +39,13 @@ export const thawed = (d: Draft, e: EventOf<'THAWED'>, out: Out<'ArmTimer'>): vo
 export const restored = (d: Draft, e: EventOf<'SOCK_RESTORED'>): void => {
   rcv.restored(d, e.taken, e.unacked)
   if (e.ended && d.finSeq === null) snd.endsAt(d, add(d.discarded, e.unread))
+  // Nothing else where nothing can be lost: with thousands of connections everybody waits for all
+  if (e.dark || d.rcvAcked !== d.rcvNxt) owe(d)
 }
-/** SOCK_CONNECTED of a moved one. The guest is told only what it was not told before: with thousands of connections everybody waits for all. */
+/** SOCK_CONNECTED of a moved one. */
 export const resumed = (d: Draft, e: EventOf<'SOCK_CONNECTED'>): void => {
   sockKnown(d, e)
   snd.dataCame(d)
-  if (d.rcvAcked !== d.rcvNxt) owe(d)
 }
 
 /** Where a moved connection goes on. Who finished first is not known once both have: CLOSING ends in TIME-WAIT, to be sure. */

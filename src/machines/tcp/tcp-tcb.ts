@@ -70,13 +70,15 @@ export type TcpEvent =
   /**
    * A moved connection's socket is there: made anew, in repair mode, or another process's. `taken`: octets that it took since octet 0 of
    * tcpi_bytes_acked (modulo 2^32), `unacked`: how many of them the peer has not acknowledged; `unread`: octets of its receive queue, if
-   * `ended`: the peer's FIN has come, and the kernel will not say so again.
+   * `ended`: the peer's FIN has come, and the kernel will not say so again. `dark`: the guest's cable was out for a while, so what it was told
+   * last may be lost, and it is told again.
    */
   | (On<'SOCK_RESTORED'> & {
       readonly taken: number
       readonly unacked: number
       readonly unread: number
       readonly ended: boolean
+      readonly dark: boolean
     })
   /** Nothing comes to the socket or of it any more, nor of timers, until THAWED. */
   | On<'FROZEN'>

@@ -334,7 +334,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         return lose(index, 'not-restored', now)
       }
       const { unacked, unread, ended } = how
-      deliver(w, f, { type: 'SOCK_RESTORED', taken: unacked, unacked, unread, ended, now }, false)
+      deliver(w, f, { type: 'SOCK_RESTORED', taken: unacked, unacked, unread, ended, dark: true, now }, false)
     },
     flowEnded: (flow) => {
       const index = places.get(flow)

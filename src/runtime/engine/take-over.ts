@@ -298,7 +298,7 @@ const enter = (
   deliver(
     w,
     opened,
-    { type: 'SOCK_RESTORED', taken: f.taken, unacked: f.unacked, unread: 0, ended: false, now },
+    { type: 'SOCK_RESTORED', taken: f.taken, unacked: f.unacked, unread: 0, ended: false, dark: false, now },
     false
   )
   if (!stays) to.doomed.push(opened)
