@@ -203,8 +203,7 @@ void Conf::send_to(uint32_t stream, const fx::Octets &e)
 /** Its process ends, and whoever connects hears that nobody is there. */
 void Conf::end_api()
 {
-	if (streams[API] >= 0)
-		core.drop(streams[API]);
+	core.drop(streams[API]);
 	if (api_listener >= 0)
 		close(api_listener), api_listener = -1;
 }

@@ -7,8 +7,8 @@
 #include <optional>
 
 /**
- * Starts it, with a socket that listens at `path` (common/unixsocket.h, mode 0600 at most). `engine`: the engine's end of the stream; where that
- * is closed the process ends. `who`: whom it becomes. To be called before namespaces are entered.
+ * Starts it. `engine`: the engine's end of the stream, by which it gets the socket where clients connect; where that is closed the process ends.
+ * `who`: whom it becomes. To be called before namespaces are entered.
  */
 Fault startApi(const Launch &launch, const std::optional<Identity> &who, Fd &engine);
 

@@ -86,9 +86,8 @@ void Mover::thaw(Sock &s)
 	if (s.peek_off_kept && !set_int(s.fd, SOL_SOCKET, SO_PEEK_OFF, (int)s.peek_off))
 		return table.fail(s, errno);
 	/* Whoever was to have it may have begun to count from elsewhere; the count begins where it is switched on again (send.cc) */
-	const int none = 0;
 	if (s.ts_on)
-		setsockopt(s.fd, SOL_SOCKET, SO_TIMESTAMPING, &none, sizeof(none));
+		set_int(s.fd, SOL_SOCKET, SO_TIMESTAMPING, 0);
 	s.ts_on = false;
 	if (const int error = table.register_sock(s))
 		return table.fail(s, error);

@@ -238,7 +238,6 @@ void Mover::run(Sock &s, const fx::Run &e)
 void Mover::take(const fx::Take &e)
 {
 	Sock *const s = table.new_sock(e.handle, Kind::Tcp);
-	const int none = 0;
 
 	if (!s) {
 		close((int)e.descriptor);
@@ -250,7 +249,7 @@ void Mover::take(const fx::Take &e)
 	socklen_t len = sizeof(domain);
 	s->v6 = !getsockopt(s->fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_INET6;
 	/* Whoever had it before counted octets from somewhere else; the count begins where it is switched on again (send.cc) */
-	setsockopt(s->fd, SOL_SOCKET, SO_TIMESTAMPING, &none, sizeof(none));
+	set_int(s->fd, SOL_SOCKET, SO_TIMESTAMPING, 0);
 	s->peek_off_kept = tcp.peek_off_works && set_int(s->fd, SOL_SOCKET, SO_PEEK_OFF, (int)e.peek_offset);
 	s->peek_off = e.peek_offset;
 	if (const int error = table.register_sock(*s))

@@ -284,7 +284,10 @@ const answers = [
     version: Count,
     guest: t.union([TapThere, LinkThere, VhostThere, t.null]),
     listeners: Count,
-    /** Last in the descriptors, in this order: where the API's clients connect, the control socket. `rules` null: nobody has changed them. */
+    /**
+     * Last in the descriptors, in this order: where the API's clients connect, the control socket.
+     * `rules` null: nobody has changed them, or they are told with the other one.
+     */
     api: orNothing(SocketThere),
     conf: orNothing(SocketThere)
   }),

@@ -371,15 +371,11 @@ const listenForSuccessor = (native: Native, path: string, former: Predecessor | 
   })
 }
 
-/** Of the process whose place we take: what is at this path, by `take`. False: nothing is, and what is elsewhere is closed. */
-const takenAt = (former: HandedSocket | null, path: string | null, take: (fd: number) => void): boolean => {
-  if (former === null) return false
-  if (former.path !== path) {
-    closeSync(former.fd)
-    return false
-  }
-  take(former.fd)
-  return true
+/** The socket of the process whose place we take, if it is at this path; null: it is none, and one that is elsewhere is closed. */
+const handedAt = (former: HandedSocket | null, path: string | null): number | null => {
+  if (former === null || former.path === path) return former?.fd ?? null
+  closeSync(former.fd)
+  return null
 }
 
 /** The control socket, in place before privileges go. */
@@ -495,11 +491,8 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
       )
     )
   // On the host, whatever namespaces come
-  let apiListener = -1
-  const handedApi = takenAt(former?.api ?? null, wanted.apiPath, (fd) => {
-    apiListener = fd
-  })
-  if (wanted.apiPath !== null && !handedApi) apiListener = listenForApi(native, wanted.apiPath)
+  const handedApi = handedAt(former?.api ?? null, wanted.apiPath)
+  const apiListener = wanted.apiPath === null ? -1 : (handedApi ?? listenForApi(native, wanted.apiPath))
   const apiFd =
     wanted.apiPath === null
       ? null
@@ -555,11 +548,10 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
         )
   if (p.restartPath !== null) listenForSuccessor(native, p.restartPath, former)
   const { confPath } = p
-  const handedConf = takenAt(former?.conf ?? null, confPath, (fd) =>
-    tried('use the control socket', () => native.confAdopt(fd, confPath ?? ''))
-  )
+  const handedConf = handedAt(former?.conf ?? null, confPath)
   if (confPath !== null) {
-    if (!handedConf) listenForConf(native, confPath)
+    if (handedConf === null) listenForConf(native, confPath)
+    else tried('use the control socket', () => native.confAdopt(handedConf, confPath))
     log.at('info', `UNIX domain socket bound at ${confPath}`)
   }
   native.setOutbound(octetsOfText(p.v4?.outboundIf ?? ''), octetsOfText(p.v6?.outboundIf ?? ''))

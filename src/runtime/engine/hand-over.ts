@@ -138,8 +138,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   /** In the control socket's words; null: they are those of the options. */
   const changedRules = ({ changed, current }: RulesNow): ClientPart | null =>
     changed ? partOf(current, w.cfg.forward.mode) : null
-  const socketAt = (path: string | null): AnswerTo<'begin'>['conf'] =>
-    path === null ? null : { path, rules: changedRules(here.rules) }
+  const socketAt = (path: string | null, rules: ClientPart | null): AnswerTo<'begin'>['conf'] =>
+    path === null ? null : { path, rules }
   const arm = (): void => {
     deadline.at = later === null ? dueAt : 0
   }
@@ -234,6 +234,7 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
         const stays = session?.stays() ?? null
         if (stays !== null) return refused(stays)
         const api = q.api === true ? here.api : null
+        const rules = changedRules(here.rules)
         const sockets: ReadonlyArray<Handed> = [
           ...(api === null ? [] : [[HAND_API, 0] as const]),
           ...(here.conf === null ? [] : [[HAND_CONF, 0] as const])
@@ -244,8 +245,9 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
             version: HAND_OVER_VERSION,
             guest: here.guest,
             listeners: w.listeners.size,
-            api: socketAt(api),
-            conf: socketAt(here.conf)
+            // Told once
+            api: socketAt(api, here.conf === null ? rules : null),
+            conf: socketAt(here.conf, rules)
           },
           descriptors: [[HAND_OVER, 0], ...wayTo(here.guest), ...sockets]
         }
