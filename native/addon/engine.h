@@ -65,6 +65,7 @@ private:
 	/** A client, in place of a tap. */
 	bool guest_link() const { return tap.link.on || tap.vhost.on; }
 	int poll(double timeout_ms);
+	bool worth_spinning();
 	int spin();
 	double due(double deadline) const;
 	void ready(uint64_t what, uint32_t events);

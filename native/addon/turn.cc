@@ -312,6 +312,12 @@ int Engine::poll(double timeout_ms)
 	return n || !tap.vhost.on ? n : (int)(rings.posted - before);
 }
 
+/** See look.h. A guest that has no buffers left is at work on what they hold, and needs the processor more than we do. */
+bool Engine::worth_spinning()
+{
+	return look.worth_spinning(volume + tap.volume + tap.link.volume + tap.vhost.volume) && !tap.vhost.starved();
+}
+
 /** epoll again and again, until some time after the last event. Return: as poll(). */
 int Engine::spin()
 {
@@ -338,7 +344,7 @@ void Engine::wait(double timeout_ms)
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
 		if (!n && timeout_ms && left > 0)
-			n = look.worth_spinning(volume + tap.volume + tap.link.volume + tap.vhost.volume) ? spin() : 0;
+			n = worth_spinning() ? spin() : 0;
 		if (!n && timeout_ms && left > 0)
 			n = poll(left);
 		if (n > 0)

@@ -8,8 +8,8 @@ namespace passt {
 
 /** virtio 1.2 §5.1.6: num_buffers stands behind what Vnet has. */
 enum : size_t { NUM_BUFFERS = 10 };
-/** ms that few buffers are left to become more. */
-enum : uint32_t { FEW_WAIT = 1 };
+/** ms that few buffers are left to become more; ms between two looks at them, where the guest cannot say when they are enough. */
+static constexpr double FEW_WAIT = 1, FEW_LOOK = 0.1;
 
 uint32_t Port::use_features(uint64_t bits)
 {
@@ -67,14 +67,19 @@ void Port::look_for_buffers(double now)
 	if (rx.waiting() < enough && now < few_until) {
 		if (few_until == INFINITY) {
 			few_until = now + FEW_WAIT;
-			rx.ask(enough - rx.waiting() - 1);
+			if (rx.event_idx)
+				rx.ask(enough - rx.waiting() - 1);
+			else
+				rx.hush(); /* else it would kick for each bit that it gives */
 			/* As in reserve() */
 			rx.refresh();
 		}
-		if (rx.waiting() < enough)
+		if (rx.waiting() < enough) {
+			look_at = rx.event_idx ? few_until : std::min(few_until, now + FEW_LOOK);
 			return;
+		}
 	}
-	hungry = false, few_until = INFINITY;
+	hungry = false, few_until = look_at = INFINITY;
 	rx.hush();
 }
 
@@ -115,7 +120,7 @@ int Port::reserve(uint64_t least, uint64_t most, Slot &s)
 			return EMSGSIZE;
 		if (asked) {
 			hungry = refused = true;
-			few_until = INFINITY;
+			few_until = look_at = INFINITY;
 			hungry_at = rx.newest();
 			return EAGAIN;
 		}

@@ -69,8 +69,8 @@ public:
 	 * they are used once a quarter of what it had at most is there, or a millisecond is over.
 	 */
 	void look_for_buffers(double now);
-	/** When those are used that are there, though they are few; infinity: there are none, or it does not matter. */
-	double due() const { return starved() ? few_until : INFINITY; }
+	/** When to look for buffers again, where there are few; infinity: there are none, or it does not matter. */
+	double due() const { return starved() ? look_at : INFINITY; }
 
 	/** Whatever was reserved and not committed is free again. */
 	void begin();
@@ -142,7 +142,7 @@ private:
 	uint16_t hungry_at = 0;
 	/** Chains that waited at once, at most; until when few are left to become more (clock). */
 	uint32_t plenty = 0;
-	double few_until = INFINITY;
+	double few_until = INFINITY, look_at = INFINITY;
 };
 
 } // namespace passt
