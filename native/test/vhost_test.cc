@@ -351,6 +351,8 @@ TEST(vhost_few_buffers_are_left_to_become_more_but_not_for_long)
 			CHECK(g.received().size() == frames && !g.take(EV_TAP_DROPPED).empty() && !g.engine.tap.takes_bulk());
 			g.seen.clear();
 		};
+		g.turn(0.01); /* it sleeps, so it asks for kicks */
+		CHECK(!(*g.used16(VRING_TX, 0) & 1));
 		CHECK(g.give(40, 2000) == 40);
 		use_up(40);
 		CHECK(g.give(2, 2000) == 2);
@@ -362,6 +364,28 @@ TEST(vhost_few_buffers_are_left_to_become_more_but_not_for_long)
 			CHECK(*g.used16(VRING_RX, 4 + 8 * 256) == (uint16_t)(g.rings[VRING_RX].avail_idx + 7));
 		else
 			CHECK(*g.used16(VRING_RX, 0) & 1);
+		/* Nor for what it sends, since we look soon */
+		g.send(some_frame(80));
+		g.turn(0);
+		CHECK(!g.take(EV_TAP_FRAME).empty());
+		g.turn(0.01);
+		CHECK(event || *g.used16(VRING_TX, 0) & 1);
+		g.send(some_frame(80));
+		Ev sent;
+		for (int i = 0; i < 20 && (sent = g.take(EV_TAP_FRAME)).empty(); i++)
+			g.turn(100);
+		CHECK(!sent.empty());
+		g.seen.clear();
+		write_frame(g, some_frame(60), 8192);
+		write_frame(g, some_frame(60), 8192);
+		write_frame(g, some_frame(60), 8192);
+		g.turn(0);
+		CHECK(g.received().size() == 2 && !g.engine.tap.takes_bulk());
+		g.seen.clear();
+		CHECK(g.give(2, 2000) == 2);
+		g.kick_it(VRING_RX);
+		g.turn(0);
+		CHECK(!g.engine.tap.takes_bulk());
 		/* What is not bulk uses them at once */
 		write_frame(g, some_frame(60), 8192);
 		g.turn(0);

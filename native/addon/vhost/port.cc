@@ -9,7 +9,7 @@ namespace passt {
 /** virtio 1.2 §5.1.6: num_buffers stands behind what Vnet has. */
 enum : size_t { NUM_BUFFERS = 10 };
 /** ms that few buffers are left to become more; ms between two looks at them, where the guest cannot say when they are enough. */
-static constexpr double FEW_WAIT = 1, FEW_LOOK = 0.1;
+static constexpr double FEW_WAIT = 1, FEW_LOOK = 0.2;
 
 uint32_t Port::use_features(uint64_t bits)
 {

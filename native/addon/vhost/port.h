@@ -71,6 +71,8 @@ public:
 	void look_for_buffers(double now);
 	/** When to look for buffers again, where there are few; infinity: there are none, or it does not matter. */
 	double due() const { return starved() ? look_at : INFINITY; }
+	/** Is that so soon that the guest need not kick for what it sends either? */
+	bool naps() const { return starved() && look_at < few_until; }
 
 	/** Whatever was reserved and not committed is free again. */
 	void begin();

@@ -384,6 +384,9 @@ bool Vhost::may_sleep()
 
 	if (channel.fd < 0 || !port.tx.live())
 		return true;
+	/* Soon we are awake anyway */
+	if (port.naps())
+		return !port.broken();
 	if (!port.tx.asked())
 		port.tx.ask();
 	port.tx.refresh();
