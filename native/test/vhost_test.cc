@@ -314,6 +314,8 @@ TEST(vhost_without_buffers_frames_are_refused_until_the_guest_gives_some)
 		const Ev lost = g.take(EV_TAP_DROPPED);
 		CHECK(!lost.empty() && lost[2] == 1 && lost[3] == EAGAIN);
 		CHECK(!g.engine.tap.takes_bulk() && g.take(EV_TAP_ROOM).empty());
+		/* Without an event index: once it gave nothing for a while */
+		g.turn(event ? 0 : 5);
 		if (event)
 			CHECK(*g.used16(VRING_RX, 4 + 8 * 256) == g.rings[VRING_RX].avail_idx);
 		else
@@ -390,13 +392,14 @@ TEST(vhost_few_buffers_are_left_to_become_more_but_not_for_long)
 		write_frame(g, some_frame(60), 8192);
 		g.turn(0);
 		CHECK(g.received().size() == 1);
-		/* Once there are none at all, a kick is wanted again */
+		/* Once there are none for a while, a kick is wanted again */
 		write_frame(g, some_frame(60), 8192);
 		write_frame(g, some_frame(60), 8192);
 		g.turn(0);
 		CHECK(g.received().size() == 1 && !g.take(EV_TAP_DROPPED).empty());
-		if (!event)
-			CHECK(!(*g.used16(VRING_RX, 0) & 1));
+		CHECK(event || *g.used16(VRING_RX, 0) & 1);
+		g.turn(5);
+		CHECK(event || !(*g.used16(VRING_RX, 0) & 1));
 		g.seen.clear();
 		CHECK(g.give(2, 2000) == 2);
 		g.kick_it(VRING_RX);

@@ -9,7 +9,7 @@ namespace passt {
 /** virtio 1.2 §5.1.6: num_buffers stands behind what Vnet has. */
 enum : size_t { NUM_BUFFERS = 10 };
 /** ms that few buffers are left to become more; ms between two looks at them, where the guest cannot say when they are enough. */
-static constexpr double FEW_WAIT = 1, FEW_LOOK = 0.2;
+static constexpr double FEW_WAIT = 1, FEW_LOOK = 0.2, AT_ONCE = 0;
 
 uint32_t Port::use_features(uint64_t bits)
 {
@@ -60,8 +60,19 @@ void Port::look_for_buffers(double now)
 	if (!hungry || !takes())
 		return;
 	rx.refresh();
-	if (rx.newest() == hungry_at)
-		return;
+	if (rx.newest() == hungry_at) {
+		if (look_at == AT_ONCE) {
+			look_at = now + FEW_LOOK;
+			rx.hush();
+		} else if (look_at <= now) {
+			/* It has none for now, so it has time to kick for the first one */
+			look_at = INFINITY;
+			rx.ask();
+			rx.refresh();
+		}
+		if (rx.newest() == hungry_at)
+			return;
+	}
 	plenty = std::max(plenty, rx.waiting());
 	const uint32_t enough = plenty / 4;
 	if (rx.waiting() < enough && now < few_until) {
@@ -120,7 +131,7 @@ int Port::reserve(uint64_t least, uint64_t most, Slot &s)
 			return EMSGSIZE;
 		if (asked) {
 			hungry = refused = true;
-			few_until = look_at = INFINITY;
+			few_until = INFINITY, look_at = rx.event_idx ? INFINITY : AT_ONCE;
 			hungry_at = rx.newest();
 			return EAGAIN;
 		}
