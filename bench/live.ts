@@ -1,7 +1,8 @@
 // npm run bench:live [-- --rounds N] [--rate N] [--clients none,hostile,…]
 //
 // What clients of the API (--api) cost those who use the network meanwhile: an octet there and back, from "world" into the namespace, through the
-// tap. `none`: nobody asks. `hostile`, `rules`, `batches` (of 10 rules that come and 10 that go in one request): live_clients.py, at low priority, so that what it takes of a processor itself is not counted.
+// tap. `none`: nobody asks. `hostile`, `rules`, `batches` (of 10 rules that come and 10 that go in one request): live_clients.py,
+// under SCHED_IDLE, so that what it takes of a processor itself is hardly counted.
 // `beside`: the same client at another program's API, so what it costs the machine alone.
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
