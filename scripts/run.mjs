@@ -314,6 +314,13 @@ const tasks = {
     rmSync(at('lib'), { recursive: true, force: true })
     must(process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', at('tsconfig.library.json')])
   },
+  // What the package exports, as pages.
+  'api-docs': () => {
+    install()
+    installIn(at('scripts/typedoc'))
+    const typedoc = at('scripts/typedoc/node_modules/typedoc/bin/typedoc')
+    must(process.execPath, [typedoc, '--options', at('scripts/typedoc/typedoc.config.mjs')])
+  },
   fuzz: () => {
     install()
     process.exit(run(process.execPath, [at('fuzz/run.mjs'), ...args]))
