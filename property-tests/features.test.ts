@@ -62,7 +62,7 @@ const NEIGHBOURS = {
   table: NO_NEIGHBOURS
 }
 
-const HERE = { mode: 'passt', guest: null, conf: null, api: null, rules: rulesNow([]), left: () => {} }
+const HERE = { mode: 'passt', guest: null, conf: null, api: () => null, rules: rulesNow([]), left: () => {} }
 
 test('each record that native can write has one feature that takes it', () => {
   const w = place()

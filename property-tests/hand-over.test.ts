@@ -88,7 +88,9 @@ const arbFlow: fc.Arbitrary<HandedFlow> = fc.oneof(
   }),
   plain({ kind: fc.constant('udp' as const), ends: arbEnds })
 )
-const arbSocket = fc.option(plain({ path: fc.string(), rules: fc.option(arbClientPart) }))
+const arbRules = fc.option(arbClientPart)
+const arbFile = { path: fc.string(), file: fc.option(fc.string()) }
+const arbConf = fc.option(plain({ ...arbFile, rules: arbRules }))
 const listOf = <A>(of: fc.Arbitrary<A>): fc.Arbitrary<A[]> => fc.array(of, { maxLength: HANDED_MAX })
 const arbAnswer: fc.Arbitrary<HandOverAnswer> = fc.oneof(
   plain({
@@ -107,8 +109,9 @@ const arbAnswer: fc.Arbitrary<HandOverAnswer> = fc.oneof(
       fc.constant(null)
     ),
     listeners: count,
-    api: arbSocket,
-    conf: arbSocket
+    api: fc.option(plain(arbFile)),
+    conf: arbConf,
+    rules: arbRules
   }),
   plain({ answer: fc.constant('listeners' as const), list: listOf(arbListener) }),
   plain({

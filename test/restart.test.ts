@@ -1,7 +1,10 @@
 // A newer pasta or passt in the place of one that serves (--restart-path, behaviour.md#restart): connections go on, and where that
 // fails the older one does.
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { rmSync, statSync } from 'node:fs'
 import { request } from 'node:http'
+import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import type { Status } from '../src/codecs/control/api.js'
@@ -405,6 +408,92 @@ describe('the API (--api) goes along', () => {
         await s.talk(flows, 'b')
       })
     })
+})
+
+/** Their names, of what `GET /v1/rules` answers. */
+const rulesOf = (answer: string): ReadonlyArray<string> => answer.match(/"id":"[^"]*"/g) ?? []
+/** The process of the API, of these. */
+const apiOf = async (s: Restarting, p: Proc): Promise<number> => {
+  const found = (await s.processes(p)).filter((one) => cmdlineOf(one).includes('api.cjs'))
+  assert.equal(found.length, 1)
+  return found[0]!
+}
+describe('a process of the API that has ended takes nobody along', () => {
+  for (const kind of ['netns', 'passt'] as const) {
+    test(`the older one's: whoever comes next has its own, and rules as they were changed, by ${kind}`, async () => {
+      const name = `/mnt/w/${kind}.ended.api`
+      await scene(kind, { options: ['--api', name] }, async (s) => {
+        const ask = asking(join(w.dir, `${kind}.ended.api`))
+        const flows = await s.connect(3, 3)
+        const rule = { direction: 'in', proto: 'tcp', firstPort: s.port + 9 }
+        await ask('POST', '/v1/rules', JSON.stringify(rule))
+        kill(await apiOf(s, s.now), 'SIGKILL')
+        await s.now.sees(/process of the API \(--api\) has ended/, 'stderr')
+        await s.replace(['--api', name])
+        assert.match(await ask('GET', '/v1/rules'), new RegExp(`"in-tcp-${s.port + 9}"`))
+        await s.talk(flows, 'a')
+      })
+    })
+    test(`the newer one's, while it takes the place: it serves without, by ${kind}`, async () => {
+      const name = `/mnt/w/${kind}.late.api`
+      await scene(kind, { options: ['--api', name] }, async (s) => {
+        const ask = asking(join(w.dir, `${kind}.late.api`))
+        const flows = await s.connect(3, 3)
+        const { newer, go } = await s.reaches('take', ['--api', name])
+        kill(await apiOf(s, newer), 'SIGKILL')
+        await go()
+        await newer.sees(/restart: \d+ flows taken over/, 'stderr')
+        s.now = newer
+        await newer.sees(/process of the API \(--api\) has ended/, 'stderr')
+        await assert.rejects(ask('GET', '/v1/status'), /ECONNREFUSED|ECONNRESET/)
+        await s.talk(flows, 'a')
+        assert.ok(newer.running)
+      })
+    })
+  }
+})
+test('a socket whose file is gone is made anew, and one whose file is another one is nobody else to take', async () => {
+  const [name, control] = ['/mnt/w/gone.api', '/mnt/w/gone.conf']
+  const options = ['--api', name, '-c', control]
+  await scene('netns', { options }, async (s) => {
+    const ask = asking(join(w.dir, 'gone.api'))
+    for (const path of [name, control]) {
+      const file = join(w.dir, path.replace('/mnt/w/', ''))
+      rmSync(file)
+      await s.replace(options)
+      assert.ok(statSync(file).isSocket())
+      await ask('GET', '/v1/status')
+      rmSync(file)
+      const other = createServer().listen(file)
+      await once(other, 'listening')
+      await s.fails(/already in use/i, options)
+      other.close()
+      await once(other, 'close')
+    }
+    await s.replace(options)
+    await ask('GET', '/v1/status')
+  })
+})
+test('the API while a place is taken: questions are answered, changes refused, and none comes later', async () => {
+  const name = '/mnt/w/meanwhile.api'
+  await scene('netns', { options: ['--api', name] }, async (s) => {
+    const ask = asking(join(w.dir, 'meanwhile.api'))
+    const rule = { direction: 'in', proto: 'tcp', firstPort: s.port + 9 }
+    const before = await ask('GET', '/v1/rules')
+    const { newer, go } = await s.reaches('take', ['--api', name], true)
+    await assert.rejects(
+      ask('POST', '/v1/rules', JSON.stringify(rule)),
+      /another process is taking our place/
+    )
+    await ask('GET', '/v1/status')
+    await go()
+    assert.equal((await newer.wait()).code, 1)
+    assert.deepEqual(rulesOf(await ask('GET', '/v1/rules')), rulesOf(before))
+    await ask('POST', '/v1/rules', JSON.stringify(rule))
+    // However the place of the socket is written
+    await s.replace(['--api', '/mnt/w/../w/meanwhile.api'])
+    assert.match(await ask('GET', '/v1/rules'), new RegExp(`"in-tcp-${s.port + 9}"`))
+  })
 })
 
 describe('who fails to take a place: the older one goes on as if nothing had been', () => {

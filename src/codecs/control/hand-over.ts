@@ -269,7 +269,11 @@ const Rules = new t.Type<ClientPart, string, unknown>(
   },
   (part) => Base64.encode(clientPart(CONF_VERSION).encode(part))
 )
-const SocketThere = t.strict({ path: t.string, rules: orNothing(Rules) })
+/** `file`: which one is at the path, by device and inode; null: nobody knows. */
+const socketFile = { path: t.string, file: orNothing(t.string) }
+const ApiThere = t.strict(socketFile)
+export type SocketFile = t.TypeOf<typeof ApiThere>
+const ConfThere = t.strict({ ...socketFile, rules: orNothing(Rules) })
 const LinkThere = t.strict({ kind: t.literal('link') })
 /** `helpers`: with where passt-repair connects, as a descriptor. */
 const VhostThere = t.strict({ kind: t.literal('vhost-user'), helpers: t.boolean })
@@ -284,12 +288,11 @@ const answers = [
     version: Count,
     guest: t.union([TapThere, LinkThere, VhostThere, t.null]),
     listeners: Count,
-    /**
-     * Last in the descriptors, in this order: where the API's clients connect, the control socket.
-     * `rules` null: nobody has changed them, or they are told with the other one.
-     */
-    api: orNothing(SocketThere),
-    conf: orNothing(SocketThere)
+    /** Last in the descriptors, in this order: where the API's clients connect, the control socket. */
+    api: orNothing(ApiThere),
+    conf: orNothing(ConfThere),
+    /** null: nobody has changed them, or whoever asks does not know of the API and has them with the control socket. */
+    rules: orNothing(Rules)
   }),
   t.strict({ answer: t.literal('listeners'), list: t.readonlyArray(HandedListener) }),
   /** `client`: with the link's, as a descriptor; `came`, `unsent`: octets of its rest. `ended`: flows that do not go along. */

@@ -117,6 +117,8 @@ export interface Api {
   readonly planned: (p: Plan) => void
   /** The namespace is. */
   readonly configured: (is: NamespaceIs) => void
+  /** Its process has ended: nobody listens where its clients connect. */
+  readonly over: () => boolean
 }
 
 /** What the API may have of the record. */
@@ -302,6 +304,7 @@ export const apiOf = (
     configured: (is) => {
       namespace = is
     },
+    over: () => over,
     told: { said, changed: (a) => (over ? undefined : tell(a)), nonsense }
   }
 }

@@ -1,6 +1,17 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  statSync,
+  writeSync
+} from 'node:fs'
+import { resolve } from 'node:path'
 import * as E from 'fp-ts/lib/Either.js'
 import type { ClientPart } from '../../codecs/control/conf.js'
+import type { SocketFile } from '../../codecs/control/hand-over.js'
 import { PROCNET_FILES, type ProcNetFile } from '../../codecs/control/launcher-sockets.js'
 import { type NamedFd, parseListenFds } from '../../codecs/text/listen-fds.js'
 import type { PortRange } from '../../codecs/text/port-spec.js'
@@ -66,7 +77,7 @@ import type { Plan } from '../plan/plan-types.js'
 import { runSteps } from '../plan/run-steps.js'
 import type { Recorder, RecordHead } from '../record/recorder.js'
 import { macBy, watchNeighbours } from '../services/neighbours.js'
-import { apiOf } from './api.js'
+import { type Api, apiOf } from './api.js'
 import type { NamespaceIs } from './api-status.js'
 import { allFeatures, rulesMayChange } from './features.js'
 import { FOLLOWED_GROUPS, follow } from './follow.js'
@@ -371,9 +382,23 @@ const listenForSuccessor = (native: Native, path: string, former: Predecessor | 
   })
 }
 
-/** The socket of the process whose place we take, if it is at this path; null: it is none, and one that is elsewhere is closed. */
+const socketFile = (path: string): SocketFile => ({ path: resolve(path), file: fileAt(path) })
+const unlessOver = (socket: SocketFile | null, api: Api | null) => (): SocketFile | null =>
+  api?.over() === false ? socket : null
+/** Device and inode of what is there. */
+const fileAt = (path: string): string | null => {
+  const is = lstatSync(path, { bigint: true, throwIfNoEntry: false })
+  return is === undefined ? null : `${is.dev}:${is.ino}`
+}
+
+/**
+ * The socket of the process whose place we take, if it is what is at this path; null: it is not, and is closed. Its file may have been removed,
+ * or be another's by now.
+ */
 const handedAt = (former: HandedSocket | null, path: string | null): number | null => {
-  if (former === null || former.path === path) return former?.fd ?? null
+  if (former === null) return null
+  const same = path !== null && resolve(former.path) === resolve(path)
+  if (same && (former.file === null || former.file === fileAt(path))) return former.fd
   closeSync(former.fd)
   return null
 }
@@ -412,7 +437,8 @@ const whatIsHere = (
   p: Plan,
   tap: TapDevice | null,
   helpers: boolean,
-  rules: RulesNow
+  rules: RulesNow,
+  api: Api | null
 ): Here => ({
   mode: p.mode,
   guest:
@@ -429,8 +455,9 @@ const whatIsHere = (
             vnet: tap.vnet,
             mac: readMac(new DataView(tap.mac.buffer, tap.mac.byteOffset), 0)
           },
-  conf: p.confPath,
-  api: p.apiPath,
+  // As whoever is elsewhere would name them
+  conf: p.confPath === null ? null : socketFile(p.confPath),
+  api: unlessOver(p.apiPath === null ? null : socketFile(p.apiPath), api),
   rules,
   left: () => {
     if (p.namespace.kind === 'spawn' || rules.current.some((r) => listensAtPath(r) !== null)) l.leave()
@@ -562,7 +589,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   )
   const share = guestPorts(ephemeral, limits.ports)
   const sharedTcpPorts = share === null || native.setPorts(share.first, share.last)
-  const told = rulesMayChange(p) ? (former?.conf?.rules ?? former?.api?.rules ?? null) : null
+  const told = rulesMayChange(p) ? (former?.rules ?? null) : null
   const options = forwarding(p, ephemeral, sockets.given, log)
   const place = listenPlace(
     door,
@@ -606,9 +633,9 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
       : { rules: (failed: ReadonlyArray<BindFailure>): void => scan.rules(failed, instant(clock())) }
   const real = rulesDoor(place, scanner, log, clock)
   const rules = { now, door: record?.rules(real) ?? real }
-  const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now)
   const api =
     p.apiPath === null ? null : apiOf(world, p, namespace, now, (flows) => native.pairMoved(flows), record)
+  const here = p.restartPath === null ? null : whatIsHere(l, p, tap, opened.helpers, now, api)
   const following = !follows
     ? null
     : follow(world, native, {
@@ -711,6 +738,17 @@ const replace = (former: Predecessor, prepared: Prepared): void => {
   world.log.at('info', `restart: ${flows} flows taken over, ${lost + ended} ended`)
 }
 
+/** `alone`: nobody serves but us. Then an API that has ended is no reason to end; it is told once its end is read. */
+const serveApi = (native: Native, keep: boolean, alone: boolean): void => {
+  tried('tell the process of the API', () => {
+    try {
+      native.apiServe(keep)
+    } catch (e) {
+      if (!alone || errnoOf(e) === 0) throw e
+    }
+  })
+}
+
 /** `started`: what there is to do once it serves. */
 const serveUntilEnd = (prepared: Prepared, logging: Logging, started: () => void): void => {
   const { native, launcher: l, plan: p, who, world, scans: binds, record, former, status } = prepared
@@ -729,7 +767,7 @@ const serveUntilEnd = (prepared: Prepared, logging: Logging, started: () => void
     seal()
   }
   if (former !== null) replace(former, prepared)
-  if (p.apiPath !== null) tried('tell the process of the API', () => native.apiServe(p.restartPath !== null))
+  if (p.apiPath !== null) serveApi(native, p.restartPath !== null, former !== null)
   orFatal(l.ready({ status }))
   started()
   if (!p.foreground) {

@@ -1,7 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type { ClientPart } from '../../codecs/control/conf.js'
 import {
-  type AnswerTo,
   HAND_OVER_VERSION,
   HANDED_MAX,
   type HandedEnds,
@@ -9,7 +8,8 @@ import {
   type HandedListener,
   HandOverAnswer,
   HandOverQuestion,
-  REST_MAX
+  REST_MAX,
+  type SocketFile
 } from '../../codecs/control/hand-over.js'
 import type { Instant } from '../../effects/effect.js'
 import { partOf } from '../../machines/forward/conf-rules.js'
@@ -69,9 +69,9 @@ export interface Here {
         readonly mac: number
       }
     | null
-  /** Paths of the control socket and of the API's, by which rules change. */
-  readonly conf: string | null
-  readonly api: string | null
+  /** The control socket and the API's, by which rules change; the latter null once its process has ended. */
+  readonly conf: SocketFile | null
+  readonly api: () => SocketFile | null
   readonly rules: RulesNow
   /** What was begun in our namespaces is to outlive us. */
   readonly left: () => void
@@ -138,8 +138,6 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   /** In the control socket's words; null: they are those of the options. */
   const changedRules = ({ changed, current }: RulesNow): ClientPart | null =>
     changed ? partOf(current, w.cfg.forward.mode) : null
-  const socketAt = (path: string | null, rules: ClientPart | null): AnswerTo<'begin'>['conf'] =>
-    path === null ? null : { path, rules }
   const arm = (): void => {
     deadline.at = later === null ? dueAt : 0
   }
@@ -233,7 +231,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
         if (q.mode !== here.mode) return refused(`this is ${here.mode}`)
         const stays = session?.stays() ?? null
         if (stays !== null) return refused(stays)
-        const api = q.api === true ? here.api : null
+        const knowsApi = q.api === true
+        const api = knowsApi ? here.api() : null
         const rules = changedRules(here.rules)
         const sockets: ReadonlyArray<Handed> = [
           ...(api === null ? [] : [[HAND_API, 0] as const]),
@@ -245,9 +244,10 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
             version: HAND_OVER_VERSION,
             guest: here.guest,
             listeners: w.listeners.size,
+            api,
             // Told once
-            api: socketAt(api, here.conf === null ? rules : null),
-            conf: socketAt(here.conf, rules)
+            conf: here.conf === null ? null : { ...here.conf, rules: knowsApi ? null : rules },
+            rules: knowsApi ? rules : null
           },
           descriptors: [[HAND_OVER, 0], ...wayTo(here.guest), ...sockets]
         }

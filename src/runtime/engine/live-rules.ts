@@ -62,7 +62,7 @@ export interface RulesNow {
   busy: () => boolean
   /** Look again whether it is. */
   wake: () => void
-  /** It is carried out when those before it have been. */
+  /** It is carried out when those before it have been; refused at once while `held`. */
   ask: (wish: Wish) => void
   /** It has: whoever is still there is told nothing more. */
   leave: () => void
@@ -169,6 +169,8 @@ export const liveRules = (w: World, rules: RulesNow, door: AskRules): Feature =>
     applied: (why, now) => step(c, { type: 'APPLIED', why, now })
   })
   rules.ask = ({ edit, done }) => {
+    // Whoever is told nothing waits, and others behind it, for as long as the other process takes
+    if (rules.held) return done('another process is taking our place: ask again', false)
     const one: Waiting = {
       pid: null,
       edit,

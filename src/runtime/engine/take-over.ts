@@ -9,7 +9,8 @@ import {
   type HandedFlow,
   type HandedListener,
   HandOverAnswer,
-  HandOverQuestion
+  HandOverQuestion,
+  type SocketFile
 } from '../../codecs/control/hand-over.js'
 import { FlowRecord } from '../../codecs/control/migration.js'
 import { sameAddr } from '../../codecs/value/inany.js'
@@ -43,11 +44,8 @@ interface Answer<K extends HandOverAnswer['answer']> {
   readonly answer: AnswerTo<K>
   readonly fds: ReadonlyArray<number>
 }
-export interface HandedSocket {
-  readonly path: string
+export interface HandedSocket extends SocketFile {
   readonly fd: number
-  /** null: nobody has changed them. */
-  readonly rules: ClientPart | null
 }
 export interface Predecessor {
   readonly guest: AnswerTo<'begin'>['guest']
@@ -60,6 +58,8 @@ export interface Predecessor {
   /** null: it has none. */
   readonly api: HandedSocket | null
   readonly conf: HandedSocket | null
+  /** null: nobody has changed them. */
+  readonly rules: ClientPart | null
   readonly asking: Asking
 }
 /** One question at a time, and its answer. */
@@ -170,9 +170,9 @@ export const findPredecessor = (native: Native, path: string, mode: string): Res
   const guestFd = answer.guest === null ? -1 : more[0]
   const helpersFd = ways === 2 ? more[1] : null
   const sockets = more.slice(ways)
-  const socket = (s: AnswerTo<'begin'>['conf']): HandedSocket | null => {
+  const socket = (s: AnswerTo<'begin'>['api']): HandedSocket | null => {
     const fd = s === null ? undefined : sockets.shift()
-    return s === null || fd === undefined ? null : { ...s, fd }
+    return s === null || fd === undefined ? null : { path: s.path, file: s.file, fd }
   }
   const api = socket(answer.api)
   const conf = socket(answer.conf)
@@ -184,6 +184,7 @@ export const findPredecessor = (native: Native, path: string, mode: string): Res
     listeners: inherit(all),
     api,
     conf,
+    rules: answer.rules ?? answer.conf?.rules ?? null,
     asking
   })
 }

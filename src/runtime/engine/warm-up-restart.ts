@@ -31,7 +31,14 @@ class Old {
   private descriptors = 0
   constructor(cfg: WorldConfig) {
     const w = madeUpWorld(cfg, NATIVE)
-    const here = { mode: 'passt', guest: null, conf: null, api: null, rules: rulesNow([]), left: () => {} }
+    const here = {
+      mode: 'passt',
+      guest: null,
+      conf: null,
+      api: () => null,
+      rules: rulesNow([]),
+      left: () => {}
+    }
     install(w.features, [...basicFeatures(w), handOver(w, here, { session: null })])
     this.s = { w, v6: false, now: instant(1), look: () => this.note() }
   }
@@ -80,6 +87,7 @@ export function* warmUpRestart(cfg: WorldConfig): Generator<void, number> {
       listeners: nothingInherited(),
       api: null,
       conf: null,
+      rules: null,
       asking: asker(
         {
           handOverAsk: (_, question) => old.hears(question),
