@@ -202,9 +202,10 @@ const SND_SMALL = 4096
  * How far timestamps of the new socket are ahead of those that the old one had when it was read. That one goes on living, with its timers: a
  * delayed ACK or a retransmission of its has a later timestamp, and the peer drops whatever comes with an older one (RFC 7323 §5.3, PAWS).
  * Both clocks run alike, so it is enough that it covers the time from reading to making: with fewer flows than some thousand less than a second.
- * In ticks of the kernel's, 1 ms; even, since where the kernel knows µs the lowest bit of TCP_TIMESTAMP says so.
+ * A second, in ticks: 1 ms, or 1 µs where the lowest bit of TCP_TIMESTAMP says so (Linux 6.7, route feature tcp_usec_ts), which stays as it is. An older
+ * kernel's lowest bit says nothing: 1,000 s are as good there, since up to 24 days pass for later (RFC 7323 §5.5).
  */
-export const TIMESTAMP_AHEAD = 1000
+export const timestampAhead = (timestamp: number): number => ((timestamp & 1) === 0 ? 1000 : 1_000_000)
 
 /** Both records of a connection; in words, why they do not make one. */
 export const restoringOf = (r: FlowRecord, x: ExtendedRecord): Restoring | string => {
@@ -232,7 +233,7 @@ export const restoringOf = (r: FlowRecord, x: ExtendedRecord): Restoring | strin
       sndSeq: x.sndSeq >>> 0,
       rcvSeq: x.rcvSeq >>> 0,
       maxSeg: x.mss,
-      timestamp: (x.options & TCPI_TIMESTAMPS) === 0 ? 0 : (x.timestamp + TIMESTAMP_AHEAD) >>> 0,
+      timestamp: (x.options & TCPI_TIMESTAMPS) === 0 ? 0 : (x.timestamp + timestampAhead(x.timestamp)) >>> 0,
       window: { sndWl1, sndWnd, maxWindow, rcvWnd, rcvWup },
       sndScale: x.sendScale,
       rcvScale: x.receiveScale,

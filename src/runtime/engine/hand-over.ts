@@ -133,6 +133,8 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
   /** Descriptors with what came. */
   let restFds = 0
   let left = false
+  /** Whose turn it is: one more whenever somebody comes or goes. */
+  let peer = 0
   let began: Instant | null = null
 
   /** In the control socket's words; null: they are those of the options. */
@@ -362,7 +364,10 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
         return goOn(now)
       case 'Reply': {
         // What it is told of them is to stay true
-        if (e.question.ask === 'begin' && here.rules.busy()) return behind(1, (at) => carryOut(e, at))
+        if (e.question.ask === 'begin' && here.rules.busy()) {
+          const asker = peer
+          return behind(1, (at) => (peer === asker ? carryOut(e, at) : undefined))
+        }
         const { answer, descriptors } = answerTo(e.question)
         handOverAnswer(r, HandOverAnswer.encode(answer), descriptors)
         return answer.answer === 'refused' ? handOverClose(r) : undefined
@@ -398,6 +403,7 @@ export const handOver = (w: World, here: Here, { session }: Pick<LinkClient, 'se
     takes: {
       HAND_OVER_PEER: (i, now) => {
         const there = handOverPeer(r.ev, i)
+        peer++
         here.rules.held = there
         here.rules.wake()
         step({ type: 'PEER', there, now })
