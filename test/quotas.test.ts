@@ -253,7 +253,9 @@ describe('everything else', oursOnly, () => {
         held.slice(-8).some((n) => n < 4 << 20),
         `${held.slice(-8)} octets in the end`
       )
-      assert.equal(said(g, /--limit-memory/), 1, g.proc.stderr)
+      // Once, and again only where a reset made room since, and the time between two notices was over
+      const times = said(g, /--limit-memory/)
+      assert.ok(times >= 1 && times <= 1 + (r.reset as number), `${JSON.stringify(r)} ${g.proc.stderr}`)
     } finally {
       await g.stop()
     }
