@@ -352,6 +352,13 @@ describe('300 connections, and other ports', () => {
     }))
 })
 
+/** The process of the API, of these: there is one. */
+const apiOf = async (s: Restarting, p: Proc): Promise<number> => {
+  const found = (await s.processes(p)).filter((one) => cmdlineOf(one).includes('api.cjs'))
+  assert.equal(found.length, 1)
+  return found[0]!
+}
+
 describe('the API (--api) goes along', () => {
   for (const kind of ['netns', 'pid', 'passt'] as const)
     test(`nobody is turned away, rules are as they were changed, and who fails to take the place changes nothing, by ${kind}`, async () => {
@@ -392,8 +399,7 @@ describe('the API (--api) goes along', () => {
         assert.deepEqual([...told], [first.pid, pid])
         await ask('DELETE', `/v1/rules/in-tcp-${added}`)
         await s.talk(flows, 'a')
-        const all = (await s.processes(s.now)).filter((one) => cmdlineOf(one).includes('api.cjs'))
-        assert.equal(all.length, 1)
+        await apiOf(s, s.now)
 
         if (kind !== 'netns') return
         // Elsewhere, and nowhere
@@ -412,12 +418,6 @@ describe('the API (--api) goes along', () => {
 
 /** Their names, of what `GET /v1/rules` answers. */
 const rulesOf = (answer: string): ReadonlyArray<string> => answer.match(/"id":"[^"]*"/g) ?? []
-/** The process of the API, of these. */
-const apiOf = async (s: Restarting, p: Proc): Promise<number> => {
-  const found = (await s.processes(p)).filter((one) => cmdlineOf(one).includes('api.cjs'))
-  assert.equal(found.length, 1)
-  return found[0]!
-}
 describe('a process of the API that has ended takes nobody along', () => {
   for (const kind of ['netns', 'passt'] as const) {
     test(`the older one's: whoever comes next has its own, and rules as they were changed, by ${kind}`, async () => {

@@ -205,7 +205,7 @@ const SND_SMALL = 4096
  * A second, in ticks: 1 ms, or 1 µs where the lowest bit of TCP_TIMESTAMP says so (Linux 6.7, route feature tcp_usec_ts), which stays as it is. An older
  * kernel's lowest bit says nothing: 1,000 s are as good there, since up to 24 days pass for later (RFC 7323 §5.5).
  */
-export const timestampAhead = (timestamp: number): number => ((timestamp & 1) === 0 ? 1000 : 1_000_000)
+const timestampAhead = (timestamp: number): number => ((timestamp & 1) === 0 ? 1000 : 1_000_000)
 
 /** Both records of a connection; in words, why they do not make one. */
 export const restoringOf = (r: FlowRecord, x: ExtendedRecord): Restoring | string => {

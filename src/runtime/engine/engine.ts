@@ -310,12 +310,16 @@ const rulesThere = (
 const listenFds = (): ReadonlyArray<NamedFd> =>
   orFatal(parseListenFds(process.env.LISTEN_FDS, process.env.LISTEN_FDNAMES))
 
+/** What a start ends with that may not listen there; what is no error of the system's stays as it is. */
+const cannotListen = (where: string, e: unknown): unknown => {
+  const errno = errnoOf(e)
+  return errno === 0 ? e : refused(errno, `cannot listen at ${where}: ${reasonText(e)}`)
+}
+
 /** What was named must work, of the rest what can be had (machines/forward/bind-verdict.ts). */
 const openStrict = (place: ListenPlace, log: Log): ReadonlyArray<BindFailure> => {
   openPaths(place, (path, e) => {
-    const errno = errnoOf(e)
-    if (errno === 0) throw e
-    throw refused(errno, `cannot listen at ${path} (--tcp-ports): ${reasonText(e)}`)
+    throw cannotListen(`${path} (--tcp-ports)`, e)
   })
   const failures = openAll(place)
   const warnings = orFatal(bindVerdict(place.rules, failures))
@@ -425,9 +429,7 @@ const listenForApi = (native: Native, path: string): number => {
   try {
     return native.unixListen(path)
   } catch (e) {
-    const errno = errnoOf(e)
-    if (errno === 0) throw e
-    throw refused(errno, `cannot listen at ${path} (--api): ${reasonText(e)}`)
+    throw cannotListen(`${path} (--api)`, e)
   }
 }
 
