@@ -65,6 +65,17 @@ double cpu_ms()
 	return ms(u.ru_utime) + ms(u.ru_stime);
 }
 
+void check_idle(Rig &r)
+{
+	bool free = false;
+	for (int i = 0; i < 5 && !free; i++) {
+		const double cpu = cpu_ms();
+		CHECK(r.turn(100).empty());
+		free = cpu_ms() - cpu < 10;
+	}
+	CHECK(free);
+}
+
 size_t open_fds()
 {
 	DIR *const d = opendir("/proc/self/fd");

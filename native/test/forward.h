@@ -16,6 +16,8 @@ uint16_t listen_at(Rig &r, uint32_t id, Kind kind, bool v6 = false, bool dual = 
 bool addr_is(const Ev &e, size_t i, bool v6);
 /** CPU time of this process so far */
 double cpu_ms();
+/** Nothing to do must cost nothing: waits without an event, one of them at least next to free (a busy machine's time can count as ours). */
+void check_idle(Rig &r);
 /** Open descriptors of this process */
 size_t open_fds();
 

@@ -127,7 +127,8 @@ TEST(without_descriptors_accepting_pauses_and_goes_on)
 		for (const Ev &x : r.turn(50))
 			troubles += x[0] == EV_LISTEN_TROUBLE;
 	}
-	CHECK(troubles >= 2 && troubles <= 4 && cpu_ms() - cpu < 60);
+	const double took = Engine::now_ms() - t;
+	CHECK(troubles >= 2 && troubles <= took / 100 + 1 && cpu_ms() - cpu < took / 4);
 	CHECK(!setrlimit(RLIMIT_NOFILE, &was));
 	r.seen.clear();
 	for (int i = 0; i < 2; i++)
@@ -203,8 +204,7 @@ TEST(listener_made_elsewhere)
 	/* closed here, open there: it must not come back from epoll (#regression-70) */
 	CHECK(r.engine.listeners.close(0));
 	Client later(l.port);
-	const double cpu = cpu_ms();
-	CHECK(r.turn(100).empty() && cpu_ms() - cpu < 10);
+	check_idle(r);
 }
 
 TEST(datagrams_to_a_listener)
@@ -489,9 +489,8 @@ TEST(errors_on_a_listener_are_drained_rows_38_64)
 		CHECK(e[1] == 3 && e[4] == ECONNREFUSED && e[5] == (v6 ? 1u | 4u << 8 : 3u | 3u << 8) && e[7] == dead);
 		CHECK(text(r.slab(e[2], e[3])) == "to nobody" && addr_is(e, 8, v6) && addr_is(e, 12, v6));
 		r.turn(5);
-		const double cpu = cpu_ms();
 		r.seen.clear();
-		CHECK(r.turn(100).empty() && cpu_ms() - cpu < 10);
+		check_idle(r);
 		/* nothing of it is left for the next datagram to stumble over */
 		Datagrams d(v6);
 		d.send_to(l.port, octets("x"));

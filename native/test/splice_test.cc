@@ -23,16 +23,6 @@ uint64_t moved(const Ev &e, int way)
 	return e[4 + 2 * (size_t)way] | (uint64_t)e[5 + 2 * (size_t)way] << 32;
 }
 
-/** Nothing to do for 200 ms must cost nothing. */
-void check_idle(Rig &r)
-{
-	const double cpu = cpu_ms();
-	CHECK(r.turn(100).empty() && r.turn(100).empty());
-	if (cpu_ms() - cpu > 10)
-		fprintf(stderr, "%f ms of CPU time in 200 ms of idleness\n", cpu_ms() - cpu);
-	CHECK(cpu_ms() - cpu <= 10);
-}
-
 void set_nonblock(int fd)
 {
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
