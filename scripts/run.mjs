@@ -18,6 +18,7 @@ import {
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { beside } from './beside.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const at = (...p) => join(root, ...p)
@@ -236,19 +237,32 @@ const testFiles = () =>
       .map((f) => join(dir, f))
   )
 
-/** These on that Node, which is the first one in PATH too. */
+/** Under AddressSanitizer and UBSan */
+const nativeTests = () => run('bash', [at('native/test/run')])
+
+/** How to run these on that Node, which is the first one in PATH too. */
+const testRun = (node, files, failures, minutes = 15) => {
+  // A file that hangs fails by its name, and leaves the others their time. No whole file needs a third of this.
+  const bound = `--test-timeout=${minutes * 60_000}`
+  const options = ['--import', 'tsx', '--test', bound, `--test-reporter=${at('scripts/reporter.mjs')}`]
+  return {
+    command: node,
+    // One file at a time where the kernel is involved would be slow; two fit two cores.
+    argv: [...options, '--test-concurrency=2', ...files],
+    env: { PATH: `${dirname(node)}:${process.env.PATH}`, FAILURES_FILE: failures }
+  }
+}
 const runTests = (node, files, failures) => {
   console.error(`${files.length} files of tests on ${node}`)
-  // A file that hangs fails by its name, and leaves the others their time. No whole file needs a third of this.
-  const bound = '--test-timeout=900000'
-  const options = ['--import', 'tsx', '--test', bound, `--test-reporter=${at('scripts/reporter.mjs')}`]
-  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}`, FAILURES_FILE: failures }
-  // One file at a time where the kernel is involved would be slow; two fit two cores.
-  return run(node, [...options, '--test-concurrency=2', ...files], { env })
+  const { command, argv, env } = testRun(node, files, failures)
+  return run(command, argv, { env: { ...process.env, ...env } })
 }
+const isProperty = (file) => file.startsWith('property-tests/')
+/** What needs processors only: no sockets, no other programs that wait for something. */
+const isComputed = (file) => isProperty(file) || file === 'test/fuzz.test.ts'
 /** What may differ from one Node to the next: the language, the addon, threads and signals, the sandbox, the snapshot. */
 const dependsOnNode = (file) =>
-  file.startsWith('property-tests/') ||
+  isProperty(file) ||
   /^test\/(launcher|lifecycle|native|robustness|sandbox|splice-direct|start-failure)\.test\.ts$/.test(file)
 /** The same on the newest long-term release; the snapshot is that one's while they run. */
 const runLongTerm = (files, failures) => {
@@ -259,6 +273,50 @@ const runLongTerm = (files, failures) => {
   } finally {
     snapshot()
   }
+}
+const OURS = 'the installed Node'
+const LONG_TERM = 'the long-term release of Node'
+
+/** All tests: what computes beside what waits. Returns what ran, its status, and the file that has its failures. */
+const allTests = async (dir) => {
+  const files = testFiles()
+  const [computed, others] = [files.filter(isComputed), files.filter((f) => !isComputed(f))]
+  const [told, toldLongTerm, toldOthers, toldLast] = [0, 1, 2, 3].map((k) => join(dir, `${k}`))
+  const log = join(dir, 'log')
+  const ran = beside(
+    [
+      testRun(process.execPath, computed, told, 40),
+      testRun(longTermNode(), computed.filter(dependsOnNode), toldLongTerm, 40),
+      { command: 'make', argv: ['-s', '-j2', '-C', at('native/test')] }
+    ],
+    log
+  )
+  const first = { on: OURS, told: toldOthers, status: runTests(process.execPath, others, toldOthers) }
+  const [status, statusLongTerm] = await ran
+  process.stdout.write(readFileSync(log))
+  const native = { on: 'the native part', told: '', status: nativeTests() }
+  return [
+    { on: OURS, told, status },
+    { on: LONG_TERM, told: toldLongTerm, status: statusLongTerm },
+    first,
+    native,
+    { on: LONG_TERM, told: toldLast, status: runLongTerm(others.filter(dependsOnNode), toldLast) }
+  ]
+}
+/** `npm test -- [--long-term] FILE...`: these files alone, on one Node. */
+const someTests = (dir, files, longTerm) => {
+  const native = { on: 'the native part', told: '', status: nativeTests() }
+  const told = join(dir, 'told')
+  return [
+    native,
+    longTerm
+      ? {
+          on: LONG_TERM,
+          told,
+          status: runLongTerm(files.length > 0 ? files : testFiles().filter(dependsOnNode), told)
+        }
+      : { on: OURS, told, status: runTests(process.execPath, files, told) }
+  ]
 }
 
 const tasks = {
@@ -273,25 +331,14 @@ const tasks = {
     install()
     lint()
   },
-  test: () => {
+  test: async () => {
     build()
     must(process.execPath, [at('scripts/tools.mjs')])
     lint()
-    must('bash', [at('native/test/run')])
-    // `npm test -- [--long-term] [FILE...]`: these files alone, on one Node.
-    const longTermOnly = args[0] === '--long-term'
-    const files = longTermOnly ? args.slice(1) : args
-    const all = files.length > 0 ? files : testFiles()
-    const onLongTerm = files.length > 0 ? files : all.filter(dependsOnNode)
     const dir = mkdtempSync(join(tmpdir(), 'passt-tests-'))
-    const runs = [
-      ...(longTermOnly
-        ? []
-        : [{ on: 'the installed Node', tests: (to) => runTests(process.execPath, all, to) }]),
-      ...(files.length > 0 && !longTermOnly
-        ? []
-        : [{ on: 'the long-term release of Node', tests: (to) => runLongTerm(onLongTerm, to) }])
-    ].map(({ on, tests }, k) => ({ on, told: join(dir, `${k}`), status: tests(join(dir, `${k}`)) }))
+    const longTermOnly = args[0] === '--long-term'
+    const runs =
+      args.length === 0 ? await allTests(dir) : someTests(dir, args.slice(longTermOnly ? 1 : 0), longTermOnly)
     // The last lines of a long log are what one gets to see of a run elsewhere.
     const failed = runs.filter(({ status }) => status !== 0)
     for (const { on, told } of failed)
@@ -359,4 +406,4 @@ if (chosen === undefined) {
   console.error(`unknown task ${task}; one of ${Object.keys(tasks).join(' ')}`)
   process.exit(1)
 }
-chosen()
+await chosen()
