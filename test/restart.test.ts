@@ -1,6 +1,7 @@
 // A newer pasta or passt in the place of one that serves (--restart-path, behaviour.md#restart): connections go on, and where that
 // fails the older one does.
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync, statSync } from 'node:fs'
 import { request } from 'node:http'
@@ -12,7 +13,7 @@ import { End, type Flows, isWhole } from './lib/ends.js'
 import { passt } from './lib/passt.js'
 import { alive, calm, cmdlineOf, kill, type Proc, sessionOf, statusField, until } from './lib/proc.js'
 import { type Kind, type Restarting, type RestartOptions, restarting } from './lib/restart.js'
-import { helper, net, ok, World } from './lib/world.js'
+import { helper, net, ok, repo, World } from './lib/world.js'
 
 let w: World
 const ends = {} as { world: End; host: End }
@@ -476,7 +477,8 @@ test('a socket whose file is gone is made anew, and one whose file is another on
 })
 test('the API while a place is taken: questions are answered, changes refused, and none comes later', async () => {
   const name = '/mnt/w/meanwhile.api'
-  await scene('netns', { options: ['--api', name] }, async (s) => {
+  const options = ['--api', name, '--record', '/mnt/w/meanwhile.rec']
+  await scene('netns', { options }, async (s) => {
     const ask = asking(join(w.dir, 'meanwhile.api'))
     const rule = { direction: 'in', proto: 'tcp', firstPort: s.port + 9 }
     const before = await ask('GET', '/v1/rules')
@@ -493,6 +495,10 @@ test('the API while a place is taken: questions are answered, changes refused, a
     // However the place of the socket is written
     await s.replace(['--api', '/mnt/w/../w/meanwhile.api'])
     assert.match(await ask('GET', '/v1/rules'), new RegExp(`"in-tcp-${s.port + 9}"`))
+    const replay = spawnSync(join(repo, 'bin/passt-replay'), [join(w.dir, 'meanwhile.rec')], {
+      encoding: 'utf8'
+    })
+    assert.equal(replay.status, 0, replay.stdout + replay.stderr)
   })
 })
 
