@@ -86,6 +86,26 @@ describe('wire codecs', () => {
   laws(PcapngBlock, arbPcapngBlock)
 })
 
+test('a value is what its octets say again: nothing that is left out, added, out of range or of another type', () => {
+  fc.assert(
+    fc.property(
+      arbUdpDatagram,
+      fc.constantFrom(-1, 0x10000, 1.5, Number.NaN, '1', null, undefined),
+      (d, odd) => {
+        assert.ok(UdpDatagram.is(d), 'whole')
+        for (const key of Object.keys(d) as Array<keyof typeof d>) {
+          assert.ok(!UdpDatagram.is({ ...d, [key]: odd }), `${key}: ${odd}`)
+          const { [key]: _, ...rest } = d
+          assert.ok(!UdpDatagram.is(rest), `without ${key}`)
+        }
+        assert.ok(!UdpDatagram.is({ ...d, more: 0 }), 'with more')
+      }
+    )
+  )
+  for (const other of [null, undefined, 1, 'text', [], [1, 2, Uint8Array.of(7, 8)]])
+    assert.ok(!UdpDatagram.is(other), `${other}`)
+})
+
 describe('checksum (RFC 1071)', () => {
   const view = (b: Uint8Array): DataView => new DataView(b.buffer, b.byteOffset, b.byteLength)
   const naive = (b: Uint8Array): number => {

@@ -1,14 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
-import {
-  type InAny,
-  isInAny,
-  isUnspecified,
-  readV6,
-  sameAddr,
-  UNSPECIFIED6,
-  writeV6
-} from '../value/inany.js'
+import { type InAny, isUnspecified, readV6, sameAddr, UNSPECIFIED6, writeV6 } from '../value/inany.js'
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
 import { copyOf, joined, type Octets, octets, sub, wireCodec } from '../value/octets.js'
 
@@ -302,21 +294,10 @@ const whole = <A>(reader: ConfReader<A>, o: Octets): A | string => {
   return isWhole(r) ? r.place.value : `cut: ${r.place.need - r.held.length} octets are missing`
 }
 
-const isPort = (u: unknown): boolean => Number.isInteger(u) && Number(u) >= 0 && Number(u) <= 65535
-const fits = (name: string, len: number): boolean => {
-  const b = octetsOfText(name)
-  return b.length < len && !b.includes(0)
-}
-const isRule = (r: ConfRule): boolean =>
-  isInAny(r.address) && isInAny(r.target) && fits(r.ifname, IFNAME) && [r.first, r.last, r.to].every(isPort)
-const isBlock = (b: ConfBlock): boolean =>
-  b.pif > 0 && b.pif < 256 && b.rules.length <= CONF_RULES_MAX && b.rules.every(isRule)
-
 /** Octets of one rule (56; 40 with version 1). Left: another IP protocol, a flag that there is not, a name that does not end. */
 export const confRule = (version: ConfVersion): t.Type<ConfRule, Uint8Array, Octets> =>
   wireCodec(
     'ConfRule',
-    (u): u is ConfRule => typeof u === 'object' && u !== null && 'ifname' in u && isRule(u as ConfRule),
     (o) => (o.len < ruleLen(version) ? 'cut' : readRule(o, version)),
     (r) => writeRule(r, version)
   )
@@ -328,11 +309,6 @@ export const confRule = (version: ConfVersion): t.Type<ConfRule, Uint8Array, Oct
  */
 export const ServerPart: t.Type<ServerPart, Uint8Array, Octets> = wireCodec(
   'ServerPart',
-  (u): u is ServerPart =>
-    typeof u === 'object' &&
-    u !== null &&
-    'tables' in u &&
-    (u as ServerPart).tables.every((one) => isBlock(one) && fits(one.name, PIF_NAME)),
   (o) => whole(serverReader(), o),
   encodeServer
 )
@@ -341,7 +317,6 @@ export const ServerPart: t.Type<ServerPart, Uint8Array, Octets> = wireCodec(
 export const clientPart = (version: ConfVersion): t.Type<ClientPart, Uint8Array, Octets> =>
   wireCodec(
     'ClientPart',
-    (u): u is ClientPart => Array.isArray(u) && u.length <= BLOCKS_MAX && u.every(isBlock),
     (o) => whole(clientReader(version), o),
     (c) => encodeClient(c, version)
   )

@@ -348,7 +348,6 @@ const parse = (o: Octets): unknown => {
 const message = <A, O>(name: string, of: t.Type<A, O, unknown>) =>
   wireCodec<A>(
     name,
-    of.is,
     (o) => {
       if (o.len > MESSAGE_MAX) return `${o.len} octets are too many`
       const said = of.decode(parse(o))

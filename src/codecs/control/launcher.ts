@@ -183,50 +183,6 @@ const SOCKETS_LEN = 20
 const TAP_HEAD = 16
 const MAC_LEN = 6
 
-const requestKinds: ReadonlySet<string> = new Set([
-  'Setup',
-  'Spawn',
-  'Join',
-  'Tap',
-  'Netlink',
-  'Next',
-  'Ready',
-  'Sockets',
-  'Listen',
-  'ProcNet',
-  'Inherited',
-  'EmptyRoot',
-  'Identity',
-  'Names',
-  'Leave',
-  'Resolver',
-  'Follow',
-  'Api',
-  'UnixTarget',
-  'UnixFile',
-  'Connect'
-])
-const replyKinds: ReadonlySet<string> = new Set([
-  'Failed',
-  'Spawned',
-  'Tap',
-  'Netlink',
-  'Sockets',
-  'Listening',
-  'ProcNet',
-  'Inherited',
-  'Watched',
-  'Api',
-  'Names',
-  'Begun',
-  'Connected',
-  'Done'
-])
-const hasType =
-  (types: ReadonlySet<string>) =>
-  (u: unknown): boolean =>
-    typeof u === 'object' && u !== null && 'type' in u && typeof u.type === 'string' && types.has(u.type)
-
 const encodeRequest = (r: LauncherRequest): Uint8Array => {
   switch (r.type) {
     case 'Setup':
@@ -495,7 +451,6 @@ const decodeReply = (o: Octets): LauncherReply | string => {
  */
 export const LauncherRequest: t.Type<LauncherRequest, Uint8Array, Octets> = wireCodec(
   'LauncherRequest',
-  (u): u is LauncherRequest => hasType(requestKinds)(u),
   decodeRequest,
   encodeRequest
 )
@@ -508,7 +463,6 @@ export const LauncherRequest: t.Type<LauncherRequest, Uint8Array, Octets> = wire
  */
 export const LauncherReply: t.Type<LauncherReply, Uint8Array, Octets> = wireCodec(
   'LauncherReply',
-  (u): u is LauncherReply => hasType(replyKinds)(u),
   decodeReply,
   encodeReply
 )

@@ -1,8 +1,8 @@
 import type * as t from 'io-ts'
-import { type InAny, isInAny, isV4, readV4, readV6, writeV4, writeV6 } from '../value/inany.js'
+import { type InAny, readV4, readV6, writeV4, writeV6 } from '../value/inany.js'
 import { bytesOf, type Octets, octets, sub, wireCodec } from '../value/octets.js'
 import { type SeqNum, seq } from '../value/seq.js'
-import { isMac, type Mac, readMac, writeMac } from '../wire/ethernet.js'
+import { type Mac, readMac, writeMac } from '../wire/ethernet.js'
 
 // The device state that a passt hands to the one that takes its guest over, version 2 of the stream that passt programs share:
 // header, addresses, number of connections, one flow record for each; then for each, in the same order, an extended record and
@@ -25,12 +25,6 @@ export const FLOW_LEN = 112
 export const EXTENDED_LEN = 52
 /** Octets of one queue; more is no queue. */
 export const QUEUE_MAX = 64 << 20
-
-const isWord = (u: unknown): u is number => Number.isInteger(u) && Number(u) >= 0 && Number(u) <= 0xffffffff
-const isHalf = (u: unknown): u is number => Number.isInteger(u) && Number(u) >= 0 && Number(u) <= 0xffff
-const isOctet = (u: unknown): u is number => Number.isInteger(u) && Number(u) >= 0 && Number(u) <= 0xff
-const isSeq = (u: unknown): u is SeqNum => Number.isInteger(u) && (Number(u) | 0) === u
-const isRecord = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
 
 const sized =
   <A>(size: number, read: (v: DataView, at: number) => A | string) =>
@@ -70,11 +64,6 @@ const readHeader = sized(HEADER_LEN, (v, at): StateHeader | string => {
  */
 export const StateHeader: t.Type<StateHeader, Uint8Array, Octets> = wireCodec(
   'StateHeader',
-  (u): u is StateHeader =>
-    isRecord(u) &&
-    isWord(u.version) &&
-    isWord(u.compatible) &&
-    headerFault(u as unknown as StateHeader) === null,
   readHeader,
   written(HEADER_LEN, (v, h) => {
     v.setUint32(0, MAGIC_HIGH)
@@ -109,13 +98,6 @@ const readAddresses = sized(
  */
 export const StateAddresses: t.Type<StateAddresses, Uint8Array, Octets> = wireCodec(
   'StateAddresses',
-  (u): u is StateAddresses =>
-    isRecord(u) &&
-    isInAny(u.v6) &&
-    isInAny(u.linkLocal) &&
-    isInAny(u.v4) &&
-    isV4(u.v4 as InAny) &&
-    isMac(u.mac),
   readAddresses,
   written(ADDRESSES_LEN, (v, a) => {
     writeV6(v, 0, a.v6)
@@ -131,7 +113,6 @@ const readCount = sized(COUNT_LEN, (v, at): number => v.getUint32(at))
 /** Shape: 4 octets. Left: another size. Law: decode(encode(n)) = right(n). */
 export const StateCount: t.Type<number, Uint8Array, Octets> = wireCodec(
   'StateCount',
-  isWord,
   readCount,
   written(COUNT_LEN, (v, n) => v.setUint32(0, n))
 )
@@ -229,13 +210,6 @@ const writeSide = (v: DataView, i: 0 | 1, s: SideRecord): void => {
   v.setUint16(from + 32, s.ownPort, true)
   v.setUint16(from + 34, s.peerPort, true)
 }
-const isSide = (u: unknown): u is SideRecord =>
-  isRecord(u) &&
-  isOctet(u.where) &&
-  isInAny(u.own) &&
-  isInAny(u.peer) &&
-  isHalf(u.ownPort) &&
-  isHalf(u.peerPort)
 
 const readFlow = sized(
   FLOW_LEN,
@@ -264,15 +238,6 @@ const readFlow = sized(
  */
 export const FlowRecord: t.Type<FlowRecord, Uint8Array, Octets> = wireCodec(
   'FlowRecord',
-  (u): u is FlowRecord =>
-    isRecord(u) &&
-    Array.isArray(u.sides) &&
-    u.sides.length === 2 &&
-    u.sides.every(isSide) &&
-    [u.retries, u.guestScale, u.ourScale, u.events, u.flags, u.dupAck].every(isOctet) &&
-    [u.guestWindow, u.ourWindow].every(isHalf) &&
-    [u.mss, u.sndBuf].every(isWord) &&
-    [u.sndNxt, u.sndUna, u.rcvNxt, u.rcvAcked, u.irs].every(isSeq),
   readFlow,
   written(FLOW_LEN, (v, f) => {
     writeSide(v, 0, f.sides[0])
@@ -369,15 +334,6 @@ const readExtended = sized(EXTENDED_LEN, (v, at): ExtendedRecord | string => {
  */
 export const ExtendedRecord: t.Type<ExtendedRecord, Uint8Array, Octets> = wireCodec(
   'ExtendedRecord',
-  (u): u is ExtendedRecord =>
-    isRecord(u) &&
-    [u.sndSeq, u.rcvSeq].every(isSeq) &&
-    [u.sendQueue, u.unsent, u.receiveQueue, u.mss, u.timestamp].every(isWord) &&
-    Array.isArray(u.window) &&
-    u.window.length === 5 &&
-    u.window.every(isWord) &&
-    [u.sendScale, u.receiveScale, u.state, u.options].every(isOctet) &&
-    queueFault(u as unknown as ExtendedRecord) === null,
   readExtended,
   written(EXTENDED_LEN, (v, x) => {
     v.setUint32(0, x.sndSeq)

@@ -1,6 +1,6 @@
 import type * as t from 'io-ts'
 import { type Octets, wireCodec } from '../value/octets.js'
-import { isMac, type Mac, readMac, writeMac } from '../wire/ethernet.js'
+import { type Mac, readMac, writeMac } from '../wire/ethernet.js'
 
 // Messages of the vhost-user protocol: a hypervisor (the front-end) has us serve a guest's virtio-net device. Source: QEMU,
 // docs/interop/vhost-user.rst, version 1; names of requests are its own. Little-endian: the order of x86 and arm64 hosts. What
@@ -378,28 +378,6 @@ export const decodeVhostMessage = (o: Octets): VhostMessage | string => {
   return (type === 'OTHER' ? { ...common, id: h.id } : { ...common, ...(a as object) }) as VhostMessage
 }
 
-const isWord = (u: unknown): boolean => typeof u === 'number' && Number.isInteger(u) && u >= 0 && u < 2 ** 32
-const isLong = (u: unknown): boolean => typeof u === 'bigint' && u >= 0n && u < U64_END
-const fieldIs: Readonly<Record<string, (u: unknown) => boolean>> = {
-  type: (u) => typeof u === 'string' && (u === 'OTHER' || u in FORMS),
-  regions: (u) => Array.isArray(u) && u.length <= VHOST_REGIONS_MAX,
-  region: (u) => typeof u === 'object' && u !== null,
-  addresses: (u) => typeof u === 'object' && u !== null,
-  features: isLong,
-  size: isLong,
-  offset: isLong,
-  mac: isMac,
-  needReply: (u) => typeof u === 'boolean',
-  none: (u) => typeof u === 'boolean',
-  enable: (u) => typeof u === 'boolean'
-}
-const is = (u: unknown): u is VhostMessage =>
-  typeof u === 'object' &&
-  u !== null &&
-  'type' in u &&
-  'needReply' in u &&
-  Object.entries(u).every(([k, x]) => (fieldIs[k] ?? isWord)(x))
-
 /**
  * Shape: header, payload; nothing in front of it or behind. Of `OTHER` the payload is dropped.
  * Left: short, another version, a reply, a size that the request does not have, a ring that there is not, a ring size that is no
@@ -408,7 +386,6 @@ const is = (u: unknown): u is VhostMessage =>
  */
 export const VhostMessage: t.Type<VhostMessage, Uint8Array, Octets> = wireCodec(
   'VhostMessage',
-  is,
   decodeVhostMessage,
   (m) => {
     const { length, write } = formOf(m.type)
@@ -438,13 +415,6 @@ const decodeReply = (o: Octets): VhostReply | string => {
   const state = ringBase.read(o.view, at, 8)
   return typeof state === 'string' ? state : { type: 'VRING_BASE', ...state }
 }
-const isReply = (u: unknown): u is VhostReply => {
-  const r = u as VhostReply
-  if (typeof u !== 'object' || u === null) return false
-  return r.type === 'VALUE'
-    ? isWord(r.id) && isLong(r.value)
-    : r.type === 'VRING_BASE' && isWord(r.ring) && isWord(r.next)
-}
 
 /**
  * Shape: 20 octets. Left: anything else, or no reply.
@@ -452,7 +422,6 @@ const isReply = (u: unknown): u is VhostReply => {
  */
 export const VhostReply: t.Type<VhostReply, Uint8Array, Octets> = wireCodec(
   'VhostReply',
-  isReply,
   decodeReply,
   (r) => {
     const b = new Uint8Array(REPLY_LEN)

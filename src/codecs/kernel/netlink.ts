@@ -143,7 +143,6 @@ export const encodeMessage = (m: NetlinkMessage): Uint8Array => {
  */
 export const NetlinkDatagram: t.Type<ReadonlyArray<NetlinkMessage>, Uint8Array, Octets> = wireCodec(
   'NetlinkDatagram',
-  (u): u is ReadonlyArray<NetlinkMessage> => Array.isArray(u),
   decodeMessages,
   (ms) => concat(ms.map(encodeMessage))
 )

@@ -3,7 +3,7 @@ import type { InAny } from '../value/inany.js'
 import { type Octets, sub, wireCodec } from '../value/octets.js'
 import type { Mac } from '../wire/ethernet.js'
 import { type Attribute, concat, decodeAttributes, encodeAttributes, LE } from './netlink.js'
-import { addrBytes, addrOf, attr, isRecord, macBytes, macOf, reader } from './rtnetlink.js'
+import { addrBytes, addrOf, attr, macBytes, macOf, reader } from './rtnetlink.js'
 
 // linux/neighbour.h, linux/rtnetlink.h
 export const RTM_NEWNEIGH = 28
@@ -41,7 +41,6 @@ export interface Neighbour {
  */
 export const Neighbour: t.Type<Neighbour, Uint8Array, Octets> = wireCodec(
   'Neighbour',
-  (u): u is Neighbour => isRecord(u),
   (o) => {
     if (o.len < 12) return `neighbour of ${o.len} octets`
     const attributes = decodeAttributes(sub(o, 12))

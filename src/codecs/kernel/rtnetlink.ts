@@ -127,8 +127,6 @@ export const attr = <A>(
   bytes: (a: A) => Uint8Array
 ): ReadonlyArray<Attribute> => (value === null ? [] : [{ type, data: bytes(value) }])
 
-export const isRecord = (u: unknown): boolean => typeof u === 'object' && u !== null && 'other' in u
-
 // --- links
 
 export interface Link {
@@ -163,7 +161,6 @@ const altNameBytes = (names: ReadonlyArray<string>): Uint8Array =>
  */
 export const Link: t.Type<Link, Uint8Array, Octets> = wireCodec(
   'Link',
-  (u): u is Link => isRecord(u),
   (o) => {
     if (o.len < 16) return `link of ${o.len} octets`
     const attributes = decodeAttributes(sub(o, 16))
@@ -222,7 +219,6 @@ export interface Address {
  */
 export const Address: t.Type<Address, Uint8Array, Octets> = wireCodec(
   'Address',
-  (u): u is Address => isRecord(u),
   (o) => {
     if (o.len < 8) return `address of ${o.len} octets`
     const attributes = decodeAttributes(sub(o, 8))
@@ -373,7 +369,6 @@ const nextHopBytes =
  */
 export const Route: t.Type<Route, Uint8Array, Octets> = wireCodec(
   'Route',
-  (u): u is Route => isRecord(u),
   (o) => {
     if (o.len < 12) return `route of ${o.len} octets`
     const attributes = decodeAttributes(sub(o, 12))

@@ -1,14 +1,6 @@
 import type * as t from 'io-ts'
 import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
-import {
-  ETH_LEN,
-  ETHERTYPE_IPV4,
-  ETHERTYPE_IPV6,
-  isMac,
-  type Mac,
-  readMac,
-  writeMac
-} from '../wire/ethernet.js'
+import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, type Mac, readMac, writeMac } from '../wire/ethernet.js'
 
 // Link types of captures that hold IP, by their numbers (draft-ietf-opsawg-pcaplinktype §2).
 export const LINK_NULL = 0
@@ -180,19 +172,6 @@ const headerOf = (linkType: number, f: LinkFrame): Uint8Array => {
   }
 }
 
-const isAddress = (u: unknown): boolean => u === null || isMac(u)
-const is = (u: unknown): u is LinkFrame => {
-  const f = u as LinkFrame
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    [f.type, f.vlan, f.ifIndex].every(Number.isInteger) &&
-    isAddress(f.src) &&
-    isAddress(f.dst) &&
-    f.payload instanceof Uint8Array
-  )
-}
-
 /**
  * A frame of a capture of this link type. Decoded, `payload` is a view of the input.
  * Left: cut, another link type than those above, another address family or version of IP.
@@ -202,7 +181,6 @@ const is = (u: unknown): u is LinkFrame => {
 export const linkFrame = (linkType: number): t.Type<LinkFrame, Uint8Array, Octets> =>
   wireCodec(
     `LinkFrame ${linkType}`,
-    is,
     (o) => {
       const at = decodeLink(linkType, o)
       if (typeof at === 'string') return at

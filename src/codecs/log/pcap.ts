@@ -115,31 +115,9 @@ export const decodePcap = (o: Octets): ReadonlyArray<PcapRecord> | string => {
   return out
 }
 
-const isHeader = (u: unknown): u is PcapHeader => {
-  const h = u as PcapHeader
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    typeof h.littleEndian === 'boolean' &&
-    typeof h.nanos === 'boolean' &&
-    Number.isInteger(h.snapLen) &&
-    Number.isInteger(h.linkType)
-  )
-}
-const isRecord = (u: unknown): u is PcapRecord => {
-  const r = u as PcapRecord
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    [r.seconds, r.micros, r.originalLen].every(Number.isInteger) &&
-    r.frame instanceof Uint8Array
-  )
-}
-
 /** Left: under 24 octets, another magic number or version.   Source: draft-ietf-opsawg-pcap §4. */
 export const PcapHeader: t.Type<PcapHeader, Uint8Array, Octets> = wireCodec(
   'PcapHeader',
-  isHeader,
   decodePcapHeader,
   (h) => {
     const b = new Uint8Array(PCAP_HEADER_LEN)
@@ -151,7 +129,6 @@ export const PcapHeader: t.Type<PcapHeader, Uint8Array, Octets> = wireCodec(
 /** Little-endian. Left: under 16 octets, or fewer octets than the record claims. `frame` is a view of the input.   Source: as above, §5. */
 export const PcapRecord: t.Type<PcapRecord, Uint8Array, Octets> = wireCodec(
   'PcapRecord',
-  isRecord,
   decodePcapRecord,
   (r) => {
     const b = new Uint8Array(PCAP_RECORD_LEN + r.frame.length)

@@ -301,16 +301,9 @@ export const decodePcapng = (o: Octets): ReadonlyArray<PcapngBlock> | string => 
   return out
 }
 
-const is = (u: unknown): u is PcapngBlock => typeof u === 'object' && u !== null && 'type' in u
-
 /**
  * One little-endian block at the start of the input; what follows is ignored. `frame` and `body` are views of the input.
  * Left: cut, lengths that do not fit, big-endian, a version other than 1.
  * Law: decode(encode(b)) = right(b).   Source: draft-ietf-opsawg-pcapng §3, §4.
  */
-export const PcapngBlock: t.Type<PcapngBlock, Uint8Array, Octets> = wireCodec(
-  'PcapngBlock',
-  is,
-  decode,
-  encode
-)
+export const PcapngBlock: t.Type<PcapngBlock, Uint8Array, Octets> = wireCodec('PcapngBlock', decode, encode)

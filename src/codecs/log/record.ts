@@ -334,15 +334,12 @@ const put = (b: RecordBuffer, i: RecordItem): void => {
   }
 }
 
-const isItem = (u: unknown): u is RecordItem => typeof u === 'object' && u !== null && 'type' in u
-
 /**
  * One item at the start of the input; what follows is ignored. Left: it is cut, or of a kind that there is not.
  * Law: decode(encode(i)) = right(i). Total.   Source: docs/replay.md.
  */
 export const RecordItem: t.Type<RecordItem, Uint8Array, Octets> = wireCodec(
   'RecordItem',
-  isItem,
   (o) => {
     const r = readItem(o)
     return typeof r === 'string' ? r : r.item

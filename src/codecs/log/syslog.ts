@@ -37,11 +37,6 @@ const cut = (b: Uint8Array): Uint8Array => {
   return b.subarray(0, end)
 }
 
-const is = (u: unknown): u is SyslogMessage => {
-  const m = u as SyslogMessage
-  return typeof u === 'object' && u !== null && typeof m.ident === 'string' && typeof m.text === 'string'
-}
-
 /**
  * Shape: `<PRI>ident: text`, UTF-8, at most 1024 octets; no time, which the logger adds (RFC 3164 §4.3.3).
  * Left: another form, another facility or severity.
@@ -49,7 +44,6 @@ const is = (u: unknown): u is SyslogMessage => {
  */
 export const SyslogMessage: t.Type<SyslogMessage, Uint8Array, Octets> = wireCodec(
   'SyslogMessage',
-  is,
   decode,
   (m) => cut(new TextEncoder().encode(`<${FACILITY + m.severity}>${m.ident}: ${oneLine(m.text)}`))
 )

@@ -15,4 +15,3 @@ export const distance = (a: SeqNum, b: SeqNum): number => (a - b) | 0
 export const lt = (a: SeqNum, b: SeqNum): boolean => ((a - b) | 0) < 0
 export const le = (a: SeqNum, b: SeqNum): boolean => ((a - b) | 0) <= 0
 export const max = (a: SeqNum, b: SeqNum): SeqNum => (lt(a, b) ? b : a)
-export const isSeq = (u: unknown): u is SeqNum => typeof u === 'number' && (u | 0) === u

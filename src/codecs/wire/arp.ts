@@ -1,7 +1,7 @@
 import type * as t from 'io-ts'
-import { type InAny, isInAny, isV4, readV4, writeV4 } from '../value/inany.js'
+import { type InAny, readV4, writeV4 } from '../value/inany.js'
 import { type Octets, wireCodec } from '../value/octets.js'
-import { isMac, type Mac, readMac, writeMac } from './ethernet.js'
+import { type Mac, readMac, writeMac } from './ethernet.js'
 
 export const ARP_REQUEST = 1
 export const ARP_REPLY = 2
@@ -31,22 +31,6 @@ export const ARP_LEN = 28
 const HTYPE_ETHERNET = 1
 const PTYPE_IPV4 = 0x0800
 
-const is = (u: unknown): u is ArpPacket => {
-  const p = u as ArpPacket
-  const isWord = (a: unknown): boolean => isInAny(a) && isV4(a)
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    Number.isInteger(p.op) &&
-    p.op >= 0 &&
-    p.op <= 0xffff &&
-    isMac(p.sha) &&
-    isMac(p.tha) &&
-    isWord(p.spa) &&
-    isWord(p.tpa)
-  )
-}
-
 /**
  * Shape: 28 octets; what follows is Ethernet padding and dropped.
  * Left: shorter; hardware type not Ethernet, protocol not IPv4, address lengths not 6 and 4. Any operation decodes.
@@ -54,7 +38,6 @@ const is = (u: unknown): u is ArpPacket => {
  */
 export const ArpPacket: t.Type<ArpPacket, Uint8Array, Octets> = wireCodec(
   'ArpPacket',
-  is,
   ({ view, off, len }) => {
     if (len < ARP_LEN) return `need ${ARP_LEN} octets, have ${len}`
     if (view.getUint16(off + HTYPE) !== HTYPE_ETHERNET) return 'hardware type not Ethernet'

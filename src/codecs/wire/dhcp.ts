@@ -1,5 +1,5 @@
 import type * as t from 'io-ts'
-import { type InAny, isInAny, isV4, readV4, writeV4 } from '../value/inany.js'
+import { type InAny, readV4, writeV4 } from '../value/inany.js'
 import { copyOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
 
 /** One option; `data` is whole, however many pieces it came in. */
@@ -209,29 +209,6 @@ const encode = (m: DhcpMessage): Uint8Array => {
   return b
 }
 
-const isUint = (n: unknown, max: number): boolean => Number.isInteger(n) && Number(n) >= 0 && Number(n) <= max
-const isOctets = (u: unknown, len: number): boolean => u instanceof Uint8Array && u.length === len
-const isWord = (u: unknown): boolean => isInAny(u) && isV4(u)
-const isOption = (o: DhcpOption): boolean =>
-  isUint(o.code, 254) && o.code !== OPT_PAD && o.code !== OPT_OVERLOAD && o.data instanceof Uint8Array
-const is = (u: unknown): u is DhcpMessage => {
-  if (typeof u !== 'object' || u === null) return false
-  const m = u as DhcpMessage
-  return (
-    [m.op, m.htype, m.hops].every((n) => isUint(n, 0xff)) &&
-    isUint(m.hlen, CHADDR_LEN) &&
-    isUint(m.xid, 0xffffffff) &&
-    [m.secs, m.flags].every((n) => isUint(n, 0xffff)) &&
-    [m.ciaddr, m.yiaddr, m.siaddr, m.giaddr].every(isWord) &&
-    isOctets(m.chaddr, CHADDR_LEN) &&
-    isOctets(m.sname, SNAME_LEN) &&
-    isOctets(m.file, FILE_LEN) &&
-    Array.isArray(m.options) &&
-    m.options.every(isOption) &&
-    new Set(m.options.map((o) => o.code)).size === m.options.length
-  )
-}
-
 /**
  * Shape: 236 octets of header, magic cookie (4), options. Encoding never overloads sname or file, ends with option 255
  * and pads the options with zeros to 60 octets.
@@ -239,12 +216,7 @@ const is = (u: unknown): u is DhcpMessage => {
  * Left: under 240 octets; hlen over 16; an option that runs out of its field; overload over 3.
  * Law: decode(encode(m)) = right(m).   Source: RFC 2131 §2, RFC 2132 §2, §9.3, RFC 3396
  */
-export const DhcpMessage: t.Type<DhcpMessage, Uint8Array, Octets> = wireCodec(
-  'DhcpMessage',
-  is,
-  decode,
-  encode
-)
+export const DhcpMessage: t.Type<DhcpMessage, Uint8Array, Octets> = wireCodec('DhcpMessage', decode, encode)
 
 // --- reading single options; null where absent or of the wrong length
 

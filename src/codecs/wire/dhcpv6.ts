@@ -1,8 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
-import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
+import { type InAny, readV6, writeV6 } from '../value/inany.js'
 import { bytesOf, copyOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
-import { isNameList, type NameList, PlainNameList } from './dns-name.js'
+import { type NameList, PlainNameList } from './dns-name.js'
 
 /** Message types, RFC 8415 §7.3 */
 export const SOLICIT = 1
@@ -254,66 +254,6 @@ export const encodeOption = (o: Dhcp6Option | IaAddr): Uint8Array => {
   return joined([words16(o.tag === 'Opaque' ? o.code : CODES[o.tag], data.length), data])
 }
 
-// --- is
-
-const isUint = (n: unknown, max: number): boolean => Number.isInteger(n) && Number(n) >= 0 && Number(n) <= max
-const isOctets = (u: unknown, max: number): boolean => u instanceof Uint8Array && u.length <= max
-const isList = (u: unknown, of: (u: never) => boolean): boolean =>
-  Array.isArray(u) && u.every((x) => of(x as never))
-const isAt =
-  (level: Level) =>
-  (o: Dhcp6Option | IaAddr): boolean => {
-    if (o.tag === 'Opaque')
-      return isUint(o.code, 0xffff) && !LEVELS[level].has(o.code) && isOctets(o.data, 0xffff)
-    return LEVELS[level].has(CODES[o.tag]) && isOption(o)
-  }
-const isOption = (o: Exclude<Dhcp6Option | IaAddr, Opaque>): boolean => {
-  switch (o.tag) {
-    case 'ClientId':
-    case 'ServerId':
-      return isOctets(o.duid, MAX_DUID) && o.duid.length > 0
-    case 'IaNa':
-    case 'IaPd':
-      return [o.iaid, o.t1, o.t2].every((n) => isUint(n, 0xffffffff)) && isList(o.options, isAt('ia'))
-    case 'IaTa':
-      return isUint(o.iaid, 0xffffffff) && isList(o.options, isAt('ia'))
-    case 'IaAddr':
-      return (
-        isInAny(o.addr) &&
-        [o.preferred, o.valid].every((n) => isUint(n, 0xffffffff)) &&
-        isList(o.options, isAt('address'))
-      )
-    case 'StatusCode':
-      return (
-        isUint(o.status, 0xffff) &&
-        o.message.length <= 1024 &&
-        [...text(o.message)].length === o.message.length
-      )
-    case 'OptionRequest':
-      return isList(o.codes, (c) => isUint(c, 0xffff))
-    case 'RapidCommit':
-      return true
-    case 'DnsServers':
-      return isList(o.addrs, isInAny)
-    case 'DomainList':
-      return isNameList(o.names)
-    case 'ClientFqdn':
-      return isUint(o.flags, 0xff) && isOctets(o.name, 0xfffe)
-  }
-}
-const is = (u: unknown): u is Dhcp6Message => {
-  const m = u as Dhcp6Message
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    isUint(m.msgType, 0xff) &&
-    m.msgType !== RELAY_FORW &&
-    m.msgType !== RELAY_REPL &&
-    isUint(m.xid, 0xffffff) &&
-    isList(m.options, isAt('message'))
-  )
-}
-
 /**
  * Shape: message type (1), transaction id (3), options; IA_NA, IA_TA, IA_PD and IAADDR hold options in turn. An option
  * is structured where the RFC lets it stand and `Opaque` elsewhere, so nothing on the wire nests without bound.
@@ -321,11 +261,8 @@ const is = (u: unknown): u is Dhcp6Message => {
  * discard the message then).
  * Law: decode(encode(m)) = right(m).   Source: RFC 8415 §8, §21; RFC 3646; RFC 4704
  */
-export const Dhcp6Message: t.Type<Dhcp6Message, Uint8Array, Octets> = wireCodec(
-  'Dhcp6Message',
-  is,
-  decode,
-  (m) => joined([words32(((m.msgType << 24) | m.xid) >>> 0), ...m.options.map(encodeOption)])
+export const Dhcp6Message: t.Type<Dhcp6Message, Uint8Array, Octets> = wireCodec('Dhcp6Message', decode, (m) =>
+  joined([words32(((m.msgType << 24) | m.xid) >>> 0), ...m.options.map(encodeOption)])
 )
 
 /** The first option with this tag. */

@@ -22,14 +22,6 @@ const MAX_HOPS = 127
 /** Octets of the uncompressed wire form, root label included. */
 export const nameLen = (n: DnsName): number => n.reduce((sum, label) => sum + 1 + label.length, 1)
 
-const isLabel = (u: unknown): u is string =>
-  typeof u === 'string' &&
-  u.length >= 1 &&
-  u.length <= MAX_LABEL &&
-  [...u].every((c) => c.charCodeAt(0) <= 0xff)
-export const isName = (u: unknown): u is DnsName =>
-  Array.isArray(u) && u.every(isLabel) && nameLen(u) <= MAX_NAME
-
 // --- text
 
 /**
@@ -125,7 +117,6 @@ const pushName = (out: number[], n: DnsName, seen: Map<string, number> | null): 
 /** One name, uncompressed. Law: decode(encode(n)) = right(n). Left: also anything behind the name. */
 export const DnsName: t.Type<DnsName, Uint8Array, Octets> = wireCodec(
   'DnsName',
-  isName,
   (o) => {
     const r = readName(o, 0, false)
     if (typeof r === 'string') return r
@@ -138,15 +129,12 @@ export const DnsName: t.Type<DnsName, Uint8Array, Octets> = wireCodec(
   }
 )
 
-export type NameList = ReadonlyArray<DnsName>
 /** Names other than the root. */
-export const isNameList = (u: unknown): u is NameList =>
-  Array.isArray(u) && u.every((n) => isName(n) && n.length > 0)
+export type NameList = ReadonlyArray<DnsName>
 
 const listCodec = (name: string, pointers: boolean, padded: boolean): t.Type<NameList, Uint8Array, Octets> =>
-  wireCodec(
+  wireCodec<NameList>(
     name,
-    isNameList,
     (o) => {
       const names: DnsName[] = []
       for (let at = 0; at < o.len; ) {

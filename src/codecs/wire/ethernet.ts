@@ -74,20 +74,12 @@ export const writeEthernet = (view: DataView, off: number, h: EthernetHeader): n
   return ETH_LEN
 }
 
-const is = (u: unknown): u is EthernetFrame => {
-  const f = u as EthernetFrame
-  return (
-    typeof u === 'object' && u !== null && isMac(f.dst) && isMac(f.src) && f.payload instanceof Uint8Array
-  )
-}
-
 /**
  * Shape: destination (6), source (6), EtherType (2), payload. No FCS, no VLAN tag: 0x8100 is an EtherType like any other.
  * Left: under 14 octets. Encoding does not pad.   Source: IEEE 802.3 §3.
  */
 export const EthernetFrame: t.Type<EthernetFrame, Uint8Array, Octets> = wireCodec(
   'EthernetFrame',
-  is,
   (o) => {
     const h = decodeEthernet(o)
     return typeof h === 'string' ? h : { ...h, payload: bytesOf(sub(o, ETH_LEN)) }

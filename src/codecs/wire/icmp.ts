@@ -107,16 +107,6 @@ export const writeIcmpError = (view: DataView, off: number, e: IcmpError): numbe
   return len
 }
 
-/** Shared with ICMPv6: the numbers are there; ranges are the type's business. */
-export const isIcmpMessage = (u: unknown): u is IcmpMessage => {
-  const m = u as IcmpMessage
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    [m.type, m.code, m.id, m.seq].every(Number.isInteger) &&
-    m.payload instanceof Uint8Array
-  )
-}
 /** Shared with ICMPv6, whose first 8 octets have the same places. */
 export const decodeIcmpMessage = (o: Octets): IcmpMessage | IcmpDrop => {
   const m = decodeIcmp(o)
@@ -136,7 +126,6 @@ export const encodeIcmpMessage = (m: IcmpMessage): Uint8Array => {
  */
 export const IcmpMessage: t.Type<IcmpMessage, Uint8Array, Octets> = wireCodec(
   'IcmpMessage',
-  isIcmpMessage,
   decodeIcmpMessage,
   (m) => {
     const b = encodeIcmpMessage(m)

@@ -8,7 +8,6 @@ import {
   ICMP_LEN,
   type IcmpError,
   type IcmpMessage,
-  isIcmpMessage,
   writeIcmp
 } from './icmp.js'
 import { IPV6_LEN, ipv6Header, writeIpv6 } from './ipv6.js'
@@ -76,7 +75,6 @@ export const writeIcmpv6Error = (
  */
 export const Icmpv6Message: t.Type<IcmpMessage, Uint8Array, Octets> = wireCodec(
   'Icmpv6Message',
-  isIcmpMessage,
   decodeIcmpMessage,
   encodeIcmpMessage
 )

@@ -1,5 +1,5 @@
 import type * as t from 'io-ts'
-import { type InAny, isInAny, isV4, readV4, writeV4 } from '../value/inany.js'
+import { type InAny, readV4, writeV4 } from '../value/inany.js'
 import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
 import { finish, isZeroSum, sum16 } from './checksum.js'
 
@@ -107,25 +107,12 @@ export const ipv4Header = (src: InAny, dst: InAny, proto: number, ttl: number = 
   tos: 0
 })
 
-const isV4Addr = (u: unknown): u is InAny => isInAny(u) && isV4(u)
-const is = (u: unknown): u is Ipv4Packet => {
-  const p = u as Ipv4Packet
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    isV4Addr(p.src) &&
-    isV4Addr(p.dst) &&
-    p.payload instanceof Uint8Array
-  )
-}
-
 /**
  * Shape: header of 20 to 60 octets, payload; octets behind TOTAL LENGTH are link padding, dropped (#regression-M).
  * Left: each `Ipv4Drop`. Law: as `wireCodec`; options, identification and DF are not kept.   Source: RFC 791 §3.1.
  */
 export const Ipv4Packet: t.Type<Ipv4Packet, Uint8Array, Octets> = wireCodec(
   'Ipv4Packet',
-  is,
   (o) => {
     const h = decodeIpv4(o)
     if (typeof h === 'string') return h

@@ -1,5 +1,5 @@
 import type * as t from 'io-ts'
-import { type InAny, isInAny, isV4, readV6, writeV6 } from '../value/inany.js'
+import { type InAny, readV6, writeV6 } from '../value/inany.js'
 import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
 
 /** What matters of an IPv6 header (RFC 8200 §3) and of the extension headers behind it, which are all skipped. */
@@ -145,18 +145,6 @@ export const ipv6Header = (
   hopLimit: number = DEFAULT_HOP_LIMIT
 ): Ipv6Header => ({ src, dst, proto, hopLimit, trafficClass: 0, flowLabel })
 
-const isV6Addr = (u: unknown): u is InAny => isInAny(u) && !isV4(u)
-const is = (u: unknown): u is Ipv6Packet => {
-  const p = u as Ipv6Packet
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    isV6Addr(p.src) &&
-    isV6Addr(p.dst) &&
-    p.payload instanceof Uint8Array
-  )
-}
-
 /**
  * Shape: header of 40 octets, extension headers (all skipped, #regression-D), upper layer; octets behind PAYLOAD
  * LENGTH are link padding, dropped (#regression-M). Jumbograms (RFC 2675) are not supported: they decode as empty.
@@ -164,7 +152,6 @@ const is = (u: unknown): u is Ipv6Packet => {
  */
 export const Ipv6Packet: t.Type<Ipv6Packet, Uint8Array, Octets> = wireCodec(
   'Ipv6Packet',
-  is,
   (o) => {
     const h = decodeIpv6(o)
     if (typeof h === 'string') return h

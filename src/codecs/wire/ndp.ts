@@ -1,9 +1,9 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
-import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
-import { copyOf, joined, type Octets, sub, octets as whole, wireCodec } from '../value/octets.js'
-import { isNameList, type NameList, PaddedNameList } from './dns-name.js'
-import { isMac, type Mac, readMac, writeMac } from './ethernet.js'
+import { type InAny, readV6, writeV6 } from '../value/inany.js'
+import { copyOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
+import { type NameList, PaddedNameList } from './dns-name.js'
+import { type Mac, readMac, writeMac } from './ethernet.js'
 import {
   NDP_NEIGHBOUR_ADVERTISEMENT,
   NDP_NEIGHBOUR_SOLICITATION,
@@ -249,65 +249,10 @@ const fixedPart = (m: NdpMessage): DataView => {
 
 const encode = (m: NdpMessage): Uint8Array => joined([bytes(fixedPart(m)), ...m.options.map(encodeNdpOption)])
 
-// --- is
-
-const isUint = (n: unknown, max: number): boolean => Number.isInteger(n) && Number(n) >= 0 && Number(n) <= max
-const U32 = 0xffffffff
-/** Octets of the longest option. */
-const MAX_OPTION = 255 * 8
-const isOption = (o: NdpOption): boolean => {
-  switch (o.tag) {
-    case 'SourceLla':
-    case 'TargetLla':
-      return isMac(o.mac)
-    case 'Prefix':
-      return isUint(o.prefixLen, 255) && isUint(o.valid, U32) && isUint(o.preferred, U32) && isInAny(o.prefix)
-    case 'Mtu':
-      return isUint(o.mtu, U32)
-    case 'Rdnss':
-      return isUint(o.lifetime, U32) && o.addrs.length >= 1 && o.addrs.length <= 127 && o.addrs.every(isInAny)
-    case 'Dnssl':
-      return (
-        isUint(o.lifetime, U32) &&
-        isNameList(o.names) &&
-        o.names.length > 0 &&
-        PaddedNameList.encode(o.names).length <= MAX_OPTION - 8
-      )
-    case 'Opaque': {
-      const octets = o.data.length + 2
-      if (octets % 8 !== 0 || octets > MAX_OPTION || !isUint(o.type, 255)) return false
-      const again = optionAt(whole(encodeNdpOption(o)))
-      return typeof again !== 'string' && again.tag === 'Opaque' // not one that has structure
-    }
-  }
-}
-const isTarget = (m: { readonly target: InAny }): boolean => isInAny(m.target)
-const is = (u: unknown): u is NdpMessage => {
-  if (typeof u !== 'object' || u === null) return false
-  const m = u as NdpMessage
-  if (!Array.isArray(m.options) || !m.options.every(isOption)) return false
-  switch (m.tag) {
-    case 'RouterSolicit':
-      return true
-    case 'RouterAdvert':
-      return (
-        isUint(m.hopLimit, 255) &&
-        isUint(m.lifetime, 0xffff) &&
-        isUint(m.reachable, U32) &&
-        isUint(m.retrans, U32)
-      )
-    case 'NeighbourSolicit':
-    case 'NeighbourAdvert':
-      return isTarget(m)
-    default:
-      return false
-  }
-}
-
 /**
  * Shape: an ICMPv6 message from its type octet on: type, code, checksum (2), fixed part, options in units of 8 octets.
  * The checksum is encoded as 0 and not looked at: it needs the addresses (checksum.ts).
  * Left: other types; code not 0; too short; an option of length 0 or that runs out of the message; malformed DNSSL.
  * Law: decode(encode(m)) = right(m).   Source: RFC 4861 §4, RFC 8106 §5
  */
-export const NdpMessage: t.Type<NdpMessage, Uint8Array, Octets> = wireCodec('NdpMessage', is, decode, encode)
+export const NdpMessage: t.Type<NdpMessage, Uint8Array, Octets> = wireCodec('NdpMessage', decode, encode)

@@ -1,6 +1,6 @@
 import type * as t from 'io-ts'
 import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
-import { isSeq, type SeqNum, seq } from '../value/seq.js'
+import { type SeqNum, seq } from '../value/seq.js'
 
 /** [left, right): octets that were received (RFC 2018 §3). */
 export interface SackBlock {
@@ -128,24 +128,12 @@ const encodeOption = (p: TcpOption): Uint8Array => {
 export const encodeTcpOptions = (list: readonly TcpOption[]): Uint8Array =>
   Uint8Array.from(list.flatMap((p) => [...encodeOption(p)]))
 
-const is = (u: unknown): u is readonly TcpOption[] =>
-  Array.isArray(u) &&
-  u.every(
-    (p: unknown) =>
-      typeof p === 'object' &&
-      p !== null &&
-      'tag' in p &&
-      (!('blocks' in p) ||
-        (Array.isArray(p.blocks) && p.blocks.every((b: SackBlock) => isSeq(b.left) && isSeq(b.right))))
-  )
-
 /**
  * All options of a header, in order. What follows End is padding. Left: a length below 2, or past the end.
  * Law: decode(encode(l)) = right(l).   Source: RFC 9293 §3.2.
  */
 export const TcpOptions: t.Type<readonly TcpOption[], Uint8Array, Octets> = wireCodec(
   'TcpOptions',
-  is,
   decodeTcpOptions,
   encodeTcpOptions
 )

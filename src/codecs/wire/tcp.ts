@@ -144,25 +144,12 @@ export const writeTcp = (view: DataView, off: number, h: TcpHeader): number => {
   return at - off
 }
 
-const is = (u: unknown): u is TcpPacket => {
-  const p = u as TcpPacket
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    Number.isInteger(p.seq) &&
-    Number.isInteger(p.ack) &&
-    p.payload instanceof Uint8Array &&
-    ((p.flags & SYN) !== 0 || (p.mss === null && p.windowScale === null))
-  )
-}
-
 /**
  * Shape: header of 20 to 60 octets, data up to the end of the input. Left: each `TcpDrop`. The checksum is neither
  * verified nor written (it needs the pseudo-header).   Source: RFC 9293 §3.1, RFC 7323 §2.
  */
 export const TcpPacket: t.Type<TcpPacket, Uint8Array, Octets> = wireCodec(
   'TcpPacket',
-  is,
   (o) => {
     const s = decodeTcp(o)
     if (typeof s === 'string') return s

@@ -53,17 +53,6 @@ export const writeUdp = (view: DataView, off: number, h: UdpPorts, payloadLen: n
   return UDP_LEN
 }
 
-const is = (u: unknown): u is UdpDatagram => {
-  const d = u as UdpDatagram
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    Number.isInteger(d.srcPort) &&
-    Number.isInteger(d.dstPort) &&
-    d.payload instanceof Uint8Array
-  )
-}
-
 /**
  * Shape: 8-octet header, data; octets behind LENGTH are not data (RFC 9868 §5 calls them the surplus area), dropped.
  * Left: under 8 octets; LENGTH outside [8, input]; a port 0. Checksum: frame.ts, it needs the pseudo-header.
@@ -71,7 +60,6 @@ const is = (u: unknown): u is UdpDatagram => {
  */
 export const UdpDatagram: t.Type<UdpDatagram, Uint8Array, Octets> = wireCodec(
   'UdpDatagram',
-  is,
   (o) => {
     const h = decodeUdp(o)
     if (typeof h === 'string') return h
