@@ -237,9 +237,6 @@ const testFiles = () =>
       .map((f) => join(dir, f))
   )
 
-/** Under AddressSanitizer and UBSan */
-const nativeTests = () => run('bash', [at('native/test/run')])
-
 /** How to run these on that Node, which is the first one in PATH too. */
 const testRun = (node, files, failures, minutes = 15) => {
   // A file that hangs fails by its name, and leaves the others their time. No whole file needs a third of this.
@@ -281,43 +278,39 @@ const LONG_TERM = 'the long-term release of Node'
 const allTests = async (dir) => {
   const files = testFiles()
   const [computed, others] = [files.filter(isComputed), files.filter((f) => !isComputed(f))]
-  const [told, toldLongTerm, toldOthers, toldLast] = [0, 1, 2, 3].map((k) => join(dir, `${k}`))
+  const [toldFirst, toldSecond, told, toldLongTerm] = [0, 1, 2, 3].map((k) => join(dir, `${k}`))
   const log = join(dir, 'log')
   const ran = beside(
     [
       testRun(process.execPath, computed, told, 40),
-      testRun(longTermNode(), computed.filter(dependsOnNode), toldLongTerm, 40),
-      { command: 'make', argv: ['-s', '-j2', '-C', at('native/test')] }
+      testRun(longTermNode(), computed.filter(dependsOnNode), toldLongTerm, 40)
     ],
     log
   )
-  const first = { on: OURS, told: toldOthers, status: runTests(process.execPath, others, toldOthers) }
+  const first = { on: OURS, told: toldFirst, status: runTests(process.execPath, others, toldFirst) }
+  const second = {
+    on: LONG_TERM,
+    told: toldSecond,
+    status: runLongTerm(others.filter(dependsOnNode), toldSecond)
+  }
   const [status, statusLongTerm] = await ran
   process.stdout.write(readFileSync(log))
-  const native = { on: 'the native part', told: '', status: nativeTests() }
   return [
-    { on: OURS, told, status },
-    { on: LONG_TERM, told: toldLongTerm, status: statusLongTerm },
     first,
-    native,
-    { on: LONG_TERM, told: toldLast, status: runLongTerm(others.filter(dependsOnNode), toldLast) }
+    second,
+    { on: OURS, told, status },
+    { on: LONG_TERM, told: toldLongTerm, status: statusLongTerm }
   ]
 }
 /** `npm test -- [--long-term] FILE...`: these files alone, on one Node. */
-const someTests = (dir, files, longTerm) => {
-  const native = { on: 'the native part', told: '', status: nativeTests() }
-  const told = join(dir, 'told')
-  return [
-    native,
-    longTerm
-      ? {
-          on: LONG_TERM,
-          told,
-          status: runLongTerm(files.length > 0 ? files : testFiles().filter(dependsOnNode), told)
-        }
-      : { on: OURS, told, status: runTests(process.execPath, files, told) }
-  ]
-}
+const someTests = (told, files, longTerm) =>
+  longTerm
+    ? {
+        on: LONG_TERM,
+        told,
+        status: runLongTerm(files.length > 0 ? files : testFiles().filter(dependsOnNode), told)
+      }
+    : { on: OURS, told, status: runTests(process.execPath, files, told) }
 
 const tasks = {
   build,
@@ -338,7 +331,9 @@ const tasks = {
     const dir = mkdtempSync(join(tmpdir(), 'passt-tests-'))
     const longTermOnly = args[0] === '--long-term'
     const runs =
-      args.length === 0 ? await allTests(dir) : someTests(dir, args.slice(longTermOnly ? 1 : 0), longTermOnly)
+      args.length === 0
+        ? await allTests(dir)
+        : [someTests(join(dir, 'told'), args.slice(longTermOnly ? 1 : 0), longTermOnly)]
     // The last lines of a long log are what one gets to see of a run elsewhere.
     const failed = runs.filter(({ status }) => status !== 0)
     for (const { on, told } of failed)
