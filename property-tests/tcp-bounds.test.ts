@@ -4,11 +4,16 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { add, seq } from '../src/codecs/value/seq.js'
 import { FIN } from '../src/codecs/wire/tcp.js'
-import { instant } from '../src/effects/effect.js'
-import { timedOut } from '../src/machines/tcp/tcb-snd.js'
+import { type Effect, instant } from '../src/effects/effect.js'
+import { allow, asked, wanted } from '../src/machines/tcp/tcb-rcv.js'
+import { time, untime } from '../src/machines/tcp/tcb-rtx.js'
+import { takeWindow, timedOut } from '../src/machines/tcp/tcb-snd.js'
 import { updateDue, worthwhile } from '../src/machines/tcp/tcp-ack.js'
+import { sendRoom } from '../src/machines/tcp/tcp-output.js'
 import { ready } from '../src/machines/tcp/tcp-sock.js'
 import { draftOf, initialTcb, type Tcb } from '../src/machines/tcp/tcp-tcb.js'
+import { cancelAll } from '../src/machines/tcp/tcp-timers.js'
+import { arbSeq } from './arbitraries.js'
 import { Flow, INFO, of, segs } from './tcp-flow.js'
 
 const block = (more: Partial<Tcb> = {}): Tcb => ({
@@ -120,4 +125,87 @@ test('what waits is asked for once, and not into a window that has no room', () 
   const f = established()
   assert.equal(of(f.readable(), 'PeekToTap').length, 1)
   assert.equal(of(f.readable(), 'PeekToTap').length, 0, 'one at a time')
+})
+
+test('at the end of a flow what is armed is cancelled, and nothing else of its kind: its index is used again', () => {
+  const at = fc.constantFrom(0, 0.5, 1, 1e6)
+  fc.assert(
+    fc.property(at, at, (rtoArmed, ackArmed) => {
+      const out: Effect[] = []
+      cancelAll(draftOf(block({ rtoArmed, ackArmed })), undefined, out)
+      assert.deepEqual(
+        of(out, 'CancelTimer').map(({ timer }) => timer),
+        [...(rtoArmed > 0 ? ['rto'] : []), ...(ackArmed > 0 ? ['ack'] : []), 'keepalive', 'idle']
+      )
+    })
+  )
+})
+
+test('one segment is timed, the first; the next one once that is not any more (RFC 6298 §3)', () => {
+  fc.assert(
+    fc.property(arbSeq, arbSeq, fc.integer({ min: 1 }), fc.nat(), (first, second, now, later) => {
+      const d = draftOf(block())
+      time(d, first, now)
+      time(d, second, now + later)
+      assert.deepEqual([d.timedSeq, d.timedAt], [first, now])
+      untime(d)
+      time(d, second, now + later)
+      assert.deepEqual([d.timedSeq, d.timedAt], [second, now + later])
+    })
+  )
+})
+
+test("the guest's window: it opens where it was closed, and the largest is remembered (RFC 9293 §3.8.6.2.1)", () => {
+  fc.assert(
+    fc.property(fc.array(fc.oneof(fc.constant(0), fc.nat(0xffff << 14)), { minLength: 1 }), (windows) => {
+      const d = draftOf(block({ sndWnd: 0, maxSndWnd: 0 }))
+      for (const [i, wnd] of windows.entries()) {
+        assert.equal(takeWindow(d, wnd, seq(i), seq(0)), (windows[i - 1] ?? 0) === 0 && wnd > 0)
+        assert.deepEqual([d.sndWnd, d.maxSndWnd], [wnd, Math.max(...windows.slice(0, i + 1))])
+      }
+    })
+  )
+})
+
+test('more window is asked for once at a time', () => {
+  const d = draftOf(block({ quantum: 1000 }))
+  assert.equal(wanted(d), 1000)
+  asked(d)
+  assert.equal(wanted(d), 0)
+  allow(d, 500)
+  assert.equal(wanted(d), 500)
+  allow(d, 1)
+  assert.equal(wanted(d), 0)
+})
+
+test('less than a segment, and than half of what the guest ever offered, waits while ACKs are due (RFC 9293 §3.8.6.2.1)', () => {
+  fc.assert(
+    fc.property(
+      arbSeq,
+      fc.integer({ min: 1, max: 2000 }),
+      fc.integer({ min: 2, max: 4000 }),
+      fc.nat(3000),
+      fc.nat(100),
+      fc.option(fc.nat(3000)),
+      (sndUna, mss, maxSndWnd, room, flight, toFin) => {
+        const sndNxt = add(sndUna, flight)
+        const finSeq = toFin === null ? null : add(sndNxt, toFin)
+        const t = block({ sndUna, sndNxt, sndWnd: flight + room, mss, maxSndWnd, finSeq, cwnd: 1e9 })
+        const little = room < mss && room < Math.floor(maxSndWnd / 2)
+        // The last octets of a stream do not wait: there will not be more of them.
+        const last = toFin !== null && toFin < room
+        assert.equal(sendRoom(t), little && flight > 0 && !last ? 0 : Math.min(room, toFin ?? room))
+      }
+    )
+  )
+})
+
+test('a closed window is probed with one octet, or with the FIN where that is next (RFC 9293 §3.8.6.1)', () => {
+  fc.assert(
+    fc.property(arbSeq, fc.option(fc.nat(5)), (sndUna, toFin) => {
+      const finSeq = toFin === null ? null : add(sndUna, toFin)
+      const t = block({ sndUna, sndNxt: sndUna, sndWnd: 0, probe: true, finSeq })
+      assert.equal(sendRoom(t), toFin === 0 ? 0 : 1)
+    })
+  )
 })
