@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { octets } from '../src/codecs/value/octets.js'
-import { PROTO_ICMPV6 } from '../src/codecs/wire/checksum.js'
+import { finish, PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP, sum16 } from '../src/codecs/wire/checksum.js'
+import { decodeFragment } from '../src/codecs/wire/fragment.js'
 import { decodeFrame } from '../src/codecs/wire/frame.js'
 import { GSO_UDP_L4, VNET_DATA_VALID, VNET_LEN, VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
 import { instant } from '../src/effects/effect.js'
@@ -141,6 +142,30 @@ for (const v6 of [false, true]) {
     })
   })
 }
+
+test('a first fragment has the whole header of its upper layer, or not: of TCP 20 octets, of UDP and ICMP 8 (RFC 8200 §5)', () => {
+  const whole = (v6: boolean, proto: number, octetsOfData: number): boolean => {
+    const { bytes } = build(udpFrame(v6, new Uint8Array(64)))
+    const cut = fragment(bytes, 7, { start: 0, end: octetsOfData, more: true })
+    cut[v6 ? 54 : 23] = proto
+    if (!v6) {
+      cut.fill(0, 24, 26)
+      const view = new DataView(cut.buffer, cut.byteOffset)
+      view.setUint16(24, finish(sum16(view, 14, 20)))
+    }
+    const f = decodeFragment(octets(cut))
+    return typeof f === 'string' ? assert.fail(f) : f.headersWhole
+  }
+  for (const v6 of [false, true])
+    for (const [proto, need] of [
+      [PROTO_TCP, 24], // a fragment's data come in eights
+      [PROTO_UDP, 8],
+      [v6 ? PROTO_ICMPV6 : PROTO_ICMP, 8],
+      [132, 0]
+    ] as const)
+      for (const octetsOfData of [8, 16, 24])
+        assert.equal(whole(v6, proto, octetsOfData), octetsOfData >= need, `${v6} ${proto} ${octetsOfData}`)
+})
 
 test('ICMPv6 parameter problem: code, pointer and the fragment as it came (RFC 8200 §4.5)', () => {
   const { bytes } = build(udpFrame(true, new Uint8Array(100)))

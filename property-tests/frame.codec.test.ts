@@ -9,7 +9,7 @@ import { MAX_EXTENSIONS } from '../src/codecs/wire/ipv6.js'
 import { TcpPacket } from '../src/codecs/wire/tcp.js'
 import { UdpDatagram } from '../src/codecs/wire/udp.js'
 import { DATAGRAMS_MAX } from '../src/codecs/wire/vnet.js'
-import { arbBytes, arbHostile, arbU8, assertConfined, embed } from './arbitraries.js'
+import { arbBytes, arbHostile, arbU8, arbU32, assertConfined, embed } from './arbitraries.js'
 import {
   arbFrame,
   arbFrame4,
@@ -322,6 +322,14 @@ describe('broken frames', () => {
       broken.fill(0, at, at + 2)
       assert.equal(drop({ ...spec6, proto: PROTO_TCP, l4: broken }), 'tcp-port-zero')
     }
+  })
+  test('v4-mapped is what has all 96 bits of it, as a source too', () => {
+    fc.assert(
+      fc.property(fc.nat(1), fc.nat(1), arbU32, (a, b, d) => {
+        const got = drop({ ...spec6, from: [a, b, 0xffff, d] })
+        assert.equal(got === 'ip6-mapped-address', a + b === 0, `${a} ${b}`)
+      })
+    )
   })
   test('a v4-mapped destination in an IPv6 header never passes for IPv4', () => {
     fc.assert(

@@ -7,6 +7,7 @@ import {
   fromV4,
   type InAny,
   isBroadcast4,
+  isInAny,
   isLinkLocal,
   isLoopback,
   isMulticast,
@@ -207,4 +208,16 @@ describe('MAC addresses', () => {
       fc.property(arbBytes(20), (b) => assert.ok(O.isNone(parseMac(Buffer.from(b).toString('latin1')))))
     )
   })
+})
+
+test('an address is four words of 32 bits, and nothing else is one', () => {
+  fc.assert(
+    fc.property(arbInAny, fc.nat(3), fc.constantFrom(-1, 2 ** 32, 0.5, '1', null), (a, at, odd) => {
+      assert.ok(isInAny(a), 'four words')
+      assert.ok(!isInAny(a.map((w, i) => (i === at ? odd : w))), `${odd}`)
+      for (const other of [a.slice(1), [...a, 0], Object.assign({}, a), Uint32Array.from(a), null, undefined])
+        assert.ok(!isInAny(other), `${other}`)
+    })
+  )
+  assert.ok(isInAny([0, 0xffffffff, 0, 0xffffffff]), 'the smallest and the largest')
 })

@@ -62,6 +62,8 @@ const request: fc.Arbitrary<LauncherRequest> = fc.oneof(
   record({ type: type('ProcNet') }),
   record({ type: type('Inherited'), fd: u32 }),
   record({ type: type('EmptyRoot'), byChroot: fc.boolean() }),
+  record({ type: type('Resolver') }),
+  record({ type: type('Follow'), index: fc.integer({ min: 1, max: 0xffffffff }) }),
   record({ type: type('Names'), user: word, group: word }),
   record({ type: type('Identity'), uid: fc.nat(), gid: fc.nat(), late: fc.boolean() })
 )

@@ -101,6 +101,32 @@ describe('/proc/net', () => {
         assert.ok(samePorts(listeningPorts(octetsOf(procNet(kind).encode(table)), kind), want), 'differ')
       })
     ))
+  test('a line counts where all of its borders up to the state are there, whatever stands in front', () =>
+    fc.assert(
+      fc.property(
+        arbKind.chain((kind) => fc.tuple(fc.constant(kind), arbSocket(kind))),
+        fc.integer({ min: 1, max: 0xffff }),
+        fc.nat(9),
+        ([kind, s], port, blanks) => {
+          const text = procNet(kind).encode([{ ...s, port, state: kind.startsWith('tcp') ? 10 : 7 }])
+          const line = text.split('\n')[1]?.trim() ?? assert.fail('no line')
+          const found = (other: string): number[] => portsIn(listeningPorts(octetsOf(other), kind))
+          assert.deepEqual(found(' '.repeat(blanks) + line), [port])
+          const parts = /^\d+: [0-9A-F]+(:)[0-9A-F]+( )[0-9A-F]+:[0-9A-F]+( )[0-9A-F]+( )/d.exec(line)
+          const borders = parts?.indices?.slice(1).map((range) => range?.[0] ?? 0) ?? assert.fail(line)
+          assert.equal(borders.length, 4)
+          for (const at of borders) assert.deepEqual(found(`${line.slice(0, at)}x${line.slice(at + 1)}`), [])
+          const end = borders[3]!
+          for (let n = 0; n <= end; n++) assert.deepEqual(found(line.slice(0, n)), [], `${n} octets`)
+          assert.deepEqual(found(line.slice(0, end + 2)), [port])
+          for (const state of ['0G', 'G0', '0a', '01'])
+            assert.deepEqual(found(line.slice(0, end - 2) + state + line.slice(end)), [], state)
+          const at = borders[1]!
+          for (const none of ['0000', '1F9G', '1f90'])
+            assert.deepEqual(found(line.slice(0, at - 4) + none + line.slice(at)), [], none)
+        }
+      )
+    ))
   test('damaged text: lines that are whole are read, others left out, nothing is thrown', () =>
     fc.assert(
       fc.property(

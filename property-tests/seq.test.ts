@@ -16,6 +16,7 @@ describe('sequence numbers modulo 2^32 (RFC 9293 §3.4)', () => {
         assert.equal(add(b, -n), a)
         assert.equal(lt(a, b), n > 0)
         assert.equal(le(a, b), n >= 0)
+        assert.ok(le(a, a), 'equal')
         assert.equal(max(a, b), n > 0 ? b : a)
       })
     )
