@@ -163,7 +163,7 @@ test('a first fragment has the whole header of its upper layer, or not: of TCP 2
       [v6 ? PROTO_ICMPV6 : PROTO_ICMP, 8],
       [132, 0]
     ] as const)
-      for (const octetsOfData of [8, 16, 24])
+      for (const octetsOfData of [0, 8, 16, 24])
         assert.equal(whole(v6, proto, octetsOfData), octetsOfData >= need, `${v6} ${proto} ${octetsOfData}`)
 })
 

@@ -34,6 +34,12 @@ describe('--limit', () => {
   test('law: decode(encode(l)) = right(l)', () => {
     fc.assert(
       fc.property(rateLimit, (l) => {
+        assert.ok(RateLimit.is(l), 'whole')
+        for (const key of ['ports', 'rate', 'burst', 'way'] as const) {
+          const { [key]: _, ...rest } = l
+          assert.ok(!RateLimit.is(rest), `without ${key}`)
+        }
+        for (const none of [null, undefined, 1, 'text']) assert.ok(!RateLimit.is(none), `${none}`)
         const again = read(RateLimit.encode(l))
         assert.equal(JSON.stringify(again), JSON.stringify(E.right(l)))
       })

@@ -5,10 +5,12 @@ import fc from 'fast-check'
 import { add, seq } from '../src/codecs/value/seq.js'
 import { FIN } from '../src/codecs/wire/tcp.js'
 import { type Effect, instant } from '../src/effects/effect.js'
+import { waitOver } from '../src/machines/tcp/tcb-ack.js'
+import { connected } from '../src/machines/tcp/tcb-peer.js'
 import { allow, asked, wanted } from '../src/machines/tcp/tcb-rcv.js'
-import { time, untime } from '../src/machines/tcp/tcb-rtx.js'
+import { MAX_RETRIES, retriesSpent, synRetriesSpent, time, untime } from '../src/machines/tcp/tcb-rtx.js'
 import { takeWindow, timedOut } from '../src/machines/tcp/tcb-snd.js'
-import { updateDue, worthwhile } from '../src/machines/tcp/tcp-ack.js'
+import { acksTaken, updateDue, worthwhile } from '../src/machines/tcp/tcp-ack.js'
 import { sendRoom } from '../src/machines/tcp/tcp-output.js'
 import { ready } from '../src/machines/tcp/tcp-sock.js'
 import { draftOf, initialTcb, type Tcb } from '../src/machines/tcp/tcp-tcb.js'
@@ -208,4 +210,53 @@ test('a closed window is probed with one octet, or with the FIN where that is ne
       assert.equal(sendRoom(t), toFin === 0 ? 0 : 1)
     })
   )
+})
+
+test('retries are spent when they are, and 100 s, at the RTO: none of the three alone (RFC 1122 §4.2.3.5)', () => {
+  fc.assert(
+    fc.property(
+      fc.constantFrom(0, 1000, 200_000, 200_001),
+      fc.constantFrom(0, MAX_RETRIES - 1, MAX_RETRIES, MAX_RETRIES + 1),
+      fc.constantFrom(0, 1, 99_999, 100_000, 100_001, 200_000),
+      (rtoAt, fails, stuckAt) => {
+        const now = 200_000
+        const due = rtoAt > 0 && rtoAt <= now && fails >= MAX_RETRIES
+        const spent = due && stuckAt > 0 && stuckAt <= now - 100_000
+        assert.equal(retriesSpent(block({ rtoAt, fails, stuckAt }), now), spent)
+        assert.equal(synRetriesSpent(block({ rtoAt, fails, stuckAt }), now), due)
+      }
+    )
+  )
+})
+
+test('what the kernel took is acknowledged, or what the peer did: behaviour.md#tcp-acknowledgements, each reason alone', () => {
+  const rcvConfirmed = seq(5000)
+  const patient = block({
+    ...{ minRtt: 1000, rcvFin: 0, finSeq: null, knowsAcked: true, sndBuf: 20_000 },
+    ...{ rcvConfirmed, rcvTaken: add(rcvConfirmed, 999) }
+  })
+  const more: ReadonlyArray<Partial<Tcb>> = [
+    { minRtt: 999 },
+    { rcvFin: 1 },
+    { finSeq: seq(1) },
+    { knowsAcked: false },
+    { rcvTaken: add(rcvConfirmed, 1000) }
+  ]
+  assert.equal(acksTaken(patient), false)
+  for (const m of more) assert.equal(acksTaken({ ...patient, ...m }), true, JSON.stringify(m))
+})
+
+test('no data came to carry an acknowledgement: it goes now, and the next one does not wait', () => {
+  const d = draftOf(block({ ackNow: false, pingPong: 3 }))
+  waitOver(d)
+  assert.deepEqual([d.ackNow, d.pingPong], [true, 0])
+})
+
+test('a kernel that does not count what the peer acknowledged says 0 where we connected: the SYN is one', () => {
+  const f = (bytesAcked: number, weConnected: boolean, sndWnd: number): boolean => {
+    const d = draftOf(block())
+    connected(d, { ...INFO, bytesAcked, sndWnd }, weConnected)
+    return d.knowsAcked
+  }
+  assert.deepEqual([f(0, true, 1), f(1, true, 1), f(0, false, 1), f(1, false, 0)], [false, true, true, false])
 })
