@@ -48,6 +48,21 @@ describe('laws', () => {
     fc.assert(fc.property(arbConfRule(true), (r) => assertRoundTrip(confRule(2), r)))
     fc.assert(fc.property(arbConfRule(false), (r) => assertRoundTrip(confRule(1), r)))
   })
+  test('flags and protocols that nobody knows are no rule', () => {
+    fc.assert(
+      fc.property(arbConfRule(true), fc.integer({ min: 8, max: 255 }), fc.nat(255), (r, flags, proto) => {
+        const said = (fromEnd: number, value: number): string => {
+          const b = confRule(2).encode(r).slice()
+          b[b.length - fromEnd] = value
+          const got = confRule(2).decode(octets(b))
+          return E.isLeft(got) ? (got.left[0]?.message ?? '') : 'a rule'
+        }
+        assert.match(said(1, flags), new RegExp(`^a rule with flags 0x${flags.toString(16)}$`))
+        fc.pre(proto !== 6 && proto !== 17)
+        assert.match(said(2, proto), new RegExp(`^a rule for IP protocol ${proto}$`))
+      })
+    )
+  })
   test('rules are the same if their octets are', () => {
     const arb = arbConfRule(true)
     const fields = Object.keys(fc.sample(arb, 1)[0]!) as ReadonlyArray<keyof ConfRule>

@@ -189,6 +189,7 @@ describe('records of the device state', () => {
     assert.match(String(said(header(MAGIC, 2, 0))), /version 0$/)
     assert.match(String(said(header(MAGIC, 0, 2))), /version 0$/)
     assert.match(String(said(header(MAGIC + 1n, 2, 2))), /magic$/)
+    assert.match(String(said(header(MAGIC + (1n << 32n), 2, 2))), /magic$/)
   })
   test('a queue of more than 64 MiB, or with more unsent than it has, is none; but in a connection that is skipped nothing counts', () => {
     const raw = (sendQueue: number, unsent: number, received: number, state: number): Octets => {
