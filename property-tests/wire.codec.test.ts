@@ -93,6 +93,7 @@ test('a value is what its octets say again: nothing that is left out, added, out
       fc.constantFrom(-1, 0x10000, 1.5, Number.NaN, '1', null, undefined),
       (d, odd) => {
         assert.ok(UdpDatagram.is(d), 'whole')
+        assert.ok(UdpDatagram.is({ ...d, payload: Buffer.from(d.payload) }), 'whatever holds the octets')
         for (const key of Object.keys(d) as Array<keyof typeof d>) {
           assert.ok(!UdpDatagram.is({ ...d, [key]: odd }), `${key}: ${odd}`)
           const { [key]: _, ...rest } = d

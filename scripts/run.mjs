@@ -261,20 +261,22 @@ const isComputed = (file) => isProperty(file) || file === 'test/fuzz.test.ts'
 const dependsOnNode = (file) =>
   isProperty(file) ||
   /^test\/(launcher|lifecycle|native|robustness|sandbox|splice-direct|start-failure)\.test\.ts$/.test(file)
+const OURS = 'the installed Node'
+const LONG_TERM = 'the long-term release of Node'
+/** What ran: on which Node, the file that has its failures, its status. */
+const onOurs = (files, told) => ({ on: OURS, told, status: runTests(process.execPath, files, told) })
 /** The same on the newest long-term release; the snapshot is that one's while they run. */
-const runLongTerm = (files, failures) => {
+const onLongTerm = (files, told) => {
   const node = longTermNode()
   snapshot(node)
   try {
-    return runTests(node, files, failures)
+    return { on: LONG_TERM, told, status: runTests(node, files, told) }
   } finally {
     snapshot()
   }
 }
-const OURS = 'the installed Node'
-const LONG_TERM = 'the long-term release of Node'
 
-/** All tests: what computes beside what waits. Returns what ran, its status, and the file that has its failures. */
+/** All tests: what computes beside what waits. */
 const allTests = async (dir) => {
   const files = testFiles()
   const [computed, others] = [files.filter(isComputed), files.filter((f) => !isComputed(f))]
@@ -287,30 +289,20 @@ const allTests = async (dir) => {
     ],
     log
   )
-  const first = { on: OURS, told: toldFirst, status: runTests(process.execPath, others, toldFirst) }
-  const second = {
-    on: LONG_TERM,
-    told: toldSecond,
-    status: runLongTerm(others.filter(dependsOnNode), toldSecond)
-  }
+  const waited = [onOurs(others, toldFirst), onLongTerm(others.filter(dependsOnNode), toldSecond)]
   const [status, statusLongTerm] = await ran
   process.stdout.write(readFileSync(log))
   return [
-    first,
-    second,
+    ...waited,
     { on: OURS, told, status },
     { on: LONG_TERM, told: toldLongTerm, status: statusLongTerm }
   ]
 }
 /** `npm test -- [--long-term] FILE...`: these files alone, on one Node. */
-const someTests = (told, files, longTerm) =>
-  longTerm
-    ? {
-        on: LONG_TERM,
-        told,
-        status: runLongTerm(files.length > 0 ? files : testFiles().filter(dependsOnNode), told)
-      }
-    : { on: OURS, told, status: runTests(process.execPath, files, told) }
+const someTests = (told, [first, ...rest]) =>
+  first === '--long-term'
+    ? onLongTerm(rest.length > 0 ? rest : testFiles().filter(dependsOnNode), told)
+    : onOurs([first, ...rest], told)
 
 const tasks = {
   build,
@@ -329,11 +321,7 @@ const tasks = {
     must(process.execPath, [at('scripts/tools.mjs')])
     lint()
     const dir = mkdtempSync(join(tmpdir(), 'passt-tests-'))
-    const longTermOnly = args[0] === '--long-term'
-    const runs =
-      args.length === 0
-        ? await allTests(dir)
-        : [someTests(join(dir, 'told'), args.slice(longTermOnly ? 1 : 0), longTermOnly)]
+    const runs = args.length === 0 ? await allTests(dir) : [someTests(join(dir, 'told'), args)]
     // The last lines of a long log are what one gets to see of a run elsewhere.
     const failed = runs.filter(({ status }) => status !== 0)
     for (const { on, told } of failed)

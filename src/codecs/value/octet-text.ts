@@ -1,16 +1,15 @@
 // Names that are octets to the kernel and text to people: of interfaces, files, namespaces. As a string each is what UTF-8 makes
 // of it; an octet that is no part of UTF-8 becomes one of 128 lone surrogates, so that nothing is lost on the way back.
 
+import { sameOctets } from './octets.js'
+
 const ESCAPE = 0xdc00
 const ESCAPED = /[\udc80-\udcff]/
 /** A byte order mark is a character like others. */
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 const encoder = new TextEncoder()
 
-const isExact = (b: Uint8Array, text: string): boolean => {
-  const again = encoder.encode(text)
-  return again.length === b.length && again.every((o, i) => o === b[i])
-}
+const isExact = (b: Uint8Array, text: string): boolean => sameOctets(b, encoder.encode(text))
 
 /** Total. Law: octetsOfText(textOfOctets(b)) = b.   Source: RFC 3629; the escapes are those of Python's PEP 383 */
 export const textOfOctets = (b: Uint8Array): string => {

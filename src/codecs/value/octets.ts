@@ -43,9 +43,13 @@ export const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
   return all
 }
 
+export const sameOctets = (a: Uint8Array, b: Uint8Array): boolean =>
+  a.length === b.length && a.every((octet, i) => octet === b[i])
+
 const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
 /** Of what codecs give: numbers, texts, octets, and lists and records of them. -0 is 0. */
 const same = (a: unknown, b: unknown): boolean => {
+  if (a instanceof Uint8Array && b instanceof Uint8Array) return sameOctets(a, b)
   if (!isObject(a) || !isObject(b)) return a === b
   const keys = Object.keys(a)
   return (

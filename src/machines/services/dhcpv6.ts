@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { type InAny, isMulticast, isUnspecified, sameAddr } from '../../codecs/value/inany.js'
-import type { Octets } from '../../codecs/value/octets.js'
+import { type Octets, sameOctets } from '../../codecs/value/octets.js'
 import {
   ADVERTISE,
   CONFIRM,
@@ -62,9 +62,6 @@ const RULES: { readonly [msgType: number]: Rule } = {
   [RELEASE]: { name: 'RELEASE', serverId: 'ours' }, // §16.9
   [INFORMATION_REQUEST]: { name: 'INFORMATION_REQUEST', serverId: 'ours or absent' } // §16.12
 }
-
-const sameOctets = (a: Uint8Array, b: Uint8Array): boolean =>
-  a.length === b.length && a.every((octet, i) => octet === b[i])
 
 /** Why a message is discarded, or null. */
 const invalid = (c: GuestConfig, m: Dhcp6Message): Dhcpv6Silence | null => {

@@ -1,4 +1,5 @@
 import type { RingRecord } from '../../codecs/log/record.js'
+import { sameOctets } from '../../codecs/value/octets.js'
 import { EF } from '../abi/abi.js'
 import type { RecordedTurn } from './recording.js'
 
@@ -25,9 +26,6 @@ export interface Difference {
   /** That it is due to; null: time, or the end of the turn. */
   readonly event: number | null
 }
-
-export const sameOctets = (a: Uint8Array, b: Uint8Array): boolean =>
-  a.length === b.length && a.every((x, i) => x === b[i])
 
 const sameRecord = (a: RingRecord, b: RingRecord): boolean =>
   a.words.every((w, i) => w === b.words[i]) &&
