@@ -131,7 +131,8 @@ const at = (w: World, path: string): unknown =>
 const put = (w: World, path: string, value: unknown): void => {
   const keys = path.split('/')
   const of = keys.slice(0, -1).reduce((o, key) => o[key] as World, w)
-  of[keys.at(-1)!] = value
+  // A copy: the next change may be inside it, and the value comes again
+  of[keys.at(-1)!] = structuredClone(value)
 }
 /** Up to its middle, from there on, and what a world has that has just begun. */
 const middleOf = ({
