@@ -199,6 +199,13 @@ describe('what is asked and answered', () => {
     )
     assert.equal(longer, true)
   })
+  test('octets are base64 and nothing else', () => {
+    const rest = (said: unknown) => HandOverAnswer.decode(textOf({ answer: 'rest', octets: said }))
+    assert.deepEqual(rest('AP/+Ag=='), E.right({ answer: 'rest', octets: Uint8Array.of(0, 255, 254, 2) }))
+    assert.deepEqual(rest(''), E.right({ answer: 'rest', octets: new Uint8Array() }))
+    for (const odd of [' AAAA', 'AA-_', 'AAAA\n', 'AA=A', 'A===', '=', 'AAAAA', 'ä', null, 7, ['AAAA']])
+      assert.ok(E.isLeft(rest(odd)), `${odd}`)
+  })
   test('the longest answers fit into a message', () => {
     const most = 0xffff_ffff
     const addr = [most, most, most, most] as const

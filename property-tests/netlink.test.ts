@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
+import { dumpRequest } from '../src/codecs/kernel/dump.js'
 import {
   type Attribute,
   encodeMessage,
@@ -14,7 +15,7 @@ import {
   NLMSG_ERROR,
   outcomeOf
 } from '../src/codecs/kernel/netlink.js'
-import { Neighbour } from '../src/codecs/kernel/rtneigh.js'
+import { Neighbour, RTM_GETNEIGH } from '../src/codecs/kernel/rtneigh.js'
 import {
   Address,
   AF_INET,
@@ -22,6 +23,8 @@ import {
   Link,
   type NextHop,
   Route,
+  RTM_GETADDR,
+  RTM_GETLINK,
   RTM_GETROUTE,
   RTM_NEWROUTE,
   reader
@@ -206,6 +209,26 @@ test('a default route as Linux sends it', () => {
   )
 })
 
+test('a next hop of another family that is cut short is given back as it came', () => {
+  for (const [cut, read] of [
+    ['0500 1200 02', false],
+    ['0400 1200', false],
+    ['0600 1200 0200', false],
+    ['0900 1200 0200 c63364', false],
+    ['0a00 1200 0200 c6336401', true]
+  ] as const) {
+    const attribute = hex(cut)
+    const padded = [...attribute, ...new Uint8Array(-attribute.length & 3)]
+    const r = Route.decode(octets(Uint8Array.of(...hex('0a 00 00 00 fe 04 00 01 00000000'), ...padded)))
+    assert.ok(E.isRight(r), cut)
+    assert.deepEqual(
+      [r.right.via && showAddr(r.right.via), r.right.other],
+      read ? ['198.51.100.1', []] : [null, [{ type: 18, data: attribute.slice(4) }]],
+      cut
+    )
+  }
+})
+
 test('an attribute that cannot be read is given back as it came, like one that nobody asked for', () =>
   fc.assert(
     fc.property(
@@ -239,6 +262,23 @@ test('the explanation in an extended acknowledgement', () => {
 })
 
 // --- dumps
+
+test('all of a table is asked for by a whole header of its kind, zero but for the family', () => {
+  // struct ifinfomsg, ifaddrmsg, rtmsg, ndmsg (rtnetlink(7)); NLM_F_REQUEST | NLM_F_DUMP
+  for (const [type, length] of [
+    [RTM_GETLINK, 16],
+    [RTM_GETADDR, 8],
+    [RTM_GETROUTE, 12],
+    [RTM_GETNEIGH, 12]
+  ] as const) {
+    const payload = new Uint8Array(length)
+    payload[0] = AF_INET6
+    assert.deepEqual(
+      NetlinkDatagram.decode(octets(dumpRequest(type, AF_INET6))),
+      E.right([{ type, flags: 0x301, seq: 1, pid: 0, payload }])
+    )
+  }
+})
 
 const done = encodeMessage({ type: NLMSG_DONE, flags: 2, seq: 1, pid: 0, payload: new Uint8Array(4) })
 const errorOf = (errno: number): Uint8Array => {

@@ -193,6 +193,27 @@ test('decode(encode(s)) = s', () =>
     { numRuns: 2000 }
   ))
 
+test('only text is read', () => {
+  for (const none of [null, undefined, 22, ['22'], {}])
+    assert.ok(E.isLeft(PortSpec.decode(none)) && !PortSpec.is(none), `${none}`)
+})
+test('a value is what its text says again', () =>
+  fc.assert(
+    fc.property(
+      arbSpec.filter((s) => s.kind !== 'none'),
+      fc.constantFrom<unknown>(null, undefined, 0, 65536, 1.5, '', 'x y', [], {}),
+      fc.nat(),
+      (s, odd, which) => {
+        const keys = Object.keys(s).filter((k) => JSON.stringify(s[k as never]) !== JSON.stringify(odd))
+        const key = keys[which % keys.length]!
+        const other = { ...s, [key]: odd }
+        if (PortSpec.is(other)) assert.deepEqual(PortSpec.decode(PortSpec.encode(other)), E.right(other))
+        const { [key as keyof PortSpec]: _, ...rest } = s
+        assert.ok(!PortSpec.is(rest), `without ${key}`)
+        assert.ok(!PortSpec.is({ ...s, more: 1 }), 'with more')
+      }
+    )
+  ))
 const arbText = fc.oneof(
   fc.string({ unit: 'binary' }),
   fc.stringMatching(/^[0-9~,:%/[\].-]{0,20}$/),

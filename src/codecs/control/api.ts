@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
 import { showRange } from '../text/port-spec.js'
+import { textCodec } from '../value/codec.js'
 import { showAddr } from '../value/inany.js'
 import { orNull } from '../value/or-null.js'
 import { type ClientPart, CONF_VERSION, type ConfRule, clientPart, clientPartOf } from './conf.js'
@@ -255,15 +256,14 @@ export const EVENTS_WAIT = 5000
 export const QUESTION_MAX = 256
 export const ANSWER_MAX = 65536
 
-const lineOf = <A>(value: t.Type<A, unknown>): t.Type<A, string, string> =>
-  new t.Type<A, string, string>(
+const lineOf = <A>(value: t.Type<A, unknown>): t.Type<A, string, unknown> =>
+  textCodec(
     `line of ${value.name}`,
-    value.is,
-    (line, context) => {
+    (line) => {
       try {
-        return value.validate(JSON.parse(line), context)
+        return E.mapLeft(() => `no ${value.name}`)(value.decode(JSON.parse(line)))
       } catch {
-        return t.failure(line, context, 'no JSON')
+        return E.left('no JSON')
       }
     },
     (a) => JSON.stringify(value.encode(a))
@@ -295,14 +295,13 @@ const ChangeBody = lineOf<t.TypeOf<typeof Change>>(Change)
  * Shape: '!', then a JSON object, in which rules are those of conf.ts as base64.   Left: anything else.
  * Law: decode(encode(a)) = right(a).
  */
-export const ChangeLine = new t.Type<RuleChange, string, string>(
+export const ChangeLine = textCodec<RuleChange>(
   'RuleChange',
-  (u): u is RuleChange => typeof u === 'object' && u !== null && 'add' in u,
-  (line, context) => {
+  (line) => {
     const body = line.charCodeAt(0) === CHANGE_MARK ? ChangeBody.decode(line.slice(1)) : null
-    if (body === null || E.isLeft(body)) return t.failure(line, context, 'no change')
+    if (body === null || E.isLeft(body)) return E.left('no change')
     const add = clientPartOf(new Uint8Array(Buffer.from(body.right.add, 'base64')))
-    return add === null ? t.failure(line, context, 'no rules') : t.success({ ...body.right, add })
+    return add === null ? E.left('no rules') : E.right({ ...body.right, add })
   },
   ({ add, ...named }) => {
     const octets = Buffer.from(clientPart(CONF_VERSION).encode(add)).toString('base64')

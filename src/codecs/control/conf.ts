@@ -1,8 +1,9 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { type InAny, isUnspecified, readV6, sameAddr, UNSPECIFIED6, writeV6 } from '../value/inany.js'
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
-import { copyOf, joined, type Octets, octets, sub, wireCodec } from '../value/octets.js'
+import { copyOf, joined, type Octets, octets, sub } from '../value/octets.js'
 
 // What is said at a control socket (-c, --conf-path): the server tells all of its rules, the client closes, or tells all that there are to
 // be; then the server closes. Nothing is acknowledged, nothing has a length or a type: each side reads what the grammar calls for.

@@ -1,7 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
+import { textCodec, wireCodec } from '../value/codec.js'
 import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
-import { bytesOf, type Octets, wireCodec } from '../value/octets.js'
+import { bytesOf, type Octets } from '../value/octets.js'
 import { orNull } from '../value/or-null.js'
 import { isMac, type Mac, readMac, writeMac } from '../wire/ethernet.js'
 import { type ClientPart, CONF_VERSION, clientPart, clientPartOf } from './conf.js'
@@ -16,40 +17,39 @@ export const HAND_OVER_VERSION = 1
 export const HANDED_MAX = 192
 export const REST_MAX = 32_768
 
-const Addr = new t.Type<InAny, InAny, unknown>(
-  'InAny',
-  isInAny,
-  (u, c) => (isInAny(u) ? t.success(u) : t.failure(u, c)),
-  (a) => a
-)
-const MacAddr = new t.Type<Mac, Mac, unknown>(
-  'Mac',
-  isMac,
-  (u, c) => (isMac(u) ? t.success(u) : t.failure(u, c)),
-  (a) => a
-)
-const below = (max: number): t.Type<number, number, unknown> => {
-  const is = (u: unknown): u is number => typeof u === 'number' && Number.isInteger(u) && u >= 0 && u < max
-  return new t.Type(
-    `below ${max}`,
-    is,
-    (u, c) => (is(u) ? t.success(u) : t.failure(u, c)),
-    (a) => a
-  )
-}
+/** What JSON says as it is. */
+const asItIs = <A>(name: string, is: (u: unknown) => u is A): t.Type<A, A, unknown> =>
+  new t.Type(name, is, (u, c) => (is(u) ? t.success(u) : t.failure(u, c)), t.identity)
+const Addr = asItIs<InAny>('InAny', isInAny)
+const MacAddr = asItIs<Mac>('Mac', isMac)
+const below = (max: number): t.Type<number, number, unknown> =>
+  asItIs(`below ${max}`, (u): u is number => Number.isInteger(u) && Number(u) >= 0 && Number(u) < max)
 const Word = below(2 ** 32)
 const Count = below(2 ** 24)
 const Port = below(65536)
 /** Octets in base64. */
-const Base64 = new t.Type<Uint8Array, string, unknown>(
+const Base64 = textCodec<Uint8Array>(
   'octets',
-  (u): u is Uint8Array => u instanceof Uint8Array,
-  (u, c) =>
-    typeof u === 'string' && /^[A-Za-z0-9+/]*={0,2}$/.test(u)
-      ? t.success(new Uint8Array(Buffer.from(u, 'base64')))
-      : t.failure(u, c),
+  (text) =>
+    text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text)
+      ? E.right(new Uint8Array(Buffer.from(text, 'base64')))
+      : E.left('no base64'),
   (b) => Buffer.from(b.buffer, b.byteOffset, b.byteLength).toString('base64')
 )
+/** What `read` makes of octets, in base64. */
+const inBase64 = <A>(
+  name: string,
+  read: (b: Uint8Array) => A | null,
+  write: (a: A) => Uint8Array
+): t.Type<A, string, unknown> =>
+  textCodec<A>(
+    name,
+    (text) => {
+      const b = Base64.decode(text)
+      return E.fromNullable(`no ${name}`)(E.isRight(b) ? read(b.right) : null)
+    },
+    (a) => Base64.encode(write(a))
+  )
 
 /** What older ones do not say: null then. */
 const orNothing = <A, O>(of: t.Type<A, O, unknown>) =>
@@ -214,31 +214,26 @@ const readFlow = (v: DataView, at: number): HandedFlow | null => {
   }
 }
 /** Shape: base64 of u32 length of a record, records. Left: another length, a record of no kind. A longer record has more than we know. */
-const HandedFlows = new t.Type<ReadonlyArray<HandedFlow>, string, unknown>(
+const HandedFlows = inBase64<ReadonlyArray<HandedFlow>>(
   'flows',
-  (u): u is ReadonlyArray<HandedFlow> =>
-    Array.isArray(u) && u.every((f) => typeof f === 'object' && f !== null && 'ends' in f),
-  (u, c) => {
-    const octets = Base64.decode(u)
-    if (E.isLeft(octets)) return octets
-    const b = octets.right
+  (b) => {
     const v = new DataView(b.buffer, b.byteOffset, b.byteLength)
     const size = b.length < SIZE_LEN ? 0 : v.getUint32(0, true)
-    if (size < HANDED_LEN || (b.length - SIZE_LEN) % size !== 0) return t.failure(u, c)
+    if (size < HANDED_LEN || (b.length - SIZE_LEN) % size !== 0) return null
     const list: HandedFlow[] = []
     for (let at = SIZE_LEN; at < b.length; at += size) {
       const f = readFlow(v, at)
-      if (f === null) return t.failure(u, c)
+      if (f === null) return null
       list.push(f)
     }
-    return t.success(list)
+    return list
   },
   (list) => {
     const b = new Uint8Array(SIZE_LEN + list.length * HANDED_LEN)
     const v = new DataView(b.buffer)
     v.setUint32(0, HANDED_LEN, true)
     for (const [i, f] of list.entries()) writeFlow(v, SIZE_LEN + i * HANDED_LEN, f)
-    return Base64.encode(b)
+    return b
   }
 )
 
@@ -259,16 +254,7 @@ const TapThere = t.strict({
   mac: MacAddr
 })
 /** Base64 of what a client of the control socket would say (conf.ts). */
-const Rules = new t.Type<ClientPart, string, unknown>(
-  'rules',
-  (u): u is ClientPart => Array.isArray(u),
-  (u, c) => {
-    const octets = Base64.decode(u)
-    const part = E.isRight(octets) ? clientPartOf(octets.right) : null
-    return part === null ? t.failure(u, c) : t.success(part)
-  },
-  (part) => Base64.encode(clientPart(CONF_VERSION).encode(part))
-)
+const Rules = inBase64<ClientPart>('rules', clientPartOf, (part) => clientPart(CONF_VERSION).encode(part))
 /** `file`: which one is at the path, by device and inode; null: nobody knows. */
 const socketFile = { path: t.string, file: orNothing(t.string) }
 const ApiThere = t.strict(socketFile)

@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
-import { bytesOf, copyOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { bytesOf, copyOf, type Octets, sub } from '../value/octets.js'
 import { fields, join, str, u32, wordAt } from './launcher-fields.js'
 import {
   decodeListeners,

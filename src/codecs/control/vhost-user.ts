@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { type Octets, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import type { Octets } from '../value/octets.js'
 import { type Mac, readMac, writeMac } from '../wire/ethernet.js'
 
 // Messages of the vhost-user protocol: a hypervisor (the front-end) has us serve a guest's virtio-net device. Source: QEMU,

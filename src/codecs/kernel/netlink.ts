@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
-import { copyOf, type Octets, octets, sub, wireCodec } from '../value/octets.js'
+import { copyOf, type Octets, octets, sub } from '../value/octets.js'
 
 /**
  * Netlink speaks the host's byte order. We run on little-endian machines only (x86-64, aarch64, riscv64); this is the

@@ -1,5 +1,7 @@
-import * as t from 'io-ts'
-import { type InAny, isInAny, isV4 } from '../value/inany.js'
+import * as E from 'fp-ts/lib/Either.js'
+import type * as t from 'io-ts'
+import { textCodec } from '../value/codec.js'
+import type { InAny } from '../value/inany.js'
 import { addPort, emptyPorts, type PortSet } from '../value/port-set.js'
 
 /** Which of the four files; the two of a protocol share a format but for the length of addresses. */
@@ -85,33 +87,15 @@ const showSocket = (kind: ProcNetKind, s: ProcSocket, index: number): string => 
   return line.padEnd(WIDTH[kind])
 }
 
-const isSocket = (kind: ProcNetKind, u: unknown): u is ProcSocket => {
-  const s = u as ProcSocket
-  const fits = (n: unknown, max: number): boolean => Number.isInteger(n) && Number(n) >= 0 && Number(n) <= max
-  const address = (a: unknown): boolean => isInAny(a) && (is6(kind) || isV4(a))
-  return (
-    typeof u === 'object' &&
-    u !== null &&
-    address(s.addr) &&
-    address(s.peer) &&
-    fits(s.port, 0xffff) &&
-    fits(s.peerPort, 0xffff) &&
-    fits(s.state, 0xff) &&
-    fits(s.uid, 0xffffffff) &&
-    fits(s.inode, 999_999_999_999_999)
-  )
-}
-
 /**
  * Text of /proc/net/KIND ⇄ its sockets, of any state. Lines that are not a socket's (the header, half a line at the end of
  * a short read) are left out; never a failure.
  * Law: decode(encode(s)) = right(s).   Source: proc(5), net/ipv4/tcp_ipv4.c and udp.c (seq_show), IPv6 likewise
  */
-export const procNet = (kind: ProcNetKind): t.Type<ReadonlyArray<ProcSocket>, string, string> =>
-  new t.Type<ReadonlyArray<ProcSocket>, string, string>(
+export const procNet = (kind: ProcNetKind): t.Type<ReadonlyArray<ProcSocket>, string, unknown> =>
+  textCodec<ReadonlyArray<ProcSocket>>(
     `/proc/net/${kind}`,
-    (u): u is ReadonlyArray<ProcSocket> => Array.isArray(u) && u.every((s) => isSocket(kind, s)),
-    (text) => t.success(text.split('\n').flatMap((line) => socketOf(kind, line) ?? [])),
+    (text) => E.right(text.split('\n').flatMap((line) => socketOf(kind, line) ?? [])),
     (sockets) => {
       const family = isTcp(kind) ? 'tcp' : 'udp'
       const gap = is6(kind) ? ' '.repeat(25) : ' '

@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import type { InAny } from '../value/inany.js'
-import { type Octets, sub, wireCodec } from '../value/octets.js'
+import { type Octets, sub } from '../value/octets.js'
 import type { Mac } from '../wire/ethernet.js'
 import { type Attribute, concat, decodeAttributes, encodeAttributes, LE } from './netlink.js'
 import { addrBytes, addrOf, attr, macBytes, macOf, reader } from './rtnetlink.js'

@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { type InAny, isV4, readV4, readV6, writeV4, writeV6 } from '../value/inany.js'
-import { bytesOf, type Octets, octets, sub, wireCodec } from '../value/octets.js'
+import { bytesOf, type Octets, octets, sub } from '../value/octets.js'
 import { type Mac, readMac, writeMac } from '../wire/ethernet.js'
 import {
   type Attribute,

@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 import { ETH_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6, type Mac, readMac, writeMac } from '../wire/ethernet.js'
 
 // Link types of captures that hold IP, by their numbers (draft-ietf-opsawg-pcaplinktype §2).

@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 
 /** Global header of a capture file (draft-ietf-opsawg-pcap §4). We write little-endian, µs, version 2.4, Ethernet. */
 export interface PcapHeader {

@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 
 /** Beginning of a section (draft-ietf-opsawg-pcapng §4.1); ours is little-endian, version 1.0, of unknown length. */
 export interface SectionHeader {

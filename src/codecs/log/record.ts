@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { bytesOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import { bytesOf, joined, type Octets, sub } from '../value/octets.js'
 
 // The file of --record (docs/replay.md): a header, then chunks, each with its length and a checksum, so that a file whose writer died can be
 // read up to the last whole one. A chunk holds whole items. All words are little-endian.

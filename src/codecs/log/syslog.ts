@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { bytesOf, type Octets, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import { bytesOf, type Octets } from '../value/octets.js'
 import { type Level, oneLine } from './log-line.js'
 
 /** A message to the system logger. The text is one line (log-line.ts). */

@@ -1,7 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import type { InAny } from '../value/inany.js'
-import type { Mac } from '../wire/ethernet.js'
+import { type InAny, isInAny } from '../value/inany.js'
+import { isMac, type Mac } from '../wire/ethernet.js'
 
 // Values of a world in a record, as JSON (docs/replay.md, In the middle). What says who somebody is has a form of its own, whatever it is a
 // part of: so it is found, and written anew, where a record becomes anonymous.
@@ -40,13 +40,11 @@ export const Real: t.Type<number, number | string, unknown> = new t.Type(
 )
 
 const ADDRESS = /^ip:([0-9a-f]{1,8})\.([0-9a-f]{1,8})\.([0-9a-f]{1,8})\.([0-9a-f]{1,8})$/
-const isAddr = (u: unknown): u is InAny =>
-  Array.isArray(u) && u.length === 4 && u.every((n) => Number.isInteger(n) && n >= 0 && n <= 0xffffffff)
 const hex = (n: number): string => (n >>> 0).toString(16)
 /** 'ip:0.0.ffff.c6336402'. Law: decode(encode(a)) = right(a). */
 export const Addr = text<InAny>(
   'Addr',
-  isAddr,
+  isInAny,
   (a) => `ip:${hex(a[0])}.${hex(a[1])}.${hex(a[2])}.${hex(a[3])}`,
   (s) => {
     const m = ADDRESS.exec(s)
@@ -60,7 +58,7 @@ const MAC = /^mac:([0-9a-f]{1,12})$/
 /** 'mac:20000000002'. Law: decode(encode(m)) = right(m). */
 export const MacAddr = text<Mac>(
   'MacAddr',
-  (u): u is Mac => Number.isInteger(u) && (u as number) >= 0 && (u as number) < 2 ** 48,
+  isMac,
   (m) => `mac:${m.toString(16)}`,
   (s) => {
     const m = MAC.exec(s)?.[1]

@@ -1,6 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
-import * as t from 'io-ts'
-import { type InAny, isInAny, isUnicast, isUnspecified, isV4, parseAddr, showAddr } from '../value/inany.js'
+import { textCodec } from '../value/codec.js'
+import { type InAny, isUnicast, isUnspecified, isV4, parseAddr, showAddr } from '../value/inany.js'
 import { isIfname } from './ifname.js'
 import { isFdName, MAX_FD, MIN_FD } from './listen-fds.js'
 import { cut, type Fault, type Span, showFault, span } from './text-fault.js'
@@ -338,46 +338,6 @@ const print = (s: PortSpec): string => {
   return bind === '' ? list : `${bind}/${list}`
 }
 
-const orNull =
-  <A>(is: (u: unknown) => u is A) =>
-  (u: unknown): u is A | null =>
-    u === null || is(u)
-const isPort = (u: unknown): boolean => Number.isInteger(u) && Number(u) >= 1 && Number(u) <= MAX_PORT
-const isRange = (r: PortRange): boolean => isPort(r.first) && isPort(r.last) && r.first <= r.last
-const isItem = (i: PortItem): boolean =>
-  isRange(i.from) &&
-  isPort(i.to) &&
-  i.to + i.from.last - i.from.first <= MAX_PORT &&
-  orNull(isInAny)(i.address)
-
-const isFdSpec = (s: FdSpec): boolean =>
-  (typeof s.fd === 'number'
-    ? Number.isInteger(s.fd) && s.fd >= MIN_FD && s.fd <= MAX_FD
-    : isFdName(s.fd) && !/^[0-9]+$/.test(s.fd)) &&
-  isPort(s.to) &&
-  orNull(isInAny)(s.address)
-
-const isUnixSpec = (s: UnixSpec | ToUnixSpec): boolean =>
-  typeof s.path === 'string' &&
-  isUnixPath(s.path) &&
-  (s.kind === 'unix' ? isPort(s.to) && orNull(isInAny)(s.address) : isPort(s.port))
-
-const isPortSpec = (u: unknown): u is PortSpec => {
-  if (typeof u !== 'object' || u === null || !('kind' in u)) return false
-  if (u.kind === 'none') return true
-  if (u.kind === 'fd') return isFdSpec(u as FdSpec)
-  if (u.kind === 'unix' || u.kind === 'to-unix') return isUnixSpec(u as UnixSpec | ToUnixSpec)
-  const s = u as Ports
-  return (
-    s.kind === 'ports' &&
-    orNull(isInAny)(s.bind) &&
-    orNull(isInAny)(s.allAddress) &&
-    (s.ifname === null || isIfname(s.ifname)) &&
-    s.items.every(isItem) &&
-    s.excluded.every(isRange)
-  )
-}
-
 /**
  * Port forwarding specification:
  *
@@ -396,12 +356,8 @@ const isPortSpec = (u: unknown): u is PortSpec => {
  * What depends on the host or on other options is said by machines/forward/forward-rules.ts.
  * Law: decode(encode(s)) = right(s).   Source: passt(1) -t; `auto`, `all` and addresses in lists as newer releases
  */
-export const PortSpec = new t.Type<PortSpec, string, string>(
+export const PortSpec = textCodec<PortSpec>(
   'PortSpec',
-  isPortSpec,
-  (text, context) => {
-    const spec = parsePortSpec(text)
-    return E.isLeft(spec) ? t.failure(text, context, showFault(text, spec.left)) : t.success(spec.right)
-  },
+  (text) => E.mapLeft((wrong: Fault) => showFault(text, wrong))(parsePortSpec(text)),
   print
 )

@@ -1,5 +1,5 @@
 import * as E from 'fp-ts/lib/Either.js'
-import * as t from 'io-ts'
+import { textCodec } from '../value/codec.js'
 import { type PortRange, showRange } from './port-spec.js'
 
 /** Towards the guest, or from it. */
@@ -92,19 +92,8 @@ const show = ({ ports, rate, burst, way }: RateLimit): string => {
   ].join(',')
 }
 
-const isRateLimit = (u: unknown): u is RateLimit =>
-  typeof u === 'object' && u !== null && 'ports' in u && 'rate' in u && 'burst' in u && 'way' in u
-
 /**
  * `[tcp:PORT[-PORT]=|udp:PORT[-PORT]=]RATE[,burst=SIZE][,in|,out]`. Prefixes are decimal (k, M, G), the unit is `bit` or `B`; `/s` may
  * follow a rate, a SIZE without a unit is octets. Left: what is wrong, in words.   Law: decode(encode(l)) = right(l).
  */
-export const RateLimit: t.Type<RateLimit, string, unknown> = new t.Type<RateLimit, string, unknown>(
-  'RateLimit',
-  isRateLimit,
-  (text, context) => {
-    const l = typeof text === 'string' ? read(text) : E.left<string, RateLimit>('is no text')
-    return E.isRight(l) ? t.success(l.right) : t.failure(text, context, l.left)
-  },
-  show
-)
+export const RateLimit = textCodec('RateLimit', read, show)

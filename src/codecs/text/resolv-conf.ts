@@ -1,5 +1,6 @@
+import * as E from 'fp-ts/lib/Either.js'
 import * as O from 'fp-ts/lib/Option.js'
-import * as t from 'io-ts'
+import { textCodec } from '../value/codec.js'
 import { type InAny, isUnspecified, isV4, LOOPBACK4, LOOPBACK6, parseAddr, showAddr } from '../value/inany.js'
 
 /** What we take from resolv.conf(5), in file order. */
@@ -69,10 +70,9 @@ export const effectiveServers = (r: ResolvConf): ResolvConf =>
  * start a line, blanks and tabs separate; whatever follows a name server's address is comment.
  * Law: decode(encode(r)) = right(r) for r within the limits above.   Source: resolv.conf(5)
  */
-export const ResolvConf = new t.Type<ResolvConf, string, string>(
+export const ResolvConf = textCodec<ResolvConf>(
   'ResolvConf',
-  (u): u is ResolvConf => typeof u === 'object' && u !== null && 'servers4' in u,
-  (text) => t.success(read(text)),
+  (text) => E.right(read(text)),
   (r) =>
     [
       ...[...r.servers4, ...r.servers6].map((a) => `nameserver ${showAddr(a)}\n`),

@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { type InAny, readV4, writeV4 } from '../value/inany.js'
-import { type Octets, wireCodec } from '../value/octets.js'
+import type { Octets } from '../value/octets.js'
 import { type Mac, readMac, writeMac } from './ethernet.js'
 
 export const ARP_REQUEST = 1

@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { type InAny, readV4, writeV4 } from '../value/inany.js'
-import { copyOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
+import { copyOf, joined, type Octets, sub } from '../value/octets.js'
 
 /** One option; `data` is whole, however many pieces it came in. */
 export interface DhcpOption {

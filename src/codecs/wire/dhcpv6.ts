@@ -1,7 +1,8 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { type InAny, readV6, writeV6 } from '../value/inany.js'
-import { bytesOf, copyOf, joined, type Octets, sub, wireCodec } from '../value/octets.js'
+import { bytesOf, copyOf, joined, type Octets, sub } from '../value/octets.js'
 import { type NameList, PlainNameList } from './dns-name.js'
 
 /** Message types, RFC 8415 §7.3 */

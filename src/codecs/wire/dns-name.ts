@@ -1,6 +1,7 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
-import { type Octets, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import type { Octets } from '../value/octets.js'
 
 /**
  * A domain name as its labels, root label left out: `www.example` is ['www', 'example'], the root is []. One character

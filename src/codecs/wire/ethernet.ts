@@ -1,6 +1,7 @@
 import * as O from 'fp-ts/lib/Option.js'
 import type * as t from 'io-ts'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 
 /** A MAC address as a 48-bit integer, first octet on top: comparable with ===, usable as a Map key. */
 export type Mac = number

@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import type { InAny } from '../value/inany.js'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 import { finish, PROTO_UDP, sum16 } from './checksum.js'
 import { IPV4_LEN, ipv4Header, writeIpv4 } from './ipv4.js'
 import { UDP_LEN, writeUdp } from './udp.js'

@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import type { InAny } from '../value/inany.js'
-import { bytesOf, type Octets, wireCodec } from '../value/octets.js'
+import { bytesOf, type Octets } from '../value/octets.js'
 import { PROTO_ICMPV6, PROTO_UDP, sealL4 } from './checksum.js'
 import {
   decodeIcmpMessage,

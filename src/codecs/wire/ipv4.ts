@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { type InAny, readV4, writeV4 } from '../value/inany.js'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 import { finish, isZeroSum, sum16 } from './checksum.js'
 
 /** What matters of an IPv4 header (RFC 791 §3.1). Options are skipped, fragments refused. */

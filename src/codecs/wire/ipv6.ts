@@ -1,6 +1,7 @@
 import type * as t from 'io-ts'
+import { wireCodec } from '../value/codec.js'
 import { type InAny, readV6, writeV6 } from '../value/inany.js'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 
 /** What matters of an IPv6 header (RFC 8200 §3) and of the extension headers behind it, which are all skipped. */
 export interface Ipv6Header {

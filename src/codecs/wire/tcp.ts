@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 import { type SeqNum, seq } from '../value/seq.js'
 
 // Flag bits, RFC 9293 §3.1; ECE and CWR: RFC 3168 §6.1.

@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { bytesOf, type Octets, sub, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import { bytesOf, type Octets, sub } from '../value/octets.js'
 
 export interface UdpPorts {
   readonly srcPort: number

@@ -1,5 +1,6 @@
 import type * as t from 'io-ts'
-import { type Octets, wireCodec } from '../value/octets.js'
+import { wireCodec } from '../value/codec.js'
+import type { Octets } from '../value/octets.js'
 
 /** struct virtio_net_hdr, without num_buffers (virtio 1.2 §5.1.6): stands in front of every frame on the tap. */
 export interface VnetHeader {
