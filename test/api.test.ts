@@ -20,6 +20,7 @@ import type {
 } from '../src/codecs/control/api.js'
 import { Guest } from './lib/guest.js'
 import { cmdlineOf, kill, statusField, until } from './lib/proc.js'
+import { assertReplays, replay } from './lib/replay.js'
 import { helper, isPasst, net, ok, quietPorts, repo, World } from './lib/world.js'
 
 const SOCKET = '/mnt/w/api.sock'
@@ -480,10 +481,10 @@ describe('the record', () => {
     assert.equal(misfit('Record', info), '')
     return info
   }
-  const replay = (): { readonly begins: string; readonly same: boolean; readonly flows: unknown[] } => {
-    const r = spawnSync(join(repo, 'bin/passt-replay'), ['--json', file()], { encoding: 'utf8' })
-    assert.equal(r.status, 0, r.stdout + r.stderr)
-    return JSON.parse(r.stdout) as ReturnType<typeof replay>
+  const replayed = (): { readonly begins: string; readonly same: boolean; readonly flows: unknown[] } => {
+    const r = replay('--json', file())
+    assert.equal(r.status, 0, r.out + r.err)
+    return JSON.parse(r.out) as ReturnType<typeof replayed>
   }
   test('begins anew while a connection is there, ends, and begins again: each time it replays exactly', async () => {
     const before = await get<RecordInfo>('/v1/record', 'Record')
@@ -497,7 +498,7 @@ describe('the record', () => {
       { on: false, waits: null, ended: 'stopped', octets: 0 }
     )
     const { size } = statSync(file())
-    const { begins, same, flows: there } = replay()
+    const { begins, same, flows: there } = replayed()
     assert.deepEqual([begins, same], ['middle', true])
     assert.ok(there.length > 0)
     await later(300)
@@ -582,9 +583,7 @@ describe('clients that do harm, while traffic flows', () => {
     const engine = w.pidsInside().find((p) => cmdlineOf(p).includes('/engine.cjs'))!
     kill(Number(statusField(engine, 'PPid')), 'SIGTERM')
     await until('the end', () => !existsSync(`/proc/${engine}`))
-    const r = spawnSync(join(repo, 'bin/passt-replay'), [join(w.dir, 'api.rec')], { encoding: 'utf8' })
-    assert.equal(r.status, 0, r.stdout + r.stderr)
-    assert.match(r.stdout, /replays exactly/)
+    assertReplays(join(w.dir, 'api.rec'))
   })
   test('the end of pasta is its own; of --record-paused nothing is written unless it is asked for', async () => {
     const path = '/mnt/w/end.sock'

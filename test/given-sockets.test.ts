@@ -1,13 +1,12 @@
 // Sockets that the program is started with (behaviour.md#sockets-by-descriptor), by number and as a service manager hands them over.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
-import { repo } from './lib/cache.js'
 import { ask, type Place, waiting } from './lib/guest.js'
 import { passt } from './lib/passt.js'
 import { type Proc, until } from './lib/proc.js'
+import { replay } from './lib/replay.js'
 import { helper, isPeer, net, ok, pasta, type RunOptions, describe as show } from './lib/world.js'
 
 const bed = useBed()
@@ -101,10 +100,8 @@ describe('sockets that it is started with', ours, () => {
 
       await proc.stop()
       await until('the record to be whole', () => {
-        const r = spawnSync(join(repo, 'bin/passt-replay'), [join(bed.w.dir, `given-${uid}.rec`)], {
-          encoding: 'utf8'
-        })
-        return r.status === 0 && /^replays exactly/m.test(r.stdout)
+        const r = replay(join(bed.w.dir, `given-${uid}.rec`))
+        return r.status === 0 && /^replays exactly/m.test(r.out)
       })
     })
 

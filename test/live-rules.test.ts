@@ -1,15 +1,15 @@
 // Rules that change while all runs (behaviour.md#live-rules): our client and upstream's, at our daemon and at upstream's; what must not be noticed
 // meanwhile; clients that do harm.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { Guest, waiting, waitingPorts } from './lib/guest.js'
 import { passt } from './lib/passt.js'
 import { type Proc, until } from './lib/proc.js'
+import { assertReplays, replay } from './lib/replay.js'
 import { upstreamBin } from './lib/upstream.js'
-import { helper, net, ok, pasta, quietPorts, type RunOptions, repo, World } from './lib/world.js'
+import { helper, net, ok, pasta, quietPorts, type RunOptions, World } from './lib/world.js'
 
 const ours = '/mnt/repo/bin/pesto'
 const upstream = join(upstreamBin(), 'pesto')
@@ -252,15 +252,11 @@ describe('the socket', () => {
 test('all of it is in the record, and replays exactly', async () => {
   await guest.proc.signal('SIGTERM')
   await guest.proc.wait()
-  const r = spawnSync(join(repo, 'bin/passt-replay'), [join(w.dir, 'conf.rec')], { encoding: 'utf8' })
-  assert.equal(r.status, 0, r.stdout + r.stderr)
-  assert.match(r.stdout, /replays exactly/)
+  assertReplays(join(w.dir, 'conf.rec'))
   const out = join(w.dir, 'anonymous.rec')
-  const no = spawnSync(join(repo, 'bin/passt-replay'), ['--anonymize', out, join(w.dir, 'conf.rec')], {
-    encoding: 'utf8'
-  })
+  const no = replay('--anonymize', out, join(w.dir, 'conf.rec'))
   assert.equal(no.status, 2)
-  assert.match(no.stderr, /rules change in it/)
+  assert.match(no.err, /rules change in it/)
   assert.ok(!existsSync(out))
 })
 

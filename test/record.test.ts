@@ -1,14 +1,13 @@
 // --record on real sessions, and passt-replay on what they wrote: every effect is the same.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import * as O from 'fp-ts/lib/Option.js'
 import { parseAddr, writeV6 } from '../src/codecs/value/inany.js'
 import { useBed } from './lib/bed.js'
-import { repo } from './lib/cache.js'
 import { until } from './lib/proc.js'
+import { replay } from './lib/replay.js'
 import { helper, isPasst, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
 
 const bed = useBed()
@@ -25,12 +24,6 @@ interface Outcome {
   readonly end: string | null
   readonly begins: string
   readonly flows: ReadonlyArray<{ readonly index: number; readonly state: string }>
-}
-const replay = (
-  ...args: string[]
-): { readonly status: number | null; readonly out: string; readonly err: string } => {
-  const r = spawnSync(join(repo, 'bin/passt-replay'), args, { encoding: 'utf8', timeout: 120_000 })
-  return { status: r.status, out: r.stdout, err: r.stderr }
 }
 const outcome = (...args: string[]): Outcome => {
   const r = replay('--json', ...args)

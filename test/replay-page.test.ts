@@ -1,6 +1,5 @@
 // passt-replay --html in a browser: what the page shows, how it is driven, that nothing of a record becomes markup, and that it opens when large.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +8,7 @@ import { act } from '../property-tests/record-arbitraries.js'
 import { recordOf, START } from '../property-tests/recorded.js'
 import { EV } from '../src/runtime/abi/abi.js'
 import { Browser, count, drawn, filter, inTheDark, nameless, type Tab, text, texts } from './lib/browser.js'
-import { repo } from './lib/cache.js'
+import { replay } from './lib/replay.js'
 
 const dir = mkdtempSync(join(tmpdir(), 'replay-page-'))
 let browser: Browser
@@ -26,11 +25,8 @@ const HOSTILE = '</script><img src=x onerror="document.title=1"><b>bold</b>&lt;'
 const pageOf = (name: string, record: Uint8Array): string => {
   const [from, to] = [join(dir, `${name}.rec`), join(dir, `${name}.html`)]
   writeFileSync(from, record)
-  const r = spawnSync(join(repo, 'bin/passt-replay'), ['--html', to, from], {
-    encoding: 'utf8',
-    timeout: 120_000
-  })
-  assert.equal(r.status, 0, r.stdout + r.stderr)
+  const r = replay('--html', to, from)
+  assert.equal(r.status, 0, r.out + r.err)
   return to
 }
 const frame = { words: [EV.TAP_FRAME, 0, 0, 0, 0, 0, 0, 0], octets: new Uint8Array(60).fill(1) }

@@ -1,7 +1,6 @@
 // A newer pasta or passt in the place of one that serves (--restart-path, behaviour.md#restart): connections go on, and where that
 // fails the older one does.
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync, statSync } from 'node:fs'
 import { request } from 'node:http'
@@ -12,8 +11,9 @@ import type { Status } from '../src/codecs/control/api.js'
 import { End, type Flows, isWhole } from './lib/ends.js'
 import { passt } from './lib/passt.js'
 import { alive, calm, cmdlineOf, kill, type Proc, sessionOf, statusField, until } from './lib/proc.js'
+import { assertReplays } from './lib/replay.js'
 import { type Kind, type Restarting, type RestartOptions, restarting } from './lib/restart.js'
-import { helper, net, ok, repo, World } from './lib/world.js'
+import { helper, net, ok, World } from './lib/world.js'
 
 let w: World
 const ends = {} as { world: End; host: End }
@@ -495,10 +495,7 @@ test('the API while a place is taken: questions are answered, changes refused, a
     // However the place of the socket is written
     await s.replace(['--api', '/mnt/w/../w/meanwhile.api'])
     assert.match(await ask('GET', '/v1/rules'), new RegExp(`"in-tcp-${s.port + 9}"`))
-    const replay = spawnSync(join(repo, 'bin/passt-replay'), [join(w.dir, 'meanwhile.rec')], {
-      encoding: 'utf8'
-    })
-    assert.equal(replay.status, 0, replay.stdout + replay.stderr)
+    assertReplays(join(w.dir, 'meanwhile.rec'))
   })
 })
 

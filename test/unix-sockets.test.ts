@@ -1,14 +1,13 @@
 // UNIX sockets of the host on either side of a rule (behaviour.md#unix-sockets).
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
-import { repo } from './lib/cache.js'
 import { Guest } from './lib/guest.js'
 import { passt } from './lib/passt.js'
 import { type Proc, until } from './lib/proc.js'
+import { assertReplays } from './lib/replay.js'
 import { helper, isPeer, net, ok, pasta, type RunOptions, describe as show } from './lib/world.js'
 
 const bed = useBed()
@@ -135,8 +134,7 @@ for (const uid of [0, 1000])
         .split('\n')
         .filter((name) => /^(in.sock|six|nobody|log)$/.test(name))
       assert.deepEqual(left, ['six'])
-      const r = spawnSync(join(repo, 'bin/passt-replay'), [outside(`u${uid}/rec`)], { encoding: 'utf8' })
-      assert.equal(r.status, 0, r.stdout + r.stderr)
+      assertReplays(outside(`u${uid}/rec`))
     })
     test('what a dead one left behind is replaced, what else has the name is not', async () => {
       const again = async (path: string) =>

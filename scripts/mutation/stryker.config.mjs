@@ -52,7 +52,7 @@ const declarations = (file) => {
  * (compile-tcp.test.ts is asked).
  */
 const NOT_ASKED =
-  /^(abi|conformance|diagrams|generated|references|security|native-members|option-manual|page|record|anonymize|tcp-block|compile)\./
+  /^(abi|conformance|diagrams|generated|references|security|native-members|option-manual|page|pure|anonymize|tcp-block|compile)\./
 const named = new RegExp(asked.tests)
 /** They take seconds. The first test that notices ends a mutant's run, so these are asked last. */
 const SLOW = /^(explore|compile|record|tcp-world|tcp-machine|tcp-splice|judge|logging|dhcpv6)/
