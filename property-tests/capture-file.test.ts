@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
 import {
   BLOCK_MAX,
   type CapturedFrame,
@@ -215,6 +216,24 @@ describe('link layers', () => {
       fc.assert(fc.property(arb, (f) => assertRoundTrip(codec, f)))
       fc.assert(fc.property(arbHostile(arb.map((f) => codec.encode(f))), (b) => assertTotal(codec, b)))
     })
+})
+
+test('of the two loopbacks one has the order of whoever captured, the other that of the network (pcap-linktype(7))', () => {
+  const read = (type: number, hex: string): string => {
+    const r = linkFrame(type).decode(octets(Uint8Array.from(Buffer.from(hex, 'hex'))))
+    return E.isLeft(r) ? 'none' : `${r.right.type.toString(16)} ${r.right.payload.length}`
+  }
+  for (const [hex, host, network] of [
+    ['00000002', '800 0', '800 0'],
+    ['02000000', '800 0', 'none'],
+    ['0000000260', '800 1', '800 1'],
+    ['1e000000', '86dd 0', 'none'],
+    ['0000001c', '86dd 0', '86dd 0'],
+    ['00000018', '86dd 0', '86dd 0'],
+    ['00000003', 'none', 'none'],
+    ['000002', 'none', 'none']
+  ] as const)
+    assert.deepEqual([read(LINK_NULL, hex), read(LINK_LOOP, hex)], [host, network], hex)
 })
 
 describe('TCP options', () => {

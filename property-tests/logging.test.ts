@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { fileLine, type Level, LINE_MAX, logHeader, oneLine, stderrLine } from '../src/codecs/log/log-line.js'
 import { SYSLOG_MAX, SyslogMessage, severityOf } from '../src/codecs/log/syslog.js'
-import { octets } from '../src/codecs/value/octets.js'
+import { joined, octets } from '../src/codecs/value/octets.js'
 import { admit, BURST, type Bucket, EVERY } from '../src/machines/log/log-limiter.js'
 import { BLOCK, cutFor, headerOver, LIMIT_MIN } from '../src/machines/log/log-rotation.js'
 import { logTo, type Sink } from '../src/runtime/log/log.js'
@@ -82,13 +82,14 @@ describe('a log file', () => {
     const cut = cutFor(file.length, b.length, limit)
     const rest = file.slice(cut)
     if (cut > 0) rest.set(headerOver(rest.subarray(0, 2 * BLOCK), utf8.encode(`${HEADER} - log truncated`)))
-    return new Uint8Array([...rest, ...b])
+    return joined([rest, b])
   }
   test('stays below its limit, starts with the header, and holds the latest lines whole and in order', () => {
-    const lines = fc.array(fc.string({ unit: 'grapheme-ascii', minLength: 200, maxLength: 1500 }), {
-      minLength: 60,
-      maxLength: 200
-    })
+    const word = fc.string({ unit: 'grapheme-ascii', minLength: 1, maxLength: 12 })
+    const line = fc
+      .tuple(word, fc.integer({ min: 200, max: 1500 }))
+      .map(([w, length]) => w.repeat(length).slice(0, length))
+    const lines = fc.array(line, { minLength: 60, maxLength: 200 })
     fc.assert(
       fc.property(lines, fc.integer({ min: LIMIT_MIN, max: 2 * LIMIT_MIN }), (all, limit) => {
         const said = all.map((s, i) => fileLine(i, 'info', `${i} ${s}`))

@@ -6,6 +6,7 @@ import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { type ConfRule, clientPart, ServerPart } from '../src/codecs/control/conf.js'
 import {
+  CHUNK_HEADER,
   encodeRecording,
   RECORD_HEADER,
   RecordItem,
@@ -436,6 +437,40 @@ describe('a file', () => {
         }
       )
     )
+  })
+  test('chunks are as long as was asked for, or as one item more; what was read is a copy', () => {
+    const item: RecordItem = {
+      type: 'Answer',
+      to: 1,
+      asked: Uint8Array.of(1, 2, 3),
+      answer: new Uint8Array()
+    }
+    const file = encodeRecording(
+      Array.from({ length: 9 }, () => item),
+      64
+    )
+    const one = RecordItem.encode(item).length
+    const lengths: number[] = []
+    const v = octets(file).view
+    for (let at = RECORD_HEADER; at < file.length; at += CHUNK_HEADER + v.getUint32(at + 4, true))
+      lengths.push(CHUNK_HEADER + v.getUint32(at + 4, true))
+    assert.equal(
+      lengths.reduce((a, b) => a + b),
+      file.length - RECORD_HEADER
+    )
+    for (const [i, n] of lengths.entries())
+      assert.ok(n < 64 + one && (n >= 64 || i === lengths.length - 1), `${lengths}`)
+    // No chunk for nothing
+    assert.equal(encodeRecording([], 64).length, RECORD_HEADER)
+    const [read] = recordItems(octets(file))
+    file.fill(0xff)
+    assert.deepEqual(read, item)
+  })
+  test('of a ring record there are the words that are not zero', () => {
+    const words = (n: number) => [3, ...Array.from({ length: 15 }, (_, i) => (i < n ? i + 1 : 0))]
+    const none = RecordItem.encode({ type: 'Event', words: words(0), kept: null }).length
+    for (const n of [1, 7, 15])
+      assert.equal(RecordItem.encode({ type: 'Event', words: words(n), kept: null }).length, none + 4 * n)
   })
   test('its start: as it was', () => {
     const start = parseStart(startText(START))

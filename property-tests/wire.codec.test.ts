@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
+import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
 import { decodePcap, PCAP_ETHERNET, PcapHeader, PcapRecord } from '../src/codecs/log/pcap.js'
 import { decodePcapng, PcapngBlock } from '../src/codecs/log/pcapng.js'
@@ -383,5 +384,37 @@ describe('pcapng', () => {
       hex({ type: 'Interface', linkType: 1, snapLen: 0, name: 'eth0', resolution: 9 }),
       '010000002800000001000000000000000200040065746830090001000900000000000000' + '28000000'
     )
+  })
+  test('options end with their end or with the block (§3.5); nothing behind the end is one', () => {
+    const named = '0200' + '0400' + '65746830'
+    const micros = '0900' + '0100' + '06000000'
+    for (const [options, name, resolution] of [
+      [`${named}${micros}`, 'eth0', 6],
+      [`${micros}${named}`, 'eth0', 6],
+      [`${named}00000000${micros.replace('06', '09')}`, 'eth0', 6],
+      [`00000000${named}`, '', 6],
+      [`0100${'0000'}${named}`, 'eth0', 6],
+      ['', '', 6],
+      ['0200', null, null],
+      ['02000400657468', null, null],
+      ['020005006574683065', null, null],
+      [`${named}020001`, null, null]
+    ] as const) {
+      const body = Buffer.from(`0100000000000000${options}`, 'hex')
+      const padded = Buffer.concat([body, Buffer.alloc(-body.length & 3)])
+      // What is cut has to be so by the block's length, which is whole words
+      const b = name === null && options.length % 8 !== 0 ? body : padded
+      const head = Buffer.alloc(8)
+      head.writeUInt32LE(1)
+      head.writeUInt32LE(b.length + 12, 4)
+      const r = PcapngBlock.decode(octets(Buffer.concat([head, b, head.subarray(4)])))
+      if (name === null) assert.equal(r._tag, 'Left', options)
+      else
+        assert.deepEqual(
+          r,
+          E.right({ type: 'Interface', linkType: 1, snapLen: 0, name, resolution }),
+          options
+        )
+    }
   })
 })

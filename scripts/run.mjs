@@ -257,9 +257,14 @@ const runTests = (node, files, failures) => {
 const isProperty = (file) => file.startsWith('property-tests/')
 /** What needs processors only: no sockets, no other programs that wait for something. */
 const isComputed = (file) => isProperty(file) || file === 'test/fuzz.test.ts'
-/** What may differ from one Node to the next: the language, the addon, threads and signals, the sandbox, the snapshot. */
+/** Numbers in, numbers out: machines beside machines. They take the longest. */
+const isArithmetic = (file) =>
+  /^property-tests\/(compile|explore|judge|migration-pair|nat|port-scan|rate-limit|reassembly|record-middle|tcp|udp)/.test(
+    file
+  )
+/** What may differ from one Node to the next: its and the language's library, the addon, threads and signals, the sandbox, the snapshot. */
 const dependsOnNode = (file) =>
-  isProperty(file) ||
+  (isProperty(file) && !isArithmetic(file)) ||
   /^test\/(launcher|lifecycle|native|robustness|sandbox|splice-direct|start-failure)\.test\.ts$/.test(file)
 const OURS = 'the installed Node'
 const LONG_TERM = 'the long-term release of Node'

@@ -84,6 +84,7 @@ for (const p of pairsOf(ALL_PAIRS))
         const typing = (async () => {
           for (let more = 20; more > 0; strokes++) {
             await s.talk(flows, 'k')
+            await sleep(10)
             if (moved) more--
           }
         })()

@@ -10,7 +10,7 @@ import { after, before, describe, test } from 'node:test'
 import type { Status } from '../src/codecs/control/api.js'
 import { End, type Flows, isWhole } from './lib/ends.js'
 import { passt } from './lib/passt.js'
-import { alive, calm, cmdlineOf, kill, type Proc, sessionOf, statusField, until } from './lib/proc.js'
+import { alive, calm, cmdlineOf, kill, type Proc, sessionOf, sleep, statusField, until } from './lib/proc.js'
 import { assertReplays } from './lib/replay.js'
 import { type Kind, type Restarting, type RestartOptions, restarting } from './lib/restart.js'
 import { helper, net, ok, World } from './lib/world.js'
@@ -51,7 +51,10 @@ const streams = async (s: Restarting, octets: number): Promise<() => Promise<voi
 const typing = (s: Restarting, flows: Flows): (() => Promise<void>) => {
   let more = Number.POSITIVE_INFINITY
   const done = (async () => {
-    for (; more > 0; more--) await s.talk(flows, 'k')
+    for (; more > 0; more--) {
+      await s.talk(flows, 'k')
+      await sleep(10) // nobody types without a pause; others need the processors
+    }
   })()
   done.catch(() => {})
   return async () => {
@@ -376,7 +379,7 @@ describe('the API (--api) goes along', () => {
         let more = true
         const told = new Set<number>()
         const others = (async () => {
-          while (more)
+          for (; more; await sleep(5))
             await status().then(
               ({ pid }) => void told.add(pid),
               (e: Error) => assert.match(e.message, /ECONNRESET|socket hang up|EPIPE/)

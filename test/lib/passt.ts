@@ -88,7 +88,7 @@ export const bridged = (
   const script = `
 d=$(mktemp -d)
 { ${quoted([program, '-f', ...link.options, ...passtOptions(options)])} -s $d/socket -P $d/pid; echo $? > $d/status; } &
-until [ -s $d/pid ] || [ -s $d/status ]; do sleep 0.01; done
+until [ -s $d/pid ] || [ -s $d/status ]; do sleep 0.03; done
 [ ! -s $d/status ] || exit $(cat $d/status)
 unshare ${namespaces} ${quoted(link.card())} $d/socket eth0 sh -ec ${quoted([`${setup.join('\n')}\nexec "$@"`])} - "$@"
 status=$?

@@ -28,10 +28,13 @@ export const until = async <A>(
 ): Promise<A> => {
   const end = Date.now() + ms
   for (;;) {
+    const began = Date.now()
     const got = await probe()
     if (got !== undefined && got !== false) return got
-    if (Date.now() > end) throw new Error(`still not so after ${ms} ms: ${what}`)
-    await sleep(20)
+    const now = Date.now()
+    if (now > end) throw new Error(`still not so after ${ms} ms: ${what}`)
+    // As long as it took to look: what is waited for needs the processor as well
+    await sleep(Math.max(20, now - began))
   }
 }
 

@@ -413,7 +413,7 @@ export const encodeRecording = (items: Iterable<RecordItem>, chunk = 65536): Uin
     parts.push(sealChunk(b).slice())
     beginChunk(b)
   }
-  if (!isEmptyChunk(b)) parts.push(sealChunk(b).slice())
+  if (!isEmptyChunk(b)) parts.push(sealChunk(b))
   return joined(parts)
 }
 
