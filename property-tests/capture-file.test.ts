@@ -22,6 +22,7 @@ import {
   linkFrame
 } from '../src/codecs/log/link-layer.js'
 import { PcapHeader } from '../src/codecs/log/pcap.js'
+import { PcapngBlock } from '../src/codecs/log/pcapng.js'
 import { bytesOf, octets } from '../src/codecs/value/octets.js'
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../src/codecs/wire/ethernet.js'
 import { type TcpOption, TcpOptions } from '../src/codecs/wire/tcp-options.js'
@@ -216,6 +217,34 @@ describe('link layers', () => {
       fc.assert(fc.property(arb, (f) => assertRoundTrip(codec, f)))
       fc.assert(fc.property(arbHostile(arb.map((f) => codec.encode(f))), (b) => assertTotal(codec, b)))
     })
+})
+
+test('what is no capture is told apart from one that cannot be read', () => {
+  const said = (hex: string): string => {
+    const step = nextInCapture(NEW_CAPTURE, octets(Uint8Array.from(Buffer.from(hex.padEnd(48, '0'), 'hex'))))
+    return step.tag === 'Fault' ? step.reason : step.tag
+  }
+  assert.equal(said('7f454c46'), 'neither pcap nor pcapng')
+  assert.equal(said('d4c3b2a102000400'), 'Format')
+  assert.match(said('d4c3b2a109000400'), /^pcap: /)
+})
+test('a sender is one of six octets; a simple packet has its length (draft-ietf-opsawg-pcapng §4.4)', () => {
+  const from = (length: number): unknown => {
+    const head = Buffer.alloc(18)
+    head.writeUInt16BE(length, 4)
+    head.writeUInt16BE(0x0800, 14)
+    const r = linkFrame(LINK_LINUX_SLL).decode(octets(Uint8Array.from(head)))
+    return E.isRight(r) ? r.right.src : r
+  }
+  assert.deepEqual([from(6), from(0), from(8)], [0, null, null])
+  const simple = (body: number): string => {
+    const b = Buffer.alloc(12 + body)
+    b.writeUInt32LE(3)
+    b.writeUInt32LE(b.length, 4)
+    b.writeUInt32LE(b.length, b.length - 4)
+    return PcapngBlock.decode(octets(Uint8Array.from(b)))._tag
+  }
+  assert.deepEqual([simple(0), simple(4)], ['Left', 'Right'])
 })
 
 test('of the two loopbacks one has the order of whoever captured, the other that of the network (pcap-linktype(7))', () => {

@@ -176,6 +176,16 @@ describe('octets', () => {
     )
     refused(`62 61 73 69 6c 3a 73 00 00000002 00000081 00000010`, /129 and 16 octets/)
   })
+  test('four tables of a server, two of one number or name', () => {
+    const greeting = '62 61 73 69 6c 3a 73 00 00000002 00000080 00000010'
+    const table = (pif: number, letter: number): string =>
+      `0${pif} ${letter.toString(16)} ${zeros(127)} 0000003f 00000000`
+    const three = [table(1, 0x41), table(2, 0x42), table(3, 0x43)]
+    assert.notEqual(typeof readOn(serverReader(), hex(`${greeting} ${three.join('')} 00`)), 'string')
+    refused(`${greeting} ${three.join('')} ${table(4, 0x44)} 00`, /^Too many tables from server$/)
+    refused(`${greeting} ${table(2, 0x41)} ${table(2, 0x42)} 00`, /^Table 2 comes twice from server$/)
+    refused(`${greeting} ${table(1, 0x41)} ${table(2, 0x41)} 00`, /^Table A comes twice from server$/)
+  })
   test('more rules than a table may have, and no end of tables', () => {
     const many = readOn(clientReader(), hex('01 00000100'))
     assert.match(String(many), /^256 rules in one table/)

@@ -167,6 +167,42 @@ test('a first fragment has the whole header of its upper layer, or not: of TCP 2
         assert.equal(whole(v6, proto, octetsOfData), octetsOfData >= need, `${v6} ${proto} ${octetsOfData}`)
 })
 
+test('IPv6: a fragment header may stand behind atomic ones and others, but not behind any number (RFC 6946, RFC 8200 §4.1)', () => {
+  const { bytes } = build(udpFrame(true, new Uint8Array(64)))
+  const first = fragment(bytes, 7, { start: 0, end: 16, more: true })
+  /** `next`: its Next Header, in the fragment's place the one that the chain begins with. */
+  const behind = (n: number, kind: number, reserved: number): unknown => {
+    const chain = Array.from({ length: n }, () => [44, reserved, 0, 0, 0, 0, 0, 1])
+    for (const [i, h] of chain.entries()) h[0] = i === n - 1 ? 44 : kind
+    const b = Uint8Array.from([...first.subarray(0, 54), ...chain.flat(), ...first.subarray(54)])
+    b[20] = n === 0 ? 44 : kind
+    new DataView(b.buffer).setUint16(18, b.length - 54)
+    const f = decodeFragment(octets(b))
+    return typeof f === 'string' ? f : [f.id, f.start, f.end, f.more, f.headLen]
+  }
+  const DESTINATION = 60
+  for (const n of [0, 1, 2, 31]) {
+    const at = [7, 0, 16, true, 62 + 8 * n]
+    assert.deepEqual(behind(n, 44, 0), at, `${n}`)
+    // What is reserved is no length
+    assert.deepEqual(behind(n, 44, 9), at, `${n}`)
+    assert.deepEqual(behind(n, DESTINATION, 0), at, `${n}`)
+  }
+  for (const kind of [44, DESTINATION]) assert.equal(behind(32, kind, 0), 'not-a-fragment')
+  // Of what the first one holds behind it
+  const whole = (proto: number, data: ReadonlyArray<number>): unknown => {
+    const b = Uint8Array.from(first)
+    b[54] = proto
+    b.set(data, 62)
+    const f = decodeFragment(octets(b))
+    return typeof f === 'string' ? f : [f.headersWhole, f.icmpError]
+  }
+  const NO_NEXT = 59
+  assert.deepEqual(whole(NO_NEXT, []), [true, false])
+  assert.deepEqual(whole(DESTINATION, [NO_NEXT, 0]), [true, false])
+  assert.deepEqual(whole(DESTINATION, [NO_NEXT, 2]), [false, false])
+})
+
 test('ICMPv6 parameter problem: code, pointer and the fragment as it came (RFC 8200 §4.5)', () => {
   const { bytes } = build(udpFrame(true, new Uint8Array(100)))
   const f = fragment(bytes, 1, { start: 0, end: 33, more: true })

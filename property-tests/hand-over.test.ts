@@ -187,6 +187,24 @@ describe('what is asked and answered', () => {
       altered((b) => Buffer.concat([Buffer.of(1, 0, 0, 0), b.subarray(4)])),
       false
     )
+    // Not even a length; only one; records that end early, whatever their length says
+    assert.equal(
+      altered((b) => b.subarray(0, 3)),
+      false
+    )
+    assert.equal(
+      altered((b) => b.subarray(0, 4)),
+      true
+    )
+    for (const less of [1, 8, FLOW_LEN])
+      assert.equal(
+        altered((b) => {
+          const size = b.readUInt32LE() - less
+          return Buffer.concat([Buffer.from(Uint32Array.of(size).buffer), b.subarray(4, 4 + size)])
+        }),
+        false,
+        `${less}`
+      )
     // Longer ones have more than we know
     const size = Buffer.from(said.list, 'base64').readUInt32LE()
     const longer = altered((b) =>

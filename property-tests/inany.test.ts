@@ -210,6 +210,20 @@ describe('MAC addresses', () => {
   })
 })
 
+test('IPv4 is ::ffff:0:0/96 (RFC 4291 §2.5.5.2), and no address that differs in one bit of that', () => {
+  fc.assert(
+    fc.property(arbInAny4, fc.nat(95), (a, bit) => {
+      assert.ok(isV4(a))
+      const other = a.map((w, i) => (i === bit >>> 5 ? (w ^ (1 << (bit & 31))) >>> 0 : w))
+      assert.ok(!isV4(other as unknown as InAny), `${other}`)
+    })
+  )
+  assert.deepEqual(
+    ['::', '0.0.0.0', '::1:0:0', '::fffe:0:0', '::1'].map((s) => isUnspecified(ip(s))),
+    [true, true, false, false, false]
+  )
+})
+
 test('an address is four words of 32 bits, and nothing else is one', () => {
   fc.assert(
     fc.property(arbInAny, fc.nat(3), fc.constantFrom(-1, 2 ** 32, 0.5, '1', null), (a, at, odd) => {

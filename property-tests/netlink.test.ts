@@ -229,6 +229,34 @@ test('a next hop of another family that is cut short is given back as it came', 
   }
 })
 
+test('a message is as long as its header at least, and no longer than what came', () => {
+  const read = (length: number) => {
+    const b = encodeMessage({ type: 16, flags: 0, seq: 1, pid: 0, payload: Uint8Array.of(1, 2, 3, 4) })
+    new DataView(b.buffer, b.byteOffset).setUint32(0, length, true)
+    const r = NetlinkDatagram.decode(octets(b))
+    return E.isLeft(r) ? null : r.right[0]?.payload.length
+  }
+  assert.deepEqual([0, 4, 15, 16, 17, 20, 21].map(read), [null, null, null, null, 1, 4, null])
+})
+
+test('of the properties of a link its names are read, and numbers of 32 bits have four octets', () => {
+  const attribute = (type: number, data: Uint8Array): number[] => [
+    ...new Uint8Array(Uint16Array.of(4 + data.length, type).buffer),
+    ...data,
+    ...new Uint8Array(-data.length & 3)
+  ]
+  const name = Uint8Array.from(Buffer.from('wan\0'))
+  const [IFLA_MTU, IFLA_PROP_LIST, IFLA_ALT_IFNAME] = [4, 52, 53]
+  const properties = Uint8Array.from([...attribute(99, name), ...attribute(IFLA_ALT_IFNAME, name)])
+  const read = (mtu: Uint8Array) => {
+    const attributes = [...attribute(IFLA_MTU, mtu), ...attribute(IFLA_PROP_LIST | 0x8000, properties)]
+    const r = Link.decode(octets(Uint8Array.from([...new Uint8Array(16), ...attributes])))
+    return E.isRight(r) ? [r.right.mtu, r.right.altNames, r.right.other.length] : null
+  }
+  assert.deepEqual(read(Uint8Array.of(0xdc, 5, 0, 0)), [1500, ['wan'], 0])
+  assert.deepEqual(read(Uint8Array.of(0xdc, 5, 0, 0, 0, 0, 0, 0)), [null, ['wan'], 1])
+})
+
 test('an attribute that cannot be read is given back as it came, like one that nobody asked for', () =>
   fc.assert(
     fc.property(

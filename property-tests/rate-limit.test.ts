@@ -84,6 +84,19 @@ describe('--limit', () => {
     assert.deepEqual(read('1MB,in,burst=65536'), read('1MB,burst=65536,in'))
     assert.match(says('1MB,burst=4000'), /not in 10000\.\./)
     assert.match(says('1MB,in,out'), /one of them/)
+    for (const [burst, octets] of [
+      ['10000', 10_000],
+      ['10kB', 10_000],
+      [`${2 ** 30}`, 2 ** 30],
+      ['9999', null],
+      [`${2 ** 30 + 1}`, null],
+      ['2GB', null]
+    ] as const) {
+      const r = read(`1MB,burst=${burst}`)
+      assert.equal(E.isRight(r) ? r.right.burst : null, octets, burst)
+    }
+    for (const none of ['', 'x64', '64x', 'x', '-65536', '6e4'])
+      assert.match(says(`1MB,burst=${none}`), /^'.*' is no size such as 64kB$/, none)
     assert.match(says('1MB,both'), /none of burst=SIZE, in, out/)
     for (const text of ['tcp:0=1MB', 'tcp:9-8=1MB', 'tcp:70000=1MB', '8080=1MB', 'icmp:1=1MB', '=1MB'])
       assert.match(says(text), /is no tcp:PORT/, text)

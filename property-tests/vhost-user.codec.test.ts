@@ -87,6 +87,12 @@ describe('vhost-user messages', () => {
     )
   })
 
+  test('as many regions as there may be', () => {
+    const regions = Array.from({ length: 8 }, (_, i) => [BigInt(i) << 32n, 4096n, BigInt(i) << 40n, 0n])
+    const { regions: read } = decoded(message(5, [8, 0, ...regions.flat()])) as { regions: unknown[] }
+    assert.equal(read.length, 8)
+  })
+
   const malformed: ReadonlyArray<readonly [string, Octets, RegExp]> = [
     ['half a header', octets(new Uint8Array(11)), /^11 octets, a header has 12$/],
     ['version 2', message(1, [], 3), /^version 3, not 1$/],

@@ -26,7 +26,7 @@ import {
 } from '../src/codecs/wire/checksum.js'
 import { EthernetFrame } from '../src/codecs/wire/ethernet.js'
 import { IcmpMessage, icmpErrorLength, writeIcmpError } from '../src/codecs/wire/icmp.js'
-import { Icmpv6Message, icmpv6ErrorLength, writeIcmpv6Error } from '../src/codecs/wire/icmpv6.js'
+import { Icmpv6Message, icmpv6ErrorLength, isNdp, writeIcmpv6Error } from '../src/codecs/wire/icmpv6.js'
 import { Ipv4Packet } from '../src/codecs/wire/ipv4.js'
 import { Ipv6Packet } from '../src/codecs/wire/ipv6.js'
 import { decodeTcp, SYN, TcpPacket, tcpLength, writeTcp } from '../src/codecs/wire/tcp.js'
@@ -101,11 +101,20 @@ test('a value is what its octets say again: nothing that is left out, added, out
           assert.ok(!UdpDatagram.is(rest), `without ${key}`)
         }
         assert.ok(!UdpDatagram.is({ ...d, more: 0 }), 'with more')
+        assert.ok(!UdpDatagram.is({ ...d, payload: [...d.payload] }), 'octets in a list')
+        assert.ok(!UdpDatagram.is(Object.assign(Object.create({ more: 0 }), d)), 'more in its prototype')
       }
     )
   )
   for (const other of [null, undefined, 1, 'text', [], [1, 2, Uint8Array.of(7, 8)]])
     assert.ok(!UdpDatagram.is(other), `${other}`)
+})
+
+test('Neighbour Discovery has five types (RFC 4861 §4)', () => {
+  assert.deepEqual(
+    Array.from({ length: 256 }, (_, type) => type).filter((type) => isNdp(type)),
+    [133, 134, 135, 136, 137]
+  )
 })
 
 describe('checksum (RFC 1071)', () => {
