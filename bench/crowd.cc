@@ -157,8 +157,9 @@ template <typename Once> FILE *probe(double end, Once once)
 	std::vector<double> v;
 	int lost = 0;
 	for (double t = now(); t < end; t = std::max(t + PACE, now())) {
-		while (now() < t)
-			usleep(static_cast<useconds_t>(t - now()) + 1);
+		/* The clock is read once: what is left would be negative, and so an hour, where we lost the processor in between. */
+		for (double left; (left = t - now()) > 0;)
+			usleep(static_cast<useconds_t>(left) + 1);
 		lost += !once();
 		v.push_back(now() - t);
 	}
