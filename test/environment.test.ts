@@ -71,7 +71,7 @@ const hostile: ReadonlyArray<readonly [string, ReadonlyArray<string>]> = [
     ['GLIBC_TUNABLES=glibc.malloc.perturb=85', 'MALLOC_ARENA_MAX=1', 'LOCPATH=/mnt/w', 'TZ=:/mnt/w/none']
   ]
 ]
-const ENGINES = ['MALLOC_MMAP_THRESHOLD_=131072', 'OPENSSL_CONF=/dev/null', 'UV_USE_IO_URING=0']
+const ENGINES = ['OPENSSL_CONF=/dev/null', 'UV_USE_IO_URING=0']
 /** All but PATH. */
 const rest = (variables: ReadonlyArray<string>): ReadonlyArray<string> =>
   variables.filter((v) => !v.startsWith('PATH=')).sort()

@@ -42,7 +42,7 @@ describe('starting the engine', () => {
     assert.match(e.argv[0], /\/dist\/engine\.cjs$/)
     assert.deepEqual([e.pgid, e.sid], [e.pid, sessionOf(process.pid)])
     assert.equal(e.stdin, '/dev/null')
-    const own = ['MALLOC_MMAP_THRESHOLD_=131072', 'OPENSSL_CONF=/dev/null', 'PATH', 'UV_USE_IO_URING=0']
+    const own = ['OPENSSL_CONF=/dev/null', 'PATH', 'UV_USE_IO_URING=0']
     assert.deepEqual(e.environment, own)
     assert.deepEqual(e.blocked, [])
     assert.equal((await r.ended).status, 7)

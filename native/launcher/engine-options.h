@@ -12,10 +12,8 @@
  * GLIBC_TUNABLES, TZ). PATH is for a script that PASST_NODE names.
  * What is off in Node: OpenSSL's configuration, the system's as well, of which nothing here makes use; io_uring, which keeps threads in
  * the kernel that no filter of system calls sees; its inspector, by confine.h. Options come from the list above alone.
- * Large blocks are mapped each for itself, so that they go when they are freed: glibc's own threshold grows (mallopt(3)), by which 5 MB
- * of the start stayed resident.
  * LISTEN_FDS and LISTEN_FDNAMES are there where they are meant for us, who take them from the command (node.cc): a list of names. */
 #define ENGINE_ALLOWED "PATH"
-#define ENGINE_ENVIRONMENT "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0", "MALLOC_MMAP_THRESHOLD_=131072"
+#define ENGINE_ENVIRONMENT "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0"
 /* With a report of errors (protocol.h, ERROR_FD). */
 #define ENGINE_REPORTS "PASST_ERROR_FD=4"
