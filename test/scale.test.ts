@@ -108,19 +108,21 @@ describe('forwarding all ports', () => {
       const [, kib] = new RegExp(`^${field}:\\s*(\\d+)`, 'm').exec(readFileSync('/proc/meminfo', 'utf8'))!
       return sum + Number(kib)
     }, 0)
-  test('takes less than a second of a processor, and little memory of the kernel', async () => {
+  test('takes of a processor what a few starts do, and little memory of the kernel', async () => {
     await bed.w.sh('echo "32768 60999" > /proc/sys/net/ipv4/ip_local_port_range')
     // As many as there may be descriptors: all of both protocols are 74,606 less those that take a privilege.
     const all = descriptors > 80_000
     const spec = all ? 'all' : `~1-${65_535 - Math.floor((descriptors - 600) / 2) - 28_232}`
     const options = ['-t', spec, '-u', spec]
     const command = ['sh', '-c', 'echo ready; sleep 1000']
-    const none = await Guest.open(bed.w, ['-t', 'none'], { command })
-    const idle = none.descriptors()
-    await none.stop()
-    // The processor's time, not the wall's: whoever else may work on this machine.
-    const starts: number[] = []
+    let idle = 0
+    // The processor's time, not the wall's, and by that of a start with none: whoever else may work on this machine.
+    const [bare, starts]: [number[], number[]] = [[], []]
     for (let i = 0; i < 3; i++) {
+      const none = await Guest.open(bed.w, ['-t', 'none'], { command })
+      bare.push(busyTicks(none.engine()) * 10)
+      idle = none.descriptors()
+      await none.stop()
       const one = await Guest.open(bed.w, options, { command, timeout: 60_000 })
       starts.push(busyTicks(one.engine()) * 10)
       await one.stop()
@@ -136,10 +138,11 @@ describe('forwarding all ports', () => {
       const mib = (kernel() - before) / 1024
       const scaled = (mib * 74_606) / listeners
       console.log(
-        `# ${listeners} listeners: ready after ${starts.join(', ')} ms of a processor, ${mib.toFixed(1)} MiB of slab, ${((mib * 1024) / listeners).toFixed(2)} KiB each; ${scaled.toFixed(0)} MiB for 74,606; resident ${guest.resident()} KiB`
+        `# ${listeners} listeners: ready after ${starts.join(', ')} ms of a processor, with none ${bare.join(', ')}, ${mib.toFixed(1)} MiB of slab, ${((mib * 1024) / listeners).toFixed(2)} KiB each; ${scaled.toFixed(0)} MiB for 74,606; resident ${guest.resident()} KiB`
       )
       assert.ok(listeners > (all ? 70_000 : descriptors - 3_000), `${listeners} listeners`)
-      assert.ok(Math.min(...starts) < 1_000, `ready after ${starts.join(', ')} ms of a processor`)
+      const [most, least] = [Math.min(...starts), Math.min(...bare)]
+      assert.ok(most < 5 * least, `ready after ${most} ms of a processor, with none after ${least}`)
       assert.ok(mib < 250, `${mib} MiB of slab`)
       await guest.calm(0.1, 1_000)
     } finally {
