@@ -95,6 +95,19 @@ describe('--limit', () => {
       const r = read(`1MB,burst=${burst}`)
       assert.equal(E.isRight(r) ? r.right.burst : null, octets, burst)
     }
+    for (const [text, way] of [
+      ['100GB', 'Right'],
+      ['1.25MB', 'Right'],
+      ['tcp:65535=1MB', 'Right'],
+      ['udp:1-65535=1MB', 'Right'],
+      ['101GB', 'Left'],
+      ['1MBx', 'Left'],
+      ['=1MB', 'Left'],
+      ['xtcp:80=1MB', 'Left'],
+      ['tcp:80x=1MB', 'Left'],
+      ['tcp:65536=1MB', 'Left']
+    ] as const)
+      assert.equal(read(text)._tag, way, text)
     for (const none of ['', 'x64', '64x', 'x', '-65536', '6e4'])
       assert.match(says(`1MB,burst=${none}`), /^'.*' is no size such as 64kB$/, none)
     assert.match(says('1MB,both'), /none of burst=SIZE, in, out/)
