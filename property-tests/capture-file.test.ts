@@ -237,12 +237,9 @@ test('a sender is one of six octets; a simple packet has its length (draft-ietf-
     return E.isRight(r) ? r.right.src : r
   }
   assert.deepEqual([from(6), from(0), from(8)], [0, null, null])
-  const simple = (body: number): string => {
-    const b = Buffer.alloc(12 + body)
-    b.writeUInt32LE(3)
-    b.writeUInt32LE(b.length, 4)
-    b.writeUInt32LE(b.length, b.length - 4)
-    return PcapngBlock.decode(octets(Uint8Array.from(b)))._tag
+  const simple = (length: number): string => {
+    const block = PcapngBlock.encode({ type: 'Other', code: 3, body: new Uint8Array(length) })
+    return PcapngBlock.decode(octets(block))._tag
   }
   assert.deepEqual([simple(0), simple(4)], ['Left', 'Right'])
 })

@@ -170,7 +170,7 @@ test('a first fragment has the whole header of its upper layer, or not: of TCP 2
 test('IPv6: a fragment header may stand behind atomic ones and others, but not behind any number (RFC 6946, RFC 8200 §4.1)', () => {
   const { bytes } = build(udpFrame(true, new Uint8Array(64)))
   const first = fragment(bytes, 7, { start: 0, end: 16, more: true })
-  /** `next`: its Next Header, in the fragment's place the one that the chain begins with. */
+  /** What is read with `n` headers of that kind in front, 8 octets each; the last one is an atomic fragment's or of options. */
   const behind = (n: number, kind: number, reserved: number): unknown => {
     const chain = Array.from({ length: n }, () => [44, reserved, 0, 0, 0, 0, 0, 1])
     for (const [i, h] of chain.entries()) h[0] = i === n - 1 ? 44 : kind

@@ -276,14 +276,16 @@ describe('what is passed on', () => {
         r.write('\n')
       },
       async (ask, web, api, ended) => {
-        let stream: Promise<Reply> | undefined
-        // By its first octets, not by a connection: one without an answer yet is refused, which is another case
-        await new Promise<void>((followed) => {
-          stream = ask('v1/events', followed)
+        let begun = (): void => {}
+        const followed = new Promise<void>((done) => {
+          begun = done
         })
+        const stream = ask('v1/events', begun)
+        // By its first octets, not by a connection: one without an answer yet is refused, which is another case
+        await followed
         api.closeAllConnections()
         api.close()
-        assert.match((await stream)?.text ?? '', /^\n\{"event":"over"\}\n$/)
+        assert.match((await stream).text, /^\n\{"event":"over"\}\n$/)
         await ended
         web.close()
         await assert.rejects(ask(''))
