@@ -5,7 +5,9 @@ import { useBed } from './lib/bed.js'
 import { compiled } from './lib/cache.js'
 import { Guest } from './lib/guest.js'
 import type { Proc } from './lib/proc.js'
-import { helper, net, ok } from './lib/world.js'
+import { asShipped, helper, net, ok } from './lib/world.js'
+
+asShipped()
 
 const crowd = compiled('bench/crowd.cc')
 const rr = compiled('bench/rr.cc')

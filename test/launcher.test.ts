@@ -34,6 +34,7 @@ describe('starting the engine', () => {
         NODE_CHANNEL_FD: '9',
         LD_LIBRARY_PATH: '/nowhere',
         OPENSSL_CONF: '/x',
+        PASST_WARM_UP: 'no',
         TZ: 'x'
       }
     })
@@ -42,7 +43,7 @@ describe('starting the engine', () => {
     assert.match(e.argv[0], /\/dist\/engine\.cjs$/)
     assert.deepEqual([e.pgid, e.sid], [e.pid, sessionOf(process.pid)])
     assert.equal(e.stdin, '/dev/null')
-    const own = ['OPENSSL_CONF=/dev/null', 'PATH', 'UV_USE_IO_URING=0']
+    const own = ['OPENSSL_CONF=/dev/null', 'PASST_WARM_UP=no', 'PATH', 'UV_USE_IO_URING=0']
     assert.deepEqual(e.environment, own)
     assert.deepEqual(e.blocked, [])
     assert.equal((await r.ended).status, 7)

@@ -5,8 +5,21 @@ import { constants } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { useBed } from './lib/bed.js'
-import { alive, calm, cmdlineOf, exeOf, kill, type Proc, sleep, statusField, until } from './lib/proc.js'
-import { helper, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
+import {
+  alive,
+  calm,
+  cmdlineOf,
+  exeOf,
+  kill,
+  onProcessor,
+  type Proc,
+  sleep,
+  statusField,
+  until
+} from './lib/proc.js'
+import { asShipped, helper, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
+
+asShipped()
 
 // The first named namespace makes /run/netns a mount of its own: before any comparison.
 const bed = useBed({ hostSetup: 'ip netns add first; ip netns del first' })
@@ -321,11 +334,20 @@ describe('the engine, which reads what the guest sends', () => {
   })
 })
 
-test('idle: next to no processor time', async () => {
-  const before = new Set(bed.w.pidsInside())
-  const proc = bed.w.startPasta(['--config-net'], ['sh', '-c', 'echo up; sleep 30'])
-  await proc.sees(/up/)
-  const pids = bed.w.pidsInside().filter((pid) => !before.has(pid))
-  await calm(pids, 0.1, 2000) // it warms up first, once
-  await proc.stop()
+describe('idle', () => {
+  /** Seconds on a processor until next to nothing is used. */
+  const usedUntilCalm = async (env: Readonly<Record<string, string>>): Promise<number> => {
+    const before = new Set(bed.w.pidsInside())
+    const proc = bed.w.startPasta(['--config-net'], ['sh', '-c', 'echo up; sleep 30'], { env })
+    await proc.sees(/up/)
+    const pids = bed.w.pidsInside().filter((pid) => !before.has(pid))
+    await calm(pids, 0.1, 2000) // it warms up first, once
+    const used = onProcessor(pids)
+    await proc.stop()
+    return used
+  }
+  test('next to no processor time, once it has warmed up; PASST_WARM_UP=no spares that', async () => {
+    const [warmed, spared] = [await usedUntilCalm({}), await usedUntilCalm({ PASST_WARM_UP: 'no' })]
+    if (!isPeer) assert.ok(spared < 0.7 * warmed, `${spared} s of ${warmed} s`)
+  })
 })

@@ -22,6 +22,9 @@ import {
 } from './lib/migrate.js'
 import { until } from './lib/proc.js'
 import { sharedMemory, Vm } from './lib/vm.js'
+import { asShipped } from './lib/world.js'
+
+asShipped()
 
 let box: Box
 before(async () => {

@@ -8,7 +8,19 @@ import { parseAddr, writeV6 } from '../src/codecs/value/inany.js'
 import { useBed } from './lib/bed.js'
 import { until } from './lib/proc.js'
 import { replay } from './lib/replay.js'
-import { helper, isPasst, isPeer, net, ok, pasta, quietPorts, describe as show } from './lib/world.js'
+import {
+  asShipped,
+  helper,
+  isPasst,
+  isPeer,
+  net,
+  ok,
+  pasta,
+  quietPorts,
+  describe as show
+} from './lib/world.js'
+
+asShipped()
 
 const bed = useBed()
 const oursOnly = { skip: isPeer && 'upstream has no records' }

@@ -13,7 +13,7 @@ import { passt } from './lib/passt.js'
 import { alive, calm, cmdlineOf, kill, type Proc, sessionOf, sleep, statusField, until } from './lib/proc.js'
 import { assertReplays } from './lib/replay.js'
 import { type Kind, type Restarting, type RestartOptions, restarting } from './lib/restart.js'
-import { helper, net, ok, World } from './lib/world.js'
+import { asShipped, helper, net, ok, World } from './lib/world.js'
 
 let w: World
 const ends = {} as { world: End; host: End }
@@ -726,4 +726,16 @@ describe("passt's stream", () => {
       ok(await w.run(['python3', helper('stream.py'), 'probed', s.socket]))
       ok(await s.now.wait())
     }))
+})
+
+describe('as it ships: the newer one warms up before it takes the place', () => {
+  before(asShipped)
+  for (const kind of ['netns', 'vhost'] as const)
+    test(kind, () =>
+      scene(kind, {}, async (s) => {
+        const flows = await s.connect(5, 5)
+        await s.replace()
+        await s.talk(flows, 'a')
+      })
+    )
 })

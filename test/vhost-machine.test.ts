@@ -10,7 +10,9 @@ import { families, useBed } from './lib/bed.js'
 import { passt } from './lib/passt.js'
 import { alive, calm, type Proc, sleep, until } from './lib/proc.js'
 import { linkOptions, overSocket, Vm } from './lib/vm.js'
-import { helper, net } from './lib/world.js'
+import { asShipped, helper, net } from './lib/world.js'
+
+asShipped()
 
 const blob = randomBytes(20_000_000)
 const sha = createHash('sha256').update(blob).digest('hex')

@@ -9,11 +9,12 @@
 
 /* All that the engine's environment has. What a caller's says is for the caller's own programs: it would load libraries (LD_*,
  * OPENSSL_CONF) into a process that may hold capabilities, or change how Node, V8's memory and the C library work (NODE_*, UV_*, MALLOC_*,
- * GLIBC_TUNABLES, TZ). PATH is for a script that PASST_NODE names.
+ * GLIBC_TUNABLES, TZ). PATH is for a script that PASST_NODE names;
+ * PASST_WARM_UP=no spares the warm-up (docs/architecture.md).
  * What is off in Node: OpenSSL's configuration, the system's as well, of which nothing here makes use; io_uring, which keeps threads in
  * the kernel that no filter of system calls sees; its inspector, by confine.h. Options come from the list above alone.
  * LISTEN_FDS and LISTEN_FDNAMES are there where they are meant for us, who take them from the command (node.cc): a list of names. */
-#define ENGINE_ALLOWED "PATH"
+#define ENGINE_ALLOWED "PATH", "PASST_WARM_UP"
 #define ENGINE_ENVIRONMENT "OPENSSL_CONF=/dev/null", "UV_USE_IO_URING=0"
 /* With a report of errors (protocol.h, ERROR_FD). */
 #define ENGINE_REPORTS "PASST_ERROR_FD=4"

@@ -697,8 +697,9 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
 }
 
 function* none(): Generator<void> {}
-/** What is done while nothing happens. */
+/** What is done while nothing happens (docs/architecture.md, Warm-up). */
 function* warmUpAll({ cfg }: World, p: Plan): Generator<void> {
+  if (process.env.PASST_WARM_UP === 'no') return
   yield* warmUp(cfg, p.record === null ? null : recordNowhere)
   if (p.vhostUser !== null) yield* warmUpMoves(cfg)
   if (p.restartPath !== null) yield* warmUpRestart(cfg)
