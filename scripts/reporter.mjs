@@ -3,10 +3,11 @@
 import { appendFileSync } from 'node:fs'
 import { relative } from 'node:path'
 import { tap } from 'node:test/reporters'
+import { sourceOf } from './compiled.mjs'
 
 /** Lines for a failure: the test with its suites, its file, and what went wrong. */
 const told = (names, { file, line, details: { error } }) => [
-  `failed: ${names.join(' > ')} (${relative(process.cwd(), file ?? '')}:${line ?? 0})`,
+  `failed: ${names.join(' > ')} (${relative(process.cwd(), sourceOf(file ?? ''))}:${line ?? 0})`,
   ...String(error?.cause?.stack ?? error?.cause ?? error)
     .split('\n')
     .slice(0, 30)

@@ -314,6 +314,13 @@ int take_error(int fd)
 /* linux/sock_diag.h, SK_MEMINFO_* */
 enum { MEM_RMEM_ALLOC = 0, MEM_SNDBUF = 3, MEM_FWD_ALLOC = 4, MEM_WMEM_QUEUED = 5, MEM_VARS = 9 };
 
+uint32_t held_by(uint32_t received, uint32_t reserved, uint32_t queued)
+{
+	const int64_t sum = int64_t{received} + static_cast<int32_t>(reserved) + queued;
+
+	return static_cast<uint32_t>(std::max<int64_t>(sum, 0));
+}
+
 uint32_t memory_of(int fd, bool freeze)
 {
 	uint32_t mem[MEM_VARS] = {};
@@ -327,7 +334,7 @@ uint32_t memory_of(int fd, bool freeze)
 		if (freeze && !getsockopt(fd, SOL_SOCKET, option, &size, &size_len))
 			set_int(fd, SOL_SOCKET, option, size / 2); /* it is doubled, socket(7) */
 	}
-	return mem[MEM_RMEM_ALLOC] + mem[MEM_FWD_ALLOC] + mem[MEM_WMEM_QUEUED];
+	return held_by(mem[MEM_RMEM_ALLOC], mem[MEM_FWD_ALLOC], mem[MEM_WMEM_QUEUED]);
 }
 
 uint64_t moved_of(int fd)

@@ -138,6 +138,9 @@ uint16_t bound_port(int fd);
 /** TCP_INFO and SO_MEMINFO, as far as the kernel has them. Return: the socket's TCP state, or 0. */
 int read_info(int fd, Info &info);
 
+/** What SK_MEMINFO_RMEM_ALLOC, _FWD_ALLOC and _WMEM_QUEUED make, octets. The second is an int of the kernel's, which may be below 0. */
+uint32_t held_by(uint32_t received, uint32_t reserved, uint32_t queued);
+
 /** Octets that its buffers hold, by the kernel's own accounting (SO_MEMINFO). `freeze`: from here on they do not grow by themselves. */
 uint32_t memory_of(int fd, bool freeze);
 

@@ -1,4 +1,5 @@
 /* Host TCP sockets against real ones on loopback. */
+#include "../addon/sock.h"
 #include "harness.h"
 
 #include <algorithm>
@@ -487,4 +488,13 @@ TEST(ports_come_from_the_part_that_is_the_guests)
 		else
 			r.await(EV_CONNECTED);
 	}
+}
+
+TEST(tcp_what_the_buffers_hold_is_never_below_0)
+{
+	const auto minus = [](uint32_t n) { return 0u - n; };
+
+	CHECK(held_by(100, 4096, 7) == 4203);
+	CHECK(held_by(100, minus(60), 7) == 47);
+	CHECK(held_by(0, minus(4096), 0) == 0);
 }

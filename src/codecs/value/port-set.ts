@@ -3,10 +3,11 @@ export type PortSet = Uint32Array
 
 const WORDS = 2048
 
-/** None; of those who change nothing. */
+/** None; of those who change nothing. Known by itself, so that who has none need not look at 2048 words: most have none. */
 export const NO_PORTS: PortSet = new Uint32Array(WORDS)
 export const emptyPorts = (): PortSet => new Uint32Array(WORDS)
-export const portSet = (ports: Iterable<number>): PortSet => {
+export const portSet = (ports: ReadonlyArray<number>): PortSet => {
+  if (ports.length === 0) return NO_PORTS
   const s = emptyPorts()
   for (const p of ports) addPort(s, p)
   return s
@@ -30,15 +31,19 @@ export const addPorts = (s: PortSet, first: number, last: number): void => {
 export const hasPort = (s: PortSet, p: number): boolean => ((s[p >>> 5]! >>> (p & 31)) & 1) === 1
 
 export const unionPorts = (...sets: ReadonlyArray<PortSet>): PortSet => {
-  const out = emptyPorts()
-  for (const s of sets) for (let i = 0; i < WORDS; i++) out[i]! |= s[i]!
+  const [first = NO_PORTS, ...rest] = sets.filter((s) => s !== NO_PORTS)
+  if (rest.length === 0) return first
+  const out = first.slice()
+  for (const s of rest) for (let i = 0; i < WORDS; i++) out[i]! |= s[i]!
   return out
 }
 /** In `a`, not in `b`. */
 export const minusPorts = (a: PortSet, b: PortSet): PortSet => {
+  if (a === NO_PORTS || b === NO_PORTS) return a
   const out = emptyPorts()
-  for (let i = 0; i < WORDS; i++) out[i] = a[i]! & ~b[i]!
-  return out
+  let any = 0
+  for (let i = 0; i < WORDS; i++) any |= out[i] = a[i]! & ~b[i]!
+  return any === 0 ? NO_PORTS : out
 }
 export const samePorts = (a: PortSet, b: PortSet): boolean => {
   for (let i = 0; i < WORDS; i++) if (a[i] !== b[i]) return false
@@ -48,6 +53,7 @@ export const samePorts = (a: PortSet, b: PortSet): boolean => {
 /** Ascending, first..last included. Costs one look at 32 absent ports. */
 export const portsIn = (s: PortSet, first = 0, last = 65535): number[] => {
   const out: number[] = []
+  if (s === NO_PORTS) return out
   for (let w = first >>> 5; w <= last >>> 5; w++) pushBits(out, w, s[w]! & maskOf(w, first, last))
   return out
 }

@@ -8,6 +8,7 @@ import {
   minusPorts,
   NO_PORTS,
   type PortSet,
+  portSet,
   portsIn,
   unionPorts
 } from '../../codecs/value/port-set.js'
@@ -99,11 +100,14 @@ export const scans = (rules: ReadonlyArray<Rule>): boolean => rules.some((r) => 
 const fixedPorts = ({ rules, failures }: Omit<ScanInput, 'open'>): ScanContext['fixed'] => {
   const missing = new Set(failures.map((f) => `${f.rule} ${f.port}`))
   const of = (direction: Direction, proto: Proto): PortSet => {
+    const theirs = [...rules.entries()].filter(
+      ([, r]) => r.direction === direction && r.proto === proto && !r.scan && listensAtPath(r) === null
+    )
+    if (theirs.length === 0) return NO_PORTS
     const s = emptyPorts()
-    for (const [i, r] of rules.entries())
-      if (r.direction === direction && r.proto === proto && !r.scan && listensAtPath(r) === null)
-        if (missing.size === 0) addPorts(s, r.first, r.last)
-        else for (let p = r.first; p <= r.last; p++) if (!missing.has(`${i} ${p}`)) addPort(s, p)
+    for (const [i, r] of theirs)
+      if (missing.size === 0) addPorts(s, r.first, r.last)
+      else for (let p = r.first; p <= r.last; p++) if (!missing.has(`${i} ${p}`)) addPort(s, p)
     return s
   }
   const side = (direction: Direction): Listening => ({ tcp: of(direction, 'tcp'), udp: of(direction, 'udp') })
@@ -129,29 +133,23 @@ const targets = (
   rules: ReadonlyArray<Rule>,
   open: ReadonlyArray<PortSet>,
   pick: (r: Rule) => boolean
-): PortSet => {
-  const out = emptyPorts()
-  for (const [i, r] of rules.entries())
-    if (pick(r)) for (const p of portsIn(open[i]!, r.first, r.last)) addPort(out, targetOf(r, p))
-  return out
-}
+): PortSet =>
+  portSet(
+    rules.flatMap((r, i) => (pick(r) ? portsIn(open[i]!, r.first, r.last).map((p) => targetOf(r, p)) : []))
+  )
 
 /** Of `s`, what these rules may lead to. */
-const within = (s: PortSet, rules: ReadonlyArray<Rule>): PortSet => {
-  const out = emptyPorts()
-  for (const r of rules) for (const p of portsIn(s, r.to, targetOf(r, r.last))) addPort(out, p)
-  return out
-}
+const within = (s: PortSet, rules: ReadonlyArray<Rule>): PortSet =>
+  portSet(rules.flatMap((r) => portsIn(s, r.to, targetOf(r, r.last))))
 
 /** Ports of a rule whose targets are in `leads`; in `busy` only where the rule has an address to itself. */
 const wantedOf = (r: Rule, leads: PortSet, busy: PortSet, taboo: PortSet): PortSet => {
-  const out = emptyPorts()
   const any = r.bind === null || isUnspecified(r.bind)
-  for (const t of portsIn(leads, r.to, targetOf(r, r.last))) {
-    const p = r.first + t - r.to
-    if (!(any && hasPort(busy, p)) && !hasPort(taboo, p)) addPort(out, p)
-  }
-  return out
+  return portSet(
+    portsIn(leads, r.to, targetOf(r, r.last))
+      .map((target) => r.first + target - r.to)
+      .filter((p) => !(any && hasPort(busy, p)) && !hasPort(taboo, p))
+  )
 }
 
 const listOf = (rules: ReadonlyArray<Rule>, sets: ReadonlyArray<PortSet>): ReadonlyArray<RulePorts> =>
@@ -211,8 +209,7 @@ const setAt = <A>(list: ReadonlyArray<A>, index: number, a: A): ReadonlyArray<A>
   list.map((old, i) => (i === index ? a : old))
 
 const forget = (c: ScanContext, e: Failed): Pick<ScanContext, 'open' | 'failed'> => {
-  const gone = emptyPorts()
-  for (const p of e.ports) addPort(gone, p)
+  const gone = portSet(e.ports)
   return {
     open: setAt(c.open, e.rule, minusPorts(c.open[e.rule]!, gone)),
     failed: setAt(c.failed, e.rule, unionPorts(c.failed[e.rule]!, gone))
