@@ -240,15 +240,17 @@ const testFiles = () =>
       .map((f) => join(dir, f))
   )
 
+/** What computes keeps both processors busy; of three files with programs of their own one waits most of the time. */
+const COMPUTED = { minutes: 40, atOnce: 2 }
+const WAITING = { minutes: 15, atOnce: 3 }
 /** How to run these on that Node, which is the first one in PATH too. */
-const testRun = (node, files, failures, minutes = 15) => {
+const testRun = (node, files, failures, { minutes, atOnce }) => {
   // A file that hangs fails by its name, and leaves the others their time. No whole file needs a third of this.
   const bound = `--test-timeout=${minutes * 60_000}`
   const options = ['--enable-source-maps', '--test', bound, `--test-reporter=${at('scripts/reporter.mjs')}`]
   return {
     command: node,
-    // One file at a time where the kernel is involved would be slow; two fit two cores.
-    argv: [...options, '--test-concurrency=2', ...files.map(compiledOf)],
+    argv: [...options, `--test-concurrency=${atOnce}`, ...files.map(compiledOf)],
     env: {
       PATH: `${dirname(node)}:${process.env.PATH}`,
       FAILURES_FILE: failures,
@@ -259,7 +261,7 @@ const testRun = (node, files, failures, minutes = 15) => {
 }
 const runTests = (node, files, failures) => {
   console.error(`${files.length} files of tests on ${node}`)
-  const { command, argv, env } = testRun(node, files, failures)
+  const { command, argv, env } = testRun(node, files, failures, WAITING)
   return run(command, argv, { env: { ...process.env, ...env } })
 }
 const isProperty = (file) => file.startsWith('property-tests/')
@@ -297,8 +299,8 @@ const allTests = async (dir) => {
   const log = join(dir, 'log')
   const ran = beside(
     [
-      testRun(process.execPath, computed, told, 40),
-      testRun(longTermNode(), computed.filter(dependsOnNode), toldLongTerm, 40)
+      testRun(process.execPath, computed, told, COMPUTED),
+      testRun(longTermNode(), computed.filter(dependsOnNode), toldLongTerm, COMPUTED)
     ],
     log
   )
