@@ -4,18 +4,20 @@
 // hypervisor: it is the scene of test/lib/migrate.ts, and no cable is plugged in until the target has the state. An octet each
 // ms, in either direction; the longest time without one is what counts. --restart: while a newer pasta takes an older one's place, ours alone.
 import assert from 'node:assert/strict'
-import { parseArgs } from 'node:util'
 import { End, type Ends } from '../test/lib/ends.js'
 import { pairOf, scene } from '../test/lib/migrate.js'
 import { restarting } from '../test/lib/restart.js'
 import { World } from '../test/lib/world.js'
+import { argumentsOf, countOf } from './arguments.js'
 import { median } from './report.js'
 
-/** Octets: more than the change takes, ms. */
-const TICKS = process.argv.includes('--restart') ? 6000 : 1500
-const { values: args } = parseArgs({
-  options: { rounds: { type: 'string', default: '3' }, restart: { type: 'boolean', default: false } }
+const args = argumentsOf({
+  rounds: { type: 'string', default: '3' },
+  restart: { type: 'boolean', default: false }
 })
+const rounds = countOf('rounds', args.rounds)
+/** Octets: more than the change takes, ms. */
+const TICKS = args.restart ? 6000 : 1500
 
 /** ms of silence at the guest, and at the peer. */
 const silence = async (
@@ -84,7 +86,7 @@ try {
   console.log('| connections | who | at the guest, ms | at the peer, ms |\n|---|---|---|---|')
   for (const flows of [1, 100, 1000]) {
     const samples = new Map<string, (readonly number[])[]>()
-    for (let round = 0; round < Number(args.rounds); round++)
+    for (let round = 0; round < rounds; round++)
       for (const who of args.restart
         ? ['ours']
         : round % 2 === 0

@@ -8,18 +8,22 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { Guest } from '../test/lib/guest.js'
 import { net, ok, repo, World } from '../test/lib/world.js'
+import { argumentsOf, countOf, listOf } from './arguments.js'
 import { median } from './report.js'
 
-const { values: args } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '3' },
-    rate: { type: 'string', default: '1000' },
-    clients: { type: 'string', default: 'none,hostile,rules,batches' }
-  }
+/** What changes rules beside the exchanges. */
+const CLIENT_KINDS = ['none', 'hostile', 'rules', 'batches'] as const
+type Client = (typeof CLIENT_KINDS)[number]
+const args = argumentsOf({
+  rounds: { type: 'string', default: '3' },
+  rate: { type: 'string', default: '1000' },
+  clients: { type: 'string', default: CLIENT_KINDS.join() }
 })
+const rounds = countOf('rounds', args.rounds)
+const rate = countOf('rate', args.rate)
+const asked = listOf('clients', args.clients, CLIENT_KINDS)
 const EXCHANGES = 100_000
 const PORT = 7101
 const OTHER = 7102
@@ -29,8 +33,6 @@ interface Sample {
   readonly p50: number
   readonly p99: number
 }
-type Client = 'none' | 'hostile' | 'rules' | 'batches'
-const asked = args.clients.split(',')
 const rows = (
   [
     { client: 'none', beside: false },
@@ -55,7 +57,7 @@ const measure = async (w: World, client: Client, beside: boolean): Promise<Sampl
   })
   const socket = `/mnt/w/api-${beside ? OTHER : PORT}.sock`
   const changes = client === 'rules' ? '1' : client === 'batches' ? '10' : null
-  const argv = changes === null ? [client, socket] : ['rules', socket, `${args.rate}`, '6', changes]
+  const argv = changes === null ? [client, socket] : ['rules', socket, `${rate}`, '6', changes]
   const asking =
     client === 'none'
       ? null
@@ -80,7 +82,7 @@ try {
   execFileSync('g++', ['-O2', '-Wall', '-Wextra', '-o', join(w.dir, 'rr'), join(repo, 'bench/rr.cc')])
   chmodSync(join(w.dir, 'rr'), 0o755)
   const samples = rows.map((): Sample[] => [])
-  for (let round = 0; round < Number(args.rounds); round++)
+  for (let round = 0; round < rounds; round++)
     for (const [i, { client, beside }] of rows.entries()) samples[i]!.push(await measure(w, client, beside))
   console.log('| client | of | p50, µs | p99, µs |\n|---|---|---|---|')
   for (const [i, { client, beside }] of rows.entries()) {

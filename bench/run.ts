@@ -7,24 +7,17 @@ import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { release } from 'node:os'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { net, ok, repo, type World, withWorld } from '../test/lib/world.js'
+import { argumentsOf, countOf, fail } from './arguments.js'
 import { markdown, median, type Outcome, type Run, ratio, svg, table } from './report.js'
 import { type Contender, type Row, rows, rrPort } from './rows.js'
 
-const fail = (message: string): never => {
-  console.error(`bench: ${message}`)
-  process.exit(1)
-}
-
-const { values: args } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    all: { type: 'boolean', default: false },
-    docs: { type: 'boolean', default: false },
-    rows: { type: 'string' },
-    rounds: { type: 'string' }
-  }
+const args = argumentsOf({
+  quick: { type: 'boolean', default: false },
+  all: { type: 'boolean', default: false },
+  docs: { type: 'boolean', default: false },
+  rows: { type: 'string' },
+  rounds: { type: 'string' }
 })
 
 const must = (command: string, argv: string[]): void => {
@@ -109,8 +102,7 @@ const main = async (w: World, peer: string): Promise<void> => {
   })
   await server.sees(/ready/)
 
-  const rounds = args.rounds === undefined ? (args.quick ? 1 : 3) : Number(args.rounds)
-  if (!(rounds >= 1)) fail(`--rounds ${args.rounds}: not a number of rounds`)
+  const rounds = countOf('rounds', args.rounds ?? (args.quick ? '1' : '3'))
   const outcomes: Outcome[] = []
   const failures: string[] = []
   for (const row of chooseRows()) {

@@ -21,15 +21,25 @@ const named = (dir, ending) =>
 const scripts = named('targets', '.fuzz.ts')
 const all = [...scripts, ...named('native', '.fuzz.cc')]
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: { runs: { type: 'string' }, seconds: { type: 'string' }, fresh: { type: 'boolean' } }
-})
-const unknown = positionals.filter((name) => !all.includes(name))
-if (unknown.length > 0) {
-  console.error(`no target ${unknown.join(', ')}; there are: ${all.join(' ')}`)
+const fail = (message) => {
+  console.error(`fuzz: ${message}`)
   process.exit(1)
 }
+const argumentsGiven = () => {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: { runs: { type: 'string' }, seconds: { type: 'string' }, fresh: { type: 'boolean' } }
+    })
+  } catch (e) {
+    return fail(e.message)
+  }
+}
+const { values, positionals } = argumentsGiven()
+for (const name of ['runs', 'seconds'])
+  if (!/^[1-9]\d*$/.test(values[name] ?? '1')) fail(`--${name} ${values[name]}: not a number above 0`)
+const unknown = positionals.filter((name) => !all.includes(name))
+if (unknown.length > 0) fail(`no target ${unknown.join(', ')}; there are: ${all.join(' ')}`)
 const bounds =
   values.runs === undefined ? [`-max_total_time=${values.seconds ?? 60}`] : [`-runs=${values.runs}`]
 

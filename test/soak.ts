@@ -52,7 +52,10 @@ const LOADS: ReadonlyArray<{
 const minutesOf = (argv: ReadonlyArray<string>): number => {
   const at = argv.indexOf('--minutes')
   const n = at < 0 ? 30 : Number(argv[at + 1])
-  if (!(n > 0)) throw new Error('usage: npm run soak -- [--minutes N]')
+  if (!(n > 0)) {
+    console.error('usage: npm run soak -- [--minutes N]')
+    process.exit(1)
+  }
   return n
 }
 
