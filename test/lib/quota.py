@@ -117,11 +117,6 @@ def fill(address, port, count):
 
 
 def grow(address, port, count, octets):
-    def source():
-        s = socket.create_connection((address, int(port)), 5)
-        s.sendall(b"30000000 7\n")
-        return s
-
     def read(s, wanted):
         got = 0
         while got < wanted:
@@ -130,10 +125,14 @@ def grow(address, port, count, octets):
             got += len(data)
         return got
 
-    kept = [source() for _ in range(int(count))]
-    busy, went_on, gone = source(), 0, 0
+    # Room for all of them, before there is none
+    kept = [socket.create_connection((address, int(port)), 5) for _ in range(int(count) + 1)]
+    busy, went_on, gone = kept.pop(), 0, 0
     for s in kept:
+        # Only now: who waits for its turn holds nothing, so cannot be stuck
+        s.sendall(b"30000000 7\n")
         read(s, int(octets))
+    busy.sendall(b"30000000 7\n")
     until = time.monotonic() + 15
     while time.monotonic() < until:
         went_on += read(busy, 50_000)
