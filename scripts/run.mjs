@@ -272,9 +272,11 @@ const isArithmetic = (file) =>
   /^property-tests\/(compile|explore|judge|migration-pair|nat|port-scan|rate-limit|reassembly|record-middle|tcp|udp)/.test(
     file
   )
-/** What may differ from one Node to the next: its and the language's library, the addon, threads and signals, the sandbox, the snapshot. */
+/** Codecs and machines use nothing of Node's (biome.json); the runtime does. */
+const isOfRuntime = (file) => readFileSync(at(file), 'utf8').includes("from '../src/runtime/")
+/** What may differ from one Node to the next: its library, the addon, threads and signals, the sandbox, the snapshot. */
 const dependsOnNode = (file) =>
-  (isProperty(file) && !isArithmetic(file)) ||
+  (isProperty(file) && !isArithmetic(file) && isOfRuntime(file)) ||
   /^test\/(launcher|lifecycle|native|robustness|sandbox|splice-direct|start-failure)\.test\.ts$/.test(file)
 const OURS = 'the installed Node'
 const LONG_TERM = 'the long-term release of Node'
