@@ -338,6 +338,11 @@ const tasks = {
     must(process.execPath, [at('scripts/tools.mjs')])
     lint()
     await compile()
+    const missing = args.filter((file) => !file.startsWith('--') && !existsSync(compiledOf(file)))
+    if (missing.length > 0) {
+      console.error(`no such file of tests: ${missing.join(' ')}`)
+      process.exit(1)
+    }
     const dir = mkdtempSync(join(tmpdir(), 'passt-tests-'))
     const runs = args.length === 0 ? await allTests(dir) : [someTests(join(dir, 'told'), args)]
     // The last lines of a long log are what one gets to see of a run elsewhere.
