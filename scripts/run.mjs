@@ -269,9 +269,7 @@ const isProperty = (file) => file.startsWith('property-tests/')
 const isComputed = (file) => isProperty(file) || file === 'test/fuzz.test.ts'
 /** Numbers in, numbers out: machines beside machines. They take the longest. */
 const isArithmetic = (file) =>
-  /^property-tests\/(compile|explore|judge|migration-pair|nat|port-scan|rate-limit|reassembly|record-middle|tcp|udp)/.test(
-    file
-  )
+  /^property-tests\/(compile|nat|port-scan|rate-limit|record-middle|tcp|udp)/.test(file)
 /** Codecs and machines use nothing of Node's (biome.json); the runtime does. */
 const isOfRuntime = (file) => readFileSync(at(file), 'utf8').includes("from '../src/runtime/")
 /** What may differ from one Node to the next: its library, the addon, threads and signals, the sandbox, the snapshot. */
@@ -334,15 +332,16 @@ const tasks = {
     lint()
   },
   test: async () => {
-    build()
-    must(process.execPath, [at('scripts/tools.mjs')])
-    lint()
+    install()
     await compile()
     const missing = args.filter((file) => !file.startsWith('--') && !existsSync(compiledOf(file)))
     if (missing.length > 0) {
       console.error(`no such file of tests: ${missing.join(' ')}`)
       process.exit(1)
     }
+    build()
+    must(process.execPath, [at('scripts/tools.mjs')])
+    lint()
     const dir = mkdtempSync(join(tmpdir(), 'passt-tests-'))
     const runs = args.length === 0 ? await allTests(dir) : [someTests(join(dir, 'told'), args)]
     // The last lines of a long log are what one gets to see of a run elsewhere.

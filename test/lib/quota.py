@@ -117,6 +117,9 @@ def fill(address, port, count):
 
 
 def grow(address, port, count, octets):
+    def ask(s):
+        s.sendall(b"30000000 7\n")
+
     def read(s, wanted):
         got = 0
         while got < wanted:
@@ -130,9 +133,9 @@ def grow(address, port, count, octets):
     busy, went_on, gone = kept.pop(), 0, 0
     for s in kept:
         # Only now: who waits for its turn holds nothing, so cannot be stuck
-        s.sendall(b"30000000 7\n")
+        ask(s)
         read(s, int(octets))
-    busy.sendall(b"30000000 7\n")
+    ask(busy)
     until = time.monotonic() + 15
     while time.monotonic() < until:
         went_on += read(busy, 50_000)
