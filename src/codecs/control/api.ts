@@ -4,7 +4,7 @@ import { showRange } from '../text/port-spec.js'
 import { textCodec } from '../value/codec.js'
 import { showAddr } from '../value/inany.js'
 import { orNull } from '../value/or-null.js'
-import { type ClientPart, CONF_VERSION, type ConfRule, clientPart, clientPartOf } from './conf.js'
+import { type ClientPart, type ConfRule, RulesText } from './conf.js'
 
 // Between the engine and the process of the API (--api): lines of JSON. The process asks, and each question gets exactly one answer, in
 // order. What there may be thousands of comes in pages: who asks goes on from `next`, so no answer takes the engine long.
@@ -289,24 +289,19 @@ export const CHANGE_MARK = 0x21
 /** Octets of that line, its end included: what is read at once (native/addon/conf.cc, READ_MAX). */
 export const CHANGE_MAX = 4096
 const names = t.readonlyArray(t.string)
-const Change = t.strict({ remove: names, replace: names, add: t.string })
-const ChangeBody = lineOf<t.TypeOf<typeof Change>>(Change)
+const Change = t.strict({ remove: names, replace: names, add: RulesText })
+const ChangeBody = lineOf<RuleChange>(Change)
 /**
  * Shape: '!', then a JSON object, in which rules are those of conf.ts as base64.   Left: anything else.
  * Law: decode(encode(a)) = right(a).
  */
 export const ChangeLine = textCodec<RuleChange>(
   'RuleChange',
-  (line) => {
-    const body = line.charCodeAt(0) === CHANGE_MARK ? ChangeBody.decode(line.slice(1)) : null
-    if (body === null || E.isLeft(body)) return E.left('no change')
-    const add = clientPartOf(new Uint8Array(Buffer.from(body.right.add, 'base64')))
-    return add === null ? E.left('no rules') : E.right({ ...body.right, add })
-  },
-  ({ add, ...named }) => {
-    const octets = Buffer.from(clientPart(CONF_VERSION).encode(add)).toString('base64')
-    return String.fromCharCode(CHANGE_MARK) + ChangeBody.encode({ ...named, add: octets })
-  }
+  (line) =>
+    line.charCodeAt(0) === CHANGE_MARK
+      ? E.mapLeft(() => 'no change')(ChangeBody.decode(line.slice(1)))
+      : E.left('no change'),
+  (change) => String.fromCharCode(CHANGE_MARK) + ChangeBody.encode(change)
 )
 
 /** Whole lines, and what is there of the next one. */

@@ -1,5 +1,6 @@
 import * as E from 'fp-ts/lib/Either.js'
 import type * as t from 'io-ts'
+import { inBase64 } from '../value/base64.js'
 import { wireCodec } from '../value/codec.js'
 import { type InAny, isUnspecified, readV6, sameAddr, UNSPECIFIED6, writeV6 } from '../value/inany.js'
 import { octetsOfText, textOfOctets } from '../value/octet-text.js'
@@ -342,3 +343,7 @@ export const clientPartOf = (b: Uint8Array): ClientPart | null => {
   const part = clientPart(CONF_VERSION).decode(octets(b))
   return E.isRight(part) ? part.right : null
 }
+/** All that a client of this version says, in base64: rules as part of a line of JSON. Law: decode(encode(a)) = right(a). */
+export const RulesText = inBase64<ClientPart>('rules', clientPartOf, (part) =>
+  clientPart(CONF_VERSION).encode(part)
+)

@@ -1,11 +1,12 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as t from 'io-ts'
-import { textCodec, wireCodec } from '../value/codec.js'
+import { Base64, inBase64 } from '../value/base64.js'
+import { wireCodec } from '../value/codec.js'
 import { type InAny, isInAny, readV6, writeV6 } from '../value/inany.js'
 import { bytesOf, type Octets } from '../value/octets.js'
 import { orNull } from '../value/or-null.js'
 import { isMac, type Mac, readMac, writeMac } from '../wire/ethernet.js'
-import { type ClientPart, CONF_VERSION, clientPart, clientPartOf } from './conf.js'
+import { RulesText } from './conf.js'
 import { FLOW_LEN } from './migration.js'
 
 // What a process and its successor say to each other (behaviour.md#restart): one question and one answer a packet, in JSON, since both may
@@ -27,30 +28,6 @@ const below = (max: number): t.Type<number, number, unknown> =>
 const Word = below(2 ** 32)
 const Count = below(2 ** 24)
 const Port = below(65536)
-/** Octets in base64. */
-const Base64 = textCodec<Uint8Array>(
-  'octets',
-  (text) =>
-    text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text)
-      ? E.right(new Uint8Array(Buffer.from(text, 'base64')))
-      : E.left('no base64'),
-  (b) => Buffer.from(b.buffer, b.byteOffset, b.byteLength).toString('base64')
-)
-/** What `read` makes of octets, in base64. */
-const inBase64 = <A>(
-  name: string,
-  read: (b: Uint8Array) => A | null,
-  write: (a: A) => Uint8Array
-): t.Type<A, string, unknown> =>
-  textCodec<A>(
-    name,
-    (text) => {
-      const b = Base64.decode(text)
-      return E.fromNullable(`no ${name}`)(E.isRight(b) ? read(b.right) : null)
-    },
-    (a) => Base64.encode(write(a))
-  )
-
 /** What older ones do not say: null then. */
 const orNothing = <A, O>(of: t.Type<A, O, unknown>) =>
   new t.Type<A | null, O | null, unknown>(
@@ -253,13 +230,11 @@ const TapThere = t.strict({
   vnet: t.boolean,
   mac: MacAddr
 })
-/** Base64 of what a client of the control socket would say (conf.ts). */
-const Rules = inBase64<ClientPart>('rules', clientPartOf, (part) => clientPart(CONF_VERSION).encode(part))
 /** `file`: which one is at the path, by device and inode; null: nobody knows. */
 const socketFile = { path: t.string, file: orNothing(t.string) }
 const ApiThere = t.strict(socketFile)
 export type SocketFile = t.TypeOf<typeof ApiThere>
-const ConfThere = t.strict({ ...socketFile, rules: orNothing(Rules) })
+const ConfThere = t.strict({ ...socketFile, rules: orNothing(RulesText) })
 const LinkThere = t.strict({ kind: t.literal('link') })
 /** `helpers`: with where passt-repair connects, as a descriptor. */
 const VhostThere = t.strict({ kind: t.literal('vhost-user'), helpers: t.boolean })
@@ -278,7 +253,7 @@ const answers = [
     api: orNothing(ApiThere),
     conf: orNothing(ConfThere),
     /** null: nobody has changed them, or whoever asks does not know of the API and has them with the control socket. */
-    rules: orNothing(Rules)
+    rules: orNothing(RulesText)
   }),
   t.strict({ answer: t.literal('listeners'), list: t.readonlyArray(HandedListener) }),
   /** `client`: with the link's, as a descriptor; `came`, `unsent`: octets of its rest. `ended`: flows that do not go along. */
