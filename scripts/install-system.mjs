@@ -29,8 +29,9 @@ const link = (from, to) => {
 }
 
 const home = 'lib/passt-ts'
-for (const file of readdirSync(join(root, 'dist')))
-  if (!file.endsWith('.tmp')) copy(`dist/${file}`, `${home}/dist/${file}`, 0o644)
+// not what else may be there: pages of `npm run api-docs`, what a build has not finished
+for (const { name } of readdirSync(join(root, 'dist'), { withFileTypes: true }).filter((e) => e.isFile()))
+  if (!name.endsWith('.tmp')) copy(`dist/${name}`, `${home}/dist/${name}`, 0o644)
 copy('build/Release/passt.node', `${home}/build/Release/passt.node`, 0o755)
 for (const name of readdirSync(join(root, 'bin'))) {
   if (name.endsWith('.tmp')) continue
