@@ -9,6 +9,7 @@ import { decodeFrame } from '../src/codecs/wire/frame.js'
 import { VNET_LEN } from '../src/codecs/wire/vnet.js'
 import { instant } from '../src/effects/effect.js'
 import { OFFERS } from '../src/machines/link/vhost-session.js'
+import { BURST } from '../src/machines/log/log-limiter.js'
 import {
   ABI_WORDS,
   EF,
@@ -307,7 +308,8 @@ describe('a vhost-user front-end on the guest link', () => {
     assert.equal(turn[0]?.[1], 10)
     assert.deepEqual(kinds(b.say({ type: 'GET_QUEUE_NUM' })), ['VHOST_REPLY', 'VHOST_NEXT'])
   })
-  test('a guest that was saved is no place for another one, and goes on when its rings do', () => {
+  /** A guest whose rings are stopped. */
+  const stopped = (): Bed & { stop: () => void; save: (fd: number) => void } => {
     const b = new Bed()
     b.w.rings.native.localEnds = () => new Int32Array(0) as never
     start(b)
@@ -326,10 +328,21 @@ describe('a vhost-user front-end on the guest link', () => {
       const [answer] = b.say({ type: 'CHECK_DEVICE_STATE' })
       assert.deepEqual(b.reply(answer!), { type: 'VALUE', id: VHOST_ID.CHECK_DEVICE_STATE, value: 0n })
     }
+    stop()
+    return Object.assign(b, { stop, save })
+  }
+  test('a guest that is saved again and again fills no log', () => {
+    const b = stopped()
+    for (let i = 0; i < 5 * BURST; i++) b.save(50 + i)
+    const said = b.said.filter((text) => /^info [Mm]igration/.test(text))
+    assert.ok(said.length > 0 && said.length <= 2 * BURST, `${said.length} lines`)
+  })
+  test('a guest that was saved is no place for another one, and goes on when its rings do', () => {
+    const b = stopped()
+    const { stop, save } = b
     const load = (fd: number): string[] =>
       kinds(b.say({ type: 'SET_DEVICE_STATE_FD', direction: 1, phase: 0 }, [fd]))
     const taken = (): number => b.said.filter((text) => /taken back, the guest stays/.test(text)).length
-    stop()
     save(50)
     assert.ok(load(51).includes('CLOSE_FD'))
     const [answer] = b.say({ type: 'CHECK_DEVICE_STATE' })

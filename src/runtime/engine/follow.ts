@@ -242,7 +242,11 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
     f.changed(p)
     told = text
     const words = [...inWords(p.v4), ...inWords(p.v6)]
-    w.log.at('info', `the host has changed: ${words.length === 0 ? 'no addresses' : words.join('; ')}`)
+    w.log.event(
+      'follow',
+      'info',
+      `the host has changed: ${words.length === 0 ? 'no addresses' : words.join('; ')}`
+    )
     native.hostTell(new TextEncoder().encode(text))
   }
 
@@ -278,7 +282,11 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
     const due = gone.filter((g) => g.at <= now).map((g) => g.addr)
     if (due.length === 0) return
     gone = gone.filter((g) => g.at > now)
-    w.log.at('info', `the host has no longer ${due.map(showAddr).join(' ')}: flows from there end`)
+    w.log.event(
+      'follow',
+      'info',
+      `the host has no longer ${due.map(showAddr).join(' ')}: flows from there end`
+    )
     native.hostTell(new TextEncoder().encode(toldText(toldOf(current, linksOf(held.tables.addresses), due))))
   }
 

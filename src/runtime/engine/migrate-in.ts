@@ -291,7 +291,7 @@ export const migrationTarget = (w: World, ways: TargetWays): Target => {
         return ways.done(e.ok, now)
       case 'ReportLoaded':
         ways.hold(false)
-        w.log.at('info', `migration: ${reportText(e.report, LOSSES)}`)
+        w.log.event('migration', 'info', `migration: ${reportText(e.report, LOSSES)}`)
         return ways.over(now)
       case 'LoadFailed':
         return w.log.event('migration', 'error', `migration: no state was loaded: ${faultText(e.why)}`)

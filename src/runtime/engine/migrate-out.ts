@@ -229,9 +229,13 @@ export const migrationSource = (w: World, exit: boolean, linger: boolean, ways: 
       case 'TransferDone':
         return ways.done(e.ok, now)
       case 'ReportSaved':
-        w.log.at('info', `migration: ${e.back ? 'taken back, the guest stays: ' : ''}${savedText(e.report)}`)
-        if (e.back) return ways.hold(false)
-        return w.log.at('info', 'Migration complete')
+        w.log.event(
+          'migration',
+          'info',
+          `migration: ${e.back ? 'taken back, the guest stays: ' : ''}${savedText(e.report)}`,
+          e.back ? [] : ['Migration complete']
+        )
+        return e.back ? ways.hold(false) : undefined
       case 'MovedAway':
         return ways.movedAway(e.exit, now)
       case 'WarnSave':
