@@ -143,6 +143,20 @@ time.sleep(100)`
       /^Forwarding configuration conflict: .*\nUnable to add rule TCP \[\*\]:8123 {2}=> {2}80 \n$/
     )
   })
+  test('a name that only an alternative one could be is told to nobody, and is not cut off to one that somebody has', async () => {
+    const before = await list()
+    await w.host('ip link add fifteen-octets0 type dummy')
+    for (const option of ['-A -t', '-D -u', '-t']) {
+      const r = await pesto(ours, `${option} %fifteen-octets0more/8126`)
+      assert.equal(r.code, 1)
+      assert.match(
+        r.stderr,
+        /^Interface name 'fifteen-octets0more' is longer than a server takes \(15 octets\)/
+      )
+    }
+    assert.deepEqual(await list(), before)
+    await w.host('ip link del fifteen-octets0')
+  })
   test('a rule that would be in the way of another one takes its place', async () => {
     await change(ours, '-t 8124')
     await change(ours, '-t 0.0.0.0/8124')

@@ -11,6 +11,7 @@ import {
   type ConfTable,
   PIF
 } from '../../codecs/control/conf.js'
+import { isNoLonger, MAX_IFNAME } from '../../codecs/text/ifname.js'
 import type { PortRange, PortSpec } from '../../codecs/text/port-spec.js'
 import { addRule, deleteRule, hasRule, showConfRule, toConfRule } from './conf-rules.js'
 import { type ForwardEnv, type PortOptions, type SpecFault, specRules } from './forward-rules.js'
@@ -90,6 +91,10 @@ const ports = (
   const s = before.mode === null && !before.emptied.has(pif) ? empty(before, pif) : before
   const table = s.tables.find((one) => one.pif === pif)
   if (table === undefined) return E.left(`Can't use -${option}, no outbound interface`)
+  if (spec.kind === 'ports' && spec.ifname !== null && !isNoLonger(spec.ifname, MAX_IFNAME))
+    return E.left(
+      `Interface name '${spec.ifname}' is longer than a server takes (${MAX_IFNAME} octets): use the interface's own name`
+    )
   const proto = option === 't' || option === 'T' ? 'tcp' : 'udp'
   if (spec.kind === 'none')
     return table.rules.some((r) => r.proto === proto)
