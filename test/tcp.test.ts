@@ -137,6 +137,10 @@ describe('closing', () => {
       const r = await client(bed.w, ['tcp-read', f.world, 7004, 'x'])
       assert.deepEqual(r, { data: '', end: 'ECONNRESET' })
     })
+    test(`IPv${f.v}: what the server said before it reset is the guest's, however late it reads (regression-4, regression-86)`, async () => {
+      const r = await client(bed.w, ['tcp-late', f.world, 7015])
+      assert.deepEqual(r, { octets: 30_000, same: true, end: 'ECONNRESET' })
+    })
     test(`IPv${f.v}: reset by the guest reaches the server (regression-82)`, async () => {
       const from = bed.peer.stdout.length
       assert.deepEqual(await client(bed.w, ['tcp-abort', f.world, 7005]), { hello: 'hello' })

@@ -292,21 +292,26 @@ uint32_t Peeker::peek_now(Sock &s, Header &h, uint32_t left, uint32_t avail)
 	}
 	if (!avail && !error && !(flags & PEEK_TAP_FULL)) {
 		flags |= PEEK_DRAINED;
-		if (s.rdhup && !unread(s)) {
+		if (s.broken) {
+			flags |= s.fin && !unread(s) ? (uint32_t)PEEK_EOF : 0;
+		} else if (s.rdhup && !unread(s)) {
 			uint8_t probe;
 			iovec iov = {&probe, 1};
 			const ssize_t n = peek_at(s, &iov, 1);
 			if (!n)
-				flags |= PEEK_EOF;
+				flags |= PEEK_EOF, s.fin = true;
 			else if (n > 0)
 				tcp.rewind(s, s.peek_off);
 			else if (errno != EAGAIN)
 				error = errno;
 		}
 	}
+	/* recv() has taken the error from the socket: nobody else will tell */
+	if (error && table.keeps(s, error))
+		error = 0;
 	auto &r = table.event<ev::Peeked>(s);
 	r.octets = sent, r.flags = flags, r.error = (uint32_t)error;
-	if (error) /* recv() has taken the error from the socket: nobody else will tell */
+	if (error)
 		table.fail(s, error);
 	return sent;
 }

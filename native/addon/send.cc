@@ -12,7 +12,6 @@
 namespace passt {
 
 enum : size_t { VECTOR = 256 };
-enum : int { STATE_CLOSE = 7 }; /* TCP_CLOSE, include/net/tcp_states.h */
 
 void Sender::gather(Sock &s, const fx::Send &e)
 {
@@ -222,15 +221,17 @@ void Sender::report_sent(Sock &s)
 	auto &e = table.event<ev::Sent>(s);
 	const int state = read_info(s.fd, e.info);
 	const int error = s.sent_errno;
+	/* sendmsg() has taken the error from the socket. EPIPE alone may just be our own shutdown(). */
+	const bool over = error && (error != EPIPE || state == STATE_CLOSE), kept = over && table.keeps(s, error);
 
-	e.taken = s.sent;
+	/* As by a kernel whose peer is gone: taken, not sent. The guest is told when it has read what the peer had said. */
+	e.taken = kept ? s.sent + s.dropped : s.sent;
 	e.pending = s.pending ? (uint32_t)s.pending->size() : 0;
-	e.dropped = s.dropped;
-	e.error = (uint32_t)error;
+	e.dropped = kept ? 0 : s.dropped;
+	e.error = kept ? 0 : (uint32_t)error;
 	s.sent = s.dropped = 0;
 	s.sent_errno = 0;
-	/* sendmsg() has taken the error from the socket. EPIPE alone may just be our own shutdown(). */
-	if (error && (error != EPIPE || state == STATE_CLOSE))
+	if (over && !kept)
 		table.fail(s, error);
 }
 

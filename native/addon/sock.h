@@ -34,6 +34,8 @@ struct Sock {
 	/** the kernel keeps our peek offset */
 	bool peek_off_kept;
 	bool rdhup;
+	/** TCP: the peer's end of stream is in the queue; no more comes, but something in it is not the guest's yet (Table::keeps) */
+	bool fin, over;
 	/** TX_ACK: option set; wanted for the octets that go next */
 	bool ts_on, report;
 	/** in the list of those with sends gathered in this execution */
@@ -41,6 +43,8 @@ struct Sock {
 	int fd;
 	uint32_t generation;
 	int error;
+	/** What it is `over` by; 0: the socket itself still knows */
+	int broken;
 
 	uint32_t peek_off;
 	/** octets the kernel took since connect(); how many of them when TX_ACK was set */
@@ -137,6 +141,7 @@ uint16_t bound_port(int fd);
 
 /** TCP_INFO and SO_MEMINFO, as far as the kernel has them. Return: the socket's TCP state, or 0. */
 int read_info(int fd, Info &info);
+enum : int { STATE_CLOSE = 7 }; /* TCP_CLOSE, include/net/tcp_states.h */
 
 /** What SK_MEMINFO_RMEM_ALLOC, _FWD_ALLOC and _WMEM_QUEUED make, octets. The second is an int of the kernel's, which may be below 0. */
 uint32_t held_by(uint32_t received, uint32_t reserved, uint32_t queued);

@@ -2,6 +2,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -51,6 +53,20 @@ void Table::fail(Sock &s, int error, bool refused)
 	s.error = error;
 	auto &e = event<ev::Failed>(s);
 	e.refused = refused, e.error = (uint32_t)error;
+}
+
+bool Table::keeps(Sock &s, int error)
+{
+	Info info = {};
+	int unread = 0;
+
+	if (s.kind != Kind::Tcp || s.phase != Phase::Open || read_info(s.fd, info) != STATE_CLOSE || ioctl(s.fd, SIOCINQ, &unread) || unread <= 0)
+		return false;
+	s.over = true;
+	s.shut = true; /* what the guest still says gets nowhere */
+	if (!s.broken)
+		s.broken = error;
+	return true;
 }
 
 void Table::close_sock(Sock &s, bool reset)

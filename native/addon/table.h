@@ -55,6 +55,11 @@ public:
 	int register_sock(const Sock &s);
 	/** EV_FAILED, out of epoll. */
 	void fail(Sock &s, int error, bool refused = false);
+	/**
+	 * A TCP connection has failed. Is something of what the peer had said before unread? It is the guest's, as it would be a program's on the
+	 * host (#regression-4, #regression-86): the socket stays until all of it is discarded (Tcp::discard). `error` 0: the socket has kept it.
+	 */
+	bool keeps(Sock &s, int error);
 	/** The same for a pair: EV_SPLICE_FAILED. */
 	void fail_splice(Sock &s, uint32_t side, int error);
 	/** Opening has come to nothing: EV_FAILED, the handle is free. */

@@ -39,11 +39,18 @@ void Tcp::ready(Sock &s, uint32_t events)
 
 	/* EPOLLERR is mostly the error queue with acknowledgements; a socket with a real error also hangs up */
 	int error = 0;
-	if (events & EPOLLERR && (!read_acks(s) || events & EPOLLHUP))
-		error = take_error(s.fd);
+	if (events & EPOLLERR) {
+		const bool acks = read_acks(s), hup = events & EPOLLHUP;
+		/* Left in the socket where it can be: so recv() tells whether the stream had ended before */
+		const bool left = hup && !acks && table.keeps(s, 0);
+		if (!left && (hup || !acks))
+			error = take_error(s.fd);
+	}
 	if (events & (EPOLLRDHUP | EPOLLHUP))
 		s.rdhup = true;
-	if (events & EPOLLOUT && !error && s.pending && s.pending->size()) {
+	if (events & EPOLLRDHUP && !(events & EPOLLHUP))
+		s.fin = true;
+	if (events & EPOLLOUT && !error && !s.over && s.pending && s.pending->size()) {
 		sender.flush_pending(s);
 		sender.report_sent(s);
 		if (s.phase != Phase::Open)
@@ -63,7 +70,7 @@ void Tcp::ready(Sock &s, uint32_t events)
 			s.await = false;
 		}
 	}
-	if (error) /* behind what is still readable: #regression-4, #regression-86 */
+	if (error && !table.keeps(s, error))
 		table.fail(s, error);
 }
 
@@ -86,6 +93,10 @@ void Tcp::discard(Sock &s, uint32_t octets)
 		octets -= (uint32_t)n;
 		/* The kernel lowers its peek offset likewise */
 		s.peek_off -= s.peek_off < (uint32_t)n ? s.peek_off : (uint32_t)n;
+	}
+	if (s.over && s.phase == Phase::Open && !table.keeps(s, 0)) {
+		const int error = s.broken ? s.broken : take_error(s.fd);
+		table.fail(s, error ? error : ECONNRESET);
 	}
 }
 

@@ -370,22 +370,75 @@ TEST(urgent_octets_stay_in_the_stream_row_E)
 	CHECK(text(got) == "ab!cd");
 }
 
-TEST(reset_is_told_behind_what_is_readable_rows_4_86)
+/** The peer says "data", ends its stream or not, and resets. */
+static void say_and_reset(Connected &c, bool ends)
 {
-	Connected c;
-	CHECK(write(c.peer, "data", 4) == 4);
 	const linger hard = {1, 0};
+
+	CHECK(write(c.peer, "data", 4) == 4 && (!ends || shutdown(c.peer, SHUT_WR) == 0));
 	setsockopt(c.peer, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	shutdown(c.peer, SHUT_RD);
-	close(dup(c.peer));
 	close(c.peer);
 	c.peer = dup(2);
-	const Ev ready = c.await(EV_READY), failed = c.await(EV_FAILED);
-	CHECK(ready[2] & READY_IN && failed[13] == ECONNRESET);
-	/* and it never looks like an end of stream */
+}
+
+TEST(reset_is_told_behind_what_was_said_before_rows_4_86)
+{
+	/* What finds it: epoll; sendmsg(), twice; recvmsg() behind what it has read */
+	enum { EPOLL, SEND, PEEK };
+	for (const int finder : {EPOLL, SEND, PEEK})
+		for (const bool ends : {false, true}) {
+			Connected c;
+			say_and_reset(c, ends);
+			for (int i = 0; finder == SEND && i < 2; i++) {
+				c.send(octets("lost"));
+				const Ev sent = c.await(EV_SENT);
+				CHECK(sent[2] == 4 && !sent[12] && !sent[13]);
+			}
+			if (finder == EPOLL)
+				CHECK(c.await(EV_READY)[2] & READY_IN);
+			const Ev first = c.peek(false, 0, 2);
+			CHECK(first[2] == 2 && !first[13]);
+			Ev e = c.peek(false, 2, 100);
+			CHECK(e[2] == 2 && !e[13]);
+			CHECK(text(c.delivered(false, 0, VNET_LEN)) == "data");
+			/* An end of stream before it is told, where recvmsg() could say so; and a reset never looks like one */
+			e = c.peek(false, 4, 100);
+			CHECK(!e[2] && e[3] == (PEEK_DRAINED | (ends && finder != SEND ? (uint32_t)PEEK_EOF : 0u)) && !e[13]);
+			/* The guest may say it again, and what it still says is taken, for nothing */
+			c.effect({EF_REWIND, 1, 0});
+			CHECK(c.peek(false, 0, 100)[2] == 4);
+			CHECK(text(c.delivered(false, 0, VNET_LEN)) == "data");
+			c.send(octets("lost as well"));
+			const Ev sent = c.await(EV_SENT);
+			CHECK(sent[2] == 12 && !sent[12] && !sent[13]);
+			c.effect({EF_DISCARD, 1, 3});
+			c.turn(5);
+			CHECK(c.take(EV_FAILED).empty());
+			c.effect({EF_DISCARD, 1, 1});
+			CHECK(c.await(EV_FAILED)[13]);
+			CHECK(c.turn(30).empty());
+		}
+}
+
+TEST(reset_with_nothing_unread_is_told_at_once)
+{
+	Connected c;
+	say_and_reset(c, false);
+	CHECK(c.await(EV_READY)[2] & READY_IN);
+	CHECK(c.peek(false, 0, 100)[2] == 4);
+	c.effect({EF_DISCARD, 1, 4});
+	CHECK(c.await(EV_FAILED)[13] == ECONNRESET);
 	const Ev e = c.peek(false, 0, 100);
 	CHECK(!e[2] && !(e[3] & PEEK_EOF) && e[13] == ECONNRESET);
 	CHECK(c.turn(30).empty());
+	Connected d;
+	d.send(octets("unread"));
+	d.await(EV_SENT);
+	const linger hard = {1, 0};
+	setsockopt(d.peer, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+	close(d.peer);
+	d.peer = dup(2);
+	CHECK(d.await(EV_FAILED)[13] == ECONNRESET);
 }
 
 TEST(reset_makes_the_peer_see_a_reset_row_82)

@@ -134,6 +134,26 @@ def tcp_read(address, port, send=""):
         return {"data": got.decode(), "end": name(e)}
 
 
+def tcp_late(address, port):
+    """Sends, and goes on sending once the server must have gone; only then reads, from a small buffer."""
+    s = connect(address, port, 4096)
+    s.sendall(b"a request\n")
+    time.sleep(0.7)
+    for _ in range(3):
+        try:
+            s.send(b"more of it\n")
+        except OSError:
+            break
+        time.sleep(0.1)
+    got, end = b"", "eof"
+    try:
+        while data := s.recv(1 << 16):
+            got += data
+    except OSError as e:
+        end = name(e)
+    return {"octets": len(got), "same": got == random.Random(7).randbytes(len(got)), "end": end}
+
+
 def tcp_oob(address, port):
     """Reads with urgent data in line, as the stream was."""
     s = connect(address, port)

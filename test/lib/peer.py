@@ -75,6 +75,14 @@ def reset_after_first(conn):
     reset(conn)
 
 
+def answer_and_reset(conn):
+    """As to an upload that is not wanted: the answer, then close() with the request unread, which resets."""
+    conn.sendall(random.Random(7).randbytes(30_000))
+    time.sleep(0.3)  # all of it has arrived
+    conn.recv(1)
+    log(port=7015)
+
+
 def how_it_ends(conn):
     conn.sendall(b"hello")
     try:
@@ -148,6 +156,7 @@ TCP = {
     7012: (who, 0),
     7013: (never_read, 0),
     7014: (quiet_after_eof, 0),
+    7015: (answer_and_reset, 0),
 }
 
 
