@@ -145,7 +145,7 @@ time.sleep(100)`
   })
   test('a name that only an alternative one could be is told to nobody, and is not cut off to one that somebody has', async () => {
     const before = await list()
-    await w.host('ip link add fifteen-octets0 type dummy')
+    await w.sh('ip link add fifteen-octets0 type veth peer name fifteen-peer')
     for (const option of ['-A -t', '-D -u', '-t']) {
       const r = await pesto(ours, `${option} %fifteen-octets0more/8126`)
       assert.equal(r.code, 1)
@@ -155,7 +155,7 @@ time.sleep(100)`
       )
     }
     assert.deepEqual(await list(), before)
-    await w.host('ip link del fifteen-octets0')
+    await w.sh('ip link del fifteen-octets0')
   })
   test('a rule that would be in the way of another one takes its place', async () => {
     await change(ours, '-t 8124')

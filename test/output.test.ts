@@ -1,7 +1,19 @@
 // What programs write. Somebody reads no further, or there is no room: no stack, and the status says what was asked. Files that are named twice.
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, linkSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import {
+  chownSync,
+  copyFileSync,
+  existsSync,
+  lchownSync,
+  linkSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -67,5 +79,39 @@ describe('files that passt-replay writes', { skip: isPeer && 'our programs' }, (
       assert.ok(readFileSync(file).equals(readFileSync(record)))
       assert.ok(!existsSync(out))
     }
+  })
+  test("ours alone, but what is made to be handed on; never another user's, nor where his link leads", (t) => {
+    const dir = mkdtempSync(join(tmpdir(), 'passt-output-'))
+    t.after(() => rmSync(dir, { recursive: true }))
+    const path = (name: string) => join(dir, name)
+    const write = (option: string, to: string) =>
+      run('umask 022; "$@"', 'passt-replay', [option, path(to), record])
+    for (const [option, mode] of [
+      ['--html', 0o600],
+      ['--anonymize', 0o644]
+    ] as const) {
+      assert.equal(write(option, option).status, 0)
+      assert.equal(statSync(path(option)).mode & 0o777, mode, option)
+    }
+    writeFileSync(path('target'), 'mine')
+    writeFileSync(path('theirs'), 'theirs')
+    chownSync(path('theirs'), 1000, 1000)
+    symlinkSync(path('target'), path('their link'))
+    lchownSync(path('their link'), 1000, 1000)
+    for (const [to, why] of [
+      ['theirs', /theirs: the file that is there belongs to another user\n$/],
+      ['their link', /their link: ELOOP/]
+    ] as const) {
+      const r = write('--html', to)
+      assert.match(r.stderr, why)
+      assert.equal(r.status, 2)
+    }
+    assert.deepEqual(
+      ['target', 'theirs'].map((name) => readFileSync(path(name), 'utf8')),
+      ['mine', 'theirs']
+    )
+    symlinkSync(path('target'), path('link'))
+    assert.equal(write('--html', 'link').status, 0)
+    assert.match(readFileSync(path('target'), 'utf8'), /^<!doctype html>/i)
   })
 })

@@ -1,5 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  statSync,
+  writeFileSync
+} from 'node:fs'
 import * as E from 'fp-ts/lib/Either.js'
 import { octets } from '../../codecs/value/octets.js'
 import { VERSION } from '../cli/help.js'
@@ -126,8 +136,33 @@ const heldApart = (o: ReplayOptions): void => {
     seen.add(idOf(out))
   }
 }
-const save = (path: string, content: string | Uint8Array): void =>
-  onFile(path, () => writeFileSync(path, content))
+/** What comes of a record says who spoke to whom, so it is ours alone, as the record is. What is made to be handed on is not. */
+const OURS_ALONE = 0o600
+const FOR_OTHERS = 0o666
+/** As programs open what they write: no file of another user's, and none that another user's link leads to (passt(1), NOTES). */
+const openToWrite = (path: string, mode: number): number => {
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_NOCTTY
+  const link = lstatSync(path, { throwIfNoEntry: false })
+  const trusted = link?.isSymbolicLink() === true && [0, process.geteuid?.()].includes(link.uid)
+  const fd = openSync(path, trusted ? flags : flags | constants.O_NOFOLLOW, mode)
+  const file = fstatSync(fd)
+  if (!file.isFile()) return fd
+  if (file.uid !== process.geteuid?.()) {
+    closeSync(fd)
+    throw new Error('the file that is there belongs to another user')
+  }
+  ftruncateSync(fd)
+  return fd
+}
+const save = (path: string, content: string | Uint8Array, mode: number): void =>
+  onFile(path, () => {
+    const fd = openToWrite(path, mode)
+    try {
+      writeFileSync(fd, content)
+    } finally {
+      closeSync(fd)
+    }
+  })
 
 /** Exit status. */
 export const main = (args: ReadonlyArray<string>, look: Look, out: Print = print): number => {
@@ -198,7 +233,8 @@ const run = (asked: ReplayOptions, look: Look, say: (line: string) => void): num
         pages.data([...heading, ...(cut === null ? [] : [`ends early: ${cut}`])], difference),
         look.script,
         look.style
-      )
+      ),
+      OURS_ALONE
     )
   if (asked.json)
     say(
@@ -233,9 +269,9 @@ const run = (asked: ReplayOptions, look: Look, say: (line: string) => void): num
   if (asked.shrink !== null) {
     const small = shrunk(file)
     if (small === null) throw new Unplayable('nothing differs, so there is nothing to shrink')
-    save(asked.shrink, small.file)
+    save(asked.shrink, small.file, OURS_ALONE)
     if (!asked.json) say(`${asked.shrink}: ${small.turns} turns, ${small.events} events`)
   }
-  if (asked.anonymize !== null) save(asked.anonymize, anonymized(file, randomBytes(KEY)))
+  if (asked.anonymize !== null) save(asked.anonymize, anonymized(file, randomBytes(KEY)), FOR_OTHERS)
   return same ? 0 : 1
 }
