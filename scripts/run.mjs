@@ -21,6 +21,13 @@ import { fileURLToPath } from 'node:url'
 import { beside } from './beside.mjs'
 import { compile, compiledOf } from './compiled.mjs'
 
+// As package.json has it, for node-gyp.
+const [major, minor] = process.versions.node.split('.').map(Number)
+if (major < 20 || (major === 20 && minor < 17) || major === 21 || (major === 22 && minor < 9)) {
+  console.error(`Node ${process.versions.node} will not do: it takes 20.17 or later, or 22.9 or later`)
+  process.exit(1)
+}
+
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const at = (...p) => join(root, ...p)
 const [task = 'build', ...args] = process.argv.slice(2)
