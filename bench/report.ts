@@ -79,11 +79,9 @@ export const table = (run: Run): string => {
   ].join('\n')
 }
 
-export const markdown = (run: Run): string => `# Performance
-
-Made by \`npm run bench\`; do not edit. ${run.quick ? 'A **quick** run: good for trying the bench, not for figures.' : ''}
-
-- Date: ${run.date}
+export const markdown = (
+  run: Run
+): string => `${run.quick ? 'A **quick** run: good for trying the bench, not for figures.\n\n' : ''}- Date: ${run.date}
 - Kernel: ${run.kernel}; ${run.cpu}; Node ${run.node}
 - Ours: ${run.versions.ours}; upstream: ${run.versions.upstream}
 - Method: network namespaces "host" and "world" joined by veth; the program runs in "host" as an ordinary user, the load in
@@ -105,6 +103,13 @@ ${table(run)}
 
 ![ratios](performance.svg)
 ${run.failures.length === 0 ? '' : `\nFailed samples:\n\n${run.failures.map((f) => `- ${f}`).join('\n')}\n`}`
+
+const MADE = /(<!-- npm run bench -- --docs -->\n).*(<!-- end -->)/s
+/** docs/performance.md with what a run has measured; all else in it is by hand. */
+export const withMeasured = (page: string, run: Run): string => {
+  if (!MADE.test(page)) throw new Error('no place for what was measured')
+  return page.replace(MADE, (_, head: string, end: string) => `${head}\n${markdown(run)}\n${end}`)
+}
 
 const xml = (s: string): string => s.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;')
 

@@ -1,7 +1,7 @@
 // npm run bench [-- --quick] [--rounds N] [--rows ID,ID...] [--all] [--docs]
 //
 // Compares this program with upstream's newest in one run, alternating. Results go to bench/results/, with --docs also
-// to docs/performance.md and docs/performance.svg. PEER names upstream's pasta; without it it is fetched into .peer/.
+// to docs/performance.svg and between the marks of docs/performance.md. PEER names upstream's pasta; without it it is fetched into .peer/.
 // OURS names another program to take for ours (upstream's own, to try the bench: all ratios about 1).
 import { spawnSync } from 'node:child_process'
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -9,7 +9,7 @@ import { release } from 'node:os'
 import { join } from 'node:path'
 import { net, ok, repo, type World, withWorld } from '../test/lib/world.js'
 import { argumentsOf, countOf, fail } from './arguments.js'
-import { markdown, median, type Outcome, type Run, ratio, svg, table } from './report.js'
+import { markdown, median, type Outcome, type Run, ratio, svg, table, withMeasured } from './report.js'
 import { type Contender, type Row, rows, rrPort } from './rows.js'
 
 const args = argumentsOf({
@@ -163,7 +163,8 @@ const main = async (w: World, peer: string): Promise<void> => {
   writeFileSync(join(out, 'performance.md'), markdown(run))
   writeFileSync(join(out, 'performance.svg'), svg(run))
   if (args.docs) {
-    writeFileSync(join(repo, 'docs/performance.md'), markdown(run))
+    const page = join(repo, 'docs/performance.md')
+    writeFileSync(page, withMeasured(readFileSync(page, 'utf8'), run))
     writeFileSync(join(repo, 'docs/performance.svg'), svg(run))
   }
   console.log(table(run))

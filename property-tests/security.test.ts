@@ -22,6 +22,17 @@ describe('docs/security.md', () => {
       const text = readFileSync(join(ROOT, file!), 'utf8')
       assert.ok(text.includes(title!), `${file} does not have '${title}'`)
     })
+  test("the engine gets of the caller's environment what the page names", () => {
+    const source = (file: string): string => readFileSync(join(ROOT, 'native/launcher', file), 'utf8')
+    const allowed = /^#define ENGINE_ALLOWED (.*)$/m.exec(source('engine-options.h'))![1]!
+    const collected = [...source('node.cc').matchAll(/collect\(\{ (.*?) \}/g)].map(([, names]) => names!)
+    const given = collected
+      .join()
+      .replace('ENGINE_ALLOWED', allowed)
+      .match(/[A-Z_]+/g)!
+    const row = page.split('\n').find((l) => l.startsWith("| the caller's environment |"))!
+    assert.deepEqual([...row.matchAll(/`(\w+)`/g)].map(([, name]) => name).sort(), given.sort())
+  })
   test('a list is read whole: as many calls as it has lines that begin with a macro', () => {
     const list = readFileSync(join(ROOT, 'native/addon/seccomp-calls.def'), 'utf8')
     const lines = new Set(

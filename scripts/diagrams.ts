@@ -1,10 +1,10 @@
 import { join } from 'node:path'
 import type { AnyStateMachine } from 'xstate'
+import { isObject } from '../src/codecs/value/codec.js'
 import {
   type Arrow,
   ancestorsOf,
   arrowsOf,
-  isObject,
   type Node,
   named,
   nodesOf,

@@ -62,7 +62,8 @@ export const page = (mode: Mode): string => {
   const made = `.\\" Made from man/src and src/runtime/cli/option-table.ts by scripts/manual.ts; do not edit.\n`
   return `${made}${source(`${mode}.mdoc`)
     .replace('@OPTIONS@', () => `${INTRO}\n${options(texts, mode)}`)
-    .replace('@NOTES@', () => forMode(source('notes.mdoc'), mode).trimEnd())}`
+    .replace('@NOTES@', () => forMode(source('notes.mdoc'), mode).trimEnd())
+    .replace('@ENVIRONMENT@', () => forMode(source('environment.mdoc'), mode).trimEnd())}`
 }
 
 export const pages = (): readonly Generated[] =>

@@ -16,10 +16,17 @@ import {
   writeFileSync
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beside } from './beside.mjs'
 import { compile, compiledOf } from './compiled.mjs'
+
+// As package.json has it, for node-gyp.
+const [major, minor] = process.versions.node.split('.').map(Number)
+if (major < 20 || (major === 20 && minor < 17) || major === 21 || (major === 22 && minor < 9)) {
+  console.error(`Node ${process.versions.node} will not do: it takes 20.17 or later, or 22.9 or later`)
+  process.exit(1)
+}
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const at = (...p) => join(root, ...p)
@@ -137,15 +144,17 @@ const defined = {
     LIVE_STYLE: pagePart('src/page/live.css')
   })
 }
+/** `npm run build -- --readable`: names and lines as they are in the sources, until those change. */
+const readable = task === 'build' && args.includes('--readable')
 const bundle = () => {
   const from = newest(at('src'), at('package.json'), at('scripts/run.mjs'), at('package-lock.json'))
   for (const [name, file] of Object.entries(bundles)) {
     const made = at(file)
-    if (from <= oldest(made)) continue
+    if (from <= oldest(made) && !readable) continue
     const argv = [
       `src/bin/${name}.ts`,
       '--bundle',
-      '--minify',
+      ...(readable ? [] : ['--minify']),
       '--platform=node',
       '--format=cjs',
       '--target=node20',
@@ -313,6 +322,11 @@ const allTests = async (dir) => {
     { on: LONG_TERM, told: toldLongTerm, status: statusLongTerm }
   ]
 }
+/** Property tests alone take neither root nor programs. */
+const needsTools = () => {
+  const files = args.filter((arg) => arg !== '--long-term').map((f) => relative(root, resolve(root, f)))
+  return files.length === 0 || !files.every(isProperty)
+}
 /** `npm test -- [--long-term] FILE...`: these files alone, on one Node. */
 const someTests = (told, [first, ...rest]) =>
   first === '--long-term'
@@ -340,7 +354,7 @@ const tasks = {
       process.exit(1)
     }
     build()
-    must(process.execPath, [at('scripts/tools.mjs')])
+    if (needsTools()) must(process.execPath, [at('scripts/tools.mjs')])
     lint()
     const dir = mkdtempSync(join(tmpdir(), 'passt-tests-'))
     const runs = args.length === 0 ? await allTests(dir) : [someTests(join(dir, 'told'), args)]

@@ -1,4 +1,5 @@
 import type { AnyMachineSnapshot, AnyStateMachine } from 'xstate'
+import { isObject } from '../codecs/value/codec.js'
 
 // What is read of a chart: its nodes, its rows (transitions), how each is called, and what clause it implements.
 
@@ -39,9 +40,6 @@ export interface Row {
   /** 'open.established on TURN_END, candidate 1 of 4 [bothEnded] -> open.closing' */
   readonly name: string
 }
-
-export const isObject = (u: unknown): u is Readonly<Record<string, unknown>> =>
-  typeof u === 'object' && u !== null
 
 export const rootOf = (m: AnyStateMachine): Node => m.root as unknown as Node
 /** The node and all below it. */

@@ -221,7 +221,6 @@ const Guest = t.strict({
   mac: MacAddr,
   announced: t.readonlyArray(Addr)
 })
-export type HandedGuest = t.TypeOf<typeof Guest>
 
 const TapThere = t.strict({
   kind: t.literal('tap'),

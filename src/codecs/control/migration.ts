@@ -142,11 +142,9 @@ export const FLOW_TAP_FIN_ACKED = 0x80
 /** Bits of `FlowRecord.flags`. */
 export const FLOW_STALLED = 0x01
 export const FLOW_LOCAL = 0x02
-export const FLOW_ACTIVE_CLOSE = 0x04
 export const FLOW_ACK_TO_TAP_DUE = 0x08
 export const FLOW_ACK_FROM_TAP_DUE = 0x10
 export const FLOW_TAP_BLOCKS = 0x20
-export const FLOW_SYN_RETRIED = 0x40
 
 /** Sequence numbers are those on the guest's link, not the host socket's. */
 export interface FlowRecord {

@@ -234,7 +234,7 @@ const fdSpec = (s: Span): Read<FdSpec> => {
 
 const UNIX = 'unix:'
 /** sun_path, without the NUL behind it (unix(7)). */
-const MAX_PATH = 107
+export const MAX_PATH = 107
 export const isUnixPath = (path: string): boolean =>
   path.startsWith('/') && !path.includes('\0') && new TextEncoder().encode(path).length <= MAX_PATH
 const unixPath = (s: Span): Read<string> =>

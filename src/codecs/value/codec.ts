@@ -5,7 +5,8 @@ import { type Octets, octets, sameOctets } from './octets.js'
 // How codecs are made here: of a reader and a writer. What a value must be like is said once, by the reader: a value is one of the
 // codec's (`is`) when what is written of it reads as the same value again.
 
-const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
+export const isObject = (u: unknown): u is Readonly<Record<string, unknown>> =>
+  typeof u === 'object' && u !== null
 /** Of what codecs give: numbers, texts, octets, and lists and records of them. -0 is 0. */
 const same = (a: unknown, b: unknown): boolean => {
   if (a instanceof Uint8Array && b instanceof Uint8Array) return sameOctets(a, b)

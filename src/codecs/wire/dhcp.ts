@@ -43,10 +43,8 @@ export const FLAG_BROADCAST = 0x8000
 export const DHCPDISCOVER = 1
 export const DHCPOFFER = 2
 export const DHCPREQUEST = 3
-export const DHCPDECLINE = 4
 export const DHCPACK = 5
 export const DHCPNAK = 6
-export const DHCPRELEASE = 7
 export const DHCPINFORM = 8
 
 /** Option codes, RFC 2132 unless named. */
@@ -90,8 +88,6 @@ const SNAME = 44
 const FILE = 108
 const COOKIE = 236
 const OPTIONS = 240
-/** Octets before the options, magic cookie included. */
-export const DHCP_HEADER_LEN = OPTIONS
 const CHADDR_LEN = 16
 const SNAME_LEN = 64
 const FILE_LEN = 128

@@ -26,9 +26,6 @@ export const STATUS_NO_BINDING = 3
 export const STATUS_NOT_ON_LINK = 4
 export const STATUS_NO_PREFIX_AVAIL = 6
 
-/** «Infinity» for lifetimes, T1 and T2, RFC 8415 §7.7 */
-export const INFINITE = 0xffffffff
-
 /** Flags of the Client FQDN option, RFC 4704 §4.1 */
 export const FQDN_S = 0x01
 export const FQDN_O = 0x02

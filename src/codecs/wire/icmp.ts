@@ -29,9 +29,6 @@ export const ICMP_ECHO_REPLY = 0
 export const ICMP_UNREACHABLE = 3
 export const ICMP_ECHO_REQUEST = 8
 export const ICMP_TIME_EXCEEDED = 11
-/** Codes of ICMP_UNREACHABLE. */
-export const ICMP_PORT_UNREACHABLE = 3
-export const ICMP_FRAGMENTATION_NEEDED = 4
 
 const TYPE = 0
 const CODE = 1

@@ -16,18 +16,14 @@ import { UDP_LEN, writeUdp } from './udp.js'
 
 /** Types, RFC 4443 §2.1 and RFC 4861 §4. The header is `IcmpHeader`, decoded by `decodeIcmpAt`. */
 export const ICMP6_UNREACHABLE = 1
-export const ICMP6_PACKET_TOO_BIG = 2
 export const ICMP6_TIME_EXCEEDED = 3
 export const ICMP6_PARAMETER_PROBLEM = 4
 export const ICMP6_ECHO_REQUEST = 128
-export const ICMP6_ECHO_REPLY = 129
 export const NDP_ROUTER_SOLICITATION = 133
 export const NDP_ROUTER_ADVERTISEMENT = 134
 export const NDP_NEIGHBOUR_SOLICITATION = 135
 export const NDP_NEIGHBOUR_ADVERTISEMENT = 136
 export const NDP_REDIRECT = 137
-/** Code of ICMP6_UNREACHABLE. */
-export const ICMP6_PORT_UNREACHABLE = 4
 
 /** For the caller of decodeFrame: Neighbour Discovery, which must have crossed no router. */
 export const isNdp = (type: number): boolean => type >= NDP_ROUTER_SOLICITATION && type <= NDP_REDIRECT

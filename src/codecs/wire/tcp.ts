@@ -51,8 +51,6 @@ const URGENT = 18 // offsets in octets, RFC 9293 §3.1
 
 /** Octets, without options. */
 export const TCP_LEN = 20
-/** With the options that we send on SYN. */
-export const TCP_SYN_LEN = 28
 export const MAX_WINDOW_SCALE = 14
 
 const OPT_END = 0

@@ -28,8 +28,6 @@ export const VNET_LEN = 10
 export const VNET_NEEDS_CSUM = 1
 export const VNET_DATA_VALID = 2
 export const GSO_NONE = 0
-export const GSO_TCPV4 = 1
-export const GSO_TCPV6 = 4
 export const GSO_UDP_L4 = 5
 
 /** Segments or datagrams that `len` octets of payload are, `size` octets each (0 = just one). One may be empty. */

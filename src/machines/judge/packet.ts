@@ -1,4 +1,4 @@
-import { LINK_ETHERNET, type LinkAt } from '../../codecs/log/link-layer.js'
+import type { LinkAt } from '../../codecs/log/link-layer.js'
 import { type InAny, isBroadcast4, isMulticast, readV4, readV6, showAddr } from '../../codecs/value/inany.js'
 import { type Octets, sub } from '../../codecs/value/octets.js'
 import { isZeroSum, pseudoSum, sum16 } from '../../codecs/wire/checksum.js'
@@ -178,9 +178,6 @@ export const lookAtIp = (o: Octets, link: LinkAt, original: number): Looked => {
   if (link.type === ETHERTYPE_IPV4) return look4(kept, whole)
   return link.type === ETHERTYPE_IPV6 ? look6(kept, whole) : nothing('link-type')
 }
-
-/** Ethernet's own addresses are there to compare. */
-export const hasAddresses = (linkType: number): boolean => linkType === LINK_ETHERNET
 
 /** `a.b.c.d:port`, `[a::b]:port` */
 export const showEnd = (a: InAny, v6: boolean, port: number | null): string =>

@@ -17,7 +17,7 @@ export interface WayLimits {
     readonly limit: Limit
   }>
 }
-export interface Limits {
+export interface RateLimits {
   readonly in: WayLimits
   readonly out: WayLimits
 }
@@ -49,7 +49,7 @@ const wayOf = (all: ReadonlyArray<RateLimit>, way: Way): WayLimits => {
       .reverse()
   }
 }
-export const limitsOf = (all: ReadonlyArray<RateLimit>): Limits => ({
+export const limitsOf = (all: ReadonlyArray<RateLimit>): RateLimits => ({
   in: wayOf(all, 'in'),
   out: wayOf(all, 'out')
 })

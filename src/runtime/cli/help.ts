@@ -7,7 +7,7 @@ export const VERSION = '0.1.0'
 export const versionText = (mode: Mode): string =>
   [
     `${mode} ${VERSION}`,
-    'Copyright (c) 2025 the passt-ts authors',
+    'Copyright (c) 2026 the passt-ts authors',
     'MIT License <https://opensource.org/license/mit>',
     'This is free software: you are free to change and redistribute it.',
     'There is NO WARRANTY, to the extent permitted by law.',

@@ -5,7 +5,13 @@ import { orNull } from '../../codecs/value/or-null.js'
 import { UDP_LEN } from '../../codecs/wire/udp.js'
 import { pieces } from '../../codecs/wire/vnet.js'
 import type { Instant, Payload } from '../../effects/effect.js'
-import { type CameBy, type Limits, limitsOf, quantumOf, type WayLimits } from '../../machines/limit/limits.js'
+import {
+  type CameBy,
+  limitsOf,
+  quantumOf,
+  type RateLimits,
+  type WayLimits
+} from '../../machines/limit/limits.js'
 import { READ_LIMIT, READ_LIMIT_1 } from '../abi/abi.js'
 import { Deadline } from '../flow/deadline.js'
 import { type Flow, isPair, type PairFlow } from '../flow/flow.js'
@@ -123,7 +129,7 @@ export class Rates {
   /** Octets that a peek under way may send. */
   private readonly peeks: Float64Array
 
-  constructor(limits: Limits, flows: number, now: number) {
+  constructor(limits: RateLimits, flows: number, now: number) {
     const of = (w: WayLimits): WayRates | null =>
       w.total === null && w.rules.length === 0 ? null : new WayRates(w, flows, now)
     this.in = of(limits.in)

@@ -32,7 +32,7 @@ const few = <A, B>(all: ReadonlyArray<A>, of: (a: A) => B): B[] => {
   return first
 }
 const itself = (text: string): string => text
-const textOr = (a: InAny | null): string | null => (a === null ? null : showAddr(a))
+export const textOr = (a: InAny | null): string | null => (a === null ? null : showAddr(a))
 
 const familyOf = (f: FamilyPlan | null): Status['ipv4'] =>
   f === null

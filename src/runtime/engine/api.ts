@@ -31,7 +31,7 @@ import { liveTrace } from '../observe/live-trace.js'
 import type { Plan } from '../plan/plan-types.js'
 import type { Recorder } from '../record/recorder.js'
 import type { ApiTold } from './api-rules.js'
-import { type NamespaceIs, statusOf } from './api-status.js'
+import { type NamespaceIs, statusOf, textOr } from './api-status.js'
 import { pairWays, tcpToGuest, tcpToPeer } from './flow-octets.js'
 import type { RulesNow } from './live-rules.js'
 import { type PairMoved, ruleCounts, toldCount } from './rule-counts.js'
@@ -48,7 +48,6 @@ export const EVENTS_KEPT = 1024
 /** ms from an answer to the next one. */
 export const PAUSE = 2
 const WAITING_MAX = 8
-const textOr = (a: InAny | null): string | null => (a === null ? null : showAddr(a))
 const place = (address: InAny, port: number): Place => ({ address: showAddr(address), port })
 const source = ({ src, srcPort, dst }: Endpoint): Place => ({
   address: src === null ? (showAddr(dst).includes(':') ? '::' : '0.0.0.0') : showAddr(src),

@@ -2,6 +2,7 @@ import * as E from 'fp-ts/lib/Either.js'
 import { pipe } from 'fp-ts/lib/function.js'
 import * as t from 'io-ts'
 import { Real } from '../../codecs/log/written.js'
+import { MAX_PATH } from '../../codecs/text/port-spec.js'
 import { ENAMETOOLONG } from '../../codecs/value/errno.js'
 import { orNull } from '../../codecs/value/or-null.js'
 import { type Instant, instant } from '../../effects/effect.js'
@@ -41,8 +42,6 @@ const DEFAULT_SOCKETS: ReadonlyArray<string> = Array.from(
   { length: 64 },
   (_, i) => `/tmp/passt_${i + 1}.socket`
 )
-/** sun_path, without the NUL behind it (unix(7)). */
-const MAX_PATH = 107
 
 const REASONS: Readonly<Record<string, string>> = {
   EADDRINUSE: 'somebody listens there already',

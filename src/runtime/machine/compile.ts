@@ -1,4 +1,5 @@
 import { type AnyStateMachine, and, type ContextFrom, type EventFrom, type InputFrom, not, or } from 'xstate'
+import { isObject } from '../../codecs/value/codec.js'
 import type { Effect } from '../../effects/effect.js'
 import { type Copier, copier, type Fields } from './copier.js'
 
@@ -93,7 +94,6 @@ const AND = checkOf(and([]))
 const OR = checkOf(or([]))
 const NOT = checkOf(not(() => true))
 
-const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
 const isFn = (u: unknown): u is Fn => typeof u === 'function'
 const asList = (u: unknown): readonly unknown[] => (Array.isArray(u) ? u : u === undefined ? [] : [u])
 const nameOf = (n: Node): string => n.path.join('.') || '(root)'

@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { type InAny, isV4 } from '../../codecs/value/inany.js'
 import { BROADCAST_MAC, isGroupMac, type Mac, ZERO_MAC } from '../../codecs/wire/ethernet.js'
+import { keyOf } from '../../machines/address/neighbours.js'
 
 // Other addresses, MACs and names in place of those of a session, always the same one for the same. Addresses keep their prefixes as Crypto-PAn
 // (Xu et al., "Prefix-preserving IP address anonymization", ICNP 2002) does it: bit n is inverted or not, by a keyed hash of the n bits in
@@ -70,7 +71,6 @@ const isSolicitedMac = (m: Mac): boolean => m >= SOLICITED_MAC && m < SOLICITED_
 const isSameMac = (m: Mac): boolean =>
   m === ZERO_MAC || m === BROADCAST_MAC || (isGroupMac(m) && !isSolicitedMac(m))
 
-const keyOf = (a: InAny): string => a.join()
 const isSame = (a: InAny): boolean =>
   isV4(a) ? isSame4(bitsOf(a[3])) : isSame6(a.map((w) => bitsOf(w)).join(''))
 

@@ -1,5 +1,6 @@
 import type { RingRecord } from '../../codecs/log/record.js'
 import { sameOctets } from '../../codecs/value/octets.js'
+import { VNET_LEN } from '../../codecs/wire/vnet.js'
 import { EF } from '../abi/abi.js'
 import type { RecordedTurn } from './recording.js'
 
@@ -53,7 +54,6 @@ const NAMES_OCTETS = new Set<number>([
   EF.UDP_JOIN
 ])
 /** Identifications and sums that another flow has a part in; octets of a frame behind its virtio-net header. */
-const VNET_LEN = 10
 const ETHERTYPE = VNET_LEN + 12
 const IP = VNET_LEN + 14
 const alone = (r: RingRecord): RingRecord => {

@@ -1,4 +1,5 @@
 import { type AnyStateMachine, initialTransition, transition } from 'xstate'
+import { dotted } from '../../explore/chart.js'
 import { pingMachine } from '../../machines/flow/ping.js'
 import { tcpSpliceMachine } from '../../machines/flow/tcp-splice.js'
 import { udpMachine } from '../../machines/flow/udp.js'
@@ -39,18 +40,11 @@ export const TABLES: ReadonlyArray<readonly [Table, AnyStateMachine]> = (
   ] as ReadonlyArray<readonly [unknown, AnyStateMachine]>
 ).map(([table, machine]) => [table as Table, machine])
 
-/** 'open.established' -> { open: 'established' } */
+/** 'open.established' -> { open: 'established' }; `dotted` is the way back. */
 export const nested = (leaf: string): unknown => {
   const dot = leaf.indexOf('.')
   return dot < 0 ? leaf : { [leaf.slice(0, dot)]: nested(leaf.slice(dot + 1)) }
 }
-/** And back. */
-const dotted = (value: unknown): string =>
-  typeof value === 'string'
-    ? value
-    : Object.entries(value as object)
-        .map(([k, v]) => `${k}.${dotted(v)}`)
-        .join()
 
 const interpreted = (table: Table, machine: AnyStateMachine): Pick<Table, 'start' | 'step'> => {
   const nodes = new Map(table.leaves.map((leaf, i) => [leaf, i]))

@@ -1,11 +1,11 @@
 import * as E from 'fp-ts/lib/Either.js'
 import { Addr, MacAddr, Place, readBy } from '../../codecs/log/written.js'
+import { isObject } from '../../codecs/value/codec.js'
 import type { Aliases } from './aliases.js'
 
 // The world that a record begins with, with aliases for addresses and MACs: these have a form of their own, whatever they are a part of
 // (codecs/log/written.ts).
 
-const isObject = (u: unknown): u is Readonly<Record<string, unknown>> => typeof u === 'object' && u !== null
 const textBy = (a: Aliases, text: string): string => {
   const addr = readBy(Addr, text)
   if (addr !== null) return Addr.encode(a.addr(addr))
