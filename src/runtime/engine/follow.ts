@@ -13,6 +13,7 @@ import { Deadline } from '../flow/deadline.js'
 import { ask, type HostTables, type NetlinkFailure, type NetlinkRequest, own } from '../host/host.js'
 import { type AskHost, type KnownRoutes, lookAtHost } from '../host/host-tables.js'
 import {
+  asGiven,
   type Change,
   changesOf,
   endLingering,
@@ -40,7 +41,7 @@ const PAUSE = 1000
 const PAUSE_EACH = 0.5
 /** ms. At the start the world is there first; a look finds what has changed meanwhile. */
 const FIRST = 1000
-/** ms that a router may be missing before there is none. */
+/** ms that the host's router may be missing before its routes are followed without one. */
 const PATIENCE = 5000
 /** ms that an address may be gone before its flows end: a link that goes down and comes up again takes its addresses with it. */
 const GRACE = 3000
@@ -192,7 +193,7 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
   /** Nothing is at work: who rings is heard at once. */
   let idle = false
   let now = 0
-  let held = f.host
+  let held = asGiven(f.plan, f.host)
   let conf = f.conf
   let raw = f.host.tables
   let made: Made = namespace === null ? NOTHING_MADE : madeOf(f.plan, namespace.tap, f.host.tables)

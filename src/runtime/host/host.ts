@@ -94,7 +94,7 @@ export const defaultVia = (routes: ReadonlyArray<rt.Route>, index: number | null
  * Gateway of the first default route via the interface. Of several nexthops the first of the highest weight (passt(1),
  * --gateway), those through other interfaces left out, since the gateway has to be a neighbour of the address.
  */
-const gatewayOf = (routes: ReadonlyArray<rt.Route>, index: number): InAny | null => {
+export const gatewayOf = (routes: ReadonlyArray<rt.Route>, index: number): InAny | null => {
   const route = defaultVia(routes, index)
   if (route === undefined || route.oif === index) return route?.gateway ?? null
   return hopsThrough(route, index).reduce((best, n) => (n.weight > best.weight ? n : best)).gateway
