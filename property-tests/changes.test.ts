@@ -7,7 +7,7 @@ import { NetlinkDatagram, NLM_F_EXCL, NLMSG_ERROR } from '../src/codecs/kernel/n
 import * as rt from '../src/codecs/kernel/rtnetlink.js'
 import type { ResolvConf } from '../src/codecs/text/resolv-conf.js'
 import { EADDRNOTAVAIL, EEXIST, ENETUNREACH, ENOBUFS, ESRCH } from '../src/codecs/value/errno.js'
-import { fromV4, type InAny, sameAddr, showAddr } from '../src/codecs/value/inany.js'
+import { fromV4, type InAny, isV4, sameAddr, showAddr } from '../src/codecs/value/inany.js'
 import { octets } from '../src/codecs/value/octets.js'
 import { carryOut } from '../src/runtime/engine/follow.js'
 import { parseTold, toldText, withTold } from '../src/runtime/engine/host-told.js'
@@ -16,6 +16,9 @@ import {
   asGiven,
   changesOf,
   endLingering,
+  GONE_MAX,
+  type Gone,
+  goneNow,
   type HostNow,
   kept,
   lingers,
@@ -348,6 +351,36 @@ describe('a host that loses what it had', () => {
     assert.deepEqual(of(with4(family(OTHER, 32, GATEWAY), both)), [MINE, 24])
     assert.deepEqual(of(with4(family(OTHER, 32, fromV4(0x0a000003)), both)), [OTHER, 32], 'another router')
     assert.deepEqual(of(with4(family(OTHER, 32, GATEWAY), [address(OTHER, 32)])), [OTHER, 32], 'it is gone')
+  })
+  test('has lost for good what stays away while it has another one', () => {
+    fc.assert(
+      fc.property(fc.array(arbNow, { minLength: 2, maxLength: 8 }), (states) => {
+        const none: ReadonlyArray<Gone> = []
+        states.reduce((gone, is, at) => {
+          const was = states[at - 1]?.tables.addresses ?? []
+          const next = goneNow(gone, was, is, at)
+          for (const a of vanished(was, is.tables.addresses))
+            assert.equal(next.filter((g) => sameAddr(g.addr, a)).length, 1)
+          for (const { addr: a, since } of next) {
+            assert.ok(!is.tables.addresses.some((b) => sameAddr(a, own(b)!)), 'it is back')
+            const f = isV4(a) ? is.host.v4! : is.host.v6!
+            const hasAnother = f.index !== null && f.address !== null && (isV4(a) || f.linkLocal !== null)
+            const before = gone.find((g) => sameAddr(g.addr, a))?.since ?? at
+            assert.equal(since, hasAnother ? before : null)
+          }
+          return next
+        }, none)
+      })
+    )
+  })
+  test('remembers no more of what it lost than it may', () => {
+    const many = Array.from({ length: 2 * GONE_MAX }, (_, i) => on(2, `10.0.0.${i}/24`))
+    const is: HostNow = { host: { v4: null, v6: null, notices: [] }, tables: TABLES }
+    const gone = goneNow([], many, is, 0)
+    assert.deepEqual(
+      gone.map((g) => g.addr),
+      many.slice(GONE_MAX).map(own)
+    )
   })
   test('has the addresses that vanished, once each', () => {
     fc.assert(

@@ -7,7 +7,7 @@ import {
 } from '../../codecs/kernel/netlink.js'
 import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { EADDRNOTAVAIL, EEXIST, ESRCH } from '../../codecs/value/errno.js'
-import { type InAny, sameAddr, showAddr } from '../../codecs/value/inany.js'
+import { type InAny, isV4, sameAddr, showAddr } from '../../codecs/value/inany.js'
 import type { Family, HostConfig, HostFamily, HostTables } from '../host/host.js'
 import { gatewayOf, isUsableAddress, own } from '../host/host.js'
 import { type Made, newAddress, newRoute, type Step } from './config-net.js'
@@ -114,6 +114,31 @@ export const vanished = (
   const there = new Set(is.map((a) => String(own(a))))
   const gone = was.map(own).filter((a): a is InAny => a !== null && !there.has(String(a)))
   return gone.filter((a, i) => gone.findIndex((b) => sameAddr(a, b)) === i)
+}
+
+/** An address that the host has no longer, and since when (ms) it has had another one for that IP version; null: it has none. */
+export interface Gone {
+  readonly addr: InAny
+  readonly since: number | null
+}
+/** More are not remembered: flows from there are left to their own time-outs. */
+export const GONE_MAX = 64
+
+/** Those that are gone now, after `gone` and `was`: what is back is none, and where nothing takes its place it may come back. */
+export const goneNow = (
+  gone: ReadonlyArray<Gone>,
+  was: ReadonlyArray<rt.Address>,
+  is: HostNow,
+  now: number
+): ReadonlyArray<Gone> => {
+  const there = new Set(is.tables.addresses.map((a) => String(own(a))))
+  const lost = vanished(was, is.tables.addresses).map((addr): Gone => ({ addr, since: null }))
+  return [...gone.filter((g) => !there.has(String(g.addr))), ...lost]
+    .slice(-GONE_MAX)
+    .map(({ addr, since }) => ({
+      addr,
+      since: isComplete(is, isV4(addr) ? 'v4' : 'v6') ? (since ?? now) : null
+    }))
 }
 
 // --- what is to be done in the namespace
