@@ -280,6 +280,7 @@ const arbFamily = (v6: boolean): fc.Arbitrary<HostFamily> =>
     gateway: fc.option(fc.constant<InAny>(v6 ? [0xfe800000, 0, 0, 1] : fromV4(0x0a000001))),
     address: fc.option(fc.constantFrom<InAny[]>(v6 ? [0x20010db8, 1, 0, 2] : fromV4(0x0a000002))),
     prefixLen: fc.constant(24),
+    givenPrefixLen: fc.constant(null),
     linkLocal: fc.option(fc.constant<InAny>([0xfe800000, 0, 0, 2]))
   })
 const defaultOf = (f: HostFamily): ReadonlyArray<rt.Route> =>
@@ -325,6 +326,7 @@ describe('a host that loses what it had', () => {
       gateway,
       address,
       prefixLen,
+      givenPrefixLen: null,
       linkLocal: null
     })
     const with4 = (v4: HostFamily, addresses: ReadonlyArray<rt.Address>): HostNow => ({
@@ -498,6 +500,18 @@ describe('a guest that has been given an address and a router', () => {
         [p.v4!.assigned, p.v4!.prefixLen, p.v6!.assigned],
         [addr('198.51.100.2'), 24, addr('2001:db8:9::2')]
       )
+  })
+  test('has the netmask that its own choice had on the host, though that is gone', () => {
+    const other = tables([...links, link(4, 'eth1')], [...LAN, on(4, '10.5.5.5/20')], [...routed, ...onLink])
+    const masks = followed(
+      [
+        [other, true],
+        [ROUTED, true],
+        [NOTHING, false]
+      ],
+      options('-a', '10.5.5.5')
+    ).map((p) => p.v4!.prefixLen)
+    assert.deepEqual(masks, [20, 20, 20])
   })
   test('was given none: a host without a router has no DHCP until it has one', () => {
     const dhcp = followed([

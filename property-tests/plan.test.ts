@@ -221,6 +221,22 @@ describe('addresses of the guest', () => {
   for (const [argv, t, v4, v6] of rows)
     test(`${argv || 'no options'}${t === BED ? '' : ', host without network'}`, () =>
       assert.deepEqual(of(planned(argv, t)), [v4, v6]))
+  test('-a: the netmask is that of the address on the host, whichever interface has it, the template first', () => {
+    const host = (...more: ReturnType<typeof on>[]) =>
+      tables(
+        [link(2, 'eth0'), link(3, 'eth1')],
+        [...more, on(2, '192.0.2.2/24')],
+        [route('default', 2, '192.0.2.1')]
+      )
+    const mask = (argv: string, t: HostTables) => planned(argv, t).v4?.prefixLen
+    assert.equal(mask('-a 10.5.5.5', host(on(3, '10.5.5.5/20'))), 20)
+    assert.equal(mask('-a 10.5.5.5', host(on(1, '10.5.5.5/32', 0x80))), 32)
+    assert.equal(mask('-a 10.5.5.5', host(on(3, '10.5.5.5/30'), on(2, '10.5.5.5/20'))), 20)
+    assert.equal(mask('-a 10.5.5.5', host(on(3, '10.5.5.6/20'))), 8)
+    assert.equal(mask('-a 10.5.5.5/12', host(on(3, '10.5.5.5/20'))), 12)
+    assert.equal(mask('-a 10.5.5.5 -n 13', host(on(3, '10.5.5.5/20'))), 13)
+    assert.equal(mask('-a 10.5.5.5', tables([link(2, 'eth0')], [on(2, '10.5.5.5/20')], [])), 20)
+  })
   test('global IPv6 without link-local address: local mode that keeps what there is', () => {
     const t = tables([link(2, 'eth0')], [on(2, '2001:db8::2/64')], [route('default', 2, '2001:db8::1')])
     assert.equal(of(planned('', t))[1], '2001:db8::2/64 via 2001:db8::1 ll fe80::1 local')

@@ -44,14 +44,18 @@ const sameOrNone = (a: InAny | null, b: InAny | null): boolean =>
   a === null || b === null ? a === b : sameAddr(a, b)
 
 /**
- * What it suggests, but for two things. The router of before, where there is none: the guest has been given it, and whom it sends to is us.
- * And the address, if that of before is still there and leads by the same router: another one beside it, as of a service that wanders between
+ * What it suggests, but for what the guest has been given. The router of before, where there is none: whom the guest sends to is us. Likewise
+ * the length of a prefix that was that of an address of the host's. And the address, if that of before is still there and leads by the same router: another one beside it, as of a service that wanders between
  * hosts, is no reason to move.
  */
 const staying = (was: HostFamily | null, is: HostNow, family: Family): HostFamily | null => {
   const found = is.host[family]
   if (was === null || found === null) return found
-  const f = { ...found, gateway: found.gateway ?? was.gateway }
+  const f = {
+    ...found,
+    gateway: found.gateway ?? was.gateway,
+    givenPrefixLen: found.givenPrefixLen ?? was.givenPrefixLen
+  }
   const { index } = f
   const { address } = was
   if (index === null || index !== was.index || address === null || !sameOrNone(f.gateway, was.gateway))
@@ -75,7 +79,7 @@ export const asGiven = (p: Pick<Plan, 'v4' | 'v6'>, is: HostNow): HostNow => {
  * The host as it counts: of an IP version that it has no longer, or not whole yet, what there was. `patient`: one whose router is missing is
  * not whole; not for ever, since there may be none any more. `waits`: a router is waited for. An address that is still there stays, and
  * so does a router that the guest was given: `tables` say what there is.
- * Law: what has never been whole is taken as it is, but for its router; keeping twice is keeping once.
+ * Law: what has never been whole is taken as it is, but for its router and netmask; keeping twice is keeping once.
  */
 export const kept = (
   was: HostNow,

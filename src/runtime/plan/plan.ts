@@ -37,12 +37,10 @@ export const classPrefix = (a: InAny): number => {
   return top < 8 ? 8 : top < 12 ? 16 : top < 14 ? 24 : 32
 }
 
-const prefix4 = (o: Options, host: HostFamily, assigned: InAny): number => {
-  const given = o.netmask ?? o.address.v4?.prefixLen ?? null
-  if (given !== null) return given
-  if (host.address !== null && host.prefixLen !== null && sameAddr(host.address, assigned))
-    return host.prefixLen
-  return o.address.v4 === null ? LOCAL_PREFIX4 : classPrefix(assigned)
+const prefix4 = (o: Options, host: HostFamily): number => {
+  const given = o.address.v4
+  if (given === null) return o.netmask ?? host.prefixLen ?? LOCAL_PREFIX4
+  return o.netmask ?? given.prefixLen ?? host.givenPrefixLen ?? classPrefix(given.address)
 }
 
 type Addressing = Pick<FamilyPlan, 'local' | 'assigned' | 'prefixLen' | 'gateway' | 'own' | 'linkLocal'>
@@ -52,7 +50,7 @@ const addressing4 = (o: Options, host: HostFamily): Addressing => {
   const local = host.index === null || known === null
   const assigned = known ?? LOCAL_ADDRESS4
   const gateway = o.gateway.v4 ?? host.gateway ?? (local ? LOCAL_GATEWAY4 : null)
-  return { local, assigned, prefixLen: prefix4(o, host, assigned), gateway, own: gateway, linkLocal: null }
+  return { local, assigned, prefixLen: prefix4(o, host), gateway, own: gateway, linkLocal: null }
 }
 
 /** A host interface without link-local address was brought up a moment ago: what it has is kept, the rest is local mode. */
