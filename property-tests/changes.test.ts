@@ -458,8 +458,8 @@ describe('a guest that has been given an address and a router', () => {
       fc.property(arbStates, (states) => {
         let was: Plan | null = null
         for (const p of followed(states)) {
-          if (was?.dhcp === true) assert.ok(p.dhcp)
-          if (was?.dhcpv6 === true) assert.ok(p.dhcpv6)
+          if (was?.dhcp === true) assert.equal(p.dhcp, true, 'DHCP')
+          if (was?.dhcpv6 === true) assert.equal(p.dhcpv6, true, 'DHCPv6')
           for (const f of ['v4', 'v6'] as const)
             for (const what of ['assigned', 'gateway', 'own', 'mapHostLoopback', 'dnsForward'] as const)
               if (was !== null && was[f]![what] !== null) assert.notEqual(p[f]![what], null, `${f} ${what}`)
