@@ -5,22 +5,30 @@ import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
 import { NetlinkDatagram, NLM_F_EXCL, NLMSG_ERROR } from '../src/codecs/kernel/netlink.js'
 import * as rt from '../src/codecs/kernel/rtnetlink.js'
+import type { ResolvConf } from '../src/codecs/text/resolv-conf.js'
 import { EADDRNOTAVAIL, EEXIST, ENETUNREACH, ENOBUFS, ESRCH } from '../src/codecs/value/errno.js'
-import { fromV4, type InAny, sameAddr } from '../src/codecs/value/inany.js'
+import { fromV4, type InAny, isV4, sameAddr, showAddr } from '../src/codecs/value/inany.js'
 import { octets } from '../src/codecs/value/octets.js'
 import { carryOut } from '../src/runtime/engine/follow.js'
 import { parseTold, toldText, withTold } from '../src/runtime/engine/host-told.js'
 import { type HostFamily, type HostTables, type NetlinkRequest, own } from '../src/runtime/host/host.js'
 import {
+  asGiven,
   changesOf,
   endLingering,
+  GONE_MAX,
+  type Gone,
+  goneNow,
   type HostNow,
   kept,
   lingers,
   vanished
 } from '../src/runtime/plan/changes.js'
 import { inPrefix, type Made } from '../src/runtime/plan/config-net.js'
+import { plan } from '../src/runtime/plan/plan.js'
+import type { Plan } from '../src/runtime/plan/plan-types.js'
 import { START } from './recorded.js'
+import { addr, derived, route as hostRoute, link, on, options, tables } from './tables.js'
 
 const TAP = 7
 
@@ -272,13 +280,16 @@ const arbFamily = (v6: boolean): fc.Arbitrary<HostFamily> =>
     gateway: fc.option(fc.constant<InAny>(v6 ? [0xfe800000, 0, 0, 1] : fromV4(0x0a000001))),
     address: fc.option(fc.constantFrom<InAny[]>(v6 ? [0x20010db8, 1, 0, 2] : fromV4(0x0a000002))),
     prefixLen: fc.constant(24),
+    givenPrefixLen: fc.constant(null),
     linkLocal: fc.option(fc.constant<InAny>([0xfe800000, 0, 0, 2]))
   })
+const defaultOf = (f: HostFamily): ReadonlyArray<rt.Route> =>
+  f.gateway === null ? [] : [hostRoute('default', f.index, showAddr(f.gateway))]
 const arbNow: fc.Arbitrary<HostNow> = fc
   .tuple(arbFamily(false), arbFamily(true), fc.array(arbAddress, { maxLength: 4 }))
   .map(([v4, v6, addresses]) => ({
     host: { v4, v6, notices: [] },
-    tables: { ...TABLES, addresses: [...addresses] }
+    tables: { ...TABLES, addresses: [...addresses], routes4: defaultOf(v4), routes6: defaultOf(v6) }
   }))
 
 describe('a host that loses what it had', () => {
@@ -293,12 +304,14 @@ describe('a host that loses what it had', () => {
           const whole = (h: HostNow): boolean =>
             h.host[f]!.index !== null && h.host[f]!.address !== null && (!v6 || h.host[f]!.linkLocal !== null)
           if (whole(was)) assert.ok(whole(now))
-          if (!whole(was)) assert.equal(now.host[f], is.host[f])
-          if (patient && whole(was) && was.host[f]!.gateway !== null)
-            assert.notEqual(now.host[f]!.gateway, null)
+          const { gateway } = was.host[f]!
+          if (!whole(was))
+            assert.deepEqual(now.host[f], { ...is.host[f]!, gateway: is.host[f]!.gateway ?? gateway })
+          if (gateway !== null) assert.notEqual(now.host[f]!.gateway, null)
+          const held = !whole(is) || (patient && gateway !== null && is.host[f]!.gateway === null)
           const of = (h: HostNow): unknown =>
             h.tables.addresses.filter((a) => (a.family === rt.AF_INET6) === v6)
-          assert.deepEqual(of(now), of(now.host[f] === is.host[f] ? is : was), 'addresses go with it')
+          assert.deepEqual(of(now), of(whole(was) && held ? was : is), 'addresses go with it')
         }
         assert.deepEqual(kept(now, is, patient).now, now)
       })
@@ -313,6 +326,7 @@ describe('a host that loses what it had', () => {
       gateway,
       address,
       prefixLen,
+      givenPrefixLen: null,
       linkLocal: null
     })
     const with4 = (v4: HostFamily, addresses: ReadonlyArray<rt.Address>): HostNow => ({
@@ -340,6 +354,36 @@ describe('a host that loses what it had', () => {
     assert.deepEqual(of(with4(family(OTHER, 32, fromV4(0x0a000003)), both)), [OTHER, 32], 'another router')
     assert.deepEqual(of(with4(family(OTHER, 32, GATEWAY), [address(OTHER, 32)])), [OTHER, 32], 'it is gone')
   })
+  test('has lost for good what stays away while it has another one', () => {
+    fc.assert(
+      fc.property(fc.array(arbNow, { minLength: 2, maxLength: 8 }), (states) => {
+        const none: ReadonlyArray<Gone> = []
+        states.reduce((gone, is, at) => {
+          const was = states[at - 1]?.tables.addresses ?? []
+          const next = goneNow(gone, was, is, at)
+          for (const a of vanished(was, is.tables.addresses))
+            assert.equal(next.filter((g) => sameAddr(g.addr, a)).length, 1)
+          for (const { addr: a, since } of next) {
+            assert.ok(!is.tables.addresses.some((b) => sameAddr(a, own(b)!)), 'it is back')
+            const f = isV4(a) ? is.host.v4! : is.host.v6!
+            const hasAnother = f.index !== null && f.address !== null && (isV4(a) || f.linkLocal !== null)
+            const before = gone.find((g) => sameAddr(g.addr, a))?.since ?? at
+            assert.equal(since, hasAnother ? before : null)
+          }
+          return next
+        }, none)
+      })
+    )
+  })
+  test('remembers no more of what it lost than it may', () => {
+    const many = Array.from({ length: 2 * GONE_MAX }, (_, i) => on(2, `10.0.0.${i}/24`))
+    const is: HostNow = { host: { v4: null, v6: null, notices: [] }, tables: TABLES }
+    const gone = goneNow([], many, is, 0)
+    assert.deepEqual(
+      gone.map((g) => g.addr),
+      many.slice(GONE_MAX).map(own)
+    )
+  })
   test('has the addresses that vanished, once each', () => {
     fc.assert(
       fc.property(fc.array(arbAddress), fc.array(arbAddress), (was, is) => {
@@ -354,6 +398,129 @@ describe('a host that loses what it had', () => {
         }
       })
     )
+  })
+})
+
+describe('a guest that has been given an address and a router', () => {
+  const CONF: E.Either<string, ResolvConf> = E.right({
+    servers4: [addr('127.0.0.53')],
+    servers6: [addr('::1')],
+    search: []
+  })
+  const links = [link(2, 'eth0'), link(3, 'tun0')]
+  const LAN = [on(2, '198.51.100.2/24'), on(2, '2001:db8:9::2/64'), on(2, 'fe80::2/64')]
+  const VIP = [on(2, '198.51.100.77/32'), on(2, '2001:db8:9::77/128')]
+  const VPN = [on(3, '10.8.0.2/32'), on(3, '2001:db8:8::2/128'), on(3, 'fe80::3/64')]
+  const routed = [hostRoute('default', 2, '198.51.100.1'), hostRoute('default', 2, 'fe80::1')]
+  const onLink = [hostRoute('198.51.100.0/24', 2, null), hostRoute('2001:db8:9::/64', 2, null)]
+  const tunnel = [hostRoute('default', 3, null), hostRoute('default', 3, null, { family: rt.AF_INET6 })]
+  const ROUTED = tables(links, LAN, [...routed, ...onLink])
+  const ROUTERLESS = tables(links, LAN, onLink)
+  const TUNNEL = tables(links, [...LAN, ...VPN], [...tunnel, ...routed, ...onLink])
+  const NOTHING = tables(links, [], [])
+  const arbTables = fc.constantFrom(
+    ROUTED,
+    ROUTERLESS,
+    TUNNEL,
+    NOTHING,
+    tables(links, [...LAN, ...VIP], [...routed, ...onLink]),
+    tables(links, [...LAN, ...VIP], onLink),
+    tables(
+      links,
+      [on(2, '203.0.113.2/24'), on(2, '2001:db8:7::2/64'), on(2, 'fe80::2/64')],
+      [hostRoute('default', 2, '203.0.113.1'), hostRoute('default', 2, 'fe80::7')]
+    )
+  )
+  const o = options()
+  const planOf = (h: HostNow, argv = o): Plan => {
+    const p = plan(argv, h.host, CONF)
+    assert.ok(E.isRight(p))
+    return p.right
+  }
+  /** The plans for one state of the host after the other, as it is followed. */
+  const followed = (states: ReadonlyArray<readonly [HostTables, boolean]>, argv = o): ReadonlyArray<Plan> => {
+    const at = (t: HostTables): HostNow => ({ host: derived(t, argv), tables: t })
+    const [first, ...rest] = states
+    const begun = at(first![0])
+    const start = planOf(begun, argv)
+    let held = asGiven(start, begun)
+    return [
+      start,
+      ...rest.map(([t, patient]) => {
+        held = kept(held, at(t), patient).now
+        return planOf(held, argv)
+      })
+    ]
+  }
+  const arbStates = fc.array(fc.tuple(arbTables, fc.boolean()), { minLength: 2, maxLength: 6 })
+  test('is served for ever, and what leads to the host and its resolver goes on to', () => {
+    fc.assert(
+      fc.property(arbStates, (states) => {
+        let was: Plan | null = null
+        for (const p of followed(states)) {
+          if (was?.dhcp === true) assert.equal(p.dhcp, true, 'DHCP')
+          if (was?.dhcpv6 === true) assert.equal(p.dhcpv6, true, 'DHCPv6')
+          for (const f of ['v4', 'v6'] as const)
+            for (const what of ['assigned', 'gateway', 'own', 'mapHostLoopback', 'dnsForward'] as const)
+              if (was !== null && was[f]![what] !== null) assert.notEqual(p[f]![what], null, `${f} ${what}`)
+          was = p
+        }
+      })
+    )
+  })
+  test('has no other router while the host has none', () => {
+    for (const t of [ROUTERLESS, TUNNEL]) {
+      const [start, now] = followed([
+        [ROUTED, true],
+        [t, false]
+      ])
+      for (const f of ['v4', 'v6'] as const)
+        for (const what of ['gateway', 'own', 'linkLocal', 'mapHostLoopback'] as const)
+          assert.deepEqual(now![f]![what], start![f]![what], `${f} ${what}`)
+    }
+    const [local, tunnel4] = followed([
+      [NOTHING, true],
+      [TUNNEL, false]
+    ])
+    assert.deepEqual([local!.v4!.gateway, local!.dhcp], [addr('169.254.2.2'), true])
+    assert.deepEqual(
+      [tunnel4!.v4!.gateway, tunnel4!.v4!.assigned, tunnel4!.dhcp],
+      [addr('169.254.2.2'), addr('10.8.0.2'), true]
+    )
+  })
+  test('keeps its address beside another one while the host has no router, and when that is back', () => {
+    const vip = tables(links, [...LAN, ...VIP], onLink)
+    const back = tables(links, [...LAN, ...VIP], [...routed, ...onLink])
+    for (const p of followed([
+      [ROUTED, true],
+      [vip, false],
+      [back, true]
+    ]))
+      assert.deepEqual(
+        [p.v4!.assigned, p.v4!.prefixLen, p.v6!.assigned],
+        [addr('198.51.100.2'), 24, addr('2001:db8:9::2')]
+      )
+  })
+  test('has the netmask that its own choice had on the host, though that is gone', () => {
+    const other = tables([...links, link(4, 'eth1')], [...LAN, on(4, '10.5.5.5/20')], [...routed, ...onLink])
+    const masks = followed(
+      [
+        [other, true],
+        [ROUTED, true],
+        [NOTHING, false]
+      ],
+      options('-a', '10.5.5.5')
+    ).map((p) => p.v4!.prefixLen)
+    assert.deepEqual(masks, [20, 20, 20])
+  })
+  test('was given none: a host without a router has no DHCP until it has one', () => {
+    const dhcp = followed([
+      [ROUTERLESS, true],
+      [TUNNEL, true],
+      [ROUTED, true],
+      [TUNNEL, false]
+    ]).map((p) => p.dhcp)
+    assert.deepEqual(dhcp, [false, false, true, true])
   })
 })
 

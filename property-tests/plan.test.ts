@@ -221,6 +221,22 @@ describe('addresses of the guest', () => {
   for (const [argv, t, v4, v6] of rows)
     test(`${argv || 'no options'}${t === BED ? '' : ', host without network'}`, () =>
       assert.deepEqual(of(planned(argv, t)), [v4, v6]))
+  test('-a: the netmask is that of the address on the host, whichever interface has it, the template first', () => {
+    const host = (...more: ReturnType<typeof on>[]) =>
+      tables(
+        [link(2, 'eth0'), link(3, 'eth1')],
+        [...more, on(2, '192.0.2.2/24')],
+        [route('default', 2, '192.0.2.1')]
+      )
+    const mask = (argv: string, t: HostTables) => planned(argv, t).v4?.prefixLen
+    assert.equal(mask('-a 10.5.5.5', host(on(3, '10.5.5.5/20'))), 20)
+    assert.equal(mask('-a 10.5.5.5', host(on(1, '10.5.5.5/32', 0x80))), 32)
+    assert.equal(mask('-a 10.5.5.5', host(on(3, '10.5.5.5/30'), on(2, '10.5.5.5/20'))), 20)
+    assert.equal(mask('-a 10.5.5.5', host(on(3, '10.5.5.6/20'))), 8)
+    assert.equal(mask('-a 10.5.5.5/12', host(on(3, '10.5.5.5/20'))), 12)
+    assert.equal(mask('-a 10.5.5.5 -n 13', host(on(3, '10.5.5.5/20'))), 13)
+    assert.equal(mask('-a 10.5.5.5', tables([link(2, 'eth0')], [on(2, '10.5.5.5/20')], [])), 20)
+  })
   test('global IPv6 without link-local address: local mode that keeps what there is', () => {
     const t = tables([link(2, 'eth0')], [on(2, '2001:db8::2/64')], [route('default', 2, '2001:db8::1')])
     assert.equal(of(planned('', t))[1], '2001:db8::2/64 via 2001:db8::1 ll fe80::1 local')
@@ -407,6 +423,12 @@ describe('name servers', () => {
     ['192.0.2.53', '--dns-forward 192.0.2.9', '192.0.2.53 | 192.0.2.9 -> 192.0.2.53'],
     ['127.0.0.53', '-D none', ' | - -> -'],
     ['127.0.0.53', '-D 127.0.0.1', '127.0.0.1 | - -> -'],
+    ['198.51.100.1', '-D 192.0.2.7', '192.0.2.7 | 198.51.100.1 -> 198.51.100.1'],
+    ['192.0.2.53 198.51.100.1', '-D 192.0.2.7', '192.0.2.7 | 198.51.100.1 -> 192.0.2.53'],
+    ['198.51.100.1', '-D 192.0.2.7 --no-map-gw', '192.0.2.7 | - -> -'],
+    ['192.0.2.8', '-D 192.0.2.7 --map-host-loopback 192.0.2.8', '192.0.2.7 | 192.0.2.8 -> 192.0.2.8'],
+    ['198.51.100.1', '-D 192.0.2.7 --dns-forward 192.0.2.9', '192.0.2.7 | 192.0.2.9 -> 198.51.100.1'],
+    ['198.51.100.1', '-D none', ' | - -> -'],
     ['192.0.2.53', '-D 192.0.2.7 --dns-forward 192.0.2.9', '192.0.2.7 | 192.0.2.9 -> 192.0.2.53'],
     ['192.0.2.53', '--dns-forward 192.0.2.9 --dns-host 192.0.2.8', '192.0.2.53 | 192.0.2.9 -> 192.0.2.8']
   ]
@@ -415,8 +437,16 @@ describe('name servers', () => {
     const needs = (argv: string): boolean =>
       needsResolvConf(options(...argv.split(' ').filter((w) => w !== '')))
     assert.deepEqual(
-      ['', '-D none -S none', '-D none', '-4 -D 192.0.2.1 -S x', '-D 192.0.2.1 -S x'].map(needs),
-      [true, false, true, false, true]
+      [
+        '',
+        '-D none -S none',
+        '-D none',
+        '-4 -D 192.0.2.1 -S x --no-map-gw',
+        '-4 -D 192.0.2.1 -S x',
+        '-4 -D 192.0.2.1 -S x --no-map-gw --map-host-loopback 192.0.2.2',
+        '-D 192.0.2.1 -S x'
+      ].map(needs),
+      [true, false, true, false, true, true, true]
     )
   })
   test('no file: a warning, and a plan', () => {
@@ -428,10 +458,22 @@ describe('name servers', () => {
     assert.match(warnings('--no-map-gw').join(), /which no address of the guest leads to/)
     assert.deepEqual(warnings('-D none -S none'), [])
     assert.deepEqual(warnings('-4 -D 192.0.2.1'), [cannot])
+    assert.deepEqual(warnings('-4 -D 192.0.2.1 -S x'), [])
     assert.deepEqual(warnings('-4 -D 192.0.2.1', E.right(EMPTY_RESOLV_CONF)), [])
     assert.deepEqual(warnings('', E.right(EMPTY_RESOLV_CONF)), [
       'no name server in /etc/resolv.conf: using the name server on this machine'
     ])
+  })
+  test('an address that leads to none of its IP version: a warning', () => {
+    const warnings = (argv: string, text: string) => planned(argv, BED, conf(text)).warnings
+    const v6 = 'nameserver 2001:db8::53\n'
+    const nowhere = 'no IPv4 name server in /etc/resolv.conf that 192.0.2.9 could lead to (--dns-host)'
+    assert.deepEqual(warnings('--dns-forward 192.0.2.9', v6), [nowhere])
+    assert.deepEqual(warnings('--dns-forward 192.0.2.9 -D 192.0.2.7', v6), [nowhere])
+    assert.deepEqual(warnings('--dns-forward 192.0.2.9 --dns-host 192.0.2.8', v6), [])
+    assert.deepEqual(warnings('--dns-forward 192.0.2.9 -6', v6), [])
+    assert.deepEqual(warnings('--dns-forward 2001:db8::9', v6), [])
+    assert.deepEqual(warnings('', v6), [])
   })
   const arbFamily: fc.Arbitrary<fc.Arbitrary<InAny>> = fc.constantFrom(arbInAny4, arbInAny6)
   test('no server given from the file is loopback, nor shadowed by the loopback map without being the forwarded one', () =>

@@ -13,15 +13,17 @@ import { Deadline } from '../flow/deadline.js'
 import { ask, type HostTables, type NetlinkFailure, type NetlinkRequest, own } from '../host/host.js'
 import { type AskHost, type KnownRoutes, lookAtHost } from '../host/host-tables.js'
 import {
+  asGiven,
   type Change,
   changesOf,
   endLingering,
+  type Gone,
+  goneNow,
   type HostNow,
   kept,
   lingers,
   lookAtRoute,
-  unlike,
-  vanished
+  unlike
 } from '../plan/changes.js'
 import { leftOut, type Made, madeOf, type Step } from '../plan/config-net.js'
 import { plan as planOf } from '../plan/plan.js'
@@ -40,10 +42,10 @@ const PAUSE = 1000
 const PAUSE_EACH = 0.5
 /** ms. At the start the world is there first; a look finds what has changed meanwhile. */
 const FIRST = 1000
-/** ms that a router may be missing before there is none. */
+/** ms that the host's router may be missing before its routes are followed without one. */
 const PATIENCE = 5000
-/** ms that an address may be gone before its flows end: a link that goes down and comes up again takes its addresses with it. */
-const GRACE = 3000
+/** ms that the host may have another address, and not that one, before its flows end: a link that comes up again has one after the other. */
+const GRACE = 10_000
 /** ms between two looks whether an address still has flows that it was kept for. */
 const LINGER = 2000
 /** Requests to the namespace in one slice, some 50 µs each, and ms until the next one. */
@@ -73,6 +75,8 @@ export interface Followed {
 }
 
 type Slices<A> = Generator<number, A, void>
+
+const endsAt = (g: Gone): number => (g.since === null ? Number.POSITIVE_INFINITY : g.since + GRACE)
 
 const NOTHING_MADE: Made = { addresses: [], routes: [] }
 
@@ -192,14 +196,13 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
   /** Nothing is at work: who rings is heard at once. */
   let idle = false
   let now = 0
-  let held = f.host
+  let held = asGiven(f.plan, f.host)
   let conf = f.conf
   let raw = f.host.tables
   let made: Made = namespace === null ? NOTHING_MADE : madeOf(f.plan, namespace.tap, f.host.tables)
   let lingering: ReadonlyArray<rt.Address> = []
   let known: KnownRoutes = new Map()
-  /** Addresses that are gone, and when their flows end. */
-  let gone: ReadonlyArray<{ readonly addr: InAny; readonly at: number }> = []
+  let gone: ReadonlyArray<Gone> = []
   let missingSince = Number.POSITIVE_INFINITY
   let current = f.plan
   const textOf = (p: Plan, tables: HostTables): string => toldText(toldOf(p, linksOf(tables.addresses), []))
@@ -256,11 +259,9 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
     const found = yield* lookAtHost(native, f.options, f.uid, known)
     if (found === null) return 0
     known = found.routes
-    const lost = vanished(raw.addresses, found.tables.addresses)
-    const isBack = (a: InAny): boolean => found.tables.addresses.some((b) => String(own(b)) === String(a))
-    gone = [...gone.filter((g) => !isBack(g.addr)), ...lost.map((addr) => ({ addr, at: now + GRACE }))]
-    raw = found.tables
     const is: HostNow = { host: found.host, tables: found.tables }
+    gone = goneNow(gone, raw.addresses, is, now)
+    raw = found.tables
     const first = kept(held, is, true)
     if (!first.waits) missingSince = Number.POSITIVE_INFINITY
     else if (missingSince === Number.POSITIVE_INFINITY) missingSince = now
@@ -279,9 +280,9 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
   }
 
   const endFlows = (): void => {
-    const due = gone.filter((g) => g.at <= now).map((g) => g.addr)
+    const due = gone.filter((g) => endsAt(g) <= now).map((g) => g.addr)
     if (due.length === 0) return
-    gone = gone.filter((g) => g.at > now)
+    gone = gone.filter((g) => endsAt(g) > now)
     w.log.event(
       'follow',
       'info',
@@ -300,7 +301,7 @@ export const follow = (w: World, native: FollowNative, f: Followed): Feature => 
   /** ms until something is due that nobody rings for. */
   const untilDue = (): number =>
     Math.min(
-      ...gone.map((g) => g.at - now),
+      ...gone.map((g) => endsAt(g) - now),
       missingSince + PATIENCE - now,
       lingering.length === 0 ? Number.POSITIVE_INFINITY : LINGER
     )

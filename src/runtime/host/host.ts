@@ -11,7 +11,7 @@ import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { isNoLonger, MAX_IFNAME } from '../../codecs/text/ifname.js'
 import type { PortSpec } from '../../codecs/text/port-spec.js'
 import { EINTR } from '../../codecs/value/errno.js'
-import { type InAny, isLinkLocal, UNSPECIFIED6 } from '../../codecs/value/inany.js'
+import { type InAny, isLinkLocal, sameAddr, UNSPECIFIED6 } from '../../codecs/value/inany.js'
 import { type Octets, octets } from '../../codecs/value/octets.js'
 import type { Options } from '../cli/option-table.js'
 import { errnoOf, errorText, failureText } from '../log/error-text.js'
@@ -33,9 +33,14 @@ export interface HostFamily {
   readonly address: InAny | null
   /** Of `address`. */
   readonly prefixLen: number | null
+  /** Of the address that -a, --address gives, whichever interface has it; null: none has. */
+  readonly givenPrefixLen: number | null
   /** IPv6: the interface's own link-local address. */
   readonly linkLocal: InAny | null
 }
+
+/** Options not counted in at all. */
+type Found = Omit<HostFamily, 'givenPrefixLen'>
 
 /** null: that IP version is switched off. */
 export interface HostConfig {
@@ -94,7 +99,7 @@ export const defaultVia = (routes: ReadonlyArray<rt.Route>, index: number | null
  * Gateway of the first default route via the interface. Of several nexthops the first of the highest weight (passt(1),
  * --gateway), those through other interfaces left out, since the gateway has to be a neighbour of the address.
  */
-const gatewayOf = (routes: ReadonlyArray<rt.Route>, index: number): InAny | null => {
+export const gatewayOf = (routes: ReadonlyArray<rt.Route>, index: number): InAny | null => {
   const route = defaultVia(routes, index)
   if (route === undefined || route.oif === index) return route?.gateway ?? null
   return hopsThrough(route, index).reduce((best, n) => (n.weight > best.weight ? n : best)).gateway
@@ -111,7 +116,13 @@ const longest = (list: ReadonlyArray<rt.Address>): rt.Address | null =>
   )
 export const own = (a: rt.Address): InAny | null => a.local ?? a.address
 
-const familyOf = (tables: HostTables, family: Family, index: number): HostFamily => {
+/** Of an address that several interfaces have, the template's counts. */
+const prefixLenOf = (tables: HostTables, address: InAny | null, template: number | null): number | null => {
+  const same = tables.addresses.filter((a) => address !== null && sameAddr(own(a) ?? UNSPECIFIED6, address))
+  return (longest(same.filter((a) => a.index === template)) ?? longest(same))?.prefixLen ?? null
+}
+
+const familyOf = (tables: HostTables, family: Family, index: number): Found => {
   const here = tables.addresses.filter((a) => isUsableAddress(a, family, index))
   // IPv4 scope is left alone; an IPv6 address has to reach beyond the link
   const global = longest(family === 'v4' ? here : here.filter((a) => a.scope < rt.RT_SCOPE_LINK))
@@ -126,7 +137,7 @@ const familyOf = (tables: HostTables, family: Family, index: number): HostFamily
   }
 }
 
-const NOTHING: HostFamily = {
+const NOTHING: Found = {
   index: null,
   ifname: null,
   gateway: null,
@@ -183,17 +194,22 @@ const deriveFamily = (tables: HostTables, o: Options, family: Family): E.Either<
   const named = o.interface ?? o.outboundIf[family]
   const index = templateIndex(tables.links, o, family)
   if (o.interface !== null && index === null) return E.left(`no interface '${o.interface}'`)
-  if (index !== null) return E.right({ family: familyOf(tables, family, index), notices: [] })
+  const given = o.address[family]?.address ?? null
+  const withGiven = (f: Found): HostFamily => ({ ...f, givenPrefixLen: prefixLenOf(tables, given, f.index) })
+  if (index !== null) return E.right({ family: withGiven(familyOf(tables, family, index)), notices: [] })
 
   const found = candidates(family === 'v4' ? tables.routes4 : tables.routes6)
   const first = found[0]
   if (first === undefined)
     return named !== null
       ? E.left(`no interface '${named}', and no other one with ${label} routes`)
-      : E.right({ family: NOTHING, notices: [`No interface with ${label} routes: local mode for ${label}`] })
+      : E.right({
+          family: withGiven(NOTHING),
+          notices: [`No interface with ${label} routes: local mode for ${label}`]
+        })
   const names = found.map((i) => nameOf(tables.links, i))
   return E.right({
-    family: familyOf(tables, family, first),
+    family: withGiven(familyOf(tables, family, first)),
     notices:
       found.length > 1
         ? [`Several interfaces with ${label} routes (${names.join(', ')}), taking ${names[0]}`]

@@ -7,10 +7,11 @@ import {
 } from '../../codecs/kernel/netlink.js'
 import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { EADDRNOTAVAIL, EEXIST, ESRCH } from '../../codecs/value/errno.js'
-import { type InAny, sameAddr, showAddr } from '../../codecs/value/inany.js'
-import type { HostConfig, HostFamily, HostTables } from '../host/host.js'
-import { isUsableAddress, own } from '../host/host.js'
+import { type InAny, isV4, sameAddr, showAddr } from '../../codecs/value/inany.js'
+import type { Family, HostConfig, HostFamily, HostTables } from '../host/host.js'
+import { gatewayOf, isUsableAddress, own } from '../host/host.js'
 import { type Made, newAddress, newRoute, type Step } from './config-net.js'
+import type { Plan } from './plan-types.js'
 
 // What another state of the host means: pure functions from what was to what is (docs/behaviour.md#following).
 
@@ -23,45 +24,70 @@ export interface HostNow {
 }
 
 /** It has an address to give, for IPv6 one of the link as well. */
-const isComplete = (f: HostFamily | null, v6: boolean): boolean =>
-  f !== null && f.index !== null && f.address !== null && (!v6 || f.linkLocal !== null)
+const isComplete = ({ host }: HostNow, family: Family): boolean => {
+  const f = host[family]
+  return f !== null && f.index !== null && f.address !== null && (family === 'v4' || f.linkLocal !== null)
+}
+
+/** The router that the host has, whatever the guest has been given. */
+const routerIn = ({ host, tables }: HostNow, family: Family): InAny | null => {
+  const index = host[family]?.index ?? null
+  return index === null ? null : gatewayOf(family === 'v4' ? tables.routes4 : tables.routes6, index)
+}
 
 /** A host that loses what it had is about to get something else, or will have it back: until then that stays. `patient`: a router as well. */
-const holds = (was: HostFamily | null, is: HostFamily | null, v6: boolean, patient: boolean): boolean =>
-  isComplete(was, v6) && (!isComplete(is, v6) || (patient && was?.gateway !== null && is?.gateway === null))
+const holds = (was: HostNow, is: HostNow, family: Family, patient: boolean): boolean =>
+  isComplete(was, family) &&
+  (!isComplete(is, family) || (patient && routerIn(was, family) !== null && routerIn(is, family) === null))
 
 const sameOrNone = (a: InAny | null, b: InAny | null): boolean =>
   a === null || b === null ? a === b : sameAddr(a, b)
 
 /**
- * What it suggests, but for the address, if that of before is still there and leads by the same router: another one beside it, as of a service
- * that wanders between hosts, is no reason to move.
+ * What it suggests, but for what the guest has been given. The router of before, where there is none: whom the guest sends to is us. Likewise
+ * the length of a prefix that was that of an address of the host's. And the address, if that of before is still there and leads by the same router: another one beside it, as of a service that wanders between
+ * hosts, is no reason to move.
  */
-const staying = (was: HostFamily | null, is: HostNow, family: 'v4' | 'v6'): HostFamily | null => {
-  const f = is.host[family]
-  if (was === null || f === null || f.index === null || f.index !== was.index || was.address === null)
-    return f
-  const { address } = was
-  if (sameOrNone(f.address, address) || !sameOrNone(f.gateway, was.gateway)) return f
+const staying = (was: HostFamily | null, is: HostNow, family: Family): HostFamily | null => {
+  const found = is.host[family]
+  if (was === null || found === null) return found
+  const f = {
+    ...found,
+    gateway: found.gateway ?? was.gateway,
+    givenPrefixLen: found.givenPrefixLen ?? was.givenPrefixLen
+  }
   const { index } = f
+  const { address } = was
+  if (index === null || index !== was.index || address === null || !sameOrNone(f.gateway, was.gateway))
+    return f
   const there = is.tables.addresses.find(
     (a) => isUsableAddress(a, family, index) && sameAddr(own(a) ?? [0, 0, 0, 0], address)
   )
   return there === undefined ? f : { ...f, address, prefixLen: there.prefixLen }
 }
 
+/** The host of the start, with the routers that the guest was given for want of any. */
+export const asGiven = (p: Pick<Plan, 'v4' | 'v6'>, is: HostNow): HostNow => {
+  const of = (family: Family): HostFamily | null => {
+    const f = is.host[family]
+    return f === null ? null : { ...f, gateway: f.gateway ?? p[family]?.gateway ?? null }
+  }
+  return { ...is, host: { ...is.host, v4: of('v4'), v6: of('v6') } }
+}
+
 /**
  * The host as it counts: of an IP version that it has no longer, or not whole yet, what there was. `patient`: one whose router is missing is
- * not whole; not for ever, since there may be none any more. `waits`: a router is waited for. An address that is still there stays.
- * Law: what has never been whole is taken as it is; keeping twice is keeping once.
+ * not whole; not for ever, since there may be none any more. `waits`: a router is waited for. An address that is still there stays, and
+ * so does a router that the guest was given: `tables` say what there is.
+ * Law: what has never been whole is taken as it is, but for its router and netmask; keeping twice is keeping once.
  */
 export const kept = (
   was: HostNow,
   is: HostNow,
   patient: boolean
 ): { readonly now: HostNow; readonly waits: boolean } => {
-  const hold4 = holds(was.host.v4, is.host.v4, false, patient)
-  const hold6 = holds(was.host.v6, is.host.v6, true, patient)
+  const hold4 = holds(was, is, 'v4', patient)
+  const hold6 = holds(was, is, 'v6', patient)
   const of = (v6: boolean): ReadonlyArray<rt.Address> =>
     ((v6 ? hold6 : hold4) ? was : is).tables.addresses.filter(
       (a) => a.family === (v6 ? rt.AF_INET6 : rt.AF_INET)
@@ -80,7 +106,7 @@ export const kept = (
         routes6: (hold6 ? was : is).tables.routes6
       }
     },
-    waits: patient && (hold4 || hold6) && (isComplete(is.host.v4, false) || isComplete(is.host.v6, true))
+    waits: patient && (hold4 || hold6) && (isComplete(is, 'v4') || isComplete(is, 'v6'))
   }
 }
 
@@ -92,6 +118,31 @@ export const vanished = (
   const there = new Set(is.map((a) => String(own(a))))
   const gone = was.map(own).filter((a): a is InAny => a !== null && !there.has(String(a)))
   return gone.filter((a, i) => gone.findIndex((b) => sameAddr(a, b)) === i)
+}
+
+/** An address that the host has no longer, and since when (ms) it has had another one for that IP version; null: it has none. */
+export interface Gone {
+  readonly addr: InAny
+  readonly since: number | null
+}
+/** More are not remembered: flows from there are left to their own time-outs. */
+export const GONE_MAX = 64
+
+/** Those that are gone now, after `gone` and `was`: what is back is none, and where nothing takes its place it may come back. */
+export const goneNow = (
+  gone: ReadonlyArray<Gone>,
+  was: ReadonlyArray<rt.Address>,
+  is: HostNow,
+  now: number
+): ReadonlyArray<Gone> => {
+  const there = new Set(is.tables.addresses.map((a) => String(own(a))))
+  const lost = vanished(was, is.tables.addresses).map((addr): Gone => ({ addr, since: null }))
+  return [...gone.filter((g) => !there.has(String(g.addr))), ...lost]
+    .slice(-GONE_MAX)
+    .map(({ addr, since }) => ({
+      addr,
+      since: isComplete(is, isV4(addr) ? 'v4' : 'v6') ? (since ?? now) : null
+    }))
 }
 
 // --- what is to be done in the namespace

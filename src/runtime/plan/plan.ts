@@ -12,6 +12,7 @@ import {
   isLoopback,
   isV4,
   sameAddr,
+  showAddr,
   v4Word
 } from '../../codecs/value/inany.js'
 import type { Mac } from '../../codecs/wire/ethernet.js'
@@ -37,12 +38,10 @@ export const classPrefix = (a: InAny): number => {
   return top < 8 ? 8 : top < 12 ? 16 : top < 14 ? 24 : 32
 }
 
-const prefix4 = (o: Options, host: HostFamily, assigned: InAny): number => {
-  const given = o.netmask ?? o.address.v4?.prefixLen ?? null
-  if (given !== null) return given
-  if (host.address !== null && host.prefixLen !== null && sameAddr(host.address, assigned))
-    return host.prefixLen
-  return o.address.v4 === null ? LOCAL_PREFIX4 : classPrefix(assigned)
+const prefix4 = (o: Options, host: HostFamily): number => {
+  const given = o.address.v4
+  if (given === null) return o.netmask ?? host.prefixLen ?? LOCAL_PREFIX4
+  return o.netmask ?? given.prefixLen ?? host.givenPrefixLen ?? classPrefix(given.address)
 }
 
 type Addressing = Pick<FamilyPlan, 'local' | 'assigned' | 'prefixLen' | 'gateway' | 'own' | 'linkLocal'>
@@ -52,7 +51,7 @@ const addressing4 = (o: Options, host: HostFamily): Addressing => {
   const local = host.index === null || known === null
   const assigned = known ?? LOCAL_ADDRESS4
   const gateway = o.gateway.v4 ?? host.gateway ?? (local ? LOCAL_GATEWAY4 : null)
-  return { local, assigned, prefixLen: prefix4(o, host, assigned), gateway, own: gateway, linkLocal: null }
+  return { local, assigned, prefixLen: prefix4(o, host), gateway, own: gateway, linkLocal: null }
 }
 
 /** A host interface without link-local address was brought up a moment ago: what it has is kept, the rest is local mode. */
@@ -75,9 +74,13 @@ const needsServers = (o: Options): boolean =>
   o.dnsForward.v4 !== null ||
   o.dnsForward.v6 !== null
 
+/** The address that stands for the host's loopback may be that of a name server. */
+const mayHideServers = (o: Options): boolean =>
+  !o.noDns && (o.mapGw || o.mapHostLoopback.v4 !== null || o.mapHostLoopback.v6 !== null)
+
 /** Whether /etc/resolv.conf matters to these options. */
 export const needsResolvConf = (o: Options): boolean =>
-  !o.spliceOnly && (needsServers(o) || o.search === null)
+  !o.spliceOnly && (needsServers(o) || mayHideServers(o) || o.search === null)
 
 export interface Resolvers {
   readonly dns: ReadonlyArray<InAny>
@@ -88,8 +91,9 @@ export interface Resolvers {
 /**
  * Name servers of one IP version. `servers`: from /etc/resolv.conf, in order; `given`: with -D, passed on untouched.
  * A server that the guest cannot reach as it is (loopback, or shadowed by the loopback map) is replaced by the
- * forwarded address; if there is none, the loopback map becomes it, so that gateway:53 is a resolver. dnsHost is the
- * host's first server unless said otherwise.
+ * forwarded address; if there is none, the loopback map becomes it, so that gateway:53 is a resolver. With -D a shadowed
+ * one does that too, for a guest that asks it all the same. dnsHost is the host's first server unless said otherwise.
+ * Source: passt(1), NOTES, Handling of traffic with loopback destination and source addresses
  */
 export const resolvers = (
   servers: ReadonlyArray<InAny>,
@@ -99,8 +103,12 @@ export const resolvers = (
   host: InAny | null
 ): Resolvers => {
   const dnsHost = host ?? servers[0] ?? null
-  if (given.length > 0) return { dns: given, dnsForward: forward, dnsHost: forward === null ? null : dnsHost }
-  const hidden = (a: InAny): boolean => isLoopback(a) || (map !== null && sameAddr(a, map))
+  const shadowed = (a: InAny): boolean => map !== null && sameAddr(a, map)
+  if (given.length > 0) {
+    const dnsForward = forward ?? (servers.some(shadowed) ? map : null)
+    return { dns: given, dnsForward, dnsHost: dnsForward === null ? null : dnsHost }
+  }
+  const hidden = (a: InAny): boolean => isLoopback(a) || shadowed(a)
   const dnsForward = forward ?? (servers.some(hidden) ? map : null)
   const dns = servers.flatMap((a) => (hidden(a) ? (dnsForward === null ? [] : [dnsForward]) : [a]))
   return {
@@ -196,6 +204,14 @@ const fitting = (o: Options, host: HostConfig): Fitting => {
   }
 }
 
+/** The address of --dns-forward, without a name server of its IP version. */
+const leadsNowhere = (f: FamilyPlan | null, version: string): ReadonlyArray<string> =>
+  f === null || f.dnsForward === null || f.dnsHost !== null
+    ? []
+    : [
+        `no ${version} name server in /etc/resolv.conf that ${showAddr(f.dnsForward)} could lead to (--dns-host)`
+      ]
+
 const dnsWarnings = (
   o: Options,
   conf: E.Either<string, ResolvConf>,
@@ -208,7 +224,7 @@ const dnsWarnings = (
     : namesServers(conf.right)
       ? []
       : ['no name server in /etc/resolv.conf']
-  if (!needsServers(o)) return E.isLeft(conf) ? nothing : []
+  if (!needsServers(o)) return E.isLeft(conf) && o.search === null ? nothing : []
   const told = (v4?.dns.length ?? 0) + (v6?.dns.length ?? 0) > 0
   if (nothing.length === 0) return told ? [] : ['no usable name server in /etc/resolv.conf']
   const unreached = told ? '' : ', which no address of the guest leads to (--dns-forward)'
@@ -283,7 +299,9 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
     warnings: [
       ...o.warnings,
       ...(out === null ? [] : [`${out}: going on without IPv6`]),
-      ...dnsWarnings(o, conf, v4, v6)
+      ...dnsWarnings(o, conf, v4, v6),
+      ...leadsNowhere(v4, 'IPv4'),
+      ...leadsNowhere(v6, 'IPv6')
     ],
     info: []
   }
