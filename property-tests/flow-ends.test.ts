@@ -2,8 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { fromV4, type InAny, LOOPBACK4, sameAddr } from '../src/codecs/value/inany.js'
-import { PROTO_UDP } from '../src/codecs/wire/checksum.js'
-import { VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
+import { add, type SeqNum, seq } from '../src/codecs/value/seq.js'
+import { PROTO_ICMP, PROTO_TCP, PROTO_UDP } from '../src/codecs/wire/checksum.js'
+import { BROADCAST_MAC, type Mac, readMac } from '../src/codecs/wire/ethernet.js'
+import { IcmpMessage } from '../src/codecs/wire/icmp.js'
+import { ACK, RST, SYN, TcpPacket } from '../src/codecs/wire/tcp.js'
+import { VNET_LEN, VNET_NEEDS_CSUM } from '../src/codecs/wire/vnet.js'
 import { instant } from '../src/effects/effect.js'
 import { UNMAPPED } from '../src/machines/address/nat.js'
 import { ABI_WORDS, EF, EV, type Native } from '../src/runtime/abi/abi.js'
@@ -18,11 +22,11 @@ import type { TapFlow } from '../src/runtime/flow/flow.js'
 import { machines } from '../src/runtime/flow/kinds.js'
 import { logTo } from '../src/runtime/log/log.js'
 import { udpFrame } from './fragment-arbitraries.js'
-import { build } from './frame-spec.js'
+import { build, type FrameSpec } from './frame-spec.js'
 import { WORLD_CONFIG } from './world-config.js'
 
-// Flows that host peers begin: several ports and addresses of the host lead to one port of the guest's, and several peers look
-// alike to it.
+// Whom flows are with: several ports and addresses of the host lead to one port of the guest's, several peers look alike to it, and
+// the guest is not always at the same MAC.
 
 const GUEST = fromV4(0xc6336402)
 const GATEWAY = fromV4(0xc6336401)
@@ -71,8 +75,8 @@ const worldOf = (random: () => number = Math.random) => {
     turn(EV.LISTEN_DATAGRAM, port, AT, 3, 0, peerPort, ...peer, ...sentTo, 2, HOST_A[3])
   const connects = (port: number, local: InAny, peer: InAny, peerPort: number, slot = 0) =>
     turn(EV.ACCEPTED, port, slot, peerPort, ...peer, ...local, 0)
-  const sends = () => {
-    const { bytes } = build(udpFrame(false, Uint8Array.of(1, 2, 3)))
+  const sends = (more: Partial<FrameSpec> = {}) => {
+    const { bytes } = build({ ...udpFrame(false, Uint8Array.of(1, 2, 3)), ...more })
     rings.slab.set(bytes, AT)
     return turn(EV.TAP_FRAME, 0, AT, bytes.length, VNET_NEEDS_CSUM)
   }
@@ -82,7 +86,10 @@ const worldOf = (random: () => number = Math.random) => {
     const f = findFlow(w, PROTO_UDP, GUEST, GUEST_PORT, PEER, 2000) as TapFlow | undefined
     return f?.arrival ?? null
   }
-  return { w, turn, arrives, connects, sends, flows, answers }
+  /** Where the frames of a turn go. */
+  const macs = (effects: ReadonlyArray<Int32Array>): Mac[] =>
+    effects.filter((e) => e[0] === EF.TAP_WRITE).map((e) => readMac(rings.view, e[2]! + VNET_LEN))
+  return { w, macs, turn, arrives, connects, sends, flows, answers }
 }
 const kinds = (effects: ReadonlyArray<Int32Array>): number[] => effects.map((e) => e[0]!)
 
@@ -182,5 +189,65 @@ describe('TCP: peers that look alike have ports of their own towards the guest',
       flows().map((f) => [f.ourPort, f.arrival?.port]),
       [[7, 5001]]
     )
+  })
+})
+
+describe('frames go to the MAC that the guest last sent from (behaviour.md#link)', () => {
+  const mac = fc.integer({ min: 1, max: 3 }).map((n) => 0x020000000000 + n)
+  test('UDP: an answer goes where the last datagram of its flow came from, whoever began it', () =>
+    fc.assert(
+      fc.property(fc.boolean(), fc.array(mac, { minLength: 1 }), (byPeer, all) => {
+        const { arrives, sends, flows, macs, turn } = worldOf()
+        if (byPeer) arrives(GUEST_PORT, HOST_A)
+        for (const src of all) {
+          sends({ src })
+          assert.deepEqual(macs(turn(EV.DATAGRAM, flows()[0]?.index ?? -1, AT, 3)), [src])
+        }
+        assert.equal(flows().length, 1)
+      })
+    ))
+  test('ping: likewise', () => {
+    const { sends, flows, macs, turn } = worldOf()
+    const l4 = IcmpMessage.encode({ type: 8, code: 0, id: 3, seq: 4, payload: new Uint8Array(8) })
+    for (const src of [1, 2]) {
+      sends({ src, proto: PROTO_ICMP, l4 })
+      assert.deepEqual(macs(turn(EV.DATAGRAM, flows()[0]?.index ?? -1, AT, 8)), [src])
+    }
+  })
+  test('TCP: the connection goes there if the numbers are right; what answers a segment goes there in any case', () => {
+    const { connects, sends, flows, macs, turn } = worldOf()
+    const segment = (src: Mac, flags: number, at: SeqNum, ack: SeqNum, payload = 0) =>
+      macs(
+        sends({
+          ...{ src, to: GATEWAY, proto: PROTO_TCP },
+          l4: TcpPacket.encode({
+            ...{ srcPort: GUEST_PORT, dstPort: 7, seq: at, ack, flags, wnd: 1000, urgent: 0 },
+            ...{ mss: null, windowScale: null, payload: new Uint8Array(payload) }
+          })
+        })
+      )
+    connects(5000, HOST_A, LOOPBACK4, 7)
+    const [flow] = flows()
+    if (flow?.kind !== 'tcp') return assert.fail()
+    turn(EV.CONNECTED, flow.index)
+    const una = add(flow.state.context.tcb.iss, 1)
+    // A handshake that is none: reset, and nothing is learnt
+    assert.deepEqual(segment(9, SYN | ACK, seq(70), add(una, 5)), [9])
+    assert.equal(flow.guestMac, BROADCAST_MAC)
+    assert.deepEqual(segment(1, SYN | ACK, seq(70), una), [1])
+    assert.equal(flow.guestMac, 1)
+    // Old or new, a segment of this connection's (#regression-H)
+    for (const [src, at] of [
+      [2, 70],
+      [3, 71]
+    ] as const) {
+      segment(src, ACK, seq(at), una)
+      assert.equal(flow.guestMac, src)
+    }
+    // RFC 5961: an answer, or none, and the connection stays where it is
+    assert.deepEqual(segment(4, SYN, seq(5000), una), [4])
+    assert.deepEqual(segment(5, ACK, seq(71), add(una, 99)), [5])
+    assert.deepEqual(segment(6, RST, seq(1 << 30), una), [])
+    assert.equal(flow.guestMac, 3)
   })
 })
