@@ -2,10 +2,10 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import * as E from 'fp-ts/lib/Either.js'
-import { isUnspecified, sameAddr } from '../src/codecs/value/inany.js'
+import { type InAny, isUnspecified, sameAddr } from '../src/codecs/value/inany.js'
 import { octets, sub } from '../src/codecs/value/octets.js'
 import { ArpPacket } from '../src/codecs/wire/arp.js'
-import { BROADCAST_MAC } from '../src/codecs/wire/ethernet.js'
+import { BROADCAST_MAC, type Mac } from '../src/codecs/wire/ethernet.js'
 import { answerArp, arpAnnouncement, initialProbes } from '../src/machines/services/services.js'
 import { arbHostile, arbMac, assertRoundTrip, assertTotal } from './arbitraries.js'
 import {
@@ -92,8 +92,26 @@ describe('ARP answers (behaviour.md#arp)', () => {
     silent('arp: not a request', CONFIG, { ...request('192.0.2.7', '192.0.2.1'), op: 2 })
     silent('arp: off', { ...CONFIG, v4: null }, request('192.0.2.7', '192.0.2.1'))
   })
-  test('a probe for another address is answered', () => {
-    assert.ok(isUnspecified(arpOf(frameOf(answer(request('0.0.0.0', '192.0.2.8'), GUEST_MAC))).tpa))
+  test("a probe is answered for what is somebody's: us, a resolver, a neighbour; else the guest may have it (RFC 5227 §2.1.1)", () => {
+    const NEIGHBOUR = 0x020000000001
+    const ROUTER = 0x020000000002
+    const neighbour = (a: InAny): Mac | null => (sameAddr(a, addr('192.0.2.9')) ? NEIGHBOUR : null)
+    for (const behind of [OWN_MAC, ROUTER]) {
+      const macOf = (a: InAny): Mac => neighbour(a) ?? behind
+      const probe = (tpa: string) => answerArp({ ...CONFIG, macOf })(request('0.0.0.0', tpa), GUEST_MAC)
+      for (const [tpa, sha] of [
+        ['192.0.2.1', behind],
+        ['192.0.2.53', behind],
+        ['192.0.2.9', NEIGHBOUR]
+      ] as const) {
+        const reply = arpOf(frameOf(probe(tpa)))
+        assert.deepEqual([reply.sha, isUnspecified(reply.tpa)], [sha, true], tpa)
+      }
+      for (const tpa of ['192.0.2.8', '203.0.113.5']) {
+        assert.deepEqual(framesOf(probe(tpa)), [])
+        assert.deepEqual(countsOf(probe(tpa)), ['arp: probe'])
+      }
+    }
   })
 
   test('any packet: at most one frame, a reply to the sender, never for the assigned address', () => {

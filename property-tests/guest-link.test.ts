@@ -90,6 +90,17 @@ describe('guest link', () => {
         }
       })
     ))
+  test('who comes next inherits nothing: its predecessor is down before it is used', () =>
+    fc.assert(
+      fc.property(input, fc.array(event, { maxLength: 30 }), ({ oneOff }, events) => {
+        let up = false
+        for (const x of run(oneOff, events).flatMap((r) => r.effects)) {
+          if (x.type === 'LinkUse') assert.ok(!up, 'the one before it is still up')
+          if (x.type === 'LinkUp') up = true
+          if (x.type === 'LinkDown') up = false
+        }
+      })
+    ))
   test('one-off: the end of the first client is the end, unless its guest was moved; else never', () =>
     fc.assert(
       fc.property(

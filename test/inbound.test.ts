@@ -75,10 +75,12 @@ describe('addresses', () => {
     })
     test(`IPv${f.v}: replies from the address that was asked, with several on the host (regression-65)`, async () => {
       const other = f.v === 4 ? second4 : second6
-      for (const to of [other, f.host, other]) {
-        const r = await ask(bed.w, 'far', ['udp-report', to, 8002, 10, 0, freshPort()])
-        assert.deepEqual([r.from, r.replier], [f.far, to])
-      }
+      const one = freshPort()
+      for (const sport of [freshPort(), freshPort(), freshPort(), ...(isPeer ? [] : [one, one, one])])
+        for (const to of [other, f.host]) {
+          const r = await ask(bed.w, 'far', ['udp-report', to, 8002, 10, 0, sport])
+          assert.deepEqual([r.from, r.port, r.replier], [f.far, sport, to])
+        }
       assert.equal((await tcpSeen('far', other)).to, f.host)
     })
   }
@@ -99,10 +101,21 @@ describe('addresses', () => {
   })
 })
 
+/** All from one port, of which both addresses are the gateway to the guest; each says a letter, and hears it. */
+const alike = `import socket, sys
+all = []
+for at in sys.argv[1:]:
+    for port in 8101, 8121:
+        s = socket.socket(socket.AF_INET6 if ":" in at else socket.AF_INET); s.settimeout(10)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((at, 4999)); s.connect((at, port)); all.append(s)
+for s, letter in zip(all, "abcd"): s.sendall(letter.encode())
+print("".join(s.recv(1).decode() for s in all))`
+
 describe('--no-splice', () => {
   let other: Guest
   before(async () => {
-    const options = ['--no-splice', '-t', '8101-8114:7001-7014', '-u', '8101-8104:7001-7004']
+    const options = ['--no-splice', '-t', '8101-8114:7001-7014,8121:7001', '-u', '8101-8104:7001-7004']
     other = await Guest.open(bed.w, ['-a', net.host4, '-n', '24', '-a', net.host6, ...options])
   })
   after(() => other?.stop())
@@ -113,6 +126,14 @@ describe('--no-splice', () => {
       const udp = await ask(bed.w, 'host', ['udp-report', f.loopback, 8102, 10])
       assert.deepEqual([udp.from, udp.replier], [f.gw, f.loopback])
     })
+    test(
+      `IPv${f.v}: clients that look alike have a connection each, also by two ports`,
+      oursOnly,
+      async () => {
+        const r = await bed.w.run(['python3', '-c', alike, f.loopback, f.host], { in: 'host' })
+        assert.equal(r.stdout, 'abcd\n', r.stderr)
+      }
+    )
     test(`IPv${f.v}: 20 MB both ways`, oursOnly, async () => {
       const up = await ask(bed.w, 'host', ['tcp-send', f.loopback, 8102, 20_000_000])
       assert.equal(up.reply, up.expect)

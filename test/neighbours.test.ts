@@ -42,3 +42,23 @@ describe('MACs of neighbours (regression-V20)', () => {
     })
   }
 })
+
+/** The same connection, the same datagram socket, before and after. */
+const MOVES = `import os, socket, sys
+at = sys.argv[1]; family = socket.AF_INET6 if ":" in at else socket.AF_INET
+t = socket.socket(family); t.settimeout(10); t.connect((at, 7001))
+u = socket.socket(family, socket.SOCK_DGRAM); u.settimeout(3); u.connect((at, 7002))
+def talk():
+    t.sendall(b"x"); u.send(b"x")
+    print(t.recv(1), len(u.recv(1000)) > 0, flush=True)
+talk()
+os.system("ip link set eth0 address 02:00:00:00:77:77")
+for n in range(2): talk()`
+
+describe("the guest's own MAC changes (behaviour.md#link)", () => {
+  for (const f of families)
+    test(`IPv${f.v}: connections and flows go on`, async () => {
+      const r = await bed.w.pasta(['--config-net'], ['python3', '-c', MOVES, f.world])
+      assert.equal(r.stdout, "b'x' True\n".repeat(3), r.stderr)
+    })
+})

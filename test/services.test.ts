@@ -192,8 +192,16 @@ describe('ARP', () => {
   test('any address but the assigned one is answered, with our MAC', async () => {
     for (const target of [net.gw4, '198.51.100.77', '192.0.2.1'])
       assert.equal((await who(target)).mac, '9a:55:9a:55:9a:55', target)
-    assert.equal((await who(net.gw4, '0.0.0.0')).mac, '9a:55:9a:55:9a:55', 'a probe is answered as well')
+    assert.equal(
+      (await who(net.gw4, '0.0.0.0')).mac,
+      '9a:55:9a:55:9a:55',
+      'a probe for what is ours is answered as well'
+    )
     assert.equal((await who(net.host4, '0.0.0.0')).mac, null, "the guest's own address is left to the guest")
+  })
+  test('what nobody has a guest may take (RFC 5227 §2.1.1)', oursOnly, async () => {
+    for (const target of ['198.51.100.77', '192.0.2.1'])
+      assert.equal((await who(target, '0.0.0.0')).mac, null, target)
   })
   test('-M', async () => {
     assert.equal((await who(net.gw4, net.host4, ['-M', '02:00:00:00:00:01'])).mac, '02:00:00:00:00:01')

@@ -31,7 +31,7 @@ export type FlowCounter =
   | 'ping-socket-failed'
   | 'ping-refused'
 
-export type ArpSilence = 'off' | 'not a request' | 'assigned address' | 'announcement'
+export type ArpSilence = 'off' | 'not a request' | 'assigned address' | 'announcement' | 'probe'
 export type DhcpSilence = 'off' | 'other server' | 'not a request' | 'other message type'
 export type Dhcpv6Silence =
   | 'off'

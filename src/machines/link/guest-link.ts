@@ -112,7 +112,9 @@ const leave = [
   { type: 'LinkClose', params: none },
   { type: 'LinkDown', params: none }
 ] as const
+// The fragments that its predecessor left are not its own
 const welcomeNext = [
+  { type: 'LinkDown', params: none },
   { type: 'LinkUse', params: byNext },
   { type: 'LinkSay', params: acceptedNext },
   { type: 'LinkUp', params: none },

@@ -6,10 +6,15 @@ import type { ServiceEffect } from '../../effects/effect.js'
 import type { GuestConfig } from './guest-config.js'
 import { arpToTap, count } from './service-frame.js'
 
-// ARP towards the guest (RFC 826). Whatever the guest asks for is behind us, so every address but its own resolves.
+// ARP towards the guest (RFC 826). Whatever the guest asks for is behind us, so every address but its own resolves. Who probes means to
+// have the address (RFC 5227): that is answered only where somebody has it.
 
 /** What becomes of a request; all but `reply` are silence. */
 type Disposition = 'reply' | ArpSilence
+
+/** Ours, a resolver's, or a neighbour's: those have MACs of their own, and all that nobody knows has the gateway's. */
+const isTaken = (c: GuestConfig, own: InAny, a: InAny): boolean =>
+  sameAddr(a, own) || c.dns4.some((resolver) => sameAddr(a, resolver)) || c.macOf(a) !== c.macOf(own)
 
 const disposition = (c: GuestConfig, p: ArpPacket): Disposition => {
   if (c.v4 === null) return 'off'
@@ -17,7 +22,7 @@ const disposition = (c: GuestConfig, p: ArpPacket): Disposition => {
   // The guest's own: probes for it (RFC 5227 §2.1.1) must find it free, whoever asks.
   if (sameAddr(p.tpa, c.v4.assigned)) return 'assigned address'
   if (sameAddr(p.spa, p.tpa) && !isUnspecified(p.spa)) return 'announcement' // RFC 5227 §2.3
-  return 'reply'
+  return isUnspecified(p.spa) && !isTaken(c, c.v4.own, p.tpa) ? 'probe' : 'reply'
 }
 
 /** `srcMac`: source of the frame; the reply goes there, whatever the packet calls its sender. */

@@ -69,6 +69,14 @@ export const disposition = (t: Tcb, s: TcpSegment): Disposition => {
   return room > 0 && t.finAt === null ? 'accept' : 'unacceptable'
 }
 
+/** Is it of this connection, as far as its numbers tell? Of none that is answered by a challenge, or not at all. */
+export const isBelieved = (t: Tcb, s: TcpSegment): boolean => {
+  if (!t.heardSyn) return (s.flags & ACK) === 0 || s.ack === add(t.iss, 1)
+  if (s.flags & SYN) return s.seq === t.irs // again
+  const d = disposition(t, s)
+  return d !== 'challenge' && d !== 'ignore'
+}
+
 /** The guest's FIN has come and nothing in front of it is still on its way into the kernel (#regression-69). */
 export const guestFinDue = (t: Tcb): boolean => t.finAt === t.rcvTaken && !t.sending
 /** The host's stream has ended: our FIN's place is known. */

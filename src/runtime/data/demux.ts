@@ -1,7 +1,7 @@
 import { isUnspecified } from '../../codecs/value/inany.js'
 import type { Octets } from '../../codecs/value/octets.js'
 import { PROTO_ICMP, PROTO_ICMPV6, PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
-import { BROADCAST_MAC, type Mac } from '../../codecs/wire/ethernet.js'
+import type { Mac } from '../../codecs/wire/ethernet.js'
 import { type DropReason, decodeFrame, type Frame } from '../../codecs/wire/frame.js'
 import { ICMP_ECHO_REQUEST } from '../../codecs/wire/icmp.js'
 import { ICMP6_ECHO_REQUEST, isNdp } from '../../codecs/wire/icmpv6.js'
@@ -11,6 +11,8 @@ import { errnoName } from '../../effects/counters.js'
 import type { Instant } from '../../effects/effect.js'
 import { hostSideOf } from '../../machines/address/nat.js'
 import { resetFor } from '../../machines/tcp/tcp-reset.js'
+import { isBelieved } from '../../machines/tcp/tcp-segment.js'
+import type { SegmentEvent } from '../../machines/tcp/tcp-tcb.js'
 import { tapDropped, tapFrame, tapGone } from '../abi/events.js'
 import { type Flow, type FlowAddresses, isPair } from '../flow/flow.js'
 import { count } from '../log/log.js'
@@ -64,17 +66,25 @@ const resetToTap = (w: World, a: FlowAddresses, seg: TcpSegment): boolean => {
   return true
 }
 
-/** A flow that a host peer began goes where its answers come from. */
-const answered = (flow: Flow, mac: Mac): void => {
-  if (!isPair(flow) && flow.guestMac === BROADCAST_MAC) flow.guestMac = mac
+/** What is of a flow goes where its last frame came from. */
+const cameFrom = (flow: Flow, mac: Mac): void => {
+  if (!isPair(flow) && flow.guestMac !== mac) flow.guestMac = mac
+}
+
+/** Of a connection. What answers a segment goes where that came from; all else does from then on if its numbers are right. */
+const onSegment = (w: World, flow: Flow, mac: Mac, e: SegmentEvent, now: Instant): void => {
+  if (flow.kind !== 'tcp' || flow.guestMac === mac) return arrive(w, flow, e, now)
+  const at = isBelieved(flow.state.context.tcb, e.seg) ? mac : flow.guestMac
+  flow.guestMac = mac
+  arrive(w, flow, e, now)
+  flow.guestMac = at
 }
 
 const onTcp = (w: World, f: Extract<Frame, { kind: 'tcp' }>, gsoSize: number, now: Instant): void => {
   const seg = f.l4
   const known = findFlow(w, PROTO_TCP, f.ip.src, seg.srcPort, f.ip.dst, seg.dstPort)
   if (known !== undefined) {
-    answered(known, f.eth.src)
-    arrive(w, known, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now }, now)
+    onSegment(w, known, f.eth.src, { type: 'TAP_SEGMENT', seg, segment: gsoSize, now }, now)
     // A SYN that ended a connection in TIME-WAIT opens the next one with these ports (RFC 9293 §3.10.7.4; #regression-16).
     if (w.flows[known.index] === known || (seg.flags & (SYN | ACK | RST)) !== SYN) return
   }
@@ -102,7 +112,7 @@ const onUdp = (w: World, f: Extract<Frame, { kind: 'udp' }>, gsoSize: number, no
     if (typeof opened === 'string') return prohibitedToTap(w.out, ends, 'udp', payload)
     flow = opened
   }
-  answered(flow, f.eth.src)
+  cameFrom(flow, f.eth.src)
   arrive(w, flow, { type: 'TAP_DATAGRAM', payload, ttl: f.ip.ttl, segment: gsoSize, now }, now)
 }
 
@@ -118,6 +128,7 @@ const onEcho = (w: World, f: Extract<Frame, { kind: 'icmp' | 'icmpv6' }>, now: I
     if (typeof opened === 'string') return prohibitedToTap(w.out, ends, 'ping', f.ip)
     flow = opened
   }
+  cameFrom(flow, f.eth.src)
   arrive(
     w,
     flow,

@@ -6,9 +6,10 @@ import {
   isV4,
   LOOPBACK4,
   LOOPBACK6,
+  sameAddr,
   UNSPECIFIED6
 } from '../../codecs/value/inany.js'
-import { PROTO_UDP } from '../../codecs/wire/checksum.js'
+import { PROTO_TCP, PROTO_UDP } from '../../codecs/wire/checksum.js'
 import { BROADCAST_MAC } from '../../codecs/wire/ethernet.js'
 import { type CounterName, errnoName } from '../../effects/counters.js'
 import type { Instant } from '../../effects/effect.js'
@@ -24,10 +25,10 @@ import { bindReason } from '../../machines/forward/bind-verdict.js'
 import { listensAtPath, type Rule } from '../../machines/forward/forward-rules.js'
 import { reject as rejectSlot } from '../abi/effects.js'
 import { accepted, arrived, listenTrouble } from '../abi/events.js'
-import type { Arrival, Flow, FlowAddresses, PairAddresses } from '../flow/flow.js'
-import { type Opening, pairProto } from '../flow/kinds.js'
+import type { Arrival, Flow, FlowAddresses, PairAddresses, TapFlow } from '../flow/flow.js'
+import { type Opening, pairProto, yields } from '../flow/kinds.js'
 import { count } from '../log/log.js'
-import { arrive } from './deliver.js'
+import { arrive, deliver } from './deliver.js'
 import type { Feature } from './feature.js'
 import { findFlow, openFlow } from './open-flow.js'
 import { onShortage } from './shortage.js'
@@ -114,12 +115,31 @@ const acceptPair = (w: World, i: Incoming, now: Instant): void => {
   if (typeof opened === 'string') reject(w, i.arrival.slot, opened === 'place' ? 'forward-table-full' : null)
 }
 
+/** Ports to try: the dynamic ones (RFC 6335 §6), and how many of them. */
+const FIRST_DYNAMIC = 0xc000
+const TRIES = 16
+
+/**
+ * The same with a source port that no other connection has towards the guest: two peers may look alike to it, and two ports of
+ * the host may lead to one of its. null: none was found.
+ */
+const distinct = (w: World, a: FlowAddresses): FlowAddresses | null => {
+  let { ourPort } = a
+  for (let tried = 0; tried < TRIES; tried++) {
+    const other = findFlow(w, PROTO_TCP, a.guestAddr, a.guestPort, a.ourAddr, ourPort)
+    if (other === undefined || yields(other)) return ourPort === a.ourPort ? a : { ...a, ourPort }
+    ourPort = FIRST_DYNAMIC + Math.floor(w.outside.random() * (0x10000 - FIRST_DYNAMIC))
+  }
+  return null
+}
+
 const acceptTap = (w: World, i: Incoming, now: Instant): void => {
   if (w.cfg.forward.spliceOnly) return reject(w, i.arrival.slot, 'forward-refused')
-  const ends = towardsGuest(w, i)
+  const wanted = towardsGuest(w, i)
+  const ends = wanted === null ? null : distinct(w, wanted)
   if (ends === null) return reject(w, i.arrival.slot, 'forward-unroutable')
   const opened = openFlow(w, { kind: 'tcp', ends, syn: null }, now)
-  if (typeof opened === 'string') reject(w, i.arrival.slot, opened === 'place' ? 'forward-unroutable' : null)
+  if (typeof opened === 'string') reject(w, i.arrival.slot, opened === 'place' ? 'forward-table-full' : null)
 }
 
 /**
@@ -148,13 +168,29 @@ const onAccepted = (w: World, record: number, now: Instant): void => {
 
 // --- UDP
 
-/** The flow that a host peer's datagram belongs to, open from here on; undefined: there is none, and that is counted. */
-const flowToTap = (w: World, i: Incoming, now: Instant): Flow | undefined => {
+/** Would answers of `f` go to this peer, and leave from where it asked? From a group nobody answers, so any address will do. */
+const answers = (w: World, f: TapFlow, { arrival, peer }: Incoming, toGroup: boolean): boolean => {
+  if (!sameAddr(f.hostAddr, peer)) return false
+  // The guest began it: at its own port where that was free, and an address of the kernel's choice
+  if (f.arrival === null) return w.table.claimed(PROTO_UDP, peer, f.hostPort, arrival.port) === f.index
+  const { addr, port, scope } = f.arrival
+  return port === arrival.port && scope === arrival.scope && (toGroup || sameAddr(addr, arrival.addr))
+}
+
+/**
+ * The flow that a host peer's datagram belongs to, open from here on; undefined: there is none, and that is counted. The guest
+ * cannot say which of two it answers that look alike, so the newer one ends the older.
+ */
+const flowToTap = (w: World, i: Incoming, toGroup: boolean, now: Instant): Flow | undefined => {
   if (w.cfg.forward.spliceOnly) return void count(w.counters, 'forward-refused')
   const ends = towardsGuest(w, i)
   if (ends === null) return void count(w.counters, 'forward-unroutable')
   const old = findFlow(w, PROTO_UDP, ends.guestAddr, ends.guestPort, ends.ourAddr, ends.ourPort)
-  return old ?? opened(w, { kind: 'udp', ends, syn: null }, now)
+  if (old?.kind === 'udp') {
+    if (answers(w, old, i, toGroup)) return old
+    deliver(w, old, { type: 'STOP', now })
+  }
+  return opened(w, { kind: 'udp', ends, syn: null }, now)
 }
 
 const flowPastTap = (w: World, i: Incoming, now: Instant): Flow | undefined => {
@@ -185,11 +221,12 @@ const onListenDatagram = (w: World, record: number, now: Instant): void => {
   if (!isUnicast(peer) || peerPort === 0) return count(w.counters, 'forward-bad-peer')
   if (isEcho(w, sentTo, listener.port, peerPort)) return count(w.counters, 'forward-echo')
   // A group is no address to answer from: let the kernel choose one, or take the interface's.
-  const answerFrom: InAny = isUnicast(sentTo) ? sentTo : isV4(peer) ? fromV4(own4) : UNSPECIFIED6
+  const toGroup = !isUnicast(sentTo)
+  const answerFrom: InAny = !toGroup ? sentTo : isV4(peer) ? fromV4(own4) : UNSPECIFIED6
   const scope = isLinkLocal(peer) && !isV4(peer) ? ifindex : 0
   const arrival: Arrival = { listener: handle, addr: answerFrom, port: listener.port, scope, slot: -1 }
   const i: Incoming = { rule: listener.rule, arrival, peer, peerPort }
-  const f = pastTap(w, i) ? flowPastTap(w, i, now) : flowToTap(w, i, now)
+  const f = pastTap(w, i) ? flowPastTap(w, i, now) : flowToTap(w, i, toGroup, now)
   if (f === undefined) return
   if (w.rates !== null && !w.rates.cameIn(f, payload, segment, now)) return count(w.counters, 'limit-rate')
   arrive(w, f, { type: 'SOCK_DATAGRAM', payload, segment, now }, now)

@@ -11,7 +11,7 @@ import type { State } from '../machine/compile.js'
 /** Where a flow's packets come from and go to; fixed for its life but for one. Addresses as each side sees them. */
 export interface FlowAddresses {
   readonly v6: boolean
-  /** BROADCAST_MAC until the guest has answered a flow that a host peer began: it is wherever the guest is by then. */
+  /** Where its last frame came from. BROADCAST_MAC until the guest has answered what a host peer began: it is wherever the guest is by then. */
   guestMac: Mac
   /** MAC that the guest sees its peer at. */
   readonly ourMac: Mac
