@@ -326,7 +326,7 @@ int Engine::spin()
 
 	if (end <= now)
 		return 0;
-	while (!n && now_ms() < end)
+	while (!n && results.empty() && now_ms() < end)
 		n = poll(0);
 	look.paid(n > 0);
 	return n;
@@ -338,15 +338,17 @@ void Engine::wait(double timeout_ms)
 	/* NaN as well */
 	const double deadline = timeout_ms >= 0 ? now_ms() + timeout_ms : INFINITY;
 
+	/* Anew before each use: what the guest's rings have is found by a look, which may leave a result, or something that is due soon */
+	const auto left = [&] { return timeout_ms && results.empty() && splices.idle() ? due(deadline) - *rings.clock : 0; };
+
 	pools.ask_again();
-	for (bool first = true;; first = false) {
-		const double left = splices.idle() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
+	for (;;) {
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
-		if (!n && timeout_ms && left > 0)
-			n = worth_spinning() ? spin() : 0;
-		if (!n && timeout_ms && left > 0)
-			n = poll(left);
+		if (!n && left() > 0 && worth_spinning())
+			n = spin();
+		if (!n && left() > 0)
+			n = poll(left());
 		if (n > 0)
 			look.lively();
 		splices.run_all();
