@@ -399,9 +399,9 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 		v.flags &= VNET_NEEDS_CSUM;
 		const auto len = (size_t)chain.len - NET_HEAD;
 		uint16_t sum = 0;
-		/* Nobody reads the payload of a stream but who sends it, and a capture. Is it one? The header of virtio-net is not what JS goes by */
+		/* Nobody reads the payload of a stream but who sends it, a capture and a record. Is it one? The header of virtio-net is not what JS goes by */
 		bool stays = v.flags && v.gso_type && (v.gso_type & (uint8_t)~GSO_ECN) != GSO_UDP_L4 && len >= OUTSIDE_MIN &&
-				   pieces.size() <= OUTSIDE_PIECES && !pcap.on();
+				   pieces.size() <= OUTSIDE_PIECES && !pcap.on() && !whole;
 		if (stays) {
 			take_head(pieces, to);
 			stays = is_stream(to, len, v);
