@@ -256,7 +256,7 @@ static int epoll_wait_ms(int epoll, epoll_event *ev, int max, double ms)
 /** The earlier of `deadline` (infinity: none) and what this side has to do on its own. */
 double Engine::due(double deadline) const
 {
-	return std::min({deadline, listeners.due(), receiver.due(), clients.due(), vhost.due()});
+	return std::min({deadline, listeners.due(), receiver.due(), clients.due(), vhost.due(), conf.due(), hand_over.due(), migration.repair.due()});
 }
 
 /** Is something used up that a socket may need to be served at all? */
@@ -353,6 +353,9 @@ void Engine::wait(double timeout_ms)
 			look.lively();
 		splices.run_all();
 		listeners.resume();
+		conf.resume();
+		hand_over.resume();
+		migration.repair.resume();
 		receiver.report_moved();
 		if (n < 0 || rings.posted || !results.empty() || tap.dropped || tap.gone || peeker.may_go_on() || *rings.clock >= deadline)
 			return;
