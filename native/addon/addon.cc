@@ -333,6 +333,14 @@ Value SetPcap(const CallbackInfo &info)
 	return info.Env().Undefined();
 }
 
+Value TakePayload(const CallbackInfo &info)
+{
+	if (!engine)
+		return fail(info.Env(), "takePayload before open", EINVAL);
+	engine->tap.vhost.whole = true;
+	return info.Env().Undefined();
+}
+
 Value FinishPcap(const CallbackInfo &info)
 {
 	if (engine)
@@ -751,6 +759,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports)
 	add("localEnds", LocalEnds);
 	add("localEnd", LocalEnd);
 	add("setPcap", SetPcap);
+	add("takePayload", TakePayload);
 	add("finishPcap", FinishPcap);
 	add("setCtl", SetCtl);
 	add("watchNetlink", WatchNetlink);

@@ -3,7 +3,6 @@
 #include "../common/unixsocket.h"
 
 #include <cerrno>
-#include <cmath>
 #include <utility>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -96,9 +95,9 @@ void Clients::ready()
 		fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	}
 	if (fd < 0) {
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		if (is_want(errno)) {
 			watch(false);
-			resume_at = *rings.clock + ACCEPT_PAUSE;
+			pause.begin(*rings.clock);
 		}
 		return;
 	}
@@ -203,17 +202,10 @@ void Clients::link_ready(uint32_t events)
 		if (events & (EPOLLIN | EPOLLHUP | EPOLLERR) || l.more())
 			l.read(rings, TAP_FRAMES, core.guests_share(), tap.pcap);
 	}
-	if (resume_at > 0 && *rings.clock >= resume_at) {
-		resume_at = 0;
+	if (pause.over(*rings.clock))
 		watch(offered < 0);
-	}
 	if (l.fd >= 0)
 		report();
-}
-
-double Clients::due() const
-{
-	return resume_at > 0 ? resume_at : INFINITY;
 }
 
 Clients::~Clients()

@@ -41,7 +41,7 @@ public:
 	/** Send what the effects of this turn brought; say what there is to say. */
 	void report();
 	/** When accepting goes on, by the clock; infinity: it does. */
-	double due() const;
+	double due() const { return pause.due(); }
 
 private:
 	void link_on(bool vhost_user);
@@ -57,7 +57,7 @@ private:
 	/** Given up for a client where descriptors have run out: whoever else may wait, the guest shall not. */
 	int spare = -1;
 	bool registered = false, out = false, end_said = false;
-	double resume_at = 0;
+	Pause pause;
 	std::string came_before, unsent_before;
 	std::vector<int> passed_before;
 	bool resumes = false;

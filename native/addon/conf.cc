@@ -135,6 +135,12 @@ void Conf::rearm()
 		core.watch(EPOLL_CTL_MOD, listener, EPOLLIN | EPOLLET, ID_CONF);
 }
 
+void Conf::resume()
+{
+	if (pause.over(*rings.clock))
+		rearm();
+}
+
 void Conf::accept_some()
 {
 	int accepted = 0;
@@ -143,8 +149,11 @@ void Conf::accept_some()
 		if (streams[i] >= 0)
 			continue;
 		const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0)
+		if (fd < 0) {
+			if (is_want(errno))
+				pause.begin(*rings.clock);
 			return;
+		}
 		accepted++;
 		if (core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_CONF_CLIENT - i)) {
 			close(fd);

@@ -34,6 +34,9 @@ public:
 	void effect(const Record &e);
 	/** ID_CONF, ID_CONF_CLIENT and those below it. False: it is none of them. */
 	bool ready(uint64_t what);
+	/** When accepting goes on for whom there was no descriptor, by the clock; it does. */
+	double due() const { return pause.due(); }
+	void resume();
 	/** Nobody is accepted while somebody takes our place. */
 	void accepting(bool on);
 	/** Where clients connect, -1: nowhere. */
@@ -57,6 +60,7 @@ private:
 	int listener = -1, file = -1, api_listener = -1;
 	uid_t owner = 0;
 	bool paused = false, root_is_here = true;
+	Pause pause;
 };
 
 } // namespace passt

@@ -6,6 +6,7 @@
 #include "sock.h"
 
 #include <cerrno>
+#include <cmath>
 #include <ctime>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -30,6 +31,31 @@ enum : uint32_t { TAP_FRAMES = 128 };
 enum : uint32_t { HEADROOM = 128 };
 /* One datagram's place in the slab while it is read: headroom, the longest there is, a sign of truncation */
 enum : uint32_t { RX_STRIDE = (HEADROOM + 65535 + 1 + 63) & ~63u };
+
+/** accept(2) for want of a descriptor or memory: who connects waits, and nothing is wrong with it. */
+inline bool is_want(int e)
+{
+	return e == EMFILE || e == ENFILE || e == ENOBUFS || e == ENOMEM;
+}
+
+/** Accepting goes on after a while. Nobody else would say that somebody waits: where that is told by edges, it has been. */
+class Pause {
+public:
+	void begin(double now) { until = now + ACCEPT_PAUSE; }
+	/** Once, when it is over. */
+	bool over(double now)
+	{
+		if (now < until)
+			return false;
+		until = INFINITY;
+		return true;
+	}
+	/** By the clock; infinity: there is none. */
+	double due() const { return until; }
+
+private:
+	double until = INFINITY;
+};
 
 class Core {
 public:

@@ -116,8 +116,11 @@ void HandOver::accept_one()
 		const int fd = accept4(listener, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
-		if (fd < 0)
+		if (fd < 0) {
+			if (is_want(errno))
+				pause.begin(*rings.clock);
 			return;
+		}
 		if (peer >= 0 || core.watch(EPOLL_CTL_ADD, fd, EPOLLIN, ID_PLACE_PEER)) {
 			close(fd);
 			continue;
@@ -126,6 +129,12 @@ void HandOver::accept_one()
 		conf.accepting(false); /* rules that came now would be lost */
 		results.add<ev::HandOverPeer>(0, 0).there = 1;
 	}
+}
+
+void HandOver::resume()
+{
+	if (pause.over(*rings.clock) && listener >= 0)
+		core.watch(EPOLL_CTL_MOD, listener, EPOLLIN | EPOLLET, ID_PLACE);
 }
 
 void HandOver::end()

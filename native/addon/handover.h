@@ -40,6 +40,9 @@ public:
 	void effect(const Record &e);
 	/** ID_PLACE, ID_PLACE_PEER. False: it is neither. */
 	bool ready(uint64_t what);
+	/** As Conf's. */
+	double due() const { return pause.due(); }
+	void resume();
 	/** Nothing is served but what is asked for. */
 	bool held() const { return hold; }
 	/** As long, in place of epoll. */
@@ -62,6 +65,7 @@ private:
 	int listener = -1, peer = -1;
 	/** A question waits for its answer. */
 	bool busy = false, hold = false;
+	Pause pause;
 };
 
 } // namespace passt

@@ -26,6 +26,26 @@ bool read_plain(const uint8_t *f, size_t len, Layers &at)
 	return proto == IPPROTO_UDP && len >= at.data && get16(l4 + UDP_LENGTH) == len - at.l4 && get16(l4 + UDP_CSUM);
 }
 
+/** An extension header of the common format (RFC 6564 §4, IANA), or a fragment's, whose second octet is 0 (RFC 8200 §4.5). */
+static bool is_extension(uint8_t h)
+{
+	return h == 0 || h == 43 || h == 44 || h == 60 || h == 135 || h == 139 || h == 140 || h == 253 || h == 254;
+}
+
+/** Which protocol stands `n` octets behind the start of IPv6's header, by that and the extension headers in between; -1: none does. */
+static int protocol_at(const uint8_t *ip, size_t n)
+{
+	uint8_t next = ip[IPV6_NEXT];
+	size_t at = IPV6_LEN;
+
+	while (at < n && is_extension(next)) {
+		const uint8_t *const h = ip + at;
+		at += next == 44 ? (size_t)8 : (h[1] + (size_t)1) * 8;
+		next = h[0];
+	}
+	return at == n ? next : -1;
+}
+
 bool read_headers(const uint8_t *f, size_t len, bool udp, size_t l4, Layers &at)
 {
 	const size_t ip = ETH_LEN;
@@ -43,7 +63,8 @@ bool read_headers(const uint8_t *f, size_t len, bool udp, size_t l4, Layers &at)
 		return false;
 	const size_t l4h = udp ? (size_t)UDP_LEN : tcp_length(f + at.l4);
 	at.data = at.l4 + l4h;
-	return (udp || l4h >= TCP_LEN) && at.data <= len;
+	return (udp || l4h >= TCP_LEN) && at.data <= len &&
+	       (at.v6 ? protocol_at(f + ip, at.l4 - ip) : (int)f[ip + IPV4_PROTO]) == at.protocol();
 }
 
 bool same_path(const uint8_t *a, const uint8_t *b, bool v6)

@@ -108,7 +108,7 @@ enum : size_t { BEHIND_IP = SIZE_MAX };
 
 /**
  * Headers in front of any amount of payload; their lengths of it are not looked at. `l4`: where that is, BEHIND_IP, or behind
- * IPv6's extension headers. `udp` is the caller's word. False: they do not hold together, or are longer than `len`.
+ * IPv6's extension headers. `udp` is the caller's word, and has to be the packet's. False: they do not hold together, or are longer than `len`.
  */
 bool read_headers(const uint8_t *frame, size_t len, bool udp, size_t l4, Layers &at);
 

@@ -295,7 +295,7 @@ void Listeners::ready(uint32_t id, ListenSock &l)
 /** Out of descriptors, memory: let the backlog wait instead of looping around a listener that stays readable. */
 void Listeners::pause(uint32_t id, int error)
 {
-	const bool passing = error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+	const bool passing = is_want(error);
 	const bool said = passing && !paused.empty();
 
 	if (passing) {

@@ -1,10 +1,12 @@
 #include "logging.h"
+#include "nowait.h"
 
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -41,8 +43,12 @@ int write_now(int fd, const void *data, size_t len)
 		pollfd p = {fd, POLLOUT, 0};
 		if (poll(&p, 1, 0) < 1 || !(p.revents & POLLOUT))
 			return p.revents & POLLNVAL ? EBADF : p.revents & POLLERR ? EPIPE : EAGAIN;
+		/* That room may be another writer's by now */
+		struct stat st;
+		const bool pipe = !fstat(fd, &st) && S_ISFIFO(st.st_mode);
+		const iovec iov = {const_cast<void *>(data), len};
 		do
-			n = write(fd, data, len);
+			n = pipe ? writev_now(fd, &iov, 1) : write(fd, data, len);
 		while (n < 0 && errno == EINTR);
 	}
 	return n < 0 ? errno : (size_t)n == len ? 0 : EIO;

@@ -15,7 +15,7 @@ int open_syslog(const char *path);
  * Write without ever waiting, whatever `fd` is: one datagram, or a line to a pipe, a terminal or a file. Up to PIPE_BUF
  * octets are written whole or not at all by pipes.
  * Return: 0, or errno of what was lost (EAGAIN: nobody reads; EIO: only a part was taken).
- * #syscalls sendto write poll
+ * #syscalls sendto write pwritev2 poll fstat
  */
 int write_now(int fd, const void *data, size_t len);
 

@@ -60,6 +60,11 @@ void Opener::came(Sock &s, const fx::Open &e, int fd, bool whole)
 {
 	Target t(e);
 
+	/* While it waited for one */
+	if (s.phase == Phase::Failed) {
+		close(fd);
+		return;
+	}
 	if (s.kind == Kind::Splice)
 		return splices.connect(s, t, fd);
 	s.fd = fd;

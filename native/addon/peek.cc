@@ -67,20 +67,26 @@ static uint32_t unread(const Sock &s)
 	return (uint32_t)n - s.peek_off;
 }
 
+/** For octets that nobody looks at: older kernels have no peek offset, so what was seen is read again in front. */
+enum : uint32_t { SKIPPED = 1u << 20 };
+static uint32_t seen_again(const Sock &s)
+{
+	return s.peek_off_kept ? 0 : s.peek_off;
+}
+
 /** recvmsg() behind the peek offset; octets, 0 at the end of the stream, -1 with errno. */
 static ssize_t peek_at(const Sock &s, iovec *to, size_t parts)
 {
-	static uint8_t skipped[1 << 20];
+	static uint8_t skipped[SKIPPED];
 	std::vector<iovec> iov;
 	msghdr m = {};
 	ssize_t got;
 
 	m.msg_iov = to, m.msg_iovlen = parts;
-	/* Older kernels: what the guest has already seen is read again, into a place nobody looks at */
-	const uint32_t seen = s.peek_off_kept ? 0 : s.peek_off;
+	const uint32_t seen = seen_again(s);
 	if (seen) {
 		for (uint32_t left = seen; left;) {
-			const uint32_t part = std::min<uint32_t>(left, sizeof(skipped));
+			const uint32_t part = std::min<uint32_t>(left, SKIPPED);
 			iov.push_back({skipped, part});
 			left -= part;
 		}
@@ -197,6 +203,7 @@ static Peeked peek_to_guest(Tap &tap, const Sock &s, const Header &h, uint32_t l
 	const bool cuts = tap.does(whole, h.at.v6), sums = tap.does(one, h.at.v6);
 	const uint32_t most = h.most(), mss = std::min(h.mss, most), each = cuts ? most : mss, head = NET_HEAD + h.len;
 	const uint32_t want = std::min({left, avail, std::max<uint32_t>(GUEST_AT_ONCE, each)});
+	const size_t parts_max = GUEST_PARTS - std::min<size_t>((seen_again(s) + SKIPPED - 1) / SKIPPED, GUEST_PARTS / 2);
 	uint32_t frames = 0, planned = 0;
 	int e = 0;
 
@@ -210,14 +217,14 @@ static Peeked peek_to_guest(Tap &tap, const Sock &s, const Header &h, uint32_t l
 		uint32_t size = room == n ? n : room / mss * mss;
 		const size_t parts = iov.size();
 		port.parts(slot, head, size, iov);
-		const bool many = iov.size() > GUEST_PARTS;
+		const bool many = iov.size() > parts_max;
 		if (many) {
 			iov.resize(parts);
 			if (frames)
 				break;
 			size = std::min(size, mss);
 			port.parts(slot, head, size, iov);
-			if (iov.size() > GUEST_PARTS)
+			if (iov.size() > parts_max)
 				break;
 		}
 		/* The guest may give buffers meanwhile, and the next frame begins where this one ends */

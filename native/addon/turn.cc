@@ -256,7 +256,7 @@ static int epoll_wait_ms(int epoll, epoll_event *ev, int max, double ms)
 /** The earlier of `deadline` (infinity: none) and what this side has to do on its own. */
 double Engine::due(double deadline) const
 {
-	return std::min({deadline, listeners.due(), receiver.due(), clients.due(), vhost.due()});
+	return std::min({deadline, listeners.due(), receiver.due(), clients.due(), vhost.due(), conf.due(), hand_over.due(), migration.repair.due()});
 }
 
 /** Is something used up that a socket may need to be served at all? */
@@ -326,7 +326,7 @@ int Engine::spin()
 
 	if (end <= now)
 		return 0;
-	while (!n && now_ms() < end)
+	while (!n && results.empty() && now_ms() < end)
 		n = poll(0);
 	look.paid(n > 0);
 	return n;
@@ -338,19 +338,24 @@ void Engine::wait(double timeout_ms)
 	/* NaN as well */
 	const double deadline = timeout_ms >= 0 ? now_ms() + timeout_ms : INFINITY;
 
+	/* Anew before each use: what the guest's rings have is found by a look, which may leave a result, or something that is due soon */
+	const auto left = [&] { return timeout_ms && results.empty() && splices.idle() ? due(deadline) - *rings.clock : 0; };
+
 	pools.ask_again();
-	for (bool first = true;; first = false) {
-		const double left = splices.idle() ? due(deadline) - (first ? now_ms() : *rings.clock) : 0;
+	for (;;) {
 		/* EINTR: back to JS, which may have a signal to look at */
 		int n = poll(0);
-		if (!n && timeout_ms && left > 0)
-			n = worth_spinning() ? spin() : 0;
-		if (!n && timeout_ms && left > 0)
-			n = poll(left);
+		if (!n && left() > 0 && worth_spinning())
+			n = spin();
+		if (!n && left() > 0)
+			n = poll(left());
 		if (n > 0)
 			look.lively();
 		splices.run_all();
 		listeners.resume();
+		conf.resume();
+		hand_over.resume();
+		migration.repair.resume();
 		receiver.report_moved();
 		if (n < 0 || rings.posted || !results.empty() || tap.dropped || tap.gone || peeker.may_go_on() || *rings.clock >= deadline)
 			return;

@@ -21,7 +21,7 @@ enum : int { API_ENGINE_FD = 3 };
 
 enum RequestKind : uint32_t {
 	/* u32 flags (SETUP_*), str pid file ('' = none). First, but for RQ_INHERITED and RQ_NAMES. Reply: u32 ms, and unless
-	 * that is 0 an eventfd(2), which the engine adds 1 to each so many ms from RQ_READY on: it is alive */
+	 * that is 0 a socket, to which the engine writes each so many ms from RQ_READY on: it is alive */
 	RQ_SETUP = 1,
 	/* u32 flags (SPAWN_*), u32 index of the command in argv (0 = login shell), str host name ('' = pasta-<own>).
 	 * Reply: u32 process id, warnings (lines of text). The command waits for RQ_READY */

@@ -94,9 +94,12 @@ void Agent::onControl()
 /** It has gone round its loop. */
 void Agent::onLife()
 {
-	uint64_t signs;
-	if (read(session_.life.get(), &signs, sizeof(signs)) == sizeof(signs))
+	uint8_t signs[64];
+	const ssize_t n = recv(session_.life.get(), signs, sizeof(signs), MSG_DONTWAIT);
+	if (n > 0)
 		session_.notifier.say("WATCHDOG=1");
+	else if (n == 0)
+		session_.life.reset();
 }
 
 void Agent::onSignals()

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <netinet/in.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -138,11 +137,11 @@ Fault Requests::setup(Reader &r, Answer &a)
 	}
 	const uint32_t lifeMs = session_.notifier.lifeMs();
 	if (lifeMs > 0) {
-		session_.life.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-		Fd theirs(session_.life ? fcntl(session_.life.get(), F_DUPFD_CLOEXEC, 3) : -1);
-		if (!theirs)
+		int ends[2];
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
 			return fault(errno, "Cannot watch over the engine (WATCHDOG_USEC)");
-		a.passed.push_back(std::move(theirs));
+		session_.life.reset(ends[0]);
+		a.passed.emplace_back(ends[1]);
 	}
 	putU32(a.body, lifeMs);
 	session_.setUp = true;

@@ -33,7 +33,7 @@ struct Session {
 	/** Of the engine */
 	Guard guard;
 	Notifier notifier;
-	/** eventfd that the engine adds to while it is alive; invalid: nobody asks */
+	/** Socket at whose other end the engine writes while it is alive, of our own: no flag of theirs has us wait. Invalid: nobody asks */
 	Fd life;
 	/** Sockets' files that the engine has made. */
 	std::vector<UnixFile> files;

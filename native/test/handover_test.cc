@@ -8,6 +8,7 @@
 #include <csignal>
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -339,4 +340,39 @@ TEST(handover_a_front_ends_rest_is_gone_on_with)
 	Channel c;
 	CHECK(!c.resume(std::string(5000, 'x'), {dup(0)}, "") && !c.resume("", {}, std::string(CHANNEL_WAITING + 1, 'x')));
 	CHECK(open_files() == before);
+}
+
+/** Somebody connects while there is no descriptor for it: it waits, and no edge will tell of it again. */
+TEST(handover_and_others_accept_later_whom_no_descriptor_was_left_for)
+{
+	Directory d;
+	const auto comes = [&](const char *name, int type, uint32_t event, const std::function<int(Rig &, const char *)> &listen) {
+		Rig r;
+		const std::string path = d.at(name);
+		CHECK(!listen(r, path.c_str()));
+		sockaddr_un at = {};
+		at.sun_family = AF_UNIX;
+		strcpy(at.sun_path, path.c_str());
+		const int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+		CHECK(!::connect(fd, reinterpret_cast<const sockaddr *>(&at), sizeof(at)));
+		rlimit before, none;
+		CHECK(!getrlimit(RLIMIT_NOFILE, &before));
+		none = before;
+		none.rlim_cur = 3;
+		CHECK(!setrlimit(RLIMIT_NOFILE, &none));
+		for (int i = 0; i < 3; i++)
+			CHECK(r.turn(2 * ACCEPT_PAUSE / 3).empty());
+		CHECK(!setrlimit(RLIMIT_NOFILE, &before));
+		const double from = Engine::now_ms();
+		r.turn(2000);
+		CHECK(!r.take(event).empty() && Engine::now_ms() - from < 1000);
+		close(fd);
+	};
+
+	comes("conf", SOCK_STREAM, EV_CONF_CLIENT, [](Rig &r, const char *path) { return r.engine.conf.listen(path).err; });
+	comes("place", SOCK_SEQPACKET, EV_HAND_OVER_PEER, [](Rig &r, const char *path) { return r.engine.hand_over.listen(path).err; });
+	comes("helpers", SOCK_STREAM, EV_REPAIR_HELPER, [](Rig &r, const char *path) {
+		uint32_t mode;
+		return r.engine.migration.repair.listen(path, mode).err;
+	});
 }

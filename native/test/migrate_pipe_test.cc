@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -238,4 +239,49 @@ TEST(state_goes_through_no_file)
 	Ends e(r, STATE_SAVE);
 	r.effect({EF_STATE_WRITE, 0, 0xfffffff0, 100});
 	CHECK(r.await(EV_STATE_ENDED)[13] == EFAULT);
+}
+
+/** O_NONBLOCK is everybody's who holds the same end: who takes it away shall not have us wait (where the kernel lets us say so). */
+TEST(state_pipe_that_blocks_makes_nobody_wait)
+{
+	for (const bool socket : {false, true}) {
+		for (const uint32_t direction : {STATE_SAVE, STATE_LOAD}) {
+			Rig r;
+			Ends e(r, direction, socket);
+			r.turn(0);
+			const int flags = fcntl(e.ours, F_GETFL);
+			CHECK(flags & O_NONBLOCK && !fcntl(e.ours, F_SETFL, flags & ~O_NONBLOCK));
+			alarm(10); /* it would wait for ever */
+			if (direction == STATE_SAVE) {
+				const Octets all = noise(900000);
+				give(r, all, 4096);
+				for (int i = 0; i < 3; i++)
+					r.turn(0);
+				CHECK(r.take(EV_STATE_WRITTEN).empty() && r.engine.migration.state.waiting());
+				Octets got;
+				while (got.size() < all.size()) {
+					Octets part(50000);
+					CHECK(wait_for(e.theirs, POLLIN));
+					const ssize_t n = read(e.theirs, part.data(), part.size());
+					CHECK(n > 0);
+					got.insert(got.end(), part.begin(), part.begin() + n);
+					r.turn(0);
+				}
+				CHECK(got == all);
+			} else {
+				/* Somebody else reads it first */
+				CHECK(write(e.theirs, "x", 1) == 1);
+				char x;
+				r.effect({EF_STATE_NEXT, 0, 100});
+				CHECK(read(e.ours, &x, 1) == 1);
+				r.turn(0);
+				r.engine.migration.state.ready(EPOLLIN);
+				CHECK(r.turn(0).empty());
+				CHECK(write(e.theirs, "yz", 2) == 2);
+				const Ev o = r.await(EV_STATE_OCTETS);
+				CHECK(text(r.slab(o[2], o[3])) == "yz");
+			}
+			alarm(0);
+		}
+	}
 }

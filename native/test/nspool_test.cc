@@ -306,3 +306,34 @@ TEST(ns_too_many_waiting_fail)
 	CHECK(failed == 4);
 	close(s[0]), close(s[1]);
 }
+
+/** Whoever failed while it waited for a socket has failed: the socket does not open it again. */
+TEST(ns_socket_for_whom_it_comes_too_late_is_closed)
+{
+	Agent a;
+	auto server = a.inside([] { return std::make_unique<Listener>(); });
+	const uint16_t port = listen_at(a.r, 0, Kind::Tcp);
+	Client c(port);
+	const Ev e = a.r.await(EV_ACCEPTED);
+	a.r.effect({EF_SPLICE, 3, 0, 0, 0xffff, INADDR_LOOPBACK, server->port, 0, e[2], 0, 0, 0, 0, IN_NAMESPACE});
+	/* And a datagram from nowhere */
+	a.r.effect({EF_UDP_OPEN, 4, 0, 0, 0xffff, INADDR_LOOPBACK, 9, 0, 0, 0, 0, 0, 0, IN_NAMESPACE});
+	a.r.turn();
+	a.r.effect({EF_UDP_SEND, 4, 0xfffffff0, 100, 0});
+	a.r.turn();
+	close_hard(c.fd), c.fd = -1;
+	CHECK(a.r.await(EV_SPLICE_FAILED)[1] == 3);
+	a.r.seen.clear();
+	const size_t before = open_fds();
+	const size_t asked = a.requests;
+	a.serve(1);
+	CHECK(a.requests == asked + 2);
+	for (int i = 0; i < 5; i++)
+		a.r.turn(5);
+	/* Nothing is said, nothing is connected, nothing stays */
+	CHECK(a.r.seen.empty() && !wait_for(server->fd, POLLIN, 20) && open_fds() == before);
+	CHECK(a.r.engine.table.at(3).phase == Phase::Failed && a.r.engine.table.at(4).phase == Phase::Failed);
+	a.r.effect({EF_SPLICE_RESET, 3});
+	a.r.effect({EF_RESET, 4});
+	a.r.turn();
+}

@@ -462,6 +462,88 @@ TEST(vhost_only_eventfds_are_told)
 		close(fd);
 }
 
+/**
+ * A header that says TCP in front of what is something else, or not surely TCP. JS believes the IP header, so what it sends is the
+ * guest's own octets, never those that lay in that place before.
+ */
+TEST(vhost_offloads_that_contradict_the_packet_bring_no_octets_of_others)
+{
+	enum : size_t { LEN_ALL = 20000, V4 = ETH_LEN + IPV4_LEN, V6 = ETH_LEN + IPV6_LEN };
+	enum : uint8_t { HOP_BY_HOP = 0, FRAGMENT = 44 };
+	struct Case {
+		bool v6;
+		uint8_t type;
+		size_t start;
+		/** Of IPv4, or IPv6's first one. */
+		uint8_t protocol;
+		std::function<void(uint8_t *ip)> change;
+		/** Refused, taken whole, left in the guest's memory. */
+		enum { NO, WHOLE, OUTSIDE } what;
+	};
+	const auto extension = [](uint8_t *ip, uint8_t next) { ip[IPV6_LEN] = next, ip[IPV6_LEN + 1] = 0; };
+	const auto tcp_at = [](uint8_t *l4) { l4[TCP_OFFSET] = 0x50; };
+	const Case cases[] = {
+		{false, GSO_TCPV4, V4, IPPROTO_TCP, {}, Case::OUTSIDE},
+		{false, GSO_TCPV4, V4, IPPROTO_UDP, {}, Case::NO},
+		{false, GSO_TCPV4, V4, IPPROTO_ICMP, {}, Case::NO},
+		{false, GSO_TCPV4 | GSO_ECN, V4, IPPROTO_UDP, {}, Case::NO},
+		{false, GSO_UDP_L4, V4, IPPROTO_TCP, {}, Case::NO},
+		{false, GSO_UDP_L4, V4, IPPROTO_UDP, {}, Case::WHOLE},
+		{false, GSO_TCPV4, V4, IPPROTO_TCP, [](uint8_t *ip) { put16(ip + IPV4_FRAGMENT, 0x2000); }, Case::WHOLE},
+		{false, GSO_TCPV4, V4, IPPROTO_TCP, [](uint8_t *ip) { put16(ip + IPV4_FRAGMENT, 1); }, Case::WHOLE},
+		{false, GSO_TCPV4, V4, IPPROTO_TCP, [](uint8_t *ip) { put16(ip + IPV4_TOTAL, 100); }, Case::WHOLE},
+		{false, GSO_TCPV4, V4 + 4, IPPROTO_TCP, [&](uint8_t *ip) { ip[0] = 0x46, tcp_at(ip + 24); }, Case::WHOLE},
+		{true, GSO_TCPV6, V6, IPPROTO_TCP, {}, Case::OUTSIDE},
+		{true, GSO_TCPV6, V6, IPPROTO_UDP, {}, Case::NO},
+		{true, GSO_TCPV6, V6, IPPROTO_ICMPV6, {}, Case::NO},
+		{true, GSO_TCPV6, V6 + 20, IPPROTO_TCP, [&](uint8_t *ip) { tcp_at(ip + IPV6_LEN + 20); }, Case::NO},
+		{true, GSO_TCPV6, 1000, IPPROTO_UDP, [&](uint8_t *ip) { tcp_at(ip + 1000 - ETH_LEN); }, Case::NO},
+		{true, GSO_TCPV6, V6 + 8, HOP_BY_HOP, [&](uint8_t *ip) { extension(ip, IPPROTO_TCP), tcp_at(ip + IPV6_LEN + 8); }, Case::WHOLE},
+		{true, GSO_TCPV6, V6 + 8, FRAGMENT, [&](uint8_t *ip) { extension(ip, IPPROTO_TCP), tcp_at(ip + IPV6_LEN + 8); }, Case::WHOLE},
+		{true, GSO_TCPV6, V6 + 8, HOP_BY_HOP, [&](uint8_t *ip) { extension(ip, IPPROTO_UDP), tcp_at(ip + IPV6_LEN + 8); }, Case::NO},
+		{true, GSO_TCPV6, V6 + 12, HOP_BY_HOP, [&](uint8_t *ip) { extension(ip, IPPROTO_TCP), tcp_at(ip + IPV6_LEN + 12); }, Case::NO},
+		{true, GSO_TCPV6, V6, IPPROTO_TCP, [](uint8_t *ip) { put16(ip + IPV6_PAYLOAD, 100); }, Case::WHOLE},
+	};
+	Guest g(MERGED | bit(NET_CSUM) | bit(NET_HOST_TSO4) | bit(NET_HOST_TSO6) | bit(NET_HOST_USO), 256, 0, {30000, false, false});
+	for (const Case &c : cases) {
+		/* What somebody else has sent */
+		for (int i = 0; i < 2; i++)
+			CHECK(g.send(some_frame(LEN_ALL)));
+		g.turn(0);
+		g.back(VRING_TX);
+		g.seen.clear();
+		Octets f(LEN_ALL, 0x11);
+		put16(f.data() + ETH_TYPE, c.v6 ? TYPE_IPV6 : TYPE_IPV4);
+		uint8_t *const ip = f.data() + ETH_LEN;
+		if (c.v6) {
+			ip[0] = 0x60, ip[IPV6_NEXT] = c.protocol;
+			put16(ip + IPV6_PAYLOAD, LEN_ALL - V6);
+		} else {
+			ip[0] = 0x45, ip[IPV4_PROTO] = c.protocol;
+			put16(ip + IPV4_TOTAL, LEN_ALL - ETH_LEN), put16(ip + IPV4_FRAGMENT, 0);
+		}
+		tcp_at(f.data() + (c.v6 ? V6 : V4));
+		if (c.change)
+			c.change(ip);
+		Vnet v = {};
+		v.flags = VNET_NEEDS_CSUM, v.gso_type = c.type, v.gso_size = 1000;
+		v.csum_start = (uint16_t)c.start, v.csum_offset = 16;
+		CHECK(g.send(f, v));
+		g.turn(0);
+		g.turn(0);
+		const Ev e = g.take(EV_TAP_FRAME), lost = g.take(EV_TAP_DROPPED);
+		const auto fail = [&](const char *why) {
+			fprintf(stderr, "case %d: %s\n", (int)(&c - cases), why);
+			exit(1);
+		};
+		if (lost.empty() == (c.what == Case::NO) || e.empty() != (c.what == Case::NO))
+			fail("refused, or not");
+		const bool whole = !e.empty() && !memcmp(g.engine.rings.slab + e[2], f.data(), f.size());
+		if (whole != (c.what == Case::WHOLE))
+			fail("whole, or not");
+	}
+}
+
 /** Chains of as many descriptors as there can be, of no octets: a turn's work has an end, and the rest is for the next one. */
 TEST(vhost_long_chains_take_no_turn_for_themselves)
 {

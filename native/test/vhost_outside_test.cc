@@ -151,3 +151,23 @@ TEST(vhost_payload_whose_memory_is_gone_ends_the_connection_and_the_ring)
 	CHECK(g.take(EV_SENT)[13] == EFAULT);
 	CHECK(!g.take(EV_FAILED).empty());
 }
+
+TEST(vhost_payload_is_taken_whole_while_somebody_writes_it_down)
+{
+	for (const bool whole : {false, true}) {
+		Upload g({70000, false, false});
+		g.engine.tap.vhost.whole = whole;
+		/* What lay there before */
+		CHECK(g.send(some_frame(60000)));
+		g.turn(0);
+		g.take(EV_TAP_FRAME);
+		g.offer_payload(50000);
+		g.turn(0);
+		const Ev e = g.take(EV_TAP_FRAME);
+		CHECK(!e.empty() && e[3] == HEADERS + 50000);
+		CHECK((g.slab(e[2] + HEADERS, 50000) == g.sent) == whole);
+		g.effect({EF_SEND, 1, e[2] + (uint32_t)HEADERS, 50000, 0});
+		g.turn(0);
+		g.check();
+	}
+}

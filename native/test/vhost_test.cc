@@ -417,6 +417,28 @@ TEST(vhost_few_buffers_are_left_to_become_more_but_not_for_long)
 	}
 }
 
+/** The kick is on its way, or was not needed by then: that they are there is seen by a look alone. */
+TEST(vhost_buffers_that_are_seen_before_the_kick_wake_whoever_goes_to_sleep)
+{
+	for (const bool event : {false, true}) {
+		for (const uint32_t few : {2u, 40u}) {
+			Guest g(MERGED | (event ? bit(RING_EVENT_IDX) : 0), 256, 65535);
+			CHECK(g.give(40, 2000) == 40);
+			for (size_t i = 0; i <= 40; i++)
+				write_frame(g, some_frame(1900), 8192);
+			g.turn(0);
+			CHECK(g.received().size() == 40 && !g.engine.tap.takes_bulk());
+			g.turn(5); /* without an event index: there were none for a while */
+			g.seen.clear();
+			CHECK(g.give(few, 2000) == few);
+			const double before = Engine::now_ms();
+			g.turn(1000);
+			CHECK(!g.take(EV_TAP_ROOM).empty() && g.engine.tap.takes_bulk());
+			CHECK(Engine::now_ms() - before < 500);
+		}
+	}
+}
+
 TEST(vhost_a_frame_that_no_buffers_could_hold_is_dropped_and_nobody_waits)
 {
 	Guest g(MERGED, 2, 0, {100, false, false});

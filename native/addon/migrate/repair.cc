@@ -71,8 +71,11 @@ void Repair::helpers()
 		}
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
-		if (fd < 0)
+		if (fd < 0) {
+			if (is_want(errno))
+				pause.begin(*rings.clock);
 			return;
+		}
 		/* Is the one that we have gone already? */
 		if (helper >= 0)
 			ready();
@@ -85,8 +88,20 @@ void Repair::helpers()
 		most = REPAIR_MAX;
 		results.add<ev::RepairHelper>(0, 0).there = 1;
 	}
-	/* Whoever waits behind them is an edge anew */
-	core.watch(EPOLL_CTL_MOD, listener, EPOLLIN | EPOLLET, ID_HELPERS);
+	rearm();
+}
+
+/** Whoever waits is an edge anew. */
+void Repair::rearm()
+{
+	if (listener >= 0)
+		core.watch(EPOLL_CTL_MOD, listener, EPOLLIN | EPOLLET, ID_HELPERS);
+}
+
+void Repair::resume()
+{
+	if (pause.over(*rings.clock))
+		rearm();
 }
 
 void Repair::answered(int error)

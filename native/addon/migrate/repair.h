@@ -30,6 +30,9 @@ public:
 	/** EF_REPAIR_CLOSE */
 	void close();
 
+	/** When accepting goes on for whom there was no descriptor, by the clock; it does. */
+	double due() const { return pause.due(); }
+	void resume();
 	/** Somebody connects; the helper has said something. */
 	void helpers();
 	void ready();
@@ -39,6 +42,7 @@ private:
 	void answered(int error);
 	void end(int error);
 	void keep_spare();
+	void rearm();
 
 	Table &table;
 	/** `spare`: given up for a helper where descriptors have run out. */
@@ -49,6 +53,7 @@ private:
 	/** What of it has not been sent; descriptors in one message to this helper, at most. */
 	std::vector<Moving> rest;
 	size_t most = REPAIR_MAX;
+	Pause pause;
 };
 
 } // namespace passt

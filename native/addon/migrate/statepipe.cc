@@ -1,4 +1,5 @@
 #include "statepipe.h"
+#include "../nowait.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -7,7 +8,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 namespace passt {
@@ -26,6 +26,23 @@ static bool is_stream(int fd)
 		return false;
 	return S_ISFIFO(st.stx_mode) ||
 	       (S_ISSOCK(st.stx_mode) && !getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) && type == SOCK_STREAM);
+}
+
+static ssize_t send_parts(int fd, iovec *iov, size_t parts)
+{
+	msghdr m = {};
+
+	m.msg_iov = iov, m.msg_iovlen = parts;
+	const ssize_t n = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	return n < 0 && errno == ENOTSOCK ? writev_now(fd, iov, (int)parts) : n;
+}
+
+static ssize_t receive_some(int fd, uint8_t *to, size_t most)
+{
+	const iovec iov = {to, most};
+	const ssize_t n = recv(fd, to, most, MSG_DONTWAIT);
+
+	return n < 0 && errno == ENOTSOCK ? readv_now(fd, &iov, 1) : n;
 }
 
 StatePipe::~StatePipe()
@@ -146,7 +163,7 @@ void StatePipe::flush()
 			iov[parts++] = {const_cast<uint8_t *>(b.data()), n};
 			want += n;
 		}
-		const ssize_t n = writev(fd, iov, (int)parts);
+		const ssize_t n = send_parts(fd, iov, parts);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
@@ -188,7 +205,7 @@ void StatePipe::read()
 	const uint32_t off = rings.rx_next();
 	ssize_t n;
 	do
-		n = ::read(fd, rings.slab + off, wanted);
+		n = receive_some(fd, rings.slab + off, wanted);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return watch(EPOLLIN);

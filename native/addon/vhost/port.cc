@@ -333,6 +333,14 @@ static void take_head(const std::vector<Piece> &pieces, uint8_t *to)
 	});
 }
 
+/** By the headers in `frame`: a segment of TCP for everybody who reads them, and nothing behind it. */
+static bool is_stream(const uint8_t *frame, size_t len, const Vnet &v)
+{
+	Layers at;
+
+	return read_plain(frame, len, at) && !at.udp && v.csum_start == at.l4;
+}
+
 void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 {
 	/** A frame, and the one that it may grow by. */
@@ -391,12 +399,14 @@ void Port::read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap)
 		v.flags &= VNET_NEEDS_CSUM;
 		const auto len = (size_t)chain.len - NET_HEAD;
 		uint16_t sum = 0;
-		/* Nobody reads the payload of a stream but who sends it, and a capture */
-		const bool stays = v.flags && v.gso_type && (v.gso_type & (uint8_t)~GSO_ECN) != GSO_UDP_L4 && len >= OUTSIDE_MIN &&
-				   pieces.size() <= OUTSIDE_PIECES && !pcap.on();
-		if (stays)
+		/* Nobody reads the payload of a stream but who sends it, a capture and a record. Is it one? The header of virtio-net is not what JS goes by */
+		bool stays = v.flags && v.gso_type && (v.gso_type & (uint8_t)~GSO_ECN) != GSO_UDP_L4 && len >= OUTSIDE_MIN &&
+				   pieces.size() <= OUTSIDE_PIECES && !pcap.on() && !whole;
+		if (stays) {
 			take_head(pieces, to);
-		else
+			stays = is_stream(to, len, v);
+		}
+		if (!stays)
 			take_frame(pieces, to, v.flags ? nullptr : &sum);
 		if (Mapping::lost())
 			break;

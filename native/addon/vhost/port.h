@@ -107,6 +107,8 @@ public:
 
 	// --- from the guest
 
+	/** All of each frame is taken: somebody writes it down. */
+	bool whole = false;
 	/** Post what waits: at most `frames` records, while ring and slab (up to `rx_limit` octets) have room. */
 	void read(Rings &r, uint32_t frames, uint32_t rx_limit, Pcap &pcap);
 	/** Is there something to read()? */

@@ -133,7 +133,7 @@ export type LauncherReply =
   /** `gid`: of the group that was named, or the user's own. 0 where nothing was asked for. Failed with ENOENT: no such name. */
   | { readonly type: 'Names'; readonly uid: number; readonly gid: number }
   /**
-   * To Setup. `lifeMs` > 0: a sign of life is expected each so many ms from Ready on; the eventfd for it comes with the message
+   * To Setup. `lifeMs` > 0: a sign of life is expected each so many ms from Ready on; the socket for it comes with the message
    * (sd_watchdog_enabled(3)).
    */
   | { readonly type: 'Begun'; readonly lifeMs: number }

@@ -375,6 +375,8 @@ export interface Native {
    * as an enhanced packet block of interface 0, in ns. `room`: how many octets those may take, 0 for no bound; the first that would not fit ends the capture with EFBIG.
    */
   setPcap(fd: number, ng: boolean, room: number): void
+  /** All that a guest sends is in the slab from here on: else payload that nobody but a socket reads may be left in the guest's memory. */
+  takePayload(): void
   /** What is still to be written of the capture, to the disk. */
   finishPcap(): void
   /** One rtnetlink request in this process's namespace; the messages of the answer up to NLMSG_DONE or the ACK. */

@@ -547,6 +547,7 @@ const prepare = (given: Options, native: Native, log: Log): Prepared => {
   const door = record?.native(native) ?? native
   const rings = tried('set aside what flows need', () => openRings(door, 2 * SIDE_1))
   if (apiFd !== null) tried('watch the process of the API', () => native.apiAdopt(apiFd, apiListener))
+  if (record !== null && wanted.recordPayload) native.takePayload()
   if (wanted.pcap !== null)
     openCapture(
       native,

@@ -121,7 +121,7 @@ export const allFeatures = (
 ): ReadonlyArray<Feature> => [
   ...actingFeatures(w, p, o),
   ...(o.here === null ? [] : [handOver(w, o.here, o.client)]),
-  ...(o.life === null ? [] : [signsOfLife(o.life)]),
+  ...(o.life === null ? [] : [signsOfLife(w, o.life)]),
   ...(o.api === null ? [] : o.api.features),
   collectWhenCalm(collect),
   ...observers(w, p)

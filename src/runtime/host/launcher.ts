@@ -37,7 +37,7 @@ export interface TapDevice {
   readonly mac: Uint8Array
 }
 
-/** Signs that the engine is alive: 1 is to be added to the eventfd `fd` each `everyMs` ms. */
+/** Signs that the engine is alive: something is to be written to the socket `fd` each `everyMs` ms. */
 export interface Life {
   readonly fd: number
   readonly everyMs: number
