@@ -63,8 +63,10 @@ describe('addon', () => {
   const text = (off: number, len: number): string => Buffer.from(slab.subarray(off, off + len)).toString()
   const put = (s: string, at: number): number => Buffer.from(s).copy(slab, at)
 
-  test('TCP: connect, send with report, answer, reset', async () => {
+  test('TCP: connect, send with report, answer, reset', async (t) => {
     const server = createServer({ allowHalfOpen: true }).listen(0, '127.0.0.1')
+    server.on('connection', (c) => t.after(() => c.destroy()))
+    t.after(() => server.close())
     await once(server, 'listening')
     const accepted = once(server, 'connection')
     effect(EF.TCP_CONNECT, 1, ...LOOPBACK, (server.address() as AddressInfo).port, 0, 1400)
@@ -84,6 +86,7 @@ describe('addon', () => {
     slab.fill(0, 4096, 4096 + 64)
     slab[4096 + 10 + 12] = 0x08 // IPv4
     slab[4096 + 10 + 14] = 0x45
+    slab[4096 + 10 + 14 + 9] = 6 // TCP
     slab[4096 + 10 + 34 + 12] = 0x50
     effect(EF.PEEK, 1, 4096, 54, 1000, 1400, 0)
     const peeked = await until(EV.PEEKED, 1)
@@ -95,7 +98,6 @@ describe('addon', () => {
     native.turn(count, 0)
     count = 0
     assert.equal((await reset)[0].code, 'ECONNRESET')
-    server.close()
   })
 
   test('UDP: both ways, ICMP error when nobody listens', async () => {
