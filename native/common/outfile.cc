@@ -73,6 +73,18 @@ bool is_trusted(const struct stat &link, int dir)
 	return link.st_uid == UNKNOWN && !fstat(dir, &at) && !(at.st_mode & OTHERS_WRITE) && knows_few_users();
 }
 
+/** May somebody else put another entry in place of one of its directories? */
+bool is_others(int dir)
+{
+	struct stat at;
+
+	if (fstat(dir, &at))
+		return true;
+	if (at.st_uid != 0 && at.st_uid != geteuid() && !(at.st_uid == UNKNOWN && knows_few_users()))
+		return true;
+	return !(at.st_mode & S_ISVTX) && (at.st_mode & S_IWOTH || (at.st_mode & S_IWGRP && at.st_gid != getegid()));
+}
+
 bool on_proc(int fd)
 {
 	struct statfs fs;
@@ -178,6 +190,7 @@ Fault find_place(const char *path, bool follow, FilePlace &place)
 	for (int links = 0; dir.fd >= 0;) {
 		bool last = false;
 		const std::string name = next_component(rest, last);
+		place.others |= is_others(dir.fd);
 		if (name.empty() || (last && (name == "." || name == "..")))
 			return refusal(EISDIR);
 		if (!last) {

@@ -1,6 +1,7 @@
 #include "unixsocket.h"
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -40,7 +41,11 @@ Fault socket_place(const char *path, sockaddr_un &at, FilePlace &p)
 	if (!*path || strlen(path) >= sizeof(at.sun_path))
 		return {ENAMETOOLONG, ""};
 	strcpy(at.sun_path, path);
-	return find_place(path, false, p);
+	if (Fault r = find_place(path, false, p); r.err || !p.others)
+		return r;
+	/* Where the path has led, whatever it leads to by now (proc(5), /proc/pid/fd) */
+	const int n = snprintf(at.sun_path, sizeof(at.sun_path), "/proc/self/fd/%d/%s", p.dir, p.name.c_str());
+	return {n < (int)sizeof(at.sun_path) ? 0 : ENAMETOOLONG, ""};
 }
 
 Fault listen_at_path(const char *path, int &fd, uint32_t &mode, SocketKind kind)

@@ -1,5 +1,6 @@
 /* Files that the caller names: whose links are followed, which files are taken, and that nobody can exchange them meanwhile. */
 #include "../common/outfile.h"
+#include "../common/unixsocket.h"
 #include "harness.h"
 
 #include <atomic>
@@ -144,4 +145,31 @@ TEST(outfile_cannot_be_exchanged_while_it_is_looked_at)
 	done = true;
 	attacker.join();
 	CHECK(taken > 0 && refused > 0);
+}
+
+TEST(socket_is_made_where_its_path_has_led_whatever_is_exchanged_meanwhile)
+{
+	const Directory d;
+	const std::string ours = d.at("ours"), way = d.at("way"), link = d.link("link", "ours", OTHER);
+	CHECK(!mkdir(ours.c_str(), 0700) && !mkdir(way.c_str(), 0777) && !lchown(way.c_str(), OTHER, (gid_t)-1));
+	std::atomic<bool> done{false};
+	std::thread attacker([&] {
+		while (!done)
+			CHECK(!renameat2(AT_FDCWD, way.c_str(), AT_FDCWD, link.c_str(), RENAME_EXCHANGE));
+	});
+	int made = 0, refused = 0;
+	for (int i = 0; i < 100000 && (i < 3000 || !made || !refused); i++) {
+		int fd = -1;
+		uint32_t mode = 0;
+		if (listen_at_path((way + "/s").c_str(), fd, mode).err) {
+			refused++;
+		} else {
+			made++;
+			close(fd);
+		}
+		CHECK(access((ours + "/s").c_str(), F_OK));
+	}
+	done = true;
+	attacker.join();
+	CHECK(made > 0 && refused > 0);
 }
