@@ -43,9 +43,11 @@ Fault socket_place(const char *path, sockaddr_un &at, FilePlace &p)
 	strcpy(at.sun_path, path);
 	if (Fault r = find_place(path, false, p); r.err || !p.others)
 		return r;
-	/* Where the path has led, whatever it leads to by now (proc(5), /proc/pid/fd) */
-	const int n = snprintf(at.sun_path, sizeof(at.sun_path), "/proc/self/fd/%d/%s", p.dir, p.name.c_str());
-	return {n < (int)sizeof(at.sun_path) ? 0 : ENAMETOOLONG, ""};
+	/* Where the path has led, whatever it leads to by now (proc(5), /proc/pid/fd); unless its last name alone is too long for that */
+	char there[sizeof(at.sun_path)];
+	if (snprintf(there, sizeof(there), "/proc/self/fd/%d/%s", p.dir, p.name.c_str()) < (int)sizeof(there))
+		strcpy(at.sun_path, there);
+	return {};
 }
 
 Fault listen_at_path(const char *path, int &fd, uint32_t &mode, SocketKind kind)
