@@ -221,8 +221,8 @@ void Sender::report_sent(Sock &s)
 	auto &e = table.event<ev::Sent>(s);
 	const int state = read_info(s.fd, e.info);
 	const int error = s.sent_errno;
-	/* sendmsg() has taken the error from the socket. EPIPE alone may just be our own shutdown(). */
-	const bool over = error && (error != EPIPE || state == STATE_CLOSE), kept = over && table.keeps(s, error);
+	/* sendmsg() has taken the error from the socket. EPIPE alone may just be our own shutdown(); of what is over already it is our own word. */
+	const bool over = s.over || (error && (error != EPIPE || state == STATE_CLOSE)), kept = over && table.keeps(s, s.over ? 0 : error);
 
 	/* As by a kernel whose peer is gone: taken, not sent. The guest is told when it has read what the peer had said. */
 	e.taken = kept ? s.sent + s.dropped : s.sent;
@@ -232,7 +232,14 @@ void Sender::report_sent(Sock &s)
 	s.sent = s.dropped = 0;
 	s.sent_errno = 0;
 	if (over && !kept)
-		table.fail(s, error);
+		table.fail(s, s.broken ? s.broken : error ? error : ECONNRESET);
+}
+
+void Sender::give_up(Sock &s)
+{
+	s.dropped += (uint32_t)s.pending->size();
+	table.drop_pending(s);
+	report_sent(s);
 }
 
 } // namespace passt

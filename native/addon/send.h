@@ -33,6 +33,8 @@ public:
 	void flush_pending(Sock &s);
 	void shutdown_wr(Sock &s);
 	void report_sent(Sock &s);
+	/** What waits to be sent goes nowhere any more. */
+	void give_up(Sock &s);
 
 	/* Datagrams */
 	bool may_segment(const Sock &s, uint32_t size) const;

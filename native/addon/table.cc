@@ -66,6 +66,8 @@ bool Table::keeps(Sock &s, int error)
 	s.shut = true; /* what the guest still says gets nowhere */
 	if (!s.broken)
 		s.broken = error;
+	/* As the kernel says it of a reset that came behind the end of the stream (tcp_reset()) */
+	s.fin |= error == EPIPE;
 	return true;
 }
 

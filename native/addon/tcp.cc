@@ -41,8 +41,8 @@ void Tcp::ready(Sock &s, uint32_t events)
 	int error = 0;
 	if (events & EPOLLERR) {
 		const bool acks = read_acks(s), hup = events & EPOLLHUP;
-		/* Left in the socket where it can be: so recv() tells whether the stream had ended before */
-		const bool left = hup && !acks && table.keeps(s, 0);
+		/* Left in the socket where it can be: so recv() tells whether the stream had ended before. Not where each look begins at the queue's head. */
+		const bool left = hup && !acks && s.peek_off_kept && table.keeps(s, 0);
 		if (!left && (hup || !acks))
 			error = take_error(s.fd);
 	}
@@ -71,7 +71,9 @@ void Tcp::ready(Sock &s, uint32_t events)
 		}
 	}
 	if (error && !table.keeps(s, error))
-		table.fail(s, error);
+		return table.fail(s, error);
+	if (s.over && s.pending && s.pending->size())
+		sender.give_up(s);
 }
 
 void Tcp::await_writable(Sock &s)

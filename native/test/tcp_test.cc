@@ -383,41 +383,63 @@ static void say_and_reset(Connected &c, bool ends)
 
 TEST(reset_is_told_behind_what_was_said_before_rows_4_86)
 {
-	/* What finds it: epoll; sendmsg(), twice; recvmsg() behind what it has read */
-	enum { EPOLL, SEND, PEEK };
-	for (const int finder : {EPOLL, SEND, PEEK})
-		for (const bool ends : {false, true}) {
-			Connected c;
-			say_and_reset(c, ends);
-			for (int i = 0; finder == SEND && i < 2; i++) {
-				c.send(octets("lost"));
+	/* What finds it: epoll; epoll, but the guest speaks before it is looked what came; sendmsg(), twice; recvmsg() behind what it has read */
+	enum { EPOLL, SPEAKS, SEND, PEEK };
+	for (const bool peek_off : {true, false})
+		for (const int finder : {EPOLL, SPEAKS, SEND, PEEK})
+			for (const bool ends : {false, true}) {
+				Connected c(false, 0, peek_off);
+				say_and_reset(c, ends);
+				if (finder == EPOLL || finder == SPEAKS || !peek_off)
+					CHECK(c.await(EV_READY)[2] & READY_IN);
+				for (int i = 0; (finder == SEND || finder == SPEAKS) && i < 2; i++) {
+					c.send(octets("lost"));
+					const Ev sent = c.await(EV_SENT);
+					CHECK(sent[2] == 4 && !sent[12] && !sent[13]);
+				}
+				const Ev first = c.peek(false, 0, 2);
+				CHECK(first[2] == 2 && !first[13]);
+				Ev e = c.peek(false, 2, 100);
+				CHECK(e[2] == 2 && !e[13]);
+				CHECK(text(c.delivered(false, 0, VNET_LEN)) == "data");
+				/* A reset never looks like an end of stream; and one before it is told */
+				e = c.peek(false, 4, 100);
+				CHECK(!e[2] && e[3] == (PEEK_DRAINED | (ends ? (uint32_t)PEEK_EOF : 0u)) && !e[13]);
+				/* The guest may want it again, and what it still says is taken, for nothing */
+				c.effect({EF_REWIND, 1, 0});
+				CHECK(c.peek(false, 0, 100)[2] == 4);
+				CHECK(text(c.delivered(false, 0, VNET_LEN)) == "data");
+				c.send(octets("lost as well"));
 				const Ev sent = c.await(EV_SENT);
-				CHECK(sent[2] == 4 && !sent[12] && !sent[13]);
+				CHECK(sent[2] == 12 && !sent[12] && !sent[13]);
+				c.effect({EF_DISCARD, 1, 3});
+				c.turn(5);
+				CHECK(c.take(EV_FAILED).empty());
+				c.effect({EF_DISCARD, 1, 1});
+				CHECK(c.await(EV_FAILED)[13]);
+				CHECK(c.turn(30).empty());
 			}
-			if (finder == EPOLL)
-				CHECK(c.await(EV_READY)[2] & READY_IN);
-			const Ev first = c.peek(false, 0, 2);
-			CHECK(first[2] == 2 && !first[13]);
-			Ev e = c.peek(false, 2, 100);
-			CHECK(e[2] == 2 && !e[13]);
-			CHECK(text(c.delivered(false, 0, VNET_LEN)) == "data");
-			/* An end of stream before it is told, where recvmsg() could say so; and a reset never looks like one */
-			e = c.peek(false, 4, 100);
-			CHECK(!e[2] && e[3] == (PEEK_DRAINED | (ends && finder != SEND ? (uint32_t)PEEK_EOF : 0u)) && !e[13]);
-			/* The guest may say it again, and what it still says is taken, for nothing */
-			c.effect({EF_REWIND, 1, 0});
-			CHECK(c.peek(false, 0, 100)[2] == 4);
-			CHECK(text(c.delivered(false, 0, VNET_LEN)) == "data");
-			c.send(octets("lost as well"));
-			const Ev sent = c.await(EV_SENT);
-			CHECK(sent[2] == 12 && !sent[12] && !sent[13]);
-			c.effect({EF_DISCARD, 1, 3});
-			c.turn(5);
-			CHECK(c.take(EV_FAILED).empty());
-			c.effect({EF_DISCARD, 1, 1});
-			CHECK(c.await(EV_FAILED)[13]);
-			CHECK(c.turn(30).empty());
-		}
+}
+
+TEST(reset_gives_up_what_waits_to_be_sent_but_not_what_is_unread)
+{
+	Connected c(false, 4096);
+	const Octets much = noise(60000);
+	uint32_t handed = 0, taken = 0, waits = 0;
+	while (!waits && handed < (64u << 20)) {
+		c.send(much);
+		handed += (uint32_t)much.size();
+		const Ev sent = c.await(EV_SENT);
+		taken += sent[2], waits = sent[3];
+	}
+	CHECK(waits && taken < handed && c.engine.table.pending_all == waits);
+	say_and_reset(c, false);
+	const Ev sent = c.await(EV_SENT);
+	CHECK(!sent[3] && !sent[12] && !sent[13] && taken + sent[2] == handed && !c.engine.table.pending_all);
+	CHECK(c.take(EV_FAILED).empty());
+	CHECK(c.peek(false, 0, 100)[2] == 4);
+	c.effect({EF_DISCARD, 1, 4});
+	CHECK(c.await(EV_FAILED)[13]);
 }
 
 TEST(reset_with_nothing_unread_is_told_at_once)

@@ -62,7 +62,8 @@ void Mover::freeze(Sock &s, const fx::Flags &e)
 	core.unwatch(s.fd);
 	s.move = new Move;
 	s.move->frozen = true;
-	s.move->error = e.flags & FREEZE_HEARS ? 0 : drop_packets(s.fd);
+	/* Of what is over, nobody else could say how it has ended */
+	s.move->error = s.over ? ECONNRESET : e.flags & FREEZE_HEARS ? 0 : drop_packets(s.fd);
 }
 
 bool out_of_repair(int fd)
