@@ -73,16 +73,11 @@ bool is_trusted(const struct stat &link, int dir)
 	return link.st_uid == UNKNOWN && !fstat(dir, &at) && !(at.st_mode & OTHERS_WRITE) && knows_few_users();
 }
 
-/** May somebody else put another entry in place of one of its directories? */
 bool is_others(int dir)
 {
 	struct stat at;
 
-	if (fstat(dir, &at))
-		return true;
-	if (at.st_uid != 0 && at.st_uid != geteuid() && !(at.st_uid == UNKNOWN && knows_few_users()))
-		return true;
-	return !(at.st_mode & S_ISVTX) && (at.st_mode & S_IWOTH || (at.st_mode & S_IWGRP && at.st_gid != getegid()));
+	return fstat(dir, &at) || (at.st_uid != 0 && at.st_uid != geteuid() && !(at.st_uid == UNKNOWN && knows_few_users()));
 }
 
 bool on_proc(int fd)

@@ -19,7 +19,7 @@ struct FilePlace {
 	std::string name;
 	/** What stands there is a descriptor of a process, by its link in /proc: the kernel follows it (proc(5)). */
 	bool descriptor = false;
-	/** Another user may exchange a directory on the way: its path may lead elsewhere by now. */
+	/** A directory on the way is another user's, who may exchange it: its path may lead elsewhere by now. */
 	bool others = false;
 	FilePlace() = default;
 	FilePlace(const FilePlace &) = delete;
