@@ -11,7 +11,13 @@ import { fromV4, type InAny, isV4, sameAddr, showAddr } from '../src/codecs/valu
 import { octets } from '../src/codecs/value/octets.js'
 import { carryOut } from '../src/runtime/engine/follow.js'
 import { parseTold, toldText, withTold } from '../src/runtime/engine/host-told.js'
-import { type HostFamily, type HostTables, type NetlinkRequest, own } from '../src/runtime/host/host.js'
+import {
+  type HostFamily,
+  type HostTables,
+  isUsableAddress,
+  type NetlinkRequest,
+  own
+} from '../src/runtime/host/host.js'
 import {
   asGiven,
   changesOf,
@@ -366,7 +372,16 @@ describe('a host that loses what it had', () => {
           for (const { addr: a, since } of next) {
             assert.ok(!is.tables.addresses.some((b) => sameAddr(a, own(b)!)), 'it is back')
             const f = isV4(a) ? is.host.v4! : is.host.v6!
-            const hasAnother = f.index !== null && f.address !== null && (isV4(a) || f.linkLocal !== null)
+            const routes = isV4(a) ? is.tables.routes4 : is.tables.routes6
+            const ways = routes.filter((r) => r.dstLen === 0).map((r) => r.oif)
+            const hasAnother =
+              (f.index !== null && f.address !== null && (isV4(a) || f.linkLocal !== null)) ||
+              is.tables.addresses.some(
+                (b) =>
+                  isUsableAddress(b, isV4(a) ? 'v4' : 'v6', b.index) &&
+                  (isV4(a) || b.scope < rt.RT_SCOPE_LINK) &&
+                  ways.includes(b.index)
+              )
             const before = gone.find((g) => sameAddr(g.addr, a))?.since ?? at
             assert.equal(since, hasAnother ? before : null)
           }
@@ -374,6 +389,17 @@ describe('a host that loses what it had', () => {
         }, none)
       })
     )
+  })
+  test('has another one by any interface that leads out, though the template has none; not by one that does not', () => {
+    const was = [on(2, '10.0.0.5/24')]
+    const at = (routes4: ReadonlyArray<rt.Route>): HostNow => ({
+      host: { v4: null, v6: null, notices: [] },
+      tables: { ...TABLES, addresses: [on(3, '10.1.0.5/24')], routes4: [...routes4] }
+    })
+    const since = (is: HostNow): unknown => goneNow([], was, is, 7).map((g) => g.since)
+    assert.deepEqual(since(at([hostRoute('default', 3, '10.1.0.1')])), [7])
+    assert.deepEqual(since(at([hostRoute('default', 2, '10.0.0.1')])), [null])
+    assert.deepEqual(since(at([])), [null])
   })
   test('remembers no more of what it lost than it may', () => {
     const many = Array.from({ length: 2 * GONE_MAX }, (_, i) => on(2, `10.0.0.${i}/24`))

@@ -129,18 +129,11 @@ describe('UDP: answers come from where it was asked (behaviour.md#udp-flows, reg
     assert.deepEqual(kinds(arrives(5000, GROUP)), [EF.TAP_WRITE])
     assert.deepEqual(answers()?.addr, HOST_B)
   })
-  test("what the guest began goes on for its own port, and not for another one's", () => {
+  test('what the guest began goes on, whichever port its peer asks: no datagram from outside ends it', () => {
     const { arrives, sends, flows } = worldOf()
     sends()
-    assert.deepEqual(kinds(arrives(GUEST_PORT, HOST_A)), [EF.TAP_WRITE])
-    assert.equal(flows()[0]?.arrival, null)
-    assert.deepEqual(kinds(arrives(5000, HOST_A)), [EF.CLOSE, EF.UDP_OPEN, EF.TAP_WRITE])
-    assert.deepEqual([flows().length, flows()[0]?.arrival?.port], [1, 5000])
-    // And its answer goes by the new one
-    assert.deepEqual(
-      sends().map((e) => [e[0], e[1]]),
-      [[EF.UDP_SEND, flows()[0]?.index]]
-    )
+    for (const port of PORTS) assert.deepEqual(kinds(arrives(port, HOST_A)), [EF.TAP_WRITE])
+    assert.deepEqual([flows().length, flows()[0]?.arrival], [1, null])
   })
 })
 

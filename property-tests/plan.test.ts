@@ -473,6 +473,8 @@ describe('name servers', () => {
     assert.deepEqual(warnings('--dns-forward 192.0.2.9 --dns-host 192.0.2.8', v6), [])
     assert.deepEqual(warnings('--dns-forward 192.0.2.9 -6', v6), [])
     assert.deepEqual(warnings('--dns-forward 2001:db8::9', v6), [])
+    // One that leads somewhere will do
+    assert.deepEqual(warnings('--dns-forward 192.0.2.9 --dns-forward 2001:db8::9', v6), [])
     assert.deepEqual(warnings('', v6), [])
   })
   const arbFamily: fc.Arbitrary<fc.Arbitrary<InAny>> = fc.constantFrom(arbInAny4, arbInAny6)

@@ -169,10 +169,10 @@ const onAccepted = (w: World, record: number, now: Instant): void => {
 // --- UDP
 
 /** Would answers of `f` go to this peer, and leave from where it asked? From a group nobody answers, so any address will do. */
-const answers = (w: World, f: TapFlow, { arrival, peer }: Incoming, toGroup: boolean): boolean => {
+const answers = (f: TapFlow, { arrival, peer }: Incoming, toGroup: boolean): boolean => {
   if (!sameAddr(f.hostAddr, peer)) return false
-  // The guest began it: at its own port where that was free, and an address of the kernel's choice
-  if (f.arrival === null) return w.table.claimed(PROTO_UDP, peer, f.hostPort, arrival.port) === f.index
+  // The guest began it, and no datagram from outside ends that
+  if (f.arrival === null) return true
   const { addr, port, scope } = f.arrival
   return port === arrival.port && scope === arrival.scope && (toGroup || sameAddr(addr, arrival.addr))
 }
@@ -187,7 +187,7 @@ const flowToTap = (w: World, i: Incoming, toGroup: boolean, now: Instant): Flow 
   if (ends === null) return void count(w.counters, 'forward-unroutable')
   const old = findFlow(w, PROTO_UDP, ends.guestAddr, ends.guestPort, ends.ourAddr, ends.ourPort)
   if (old?.kind === 'udp') {
-    if (answers(w, old, i, toGroup)) return old
+    if (answers(old, i, toGroup)) return old
     deliver(w, old, { type: 'STOP', now })
   }
   return opened(w, { kind: 'udp', ends, syn: null }, now)

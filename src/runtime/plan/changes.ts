@@ -9,7 +9,7 @@ import * as rt from '../../codecs/kernel/rtnetlink.js'
 import { EADDRNOTAVAIL, EEXIST, ESRCH } from '../../codecs/value/errno.js'
 import { type InAny, isV4, sameAddr, showAddr } from '../../codecs/value/inany.js'
 import type { Family, HostConfig, HostFamily, HostTables } from '../host/host.js'
-import { gatewayOf, isUsableAddress, own } from '../host/host.js'
+import { defaultVia, gatewayOf, isUsableAddress, own } from '../host/host.js'
 import { type Made, newAddress, newRoute, type Step } from './config-net.js'
 import type { Plan } from './plan-types.js'
 
@@ -128,6 +128,20 @@ export interface Gone {
 /** More are not remembered: flows from there are left to their own time-outs. */
 export const GONE_MAX = 64
 
+/** The template's address, or one on an interface that a default route leaves by: a bridge of containers is no other way out. */
+const hasAnother = (is: HostNow, family: Family): boolean => {
+  const { addresses, routes4, routes6 } = is.tables
+  return (
+    isComplete(is, family) ||
+    addresses.some(
+      (a) =>
+        isUsableAddress(a, family, a.index) &&
+        (family === 'v4' || a.scope < rt.RT_SCOPE_LINK) &&
+        defaultVia(family === 'v4' ? routes4 : routes6, a.index) !== undefined
+    )
+  )
+}
+
 /** Those that are gone now, after `gone` and `was`: what is back is none, and where nothing takes its place it may come back. */
 export const goneNow = (
   gone: ReadonlyArray<Gone>,
@@ -141,7 +155,7 @@ export const goneNow = (
     .slice(-GONE_MAX)
     .map(({ addr, since }) => ({
       addr,
-      since: isComplete(is, isV4(addr) ? 'v4' : 'v6') ? (since ?? now) : null
+      since: hasAnother(is, isV4(addr) ? 'v4' : 'v6') ? (since ?? now) : null
     }))
 }
 

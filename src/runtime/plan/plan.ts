@@ -204,13 +204,18 @@ const fitting = (o: Options, host: HostConfig): Fitting => {
   }
 }
 
-/** The address of --dns-forward, without a name server of its IP version. */
-const leadsNowhere = (f: FamilyPlan | null, version: string): ReadonlyArray<string> =>
-  f === null || f.dnsForward === null || f.dnsHost !== null
+/** The address of --dns-forward, without a name server of its IP version; and there is none that leads anywhere. */
+const leadsNowhere = (v4: FamilyPlan | null, v6: FamilyPlan | null): ReadonlyArray<string> => {
+  const forwards = [v4, v6].flatMap((f) =>
+    f === null || f.dnsForward === null ? [] : [{ from: f.dnsForward, to: f.dnsHost }]
+  )
+  return forwards.some(({ to }) => to !== null)
     ? []
-    : [
-        `no ${version} name server in /etc/resolv.conf that ${showAddr(f.dnsForward)} could lead to (--dns-host)`
-      ]
+    : forwards.map(
+        ({ from }) =>
+          `no ${isV4(from) ? 'IPv4' : 'IPv6'} name server in /etc/resolv.conf that ${showAddr(from)} could lead to (--dns-host)`
+      )
+}
 
 const dnsWarnings = (
   o: Options,
@@ -300,8 +305,7 @@ const build = (o: Options, { host, out }: Fitting, conf: E.Either<string, Resolv
       ...o.warnings,
       ...(out === null ? [] : [`${out}: going on without IPv6`]),
       ...dnsWarnings(o, conf, v4, v6),
-      ...leadsNowhere(v4, 'IPv4'),
-      ...leadsNowhere(v6, 'IPv6')
+      ...leadsNowhere(v4, v6)
     ],
     info: []
   }
