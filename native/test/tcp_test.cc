@@ -370,15 +370,17 @@ TEST(urgent_octets_stay_in_the_stream_row_E)
 	CHECK(text(got) == "ab!cd");
 }
 
+static void reset_by_peer(Connected &c)
+{
+	close_hard(c.peer);
+	c.peer = dup(2);
+}
+
 /** The peer says "data", ends its stream or not, and resets. */
 static void say_and_reset(Connected &c, bool ends)
 {
-	const linger hard = {1, 0};
-
 	CHECK(write(c.peer, "data", 4) == 4 && (!ends || shutdown(c.peer, SHUT_WR) == 0));
-	setsockopt(c.peer, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	close(c.peer);
-	c.peer = dup(2);
+	reset_by_peer(c);
 }
 
 TEST(reset_is_told_behind_what_was_said_before_rows_4_86)
@@ -456,10 +458,7 @@ TEST(reset_with_nothing_unread_is_told_at_once)
 	Connected d;
 	d.send(octets("unread"));
 	d.await(EV_SENT);
-	const linger hard = {1, 0};
-	setsockopt(d.peer, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-	close(d.peer);
-	d.peer = dup(2);
+	reset_by_peer(d);
 	CHECK(d.await(EV_FAILED)[13] == ECONNRESET);
 }
 

@@ -205,6 +205,14 @@ TEST(vhost_buffers_that_come_during_a_peek)
 	close(peer);
 }
 
+/** All of it has come to socket 1. */
+static void say(Guest &g, int peer, const Octets &data)
+{
+	CHECK(::send(peer, data.data(), data.size(), 0) == (ssize_t)data.size());
+	for (int have = 0; have < (int)data.size(); g.turn(1))
+		CHECK(!ioctl(g.engine.table.sock(1)->fd, FIONREAD, &have));
+}
+
 TEST(vhost_peeks_wait_for_buffers_and_go_on_by_the_kick)
 {
 	Guest g(MERGED | bit(NET_GUEST_CSUM) | bit(NET_GUEST_TSO4), 256, 0, {70000, false, false});
@@ -213,10 +221,8 @@ TEST(vhost_peeks_wait_for_buffers_and_go_on_by_the_kick)
 	g.await(EV_CONNECTED);
 	const int peer = listener.accept();
 	const Octets data = noise(100000);
-	CHECK(::send(peer, data.data(), data.size(), 0) == (ssize_t)data.size());
-	/* All of it has come, and all that there is to say of it */
-	for (int have = 0; have < (int)data.size(); g.turn(1))
-		CHECK(!ioctl(g.engine.table.sock(1)->fd, FIONREAD, &have));
+	say(g, peer, data);
+	/* And all that there is to say of it */
 	while (!g.turn(20).empty())
 		;
 	g.seen.clear();
@@ -259,9 +265,7 @@ TEST(vhost_peeks_of_many_parts_leave_room_for_what_was_seen)
 	g.await(EV_CONNECTED);
 	const int peer = listener.accept();
 	const Octets data = noise(60000);
-	CHECK(::send(peer, data.data(), data.size(), 0) == (ssize_t)data.size());
-	for (int have = 0; have < (int)data.size(); g.turn(1))
-		CHECK(!ioctl(g.engine.table.sock(1)->fd, FIONREAD, &have));
+	say(g, peer, data);
 	Octets got;
 	/* Five segments of 201 parts and one of 19, behind their headers: as many as one call takes */
 	const uint32_t most = 5 * 1400 + 130;

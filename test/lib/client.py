@@ -118,20 +118,24 @@ def tcp_after_fin(address, port, count):
     return {"early": len(early), "sha": sha(data)}
 
 
+def read_to_end(s):
+    """What comes, and how it ends."""
+    got = b""
+    try:
+        while data := s.recv(1 << 16):
+            got += data
+    except OSError as e:
+        return got, name(e)
+    return got, "eof"
+
+
 def tcp_read(address, port, send=""):
     """What comes until the end, and how it ends."""
     s = connect(address, port)
     if send:
         s.sendall(send.encode() + b"\n")
-    got = b""
-    try:
-        while True:
-            data = s.recv(1 << 16)
-            if not data:
-                return {"data": got.decode(), "end": "eof"}
-            got += data
-    except OSError as e:
-        return {"data": got.decode(), "end": name(e)}
+    got, end = read_to_end(s)
+    return {"data": got.decode(), "end": end}
 
 
 def tcp_late(address, port):
@@ -145,12 +149,7 @@ def tcp_late(address, port):
         except OSError:
             break
         time.sleep(0.1)
-    got, end = b"", "eof"
-    try:
-        while data := s.recv(1 << 16):
-            got += data
-    except OSError as e:
-        end = name(e)
+    got, end = read_to_end(s)
     return {"octets": len(got), "same": got == random.Random(7).randbytes(len(got)), "end": end}
 
 
