@@ -3,6 +3,8 @@ import { describe, test } from 'node:test'
 import fc from 'fast-check'
 import { staleOf } from '../scripts/generated.js'
 import { judgeRules } from '../scripts/judge-rules.js'
+import { add } from '../src/codecs/value/seq.js'
+import type { SackBlock } from '../src/codecs/wire/tcp-options.js'
 import { createJudge, LIMITS } from '../src/machines/judge/judge.js'
 import { type EndpointEvent, judgedEndpointMachine } from '../src/machines/judge/judged-endpoint.js'
 import { RULES } from '../src/machines/judge/rules.js'
@@ -15,6 +17,7 @@ import {
   type Ending,
   judgeAll,
   lifecycle,
+  type Spec,
   type Trace
 } from './judge-traces.js'
 
@@ -32,6 +35,31 @@ describe('what is honest', () => {
       fc.property(arbConfig, arbEnding, (c, ending) => {
         assert.deepEqual(shown(conversation(c, ending)), [])
         assert.deepEqual(shown(conversation(c, ending), true), [])
+      })
+    ))
+  test("an ACK of the peer's FIN that still has the SACK blocks of before: Linux in FIN-WAIT", () =>
+    fc.assert(
+      fc.property(arbConfig, fc.constantFrom<Ending>('close', 'half'), (random, ending) => {
+        const t = conversation({ ...random, sack: true }, ending)
+        const at = t.specs.findIndex((s) => s.is === 'acks-fin-2')
+        const old = (s: Spec, from: number): SackBlock => ({
+          left: add(s.ack, from),
+          right: add(s.ack, from + 10)
+        })
+        const stale = (i: number): Trace => ({
+          ...t,
+          specs: t.specs.map((s, n) =>
+            n === i
+              ? { ...s, options: [...s.options, { tag: 'Sack', blocks: [old(s, -20), old(s, -40)] }] }
+              : s
+          )
+        })
+        assert.deepEqual(shown(stale(at)), [])
+        // Of one before it that is a finding
+        const before = t.specs
+          .map((s, n) => n < at && s.by === t.specs[at]!.by && s.is === 'answers')
+          .lastIndexOf(true)
+        assert.match(shown(stale(before)).join('\n'), /^sack-below at /)
       })
     ))
 })

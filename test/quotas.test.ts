@@ -32,10 +32,10 @@ const udpPorts = async (): Promise<number[]> =>
     .filter((p) => p >= FIRST && p <= LAST)
 const said = (g: Guest, what: RegExp): number =>
   g.proc.stderr.split('\n').filter((line) => what.test(line)).length
-/** Once, and again only where some made room since, of whom `r` has the number. */
-const saidAgain = (g: Guest, what: RegExp, r: Record<string, unknown>, made: string): void => {
-  const times = said(g, what)
-  assert.ok(times >= 1 && times <= 1 + (r[made] as number), `${JSON.stringify(r)} ${g.proc.stderr}`)
+/** Said, and again only where there was room in between: at each refusal it would be so often that some are left out. */
+const saidSeldom = (g: Guest, what: RegExp): void => {
+  assert.ok(said(g, what) >= 1, g.proc.stderr)
+  assert.doesNotMatch(g.proc.stderr, /more like this suppressed/)
 }
 
 describe('ports of the host', oursOnly, () => {
@@ -229,8 +229,7 @@ describe('everything else', oursOnly, () => {
         `${JSON.stringify(r)} ${Math.max(...held)}`
       )
       assert.ok(Math.max(...held) < 3 << 20, `${Math.max(...held)} octets`)
-      // They may give way when they have stood still for long enough (STUCK_AFTER)
-      saidAgain(g, /--limit-memory/, r, 'gone')
+      saidSeldom(g, /--limit-memory/)
       await until('room again', async () => {
         const again = await ask(bed.w, g, ['tcp-read', net.world4, 7006])
         return again.data === 'ok\n'
@@ -244,7 +243,8 @@ describe('everything else', oursOnly, () => {
     const held: number[] = []
     try {
       let done = false
-      const grow = run(g, 'grow', net.world4, 7003, 8, 8_000_000).finally(() => {
+      // Each holds 64 kB and more, so together more than the limit, however little they grow
+      const grow = run(g, 'grow', net.world4, 7003, 16, 8_000_000).finally(() => {
         done = true
       })
       while (!done) {
@@ -258,7 +258,7 @@ describe('everything else', oursOnly, () => {
         held.slice(-8).some((n) => n < 1 << 20),
         `${held.slice(-8)} octets in the end`
       )
-      saidAgain(g, /--limit-memory/, r, 'reset')
+      saidSeldom(g, /--limit-memory/)
     } finally {
       await g.stop()
     }

@@ -164,7 +164,7 @@ Table::Held Table::memory_of_handle(uint32_t handle, bool freeze)
 		if (fd < 0)
 			return;
 		all.octets += memory_of(fd, freeze);
-		all.moved += freeze ? moved_of(fd) : 0;
+		all.moved += moved_of(fd);
 	};
 
 	for (const uint32_t h : {handle, handle + SIDE_1}) {

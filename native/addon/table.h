@@ -72,7 +72,6 @@ public:
 	/** As Native.memoryOf() in src/runtime/abi/abi.ts. */
 	struct Held {
 		uint32_t octets;
-		/** 0 where nothing is frozen. */
 		uint64_t moved;
 	};
 	Held memory_of_handle(uint32_t handle, bool freeze);

@@ -572,3 +572,20 @@ TEST(tcp_what_the_buffers_hold_is_never_below_0)
 	CHECK(held_by(100, minus(60), 7) == 47);
 	CHECK(held_by(0, minus(4096), 0) == 0);
 }
+
+TEST(tcp_what_has_moved_is_told_at_every_look)
+{
+	for (const bool freeze : {false, true}) {
+		Connected c;
+		c.send(octets("four"));
+		c.await(EV_SENT);
+		CHECK(text(read_all(c.peer, 4)) == "four");
+		CHECK(write(c.peer, "answer", 6) == 6);
+		CHECK(c.await(EV_READY)[2] & READY_IN);
+		const auto moved = [&] { return c.engine.table.memory_of_handle(1, freeze).moved; };
+		/* the SYN may count, and the acknowledgement may be on its way */
+		for (int i = 0; i < 100 && moved() < 10; i++)
+			c.turn(5);
+		CHECK(moved() >= 10 && moved() <= 11);
+	}
+}

@@ -72,8 +72,10 @@ export const sack = (l: Look): Verdicts => {
     if (distance(b.right, b.left) <= 0) out.push(said('sack-block', `SACK ${show(b)}`, 'left below right'))
   if (out.length > 0) return out
   const [first, ...rest] = s.sack
+  // Linux in FIN-WAIT acknowledges a FIN that came out of order before it drops the blocks in front of it
+  const all = peer.fin !== null && after(s.ack, peer.fin)
   for (const b of rest)
-    if (after(s.ack, b.left))
+    if (!all && after(s.ack, b.left))
       out.push(said('sack-below', `SACK ${show(b)}, acknowledging ${unsigned(s.ack)}`, 'blocks behind that'))
   const duplicate = lt(first!.left, s.ack) || rest.some((b) => within(first!, b))
   const apart = duplicate ? rest : s.sack

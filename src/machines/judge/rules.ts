@@ -206,7 +206,8 @@ export const RULES = {
     'MUST',
     'RFC 2883 §4',
     null,
-    'a SACK block but the first has octets that the same segment acknowledges'
+    'a SACK block but the first has octets that the same segment acknowledges',
+    "the segment acknowledges the peer's FIN: nothing is left to be sent again"
   ),
   'sack-overlap': rule('MUST', 'RFC 2018 §3', null, 'SACK blocks overlap, and the first is no duplicate'),
   // --- TCP: windows

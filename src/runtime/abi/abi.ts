@@ -349,9 +349,9 @@ export interface Native {
   /** Names, octets, for SO_BINDTODEVICE of outbound sockets; empty: none. */
   setOutbound(if4: Uint8Array, if6: Uint8Array): void
   /**
-   * Octets that the sockets of each of these flows hold in their buffers. `freeze`: from here on the kernel makes those buffers no
-   * larger (SO_RCVBUF and SO_SNDBUF at what they are, socket(7)), for good. Two numbers each: those octets; and with `freeze` how
-   * many its TCP peers have sent and acknowledged so far, else 0.
+   * Two numbers of each of these flows: the octets that its sockets hold in their buffers, and how many its TCP peers have sent and
+   * acknowledged so far. `freeze`: from here on the kernel makes those buffers no larger (SO_RCVBUF and SO_SNDBUF at what they are,
+   * socket(7)), for good.
    */
   memoryOf(flows: Int32Array, freeze: boolean): Float64Array
   /** Octets that each of these pairs has moved from side 0 to side 1, and back: two numbers each, 0 where it is none. */

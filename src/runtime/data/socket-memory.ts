@@ -14,7 +14,7 @@ import type { World } from './world.js'
 
 /** ms between two looks. */
 const EVERY = 250
-/** Flows asked at a look, 0.3 µs each; and places of the table looked at. */
+/** Flows asked at a look, 2 to 3 µs each; and places of the table looked at. */
 const ASKED = 512
 const PLACES = 4096
 
