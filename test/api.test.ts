@@ -68,7 +68,7 @@ const flows = async (query = ''): Promise<ReadonlyArray<FlowInfo>> =>
 const talking = async (address: string, port: number, where: 'host' | 'world') => {
   const stop = `/mnt/w/stop-${port}-${where}`
   const line = `while [ ! -e ${stop} ]; do sleep 0.05; done | python3 ${helper('conf_clients.py')} talk ${address} ${port}`
-  const proc = w.start(['sh', '-c', line], { in: where, timeout: 60_000 })
+  const proc = w.start(['sh', '-c', line], { in: where })
   await proc.sees(/ready/)
   return async (): Promise<{ readonly count: number; readonly slowest: number }> => {
     await w.sh(`touch ${stop}`)
@@ -215,7 +215,7 @@ s.sendto(b"x", ("${net.world4}", 7999))'`)
       assert.ok((read.get(`passt_drops_total{reason="${event.slice(5)}"}`) ?? 0) >= count)
   })
   test('flows as they begin and end, to who follows them; passt-ctl shows them', async () => {
-    const ctl = w.start(['/mnt/repo/bin/passt-ctl', 'events', SOCKET, 'port=7020'], { timeout: 60_000 })
+    const ctl = w.start(['/mnt/repo/bin/passt-ctl', 'events', SOCKET, 'port=7020'])
     let text = ''
     const q = request({ socketPath: socketPath(), path: '/v1/events?kind=tcp&port=7020' }, (r) => {
       assert.equal(r.headers['content-type'], 'application/x-ndjson')
@@ -594,9 +594,7 @@ describe('clients that do harm, while traffic flows', () => {
   test('the end of pasta is its own; of --record-paused nothing is written unless it is asked for', async () => {
     const path = '/mnt/w/end.sock'
     const paused = ['--record', '/mnt/w/paused.rec', '--record-paused']
-    const r = await w.run(['/mnt/repo/bin/pasta', ...quietPorts, '--api', path, ...paused, '--', 'true'], {
-      timeout: 20_000
-    })
+    const r = await w.run(['/mnt/repo/bin/pasta', ...quietPorts, '--api', path, ...paused, '--', 'true'])
     assert.equal(ok(r).code, 0)
     assert.equal(statSync(join(w.dir, 'paused.rec')).size, 0)
     // Its socket is closed, so it is gone
@@ -608,7 +606,7 @@ describe('clients that do harm, while traffic flows', () => {
       })
     await until('it is gone', refused)
     // What a dead one has left is replaced; what is served, or is a file, is not
-    ok(await w.run(['/mnt/repo/bin/pasta', ...quietPorts, '--api', path, '--', 'true'], { timeout: 20_000 }))
+    ok(await w.run(['/mnt/repo/bin/pasta', ...quietPorts, '--api', path, '--', 'true']))
     await w.sh('touch /mnt/w/file; chown 1000 /mnt/w/file')
     const no = await w.run(['/mnt/repo/bin/pasta', ...quietPorts, '--api', '/mnt/w/file', '--', 'true'])
     assert.equal(no.code, 1)

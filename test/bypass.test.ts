@@ -72,7 +72,7 @@ describe('addresses', () => {
     assert.equal(r.error, 'ECONNREFUSED')
   })
   test('inward, what listens on the loopback of the namespace only is not exposed', async () => {
-    const server = guest.start(['python3', helper('peer.py'), '127.0.0.1', '::1'], { timeout: 60_000 })
+    const server = guest.start(['python3', helper('peer.py'), '127.0.0.1', '::1'])
     try {
       await server.sees(/ready/)
       const script = (port: number) => `ss -ltnH src 127.0.0.1:${port}`

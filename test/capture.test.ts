@@ -118,8 +118,7 @@ describe('a full disk', () => {
       async () => {
         const r = await bed.w.pasta(
           ['--config-net', '-p', `/run/small/${name}`],
-          ['sh', '-ec', `${py} tcp-get ${net.world4} 7003 3000000; ${traffic}`],
-          { timeout: 40_000 }
+          ['sh', '-ec', `${py} tcp-get ${net.world4} 7003 3000000; ${traffic}`]
         )
         assert.equal(ok(r).stderr.match(/capture/g)?.length, 1, show(r))
         assert.match(r.stderr, /^error: capture ended: ENOSPC; traffic goes on$/m)

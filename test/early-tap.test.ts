@@ -46,7 +46,7 @@ print("answer", len(s.recv(100)), flush=True)`
 const hasCarrier = async (t: Target): Promise<boolean> =>
   /LOWER_UP/.test(await inside(t, 'ip -o link show tap0'))
 const start = (options: ReadonlyArray<string>) =>
-  bed.w.start([pasta, ...options], { env: { PASST_NODE: '/mnt/w/slow-node' }, timeout: 60_000 })
+  bed.w.start([pasta, ...options], { env: { PASST_NODE: '/mnt/w/slow-node' } })
 const go = (): void => writeFileSync(join(bed.w.dir, 'go'), '')
 const ended = async (proc: Proc, t: Target): Promise<void> => {
   await proc.stop('SIGTERM')
@@ -63,10 +63,17 @@ describe('a tap that exists', oursOnly, () => {
       const t = await target(TAP)
       const proc = start([...LINE, ...where(t)])
       await until('carrier', () => hasCarrier(t))
-      const ask = bed.w.start(
-        ['nsenter', '-t', `${t.pid}`, '-U', '-n', '--preserve-credentials', 'python3', '-c', ASK],
-        { timeout: 60_000 }
-      )
+      const ask = bed.w.start([
+        'nsenter',
+        '-t',
+        `${t.pid}`,
+        '-U',
+        '-n',
+        '--preserve-credentials',
+        'python3',
+        '-c',
+        ASK
+      ])
       await ask.sees(/sent/)
       go()
       assert.match(ok(await ask.wait()).stdout, /answer 5/)
@@ -77,7 +84,7 @@ describe('a tap that exists', oursOnly, () => {
     const preload = compiled('test/lib/attaching.cc', ['-shared', '-fPIC'])
     const t = await target(TAP)
     const env = { PASST_NODE: '/mnt/w/slow-node', LD_PRELOAD: preload }
-    const proc = bed.w.start([pasta, ...LINE, `${t.pid}`], { env, timeout: 60_000 })
+    const proc = bed.w.start([pasta, ...LINE, `${t.pid}`], { env })
     await until('carrier', () => hasCarrier(t))
     const status = readFileSync(join(bed.w.dir, 'attaching'), 'utf8')
     const field = (name: string) => new RegExp(`^${name}:\\s*(\\w+)`, 'm').exec(status)?.[1]

@@ -41,7 +41,7 @@ const serving = async (
   use: (engine: number, launcher: number) => Promise<void> | void
 ): Promise<void> => {
   rmSync(join(w.dir, 'stowaway'), { force: true })
-  const proc = w.start(['env', ...variables, ...argv], { timeout: 60_000 })
+  const proc = w.start(['env', ...variables, ...argv])
   try {
     const engine = await until('the engine', () => {
       if (!proc.running) throw new Error(`ended: ${proc.stderr}`)

@@ -34,10 +34,7 @@ print("ready", flush=True)
 threading.Event().wait()`
 const hold = async (where: Place, ...specs: string[]): Promise<Proc> => {
   const command = ['python3', '-c', holder, ...specs]
-  const proc =
-    where instanceof Guest
-      ? where.start(command, { timeout: 120_000 })
-      : bed.w.start(command, { in: where, uid: 0, timeout: 120_000 })
+  const proc = where instanceof Guest ? where.start(command) : bed.w.start(command, { in: where, uid: 0 })
   await proc.sees(/ready/)
   return proc
 }
@@ -171,12 +168,13 @@ describe('both directions at once', () => {
   })
 
   test('an established connection outlives its listener', async () => {
-    const server = guest.start(['socat', '-u', 'TCP-LISTEN:9128,bind=0.0.0.0', 'STDOUT'], { timeout: 60_000 })
+    const server = guest.start(['socat', '-u', 'TCP-LISTEN:9128,bind=0.0.0.0', 'STDOUT'])
     await appears('host', 'tcp', '* 9128')
-    const client = bed.w.start(
-      ['sh', '-c', '(echo one; sleep 5; echo two; sleep 0.3) | socat -u - TCP:127.0.0.1:9128'],
-      { timeout: 30_000 }
-    )
+    const client = bed.w.start([
+      'sh',
+      '-c',
+      '(echo one; sleep 5; echo two; sleep 0.3) | socat -u - TCP:127.0.0.1:9128'
+    ])
     await server.sees(/one/) // it stops listening once it has its connection
     await vanishes('host', 'tcp', '* 9128')
     await server.sees(/two/)
@@ -189,17 +187,14 @@ describe('both directions at once', () => {
 })
 
 test('auto is the default', async () => {
-  const proc = bed.w.start(
-    [
-      pasta,
-      '--config-net',
-      '--',
-      'sh',
-      '-c',
-      `python3 -c '${holder}' tcp/0.0.0.0/9205 & echo started; sleep 1000`
-    ],
-    { timeout: 60_000 }
-  )
+  const proc = bed.w.start([
+    pasta,
+    '--config-net',
+    '--',
+    'sh',
+    '-c',
+    `python3 -c '${holder}' tcp/0.0.0.0/9205 & echo started; sleep 1000`
+  ])
   try {
     await appears('host', 'tcp', '* 9205')
     await hello('host', '127.0.0.1', 9205)
@@ -313,7 +308,7 @@ for i in range(1500):
 print("ready", flush=True)
 import time; time.sleep(600)`
   try {
-    const many = g.start(['python3', '-c', crowd], { timeout: 60_000 })
+    const many = g.start(['python3', '-c', crowd])
     await many.sees(/ready/)
     const engine = g.engine().find((pid) => /node/.test(exeOf(pid)))!
     const log = join(bed.w.dir, 'reads')

@@ -193,9 +193,7 @@ describe('where it leads', () => {
     })
     try {
       await guest.sh('ip addr add 198.51.100.66/24 dev eth0')
-      const server = guest.start(['python3', '-m', 'http.server', '-b', '198.51.100.66', '7006'], {
-        timeout: 60_000
-      })
+      const server = guest.start(['python3', '-m', 'http.server', '-b', '198.51.100.66', '7006'])
       await guest.sh('until ss -ltnH src 198.51.100.66 | grep -q LISTEN; do sleep 0.02; done')
       const out = await bed.w.sh(`printf 'HEAD / HTTP/1.0\\r\\n\\r\\n' | socat -t5 - TCP:${net.host4}:8506`, {
         in: 'world'
@@ -254,18 +252,18 @@ describe('all, and exclusions only', () => {
   const everything = { skip: descriptors < 50_000 && `only ${descriptors} descriptors are allowed here` }
   test('all: everything but the ephemeral ports and what cannot be had', everything, async () => {
     const expected = range(1, 65535).filter(await isFree())
-    assert.deepEqual(ports(await opened(['-t', 'all'], {}, { timeout: 60_000 })), expected)
+    assert.deepEqual(ports(await opened(['-t', 'all'])), expected)
   })
   test('exclusions only: the same but for these', async () => {
     const expected = [...range(1, 15_000), ...range(30_001, 33_000)].filter(await isFree())
     for (const spec of ['~15001-30000,~33001-65535', 'all,~15001-30000,~33001-65535'])
-      assert.deepEqual(ports(await opened(['-t', spec], {}, { timeout: 60_000 })), expected)
-    const udp = ports(await opened(['-u', '~1-30000'], { proto: 'udp' }, { timeout: 60_000 }))
+      assert.deepEqual(ports(await opened(['-t', spec])), expected)
+    const udp = ports(await opened(['-u', '~1-30000'], { proto: 'udp' }))
     assert.deepEqual(udp.slice(0, 3), [30001, 30002, 30003])
     assert.ok(udp.includes(65535) && !udp.includes(40_000))
   })
   test('an address with all', async () => {
-    const lines = await opened(['-t', '127.0.0.7/all,~1-32000'], {}, { timeout: 60_000 })
+    const lines = await opened(['-t', '127.0.0.7/all,~1-32000'])
     assert.ok(lines.length > 700, `${lines.length}`)
     assert.ok(lines.every((line) => line.startsWith('127.0.0.7 ')))
   })
@@ -395,9 +393,7 @@ describe('few descriptors allowed', () => {
 describe('a host without IPv6 in its kernel (regression-80, regression-88, regression-90)', () => {
   // socket(AF_INET6) fails with EAFNOSUPPORT, by a seccomp(2) filter.
   const without6 = (options: ReadonlyArray<string>, command: ReadonlyArray<string>) =>
-    bed.w.start(['python3', '/mnt/repo/test/lib/without-ipv6.py', pasta, ...options, '--', ...command], {
-      timeout: 60_000
-    })
+    bed.w.start(['python3', '/mnt/repo/test/lib/without-ipv6.py', pasta, ...options, '--', ...command])
   test('dual-stack listeners become IPv4 ones, both ways', async () => {
     const ports = ['-t', '8600:7006', '-u', '8601:7001', '-T', '8600:7006', '-U', '8601:7001']
     const proc = without6(

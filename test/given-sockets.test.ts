@@ -30,7 +30,6 @@ const start = (
     activated(uid, sockets, [pasta, '--config-net', ...quietBut(options), ...options, '--', ...command]),
     {
       uid: 0,
-      timeout: 60_000,
       ...o
     }
   )
@@ -202,7 +201,7 @@ describe('sockets that it is started with', ours, () => {
     const guest = bed.w.start([...server, ...peer], { uid: 0 })
     await guest.sees(/ready/)
     assert.equal(await read('world', net.host4, 8830), 'ok\n')
-    const second = bed.w.start(argv('/mnt/w/given.pid2'), { timeout: 60_000 })
+    const second = bed.w.start(argv('/mnt/w/given.pid2'))
     await serves('/mnt/w/given.pid2')
     ok(await first.wait())
     assert.equal(await read('world', net.host4, 8830), 'ok\n')

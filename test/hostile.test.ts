@@ -99,9 +99,7 @@ describe('malformed frames', () => {
   test('with the services on, without --config-net', async () => {
     const script = `ip link set eth0 up; python3 ${helper('hostile.py')} eth0 3000 5
       busybox udhcpc -f -n -q -t 5 -T 1 -i eth0 -s ${helper('dhcp.sh')} >&2; ${py} tcp-read ${net.world4} 7006`
-    const r = await bed.w.pasta(['-d', '--dhcp-dns', '--dhcp-search'], ['sh', '-ec', script], {
-      timeout: 60_000
-    })
+    const r = await bed.w.pasta(['-d', '--dhcp-dns', '--dhcp-search'], ['sh', '-ec', script])
     assert.equal(r.code, 0, show(r))
     assert.match(r.stdout, /"data": "ok\\n"/)
   })
@@ -123,6 +121,6 @@ for i in range(600):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.sendto(b"x", ("${net.world4}", 7004)); socks.append(s)
 for s in socks[::2]: s.close()
 import time; time.sleep(0.5)`
-  const r = await bed.w.inside(`python3 -c '${flood}'; ${check}`, [], { timeout: 60_000 })
+  const r = await bed.w.inside(`python3 -c '${flood}'; ${check}`)
   checked(r)
 })

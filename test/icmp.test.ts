@@ -52,9 +52,7 @@ for (const f of families) {
       assert.match(r.from as string, f.v === 4 ? /^198\.51\.100\.[13]$/ : /^2001:db8:9::[13]$/)
     })
     test('traceroute -I shows both hops', oursOnly, async () => {
-      const out = await bed.w.inside(`traceroute -${f.v} -I -n -q 1 -w 3 -m 4 ${f.far}`, [], {
-        timeout: 40_000
-      })
+      const out = await bed.w.inside(`traceroute -${f.v} -I -n -q 1 -w 3 -m 4 ${f.far}`)
       const hops = out.split('\n').filter((line) => /^ *\d+ /.test(line))
       assert.equal(hops.length, 2, out)
       assert.ok(hops[1]!.includes(f.far), out)
@@ -80,8 +78,7 @@ test('without permission for ping sockets: a warning that names the sysctl, TCP 
   await withWorld(
     async (w) => {
       const server = w.start(['socat', 'TCP-LISTEN:7006,reuseaddr,fork', 'EXEC:echo ok'], {
-        in: 'world',
-        timeout: 60_000
+        in: 'world'
       })
       await w.sh('until ss -ltnH | grep -q 7006; do sleep 0.05; done', { in: 'world' })
       const script = `ping -n -c 1 -W 1 ${net.world4}; socat -u TCP:${net.world4}:7006 -`

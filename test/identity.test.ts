@@ -33,7 +33,7 @@ const serving = async <A>(
   o: RunOptions,
   use: (engine: number, launcher: number) => Promise<A>
 ): Promise<A> => {
-  const proc = w.start(argv, { timeout: 60_000, ...o })
+  const proc = w.start(argv, o)
   try {
     const sealed = (pid: number) => isEngine(pid) && statusField(pid, 'Seccomp') === '2'
     const engine = await until('the engine', () => w.pidsInside().find(sealed)).catch((e) => {

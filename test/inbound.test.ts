@@ -87,7 +87,7 @@ describe('addresses', () => {
   test('a link-local client stays link-local', async () => {
     const linkLocal = (line: string): string => /fe80::[0-9a-f:]+/.exec(line)![0]
     const show = (dev: string) => `ip -6 -o addr show dev ${dev} scope link`
-    const server = guest.start(['python3', '-c', oneVisitor], { timeout: 60_000 })
+    const server = guest.start(['python3', '-c', oneVisitor])
     try {
       await server.sees(/ready/)
       const to = linkLocal(await bed.w.sh(show('eth0')))
@@ -202,9 +202,9 @@ while True:
         s.settimeout(None)`
   test('what the guest sends to a group and the host hears does not come round again (regression-91)', async () => {
     const python = (script: string) => ['python3', '-c', script]
-    const world = bed.w.start(python(member('world', net.world4, false)), { in: 'world', timeout: 60_000 })
+    const world = bed.w.start(python(member('world', net.world4, false)), { in: 'world' })
     // The host is in the group, so the forwarding listener hears it as well. Its port is its own.
-    const host = bed.w.start(python(member('host', net.host4, false)), { uid: 0, timeout: 60_000 })
+    const host = bed.w.start(python(member('host', net.host4, false)), { uid: 0 })
     await Promise.all([world.sees(/ready/), host.sees(/ready/)])
     const one = await Guest.open(bed.w, ['-a', net.host4, '-n', '24', '-u', '5353'], {
       command: python(member('guest', net.host4, true))
@@ -230,7 +230,7 @@ test('the guest speaks first: its address as last seen is where connections go',
   try {
     assert.equal((await tcpSeen('world', net.host4, 8301)).to, net.host4)
     await one.sh(`ip addr add 198.51.100.77/24 dev eth0`)
-    const server = one.start(['python3', helper('peer.py'), '198.51.100.77'], { timeout: 60_000 })
+    const server = one.start(['python3', helper('peer.py'), '198.51.100.77'])
     await server.sees(/ready/)
     await one.sh(`socat -u - TCP:${net.world4}:7006,bind=198.51.100.77 < /dev/null`)
     await until(

@@ -260,7 +260,7 @@ export const bed = () => {
     /** Throws if any process of any run is left after a moment; then ends it. */
     nothingLeft: async (): Promise<void> => {
       try {
-        await until('processes to end', () => marks.every((m) => marked(m).length === 0), 10_000)
+        await until('processes to end', () => marks.every((m) => marked(m).length === 0))
       } catch (e) {
         const left = marks.flatMap(marked)
         const what = left.map(

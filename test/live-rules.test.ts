@@ -115,7 +115,7 @@ describe('what is done, or not', () => {
 s = socket.create_server(("127.0.0.1", 8121))
 print("up", flush=True)
 time.sleep(100)`
-    const holder = w.start(['python3', '-c', lines], { timeout: 120_000 })
+    const holder = w.start(['python3', '-c', lines])
     await holder.sees(/up/)
     const r = await pesto(ours, '-t 8120-8122')
     assert.equal(r.code, 1)
@@ -165,7 +165,7 @@ time.sleep(100)`
   test('clients that come at once: none undoes what another one does', async () => {
     await change(ours, '-t none')
     const ports = Array.from({ length: 8 }, (_, i) => 8130 + i)
-    for (const r of await Promise.all(ports.map((p) => pesto(ours, `-A -t ${p}`, { timeout: 60_000 })))) ok(r)
+    for (const r of await Promise.all(ports.map((p) => pesto(ours, `-A -t ${p}`)))) ok(r)
     assert.deepEqual(await listening(), ports)
   })
   test('ports as they appear: auto comes and goes while it runs', async () => {
@@ -178,18 +178,13 @@ time.sleep(100)`
 
 /** A connection to the server inside that is used until `stop`. */
 const talking = async (address: string, port: number) => {
-  const proc = w.start(
-    [
-      'sh',
-      '-c',
-      'while [ ! -e /mnt/w/stop ]; do sleep 0.05; done | "$@"',
-      '-',
-      ...helperArgv('talk', address, port)
-    ],
-    {
-      timeout: 60_000
-    }
-  )
+  const proc = w.start([
+    'sh',
+    '-c',
+    'while [ ! -e /mnt/w/stop ]; do sleep 0.05; done | "$@"',
+    '-',
+    ...helperArgv('talk', address, port)
+  ])
   await proc.sees(/ready/)
   return async (): Promise<{ readonly count: number; readonly slowest: number }> => {
     await w.sh('touch /mnt/w/stop')
@@ -217,7 +212,7 @@ describe('what goes on', () => {
     await change(ours, '-t 8142:7020')
     const before = await list()
     const stop = await talking('127.0.0.1', 8142)
-    const bad = (how: string, stay = 0): Proc => w.start(helperArgv(how, SOCKET, stay), { timeout: 60_000 })
+    const bad = (how: string, stay = 0): Proc => w.start(helperArgv(how, SOCKET, stay))
     const silent = [bad('silent', 3), bad('silent', 3)]
     for (const how of ['garbage', 'half']) ok(await bad(how).wait())
     const many = bad('many', 1)
@@ -236,7 +231,7 @@ describe('what goes on', () => {
 
 describe('the socket', () => {
   const start = (path: string, o: RunOptions = {}) =>
-    w.run([pasta, ...quietPorts, '-c', path, '--', 'true'], { timeout: 20_000, ...o })
+    w.run([pasta, ...quietPorts, '-c', path, '--', 'true'], o)
   test('mode 0600; others are kept out by that, and by who they are', async () => {
     assert.equal((await w.sh(`stat -c %a:%u ${SOCKET}`)).trim(), '600:1000')
     const other = await pesto(ours, '', { uid: 1001 })
@@ -276,9 +271,7 @@ test('all of it is in the record, and replays exactly', async () => {
 
 describe('passt', () => {
   const serve = async (program: string, path: string): Promise<Proc> => {
-    const proc = w.start([program, '-f', '-s', `${path}.link`, '-c', path, '-t', '8150'], {
-      timeout: 120_000
-    })
+    const proc = w.start([program, '-f', '-s', `${path}.link`, '-c', path, '-t', '8150'])
     await until('it serves', async () => (await pesto(ours, '', { path })).code === 0)
     return proc
   }
@@ -314,7 +307,7 @@ test('a process that takes our place has the rules as they were changed, and the
     ...['-c', '/mnt/w/r.sock', '--restart-path', '/mnt/w/r.restart', '-P', `/mnt/w/${pid}`]
   ]
   const begin = async (pid: string): Promise<Proc> => {
-    const proc = w.start(argv(pid), { uid: 0, timeout: 120_000 })
+    const proc = w.start(argv(pid), { uid: 0 })
     await until('it serves', async () => {
       if (!proc.running) assert.fail(JSON.stringify(await proc.wait()))
       return (await w.sh(`cat /mnt/w/${pid} 2>/dev/null || :`)) !== ''

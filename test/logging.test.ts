@@ -104,8 +104,7 @@ describe('the system logger', () => {
           `ip link set eth0 up; i=0
       while [ $i -lt 60 ]; do ${DHCP}; i=$((i + 1)); done
       sleep 5.2; ${DHCP}`
-        ],
-        { timeout: 60_000 }
+        ]
       )
     )
     const heard = lines.filter((l) => l.includes('DHCP'))
@@ -186,8 +185,7 @@ describe('a log file', () => {
       const more = `ip addr add ${net.host4}/24 dev eth0; ip route add default via ${net.gw4}; ping -f -c 1500 -W 1 ${net.world4} >/dev/null || true`
       const proc = bed.w.startPasta(
         ['--trace', '-l', path, '--log-size', '40960'],
-        ['sh', '-ec', script(more)],
-        { timeout: 60_000 }
+        ['sh', '-ec', script(more)]
       )
       let most = 0
       while (proc.running) most = Math.max(most, Number(await bed.w.sh(`stat -c %s ${path}`)))

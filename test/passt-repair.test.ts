@@ -15,7 +15,7 @@ before(async () => {
 })
 after(() => w.close())
 
-const root = { uid: 0, timeout: 60_000 } as const
+const root = { uid: 0 } as const
 const serve = (path: string, ...steps: string[]): Proc =>
   w.start(['python3', helper('repair_server.py'), path, ...steps], root)
 const start = (...args: string[]): Proc => w.start([repair, ...args], root)
@@ -235,9 +235,7 @@ describe('a socket path with no room for .repair behind it', () => {
     const dir = await fresh()
     await w.sh(`chmod 777 ${dir}`)
     const socket = `${dir}/${'s'.repeat(106 - dir.length)}`
-    return w.start(['/mnt/repo/bin/passt', '-f', '--vhost-user', '-s', socket, ...options], {
-      timeout: 60_000
-    })
+    return w.start(['/mnt/repo/bin/passt', '-f', '--vhost-user', '-s', socket, ...options])
   }
   test('by default: a warning, and it serves', async () => {
     const p = await start107()

@@ -15,7 +15,7 @@ const outside = (path: string): string => join(bed.w.dir, path.slice('/mnt/w/'.l
 
 /** passt in foreground, listening. */
 const start = async (path: string, options: ReadonlyArray<string> = [], o = {}): Promise<Proc> => {
-  const proc = bed.w.start([passt, '-f', '-s', path, ...options], { timeout: 120_000, ...o })
+  const proc = bed.w.start([passt, '-f', '-s', path, ...options], o)
   await until('the socket', () => {
     if (!proc.running) throw new Error(proc.stderr)
     return existsSync(outside(path)) && /You can now start/.test(proc.stderr + proc.stdout)
@@ -151,7 +151,7 @@ describe('data', () => {
     const octets = 12_000_000
     const guest = stream('stalled', [path, octets], 90_000)
     for (let n = 1; n <= 4; n++) {
-      await guest.sees(new RegExp(`(stalled\\s+){${n}}`), 'stdout', 30_000)
+      await guest.sees(new RegExp(`(stalled\\s+){${n}}`))
       await calm([engine!], 0.06, 1000)
       await guest.signal('SIGUSR1')
     }
@@ -162,7 +162,7 @@ describe('data', () => {
   test('-t: a connection that came before the guest did', async () => {
     const path = freshSocket()
     const proc = await start(path, ['-t', '8822'])
-    const early = bed.w.start(['python3', '-c', EARLY, net.host4], { in: 'world', timeout: 30_000 })
+    const early = bed.w.start(['python3', '-c', EARLY, net.host4], { in: 'world' })
     await early.sees(/connected/)
     ok(await stream('inbound', [path, 8822]).wait())
     assert.match(ok(await early.wait()).stdout, /hello from the guest/)
@@ -171,7 +171,7 @@ describe('data', () => {
   test('-t all, -u none: every port that nobody has, through the link', async () => {
     const path = freshSocket()
     const proc = await start(path, ['-t', 'all', '-u', 'none'])
-    const early = bed.w.start(['python3', '-c', EARLY, '127.0.0.1'], { timeout: 30_000 })
+    const early = bed.w.start(['python3', '-c', EARLY, '127.0.0.1'])
     await early.sees(/connected/)
     ok(await stream('inbound', [path, 8822]).wait())
     assert.match(ok(await early.wait()).stdout, /hello from the guest/)

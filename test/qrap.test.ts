@@ -62,9 +62,7 @@ after(() => w.close())
 
 /** Runs `use` with one socket for each of `how`: /tmp/passt_N.socket with N counting from 1, or as `first` says. */
 const withSockets = async (how: ReadonlyArray<string>, use: (fakes: Proc[]) => Promise<void>, first = 1) => {
-  const fakes = how.map((h, i) =>
-    w.start(['python3', '/mnt/w/fake.py', `/tmp/passt_${first + i}.socket`, h], { timeout: 60_000 })
-  )
+  const fakes = how.map((h, i) => w.start(['python3', '/mnt/w/fake.py', `/tmp/passt_${first + i}.socket`, h]))
   try {
     await Promise.all(fakes.map((p) => p.sees(/ready/)))
     await use(fakes)
@@ -74,13 +72,13 @@ const withSockets = async (how: ReadonlyArray<string>, use: (fakes: Proc[]) => P
   }
 }
 const run = (args: ReadonlyArray<string>, fd = 5, path = '/mnt/w/bin') =>
-  w.run(['env', `PATH=${path}`, `FD=${fd}`, qrap, ...args], { timeout: 30_000 })
+  w.run(['env', `PATH=${path}`, `FD=${fd}`, qrap, ...args])
 const report = async (args: ReadonlyArray<string>, fd = 5): Promise<Report> =>
   JSON.parse(ok(await run(args, fd)).stdout) as Report
 
 test("another user's socket is passed over, with its name; root's is not", async () => {
   const fake = (n: number, uid: number) =>
-    w.start(['python3', '/mnt/w/fake.py', `/tmp/passt_${n}.socket`, 'answers'], { uid, timeout: 60_000 })
+    w.start(['python3', '/mnt/w/fake.py', `/tmp/passt_${n}.socket`, 'answers'], { uid })
   const theirs = fake(1, 1001)
   try {
     await theirs.sees(/ready/)
@@ -140,7 +138,7 @@ test('the last socket that is probed is the 64th', async () => {
 })
 test('the search is filtered, in a process of its own; QEMU is not', async () => {
   await withSockets(['silent', 'answers'], async () => {
-    const proc = w.start(['env', 'PATH=/mnt/w/bin', 'FD=7', qrap, '7', 'my-qemu'], { timeout: 30_000 })
+    const proc = w.start(['env', 'PATH=/mnt/w/bin', 'FD=7', qrap, '7', 'my-qemu'])
     const seen = await until('the search', () => {
       const pids = w.pidsInside().filter((pid) => /bin\/qrap 7/.test(cmdlineOf(pid)))
       const of = (pid: number) => ['Seccomp', 'NoNewPrivs'].map((f) => Number(statusField(pid, f)))

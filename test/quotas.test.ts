@@ -18,7 +18,7 @@ const bed = useBed({
 const waits = ['sh', '-c', 'echo ready; sleep 1000']
 const quota = helper('quota.py')
 const run = async (g: Guest, ...args: ReadonlyArray<string | number>): Promise<Record<string, unknown>> => {
-  const r = ok(await g.start(['python3', quota, ...args.map(String)], { timeout: 60_000 }).wait())
+  const r = ok(await g.start(['python3', quota, ...args.map(String)]).wait())
   return JSON.parse(r.stdout) as Record<string, unknown>
 }
 /** What a program of the host gets by bind(2) to port 0. */
@@ -80,16 +80,14 @@ describe('ports of the host', oursOnly, () => {
   test('TCP connections, open or ended just now: as many as go, the host has its half', async () => {
     const many = helper('many.py')
     const server = bed.w.start(['python3', many, 'serve', '9000', net.world4], {
-      in: 'world',
-      timeout: 60_000
+      in: 'world'
     })
     await server.sees(/ready/)
     const g = await Guest.open(bed.w, ['-t', 'none'], { command: waits })
     try {
       await g.sh('echo "10000 60000" > /proc/sys/net/ipv4/ip_local_port_range')
       const hold = g.start(['python3', many, 'hold', net.world4, '9000', `${LAST + 1 - FIRST}`], {
-        input: 'x\n',
-        timeout: 60_000
+        input: 'x\n'
       })
       const [line] = await hold.sees(/^\{.*\}$/m, 'stdout', 60_000)
       assert.equal((JSON.parse(line) as { open: number }).open, SHARE, line)
@@ -139,7 +137,7 @@ describe('connections that nobody has accepted yet', oursOnly, () => {
   test("the guest's: as many as --limit-half-open says; the oldest give way, so that others are served", async () => {
     await bed.w.sh(`ip route add blackhole ${nowhere}`, { in: 'world' })
     const g = await Guest.open(bed.w, ['-t', 'none', '--limit-half-open', `${LIMIT}`], { command: waits })
-    const flood = g.start(['python3', quota, 'syn', nowhere, '80', '90'], { timeout: 60_000 })
+    const flood = g.start(['python3', quota, 'syn', nowhere, '80', '90'])
     try {
       await until('SYN-SENT', async () => (await count('syn-sent', `dst ${nowhere}`)) === LIMIT)
       assert.deepEqual((await ask(bed.w, g, ['tcp-read', net.world4, 7006], 60_000)).data, 'ok\n')
@@ -157,8 +155,7 @@ describe('connections that nobody has accepted yet', oursOnly, () => {
     // its answers vanish
     await g.sh(`ip route add blackhole ${net.gw4}`)
     const flood = bed.w.start(['python3', quota, 'syn', net.host4, '8005', '300'], {
-      in: 'world',
-      timeout: 60_000
+      in: 'world'
     })
     try {
       await flood.sees(/failed/)
@@ -266,8 +263,7 @@ describe('everything else', oursOnly, () => {
   test("datagrams from many ports outside, which the guest does not answer: the guest's own flows have room at once", async () => {
     const g = await Guest.open(bed.w, ['-t', 'none', '-u', '8005:7004', '--limit-flows', '40'])
     const flood = bed.w.start(['python3', quota, 'udp', net.host4, '8005', '30000', '59999'], {
-      in: 'world',
-      timeout: 60_000
+      in: 'world'
     })
     try {
       await until('the flood', () => g.proc.stdout.split('"udp": 7004').length > 100)

@@ -103,7 +103,7 @@ describe('--limit', { skip: isPeer && 'an option of ours' }, () => {
   test('TCP: all flows of a way share it, through the tap and past it, a port has its own besides, and all that was sent arrives', async () => {
     const outside = `http://${net.world4}:8085`
     const inside = 'http://127.0.0.1:8086'
-    const past = { in: 'host', timeout: 60_000 } as const
+    const past = { in: 'host' } as const
     const [get, put, getPast, putPast] = await Promise.all([
       moved('get', guest.start(curl('get', outside))),
       moved('put', guest.start(curl('put', outside))),
@@ -115,7 +115,7 @@ describe('--limit', { skip: isPeer && 'an option of ours' }, () => {
     within([putPast], RATE_OF_RULE, BURST / 2)
   })
   test('UDP: each way, through the tap and past it', async () => {
-    const there = bed.w.start(python(SINK, net.world4, 8090), { in: 'world', timeout: 30_000 })
+    const there = bed.w.start(python(SINK, net.world4, 8090), { in: 'world' })
     const here = guest.start(python(SINK, net.host4, 8089))
     await Promise.all([there.sees(/ready/), here.sees(/ready/)])
     const floods = [

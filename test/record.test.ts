@@ -201,7 +201,7 @@ if (!isPasst) {
     test('has no more than --record-size: the oldest makes room for the newest', oursOnly, async () => {
       const lines = `ping -n -q -f -c 1500 ${net.world4}; ${traffic}`
       const options = ['--config-net', '-m', '1500', '--record', '/mnt/w/s.rec', '--record-size', '131072']
-      const r = await bed.w.pasta(options, ['sh', '-ec', lines], { timeout: 60_000 })
+      const r = await bed.w.pasta(options, ['sh', '-ec', lines])
       assert.doesNotMatch(ok(r).stderr, /record ended/, show(r))
       assert.ok(statSync(path('s.rec')).size <= 131072)
       const o = assertSame('s.rec')
@@ -213,7 +213,7 @@ if (!isPasst) {
       await bed.w.sh('rm -f /mnt/w/pipe; mkfifo /mnt/w/pipe; chown 1000 /mnt/w/pipe')
       const reader = bed.w.start(['sh', '-c', 'cat /mnt/w/pipe > /mnt/w/piped.rec'])
       const options = ['--config-net', '--record', '/mnt/w/pipe', '--record-size', '131072']
-      const r = await bed.w.pasta(options, ['sh', '-ec', lines], { timeout: 60_000 })
+      const r = await bed.w.pasta(options, ['sh', '-ec', lines])
       ok(await reader.wait())
       assert.equal(ok(r).stderr.match(/record ended/g)?.length, 1, show(r))
       assert.ok(statSync(path('piped.rec')).size <= 131072)

@@ -653,8 +653,7 @@ describe("passt's rings (vhost-user)", () => {
       await s.fails(/features that are not offered/, ['--vhost-user-features', 'upstream'])
       await s.talk(flows, 'd')
       const repair = w.start(['/mnt/repo/bin/passt-repair', `${s.socket}.repair`], {
-        uid: 0,
-        timeout: 120_000
+        uid: 0
       })
       await s.hypervisor('stop')
       await s.hypervisor('save')
@@ -667,7 +666,7 @@ describe("passt's rings (vhost-user)", () => {
   test('a message in pieces, a ring that is disabled or stopped, a kick that nobody hears', () =>
     scene('vhost', { bare: true }, async (s) => {
       const argv = ['python3', helper('vhost_messages.py'), 'replaced', s.socket]
-      const hypervisor = w.start(argv, { uid: 0, timeout: 120_000 })
+      const hypervisor = w.start(argv, { uid: 0 })
       const goOn = async (): Promise<void> => {
         hypervisor.stdout = ''
         await hypervisor.signal('SIGUSR1')
@@ -714,7 +713,7 @@ describe("passt's stream", () => {
     }))
   test('half a frame before, the rest after; whoever connects later; --one-off', () =>
     scene('passt', { bare: true }, async (s) => {
-      const client = w.start(['python3', helper('stream.py'), 'replaced', s.socket], { timeout: 120_000 })
+      const client = w.start(['python3', helper('stream.py'), 'replaced', s.socket])
       for (const _ of [1, 2]) {
         await client.sees(/^half$/m)
         await s.replace()

@@ -48,16 +48,14 @@ describe('out of descriptors', oursOnly, () => {
   /** COUNT connections are tried from the namespace and kept; how many there are. */
   const held = async (g: Guest, count: number) => {
     const proc = g.start(['python3', many, 'hold', net.world4, '9000', `${count}`], {
-      input: 'x',
-      timeout: 60_000
+      input: 'x'
     })
-    const [line] = await proc.sees(/^\{.*\}$/m, 'stdout', 30_000)
+    const [line] = await proc.sees(/^\{.*\}$/m)
     return { proc, ...(JSON.parse(line) as { open: number; failed: Record<string, number> }) }
   }
   test('said once, what fits goes on, what is given back is used again', async () => {
     const server = bed.w.start(['python3', many, 'serve', '9000', net.world4], {
-      in: 'world',
-      timeout: 60_000
+      in: 'world'
     })
     await server.sees(/ready/)
     const g = await Guest.open(bed.w, ['-t', '8001:7001', ...unlimited], { command: waits, nofile: 64 })
@@ -80,13 +78,12 @@ describe('out of descriptors', oursOnly, () => {
   })
   test('connections to a forwarded port wait until there are some', async () => {
     const g = await Guest.open(bed.w, ['-t', '8002:9002', ...unlimited], { command: waits, nofile: 64 })
-    const server = g.start(['python3', many, 'serve', '9002', net.host4], { timeout: 60_000 })
+    const server = g.start(['python3', many, 'serve', '9002', net.host4])
     try {
       await server.sees(/ready/)
       const flood = bed.w.start(['python3', many, 'hold', net.host4, '8002', '60'], {
         in: 'world',
-        input: '',
-        timeout: 30_000
+        input: ''
       })
       await until('the warning', () => /Too many open files/.test(g.proc.stderr))
       await flood.stop()
@@ -177,14 +174,11 @@ describe('the host changes', oursOnly, () => {
       await host(`ip link set eth0 up; ip route del unreachable default; ip addr del ${other4}/24 dev eth0
         ip addr add ${net.host4}/24 dev eth0; ip -6 addr replace ${net.host6}/64 dev eth0 nodad
         ip route replace default via ${net.gw4} dev eth0; ip -6 route replace default via ${net.gw6} dev eth0`)
-      await until(
-        'traffic again',
-        () =>
-          works(g).then(
-            () => true,
-            () => false
-          ),
-        20_000
+      await until('traffic again', () =>
+        works(g).then(
+          () => true,
+          () => false
+        )
       )
       noStack(g.proc.stderr)
     } finally {

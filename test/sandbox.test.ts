@@ -42,7 +42,7 @@ const serving = async (
   o: RunOptions,
   use: (engine: number, proc: Proc) => Promise<void>
 ): Promise<void> => {
-  const proc = w.startPasta(options, ['sh', '-c', 'echo up; sleep 1000'], { timeout: 60_000, ...o })
+  const proc = w.startPasta(options, ['sh', '-c', 'echo up; sleep 1000'], o)
   try {
     await proc.sees(/up/)
     const engine = w.pidsInside().find(isEngine)
@@ -145,7 +145,7 @@ describe('every process of a session, once it serves', oursOnly, () => {
   const capabilities = (pid: number) => Number(`0x${statusField(pid, 'CapPrm')}`)
   for (const [argv, uid, expected] of sessions)
     test(`uid ${uid}: ${argv.map((a) => a.replace(/.*\//, '')).join(' ')}`, async () => {
-      const proc = w.start(argv, { uid, timeout: 60_000 })
+      const proc = w.start(argv, { uid })
       try {
         const all = await until('all of them to be filtered', () => {
           const pids = ours()
@@ -184,7 +184,7 @@ describe('every process of a session, once it serves', oursOnly, () => {
 
 describe("SIGUSR1, which starts Node's inspector", oursOnly, () => {
   test('to the engine, from its first moment on: nothing', async () => {
-    const proc = w.startPasta(['--config-net'], ['sh', '-c', 'echo up; sleep 1000'], { timeout: 60_000 })
+    const proc = w.startPasta(['--config-net'], ['sh', '-c', 'echo up; sleep 1000'])
     try {
       let sent = 0
       const engine = await until('the command, behind an engine that serves', () => {
@@ -214,7 +214,7 @@ describe('where there are no more user namespaces', oursOnly, () => {
   ]
   test('root in one, --netns-only: an empty root all the same', async () => {
     const argv = [pasta, '--config-net', '--netns-only', '--', 'sh', '-c', 'echo up; sleep 1000']
-    const proc = w.start(nested(argv), { timeout: 60_000 })
+    const proc = w.start(nested(argv))
     try {
       await proc.sees(/up/)
       const engine = w.pidsInside().find(isEngine)!
@@ -227,13 +227,11 @@ describe('where there are no more user namespaces', oursOnly, () => {
   })
   test('passt without capabilities goes on with the root that there is, and says so once', async () => {
     const powerless = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--']
-    const proc = w.start(nested([...powerless, passt, '-f', '-s', '/mnt/w/nested.socket']), {
-      timeout: 60_000
-    })
+    const proc = w.start(nested([...powerless, passt, '-f', '-s', '/mnt/w/nested.socket']))
     try {
       await until('readiness', () => existsSync(join(w.dir, 'nested.socket')))
       const engine = await until('the engine', () => w.pidsInside().find(isEngine))
-      await until('the filter', () => statusField(engine, 'Seccomp') === '2', 5_000)
+      await until('the filter', () => statusField(engine, 'Seccomp') === '2')
       await proc.sees(/no empty root directory/, 'stderr')
       assert.equal(
         proc.stderr.match(/no empty root directory: Cannot create a user namespace: /g)?.length,

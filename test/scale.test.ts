@@ -71,7 +71,7 @@ const holdMany = async (guest: Guest, from: 'host' | 'world', to: string, port: 
     // A retransmission that is backed off would take longer
     await until('descriptors as before', () => guest.descriptors() <= descriptorsBefore + POOLS, 10_000)
     ends.push(Math.round(performance.now() - began))
-    await until('memory as before', () => guest.resident() <= idle.resident + MORE, 20_000)
+    await until('memory as before', () => guest.resident() <= idle.resident + MORE)
     return guest.resident()
   }
   const idle = { descriptors: guest.descriptors(), resident: guest.resident() }
@@ -124,14 +124,14 @@ describe('forwarding all ports', () => {
       bare.push(busyTicks(none.engine()) * 10)
       idle = none.descriptors()
       await none.stop()
-      const one = await Guest.open(bed.w, options, { command, timeout: 60_000 })
+      const one = await Guest.open(bed.w, options, { command })
       starts.push(busyTicks(one.engine()) * 10)
       await one.stop()
       await until('the end of its listeners', async () => (await waiting(bed.w, 'host', 'udp')).length < 100)
     }
     await sleep(500)
     const before = kernel()
-    const guest = await Guest.open(bed.w, options, { command, timeout: 60_000 })
+    const guest = await Guest.open(bed.w, options, { command })
     try {
       // ss(8) leaves some out of so many UDP sockets.
       const listeners = guest.descriptors() - idle
@@ -193,7 +193,7 @@ describe('1,000 new connections a second', () => {
         await guest.sh(ports)
         const run = async (time: number) => {
           const command = ['python3', many, 'rate', to, '8003', '1000', `${time}`]
-          const r = ok(await bed.w.run(command, { in: from, timeout: 120_000 }))
+          const r = ok(await bed.w.run(command, { in: from }))
           return JSON.parse(r.stdout) as { done: number; failed: object; most: number; seconds: number }
         }
         const idle = guest.descriptors()
@@ -204,8 +204,8 @@ describe('1,000 new connections a second', () => {
         assert.deepEqual([got.done, got.failed], [seconds * 1000, {}])
         // slower where others use the processors as well; what counts is that none fails
         assert.ok(got.seconds < seconds * 5, `took ${got.seconds} s`)
-        await until('descriptors as before', () => guest.descriptors() <= idle + POOLS, 20_000)
-        await until('memory as before', () => guest.resident() <= resident + MORE, 20_000)
+        await until('descriptors as before', () => guest.descriptors() <= idle + POOLS)
+        await until('memory as before', () => guest.resident() <= resident + MORE)
       } finally {
         await guest.stop()
       }

@@ -22,7 +22,7 @@ class Manager {
     readonly name: string
   ) {}
   static async at(name: string): Promise<Manager> {
-    const m = new Manager(bed.w.start(['python3', helper('manager.py'), name], { timeout: 120_000 }), name)
+    const m = new Manager(bed.w.start(['python3', helper('manager.py'), name]), name)
     await m.proc.sees(/^ready$/m)
     return m
   }
@@ -225,10 +225,11 @@ describe('errors at start, for programs', ours, () => {
   })
   test('once it has started, an end of file and nothing else', async () => {
     await bed.w.sh('mkfifo -m 666 /mnt/w/err-fifo')
-    const proc = bed.w.start(
-      ['sh', '-c', `exec 9>/mnt/w/err-fifo; exec ${passt} -f -s /mnt/w/err2 --error-fd 9`],
-      { timeout: 60_000 }
-    )
+    const proc = bed.w.start([
+      'sh',
+      '-c',
+      `exec 9>/mnt/w/err-fifo; exec ${passt} -f -s /mnt/w/err2 --error-fd 9`
+    ])
     // A reader that ends is one that has seen the end of file, while passt runs
     const r = await bed.w.run(['sh', '-c', 'cat /mnt/w/err-fifo'])
     assert.equal(ok(r).stdout, '')
@@ -248,9 +249,7 @@ describe('errors at start, for programs', ours, () => {
     assert.equal(r.stderr, 'passt: --error-fd: descriptor 77 is not open\n')
   })
   test('a fault later is status 2', async () => {
-    const proc = bed.w.start([passt, '-f', '-P', '/mnt/w/fault-pid', '-s', '/mnt/w/err3'], {
-      timeout: 60_000
-    })
+    const proc = bed.w.start([passt, '-f', '-P', '/mnt/w/fault-pid', '-s', '/mnt/w/err3'])
     await until('its pid', () => readOr(join(bed.w.dir, 'fault-pid')) !== '')
     const engine = childrenOf(await proc.pid()).find((p) =>
       /node/.test(readFileSync(`/proc/${p}/cmdline`, 'utf8'))

@@ -25,7 +25,7 @@ const told = (w: World, event: string): Record<string, string> =>
   )
 /** Shell lines in a namespace that pasta did not configure. */
 const bare = async (script: string, options: ReadonlyArray<string> = []): Promise<string> =>
-  ok(await bed.w.pasta(options, ['sh', '-ec', script], { timeout: 40_000 })).stdout
+  ok(await bed.w.pasta(options, ['sh', '-ec', script])).stdout
 /** Forgets earlier leases: a client that has one rebinds it instead. */
 const dhclient = `rm -f /mnt/w/leases /mnt/w/env.*; dhclient -1 -cf /mnt/w/dhclient.conf -sf ${helper('dhcp.sh')} -lf /mnt/w/leases -pf /mnt/w/pid`
 const useNet = `ip -4 -o addr show dev eth0; ip -4 route; ${py} tcp-read ${net.world4} 7006`
@@ -260,7 +260,7 @@ describe('names', () => {
   test('a resolver on the exact loopback address of resolv.conf, by the gateway (regression-79)', async () => {
     await withWorld(
       async (w) => {
-        w.start(dnsmasq(['127.0.0.53']), { uid: 0, timeout: 60_000 })
+        w.start(dnsmasq(['127.0.0.53']), { uid: 0 })
         await w.sh(listening)
         const r = await client(w, ['dns', net.gw4, 53, 'A/test.example'])
         assert.deepEqual(r, good(['192.0.2.77'], net.gw4))

@@ -34,14 +34,14 @@ describe('bulk', () => {
   for (const f of families) {
     test(`IPv${f.v}: curl GETs 100 MB intact (regression-11, regression-18, regression-19, regression-20, regression-47, regression-49, regression-59)`, async () => {
       const command = `curl -sS --max-time 50 ${url(f.world, 8080, 'blob')} | sha256sum`
-      assert.equal((await bed.w.inside(command, [], { timeout: 60_000 })).split(' ')[0], sha)
+      assert.equal((await bed.w.inside(command)).split(' ')[0], sha)
     })
     test(
       `IPv${f.v}: curl PUTs 100 MB intact (regression-2, regression-69, regression-72, regression-74, regression-76, regression-85, regression-A)`,
       oursOnly,
       async () => {
         const command = `curl -sS --max-time 50 -T /mnt/w/blob ${url(f.world, 8080, 'x')}`
-        assert.equal(await bed.w.inside(command, [], { timeout: 60_000 }), `${size} ${sha}\n`)
+        assert.equal(await bed.w.inside(command), `${size} ${sha}\n`)
       }
     )
     test(`IPv${f.v}: GET and PUT at the same time at MTU 1500`, oursOnly, async () => {
@@ -57,11 +57,10 @@ describe('bulk', () => {
     ] as const)
       test(`IPv${f.v}: iperf3 ${direction}, four streams`, async () => {
         const server = bed.w.start(['iperf3', '-s', '-1', '-B', f.world, '--forceflush'], {
-          in: 'world',
-          timeout: 40_000
+          in: 'world'
         })
         await server.sees(/listening/)
-        const out = await bed.w.inside(`iperf3 -c ${f.world} -t 1 -P 4 -J ${flag}`, [], { timeout: 30_000 })
+        const out = await bed.w.inside(`iperf3 -c ${f.world} -t 1 -P 4 -J ${flag}`)
         await server.stop()
         const { end } = JSON.parse(out) as { end: { sum_received: { bytes: number } } }
         assert.ok(end.sum_received.bytes > 0, out)
@@ -232,6 +231,6 @@ describe('addresses', () => {
 test('an established connection survives SIGSTOP of the guest process and goes on (regression-9, regression-57)', async () => {
   const script = `python3 ${helper('client.py')} tcp-get ${net.world4} 7003 20000000 & p=$!
     sleep 0.1; kill -STOP $p; sleep 3; kill -CONT $p; wait $p`
-  const r = ok(await bed.w.pasta(['--config-net'], ['sh', '-ec', script], { timeout: 40_000 }))
+  const r = ok(await bed.w.pasta(['--config-net'], ['sh', '-ec', script]))
   assert.equal((JSON.parse(r.stdout) as { same: boolean }).same, true)
 })

@@ -52,8 +52,7 @@ describe('datagrams', () => {
     })
     test(`IPv${f.v}: iperf3 delivers`, async () => {
       const server = bed.w.start(['iperf3', '-s', '-1', '-B', f.world, '--forceflush'], {
-        in: 'world',
-        timeout: 30_000
+        in: 'world'
       })
       await server.sees(/listening/)
       const out = await bed.w.inside(`iperf3 -c ${f.world} -u -b 50M -l 1372 -t 1 -J`, [], {
@@ -82,7 +81,7 @@ describe('errors', () => {
     test(`IPv${f.v}: packet too big tells the guest the path's MTU`, async () => {
       // The link to "far" has an MTU of 1400; the first datagram teaches the host, a later one the guest.
       const one = `python3 ${helper('client.py')} udp-error ${f.far} 7001 1440 1`
-      const out = await bed.w.inside(`${one}; ${one}; ${one}`, ['-m', '1500'], { timeout: 40_000 })
+      const out = await bed.w.inside(`${one}; ${one}; ${one}`, ['-m', '1500'])
       const seen = out
         .trim()
         .split('\n')
@@ -99,10 +98,7 @@ describe('errors', () => {
       )
       const proc = bed.w.startPasta(
         ['--config-net'],
-        ['sh', '-ec', `${lines.join('\n')}\necho done; sleep 20`],
-        {
-          timeout: 60_000
-        }
+        ['sh', '-ec', `${lines.join('\n')}\necho done; sleep 20`]
       )
       await proc.sees(/done/, 'stdout', 40_000)
       await calm(bed.w.pidsInside(), 0.3, 1000)
@@ -114,7 +110,7 @@ describe('errors', () => {
 describe('traceroute', () => {
   for (const f of families)
     test(`IPv${f.v}: UDP traceroute shows both hops`, async () => {
-      const out = await bed.w.inside(`traceroute -${f.v} -n -q 1 -w 3 -m 4 ${f.far}`, [], { timeout: 40_000 })
+      const out = await bed.w.inside(`traceroute -${f.v} -n -q 1 -w 3 -m 4 ${f.far}`)
       const hops = out.split('\n').filter((line) => /^ *\d+ /.test(line))
       assert.match(hops[0]!, f.v === 4 ? /198\.51\.100\.[13] / : /2001:db8:9::[13] /)
       assert.match(hops[1]!, new RegExp(`${f.far.replace(/\./g, '\\.')} `))

@@ -32,8 +32,7 @@ for (const uid of [0, 1000])
     const serve = async (): Promise<void> => {
       await bed.w.sh(`rm -rf ${services}; mkdir ${services}; chmod 777 ${services}`)
       server = bed.w.start(['socat', `UNIX-LISTEN:${services}/echo,fork,backlog=64,mode=666`, 'EXEC:cat'], {
-        uid: 0,
-        timeout: 120_000
+        uid: 0
       })
       await until('its socket', () => existsSync(outside(`u${uid}/services/echo`)))
     }
@@ -175,16 +174,14 @@ test('handed over to who takes our place (--restart-path)', ours, async () => {
   const at = '/mnt/w/handed.sock'
   const common = ['-f', '--config-net', '--restart-path', '/mnt/w/unix.restart', '-T', 'none', ...quiet]
   const start = async (pid: string): Promise<Proc> => {
-    const proc = bed.w.start([pasta, ...common, '-t', `unix:${at}:7006`, '-P', pid, `${netns.pid}`], {
-      timeout: 60_000
-    })
+    const proc = bed.w.start([pasta, ...common, '-t', `unix:${at}:7006`, '-P', pid, `${netns.pid}`])
     await until('it serves', async () => (await bed.w.sh(`cat ${pid} 2>/dev/null || :`)) !== '')
     return proc
   }
   const first = await start('/mnt/w/unix.pid1')
   const peer = bed.w.start(
     ['nsenter', '-t', `${netns.pid}`, '-U', '-n', '--', 'python3', helper('peer.py'), net.host4],
-    { uid: 0, timeout: 60_000 }
+    { uid: 0 }
   )
   await peer.sees(/ready/)
   assert.equal(await viaPath(at, ''), 'ok\n')

@@ -36,7 +36,7 @@ const lit = (tab: Tab): Promise<string> =>
 const serve = async (
   socket: string
 ): Promise<{ readonly web: Proc; readonly url: string; readonly port: number }> => {
-  const web = w.start([CTL, 'web', socket], { timeout: 120_000 })
+  const web = w.start([CTL, 'web', socket])
   const [line] = await web.sees(/^http:.*\/$/m)
   return { web, url: line, port: Number(new URL(line).port) }
 }
@@ -57,7 +57,7 @@ describe('of a pasta', () => {
     const stdin = 'while [ ! -e /mnt/w/half ]; do sleep 0.02; done; echo'
     const client = w.start(
       ['sh', '-c', `(${stdin}) | python3 ${helper('half_open.py')} connect ${net.host4} 7101`],
-      { in: 'world', timeout: 120_000 }
+      { in: 'world' }
     )
     await client.sees(/open/)
     await chosen(tab, '198.51.100.2:7020')
@@ -101,19 +101,16 @@ describe('of a pasta', () => {
 s = socket.create_server(("", 7777)); print("up", flush=True); c = s.accept()[0]
 while True: c.sendall(bytes(1000)); time.sleep(0.005)`
       ],
-      { in: 'world', timeout: 120_000 }
+      { in: 'world' }
     )
     await source.sees(/up/)
-    const sink = guest.start(
-      [
-        ...['python3', '-c'],
-        `import socket
+    const sink = guest.start([
+      ...['python3', '-c'],
+      `import socket
 s = socket.create_connection(("${net.world4}", 7777))
 p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); p.bind(("<script>", 0))
 while s.recv(65536): p.send(bytes([1]) * 60)`
-      ],
-      { timeout: 120_000 }
-    )
+    ])
     await chosen(tab, ':7777')
     const shown = async (n: number): Promise<number> => {
       const said = await text(tab, `figure:nth-of-type(${n}) output`)
@@ -188,9 +185,7 @@ while s.recv(65536): p.send(bytes([1]) * 60)`
   })
   test('another page of the same browser gets nothing, be it by the URL', async () => {
     writeFileSync(join(w.dir, 'other.html'), '<!DOCTYPE html><title>other</title><body data-ready="1">')
-    const server = w.start(['python3', '-um', 'http.server', '-b', '127.0.0.1', '-d', '/mnt/w', '0'], {
-      timeout: 120_000
-    })
+    const server = w.start(['python3', '-um', 'http.server', '-b', '127.0.0.1', '-d', '/mnt/w', '0'])
     const [, other] = await server.sees(/port (\d+)/)
     const page = await browser.open(`http://127.0.0.1:${other}/other.html`)
     const tried = await page.value<ReadonlyArray<string>>(`(async () => {
@@ -308,7 +303,7 @@ describe('of what never was: an API of ours', () => {
     })
     await new Promise<void>((done) => api.listen(join(w.dir, 'fake.sock'), done))
     chmodSync(join(w.dir, 'fake.sock'), 0o666)
-    const real = w.start([CTL, 'web', '/mnt/w/fake.sock'], { timeout: 120_000 })
+    const real = w.start([CTL, 'web', '/mnt/w/fake.sock'])
     const [line] = await real.sees(/^http:.*\/$/m)
     web = real
     tab = await browser.open(line)

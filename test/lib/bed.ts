@@ -48,7 +48,7 @@ export const client = async (
   const r = await w.pasta(
     ['--config-net', ...options],
     ['python3', helper('client.py'), ...args.map(String)],
-    { timeout: 60_000, ...o }
+    o
   )
   ok(r)
   assert.match(r.stdout, /^\{.*\}\n$/s, describe(r))

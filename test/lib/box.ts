@@ -92,7 +92,7 @@ export class Box {
         setup(root, o.files ?? '')
       ]
       const holder = w.start(argv, { uid: 0, timeout: 30 * 60_000 })
-      const [, pid] = await holder.sees(/^box (\d+)$/m, 'stdout', 20_000)
+      const [, pid] = await holder.sees(/^box (\d+)$/m)
       return new Box(w, holder, pid!, root)
     } catch (e) {
       await w.close()
@@ -116,7 +116,7 @@ export class Box {
     const uid = o.uid ?? 1000
     const [user, home] = uid === 0 ? ['root', '/root'] : ['user', '/home/user']
     const env = { HOME: home, XDG_RUNTIME_DIR: `/run/user/${uid}`, USER: user, ...o.env }
-    return this.w.start(this.enter(command, uid), { timeout: 60_000, ...o, uid: 0, env })
+    return this.w.start(this.enter(command, uid), { ...o, uid: 0, env })
   }
 
   run(command: ReadonlyArray<string>, o: RunOptions = {}): Promise<Result> {

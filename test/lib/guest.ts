@@ -47,7 +47,7 @@ export class Guest {
   start(command: ReadonlyArray<string>, o: { timeout?: number; input?: string } = {}): Proc {
     const enter = ['nsenter', '-t', `${this.pid}`, '-U', '-m', '-n', '-p', '-i', '-u', '--wdns=/mnt/w', '--']
     const env = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/tmp' }
-    return new Proc([...enter, ...command], true, { timeout: 30_000, env, ...o })
+    return new Proc([...enter, ...command], true, { env, ...o })
   }
 
   async sh(script: string): Promise<string> {

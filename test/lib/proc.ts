@@ -17,6 +17,12 @@ export interface Result {
 
 export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
 
+/** ms for what takes a moment: how long it may take where a machine has much else to do. Only what fails takes this long. */
+export const PATIENCE = 60_000
+
+/** ms that a process may live, unless said otherwise. */
+const LIFETIME = 120_000
+
 /**
  * Polls until `probe` gives something that is not undefined or false; throws after `ms` milliseconds.
  * Waiting for a condition, never for a time, keeps the tests independent of the machine's speed.
@@ -24,7 +30,7 @@ export const sleep = (ms: number): Promise<void> => new Promise((done) => setTim
 export const until = async <A>(
   what: string,
   probe: () => A | undefined | false | Promise<A | undefined | false>,
-  ms = 20_000
+  ms = PATIENCE
 ): Promise<A> => {
   const end = Date.now() + ms
   for (;;) {
@@ -136,18 +142,14 @@ const tasksOf = (pid: number): string[] => {
  */
 export const calm = async (pids: ReadonlyArray<number>, share: number, ms = 500): Promise<number> => {
   const seen: number[] = []
-  return until(
-    `less than ${share} of a processor used while nothing happens`,
-    async () => {
-      const ticks = busyTicks(pids)
-      const began = performance.now()
-      await sleep(ms)
-      assert.ok(pids.some(alive), 'no process to look at')
-      seen.push(((busyTicks(pids) - ticks) * 10) / (performance.now() - began))
-      return seen.at(-1)! < share && seen.at(-1)
-    },
-    20_000
-  ).catch((e: Error) => {
+  return until(`less than ${share} of a processor used while nothing happens`, async () => {
+    const ticks = busyTicks(pids)
+    const began = performance.now()
+    await sleep(ms)
+    assert.ok(pids.some(alive), 'no process to look at')
+    seen.push(((busyTicks(pids) - ticks) * 10) / (performance.now() - began))
+    return seen.at(-1)! < share && seen.at(-1)
+  }).catch((e: Error) => {
     throw new Error(`${e.message}: ${seen.map((n) => n.toFixed(2)).join(' ')}`)
   })
 }
@@ -213,7 +215,7 @@ export class Proc {
       this.child.stdin!.on('error', () => {})
       this.child.stdin!.end(options.input)
     }
-    const limit = options.timeout ?? 20_000
+    const limit = options.timeout ?? LIFETIME
     let grace: NodeJS.Timeout | undefined
     const timer = setTimeout(() => {
       timedOut = true
@@ -260,19 +262,23 @@ export class Proc {
   }
 
   /** Waits until the output has a match. */
-  async sees(pattern: RegExp, where: 'stdout' | 'stderr' = 'stdout', ms = 20_000): Promise<RegExpExecArray> {
+  async sees(
+    pattern: RegExp,
+    where: 'stdout' | 'stderr' = 'stdout',
+    ms = PATIENCE
+  ): Promise<RegExpExecArray> {
+    const said = (): string => `stdout: ${this.stdout.slice(-4000)}\nstderr: ${this.stderr.slice(-4000)}`
     return until(
       `${pattern} in ${where} of ${this.argv.slice(-6).join(' ')}`,
       () => {
         const match = pattern.exec(this[where])
-        if (match === null && !this.running)
-          throw new Error(
-            `ended without ${pattern}\nstdout: ${this.stdout.slice(-4000)}\nstderr: ${this.stderr.slice(-4000)}`
-          )
+        if (match === null && !this.running) throw new Error(`ended without ${pattern}\n${said()}`)
         return match ?? undefined
       },
       ms
-    )
+    ).catch((e: Error) => {
+      throw this.running ? new Error(`${e.message}\n${said()}`) : e
+    })
   }
 
   /** Kills the process and all below it, by id, and waits until it is gone. */

@@ -7,7 +7,7 @@ import { repo } from './cache.js'
 export const replay = (
   ...argv: string[]
 ): { readonly status: number | null; readonly out: string; readonly err: string } => {
-  const r = spawnSync(join(repo, 'bin/passt-replay'), argv, { encoding: 'utf8', timeout: 120_000 })
+  const r = spawnSync(join(repo, 'bin/passt-replay'), argv, { encoding: 'utf8' })
   return { status: r.status, out: r.stdout, err: r.stderr }
 }
 

@@ -225,8 +225,7 @@ export class Restarting extends Staged {
   /** hand_over.py, by this scene's user. */
   scripted(args: ReadonlyArray<string>): Proc {
     const proc = this.w.start(['python3', helper('hand_over.py'), ...args], {
-      uid: this.user,
-      timeout: 120_000
+      uid: this.user
     })
     this.procs.push(proc)
     return proc

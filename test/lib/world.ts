@@ -181,7 +181,7 @@ export class World {
     const argv = ['setpriv', '--pdeathsig', 'KILL', ...unshare, 'bash', '-c', setup(dir, o)]
     const holder = new Proc(argv, false, { timeout: o.lifetime ?? 30 * 60_000, env: baseEnv })
     try {
-      const [, world, far] = await holder.sees(/^ready (\d+) (\d+)$/m, 'stdout', 20_000)
+      const [, world, far] = await holder.sees(/^ready (\d+) (\d+)$/m)
       const init = childrenOf(await holder.pid())[0]!
       const outer = (inner: string) =>
         childrenOf(init).find((pid) => statusField(pid, 'NSpid')?.split(/\s+/).at(-1) === inner)!
@@ -196,7 +196,7 @@ export class World {
   async close(): Promise<void> {
     const init = this.pids.host
     await this.holder.stop()
-    await until('the end of the pid namespace', () => !existsSync(`/proc/${init}`), 10_000)
+    await until('the end of the pid namespace', () => !existsSync(`/proc/${init}`))
     rmSync(this.dir, { recursive: true, force: true })
   }
 
@@ -243,7 +243,7 @@ export class World {
   /** Starts a process; its end is the caller's or the world's. */
   start(command: ReadonlyArray<string>, o: RunOptions = {}): Proc {
     return new Proc(this.enter(command, o), true, {
-      timeout: o.timeout ?? 20_000,
+      ...(o.timeout === undefined ? {} : { timeout: o.timeout }),
       env: { ...baseEnv, ...warmUp(), ...o.env },
       ...(o.input === undefined ? {} : { input: o.input })
     })
@@ -277,7 +277,7 @@ export class World {
    * it is `pid`.
    */
   async namespaces(uid = 1000, lines = ''): Promise<{ readonly proc: Proc; readonly pid: number }> {
-    const proc = this.start(inOwnNamespaces(`${lines}\necho $$; exec sleep 2000`), { uid, timeout: 120_000 })
+    const proc = this.start(inOwnNamespaces(`${lines}\necho $$; exec sleep 2000`), { uid })
     const [pid] = await proc.sees(/^\d+$/m)
     return { proc, pid: Number(pid) }
   }
