@@ -29,9 +29,9 @@ const none = new Uint8Array(0)
 const bytes = (n: number, with_ = 0x55): Uint8Array => new Uint8Array(n).fill(with_)
 
 /** Frames of this kind, by this side. */
-const all = (t: Trace, is: RegExp, by?: 0 | 1): readonly number[] =>
+export const all = (t: Trace, is: RegExp, by?: 0 | 1): readonly number[] =>
   t.specs.flatMap((s, i) => (is.test(s.is) && (by === undefined || s.by === by) ? [i] : []))
-const change = (t: Trace, at: number, f: (s: Spec) => Partial<Spec>): Planted => ({
+export const change = (t: Trace, at: number, f: (s: Spec) => Partial<Spec>): Planted => ({
   trace: { ...t, specs: t.specs.map((s, i) => (i === at ? { ...s, ...f(s) } : s)) },
   at
 })
@@ -59,7 +59,7 @@ const option = <K extends TcpOption['tag']>(s: Spec, tag: K): Extract<TcpOption,
   s.options.find((o): o is Extract<TcpOption, { readonly tag: K }> => o.tag === tag)!
 const without = (s: Spec, tag: TcpOption['tag']): readonly TcpOption[] =>
   s.options.filter((o) => o.tag !== tag)
-const withOption = (s: Spec, o: TcpOption): Partial<Spec> => ({ options: [...without(s, o.tag), o] })
+export const withOption = (s: Spec, o: TcpOption): Partial<Spec> => ({ options: [...without(s, o.tag), o] })
 const stamped = (s: Spec, f: (o: { val: number; ecr: number }) => { val?: number; ecr?: number }) => {
   const ts = option(s, 'Timestamps')
   return withOption(s, { ...ts, ...f(ts) })

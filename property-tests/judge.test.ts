@@ -8,7 +8,7 @@ import type { SackBlock } from '../src/codecs/wire/tcp-options.js'
 import { createJudge, LIMITS } from '../src/machines/judge/judge.js'
 import { type EndpointEvent, judgedEndpointMachine } from '../src/machines/judge/judged-endpoint.js'
 import { RULES } from '../src/machines/judge/rules.js'
-import { FAULTS, type Fault, showSpec } from './judge-faults.js'
+import { all, change, FAULTS, type Fault, showSpec, withOption } from './judge-faults.js'
 import {
   arbConfig,
   type Config,
@@ -41,24 +41,18 @@ describe('what is honest', () => {
     fc.assert(
       fc.property(arbConfig, fc.constantFrom<Ending>('close', 'half'), (random, ending) => {
         const t = conversation({ ...random, sack: true }, ending)
-        const at = t.specs.findIndex((s) => s.is === 'acks-fin-2')
+        const at = all(t, /^acks-fin-2$/)[0]!
         const old = (s: Spec, from: number): SackBlock => ({
           left: add(s.ack, from),
           right: add(s.ack, from + 10)
         })
-        const stale = (i: number): Trace => ({
-          ...t,
-          specs: t.specs.map((s, n) =>
-            n === i
-              ? { ...s, options: [...s.options, { tag: 'Sack', blocks: [old(s, -20), old(s, -40)] }] }
-              : s
-          )
-        })
+        const stale = (i: number): Trace =>
+          change(t, i, (s) => withOption(s, { tag: 'Sack', blocks: [old(s, -20), old(s, -40)] })).trace
         assert.deepEqual(shown(stale(at)), [])
         // Of one before it that is a finding
-        const before = t.specs
-          .map((s, n) => n < at && s.by === t.specs[at]!.by && s.is === 'answers')
-          .lastIndexOf(true)
+        const before = all(t, /^answers$/, t.specs[at]!.by)
+          .filter((i) => i < at)
+          .at(-1)!
         assert.match(shown(stale(before)).join('\n'), /^sack-below at /)
       })
     ))

@@ -32,6 +32,7 @@ const LOOPBACK = [0, 0, 0xffff, 0x7f000001] as const
 const seed = Number(process.env.FC_SEED ?? 3)
 /** No more than fit in a listener's backlog. */
 const scripts = 120
+const LIMIT = { timeout: 30_000 }
 
 const splice = compile(tcpSpliceMachine)
 const freePort = async (): Promise<number> => {
@@ -236,12 +237,14 @@ describe('spliced = direct, with the kernel', () => {
     }
   }
 
-  test('random scripts: the same results, ends, resets and flags after each call; nothing left', () =>
-    compare(fc.sample(scriptOf(1), { numRuns: scripts, seed })))
-  test('the same without a pause between calls, a RST right behind a FIN included', () =>
-    compare(fc.sample(scriptOf(3).map(paused), { numRuns: scripts, seed })))
+  test('random scripts: the same results, ends, resets and flags after each call; nothing left', LIMIT, () =>
+    compare(fc.sample(scriptOf(1), { numRuns: scripts, seed }))
+  )
+  test('the same without a pause between calls, a RST right behind a FIN included', LIMIT, () =>
+    compare(fc.sample(scriptOf(3).map(paused), { numRuns: scripts, seed }))
+  )
 
-  test('nobody listens: accepted, then a RST (behaviour.md#bypass-ends)', async () => {
+  test('nobody listens: accepted, then a RST (behaviour.md#bypass-ends)', LIMIT, async () => {
     const port = await freePort()
     f.forward(listeners++, port, await freePort())
     client = connect(port, '127.0.0.1')

@@ -84,7 +84,7 @@ def reset_after_first(conn):
 
 def answer_and_reset(conn):
     """As to an upload that is not wanted: the answer, then close() with the request unread, which resets."""
-    conn.sendall(random.Random(7).randbytes(30_000))
+    conn.sendall(noise(30_000, 7))
     time.sleep(0.3)  # all of it has arrived
     conn.recv(1)
     log(port=7015)

@@ -18,7 +18,7 @@ export interface Result {
 export const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms))
 
 /** ms for what takes a moment: how long it may take where a machine has much else to do. Only what fails takes this long. */
-export const PATIENCE = 60_000
+const PATIENCE = 60_000
 
 /** ms that a process may live, unless said otherwise. */
 const LIFETIME = 120_000
