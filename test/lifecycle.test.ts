@@ -27,15 +27,28 @@ const oursOnly = { skip: isPeer && 'upstream does otherwise' }
 const py = `python3 ${helper('client.py')}`
 
 /** What a run must not change: processes, mounts, UNIX sockets, files. */
-const traces = async () => ({
+const look = async () => ({
   processes: new Set(bed.w.pidsInside()),
   rest: await bed.w.sh(
     'wc -l < /proc/1/mountinfo; ss -xaH | wc -l; ls -A /tmp /run /run/netns; ss -tuanH | grep -v TIME-WAIT | wc -l'
   )
 })
-type Traces = Awaited<ReturnType<typeof traces>>
-const nothingLeft = async (before: Traces, keep: ReadonlyArray<number> = []): Promise<void> => {
-  const extra = () => bed.w.pidsInside().filter((pid) => !before.processes.has(pid) && !keep.includes(pid))
+type Traces = Awaited<ReturnType<typeof look>>
+/** The same, once the run before has gone: its last process and its last socket may do so behind its end. */
+const traces = async (): Promise<Traces> => {
+  const ours = (pid: number) => /\/(pasta|passt|node)[^/]*$/.test(exeOf(pid))
+  await until('the end of the run before', () => !bed.w.pidsInside().some(ours))
+  let last = await look()
+  await until('nothing that changes', async () => {
+    await sleep(50)
+    const before = last
+    last = await look()
+    return last.rest === before.rest
+  })
+  return last
+}
+const nothingLeft = async (before: Traces): Promise<void> => {
+  const extra = () => bed.w.pidsInside().filter((pid) => !before.processes.has(pid))
   await until('the end of all processes', () => extra().length === 0, 6_000).catch(() => {
     const left = extra().map((pid) => `${pid} ${cmdlineOf(pid)}`)
     for (const pid of extra()) kill(pid, 'SIGKILL')
@@ -43,10 +56,10 @@ const nothingLeft = async (before: Traces, keep: ReadonlyArray<number> = []): Pr
   })
   await until(
     'sockets, mounts and files as before',
-    async () => (await traces()).rest === before.rest,
+    async () => (await look()).rest === before.rest,
     3_000
   ).catch(async () => {
-    assert.equal((await traces()).rest, before.rest)
+    assert.equal((await look()).rest, before.rest)
   })
 }
 

@@ -260,7 +260,7 @@ describe('life', () => {
     const there = bed.w.outerPid(pid)
     await bed.w.sh(`kill ${pid}`)
     await until('its end', () => !alive(there))
-    assert.ok(!bed.w.processes().some((p) => p.includes(path)), 'and that of all its processes')
+    await until('and that of all its processes', () => !bed.w.processes().some((p) => p.includes(path)))
   })
   for (const signal of ['SIGTERM', 'SIGQUIT'] as const)
     test(`${signal}: status 0, with a client as well`, async () => {

@@ -105,6 +105,8 @@ private:
 	Table &table;
 	std::vector<ListenSock> listeners;
 	uint32_t serials = 0;
+	/** Highest descriptor for a listener, when the limit was looked at last. */
+	int last_fd = -1;
 	/** Those that ran into a lack of something, and when (clock) to try again. */
 	std::vector<uint32_t> paused;
 	double resume_at = 0;

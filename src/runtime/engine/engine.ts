@@ -257,10 +257,10 @@ const configure = (l: Launcher, p: Plan, tap: TapDevice | null, tables: HostTabl
 }
 
 const openFiles = (): number => openFilesOf(readOr('/proc/self/limits', ''))
-/** How many are open; infinitely many where none is left to look with. */
+/** How many are open; infinitely many where none is left to look with. Linux 6.2 says it as the directory's size. */
 const descriptors = (): number => {
   try {
-    return readdirSync('/proc/self/fd').length
+    return statSync('/proc/self/fd').size || readdirSync('/proc/self/fd').length
   } catch {
     return Number.POSITIVE_INFINITY
   }
