@@ -79,6 +79,9 @@ struct Shared {
 	for (int i = 0; i < streams; i++) {
 		const int s = connected(a, SOCK_STREAM);
 		fcntl(s, F_SETFL, O_NONBLOCK);
+		/* What was not sent would be kept for minutes behind our end, and slow the next sample by tcp_mem's limits (tcp(7)) */
+		const linger none = {1, 0};
+		must(setsockopt(s, SOL_SOCKET, SO_LINGER, &none, sizeof none), "SO_LINGER");
 		if (down)
 			must(static_cast<int>(send(s, buf, 1, MSG_NOSIGNAL)), "send");
 		begun.resize(std::max<size_t>(begun.size(), static_cast<size_t>(s) + 1));
