@@ -40,6 +40,11 @@ const scenario = async (
   }
   return proc.stderr
 }
+/** ARP announcement (RFC 5227 §2.3) or Neighbor Advertisement: the host has heard of a neighbour, whenever that is. */
+const announces = (frame: Buffer): boolean =>
+  frame.readUInt16BE(12) === 0x0806
+    ? frame.subarray(28, 32).equals(frame.subarray(38, 42))
+    : frame[20] === 58 && frame[54] === 136
 const matches = (text: string, what: RegExp): number => text.match(new RegExp(what, 'gm'))?.length ?? 0
 
 describe('the socket', () => {
@@ -280,7 +285,8 @@ describe('life', () => {
     await proc.stop('SIGTERM')
     const b = readFileSync(outside('/mnt/w/link.pcap'))
     const lengths: number[] = []
-    for (let at = 24; at < b.length; at += 16 + b.readUInt32LE(at + 8)) lengths.push(b.readUInt32LE(at + 8))
+    for (let at = 24; at < b.length; at += 16 + b.readUInt32LE(at + 8))
+      if (!announces(b.subarray(at + 16))) lengths.push(b.readUInt32LE(at + 8))
     assert.deepEqual(lengths, [60, 78, 42, 60, 60, 78, 42, 60])
   })
 })

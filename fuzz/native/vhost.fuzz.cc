@@ -59,6 +59,8 @@ struct Session {
 	enum { PART, ALL, ANY } table = PART, next_table = PART;
 	/** The log is on, for used rings too. */
 	bool logged = false;
+	/** The log may lie in the guest's file, where nobody's octets are as well. */
+	bool log_in_file = false;
 	/** Buffers may lie in the rings. */
 	bool overlap = false;
 	/** JS has asked for the next message by itself. */
@@ -153,7 +155,7 @@ struct Session {
 	/** Effects and what is there. Only what the guest gave is written to, and each page of it is marked. */
 	void turn(double sleep_ms = 0)
 	{
-		const bool marks = logged && table == ALL && next_table == ALL, known = table != ANY && next_table != ANY;
+		const bool marks = logged && table == ALL && next_table == ALL, known = table != ANY && next_table != ANY && !log_in_file;
 		static uint8_t before[FILE_LEN];
 		memcpy(before, file, FILE_LEN);
 		if (marks)
@@ -427,10 +429,13 @@ void session_effect(Session &s, Input &in)
 	case 9:
 		s.effect({EF_VHOST_LOG_FD, 0, (uint32_t)s.descriptor(in.u8())});
 		break;
-	case 10:
+	case 10: {
+		const uint8_t which = in.u8();
 		s.logged = false;
-		s.effect({EF_VHOST_LOG, 0, (uint32_t)s.descriptor(in.u8()), 0, in.u16(), 0, in.u16(), 0});
+		s.log_in_file = s.log_in_file || which % 8 == 0;
+		s.effect({EF_VHOST_LOG, 0, (uint32_t)s.descriptor(which), 0, in.u16(), 0, in.u16(), 0});
 		break;
+	}
 	default:
 		s.start_log(some_features(in));
 	}
