@@ -36,8 +36,7 @@ const look = async () => ({
 type Traces = Awaited<ReturnType<typeof look>>
 /** The same, once the run before has gone: its last process and its last socket may do so behind its end. */
 const traces = async (): Promise<Traces> => {
-  const ours = (pid: number) => /\/(pasta|passt|node)[^/]*$/.test(exeOf(pid))
-  await until('the end of the run before', () => !bed.w.pidsInside().some(ours))
+  await until('the end of the run before', () => bed.w.programs().length === 0)
   let last = await look()
   await until('nothing that changes', async () => {
     await sleep(50)

@@ -1,8 +1,7 @@
 // pasta with a command that stays, and a way to run others beside it: for what begins on the host's side.
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
-import { basename } from 'node:path'
-import { calm, cmdlineOf, exeOf, Proc, type Result, rss, until } from './proc.js'
+import { calm, cmdlineOf, Proc, type Result, rss, until } from './proc.js'
 import { describe, helper, net, ok, type RunOptions, type Where, type World } from './world.js'
 
 export interface GuestOptions extends RunOptions {
@@ -56,8 +55,7 @@ export class Guest {
 
   /** Processes of the program itself, in whatever namespace they are. */
   engine(): number[] {
-    const program = /^(node|passt.*|pasta.*)$/
-    return this.w.pidsInside().filter((p) => !this.before.has(p) && program.test(basename(exeOf(p))))
+    return this.w.programs().filter((p) => !this.before.has(p))
   }
 
   /** Descriptors that the program has open. */

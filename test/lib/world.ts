@@ -10,7 +10,17 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { repo } from './cache.js'
 import { bridged, type Link, passt } from './passt.js'
-import { alive, childrenOf, cmdlineOf, Proc, parents, type Result, statusField, until } from './proc.js'
+import {
+  alive,
+  childrenOf,
+  cmdlineOf,
+  exeOf,
+  Proc,
+  parents,
+  type Result,
+  statusField,
+  until
+} from './proc.js'
 
 export { repo } from './cache.js'
 
@@ -312,6 +322,11 @@ export class World {
       .filter((name) => /^\d+$/.test(name))
       .map(Number)
       .filter((pid) => !own.has(pid) && alive(pid) && inside(pid) && !/^sleep infinity$/.test(cmdlineOf(pid)))
+  }
+
+  /** Those of the program itself, in whatever namespace they are. */
+  programs(): number[] {
+    return this.pidsInside().filter((pid) => /^(node|passt.*|pasta.*)$/.test(basename(exeOf(pid))))
   }
 
   /** The pid outside of the process that has pid `inner` in this world. */
