@@ -565,7 +565,7 @@ describe('clients that do harm, while traffic flows', () => {
     for (const s of [...many, ...deaf]) s.destroy()
     await until('it answers', async () => (await ask('/v1/status').catch(() => null))?.status === 200)
     const { count, slowest } = await stop()
-    assert.ok(count > 100 && slowest < 2000, JSON.stringify({ count, slowest }))
+    assert.ok(count > 10 && slowest < 5000, JSON.stringify({ count, slowest }))
   })
   test('who says one header after the other, and goes on when told not to, loses its connection', async () => {
     const s = connect({ path: socketPath(), allowHalfOpen: true }, () =>

@@ -73,7 +73,7 @@ describe('a pcapng capture', () => {
       [
         'sh',
         '-ec',
-        `(timeout 20 nc -l ${port} </dev/null >/dev/null; echo got) & until ss -ltnH | grep -q :${port}; do sleep 0.05; done; echo up; ${traffic}; wait`
+        `(timeout 60 nc -l ${port} </dev/null >/dev/null; echo got) & until ss -ltnH | grep -q :${port}; do sleep 0.05; done; echo up; ${traffic}; wait`
       ]
     )
     await proc.sees(/up/)

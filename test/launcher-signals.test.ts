@@ -219,7 +219,8 @@ describe('on a terminal', () => {
       assert.equal(onTerminal([['expect', 'up'], ctrlC], plain, { noPidns }).status, 130)
   })
   test('^C comes once to a command that catches it', () => {
-    const script = 'n=0; trap "n=\\$((n+1))" INT; echo up; sleep 0.5; sleep 0.5; echo count $n; exit 3'
+    const script =
+      'n=0; trap "n=\\$((n+1))" INT; echo up; until [ $n -gt 0 ]; do sleep 0.1; done; sleep 0.5; echo count $n; exit 3'
     const r = onTerminal([['expect', 'up'], ctrlC, ['expect', 'count']], ['sh', '-c', script])
     assert.deepEqual([r.status, /count 1\r/.test(r.output)], [3, true], r.output)
   })

@@ -190,15 +190,15 @@ describe('listeners', () => {
         sockets('udp', false, 1),
         python(`
 def reach(s, to):
-    s.settimeout(2)
+    s.settimeout(30)
     try:
         s.connect(to)
         return 'reached'
     except OSError as e:
         return errno.errorcode.get(e.errno, str(e))
 a, c, d, e, u = taken()
-tcp.settimeout(2)
-udp.settimeout(2)
+tcp.settimeout(30)
+udp.settimeout(30)
 out = [reach(a, ('127.0.0.1', 7001)), tcp.accept()[1][0], reach(c, ('127.7.7.7', 7001)), tcp.accept()[1][0],
   reach(d, ('192.0.2.9', 7001)), reach(e, ('::1', 7001)), tcp.accept()[1][0]]
 u.sendto(b'x', ('127.0.0.1', 7002))

@@ -143,9 +143,9 @@ for (const who of everyone)
     test('exit status', async () => {
       const took: number[] = []
       for (const n of [0, 7, 255]) {
-        const r = await b.start(runCommand(), { who, args: ['sh', '-c', `exit ${n}`] }).ended
+        const r = await b.start(runCommand(), { who, args: ['sh', '-c', `date +%s%3N; exit ${n}`] }).ended
+        took.push(Date.now() - Number(r.stdout))
         assert.deepEqual([r.status, r.stderr], [n, ''])
-        took.push(r.ms)
       }
       // one of them at least did not wait for the engine to be given up
       assert.ok(Math.min(...took) < 900, `${took} ms`)
@@ -272,7 +272,7 @@ describe('SIGKILL of any one process leaves nothing behind', () => {
       const title = `${who}${noPidns ? ', no PID namespace' : ''}`
       // In the host's PID namespace a grandchild is not ours to know, and stays
       const othersEnd = async (r: Run, spared: ReadonlyArray<number>) => {
-        await until('the others', () => r.processes().every((p) => spared.includes(p)), 3000)
+        await until('the others', () => r.processes().every((p) => spared.includes(p)))
         for (const p of spared) process.kill(p, 'SIGKILL')
       }
       test(`launcher (${title})`, async () => {

@@ -26,11 +26,12 @@ const bed = useBed({ hostSetup: 'ip netns add first; ip netns del first' })
 const oursOnly = { skip: isPeer && 'upstream does otherwise' }
 const py = `python3 ${helper('client.py')}`
 
-/** What a run must not change: processes, mounts, UNIX sockets, files. */
+/** What a run must not change: processes, mounts, UNIX sockets, files, connections (but those that the kernel closes). */
 const look = async () => ({
   processes: new Set(bed.w.pidsInside()),
   rest: await bed.w.sh(
-    'wc -l < /proc/1/mountinfo; ss -xaH | wc -l; ls -A /tmp /run /run/netns; ss -tuanH | grep -v TIME-WAIT | wc -l'
+    `wc -l < /proc/1/mountinfo; ss -xaH | wc -l; ls -A /tmp /run /run/netns
+     ss -tuanH | grep -vE 'TIME-WAIT|FIN-WAIT|LAST-ACK|CLOSING' | wc -l`
   )
 })
 type Traces = Awaited<ReturnType<typeof look>>
@@ -48,18 +49,16 @@ const traces = async (): Promise<Traces> => {
 }
 const nothingLeft = async (before: Traces): Promise<void> => {
   const extra = () => bed.w.pidsInside().filter((pid) => !before.processes.has(pid))
-  await until('the end of all processes', () => extra().length === 0, 6_000).catch(() => {
+  await until('the end of all processes', () => extra().length === 0).catch(() => {
     const left = extra().map((pid) => `${pid} ${cmdlineOf(pid)}`)
     for (const pid of extra()) kill(pid, 'SIGKILL')
     assert.fail(`left behind:\n${left.join('\n')}`)
   })
-  await until(
-    'sockets, mounts and files as before',
-    async () => (await look()).rest === before.rest,
-    3_000
-  ).catch(async () => {
-    assert.equal((await look()).rest, before.rest)
-  })
+  await until('sockets, mounts and files as before', async () => (await look()).rest === before.rest).catch(
+    async () => {
+      assert.equal((await look()).rest, before.rest)
+    }
+  )
 }
 
 describe('a command', () => {

@@ -213,18 +213,19 @@ describe('what goes on', () => {
     const before = await list()
     const stop = await talking('127.0.0.1', 8142)
     const bad = (how: string, stay = 0): Proc => w.start(helperArgv(how, SOCKET, stay))
-    const silent = [bad('silent', 3), bad('silent', 3)]
+    const silent = [bad('silent', 1000), bad('silent', 1000)]
     for (const how of ['garbage', 'half']) ok(await bad(how).wait())
     const many = bad('many', 1)
     for (const p of [...silent, many]) await p.sees(/there/)
-    for (const p of [...silent, many]) ok(await p.wait())
+    ok(await many.wait())
     assert.deepEqual(await list(), before)
     assert.match(
       said(),
       /Configuration client \(PID \d+\): too many|rules for non-existent table|\d+ rules in one table/
     )
     const { count, slowest } = await stop()
-    assert.ok(count > 100 && slowest < 2000, JSON.stringify({ count, slowest }))
+    assert.ok(count > 10 && slowest < 5000, JSON.stringify({ count, slowest }))
+    for (const p of silent) await p.stop()
     assert.deepEqual(await change(ours, '-t none'), ['HOST', 'SPLICE'])
   })
 })

@@ -149,7 +149,8 @@ describe('a guest with the address that DHCP gives it at boot (ip=dhcp)', onAmd6
   })
   test('QEMU is killed in the middle of a transfer and started again: passt goes on', async () => {
     const pid = await program.pid()
-    await vm.tell(`wget -q -O /dev/null '${url(net.world4)}'; wget -q -O /dev/null '${url(net.world6)}'`)
+    const get = (address: string): string => `wget -q -O /dev/null '${url(address)}'`
+    await vm.tell(`while :; do ${get(net.world4)}; ${get(net.world6)}; done`)
     await sleep(300)
     await vm.stop()
     await boot('ip=dhcp')

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict'
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { decodePcap } from '../src/codecs/log/pcap.js'
+import { octets } from '../src/codecs/value/octets.js'
 import { useBed } from './lib/bed.js'
 import { alive, calm, exeOf, type Proc, rss, until } from './lib/proc.js'
 import { helper, net, ok, describe as show } from './lib/world.js'
@@ -283,10 +285,9 @@ describe('life', () => {
     const proc = await start(path, ['-p', '/mnt/w/link.pcap'])
     ok(await stream('probes', [path]).wait())
     await proc.stop('SIGTERM')
-    const b = readFileSync(outside('/mnt/w/link.pcap'))
-    const lengths: number[] = []
-    for (let at = 24; at < b.length; at += 16 + b.readUInt32LE(at + 8))
-      if (!announces(b.subarray(at + 16))) lengths.push(b.readUInt32LE(at + 8))
+    const records = decodePcap(octets(Uint8Array.from(readFileSync(outside('/mnt/w/link.pcap')))))
+    assert.ok(typeof records !== 'string', `${records}`)
+    const lengths = records.filter(({ frame }) => !announces(Buffer.from(frame))).map((r) => r.frame.length)
     assert.deepEqual(lengths, [60, 78, 42, 60, 60, 78, 42, 60])
   })
 })

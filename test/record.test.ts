@@ -110,7 +110,7 @@ if (!isPasst) {
       async () => {
         const dhclient = `dhclient -1 -sf ${helper('dhcp.sh')} -lf /mnt/w/leases -pf /mnt/w/pid eth0 2>&1`
         const lines = [
-          `rm -f /mnt/w/leases; ${dhclient}; (timeout 9 nc -l 9080 </dev/null >/dev/null; echo got) &`,
+          `rm -f /mnt/w/leases; ${dhclient}; (timeout 60 nc -l 9080 </dev/null >/dev/null; echo got) &`,
           `echo up; ${py} tcp-get ${net.world4} 7003 100000; ${py} tcp-get 127.0.0.1 7003 100000; wait`
         ].join('\n')
         const proc = bed.w.startPasta(
@@ -118,7 +118,7 @@ if (!isPasst) {
           ['sh', '-ec', lines]
         )
         await proc.sees(/up/)
-        const knock = `for i in $(seq 80); do echo x | nc -N ${net.host4} 9080 && exit 0; sleep 0.1; done; exit 1`
+        const knock = `for i in $(seq 500); do echo x | nc -N ${net.host4} 9080 && exit 0; sleep 0.1; done; exit 1`
         ok(await bed.w.run(['sh', '-c', knock], { in: 'world' }))
         ok(await proc.wait())
         assertSame('d.rec')

@@ -47,7 +47,7 @@ const serving = async (
     await proc.sees(/up/)
     const engine = w.pidsInside().find(isEngine)
     assert.ok(engine !== undefined)
-    await until('the filter', () => statusField(engine, 'Seccomp') === '2', 3_000)
+    await until('the filter', () => statusField(engine, 'Seccomp') === '2')
     await use(engine, proc)
   } finally {
     await proc.stop()
@@ -218,7 +218,7 @@ describe('where there are no more user namespaces', oursOnly, () => {
     try {
       await proc.sees(/up/)
       const engine = w.pidsInside().find(isEngine)!
-      await until('the filter', () => statusField(engine, 'Seccomp') === '2', 3_000)
+      await until('the filter', () => statusField(engine, 'Seccomp') === '2')
       assert.deepEqual(readdirSync(`/proc/${engine}/root`), [])
       assert.doesNotMatch(proc.stderr, /empty root/)
     } finally {

@@ -119,30 +119,32 @@ describe('forwarding all ports', () => {
     let idle = 0
     // The processor's time, not the wall's, and by that of a plain program: whatever else is done on this machine, and however fast it is.
     const [bare, starts]: [number[], number[]] = [[], []]
+    // The least of several: others' work is in each.
+    const slabs: number[] = []
     for (let i = 0; i < 3; i++) {
       const none = await Guest.open(bed.w, ['-t', 'none'], { command })
       bare.push(busyTicks(none.engine()) * 10)
       idle = none.descriptors()
       await none.stop()
+      await sleep(500)
+      const before = kernel()
       const one = await Guest.open(bed.w, options, { command })
       starts.push(busyTicks(one.engine()) * 10)
+      await sleep(500)
+      slabs.push(kernel() - before)
       await one.stop()
       await until('the end of its listeners', async () => (await waiting(bed.w, 'host', 'udp')).length < 100)
     }
-    await sleep(500)
-    const before = kernel()
     const guest = await Guest.open(bed.w, options, { command })
     try {
       // ss(8) leaves some out of so many UDP sockets.
       const listeners = guest.descriptors() - idle
-      await sleep(500)
-      const mib = (kernel() - before) / 1024
-      const scaled = (mib * 74_606) / listeners
+      const each = Math.min(...slabs) / listeners
       const plain: number[] = []
       for (let i = 0; i < 3; i++)
         plain.push(Number(await bed.w.sh(`unshare -n python3 ${helper('listeners.py')} ${listeners}`)))
       console.log(
-        `# ${listeners} listeners: ready after ${starts.join(', ')} ms of a processor, with none ${bare.join(', ')}, a plain program ${plain.join(', ')}; ${mib.toFixed(1)} MiB of slab, ${((mib * 1024) / listeners).toFixed(2)} KiB each; ${scaled.toFixed(0)} MiB for 74,606; resident ${guest.resident()} KiB`
+        `# ${listeners} listeners: ready after ${starts.join(', ')} ms of a processor, with none ${bare.join(', ')}, a plain program ${plain.join(', ')}; ${each.toFixed(2)} KiB of slab each; resident ${guest.resident()} KiB`
       )
       assert.ok(listeners > (all ? 70_000 : descriptors - 3_000), `${listeners} listeners`)
       const [withAll, withNone, byPlain] = [Math.min(...starts), Math.min(...bare), Math.min(...plain)]
@@ -150,7 +152,8 @@ describe('forwarding all ports', () => {
         withAll - withNone < 3 * byPlain,
         `ready after ${withAll} ms of a processor, with none after ${withNone}, a plain program after ${byPlain}`
       )
-      assert.ok(mib < 250, `${mib} MiB of slab`)
+      // docs/architecture.md: 4.4 kB for TCP, 3 for UDP; half as much again for another kernel's
+      assert.ok(each < 6, `${each} KiB of slab for each listener`)
       await guest.calm(0.1, 1_000)
     } finally {
       await guest.stop()

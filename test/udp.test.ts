@@ -56,7 +56,7 @@ describe('datagrams', () => {
       })
       await server.sees(/listening/)
       const out = await bed.w.inside(`iperf3 -c ${f.world} -u -b 50M -l 1372 -t 1 -J`, [], {
-        timeout: 25_000
+        timeout: 60_000
       })
       await server.stop()
       const { end } = JSON.parse(out) as { end: { sum: { packets: number; lost_packets: number } } }
@@ -98,7 +98,7 @@ describe('errors', () => {
       )
       const proc = bed.w.startPasta(
         ['--config-net'],
-        ['sh', '-ec', `${lines.join('\n')}\necho done; sleep 20`]
+        ['sh', '-ec', `${lines.join('\n')}\necho done; sleep 1000`]
       )
       await proc.sees(/done/, 'stdout', 40_000)
       await calm(bed.w.pidsInside(), 0.3, 1000)

@@ -432,6 +432,7 @@ void session_effect(Session &s, Input &in)
 	case 10: {
 		const uint8_t which = in.u8();
 		s.logged = false;
+		/* Stays: so do the marks that are in the file by then */
 		s.log_in_file = s.log_in_file || which % 8 == 0;
 		s.effect({EF_VHOST_LOG, 0, (uint32_t)s.descriptor(which), 0, in.u16(), 0, in.u16(), 0});
 		break;

@@ -147,7 +147,7 @@ static int last_for_listeners()
 /** Takes over its descriptor in any case. */
 int Listeners::add_opened(uint32_t id, const ListenSock &l, const Local &where)
 {
-	/* One look for all of them, until there are that many */
+	/* getrlimit() only for a descriptor above the last bound that is known */
 	if (l.fd > last_fd)
 		last_fd = last_for_listeners();
 	const int e = l.fd > last_fd ? EMFILE : add(id, l, where);

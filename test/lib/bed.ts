@@ -68,7 +68,7 @@ export const logged = async (
       .filter((line) => line.startsWith('{') && line.endsWith('}'))
       .map((line) => JSON.parse(line) as Record<string, unknown>)
       .find((entry) => Object.entries(what).every(([k, v]) => entry[k] === v))
-  const end = Date.now() + 10_000
+  const end = Date.now() + 60_000
   for (;;) {
     const found = find()
     if (found !== undefined) return found

@@ -210,7 +210,7 @@ def tcp_refused(address, port):
     return {"error": error, "ms": (time.monotonic() - began) * 1000}
 
 
-def tcp_hold(address, port, how, seconds="20"):
+def tcp_hold(address, port, how, seconds="1000"):
     """Prints "holding" and keeps the connection for a while: "idle", "half" closed, or "full", with as much sent as goes."""
     s = connect(address, port)
     sent = 0
@@ -396,7 +396,7 @@ def icmp_echo(address, ident, sequence, size, ttl="64"):
     if not v6:
         head = struct.pack("!BBHHH", kind, 0, checksum(head + payload), int(ident), int(sequence))
     s.sendto(head + payload, (address, 0))
-    end = time.monotonic() + 3
+    end = time.monotonic() + 10
     seen = []
     while time.monotonic() < end:
         if not select.select([s], [], [], max(0, end - time.monotonic()))[0]:
@@ -509,7 +509,7 @@ def arp_who(interface, target, sender=None):
     frame = b"\xff" * 6 + mac + struct.pack("!HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1)
     frame += mac + socket.inet_aton(sender or "198.51.100.2") + bytes(6) + socket.inet_aton(target)
     s.send(frame)
-    end = time.monotonic() + 1
+    end = time.monotonic() + 3
     while time.monotonic() < end:
         if not select.select([s], [], [], max(0, end - time.monotonic()))[0]:
             break

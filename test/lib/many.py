@@ -109,7 +109,7 @@ class Client:
             else:
                 s.close()
 
-    def wait_for_all(self, seconds=30):
+    def wait_for_all(self, seconds=100):
         end = time.monotonic() + seconds
         while self.waiting and time.monotonic() < end:
             self.poll(0.5)

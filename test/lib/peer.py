@@ -64,7 +64,7 @@ def sink(conn):
 
 @functools.lru_cache(2)
 def noise(count, seed):
-    """30 MB take a second of a busy machine."""
+    """Made once for all who ask: 30 MB take a second of a busy machine."""
     return random.Random(seed).randbytes(count)
 
 
@@ -139,13 +139,13 @@ def who(conn):
 
 
 def never_read(conn):
-    time.sleep(20)
+    time.sleep(1000)
 
 
 def quiet_after_eof(conn):
     """Neither closes nor says anything once the other side has finished."""
     digest_until_eof(conn)
-    time.sleep(20)
+    time.sleep(1000)
 
 
 TCP = {

@@ -46,7 +46,7 @@ export interface RunOptions {
   readonly in?: Where
   /** Numeric uid and gid; default 1000, an ordinary user. 0 keeps root. */
   readonly uid?: number
-  /** Milliseconds until everything below is killed; default 20 s. */
+  /** Milliseconds until everything below is killed; default 120 s. */
   readonly timeout?: number
   readonly input?: string | Uint8Array
   readonly env?: Record<string, string>
