@@ -26,6 +26,37 @@ describe('resolv.conf(5)', () => {
       ['192.0.2.1', '192.0.2.2', '192.0.2.3']
     )
     assert.deepEqual(servers('nameserver fe80::1%eth0\r\n'), ['fe80::1'])
+    assert.deepEqual(servers('nameserver 192.0.2.1#one\nnameserver 2001:db8::1;one\n'), [
+      '192.0.2.1',
+      '2001:db8::1'
+    ])
+  })
+  test('every form of inet_aton(3), as the C library reads it', () => {
+    for (const [text, address] of [
+      ['127.1', '127.0.0.1'],
+      ['0x7f.1', '127.0.0.1'],
+      ['10.513', '10.0.2.1'],
+      ['192.0.513', '192.0.2.1'],
+      ['0300.0.02.1', '192.0.2.1'],
+      ['3221225985', '192.0.2.1'],
+      ['0', '127.0.0.1'],
+      ['0xffffffff', '255.255.255.255']
+    ] as const)
+      assert.deepEqual(servers(`nameserver ${text}`), [address], text)
+    for (const text of [
+      '256.1',
+      '1.2.3.256',
+      '1.2.65536',
+      '4294967296',
+      '1.2.3.4.5',
+      '09.1',
+      '0x',
+      '1.',
+      '.1',
+      '1e1',
+      '-1'
+    ])
+      assert.deepEqual(servers(`nameserver ${text}`), [], text)
   })
   test('what is no name server line', () =>
     assert.deepEqual(

@@ -30,6 +30,8 @@ const addon = fileURLToPath(new URL('../build/Release/passt.node', import.meta.u
 const peersScript = fileURLToPath(new URL('splice-peers.py', import.meta.url))
 const LOOPBACK = [0, 0, 0xffff, 0x7f000001] as const
 const seed = Number(process.env.FC_SEED ?? 3)
+/** Nobody listens there, nor is it given to who asks for any port (RFC 1078). */
+const TCPMUX = 1
 /** No more than fit in a listener's backlog. */
 const scripts = 120
 const LIMIT = { timeout: 30_000 }
@@ -246,7 +248,7 @@ describe('spliced = direct, with the kernel', () => {
 
   test('nobody listens: accepted, then a RST (behaviour.md#bypass-ends)', LIMIT, async () => {
     const port = await freePort()
-    f.forward(listeners++, port, await freePort())
+    f.forward(listeners++, port, TCPMUX)
     client = connect(port, '127.0.0.1')
     const failed = once(client, 'error')
     await once(client, 'connect')

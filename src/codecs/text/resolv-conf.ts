@@ -1,7 +1,16 @@
 import * as E from 'fp-ts/lib/Either.js'
 import * as O from 'fp-ts/lib/Option.js'
 import { textCodec } from '../value/codec.js'
-import { type InAny, isUnspecified, isV4, LOOPBACK4, LOOPBACK6, parseAddr, showAddr } from '../value/inany.js'
+import {
+  fromV4,
+  type InAny,
+  isUnspecified,
+  isV4,
+  LOOPBACK4,
+  LOOPBACK6,
+  parseAddr,
+  showAddr
+} from '../value/inany.js'
 
 /** What we take from resolv.conf(5), in file order. */
 export interface ResolvConf {
@@ -30,11 +39,27 @@ export const isDomain = (name: string): boolean => {
   )
 }
 
-/** 0.0.0.0 and :: are this machine, as for connect(2) on Linux. */
+/** NaN if it is none. */
+const numberOf = (text: string): number =>
+  /^(0x[0-9a-f]+|[1-9]\d*|0)$/i.test(text)
+    ? Number(text)
+    : /^0[0-7]+$/.test(text)
+      ? Number.parseInt(text, 8)
+      : NaN
+
+/** One to four numbers, decimal, octal or hexadecimal; the last is all that is left of the 32 bits.   Source: inet_aton(3) */
+const inetAton = (text: string): InAny | null => {
+  const numbers = text.split('.').map(numberOf)
+  const last = numbers.pop() ?? NaN
+  const fits = numbers.length < 4 && numbers.every((n) => n <= 255) && last < 2 ** (32 - 8 * numbers.length)
+  return fits ? fromV4(numbers.reduce((sum, n, i) => sum + n * 2 ** (24 - 8 * i), last)) : null
+}
+
+/** IPv4 in all forms that the host's own resolver takes; 0.0.0.0 and :: are this machine, as for connect(2) on Linux. */
 const server = (text: string): InAny | null => {
-  const addr = parseAddr(text.split('%')[0] ?? '')
-  if (O.isNone(addr)) return null
-  return isUnspecified(addr.value) ? (isV4(addr.value) ? LOOPBACK4 : LOOPBACK6) : addr.value
+  const addr = inetAton(text) ?? O.toNullable(parseAddr(text.split('%')[0] ?? ''))
+  if (addr === null) return null
+  return isUnspecified(addr) ? (isV4(addr) ? LOOPBACK4 : LOOPBACK6) : addr
 }
 
 const read = (text: string): ResolvConf => {
@@ -43,7 +68,7 @@ const read = (text: string): ResolvConf => {
   for (const line of text.split(/\r?\n/)) {
     const [keyword = '', ...values] = line.split(/[ \t]+/)
     if (keyword === 'nameserver') {
-      const addr = server(values[0] ?? '')
+      const addr = server(values[0]?.split(/[#;]/)[0] ?? '')
       if (addr !== null) servers.push(addr)
     }
     // the last `search` or `domain` wins, resolv.conf(5); `domain` is a list of one
